@@ -1,0 +1,111 @@
+"""Every error that fanin raises on purpose.
+
+    FaninError                          exit code
+    ├── UsageError                      2   a name, spec, option, study or model that cannot be used as given
+    │   ├── UnknownName                 2   no such entry; near names are offered
+    │   ├── SpecError                   2   a spec string or hyperparameter that is malformed or out of range
+    │   ├── StudyError                  2   a study file or grid that cannot be planned
+    │   ├── FitError                    2   a model that does not fit the data, an initializer that does not fit a tensor
+    │   ├── MissingExtra                2   an optional dependency is not installed
+    │   └── OutputError                 2   a folder or file that cannot be written
+    ├── StoreError                      3
+    │   ├── StoreLocked                 3   another runner holds the store
+    │   ├── StoreCorrupt                3   the store, or a file merged into it, cannot be read
+    │   └── StoreFull                   3   the disk is full; what was committed is safe
+    └── DataError                       4
+        ├── DataUnavailable             4   a data set's files are not there
+        └── DataInvalid                 4   a data set's files are not what they should be
+
+Texts say what was expected, what was received and what to do. The command line prints the text and exits with the class's
+code; a user's mistake never shows a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FaninError(Exception):
+    """Root of the tree; catch it to catch everything that fanin raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(FaninError):
+    """Something was asked for that cannot be done as given."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):  # noqa: N818 - reads as what it is
+    """No entry of that name."""
+
+
+class SpecError(UsageError):
+    """A spec string such as ``he_normal(mode=fan_out)`` is malformed, or a hyperparameter is out of range."""
+
+
+class StudyError(UsageError):
+    """A study cannot be planned."""
+
+
+class FitError(UsageError):
+    """A model does not fit the data, or an initializer does not fit a tensor."""
+
+
+class MissingExtra(UsageError):  # noqa: N818
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f'{purpose} needs {package}, which is not installed. Run: pip install "fanin[{extra}]"')
+
+
+class OutputError(UsageError):
+    """A folder or file cannot be written."""
+
+
+class StoreError(FaninError):
+    """The results store cannot be used."""
+
+    exit_code = 3
+
+
+class StoreLocked(StoreError):  # noqa: N818
+    """Another runner holds the store."""
+
+
+class StoreCorrupt(StoreError):  # noqa: N818
+    """The store, or a file merged into it, cannot be read."""
+
+
+class StoreFull(StoreError):  # noqa: N818
+    """The disk is full."""
+
+
+class DataError(FaninError):
+    """A data set cannot be used."""
+
+    exit_code = 4
+
+
+class DataUnavailable(DataError):  # noqa: N818
+    """A data set's files are not there."""
+
+
+class DataInvalid(DataError):  # noqa: N818
+    """A data set's files are not what they should be."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownName:
+    """An `UnknownName` that offers the nearest known names, or all of them where none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    offer = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."
+    return UnknownName(f"No {kind} is called {shown(name)}. {offer}")
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """`repr` of a user's value, cut to a length that fits a message; control characters come out escaped."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,143 @@
+"""The only maker of random generators.
+
+Every random number in fanin is a pure function of (root seed, purpose, name, position):
+
+- a weight: ``generator(seed, "init", qualified parameter name)``, one stream per parameter;
+- the order of an epoch: ``order(seed, epoch, n)``;
+- a dropout mask: ``dropout_key(seed, epoch, step, layer)`` and the index of the element, by an integer hash;
+- a held-out split: ``generator(seed, "split")``.
+
+So adding a layer changes no other layer's draw, a checkpoint holds no generator state, and all initializers of a replicate
+see the same batches, the same masks and the same standard-normal draw.
+
+torch's CPU generator uses the low 32 bits of its seed only, so a stream is named by 32 bits here too, and
+`require_distinct` checks that no two streams of one model coincide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fanin.errors import FaninError, UsageError, shown
+
+MAX_SEED = 2**63 - 1
+
+# torch draws fewer than 16 numbers by another route than more, so at least this many are drawn.
+_VECTOR_DRAW = 16
+
+
+def stream(seed: int, purpose: str, *name: str | int) -> int:
+    """The 32-bit number that names the stream of (seed, purpose, name, …)."""
+    return _digest(seed, purpose, *name) & 0xFFFFFFFF
+
+
+def generator(seed: int, purpose: str, *name: str | int) -> torch.Generator:
+    """A CPU generator at the start of the stream of (seed, purpose, name, …)."""
+    return torch.Generator().manual_seed(stream(seed, purpose, *name))
+
+
+def numpy_generator(seed: int, purpose: str, *name: str | int) -> np.random.Generator:
+    """NumPy's PCG64 generator for the stream of (seed, purpose, name, …), for statistics and planning."""
+    return np.random.Generator(np.random.PCG64(_digest(seed, purpose, *name)))
+
+
+def derived(seed: int, purpose: str, *name: str | int) -> int:
+    """A seed of 63 bits for a purpose of its own, such as one replicate's initialization, from a root seed."""
+    return _digest(seed, purpose, *name) & MAX_SEED
+
+
+def legacy_permutation(seed: int, n: int) -> np.ndarray:
+    """The order in which NumPy's legacy ``RandomState(seed)`` shuffles n rows, as Keras' data loaders do."""
+    order = np.arange(n)
+    np.random.RandomState(seed).shuffle(order)
+    return order
+
+
+def order(seed: int, epoch: int, n: int) -> Tensor:
+    """The order in which an epoch visits n samples: int64, shape (n,)."""
+    return torch.randperm(n, generator=generator(seed, "order", epoch))
+
+
+def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """The draw z ~ N(0, 1) that underlies every random weight: contiguous fp32 on the CPU.
+
+    Differs from ``torch.randn``: tensors of fewer than 16 elements are the beginning of a longer draw, so that the numbers
+    do not depend on which of torch's two routes draws them.
+    """
+    n = math.prod(shape)
+    z = torch.empty(max(n, _VECTOR_DRAW), dtype=torch.float32).normal_(generator=generator)
+    return z[:n].view(shape)
+
+
+def dropout_key(seed: int, epoch: int, step: int, layer: str) -> int:
+    """The 32-bit key of one dropout layer's mask in one step."""
+    return stream(seed, "dropout", epoch, step, layer)
+
+
+def keep_mask(key: Tensor, shape: tuple[int, ...], probability: float) -> Tensor:
+    """A boolean mask in which each element is kept with `probability`, by a counter-based hash of (key, index).
+
+    Args:
+        key: int64 tensor of one element with the value of `dropout_key`. A tensor, so that a graph that was captured or
+            mapped with ``torch.func.vmap`` takes a new key without being built again.
+        shape: the shape of the mask.
+        probability: probability of keeping an element, in [0, 1].
+
+    The hash is a 32-bit finalizer with multiplications by odd constants (the "lowbias32" construction), run twice, in int64
+    torch operations whose values stay below 2**32 between steps; it is exact and the same on every device.
+    """
+    index = torch.arange(math.prod(shape), device=key.device, dtype=torch.int64).view(shape)
+    mixed = _mix((_mix(index) + key) & 0xFFFFFFFF)
+    return mixed < round(probability * 2**32)
+
+
+def check_seed(seed: object, what: str = "seed") -> int:
+    """`seed` as an int, or a `UsageError` that says what a seed is."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) <= MAX_SEED:
+        raise UsageError(f"{what} must be an integer from 0 to 2**63 - 1, not {shown(seed)}.")
+    return int(seed)
+
+
+def require_distinct(streams: Mapping[str, int]) -> None:
+    """Raise if two of the named streams are the same 32-bit number."""
+    seen: dict[int, str] = {}
+    for name, number in streams.items():
+        if number in seen:
+            raise FaninError(
+                f"The random streams of {seen[number]} and {name} coincide under this seed (a chance of about 1 in 4 billion "
+                f"per pair), which would make their weights equal. Use another seed."
+            )
+        seen[number] = name
+
+
+@contextmanager
+def torch_state_kept(seed: int | None = None) -> Iterator[None]:
+    """Run code that draws from torch's global generator (a module's constructor, torch's own dropout) and put the state back.
+
+    With a seed, the global generator starts from it inside.
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
+        if seed is not None:
+            torch.random.manual_seed(seed)
+        yield
+
+
+def _digest(seed: int, purpose: str, *name: str | int) -> int:
+    parts = [str(seed), purpose, *(f"{type(part).__name__}:{part}" for part in name)]
+    text = "\x1f".join(f"{len(part)}:{part}" for part in parts)  # lengths keep ("a", "b") and ("ab",) apart
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = x ^ (x >> 16)
+    x = (x * 0x7FEB352D) & 0xFFFFFFFF
+    x = x ^ (x >> 15)
+    x = (x * 0x846CA68B) & 0xFFFFFFFF
+    return x ^ (x >> 16)

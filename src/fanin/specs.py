@@ -1,0 +1,175 @@
+"""Spec strings: ``name`` or ``name(key=value, …)``, the one way to write an entry and its options as text.
+
+Values are numbers, ``true`` / ``false`` / ``none``, words (quoted or bare) and lists of those:
+``he_normal(mode=fan_out)``, ``mlp(widths=[256, 128], activation=[sigmoid, tanh])``. Nothing is ever evaluated.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dataclasses
+import keyword as python_keyword
+import math
+import re
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from fanin.errors import SpecError, shown, unknown
+
+MAX_LENGTH = 1000
+
+Value = bool | int | float | str | None | tuple[Any, ...]
+
+_WORDS: dict[str, bool | None] = {
+    "true": True,
+    "false": False,
+    "none": None,
+    "True": True,
+    "False": False,
+    "None": None,
+}
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+def parse(text: str) -> tuple[str, dict[str, Value]]:
+    """Split a spec string into its name and its options.
+
+    Raises `SpecError` for anything else than one name with keyword options.
+    """
+    if not isinstance(text, str):
+        raise SpecError(f"A spec is text such as he_normal(mode=fan_out), not {shown(text)}.")
+    text = text.strip()
+    if len(text) > MAX_LENGTH:
+        raise SpecError(f"A spec has at most {MAX_LENGTH} characters; this one has {len(text)}: {shown(text, 40)}")
+    name, bracket, rest = text.partition("(")
+    name = name.strip()
+    if not _NAME.fullmatch(name):
+        raise SpecError(f"{shown(text)} is not a spec. Expected name or name(key=value, …), such as he_normal(mode=fan_out).")
+    return name, _options(text, rest) if bracket else {}
+
+
+def render(name: str, options: Mapping[str, Any]) -> str:
+    """The spec string of a name and its options, keys in the order given; `parse` undoes it."""
+    inside = ", ".join(f"{key}={_render_value(value)}" for key, value in options.items())
+    return f"{name}({inside})" if inside else name
+
+
+def _options(text: str, rest: str) -> dict[str, Value]:
+    try:
+        # Names of models and data sets may contain "-", so only what stands in the brackets goes to Python's parser.
+        call = ast.parse(f"f({rest}", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise SpecError(f"{shown(text)} is malformed. Expected name(key=value, …), such as he_normal(mode=fan_out).") from None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+        raise SpecError(f"{shown(text)}: options are written key=value, such as he_normal(mode=fan_out).")
+    options: dict[str, Value] = {}
+    for keyword in call.keywords:
+        if keyword.arg is None or keyword.arg in options:
+            raise SpecError(f"{shown(text)}: options are written key=value, each key once.")
+        options[keyword.arg] = _value(keyword.value, text)
+    return options
+
+
+def _value(node: ast.expr, text: str) -> Value:
+    match node:
+        case ast.Constant(value=bool() | int() | float() | str() | None as value):
+            return _finite(value, text)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return _finite(-number, text)
+        case ast.Name(id=word):
+            return _WORDS.get(word, word)
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return tuple(_value(item, text) for item in items)
+    raise SpecError(f"{shown(text)}: values are numbers, words, true, false, none and lists of those.")
+
+
+def _finite(value: Any, text: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SpecError(f"{shown(text)}: numbers must be finite.")
+    return value
+
+
+def _render_value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_render_value(item) for item in value) + "]"
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        bare = value.isidentifier() and value not in _WORDS and not python_keyword.iskeyword(value)
+        return value if bare else repr(value)
+    return repr(value)
+
+
+OptionsT = TypeVar("OptionsT")
+
+
+def construct(name: str, cls: type[OptionsT], options: Mapping[str, Any]) -> OptionsT:
+    """An instance of the frozen dataclass `cls` from a spec's options, each checked against the type of its field.
+
+    A whole number is taken where a float is expected, a list where a tuple is. Raises `UnknownName` for an option that `cls`
+    does not have and `SpecError` for a value of the wrong type or a missing option; `cls` itself checks ranges.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in options.items():
+        if key not in fields:
+            raise unknown(f"option of {name}", key, fields)
+        values[key] = _checked(value, hints[key], f"{name}({key}=…)")
+    required = [key for key, field in fields.items() if _default(field) is dataclasses.MISSING and key not in values]
+    if required:
+        raise SpecError(f"{name} needs {', '.join(required)}, such as {name}({required[0]}=…).")
+    return cls(**values)
+
+
+def identity(name: str, instance: Any) -> str:
+    """The canonical spec string of an instance: options that equal their default left out, the others sorted by name.
+
+    Defaults are frozen for this reason: changing one would change what a stored identity means.
+    """
+    changed = {
+        field.name: getattr(instance, field.name)
+        for field in dataclasses.fields(instance)
+        if field.init and getattr(instance, field.name) != _default(field)
+    }
+    return render(name, dict(sorted(changed.items())))
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+def _checked(value: Any, hint: Any, what: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        for choice in arguments:
+            with contextlib.suppress(SpecError):
+                return _checked(value, choice, what)
+    elif origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise SpecError(f"{what} must be one of {', '.join(map(str, arguments))}, not {shown(value)}.")
+    elif origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_checked(item, arguments[0], what) for item in value)
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if abs(value) <= sys.float_info.max:  # false for nan and inf, and for integers too large for a float
+            return float(value)
+    elif hint is type(value) or (value is None and hint is type(None)):
+        return value
+    raise SpecError(f"{what} must be {_expected(hint)}, not {shown(value)}.")
+
+
+def _expected(hint: Any) -> str:
+    words = {float: "a finite number", int: "a whole number", bool: "true or false", str: "a word", type(None): "none"}
+    if hint in words:
+        return words[hint]
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return f"a list such as [x, y] where each is {_expected(arguments[0])}"
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(str, arguments))
+    return " or ".join(_expected(choice) for choice in arguments) if arguments else str(hint)

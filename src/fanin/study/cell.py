@@ -1,0 +1,84 @@
+"""Cell: one training run, completely specified and frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fanin import seeds
+
+Factor = Literal["init", "order", "dropout", "split"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One training run.
+
+    Fields hold canonical values only (`fanin.study.spec.make_cell` makes them so): specs without options that equal their
+    defaults, and each fact in one place. The id is a hash of the fields that differ from their defaults, so a field added
+    later orphans no stored result; therefore a default never changes.
+    """
+
+    data: str
+    model: str
+    """Spec of the model, its activation left out."""
+    initializer: str
+    activation: str | tuple[str, ...] | None = None
+    """One activation for all layers or one per layer; None for the model's own."""
+    optimizer: str = "adam"
+    """Spec of the optimizer, its learning rate left out."""
+    learning_rate: float = 0.001
+    batch_size: int = 64
+    epochs: int = 50
+    """The most epochs that may run."""
+    protocol: str = "sound"
+    precision: str = "float32"
+    replicate: int = 0
+    seed: int = 0
+    """Root seed of the study."""
+    init_seed: int | None = None
+    """The four factors of randomness; None derives each from the root seed and the replicate."""
+    order_seed: int | None = None
+    dropout_seed: int | None = None
+    split_seed: int | None = None
+
+    def canonical(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as JSON can hold them."""
+        return {
+            field.name: _plain(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits that name the cell."""
+        return _hash(self.canonical())
+
+    @property
+    def block(self) -> str:
+        """16 hexadecimal digits that name the block: the cells that differ in the initializer only, and are compared."""
+        return _hash({key: value for key, value in self.canonical().items() if key != "initializer"})
+
+    def seed_of(self, factor: Factor) -> int:
+        """The seed of one factor of randomness, as given or derived from the root seed and the replicate."""
+        given: int | None = getattr(self, f"{factor}_seed")
+        return given if given is not None else seeds.derived(self.seed, factor, self.replicate)
+
+    @classmethod
+    def from_canonical(cls, fields: dict[str, Any]) -> Cell:
+        """The cell whose `canonical` was `fields`; raises TypeError for fields that this version does not know."""
+        activation = fields.get("activation")
+        return cls(**fields | ({"activation": tuple(activation)} if isinstance(activation, list) else {}))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _hash(fields: dict[str, Any]) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
