@@ -8,8 +8,6 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fanin import seeds
-
 Factor = Literal["init", "order", "dropout", "split"]
 
 
@@ -65,6 +63,8 @@ class Cell:
 
     def seed_of(self, factor: Factor) -> int:
         """The seed of one factor of randomness, as given or derived from the root seed and the replicate."""
+        from fanin import seeds  # imports torch, which reading a store must not
+
         given: int | None = getattr(self, f"{factor}_seed")
         return given if given is not None else seeds.derived(self.seed, factor, self.replicate)
 
