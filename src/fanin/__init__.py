@@ -1,0 +1,65 @@
+"""fanin: a laboratory for weight initialization. Which initialization should this network start from?
+
+    import fanin
+    fanin.names("initializers")
+    init = fanin.get("he_normal", mode="fan_out")
+    record = fanin.initialize(model, "orthogonal", seed=0)
+    results = fanin.run("quick", out="runs/quick")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fanin._version import __version__
+
+if TYPE_CHECKING:
+    from fanin.apply import Record, initialize
+    from fanin.errors import FaninError
+    from fanin.experiment import Results, run
+    from fanin.fans import fans
+    from fanin.initializers import Initializer, get
+    from fanin.catalogue import names
+    from fanin.study.spec import Study
+
+__all__ = [
+    "FaninError",
+    "Initializer",
+    "Record",
+    "Results",
+    "Study",
+    "__version__",
+    "fans",
+    "get",
+    "initialize",
+    "names",
+    "run",
+]
+
+# Each name is imported when it is first used: `import fanin` stays light, and `fanin status` needs no torch.
+_HOMES = {
+    "FaninError": "fanin.errors",
+    "Initializer": "fanin.initializers",
+    "Record": "fanin.apply",
+    "Results": "fanin.experiment",
+    "Study": "fanin.study.spec",
+    "get": "fanin.initializers",
+    "initialize": "fanin.apply",
+    "names": "fanin.catalogue",
+    "run": "fanin.experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    home = "fanin.fans" if name == "fans" else _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'fanin' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

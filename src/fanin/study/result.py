@@ -33,7 +33,7 @@ class Result:
     history: dict[str, list[float]] = field(default_factory=dict)
     """Columns by epoch, all of one length: loss, val_loss, seconds and the task's metric (accuracy or mae) as m and val_m."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """epochs, best_epoch, val_loss, test_loss, val_m, test_m (m as above), initial_loss."""
+    """epochs, best_epoch, val_loss, test_loss, val_m, test_m (m as above); only epochs where the cell diverged."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds: data, setup, train, evaluate, total."""
     environment: dict[str, Any] = field(default_factory=dict)
