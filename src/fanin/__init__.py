@@ -15,11 +15,10 @@ from fanin._version import __version__
 
 if TYPE_CHECKING:
     from fanin.apply import Record, initialize
+    from fanin.catalogue import names
     from fanin.errors import FaninError
     from fanin.experiment import Results, run
-    from fanin.fans import fans
     from fanin.initializers import Initializer, get
-    from fanin.catalogue import names
     from fanin.study.spec import Study
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "Results",
     "Study",
     "__version__",
-    "fans",
     "get",
     "initialize",
     "names",
@@ -53,10 +51,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     import importlib
 
-    home = "fanin.fans" if name == "fans" else _HOMES.get(name)
-    if home is None:
+    if name not in _HOMES:
         raise AttributeError(f"module 'fanin' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 
