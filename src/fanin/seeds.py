@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -40,7 +40,7 @@ def stream(seed: int, purpose: str, *name: str | int) -> int:
 
 def generator(seed: int, purpose: str, *name: str | int) -> torch.Generator:
     """A CPU generator at the start of the stream of (seed, purpose, name, …)."""
-    return torch.Generator().manual_seed(stream(seed, purpose, *name))
+    return torch.Generator("cpu").manual_seed(stream(seed, purpose, *name))
 
 
 def numpy_generator(seed: int, purpose: str, *name: str | int) -> np.random.Generator:
@@ -62,7 +62,7 @@ def legacy_permutation(seed: int, n: int) -> np.ndarray:
 
 def order(seed: int, epoch: int, n: int) -> Tensor:
     """The order in which an epoch visits n samples: int64, shape (n,)."""
-    return torch.randperm(n, generator=generator(seed, "order", epoch))
+    return torch.randperm(n, generator=generator(seed, "order", epoch), device="cpu")
 
 
 def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -72,7 +72,7 @@ def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tenso
     do not depend on which of torch's two routes draws them.
     """
     n = math.prod(shape)
-    z = torch.empty(max(n, _VECTOR_DRAW), dtype=torch.float32).normal_(generator=generator)
+    z = torch.empty(max(n, _VECTOR_DRAW), dtype=torch.float32, device="cpu").normal_(generator=generator)
     return z[:n].view(shape)
 
 
@@ -123,7 +123,8 @@ def torch_state_kept(seed: int | None = None) -> Iterator[None]:
 
     With a seed, the global generator starts from it inside.
     """
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
+    cuda_is_initialized: Callable[[], bool] = torch.cuda.is_initialized
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda_is_initialized() else []):
         if seed is not None:
             torch.random.manual_seed(seed)
         yield

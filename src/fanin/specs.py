@@ -87,7 +87,7 @@ def _value(node: ast.expr, text: str) -> Value:
     raise SpecError(f"{shown(text)}: values are numbers, words, true, false, none and lists of those.")
 
 
-def _finite(value: Any, text: str) -> Any:
+def _finite(value: Value, text: str) -> Value:
     if isinstance(value, float) and not math.isfinite(value):
         raise SpecError(f"{shown(text)}: numbers must be finite.")
     return value
@@ -99,7 +99,8 @@ def _render_value(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        bare = value.isidentifier() and value not in _WORDS and not python_keyword.iskeyword(value)
+        # ASCII only: Python's parser normalises other identifiers, so that they would come back changed.
+        bare = value.isascii() and value.isidentifier() and value not in _WORDS and not python_keyword.iskeyword(value)
         return value if bare else repr(value)
     return repr(value)
 
@@ -124,6 +125,17 @@ def construct(name: str, cls: type[OptionsT], options: Mapping[str, Any]) -> Opt
     if required:
         raise SpecError(f"{name} needs {', '.join(required)}, such as {name}({required[0]}=…).")
     return cls(**values)
+
+
+def settle(name: str, instance: Any) -> None:
+    """Check the fields of a frozen dataclass that was built directly as `construct` does, and convert them in place.
+
+    For ``__post_init__``, so that ``Normal(std=1)`` and ``normal(std=1.0)`` are the same to the last character of their spec.
+    """
+    hints = typing.get_type_hints(type(instance))
+    for field in dataclasses.fields(instance):
+        value = _checked(getattr(instance, field.name), hints[field.name], f"{name}({field.name}=…)")
+        object.__setattr__(instance, field.name, value)
 
 
 def identity(name: str, instance: Any) -> str:

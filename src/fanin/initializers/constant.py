@@ -1,0 +1,86 @@
+"""Constants: every weight the same number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from fanin.fans import Layout
+from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
+
+SYMMETRY = Paper(
+    authors="Rumelhart, Hinton, Williams",
+    title="Learning internal representations by error propagation",
+    year=1986,
+    link="https://doi.org/10.21236/ADA164453",
+)
+
+
+@final
+@dataclass(frozen=True)
+class Zero(Initializer):
+    """Every weight 0."""
+
+    name: ClassVar[str] = "zero"
+    deterministic: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """Nothing to check."""
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """Zeros; the generator is left where it is."""
+        return torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
+
+    def intended_std(self, layout: Layout) -> float:
+        """0."""
+        return 0.0
+
+
+@final
+@dataclass(frozen=True)
+class Constant(Initializer):
+    """Every weight `value`."""
+
+    name: ClassVar[str] = "constant"
+    deterministic: ClassVar[bool] = True
+    value: float = 1.0
+
+    def check(self) -> None:
+        """Nothing to check: any finite value will do."""
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """The constant; the generator is left where it is."""
+        return torch.full(layout.shape, self.value, dtype=torch.float32, device="cpu")
+
+    def intended_std(self, layout: Layout) -> float:
+        """0."""
+        return 0.0
+
+
+REGISTRY.add(
+    InitializerEntry(
+        make=Zero,
+        summary="All weights zero. A baseline that cannot learn in hidden layers; right for biases and for the end of a "
+        "residual branch.",
+        formula="w = 0",
+        paper=SYMMETRY,
+        suited="Biases, shifts of norm layers, the last layer of a residual branch; as a weight, the baseline that fails: "
+        "hidden signals and what is propagated back are exactly zero.",
+        differs="The same as zeros_ in torch, Zeros in Keras and zeros in JAX.",
+    )
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        make=Constant,
+        summary="All weights one number (1 unless given). The true case of symmetry: all units of a layer stay alike.",
+        formula="w = value",
+        paper=SYMMETRY,
+        suited="Scales of norm layers and biases; as a weight, a demonstration of what symmetry does.",
+        differs="torch's constant_ has no default value; Keras' Constant has 0.",
+        examples=("constant(value=0.1)",),
+    )
+)

@@ -1,0 +1,98 @@
+"""He (Kaiming): keeps the second moment through rectifiers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from fanin.fans import Layout, Mode
+from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.variance import normal_or_truncated, sample_scaled, scaled_std
+
+
+@final
+@dataclass(frozen=True)
+class HeUniform(Initializer):
+    """Uniform with variance 2/((1 + a²) · fan), for a leaky ReLU of negative slope `a` (0: ReLU)."""
+
+    name: ClassVar[str] = "he_uniform"
+    mode: Mode = "fan_in"
+    a: float = 0.0
+
+    def check(self) -> None:
+        """Nothing to check: any finite slope will do."""
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """U[-b, b] with b = √(6/((1 + a²) · fan))."""
+        return sample_scaled(layout, generator, "uniform", self.intended_std(layout))
+
+    def intended_std(self, layout: Layout) -> float:
+        """√(2/((1 + a²) · fan))."""
+        return scaled_std(layout, rectifier_scale(self.a), self.mode)
+
+
+@final
+@dataclass(frozen=True)
+class HeNormal(Initializer):
+    """Normal with variance 2/((1 + a²) · fan), for a leaky ReLU of negative slope `a` (0: ReLU).
+
+    `truncated` draws it as Keras and JAX do.
+    """
+
+    name: ClassVar[str] = "he_normal"
+    mode: Mode = "fan_in"
+    a: float = 0.0
+    truncated: bool = False
+
+    def check(self) -> None:
+        """Nothing to check: any finite slope will do."""
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """A normal, or truncated normal, of standard deviation `intended_std`."""
+        return sample_scaled(layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout))
+
+    def intended_std(self, layout: Layout) -> float:
+        """√(2/((1 + a²) · fan))."""
+        return scaled_std(layout, rectifier_scale(self.a), self.mode)
+
+
+def rectifier_scale(a: float) -> float:
+    """2/(1 + a²), the inverse of E f(z)² for f a leaky ReLU of negative slope a and z ~ N(0, 1)."""
+    return 2 / (1 + a * a)
+
+
+_PAPER = Paper(
+    authors="He, Zhang, Ren, Sun",
+    title="Delving deep into rectifiers: surpassing human-level performance on ImageNet classification",
+    year=2015,
+    link="https://arxiv.org/abs/1502.01852",
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        make=HeUniform,
+        summary="Uniform, scaled by one fan, for rectifiers.",
+        formula="w ~ U[-b, b], b = √(6/((1 + a²)·fan))",
+        paper=_PAPER,
+        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope).",
+        differs="The same law as torch's kaiming_uniform_, and at a = 0 with fan_in as Keras' HeUniform and JAX' he_uniform. "
+        "The default of torch's own layers is a = √5, a third of LeCun's variance.",
+        examples=("he_uniform(mode=fan_out)", "he_uniform(a=0.2)"),
+    )
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        make=HeNormal,
+        summary="Normal, scaled by one fan, for rectifiers.",
+        formula="w ~ N(0, 2/((1 + a²)·fan))",
+        paper=_PAPER,
+        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope).",
+        differs="The same law as torch's kaiming_normal_. Keras' HeNormal and JAX' he_normal truncate at two standard "
+        "deviations: truncated=true.",
+        examples=("he_normal(mode=fan_out)", "he_normal(a=0.2)", "he_normal(truncated=true)", "he_normal(mode=fan_avg)"),
+    )
+)

@@ -1,0 +1,78 @@
+"""LeCun: keeps the variance through a linear layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from fanin.fans import Layout
+from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry
+from fanin.initializers.variance import EFFICIENT_BACKPROP, normal_or_truncated, sample_scaled, scaled_std
+
+
+@final
+@dataclass(frozen=True)
+class LecunUniform(Initializer):
+    """Uniform with variance 1/fan_in."""
+
+    name: ClassVar[str] = "lecun_uniform"
+
+    def check(self) -> None:
+        """Nothing to check."""
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """U[-b, b] with b = √(3/fan_in)."""
+        return sample_scaled(layout, generator, "uniform", self.intended_std(layout))
+
+    def intended_std(self, layout: Layout) -> float:
+        """√(1/fan_in)."""
+        return scaled_std(layout, 1.0, "fan_in")
+
+
+@final
+@dataclass(frozen=True)
+class LecunNormal(Initializer):
+    """Normal with variance 1/fan_in; `truncated` draws it as Keras and JAX do."""
+
+    name: ClassVar[str] = "lecun_normal"
+    truncated: bool = False
+
+    def check(self) -> None:
+        """Nothing to check."""
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """A normal, or truncated normal, of standard deviation `intended_std`."""
+        return sample_scaled(layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout))
+
+    def intended_std(self, layout: Layout) -> float:
+        """√(1/fan_in)."""
+        return scaled_std(layout, 1.0, "fan_in")
+
+
+REGISTRY.add(
+    InitializerEntry(
+        make=LecunUniform,
+        summary="Uniform, scaled by fan-in.",
+        formula="w ~ U[-b, b], b = √(3/fan_in)",
+        paper=EFFICIENT_BACKPROP,
+        suited="Scaled tanh and SELU networks, linear layers.",
+        differs="The same law as Keras' LecunUniform and JAX' lecun_uniform. torch has no such function; the default of its "
+        "layers has a third of this variance.",
+    )
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        make=LecunNormal,
+        summary="Normal, scaled by fan-in.",
+        formula="w ~ N(0, 1/fan_in)",
+        paper=EFFICIENT_BACKPROP,
+        suited="Scaled tanh and SELU networks, linear layers.",
+        differs="Keras' LecunNormal and JAX' lecun_normal truncate at two standard deviations: truncated=true. torch has no "
+        "such function (kaiming_normal_ with nonlinearity='linear' is the same law).",
+        examples=("lecun_normal(truncated=true)",),
+    )
+)

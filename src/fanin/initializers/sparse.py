@@ -1,0 +1,91 @@
+"""Sparse: few strong connections instead of many weak ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from fanin.errors import SpecError, shown
+from fanin.fans import Layout, require_fans
+from fanin.initializers import laws
+from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.seeds import standard_normal
+
+
+@final
+@dataclass(frozen=True)
+class Sparse(Initializer):
+    """Zeros but for a few entries from N(0, std²).
+
+    Args:
+        connections: the paper's rule: how many incoming weights of each unit are not zero (all, where it has fewer); at
+            least 1.
+        std: standard deviation of the entries that are not zero.
+        sparsity: torch's rule instead of the paper's: the fraction of the outgoing weights of each input that is zero, rounded
+            up to whole weights, from 0 to below 1. In a layer of few units that may be all of them.
+    """
+
+    name: ClassVar[str] = "sparse"
+    connections: int = 15
+    std: float = 1.0
+    sparsity: float | None = None
+
+    def check(self) -> None:
+        """Counts and fractions must be possible, and only one rule can be given."""
+        laws.check_std(self.std, "sparse(std=…)")
+        if self.connections < 1:
+            raise SpecError(f"sparse(connections=…) must be at least 1, not {shown(self.connections)}.")
+        if self.sparsity is not None and not 0 <= self.sparsity < 1:
+            raise SpecError(f"sparse(sparsity=…) must be from 0 to below 1, not {shown(self.sparsity)}.")
+        if self.sparsity is not None and self.connections != Sparse.connections:
+            raise SpecError(
+                "sparse takes connections (per unit, as in the paper) or sparsity (per input, as in torch), not both."
+            )
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """std · z where a connection is, 0 elsewhere; the places are drawn after z."""
+        require_fans(layout)
+        z = layout.to_matrices(laws.normal(layout.shape, generator, std=self.std))
+        kept, along = self._kept(layout)
+        places = standard_normal(layout.matrices_shape, generator).topk(kept, dim=along, sorted=False).indices
+        weights = torch.zeros_like(z).scatter_(along, places, z.gather(along, places))
+        return layout.from_matrices(weights).contiguous()
+
+    def intended_std(self, layout: Layout) -> float:
+        """std · √(share of entries that are not zero): the root mean square over all entries."""
+        require_fans(layout)
+        kept, along = self._kept(layout)
+        of = layout.matrices_shape[along]
+        return self.std * math.sqrt(kept / of) if of else 0.0
+
+    def _kept(self, layout: Layout) -> tuple[int, int]:
+        """How many entries are kept, and along which dimension of the matrices they are counted."""
+        _, outputs, inputs = layout.matrices_shape
+        if self.sparsity is None:
+            return min(self.connections, inputs), 2
+        return outputs - math.ceil(self.sparsity * outputs), 1
+
+
+REGISTRY.add(
+    InitializerEntry(
+        make=Sparse,
+        summary="Each unit starts with a few (15) strong incoming weights, all others zero.",
+        formula="connections entries of each row of W (outputs × inputs·kernel) from N(0, std²), the others 0",
+        paper=Paper(
+            authors="Martens",
+            title="Deep learning via Hessian-free optimization",
+            year=2010,
+            link="https://icml.cc/Conferences/2010/papers/458.pdf",
+        ),
+        suited="Deep sigmoid or tanh networks without normalization, such as autoencoders; wide layers whose units should "
+        "differ.",
+        differs="torch's sparse_ zeroes a fraction of each column (the outgoing weights of one input) and draws the others "
+        "with std 0.01: sparse(sparsity=0.9, std=0.01). It takes matrices only, and draws the places from the global "
+        "generator. Keras and JAX have none.",
+        examples=("sparse(connections=3, std=0.5)", "sparse(sparsity=0.5, std=0.01)"),
+    )
+)

@@ -1,0 +1,89 @@
+"""Xavier (Glorot): a compromise between keeping the variance forward and backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from fanin.fans import Layout, check_gain
+from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.variance import normal_or_truncated, sample_scaled, scaled_std
+
+
+@final
+@dataclass(frozen=True)
+class XavierUniform(Initializer):
+    """Uniform with variance gain² · 2/(fan_in + fan_out)."""
+
+    name: ClassVar[str] = "xavier_uniform"
+    gain: float = 1.0
+
+    def check(self) -> None:
+        """The gain must not be negative."""
+        check_gain(self.gain, "xavier_uniform(gain=…)")
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """U[-b, b] with b = gain · √(6/(fan_in + fan_out))."""
+        return sample_scaled(layout, generator, "uniform", self.intended_std(layout))
+
+    def intended_std(self, layout: Layout) -> float:
+        """gain · √(2/(fan_in + fan_out))."""
+        return scaled_std(layout, self.gain**2, "fan_avg")
+
+
+@final
+@dataclass(frozen=True)
+class XavierNormal(Initializer):
+    """Normal with variance gain² · 2/(fan_in + fan_out); `truncated` draws it as Keras and JAX do."""
+
+    name: ClassVar[str] = "xavier_normal"
+    gain: float = 1.0
+    truncated: bool = False
+
+    def check(self) -> None:
+        """The gain must not be negative."""
+        check_gain(self.gain, "xavier_normal(gain=…)")
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """A normal, or truncated normal, of standard deviation `intended_std`."""
+        return sample_scaled(layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout))
+
+    def intended_std(self, layout: Layout) -> float:
+        """gain · √(2/(fan_in + fan_out))."""
+        return scaled_std(layout, self.gain**2, "fan_avg")
+
+
+_PAPER = Paper(
+    authors="Glorot, Bengio",
+    title="Understanding the difficulty of training deep feedforward neural networks",
+    year=2010,
+    link="https://proceedings.mlr.press/v9/glorot10a.html",
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        make=XavierUniform,
+        summary="Uniform, scaled by the mean of fan-in and fan-out.",
+        formula="w ~ U[-b, b], b = gain·√(6/(fan_in + fan_out))",
+        paper=_PAPER,
+        suited="Networks with tanh, sigmoid or no activation.",
+        differs="The same law as torch's xavier_uniform_ and, at gain 1, Keras' GlorotUniform and JAX' glorot_uniform.",
+        examples=("xavier_uniform(gain=1.5)",),
+    )
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        make=XavierNormal,
+        summary="Normal, scaled by the mean of fan-in and fan-out.",
+        formula="w ~ N(0, gain²·2/(fan_in + fan_out))",
+        paper=_PAPER,
+        suited="Networks with tanh, sigmoid or no activation.",
+        differs="The same law as torch's xavier_normal_. Keras' GlorotNormal and JAX' glorot_normal truncate at two standard "
+        "deviations: truncated=true.",
+        examples=("xavier_normal(truncated=true)", "xavier_normal(gain=0.5)"),
+    )
+)
