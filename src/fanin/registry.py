@@ -13,6 +13,11 @@ from fanin.errors import UsageError, shown, unknown
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 
 
+def is_name(text: object) -> bool:
+    """Whether `text` can name an entry: lower-case letters, digits, - and _, 60 at most; never a path."""
+    return isinstance(text, str) and len(text) <= 60 and _NAME.fullmatch(text) is not None
+
+
 class Named(Protocol):
     """What a registry holds: any frozen record with a name."""
 
@@ -43,7 +48,7 @@ class Registry(Generic[EntryT]):
         """Register an entry and return it; a second entry of the same name raises."""
         if not isinstance(entry, self._type):
             raise UsageError(f"A {self.kind} entry must be a {self._type.__name__}, not {shown(entry)}.")
-        if not _NAME.fullmatch(entry.name) or len(entry.name) > 60:
+        if not is_name(entry.name):
             raise UsageError(
                 f"{shown(entry.name)} cannot name a {self.kind}: use lower-case letters, digits, - and _ (60 at most)."
             )

@@ -1,0 +1,53 @@
+"""Registering a user's own copy of a data set."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from fanin.data import copies, folder
+from fanin.data.base import REGISTRY
+from fanin.errors import DataUnavailable, OutputError
+
+
+def add(name: str, npz: Path, *, replace: bool = False) -> Path:
+    """Check the NPZ file and copy it to where `load` finds it under `name`; the new path.
+
+    The copy appears whole or not at all. Raises `UsageError` for an impossible name, `DataUnavailable` where `npz` is not
+    there, `DataInvalid` where it cannot be the data set, `OutputError` where the folder cannot be written, or where another
+    file stands there already and `replace` is not given.
+    """
+    source = Path(npz)
+    target = folder.path(name) / f"{name}.npz"
+    if not folder.is_file(source):
+        raise DataUnavailable(f"{source} is not a file. Expected an NPZ file with x_train, y_train, x_test, y_test.")
+    copies.read(source, name, REGISTRY.get(name) if name in REGISTRY else None)
+    try:
+        if target.exists() and filecmp.cmp(source, target, shallow=False):
+            return target
+        if target.exists() and not replace:
+            raise OutputError(f"{target} is there already and differs. To overwrite it, say so: --replace (replace=True).")
+        _copy_whole(source, target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}. Check {folder.VARIABLE}.") from None
+    return target
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".adding-", suffix=".part", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream, source.open("rb") as original:
+            shutil.copyfileobj(original, stream, 1 << 20)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)  # mkstemp's 0600 would hide a shared folder's data from its other readers
+        Path(name).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

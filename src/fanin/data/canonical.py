@@ -1,0 +1,84 @@
+"""Published files: found, checked against size and SHA-256, read into a data set."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from fanin.data.base import CanonicalFile, Dataset, DatasetEntry, fingerprint, tensors
+from fanin.data.folder import VARIABLE, is_file, path, unreadable
+from fanin.errors import DataInvalid, DataUnavailable
+
+
+def read(entry: DatasetEntry) -> Dataset:
+    """The data set from its published files, or out of the package it is embedded in.
+
+    Raises `DataUnavailable` where files are missing and `DataInvalid` where one is not the published one.
+    """
+    require(entry)
+    contents = {file.name: _content(path(entry.name) / file.name, file) for file in entry.files}
+    if entry.read is None:
+        raise unavailable(entry)
+    source = _source(entry)
+    parts = tensors(entry.info, entry.read(contents), entry.name)
+    return Dataset(
+        entry.info,
+        *parts,
+        divisor=entry.divisor,
+        standardise=entry.standardise,
+        fingerprint=fingerprint(parts),
+        canonical=True,
+        source=source,
+        units=entry.units,
+    )
+
+
+def require(entry: DatasetEntry) -> None:
+    """Raise `DataUnavailable` unless all files of the data set are there; none is opened."""
+    if entry.read is None or missing(entry):
+        raise unavailable(entry)
+
+
+def missing(entry: DatasetEntry) -> list[CanonicalFile]:
+    """The published files that are not in the data set's folder."""
+    return [file for file in entry.files if not is_file(path(entry.name) / file.name)]
+
+
+def unavailable(entry: DatasetEntry) -> DataUnavailable:
+    """What was looked for, where, and what to do."""
+    expected = [f"{file.name} ({file.bytes:,} bytes)" for file in missing(entry)]
+    copy = f"{entry.name}.npz (your own copy: x_train, y_train, x_test, y_test)"
+    choices = " or ".join(filter(None, [", ".join(expected), copy]))
+    return DataUnavailable(
+        f"{entry.name} is not there. Looked in {path(entry.name)} for {choices}. Put the files there, or set {VARIABLE} to the "
+        f"folder that holds {entry.name}/, or register a copy: fanin data add {entry.name} FILE.npz"
+    )
+
+
+def _source(entry: DatasetEntry) -> str:
+    if entry.package:
+        return f"embedded in {entry.package}"
+    names = ", ".join(file.name for file in entry.files)
+    return f"{entry.name}: {len(entry.files)} canonical files" if len(entry.files) > 1 else f"{entry.name}: canonical {names}"
+
+
+def _content(file: Path, expected: CanonicalFile) -> bytes:
+    try:
+        size = file.stat().st_size
+        # The size comes first: a file that is far too large is not read at all.
+        content = file.read_bytes() if size == expected.bytes else b""
+    except OSError as error:
+        raise unreadable(file, error) from None
+    if size != expected.bytes:
+        state = "cut short" if size < expected.bytes else "not the published file"
+        raise DataInvalid(
+            f"{file} is {state}: {size:,} bytes; expected {expected.bytes:,}. Copy the file again, or register another "
+            f"version under your own name: fanin data add NAME FILE.npz"
+        )
+    received = hashlib.sha256(content).hexdigest()
+    if received != expected.sha256:
+        raise DataInvalid(
+            f"{file} is not the published file: its SHA-256 is {received}; expected {expected.sha256}. Copy the file again, or "
+            f"register another version under your own name: fanin data add NAME FILE.npz"
+        )
+    return content
