@@ -1,0 +1,87 @@
+"""Activations by name: one for all layers of a model, or one per layer.
+
+Parameters are torch's defaults: leaky_relu has slope 0.01 (Keras: 0.3), elu and selu their papers' constants, gelu is the exact
+form x·Φ(x) (JAX defaults to the tanh approximation), hardtanh clips to [−1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fanin.errors import SpecError, shown, unknown
+from fanin.registry import Registry
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A named activation; `make` builds its module, which has no parameters."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    monotone: bool
+    """Never decreasing, so that it commutes with max-pooling: max(f(x)) = f(max(x))."""
+
+
+class Sin(nn.Module):
+    """sin(x), of any shape. Source: Sitzmann et al., Implicit Neural Representations with Periodic Activations, 2020."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """sin(x), elementwise."""
+        return torch.sin(x)
+
+
+ACTIVATIONS: Registry[Activation] = Registry("activation", Activation)
+
+for _entry in (
+    Activation("sigmoid", nn.Sigmoid, monotone=True),
+    Activation("tanh", nn.Tanh, monotone=True),
+    Activation("relu", nn.ReLU, monotone=True),
+    Activation("leaky_relu", nn.LeakyReLU, monotone=True),
+    Activation("elu", nn.ELU, monotone=True),
+    Activation("selu", nn.SELU, monotone=True),
+    Activation("gelu", nn.GELU, monotone=False),
+    Activation("silu", nn.SiLU, monotone=False),
+    Activation("mish", nn.Mish, monotone=False),
+    Activation("softplus", nn.Softplus, monotone=True),
+    Activation("hardtanh", nn.Hardtanh, monotone=True),
+    Activation("sin", Sin, monotone=False),
+    Activation("identity", nn.Identity, monotone=True),
+):
+    ACTIVATIONS.add(_entry)
+
+_ALIASES = {"swish": "silu"}
+
+
+def get(name: str) -> Activation:
+    """The activation of that name, or of the name that it is an alias of; an unknown one raises `UnknownName`."""
+    found = _ALIASES.get(name, name) if isinstance(name, str) else name
+    if found not in ACTIVATIONS:
+        raise unknown("activation", name, (*ACTIVATIONS.names(), *_ALIASES))
+    return ACTIVATIONS.get(found)
+
+
+def canonical(activation: str | Iterable[str], layers: int) -> str | tuple[str, ...]:
+    """The one way to write the activations of a model with so many layers that have one: aliases resolved, and a list of equal
+    names written as that name.
+
+    Raises `UnknownName` for an unknown name and `SpecError` for a list of another length.
+    """
+    if isinstance(activation, str):
+        return get(activation).name
+    names = tuple(get(name).name for name in activation)
+    if len(names) != layers:
+        raise SpecError(
+            f"Expected one activation for all layers, or a list with one for each of the {layers} hidden layers; "
+            f"received {len(names)}: {shown(list(names))}. Write activation=relu, or name {layers}."
+        )
+    return names[0] if names and set(names) == {names[0]} else names
+
+
+def per_layer(activation: str | tuple[str, ...], layers: int) -> tuple[Activation, ...]:
+    """One activation for each layer, from what `canonical` gave."""
+    names = (activation,) * layers if isinstance(activation, str) else activation
+    return tuple(get(name) for name in names)

@@ -1,0 +1,439 @@
+"""Benchmark models: what the case study says they are, for every data set that they fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from fanin import models, seeds, specs
+from fanin.errors import FitError, SpecError, UnknownName
+from fanin.models import activations, base
+from fanin.models.cnn import CNN, CNNOptions
+from fanin.models.mlp import MLP, MLPOptions, RegressionOptions
+
+SHAPES = {
+    "mnist": (1, 28, 28),
+    "cifar": (3, 32, 32),
+    "digits": (1, 8, 8),
+    "housing": (8,),
+    "diabetes": (10,),
+}
+ENTRIES = tuple(models.REGISTRY)
+
+
+def default(entry: models.ModelEntry) -> models.Model:
+    return models.get(entry.name)
+
+
+def fits(model: models.Model, shape: tuple[int, ...], outputs: int = 3) -> bool:
+    try:
+        model.check(shape, outputs, "classification" if model.entry.task == "any" else model.entry.task)
+    except FitError:
+        return False
+    return True
+
+
+every_model = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+every_fit = pytest.mark.parametrize(
+    ("entry", "shape"),
+    [
+        pytest.param(entry, shape, id=f"{entry.name}-{name}")
+        for entry in ENTRIES
+        for name, shape in SHAPES.items()
+        if fits(default(entry), shape)
+    ],
+)
+every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+
+
+def parameter_count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+# The contract of every entry
+
+
+@every_model
+@every_shape
+def test_a_model_maps_a_batch_to_one_row_of_outputs_per_sample(entry: models.ModelEntry, shape: tuple[int, ...]) -> None:
+    model = default(entry)
+    if not fits(model, shape):
+        with pytest.raises(FitError):
+            model.build(shape, 3)
+        return
+    module = model.build(shape, 3)
+    output = module(torch.randn(5, *shape, generator=seeds.generator(0, "x")))
+    assert output.shape == (5, 3)
+    output.sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@every_model
+def test_a_model_fits_at_least_one_of_the_data_sets(entry: models.ModelEntry) -> None:
+    assert any(fits(default(entry), shape) for shape in SHAPES.values())
+
+
+@every_model
+def test_an_entry_says_what_it_is_and_its_options_are_frozen_and_have_defaults(entry: models.ModelEntry) -> None:
+    assert entry.summary.endswith(".")
+    assert entry.paper
+    options = entry.options()
+    assert hash(options) == hash(entry.options())
+    assert dataclasses.is_dataclass(options)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(options, dataclasses.fields(options)[0].name, None)
+    assert "activation" in {field.name for field in dataclasses.fields(options)}
+
+
+@every_fit
+def test_building_moves_no_global_state_and_gives_fp32_on_the_cpu_every_time(
+    entry: models.ModelEntry, shape: tuple[int, ...]
+) -> None:
+    model = default(entry)
+    before = torch.get_rng_state()
+    first = model.build(shape, 3)
+    torch.rand(1)
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = model.build(shape, 3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_rng_state(before)
+    again = model.build(shape, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {p.dtype for p in (*first.parameters(), *other.parameters())} == {torch.float32}
+    assert {str(p.device) for p in first.parameters()} == {"cpu"}
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+@every_model
+def test_random_streams_of_the_parameters_are_distinct(entry: models.ModelEntry) -> None:
+    model = default(entry)
+    shape = next(shape for shape in SHAPES.values() if fits(model, shape))
+    names = [name for name, _ in model.build(shape, 3).named_parameters()]
+    seeds.require_distinct({name: seeds.stream(0, "init", name) for name in names})
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.input != "table"], ids=lambda entry: entry.name)
+def test_memory_format_does_not_change_the_outputs(entry: models.ModelEntry) -> None:
+    model, shape = default(entry), SHAPES["cifar"]
+    x = torch.randn(4, *shape, generator=seeds.generator(0, "x"))
+    module = model.build(shape, 7).eval()
+    expected = module(x)
+    if entry.channels_last:
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.testing.assert_close(module(x.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5)
+
+
+# The case study's networks
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "outputs", "count"),
+    [
+        ("mlp", (1, 28, 28), 10, (784 + 1) * 256 + (256 + 1) * 128 + (128 + 1) * 10),
+        ("mlp", (3, 32, 32), 100, (3072 + 1) * 256 + (256 + 1) * 128 + (128 + 1) * 100),
+        ("cnn", (1, 28, 28), 10, (9 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 5 * 5 + 1) * 128 + (128 + 1) * 10),
+        ("cnn", (3, 32, 32), 100, (27 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 6 * 6 + 1) * 128 + (128 + 1) * 100),
+        ("regression", (8,), 1, (8 + 1) * 64 + (64 + 1) * 32 + (32 + 1) * 1),
+    ],
+)
+def test_parameters_number_what_the_layers_of_the_case_study_add_up_to(
+    spec: str, shape: tuple[int, ...], outputs: int, count: int
+) -> None:
+    assert parameter_count(models.get(spec).build(shape, outputs)) == count
+
+
+def test_the_published_parameter_counts_are_met() -> None:
+    assert parameter_count(models.get("mlp").build((1, 28, 28), 10)) == 235_146
+    assert parameter_count(models.get("cnn").build((1, 28, 28), 10)) == 225_034
+    assert parameter_count(models.get("regression").build((8,), 1)) == 2_689
+
+
+def test_names_of_parameters_are_the_frozen_names_of_their_streams() -> None:
+    def weights(spec: str, shape: tuple[int, ...]) -> list[str]:
+        names = [name for name, _ in models.get(spec).build(shape, 2).named_parameters()]
+        return [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
+
+    assert weights("mlp", (4,)) == ["hidden.0", "hidden.1", "output"]
+    assert weights("regression", (4,)) == ["hidden.0", "hidden.1", "output"]
+    assert weights("cnn", (1, 28, 28)) == ["conv.0", "conv.1", "hidden.0", "output"]
+
+
+def test_mlp_is_a_sigmoid_layer_then_a_tanh_layer_then_the_outputs() -> None:
+    module = models.get("mlp").build((2, 3), 4)
+    w = module.state_dict()
+    x = torch.randn(5, 2, 3, generator=seeds.generator(0, "x"))
+    hidden = torch.sigmoid(x.reshape(5, 6) @ w["hidden.0.weight"].T + w["hidden.0.bias"])
+    hidden = torch.tanh(hidden @ w["hidden.1.weight"].T + w["hidden.1.bias"])
+    torch.testing.assert_close(module(x), hidden @ w["output.weight"].T + w["output.bias"])
+
+
+def test_regression_is_two_relu_layers_then_the_output() -> None:
+    module = models.get("regression").build((8,), 1)
+    w = module.state_dict()
+    x = torch.randn(5, 8, generator=seeds.generator(0, "x"))
+    hidden = (x @ w["hidden.0.weight"].T + w["hidden.0.bias"]).clamp(min=0)
+    hidden = (hidden @ w["hidden.1.weight"].T + w["hidden.1.bias"]).clamp(min=0)
+    torch.testing.assert_close(module(x), hidden @ w["output.weight"].T + w["output.bias"])
+
+
+def slow_cnn(module: CNN, x: Tensor, names: tuple[str, ...]) -> Tensor:
+    """The network as the case study writes it: activation first, then pooling; no dropout."""
+    functions = [activations.get(name).make() for name in names]
+    for convolution, function in zip(module.conv, functions, strict=False):
+        x = F.max_pool2d(function(convolution(x)), 2)
+    x = x.reshape(len(x), -1)
+    for layer, function in zip(module.hidden, functions[len(module.conv) :], strict=True):
+        x = function(layer(x))
+    output: Tensor = module.output(x)
+    return output
+
+
+@pytest.mark.parametrize("name", activations.ACTIVATIONS.names())
+def test_pooling_before_the_activation_gives_the_value_and_gradient_of_pooling_after_it(name: str) -> None:
+    module = CNN(CNNOptions(channels=(4, 5), widths=(6,), activation=name, dropout=0.0), (2, 12, 13), 3).double()
+    with torch.no_grad():
+        for index, parameter in enumerate(module.parameters()):
+            parameter.normal_(0, 0.5, generator=seeds.generator(0, "w", index))
+    x = torch.randn(6, 2, 12, 13, dtype=torch.float64, generator=seeds.generator(0, "x")).requires_grad_()
+    results = []
+    for output in (module(x), slow_cnn(module, x, (name,) * 3)):
+        gradients = torch.autograd.grad(output.square().sum(), [x, *module.parameters()], materialize_grads=True)
+        results.append([output, *gradients])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("entry", tuple(activations.ACTIVATIONS), ids=lambda entry: entry.name)
+def test_an_activation_is_marked_monotone_exactly_when_it_never_decreases(entry: activations.Activation) -> None:
+    values = entry.make()(torch.linspace(-8, 8, 4001, dtype=torch.float64))
+    assert entry.monotone == bool((values.diff() >= -1e-12).all())
+
+
+@pytest.mark.parametrize(
+    ("name", "at_minus_one", "at_one"),
+    [
+        ("sigmoid", 1 / (1 + math.e), 1 / (1 + 1 / math.e)),
+        ("tanh", math.tanh(-1), math.tanh(1)),
+        ("relu", 0.0, 1.0),
+        ("leaky_relu", -0.01, 1.0),
+        ("elu", math.expm1(-1), 1.0),
+        ("selu", 1.0507009873554805 * 1.6732632423543772 * math.expm1(-1), 1.0507009873554805),
+        ("gelu", -(1 - math.erf(math.sqrt(0.5))) / 2, (1 + math.erf(math.sqrt(0.5))) / 2),
+        ("silu", -1 / (1 + math.e), 1 / (1 + 1 / math.e)),
+        ("swish", -1 / (1 + math.e), 1 / (1 + 1 / math.e)),
+        ("mish", -math.tanh(math.log1p(1 / math.e)), math.tanh(math.log1p(math.e))),
+        ("softplus", math.log1p(1 / math.e), math.log1p(math.e)),
+        ("hardtanh", -1.0, 1.0),
+        ("sin", math.sin(-1), math.sin(1)),
+        ("identity", -1.0, 1.0),
+    ],
+)
+def test_an_activation_has_the_values_of_its_formula(name: str, at_minus_one: float, at_one: float) -> None:
+    values = activations.get(name).make()(torch.tensor([-1.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(values, torch.tensor([at_minus_one, at_one], dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("spec", ["mlp(widths=[7])", "cnn(channels=[4], widths=[7])"])
+def test_images_are_flattened_in_the_order_channels_height_width(spec: str) -> None:
+    model = models.get(spec, activation="identity")
+    module = model.build((2, 6, 5), 3).eval()
+    if model.entry.channels_last:
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    seen: list[Tensor] = []
+    hidden = module.get_submodule("hidden.0")
+    hidden.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = torch.randn(4, 2, 6, 5, generator=seeds.generator(0, "x")).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        module(x)
+        maps = F.max_pool2d(module.get_submodule("conv.0")(x), 2) if model.entry.channels_last else x
+    loops = [[float(maps[n, c, i, j]) for c, i, j in positions(maps)] for n in range(4)]
+    torch.testing.assert_close(seen[0], torch.tensor(loops))
+
+
+def positions(maps: Tensor) -> list[tuple[int, int, int]]:
+    channels, height, width = maps.shape[1:]
+    return [(c, i, j) for c in range(channels) for i in range(height) for j in range(width)]
+
+
+def test_the_cnn_drops_half_of_its_last_hidden_layer_in_training_only() -> None:
+    module = models.get("cnn").build((1, 10, 10), 4)
+    seen: list[Tensor] = []
+    module.get_submodule("output").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = torch.randn(32, 1, 10, 10, generator=seeds.generator(0, "x"))
+    with seeds.torch_state_kept(0):
+        module(x)
+    module.eval()(x)
+    trained, evaluated = seen
+    kept = trained != 0
+    torch.testing.assert_close(trained[kept], 2 * evaluated[kept])
+    assert 0.4 < float(kept[evaluated != 0].float().mean()) < 0.6
+
+
+# Options and identities
+
+
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [
+        ("mlp", "mlp"),
+        ("mlp(widths=[256, 128], activation=[sigmoid, tanh])", "mlp"),
+        ("mlp(activation=[swish, silu])", "mlp(activation=silu)"),
+        ("mlp(activation=swish)", "mlp(activation=silu)"),
+        ("mlp(widths=[8], activation=[relu])", "mlp(activation=relu, widths=[8])"),
+        ("regression(activation=[relu, relu])", "regression"),
+        ("cnn(dropout=0)", "cnn(dropout=0.0)"),
+        ("cnn(activation=[relu, gelu, relu], channels=(32, 64))", "cnn(activation=[relu, gelu, relu])"),
+    ],
+)
+def test_equal_networks_have_one_identity(written: str, canonical: str) -> None:
+    model = models.get(written)
+    assert model.spec == canonical
+    assert models.get(model.spec) == model
+
+
+@pytest.mark.parametrize(
+    "spec", ["mlp", "mlp(widths=[8, 4, 2], activation=relu)", "cnn(activation=[relu, gelu, tanh], dropout=0.1)"]
+)
+def test_a_model_splits_into_its_spec_and_its_activation_and_back(spec: str) -> None:
+    model = models.get(spec)
+    plain, activation = model.split()
+    assert "activation" not in plain
+    assert models.get(plain, activation) == model
+
+
+def test_options_made_by_hand_are_as_canonical_as_parsed_ones() -> None:
+    assert MLPOptions(widths=[256, 128], activation=["sigmoid", "tanh"]) == MLPOptions()  # type: ignore[arg-type]
+    assert RegressionOptions(activation=("relu", "relu")) == RegressionOptions()
+
+
+def test_plain_modules_can_be_made_by_hand() -> None:
+    assert MLP(MLPOptions(widths=(4,), activation="relu"), (3,), 2)(torch.zeros(5, 3)).shape == (5, 2)
+    assert CNN(CNNOptions(), (1, 28, 28), 10)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "says"),
+    [
+        ("mpl", UnknownName, "Did you mean mlp"),
+        ("mlp(width=[3])", UnknownName, "Did you mean widths"),
+        ("mlp(activation=rellu)", UnknownName, "Did you mean .*relu"),
+        ("mlp(activation=swsh)", UnknownName, "swish"),
+        ("mlp(activation=[relu, nope])", UnknownName, "Known: "),
+        ("mlp(widths=[8])", SpecError, "each of the 1 hidden layers; received 2"),
+        ("mlp(activation=[relu])", SpecError, "each of the 2 hidden layers; received 1"),
+        ("mlp(activation=[])", SpecError, "received 0"),
+        ("cnn(activation=[relu, relu])", SpecError, "each of the 3 hidden layers; received 2"),
+        ("mlp(activation=3)", SpecError, "a word"),
+        ("mlp(widths=[])", SpecError, "at least one whole number"),
+        ("mlp(widths=[0, 3])", SpecError, "from 1 to 1,000,000"),
+        ("mlp(widths=[-1, 3])", SpecError, "from 1 to 1,000,000"),
+        ("mlp(widths=[true, 3])", SpecError, "a whole number"),
+        ("mlp(widths=[2.5, 3])", SpecError, "a whole number"),
+        ("mlp(widths=[1000000000, 3])", SpecError, "from 1 to 1,000,000"),
+        ("cnn(channels=[0, 3])", SpecError, "channels is a list"),
+        ("cnn(dropout=1)", SpecError, "below 1"),
+        ("cnn(dropout=-0.1)", SpecError, "below 1"),
+        ("cnn(dropout=half)", SpecError, "a finite number"),
+    ],
+)
+def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(spec: str, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        models.get(spec)
+
+
+# Fitting the data
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "task", "says"),
+    [
+        ("cnn", (1, 8, 8), "classification", "at least 10×10; the data has 1×8×8. Use mlp"),
+        ("cnn", (3, 32, 9), "classification", "at least 10×10; the data has 3×32×9"),
+        ("cnn(channels=[4, 4, 4])", (3, 21, 40), "classification", "at least 22×22; the data has 3×21×40"),
+        ("cnn", (8,), "regression", "takes images .* has shape 8. Models for such inputs: mlp, regression"),
+        ("regression", (8,), "classification", "a model for regression; .* is classification. Models for such data: mlp"),
+        ("regression", (1, 8, 8), "regression", "takes tables .* has shape 1×8×8. Models for such inputs: "),
+        ("mlp(widths=[1000000, 1000000])", (8,), "regression", "1,000,011,000,001 parameters"),
+        ("cnn(channels=[1000000, 1000000])", (3, 32, 32), "classification", "Use smaller widths"),
+    ],
+)
+def test_a_model_that_does_not_fit_says_what_it_needs_what_it_got_and_what_to_do(
+    spec: str, shape: tuple[int, ...], task: str, says: str
+) -> None:
+    with pytest.raises(FitError, match=says):
+        models.get(spec).check(shape, 1, task)
+
+
+def test_no_outputs_are_an_error() -> None:
+    with pytest.raises(FitError, match="at least one output"):
+        models.get("mlp").check((8,), 0, "classification")
+
+
+@pytest.mark.parametrize("size", [10, 22])
+def test_the_smallest_image_that_an_error_names_is_big_enough(size: int) -> None:
+    layers = {10: 2, 22: 3}[size]
+    model = models.get(specs.render("cnn", {"channels": (2,) * layers}))
+    assert model.build((1, size, size), 2)(torch.zeros(1, 1, size, size)).shape == (1, 2)
+    with pytest.raises(FitError):
+        model.build((1, size - 1, size), 2)
+
+
+@every_model
+def test_a_check_allocates_no_parameters(entry: models.ModelEntry) -> None:
+    devices: list[str] = []
+
+    def watched(options: object, shape: tuple[int, ...], outputs: int) -> nn.Module:
+        module = entry.build(options, shape, outputs)
+        devices.extend(parameter.device.type for parameter in module.parameters())
+        return module
+
+    shape = next(shape for shape in SHAPES.values() if fits(default(entry), shape))
+    model = models.Model(dataclasses.replace(entry, build=watched), entry.options())
+    assert fits(model, shape)
+    assert set(devices) == {"meta"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    entry=st.sampled_from(ENTRIES),
+    shape=st.one_of(
+        st.tuples(st.integers(1, 20)),
+        st.tuples(st.integers(1, 5), st.integers(1, 5)),
+        st.tuples(st.integers(1, 3), st.integers(1, 26), st.integers(1, 26)),
+    ),
+    outputs=st.integers(0, 5),
+)
+def test_what_passes_the_check_can_be_built_and_run_and_what_fails_it_cannot_be_built(
+    entry: models.ModelEntry, shape: tuple[int, ...], outputs: int
+) -> None:
+    model = default(entry)
+    try:
+        model.check(shape, outputs, "regression" if entry.task == "any" else entry.task)
+    except FitError:
+        with pytest.raises(FitError):
+            model.build(shape, outputs)
+        return
+    assert model.build(shape, outputs)(torch.zeros(2, *shape)).shape == (2, outputs)
+
+
+def test_a_third_party_model_goes_through_the_same_door() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        activation: str = "relu"
+
+    entry = models.ModelEntry(
+        "linear", "A linear map.", Options, lambda _, shape, k: nn.Linear(shape[0], k), "table", "any", False, "folklore"
+    )
+    model = base.Model(entry, Options())
+    assert model.spec == "linear"
+    assert model.build((3,), 2)(torch.zeros(4, 3)).shape == (4, 2)
+    with pytest.raises(FitError, match="takes tables"):
+        model.check((1, 8, 8), 2, "classification")
