@@ -211,36 +211,6 @@ def test_pooling_before_the_activation_gives_the_value_and_gradient_of_pooling_a
     torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("entry", tuple(activations.ACTIVATIONS), ids=lambda entry: entry.name)
-def test_an_activation_is_marked_monotone_exactly_when_it_never_decreases(entry: activations.Activation) -> None:
-    values = entry.make()(torch.linspace(-8, 8, 4001, dtype=torch.float64))
-    assert entry.monotone == bool((values.diff() >= -1e-12).all())
-
-
-@pytest.mark.parametrize(
-    ("name", "at_minus_one", "at_one"),
-    [
-        ("sigmoid", 1 / (1 + math.e), 1 / (1 + 1 / math.e)),
-        ("tanh", math.tanh(-1), math.tanh(1)),
-        ("relu", 0.0, 1.0),
-        ("leaky_relu", -0.01, 1.0),
-        ("elu", math.expm1(-1), 1.0),
-        ("selu", 1.0507009873554805 * 1.6732632423543772 * math.expm1(-1), 1.0507009873554805),
-        ("gelu", -(1 - math.erf(math.sqrt(0.5))) / 2, (1 + math.erf(math.sqrt(0.5))) / 2),
-        ("silu", -1 / (1 + math.e), 1 / (1 + 1 / math.e)),
-        ("swish", -1 / (1 + math.e), 1 / (1 + 1 / math.e)),
-        ("mish", -math.tanh(math.log1p(1 / math.e)), math.tanh(math.log1p(math.e))),
-        ("softplus", math.log1p(1 / math.e), math.log1p(math.e)),
-        ("hardtanh", -1.0, 1.0),
-        ("sin", math.sin(-1), math.sin(1)),
-        ("identity", -1.0, 1.0),
-    ],
-)
-def test_an_activation_has_the_values_of_its_formula(name: str, at_minus_one: float, at_one: float) -> None:
-    values = activations.get(name).make()(torch.tensor([-1.0, 1.0], dtype=torch.float64))
-    torch.testing.assert_close(values, torch.tensor([at_minus_one, at_one], dtype=torch.float64), rtol=1e-12, atol=0)
-
-
 @pytest.mark.parametrize("spec", ["mlp(widths=[7])", "cnn(channels=[4], widths=[7])"])
 def test_images_are_flattened_in_the_order_channels_height_width(spec: str) -> None:
     model = models.get(spec, activation="identity")
