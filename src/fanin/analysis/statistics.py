@@ -1,0 +1,143 @@
+"""Statistics of replicates: pure functions on arrays.
+
+Replicates are the unit: an interval is Student's t over replicates, a comparison is paired by replicate. No function fills in
+a value for a run that diverged; such runs are counted, and take part in medians and ranks as the worst.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fanin.errors import MissingExtra, UsageError
+
+try:
+    from scipy import special  # scipy.stats has the same distributions, but takes two seconds to import
+except ModuleNotFoundError:  # pragma: no cover
+    raise MissingExtra("scipy", "study", "Statistics") from None
+
+MIN_FOR_INTERVAL = 5
+"""Replicates below which no interval is given."""
+
+MIN_FOR_TEST = 10
+"""Paired replicates below which nothing is tested."""
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n replicates. What n does not allow is nan: sd below 2, half_width below `MIN_FOR_INTERVAL`."""
+
+    n: int
+    mean: float
+    sd: float
+    half_width: float
+    """The interval is mean ± half_width."""
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The mean of a − b over n replicates that both have, and what can be said about it."""
+
+    estimate: Estimate
+    p_value: float
+    """Two-sided paired t test; nan below `MIN_FOR_TEST` replicates."""
+    detectable: float
+    """Where there are too few replicates to test: the `smallest_detectable_difference`; nan otherwise, or below 2."""
+
+
+def estimate(values: ArrayLike, level: float = LEVEL) -> Estimate:
+    """Mean, standard deviation (n − 1) and half-width of Student's t interval, t_{(1 + level)/2, n − 1} · sd / √n.
+
+    Args:
+        values: shape (n,). A nan makes the whole estimate nan: nothing is dropped in silence.
+        level: the interval's confidence, in (0, 1).
+    """
+    x = _vector(values)
+    n = len(x)
+    mean = float(x.mean()) if n else math.nan
+    sd = float(x.std(ddof=1)) if n >= 2 else math.nan
+    enough = n >= MIN_FOR_INTERVAL
+    half_width = float(special.stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n) if enough else math.nan
+    return Estimate(n, mean, sd, half_width)
+
+
+def divergence_rate(diverged: int, ok: int) -> float:
+    """diverged / (diverged + ok): the share of finished runs that diverged; nan where none finished."""
+    return diverged / (diverged + ok) if diverged + ok else math.nan
+
+
+def median_with_diverged(values: ArrayLike, diverged: int, *, higher_is_better: bool) -> float:
+    """The median over all finished runs, the diverged ones counted as worse than any value; nan where it falls on those."""
+    worst = -math.inf if higher_is_better else math.inf
+    runs = np.concatenate([_vector(values), np.full(diverged, worst)])
+    median = float(np.median(runs)) if len(runs) else math.nan
+    return median if math.isfinite(median) else math.nan
+
+
+def ranks(values: ArrayLike, *, higher_is_better: bool) -> NDArray[np.float64]:
+    """Ranks from 1 (best), ties sharing their mean rank; nan stands for a diverged run, and all of those share the last.
+
+    With x the values turned so that lower is better: rank_i = #{x_j < x_i} + (#{x_j = x_i} + 1) / 2.
+    """
+    x = _vector(values)
+    x = np.where(np.isnan(x), np.inf, -x if higher_is_better else x)
+    below = (x[None, :] < x[:, None]).sum(axis=1)
+    equal = (x[None, :] == x[:, None]).sum(axis=1)
+    return np.asarray(below + (equal + 1) / 2, dtype=np.float64)
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> PairedDifference:
+    """Student's t on the differences a − b of paired replicates, both of shape (n,)."""
+    x, y = _vector(a), _vector(b)
+    if x.shape != y.shape:
+        raise UsageError(f"Paired values must be as many on both sides, not {len(x)} and {len(y)}.")
+    difference = estimate(x - y, level)
+    n, sd = difference.n, difference.sd
+    p_value = _two_sided_p(difference) if n >= MIN_FOR_TEST else math.nan
+    detectable = smallest_detectable_difference(sd, n) if 2 <= n < MIN_FOR_TEST else math.nan
+    return PairedDifference(difference, p_value, detectable)
+
+
+def smallest_detectable_difference(sd: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest true difference that a two-sided paired t test of n replicates would have seen with this power.
+
+    δ = λ · sd / √n, where λ solves P(T > t_{1 − α/2, n − 1}) = power for T noncentral t with n − 1 degrees of freedom and
+    noncentrality λ. (The other tail's share of the power, below 1e-5 at a power of 0.8, is left out.)
+
+    Args:
+        sd: standard deviation of the paired differences, in the metric's unit.
+        n: pairs, at least 2.
+
+    Reference: J. Cohen, Statistical Power Analysis for the Behavioral Sciences, 2nd ed. 1988, chapter 2;
+    N. L. Johnson and B. L. Welch, Applications of the non-central t-distribution, Biometrika 31, 1940.
+    """
+    if n < 2:
+        raise UsageError(f"A detectable difference needs at least 2 pairs, not {n}.")
+    critical = special.stdtrit(n - 1, 1 - alpha / 2)
+    noncentrality = float(special.nctdtrinc(n - 1, 1 - power, critical))
+    return noncentrality * sd / math.sqrt(n)
+
+
+def pooled_sd(deviations: Sequence[float]) -> float:
+    """√(mean of sd²) of standard deviations that rest on equally many values; nan of none."""
+    return math.sqrt(float(np.mean(np.square(deviations)))) if len(deviations) else math.nan
+
+
+def _two_sided_p(difference: Estimate) -> float:
+    if difference.sd == 0:
+        return 1.0 if difference.mean == 0 else 0.0
+    t = difference.mean / (difference.sd / math.sqrt(difference.n))
+    return float(2 * special.stdtr(difference.n - 1, -abs(t)))
+
+
+def _vector(values: ArrayLike) -> NDArray[np.float64]:
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1:
+        raise UsageError(f"Expected a list of numbers, one per replicate, not an array of shape {x.shape}.")
+    return x

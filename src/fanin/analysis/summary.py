@@ -1,0 +1,108 @@
+"""Summary: one row per group, that is per initializer of a model × data, over its replicates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fanin.analysis import statistics
+from fanin.analysis.frames import FACTORS, OUTCOMES
+
+SECTION = [name for name in FACTORS if name != "initializer"]
+"""The factors that initializers are compared within."""
+
+GROUP = [*SECTION, "initializer"]
+
+SUFFIXES = ("", "_sd", "_half_width", "_median")
+"""What follows a metric's name in the columns of a summary; the mean has the bare name."""
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per group of `frames.cells_frame`: sections in the order of the plan, initializers within them.
+
+    Columns: the `FACTORS`; planned and the number of cells of each outcome; divergence_rate; mean_rank; and for each metric m
+    its mean over the ok replicates as m, then m_sd, m_half_width (95 %, from 5 replicates on) and m_median. Where a replicate
+    diverged there is no mean, and the median counts it as worst. mean_rank is over the replicates in which every initializer
+    of the section finished.
+    """
+    metrics = metric_names(frame)
+    rows = [_group_row(group, metrics) for _, section in sections(frame) for _, group in _grouped(section, ["initializer"])]
+    counts = ["planned", *OUTCOMES, "divergence_rate", "mean_rank"]
+    columns = [*FACTORS, *counts, *(metric + suffix for metric in metrics for suffix in SUFFIXES)]
+    summary = pd.DataFrame(rows, columns=pd.Index(columns))
+    summary["mean_rank"] = [_mean_ranks(frame).get(tuple(key)) for key in summary[GROUP].to_numpy().tolist()]
+    return summary.astype({"mean_rank": "float64"})
+
+
+def metric_names(frame: pd.DataFrame) -> list[str]:
+    """The metrics among a frame's columns."""
+    names = [str(name) for name in frame.columns]
+    return names[names.index("outcome") + 1 : names.index("seconds")]
+
+
+def main_metric(section: pd.DataFrame) -> str | None:
+    """The metric by which a section's initializers are ranked: its test metric, or the test loss where it has no other."""
+    ok = section[section["outcome"] == "ok"]
+    measured = [name for name in metric_names(section) if name.startswith("test_") and ok[name].notna().any()]
+    return min(measured, key=lambda name: name == "test_loss", default=None)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Accuracies are to be high; losses, errors and numbers of epochs are to be low."""
+    return metric.endswith("accuracy")
+
+
+def sections(frame: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """(values of `SECTION`, rows) of each section, in the order of the plan."""
+    return _grouped(frame, SECTION)
+
+
+def _grouped(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    yield from frame.groupby(keys, sort=False, dropna=False)
+
+
+def _group_row(group: pd.DataFrame, metrics: list[str]) -> dict[Hashable, Any]:
+    counts = {outcome: int((group["outcome"] == outcome).sum()) for outcome in OUTCOMES}
+    row: dict[Hashable, Any] = {name: group[name].iloc[0] for name in FACTORS}
+    row.update(planned=len(group), **counts)
+    row["divergence_rate"] = statistics.divergence_rate(counts["diverged"], counts["ok"])
+    ok = group[group["outcome"] == "ok"]
+    for metric in metrics:
+        row |= _metric_columns(metric, ok[metric].to_numpy(), counts["diverged"])
+    return row
+
+
+def _metric_columns(metric: str, values: np.ndarray, diverged: int) -> dict[Hashable, float]:
+    median = statistics.median_with_diverged(values, diverged, higher_is_better=higher_is_better(metric))
+    if diverged:
+        return dict(zip((metric + suffix for suffix in SUFFIXES), (math.nan, math.nan, math.nan, median), strict=True))
+    mean = statistics.estimate(values)
+    numbers = (mean.mean, mean.sd, mean.half_width, median)
+    return dict(zip((metric + suffix for suffix in SUFFIXES), numbers, strict=True))
+
+
+def _mean_ranks(frame: pd.DataFrame) -> dict[tuple[Any, ...], float]:
+    """Group → its rank in the section's metric, averaged over the blocks in which every cell finished."""
+    means: dict[tuple[Any, ...], float] = {}
+    for key, section in sections(frame):
+        metric = main_metric(section)
+        if metric is None or section["initializer"].nunique() < 2:
+            continue
+        ranked = [_ranked(block, metric) for _, block in section.groupby("block") if _complete(block, section)]
+        if ranked:
+            means |= {(*key, name): float(rank) for name, rank in pd.concat(ranked, axis=1).mean(axis=1).items()}
+    return means
+
+
+def _complete(block: pd.DataFrame, section: pd.DataFrame) -> bool:
+    return len(block) == section["initializer"].nunique() and bool(block["outcome"].isin(("ok", "diverged")).all())
+
+
+def _ranked(block: pd.DataFrame, metric: str) -> pd.Series[float]:
+    values = block[metric].where(block["outcome"] == "ok").to_numpy()
+    ranks = statistics.ranks(values, higher_is_better=higher_is_better(metric))
+    return pd.Series(ranks, index=block["initializer"])

@@ -1,0 +1,79 @@
+"""Text from outside (names, labels, messages) made harmless to each kind of output. HTML is escaped by its templates."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Controls (escape sequences among them), invisible format characters (such as those that turn the direction of writing),
+# surrogates, line and paragraph separators, private and unassigned characters.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"}
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "[": "{[}",  # after \\ a bracket would begin its optional argument, and a star its starred form
+    "*": "{*}",
+    "±": r"$\pm$",
+    "—": "---",
+    "–": "--",
+    "·": r"$\cdot$",
+    "×": r"$\times$",
+    "−": r"$-$",
+    "…": r"\ldots{}",
+    "σ": r"$\sigma$",
+}
+
+_MARKDOWN = set("\\`*[]<>#|~$!&")
+_FORMULA = tuple("=+-@＝＋－＠")
+
+
+def visible(text: object) -> str:
+    """Text on one line in which every control or invisible character is written out, such as ``\\x1b`` for escape."""
+    return "".join(_written_out(c) if unicodedata.category(c) in _INVISIBLE else c for c in str(text))
+
+
+def latex(text: object) -> str:
+    """Text in which every special character of LaTeX is escaped."""
+    return "".join(_LATEX.get(c, c) for c in visible(text))
+
+
+def markdown(text: object) -> str:
+    """Text for a cell of a Markdown table: no markup, no HTML, no end of the cell."""
+    shown = visible(text)
+    return "".join(f"\\{c}" if c in _MARKDOWN or (c == "_" and not _within_word(shown, i)) else c for i, c in enumerate(shown))
+
+
+def csv_cell(value: object) -> str | int | float:
+    """A value for a CSV cell: numbers as they are; text that a spreadsheet would run as a formula gets an apostrophe."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "" if value != value else value
+    text = visible("" if value is None else value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _within_word(text: str, index: int) -> bool:
+    return text[index - 1 : index].isalnum() and text[index + 1 : index + 2].isalnum()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
