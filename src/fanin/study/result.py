@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -17,6 +18,11 @@ Outcome = Literal["ok", "diverged", "failed", "killed"]
 _ENVIRONMENT_KEY = ("device", "engine", "torch", "threads", "matmul", "dtype")
 
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def environment_key(environment: Mapping[str, Any]) -> str:
+    """The part of an environment that the results of one block must have in common, as one line of text."""
+    return " | ".join(str(environment.get(key, "?")) for key in _ENVIRONMENT_KEY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,7 @@ class Result:
     @property
     def environment_key(self) -> str:
         """What the results of one block must have in common."""
-        return " | ".join(str(self.environment.get(key, "?")) for key in _ENVIRONMENT_KEY)
+        return environment_key(self.environment)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into an equal result; NaN and infinities become words."""
@@ -80,9 +86,10 @@ class Result:
                 environment=dict(record["environment"]),
                 data=dict(record["data"]),
             )
+            contradicts = result.outcome not in get_args(Outcome) or result.cell.id != record["id"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreCorrupt(f"Not a result of fanin ({type(error).__name__}: {error}): {shown(record)}") from None
-        if result.outcome not in get_args(Outcome) or result.cell.id != record["id"]:
+        if contradicts:
             raise StoreCorrupt(f"A result that contradicts itself (outcome {shown(result.outcome)}, id {shown(record['id'])}).")
         return result
 

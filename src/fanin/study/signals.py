@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM while a study runs: the first asks for a clean end, the second ends at once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+from fanin.errors import FaninError
+
+
+class RunInterrupted(FaninError):  # noqa: N818 - an outcome, not an error
+    """A signal ended the run; `exit_code` is 130 for SIGINT and 143 for SIGTERM."""
+
+    def __init__(self, number: int, text: str = "") -> None:
+        name = signal.Signals(number).name
+        super().__init__(text or f"Interrupted by {name} at once. Finished cells are safe; the same command continues.")
+        self.exit_code = 128 + number
+
+
+@dataclass
+class Interrupts:
+    """What has been received so far."""
+
+    number: int | None = None
+    """The first signal."""
+    ending: bool = False
+    """Whether everything is being closed, which no signal may cut off."""
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Note the first signal; raise for the second."""
+        if self.number is None:
+            self.number = number
+        elif not self.ending:
+            self.ending = True
+            raise RunInterrupted(number)
+
+
+@contextlib.contextmanager
+def interrupts_caught() -> Iterator[Interrupts]:
+    """Catch SIGINT and SIGTERM inside, and put the previous handlers back. Does nothing outside the main thread."""
+    interrupts = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    previous = {number: signal.signal(number, interrupts.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupts
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
