@@ -35,6 +35,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.parameter import is_lazy
 
 from fanin.errors import FitError, SpecError, shown, unknown
 
@@ -111,11 +112,11 @@ def module_layout(module: nn.Module, convention: Convention = "kernel") -> Layou
     if convention not in get_args(Convention):
         raise unknown("fan convention", convention, get_args(Convention))
     if isinstance(module, nn.Linear):
-        return Layout(tuple(module.weight.shape), Fans(module.in_features, module.out_features))
+        return Layout(_shape(module.weight), Fans(module.in_features, module.out_features))
     if isinstance(module, _ConvNd):
         return _convolution(module, convention)
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
-        return Layout(tuple(module.weight.shape), Fans(1, module.embedding_dim), transposed=True)
+        return Layout(_shape(module.weight), Fans(1, module.embedding_dim), transposed=True)
     return None
 
 
@@ -149,6 +150,12 @@ def check_gain(gain: object, what: str = "gain") -> float:
     return float(gain)
 
 
+def _shape(weight: Tensor) -> tuple[int, ...]:
+    if is_lazy(weight):
+        raise FitError("The layer has no shape yet (its weight is lazy). Run one batch through the model first.")
+    return tuple(weight.shape)
+
+
 def _convolution(module: _ConvNd, convention: Convention) -> Layout:
     taps = math.prod(module.kernel_size)
     fan_in = module.in_channels // module.groups * taps
@@ -156,4 +163,4 @@ def _convolution(module: _ConvNd, convention: Convention) -> Layout:
     stride = math.prod(module.stride) if convention == "effective" else 1
     transposed = isinstance(module, _ConvTransposeNd)
     found = Fans(fan_in / stride, fan_out) if transposed else Fans(fan_in, fan_out / stride)
-    return Layout(tuple(module.weight.shape), found, module.groups, transposed)
+    return Layout(_shape(module.weight), found, module.groups, transposed)
