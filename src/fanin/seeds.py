@@ -137,8 +137,12 @@ def _digest(seed: int, purpose: str, *name: str | int) -> int:
 
 
 def _mix(x: Tensor) -> Tensor:
-    x = x ^ (x >> 16)
-    x = (x * 0x7FEB352D) & 0xFFFFFFFF
-    x = x ^ (x >> 15)
-    x = (x * 0x846CA68B) & 0xFFFFFFFF
-    return x ^ (x >> 16)
+    """Mix the low 32 bits of an int64 tensor, in place."""
+    x ^= x >> 16
+    x *= 0x7FEB352D
+    x &= 0xFFFFFFFF
+    x ^= x >> 15
+    x *= 0x846CA68B
+    x &= 0xFFFFFFFF
+    x ^= x >> 16
+    return x

@@ -138,10 +138,7 @@ def make_cell(values: Mapping[str, Any]) -> Cell:
 
 def model_of(cell: Cell) -> Model:
     """The model of a cell, its activation folded back into its options."""
-    name, options = specs.parse(cell.model)
-    if cell.activation is not None:
-        options["activation"] = cell.activation
-    return models.get(specs.render(name, options))
+    return models.get(cell.model, cell.activation)
 
 
 def check_fit(cell: Cell) -> None:
@@ -157,23 +154,9 @@ def check_fit(cell: Cell) -> None:
 
 
 def _canonical_model(spec: str, activation: Any) -> tuple[str, Any]:
-    name, options = specs.parse(spec)
-    inside = options.pop("activation", None)
-    if inside is not None and activation is not None:
+    if activation is not None and "activation" in specs.parse(spec)[1]:
         raise SpecError(f"{spec} names an activation, and so does the study ({shown(activation)}). Give one of them.")
-    chosen = _one_or_each(activation if inside is None else inside)
-    plain = models.get(specs.render(name, options))
-    if chosen is not None:
-        models.get(specs.render(name, {**options, "activation": chosen}))  # checks it
-        if chosen == _one_or_each(getattr(plain.options, "activation", None)):
-            chosen = None
-    return plain.spec, chosen
-
-
-def _one_or_each(activation: Any) -> Any:
-    if isinstance(activation, (list, tuple)):
-        return activation[0] if len(set(activation)) == 1 else tuple(activation)
-    return activation
+    return models.get(spec, activation).split()
 
 
 def _canonical_optimizer(spec: str, rate: Any) -> tuple[str, float]:

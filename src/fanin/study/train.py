@@ -9,6 +9,7 @@ continues bit for bit.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from fanin import apply, data, initializers, seeds
 from fanin.data import Dataset, Part, Prepared
@@ -31,8 +33,9 @@ from fanin.study.protocol import Protocol as StudyProtocol
 from fanin.study.result import Result
 from fanin.study.spec import model_of
 
-EVALUATION_BATCH = 512
-"""Samples per forward pass when nothing is learnt; fixed, since a result's last bits depend on it."""
+EVALUATION_BATCH = 128
+"""Samples per forward pass when nothing is learnt; fixed, since a result's last bits depend on it. Small enough that no activation
+of the CNN exceeds the 32 MiB from which glibc maps memory anew at every allocation."""
 
 Row = dict[str, float]
 
@@ -156,7 +159,9 @@ def train(
     if weights is not None:
         checkpoint.save_weights(weights / f"{cell.id}.initial.safetensors", dict(model.state_dict()))
     task = _task(dataset, prepared, described.entry.channels_last)
-    model = model.to(device, memory_format=torch.channels_last if task.channels_last else torch.preserve_format)
+    model = model.to(device)
+    if task.channels_last:
+        convert_conv2d_weight_memory_format(model, torch.channels_last)
     optimizer = optimizers.get(cell.optimizer)[1].make(model.parameters(), cell.learning_rate)
     dropout = DropoutKeys(model, cell.seed_of("dropout"))
     state = _resumed(checkpoints, cell, environment, model, optimizer) or State()
@@ -181,7 +186,7 @@ def train(
         stopping = stop()
         due = time.monotonic() - saved >= checkpoint_interval
         if checkpoints is not None and (due or stopping) and not state.diverged:
-            checkpoint.save(checkpoints, cell.id, _checkpoint(cell, environment, model, optimizer, state))
+            _save_checkpoint(checkpoints, _checkpoint(cell, environment, model, optimizer, state), cell)
             saved = time.monotonic()
         if stopping and not _finished(state, cell, protocol):
             raise Interrupted(f"{cell.id} stopped after epoch {state.epoch}")
@@ -231,7 +236,7 @@ def _train_epoch(
     """One pass over the training part; returns the losses and the metric's mean, both running, in training mode."""
     model.train()
     order = seeds.order(cell.seed_of("order"), epoch, len(part.y)).to(part.y.device)
-    batches = order.split(cell.batch_size)  # the last, smaller batch is kept
+    batches = torch.split(order, cell.batch_size)  # the last, smaller batch is kept
     by_step = torch.zeros(len(batches), device=part.y.device)
     score = torch.zeros((), dtype=torch.float64, device=part.y.device)
     for step, batch in enumerate(batches):
@@ -240,7 +245,7 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         outputs = model(x)
         loss = task.loss(outputs, y)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         by_step[step] = loss.detach()
         score += task.score(outputs.detach(), y)
@@ -255,7 +260,7 @@ def _evaluate(model: nn.Module, task: Task, part: Part) -> tuple[float, float]:
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=part.y.device)
     score = torch.zeros((), dtype=torch.float64, device=part.y.device)
-    for x, y in zip(part.x.split(EVALUATION_BATCH), part.y.split(EVALUATION_BATCH), strict=True):
+    for x, y in zip(torch.split(part.x, EVALUATION_BATCH), torch.split(part.y, EVALUATION_BATCH), strict=True):
         outputs = model(task.batch(x))
         loss += task.loss(outputs, y).double() * len(y)
         score += task.score(outputs, y)
@@ -329,6 +334,14 @@ def _described(dataset: Dataset, prepared: Prepared) -> dict[str, Any]:
         "n_test": len(prepared.test.y),
         "validation_is_test": prepared.validation_is_test,
     }
+
+
+def _save_checkpoint(folder: Path, state: Checkpoint, cell: Cell) -> None:
+    """Save, or say why not: a disk that is full now must not cost the cell what it has learnt."""
+    try:
+        checkpoint.save(folder, cell.id, state)
+    except OSError as error:
+        print(f"cell {cell.id}: no checkpoint after epoch {state.state['epoch']}: {error}", file=sys.stderr)
 
 
 def _checkpoint(
