@@ -54,7 +54,7 @@ def parse(text: str) -> tuple[str, dict[str, Value]]:
 
 def render(name: str, options: Mapping[str, Any]) -> str:
     """The spec string of a name and its options, keys in the order given; `parse` undoes it."""
-    inside = ", ".join(f"{key}={_render_value(value)}" for key, value in options.items())
+    inside = ", ".join(f"{key}={render_value(value)}" for key, value in options.items())
     return f"{name}({inside})" if inside else name
 
 
@@ -93,9 +93,10 @@ def _finite(value: Value, text: str) -> Value:
     return value
 
 
-def _render_value(value: Any) -> str:
+def render_value(value: Any) -> str:
+    """An option's value as a spec writes it."""
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_render_value(item) for item in value) + "]"
+        return "[" + ", ".join(render_value(item) for item in value) + "]"
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -172,16 +173,17 @@ def _checked(value: Any, hint: Any, what: str) -> Any:
             return float(value)
     elif hint is type(value) or (value is None and hint is type(None)):
         return value
-    raise SpecError(f"{what} must be {_expected(hint)}, not {shown(value)}.")
+    raise SpecError(f"{what} must be {expected(hint)}, not {shown(value)}.")
 
 
-def _expected(hint: Any) -> str:
+def expected(hint: Any) -> str:
+    """What an option of that type takes, in words."""
     words = {float: "a finite number", int: "a whole number", bool: "true or false", str: "a word", type(None): "none"}
     if hint in words:
         return words[hint]
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
-        return f"a list such as [x, y] where each is {_expected(arguments[0])}"
+        return f"a list such as [x, y] where each is {expected(arguments[0])}"
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(map(str, arguments))
-    return " or ".join(_expected(choice) for choice in arguments) if arguments else str(hint)
+    return " or ".join(expected(choice) for choice in arguments) if arguments else str(hint)
