@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -128,6 +129,16 @@ def torch_state_kept(seed: int | None = None) -> Iterator[None]:
         if seed is not None:
             torch.random.manual_seed(seed)
         yield
+
+
+@contextmanager
+def python_state_kept() -> Iterator[None]:
+    """Import or run code that draws from Python's own `random` (rich does, when it is imported) and put the state back."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _digest(seed: int, purpose: str, *name: str | int) -> int:

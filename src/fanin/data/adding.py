@@ -22,6 +22,7 @@ def add(name: str, npz: Path, *, replace: bool = False) -> Path:
     file stands there already and `replace` is not given.
     """
     source = Path(npz)
+    folder.require_name(name)
     target = folder.path(name) / f"{name}.npz"
     if not folder.is_file(source):
         raise DataUnavailable(f"{source} is not a file. Expected an NPZ file with x_train, y_train, x_test, y_test.")

@@ -41,7 +41,8 @@ def _split(name: str, x: np.ndarray, y: np.ndarray, *, stratified: bool) -> Arra
 
 def _sklearn(loader: str) -> Callable[..., Any]:
     try:
-        import sklearn.datasets
+        with seeds.python_state_kept():  # scikit-learn imports rich
+            import sklearn.datasets
     except ImportError:
         raise MissingExtra("scikit-learn", "study", "This data set") from None
     function: Callable[..., Any] = getattr(sklearn.datasets, loader)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ from fanin.errors import DataInvalid
 # Deflate reaches at most about 1,000 to 1, and only on constant bytes; images and tables stay below 50 to 1.
 _BOMB_RATIO = 200
 _BOMB_BYTES = 64 << 20
+
+# Beside its own error zipfile lets through what a damaged file makes its parts raise: a seek to a negative position (OSError),
+# an unknown compression (NotImplementedError), a flag that says encrypted (RuntimeError), fields cut short (struct.error).
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 
 
 class Header(NamedTuple):
@@ -70,10 +75,11 @@ def opened(file: Path, name: str) -> Iterator[NpzFile]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            with _damage_explained(name):
-                npz = NpzFile(stack.enter_context(zipfile.ZipFile(file)), name)
+            stream = stack.enter_context(file.open("rb"))
         except OSError as error:
             raise unreadable(file, error) from None
+        with _damage_explained(name):
+            npz = NpzFile(stack.enter_context(zipfile.ZipFile(stream)), name)
         yield npz
 
 
@@ -82,7 +88,7 @@ def _damage_explained(name: str) -> Iterator[None]:
     """What zipfile, zlib and NumPy raise for a damaged file, as `DataInvalid`."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except _DAMAGE as error:
         raise DataInvalid(
             f"{name} is not a complete NPZ file ({error or type(error).__name__}): cut short, damaged or of another format. "
             f"Expected one written by numpy.savez or numpy.savez_compressed."

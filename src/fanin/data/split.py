@@ -13,8 +13,9 @@ from fanin.errors import UsageError
 def split(y: Tensor, *, fraction: float, stratified: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Indices (kept, held out), each sorted and int64: a partition of range(len(y)).
 
-    About ``fraction · n`` samples are held out, at least 1. Stratified by the class numbers `y`, class c gives
-    ``fraction · n_c`` of its n_c samples, rounded by largest remainder so that the total is right, and keeps at least one.
+    ``fraction · n`` samples are held out, rounded, at least 1. Stratified by the class numbers `y`, class c gives
+    ``fraction · n_c`` of its n_c samples, rounded by largest remainder so that the total is right (of equal remainders the
+    lower class number first), and keeps at least one, even where the total then falls short.
     Raises `UsageError` where nothing can be held out.
     """
     if not 0 < fraction < 1:

@@ -1,0 +1,76 @@
+"""The real data sets, where FANIN_DATA_DIR names a folder that holds them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fanin import data
+from fanin.errors import DataUnavailable
+
+pytestmark = [
+    pytest.mark.realdata,
+    pytest.mark.skipif(not os.environ.get("FANIN_DATA_DIR"), reason="FANIN_DATA_DIR names no folder with the real data sets"),
+]
+
+REAL = [entry.name for entry in data.REGISTRY if not entry.package]
+
+
+def loaded(name):
+    try:
+        return data.load(name)
+    except DataUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_data_are_as_described_and_verified(name):
+    dataset = loaded(name)
+    assert dataset.info == data.describe(name) == data.REGISTRY.get(name).info
+    assert all(check.ok for check in data.verify(name))
+    if dataset.info.task == "classification":
+        assert dataset.y_test.unique().tolist() == list(range(dataset.info.outputs))
+        assert (int(dataset.x_train.min()), int(dataset.x_train.max())) == (0, 255)
+
+
+@pytest.mark.parametrize(("name", "mean", "std"), [("mnist", 0.1307, 0.3081), ("fashion-mnist", 0.2860, 0.3530)])
+def test_grey_images_have_their_well_known_moments(name, mean, std):
+    dataset = loaded(name)
+    assert dataset.canonical
+    pixels = dataset.x_train.float() / dataset.divisor
+    assert pixels.mean().item() == pytest.approx(mean, abs=5e-5)
+    assert pixels.std().item() == pytest.approx(std, abs=5e-5)
+
+
+@pytest.mark.parametrize(("name", "means"), [("cifar10", (0.4914, 0.4822, 0.4465)), ("cifar100", (0.5071, 0.4865, 0.4409))])
+def test_colour_images_have_their_published_means_by_channel(name, means):
+    dataset = loaded(name)
+    received = torch.stack([dataset.x_train[:, c].double().mean() for c in range(3)]) / dataset.divisor
+    assert received.tolist() == pytest.approx(means, abs=1e-4)
+    assert dataset.y_train.bincount().unique().numel() == 1
+
+
+def test_the_most_frequent_digit_of_mnists_test_set_is_a_share_of_0_1135():
+    labels = loaded("mnist").y_test
+    assert labels.bincount().max().item() / len(labels) == 0.1135
+
+
+def test_predicting_12_9_for_california_housing_errs_by_the_published_amount():
+    dataset = loaded("california-housing")
+    assert dataset.canonical
+    assert (dataset.y_test.double() - 12.9).abs().mean().item() == pytest.approx(207_080.44, abs=0.005)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is Linux's")
+def test_loading_and_splitting_keeps_within_twice_the_bytes_and_600_mb():
+    loaded("cifar10")
+    code = (
+        "import resource; from fanin import data; d = data.load('cifar10'); n = d.x_train.nbytes + d.x_test.nbytes;"
+        "p = data.prepare(d, holdout=0.1, split_seed=0, standardise_target=True);"
+        "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    size, peak = map(int, ran.stdout.split())
+    assert peak < 2 * size + 600 * 2**20
