@@ -7,7 +7,6 @@ write-ahead log does not work on network file systems, and has corrupted files b
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -82,10 +81,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection inside one read transaction. Read everything at once and leave: a reader holds the writer up.
 
-    A writable file is opened writable, because the first to open it after a crash has to undo the write that was cut off.
+    The file is opened writable where that is possible, and SQLite reads it otherwise: the first to open it after a crash has to
+    undo the write that was cut off.
     """
-    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-    with explained(path), contextlib.closing(_connect(path, "rw" if writable else "ro")) as connection:
+    with explained(path), contextlib.closing(_connect(path, "rw")) as connection:
         patiently(connection, "BEGIN")
         _check(connection, path)
         if _version(connection) == len(MIGRATIONS):

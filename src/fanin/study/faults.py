@@ -26,7 +26,7 @@ POINTS = (
     "worker.after_result",
     "checkpoint.before_replace",
     "checkpoint.after_replace",
-    "export.before_replace",
+    "file.before_replace",
 )
 """Every crash point that the program passes; the tests go through all of them."""
 

@@ -63,8 +63,6 @@ class Folder:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(self.path, error) from None
-        if not os.access(self.path, os.W_OK | os.X_OK):
-            raise OutputError(f"Expected a folder that can be written, {self.path} cannot. Choose another with --out.")
 
     def remove_checkpoints(self, cell_id: str) -> None:
         """Remove the cell's checkpoints, and what a crash left of one."""
@@ -87,7 +85,7 @@ def write_atomically(target: Path, text: str) -> None:
             if not special:
                 os.fsync(file.fileno())
         if not special:
-            crash_point("export.before_replace")
+            crash_point("file.before_replace")
             aside.replace(target)
     except OSError as error:
         if not special:

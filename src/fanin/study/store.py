@@ -159,12 +159,20 @@ def existing(out: Path | str) -> Folder:
 
 def result_of(cell: str, record: str, stored_digest: str) -> Result:
     """The result in a row; raises `StoreCorrupt` where the row is not what was written."""
-    if digest(record) != stored_digest:
-        raise StoreCorrupt(f"The stored result of cell {cell} is damaged: its bytes are not those that were written.")
-    result = Result.from_json(json.loads(record))
+    result = Result.from_json(intact(f"result of cell {cell}", record, stored_digest))
     if result.cell.id != cell:
         raise StoreCorrupt(f"The result stored for cell {cell} is that of cell {result.cell.id}.")
     return result
+
+
+def intact(what: str, record: Any, stored_digest: str) -> Any:
+    """The JSON value of a stored text; raises `StoreCorrupt` where its bytes are not those that were written."""
+    if not isinstance(record, str) or digest(record) != stored_digest:
+        raise StoreCorrupt(f"The stored {what} is damaged: its bytes are not those that were written.")
+    try:
+        return json.loads(record)
+    except (ValueError, RecursionError):
+        raise StoreCorrupt(f"The stored {what} is not JSON.") from None
 
 
 def digest(text: str) -> str:
@@ -173,11 +181,7 @@ def digest(text: str) -> str:
 
 
 def _plan(row: tuple[str, str] | None) -> Plan | None:
-    if row is None:
-        return None
-    if digest(row[0]) != row[1]:
-        raise StoreCorrupt("The stored plan is damaged: its bytes are not those that were written.")
-    return Plan.from_json(json.loads(row[0]))
+    return None if row is None else Plan.from_json(intact("plan", *row))
 
 
 def _text(record: dict[str, Any]) -> str:

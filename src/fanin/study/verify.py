@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from pathlib import Path
 
 from fanin.errors import FaninError, StoreCorrupt
 from fanin.study import database
 from fanin.study.plan import Plan
-from fanin.study.store import digest, existing, result_of
+from fanin.study.store import existing, intact, result_of
 
 
 def verify(out: Path | str) -> list[str]:
@@ -39,7 +38,7 @@ def _results(connection: sqlite3.Connection) -> list[str]:
         try:
             if result_of(cell, record, stored).outcome != outcome:
                 problems.append(f"{where}: the record's outcome is not {outcome}")
-        except (StoreCorrupt, ValueError) as error:
+        except StoreCorrupt as error:
             problems.append(f"{where}: {error}")
         if attempt != attempts.get(cell, 0) + 1:
             problems.append(f"{where}: expected attempt {attempts.get(cell, 0) + 1}")
@@ -51,9 +50,7 @@ def _plans(connection: sqlite3.Connection) -> list[str]:
     problems = list[str]()
     for number, record, stored in connection.execute("SELECT number, record, digest FROM plan ORDER BY number"):
         try:
-            if digest(record) != stored:
-                problems.append(f"plan {number}: its bytes are not those that were written")
-            Plan.from_json(json.loads(record))
-        except (StoreCorrupt, ValueError) as error:
+            Plan.from_json(intact("plan", record, stored))
+        except StoreCorrupt as error:
             problems.append(f"plan {number}: {error}")
     return problems
