@@ -1,0 +1,225 @@
+"""The published case study's table, and an honest comparison of our replicates with it.
+
+The published table has one run per cell, so a cell agrees when that run lies where one more run of ours would be expected: in
+the prediction interval mean ± t · s · √(1 + 1/k), with k replicates and s pooled over the five initializers other than zero of
+one model and data set. Zero cells have no randomness to speak of and are compared exactly.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from fanin import seeds
+from fanin.errors import UsageError
+from fanin.study.plan import Plan
+from fanin.study.result import Result
+
+LEVEL = 0.95
+ZERO = "zero"
+SIMULATIONS = 20_000
+
+# How far our zero cells may be from the published ones: accuracies equal in all four printed digits, losses to ±1 in the last
+# printed digit, absolute errors to what fp32 sums of dollars allow.
+_ACCURACY_DIGITS = 4
+_RELATIVE_MAE = 1e-6
+
+Key = tuple[str, str, str]
+"""Model, data set, initializer's label."""
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """One row of the published table; figures that it does not have are nan."""
+
+    val_accuracy: float
+    test_accuracy: float
+    test_mae: float
+    test_loss: float
+    epochs: float
+    loss_digit: float
+    """The value of 1 in the last printed digit of the loss."""
+
+    @property
+    def verdict(self) -> float:
+        """The figure on which cells are compared: test accuracy, or test MAE where there is none."""
+        return self.test_mae if math.isnan(self.test_accuracy) else self.test_accuracy
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One cell of the table: our replicates beside the published run."""
+
+    key: Key
+    ours: tuple[float, ...]
+    """Test accuracy or test MAE of each replicate."""
+    published: PublishedRun
+    metrics: Mapping[str, float]
+    """Our means of val_accuracy, test_accuracy or test_mae, test_loss and epochs."""
+    interval: tuple[float, float] | None
+    """Where one more run is expected at `LEVEL`; None for zero cells and where replicates are too few."""
+    agrees: bool | None
+    """None where nothing can be said: no results, or a single replicate."""
+    second_run: float = math.nan
+    """The authors' second run, where there is one."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many published runs missed their interval, against what this very design gives when nothing differs."""
+
+    judged: int
+    misses: int
+    expected: float
+    p_value: float
+    """Share of simulated studies with at least as many misses."""
+    shared: float
+    """Share of the variance of our runs that a replicate's initializers have in common (same batches), as estimated."""
+    simulations: int
+
+
+def published_table() -> dict[Key, PublishedRun]:
+    """The 54 published rows by (model, data set, initializer)."""
+    return {(r["model"], r["dataset"], r["initializer"]): _run(r) for r in _rows("case-study")}
+
+
+def second_run() -> dict[Key, float]:
+    """Test accuracies of the authors' second, partial run."""
+    return {(r["model"], r["dataset"], r["initializer"]): float(r["test_accuracy"]) for r in _rows("second-run")}
+
+
+def compare(plan: Plan, results: Mapping[str, Result]) -> list[Comparison]:
+    """Every published row beside our replicates of that cell, in the published order."""
+    ours = _replicates(plan, results)
+    again = second_run()
+    table = published_table()
+    spread = {group: _pooled(ours, group) for group in dict.fromkeys(key[:2] for key in table)}
+    return [_compared(key, run, ours.get(key, ()), spread[key[:2]], again.get(key, math.nan)) for key, run in table.items()]
+
+
+def summarise(comparisons: Sequence[Comparison]) -> Summary:
+    """Count the misses and simulate the design: groups of initializers that share one s, batches shared within a replicate.
+
+    Such misses are not binomial: one small s makes a whole group miss. The simulation draws, for each group, k replicates
+    with a part in common (of the estimated share of the variance) and one independent published run per initializer, all from
+    one normal law, and applies the very comparison.
+    """
+    judged = [c for c in comparisons if c.interval is not None]
+    if not judged:
+        raise UsageError("Nothing to summarise: prediction intervals need at least 2 replicates of a model and data set.")
+    groups: dict[tuple[str, str], list[Comparison]] = {}
+    for comparison in judged:
+        groups.setdefault(comparison.key[:2], []).append(comparison)
+    shared = _shared_variance([np.array([c.ours for c in group]) for group in groups.values()])
+    random = seeds.numpy_generator(0, "published comparison")
+    simulated = sum(
+        (_simulated_misses(len(group), len(group[0].ours), shared, random) for group in groups.values()),
+        np.zeros(SIMULATIONS, dtype=np.int64),
+    )
+    misses = sum(not c.agrees for c in judged)
+    at_least = float((simulated >= misses).mean())
+    return Summary(len(judged), misses, float(simulated.mean()), at_least, shared, SIMULATIONS)
+
+
+def prediction_half_width(s: float, k: int, df: int) -> float:
+    """t · s · √(1 + 1/k): one more run lies within this of the mean of k, s having df degrees of freedom."""
+    return float(special.stdtrit(df, (1 + LEVEL) / 2)) * s * math.sqrt(1 + 1 / k)
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    text = (resources.files("fanin.analysis") / "published" / f"{name}.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _run(row: Mapping[str, str]) -> PublishedRun:
+    figures = {key: float(row[key] or "nan") for key in ("val_accuracy", "test_accuracy", "test_mae", "test_loss", "epochs")}
+    decimals = len(row["test_loss"].partition(".")[2])
+    return PublishedRun(**figures, loss_digit=10.0**-decimals)
+
+
+def _replicates(plan: Plan, results: Mapping[str, Result]) -> dict[Key, tuple[Result, ...]]:
+    """Our finished runs of each cell, replicates in order; runs that did not end well are left out and lower k."""
+    found: dict[Key, list[Result]] = {}
+    for planned in sorted(plan.cells, key=lambda p: p.cell.replicate):
+        result = results.get(planned.cell.id)
+        if result is not None and result.outcome == "ok":
+            label = planned.labels.get("initializer", planned.cell.initializer)
+            found.setdefault((planned.cell.model, planned.cell.data, label), []).append(result)
+    return {key: tuple(runs) for key, runs in found.items()}
+
+
+def _metric(result: Result) -> float:
+    return result.metrics["test_accuracy"] if "test_accuracy" in result.metrics else result.metrics["test_mae"]
+
+
+def _pooled(ours: Mapping[Key, Sequence[Result]], group: tuple[str, str]) -> tuple[float, int] | None:
+    """Pooled standard deviation of the group's random initializers and its degrees of freedom, n − 1 summed."""
+    samples = [[_metric(r) for r in runs] for key, runs in ours.items() if key[:2] == group and key[2] != ZERO]
+    df = sum(len(values) - 1 for values in samples)
+    if df < 1:
+        return None
+    squares = sum(float(np.var(values)) * len(values) for values in samples)
+    return math.sqrt(squares / df), df
+
+
+def _compared(
+    key: Key, run: PublishedRun, ours: Sequence[Result], spread: tuple[float, int] | None, again: float
+) -> Comparison:
+    values = tuple(_metric(result) for result in ours)
+    metrics = _means(ours)
+    if key[2] == ZERO:
+        agrees = all(_zero_agrees(result, run) for result in ours) if ours else None
+        return Comparison(key, values, run, metrics, None, agrees, again)
+    if not values or spread is None:
+        return Comparison(key, values, run, metrics, None, None, again)
+    mean, half = float(np.mean(values)), prediction_half_width(spread[0], len(values), spread[1])
+    interval = (mean - half, mean + half)
+    return Comparison(key, values, run, metrics, interval, interval[0] <= run.verdict <= interval[1], again)
+
+
+def _means(ours: Sequence[Result]) -> dict[str, float]:
+    names = ("val_accuracy", "test_accuracy", "test_mae", "test_loss", "epochs")
+    return {n: float(np.mean([r.metrics[n] for r in ours])) for n in names if ours and n in ours[0].metrics}
+
+
+def _zero_agrees(result: Result, run: PublishedRun) -> bool:
+    if "test_mae" in result.metrics:
+        return math.isclose(result.metrics["test_mae"], run.test_mae, rel_tol=_RELATIVE_MAE)
+    same = round(result.metrics["test_accuracy"], _ACCURACY_DIGITS) == run.test_accuracy
+    # Half a digit more, because what was printed had been rounded.
+    return same and abs(result.metrics["test_loss"] - run.test_loss) <= 1.5 * run.loss_digit
+
+
+def _shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
+    """Share of the variance within initializers that is common to a replicate: an intraclass correlation in [0, 1].
+
+    Each group has shape (initializers, replicates). With rows centred, the variance of the column means is σ²(ρ + (1 − ρ)/m).
+    """
+    common, total = 0.0, 0.0
+    for values in groups:
+        centred = values - values.mean(axis=1, keepdims=True)
+        variance = float((centred**2).sum()) / (values.shape[0] * (values.shape[1] - 1))
+        if variance == 0:
+            continue
+        m = values.shape[0]
+        of_means = float((centred.mean(axis=0) ** 2).sum()) / (values.shape[1] - 1)
+        common += (of_means / variance - 1 / m) / (1 - 1 / m) if m > 1 else 0.0
+        total += 1
+    return min(max(common / total, 0.0), 1.0) if total else 0.0
+
+
+def _simulated_misses(m: int, k: int, shared: float, random: np.random.Generator) -> NDArray[np.int64]:
+    """Misses among m initializers of one group, in each of `SIMULATIONS` studies in which nothing differs."""
+    common = random.standard_normal((SIMULATIONS, 1, k)) * math.sqrt(shared)
+    runs = common + random.standard_normal((SIMULATIONS, m, k)) * math.sqrt(1 - shared)
+    published = random.standard_normal((SIMULATIONS, m))
+    s = np.sqrt(runs.var(axis=2, ddof=1).mean(axis=1))
+    half = prediction_half_width(1.0, k, m * (k - 1)) * s
+    return np.asarray((np.abs(published - runs.mean(axis=2)) > half[:, None]).sum(axis=1), dtype=np.int64)
