@@ -36,9 +36,8 @@ def start(
     plan: Plan, out: Path, *, engine: str = STAND_IN, env: dict[str, str] | None = None, **options: Any
 ) -> subprocess.Popen[str]:
     """A runner in a process of its own."""
-    path = out.parent / "plan.json"
-    path.write_text(json.dumps(plan.to_json()))
-    command = [sys.executable, str(HERE / "run_study.py"), str(path), str(out), json.dumps({"engine": engine, **options})]
+    arguments = [json.dumps(plan.to_json()), str(out), json.dumps({"engine": engine, **options})]
+    command = [sys.executable, str(HERE / "run_study.py"), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent), FINGERPRINT: str(out), **(env or {})}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -1,11 +1,10 @@
-"""Runs a plan as a user's script would, at its top level: ``python run_study.py PLAN.json OUT [OPTIONS.json]``.
+"""Runs a plan as a user's script would, at its top level: ``python run_study.py PLAN OUT OPTIONS``, both in JSON.
 
 Prints one line for every event, and exits as the command line does.
 """
 
 import json
 import sys
-from pathlib import Path
 
 from fanin.errors import FaninError
 from fanin.study.events import CellFinished
@@ -19,8 +18,8 @@ def show(event: object) -> None:
 
 
 try:
-    options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
-    summary = run_plan(Plan.from_json(json.loads(Path(sys.argv[1]).read_text())), sys.argv[2], on_event=show, **options)
+    plan = Plan.from_json(json.loads(sys.argv[1]))
+    summary = run_plan(plan, sys.argv[2], on_event=show, **json.loads(sys.argv[3]))
 except FaninError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)

@@ -45,7 +45,8 @@ class Engine:
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
         if device == "nowhere":
             raise UsageError("Device nowhere cannot be used. Choose cpu.")
-        return {**ENVIRONMENT, "matmul": matmul}
+        self.environment = {**ENVIRONMENT, "matmul": matmul}
+        return self.environment
 
     def train(self, job: Job, on_epoch: Callable[[dict[str, float]], None], stop: Callable[[], bool]) -> Result | None:
         cell, path = job.cell, job.checkpoints / f"{job.cell.id}.json"
@@ -60,13 +61,15 @@ class Engine:
                     outcome="diverged",
                     message=message,
                     history={"loss": [1.0, math.nan, -math.inf]},
-                    environment=ENVIRONMENT,
+                    environment=self.environment,
                 )
             state["x"] = hashlib.sha256(f"{state['x']} {epoch}".encode()).hexdigest()
             state["loss"].append(int(state["x"][:12], 16) / 16**12)
             state["seconds"].append(random.random())
             on_epoch({"epoch": epoch, "loss": state["loss"][-1]})
             time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0.002")))
+            if job.checkpoint_interval > 1000:
+                continue
             job.checkpoints.mkdir(exist_ok=True)
             crash_point("checkpoint.before_replace")
             write_atomically(path, json.dumps(state))
@@ -75,8 +78,15 @@ class Engine:
                 return None
         history = {"loss": state["loss"], "seconds": state["seconds"]}
         return Result(
-            cell=cell, outcome="ok", history=history, metrics={"test_loss": min(state["loss"])}, environment=ENVIRONMENT
+            cell=cell, outcome="ok", history=history, metrics={"test_loss": min(state["loss"])}, environment=self.environment
         )
+
+
+class DiesAtStart(Engine):
+    """An engine that cannot even be made."""
+
+    def __init__(self) -> None:
+        os._exit(5)
 
 
 def misbehave(model: str) -> str | None:

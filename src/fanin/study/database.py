@@ -65,12 +65,12 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection = _connect(path, "rw")
         try:
             _check(connection, path)
-            if (problem := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            if (problem := patiently(connection, "PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise _corrupt(path, problem)
             if (version := _version(connection)) < len(MIGRATIONS):
                 _back_up(connection, path.with_name(f"{path.name}.version-{version}"))
                 migrate(connection)
-            connection.execute("PRAGMA journal_mode = DELETE")
+            patiently(connection, "PRAGMA journal_mode = DELETE")
         except BaseException:
             connection.close()
             raise
@@ -141,7 +141,7 @@ def explained(path: Path) -> Iterator[None]:
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=_SLICE, isolation_level=None)
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # damaged text is found by its digest
-    connection.execute("PRAGMA synchronous = FULL")
+    patiently(connection, "PRAGMA synchronous = FULL")  # reads the file, too
     return connection
 
 

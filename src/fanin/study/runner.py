@@ -150,7 +150,6 @@ class _Run:
         self._queue.extend(unfinished(self._cells.values(), self._results, accept_changed=self._options.accept_changed))
         if not self._queue:
             self._emit(RunStarted(len(self._cells), 0, 0, {}))
-            return self._summary()
         try:
             while self._queue or self._crew.training:
                 self._crew.staff(len(self._queue) + len(self._crew.training))
@@ -163,6 +162,8 @@ class _Run:
             self._interrupts.ending = True
             self._crew.close()
             self._progress.remove()
+        for cell_id in self._cells:  # what a runner left that was killed between committing and tidying up
+            self._store.folder.remove_checkpoints(cell_id)
         return self._summary()
 
     def _decide(self, environment: dict[str, Any]) -> None:

@@ -99,12 +99,12 @@ class Store:
     def plan(self) -> Plan | None:
         """The latest plan."""
         with database.explained(self.folder.database):
-            return _plan(self._connection.execute(_LATEST_PLAN).fetchone())
+            return _plan(database.patiently(self._connection, _LATEST_PLAN).fetchone())
 
     def results(self) -> dict[str, Result]:
         """The latest attempt by cell id, in the order in which they were committed."""
         with database.explained(self.folder.database):
-            rows = self._connection.execute(_LATEST).fetchall()
+            rows = database.patiently(self._connection, _LATEST).fetchall()
         return {cell: result_of(cell, record, stored) for cell, _, record, stored in rows}
 
     def close(self) -> None:
