@@ -12,14 +12,20 @@ from fanin.study.layout import write_atomically
 from fanin.study.result import Result
 
 
+def text(results: Iterable[Result]) -> str:
+    """Results as lines, in an order that depends on their cells only."""
+    lines = [json.dumps(result.to_json(), sort_keys=True, allow_nan=False) for result in sorted(results, key=_order)]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def write(results: Iterable[Result], path: Path | str) -> int:
-    """Write results in an order that depends on their cells only; returns how many.
+    """Write `text`; returns how many results.
 
     Raises `StoreFull` or `OutputError`; the file is then what it was before.
     """
-    lines = [json.dumps(result.to_json(), sort_keys=True, allow_nan=False) for result in sorted(results, key=_order)]
-    write_atomically(Path(path), "".join(f"{line}\n" for line in lines))
-    return len(lines)
+    lines = text(results)
+    write_atomically(Path(path), lines)
+    return lines.count("\n")
 
 
 def read(path: Path | str) -> tuple[list[Result], list[str]]:

@@ -1,0 +1,238 @@
+"""The catalogue: what can be named, and what there is to know about each entry.
+
+names("initializers")
+describe("initializers", "he_normal").facts["formula"]
+find("models:mlp")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fanin import specs
+from fanin.errors import MissingExtra, UsageError, shown, unknown
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of an entry."""
+
+    name: str
+    default: str
+    """As a spec writes it; empty where the option must be given."""
+    takes: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """An entry of the catalogue, in words."""
+
+    kind: str
+    name: str
+    summary: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What there is to know, by heading, such as formula and paper."""
+    options: tuple[Option, ...] = ()
+    examples: tuple[str, ...] = ()
+    """Lines to copy."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    names: Callable[[], tuple[str, ...]]
+    describe: Callable[[str], Description]
+
+
+def kinds() -> tuple[str, ...]:
+    """What the catalogue lists."""
+    return tuple(_KINDS)
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The names of one kind: "initializers", "models", "datasets" or "studies"; the singular is understood too.
+
+    Raises `UnknownName`.
+    """
+    return _KINDS[_plural(kind)].names()
+
+
+def describe(kind: str, name: str) -> Description:
+    """What there is to know about an entry; raises `UnknownName`."""
+    return _KINDS[_plural(kind)].describe(name)
+
+
+def find(text: str) -> Description:
+    """The entry that ``NAME`` or ``KIND:NAME`` means.
+
+    Raises `UnknownName`, or `UsageError` where several kinds have the name; the latter lists the qualified names.
+    """
+    kind, colon, name = text.partition(":")
+    if colon:
+        return describe(kind, name)
+    found = [kind for kind in _KINDS if text in names(kind)]
+    if not found:
+        raise unknown("entry of the catalogue", text, {name for kind in _KINDS for name in names(kind)})
+    if len(found) > 1:
+        qualified = " or ".join(f"{kind}:{text}" for kind in found)
+        raise UsageError(f"{shown(text)} is the name of {len(found)} things. Write {qualified}.")
+    return describe(found[0], text)
+
+
+def _plural(kind: str) -> str:
+    for known in _KINDS:
+        if kind in (known, _SINGULAR[known]):
+            return known
+    raise unknown("kind of the catalogue", kind, _KINDS)
+
+
+def _describe_initializer(name: str) -> Description:
+    from fanin import initializers
+
+    entry = initializers.REGISTRY.get(name)
+    needs = " and ".join({"data": "a batch of data", "loss": "a loss"}[need] for need in entry.needs)
+    example = entry.examples[0] if entry.examples else name
+    return Description(
+        kind="initializers",
+        name=name,
+        summary=entry.summary,
+        facts={
+            "formula": entry.formula,
+            "when to use": entry.suited,
+            "needs": needs or ("the shape of the weight" if entry.level == "tensor" else "the model"),
+            "paper": str(entry.paper),
+            "differs": entry.differs,
+        },
+        options=_options(entry.make),
+        examples=(
+            f'fanin.initialize(model, "{example}", seed=0)',
+            f'fanin.get("{example}")(tensor, generator=generator)',
+        ),
+    )
+
+
+def _describe_model(name: str) -> Description:
+    from fanin import models
+
+    entry = models.REGISTRY.get(name)
+    inputs = {"image": "images", "table": "tables", "any": "images and tables"}[entry.input]
+    task = {"any": "classification and regression"}.get(entry.task, entry.task)
+    options = _options(entry.options)
+    example = f"{name}({options[0].name}={options[0].default})" if options else name
+    return Description(
+        kind="models",
+        name=name,
+        summary=entry.summary,
+        facts={"takes": inputs, "for": task, "paper": entry.paper},
+        options=options,
+        examples=(f'model = ["{example}"]   # in a study file',),
+    )
+
+
+def _describe_dataset(name: str) -> Description:
+    from fanin import data
+
+    info = data.describe(name)
+    listing = next(listing for listing in data.catalogue() if listing.name == name)
+    entry = data.REGISTRY.get(name) if name in data.REGISTRY else None
+    one_input = f"{'×'.join(map(str, info.input_shape))} {'image' if len(info.input_shape) == 3 else 'numbers'}"
+    target = f"{info.outputs} classes" if info.task == "classification" else f"a number {entry.units if entry else ''}".strip()
+    return Description(
+        kind="datasets",
+        name=name,
+        summary=entry.title if entry else "A user's own data set.",
+        facts={
+            "task": info.task,
+            "one input": one_input,
+            "target": target,
+            "samples": f"{info.n_train:,} for training, {info.n_test:,} for testing",
+            "where": f"{listing.where} ({'; '.join(filter(None, (listing.state, listing.note)))})",
+            **({"reference": entry.reference} if entry else {}),
+        },
+        examples=(f'data = ["{name}"]   # in a study file', f"fanin data verify {name}"),
+    )
+
+
+def _describe_study(name: str) -> Description:
+    files = _study_files()
+    study = files.load(name)
+    plan = study.plan()
+    varied = {
+        axis: dict.fromkeys(planned.labels[axis] for planned in plan.cells if axis in planned.labels) for axis in files.AXES
+    }
+    axes = {axis: ", ".join(labels) for axis, labels in varied.items() if labels}
+    return Description(
+        kind="studies",
+        name=name,
+        summary=plan.question,
+        facts={
+            **axes,
+            "replicates": str(study.replicates),
+            "trainings": str(len(plan.cells)),
+            "protocol": plan.protocol,
+            "notes": "; ".join(plan.notes),
+        },
+        examples=(f"fanin run {name}", f"fanin run {name} --dry-run"),
+    )
+
+
+def _options(cls: type) -> tuple[Option, ...]:
+    hints = typing.get_type_hints(cls)
+    return tuple(
+        Option(name=option.name, default=_default(option), takes=specs.expected(hints[option.name]))
+        for option in dataclasses.fields(cls)
+        if option.init
+    )
+
+
+def _default(option: dataclasses.Field[Any]) -> str:
+    if option.default is not dataclasses.MISSING:
+        return specs.render_value(option.default)
+    return "" if option.default_factory is dataclasses.MISSING else specs.render_value(option.default_factory())
+
+
+def _initializer_names() -> tuple[str, ...]:
+    from fanin import initializers
+
+    return initializers.names()
+
+
+def _model_names() -> tuple[str, ...]:
+    from fanin import models
+
+    return models.names()
+
+
+def _dataset_names() -> tuple[str, ...]:
+    from fanin import data
+
+    return tuple(listing.name for listing in data.catalogue())
+
+
+def _study_names() -> tuple[str, ...]:
+    names: tuple[str, ...] = _study_files().builtin_names()
+    return names
+
+
+def _study_files() -> ModuleType:
+    try:
+        from fanin.study import files
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "a package", "study", "A study") from None
+    return files
+
+
+_KINDS: dict[str, _Kind] = {
+    "initializers": _Kind(_initializer_names, _describe_initializer),
+    "models": _Kind(_model_names, _describe_model),
+    "datasets": _Kind(_dataset_names, _describe_dataset),
+    "studies": _Kind(_study_names, _describe_study),
+}
+
+_SINGULAR = {"initializers": "initializer", "models": "model", "datasets": "dataset", "studies": "study"}

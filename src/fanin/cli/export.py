@@ -1,0 +1,63 @@
+"""``fanin export``: a study's table, or its results, as text."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fanin.cli.answer import Answer, AsJson, tell
+
+
+class Format(StrEnum):
+    """What ``--to`` takes."""
+
+    CSV = "csv"
+    CSV_CELLS = "csv-cells"
+    JSONL = "jsonl"
+    LATEX = "latex"
+    MARKDOWN = "markdown"
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")],
+    to: Annotated[Format, typer.Option("--to", help="The format.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.", show_default="standard output")
+    ] = None,
+    as_json: AsJson = False,
+) -> Answer:
+    """Export a study's table, or its results.
+
+    csv has one row per initializer, model and data set, csv-cells one per training, both at full precision; markdown and latex
+    are the table as printed; jsonl holds every result whole, for version control and for fanin store merge.
+
+    \b
+    Examples:
+      fanin export runs/quick --to latex
+      fanin export runs/quick --to jsonl --output results/quick.jsonl
+
+    \b
+    Exit codes: 0 exported · 2 no results there, or nowhere to write · 3 store corrupt
+    """
+    text = _jsonl(folder) if to is Format.JSONL else _table(folder, to)
+    if output is None:
+        return Answer({"format": to.value, "text": text}, lambda: print(text, end=""))
+    from fanin.report.files import replace_file
+
+    path = replace_file(output, text.encode("utf-8", "backslashreplace"))
+    return Answer({"format": to.value, "file": str(path)}, lambda: tell(f"Written: {path}"))
+
+
+def _table(folder: Path, to: Format) -> str:
+    from fanin.experiment import load_results
+
+    return load_results(folder).export(to.value)
+
+
+def _jsonl(folder: Path) -> str:
+    from fanin.study import jsonl, store
+
+    return jsonl.text(store.read(folder).results.values())

@@ -1,0 +1,51 @@
+"""``fanin list``: what the catalogue holds."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Annotated
+
+import typer
+
+from fanin.cli.answer import Answer, AsJson, say
+
+_WIDTH = 80
+
+
+def list_entries(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="initializers, models, datasets or studies.")] = None,
+    as_json: AsJson = False,
+) -> Answer:
+    """List what there is: initializers, models, datasets, studies.
+
+    \b
+    Examples:
+      fanin list
+      fanin list initializers
+
+    \b
+    Exit codes: 0 listed · 2 no such kind
+    """
+    from fanin import catalogue
+
+    if kind is None:
+        counts = {name: len(catalogue.names(name)) for name in catalogue.kinds()}
+        lines = [f"  {name:<14} {count:>3}   fanin list {name}" for name, count in counts.items()]
+        return Answer({"kinds": counts}, lambda: say(lines))
+    entries = [catalogue.describe(kind, name) for name in catalogue.names(kind)]
+    record = {
+        "kind": entries[0].kind if entries else kind,
+        "entries": [{"name": e.name, "summary": e.summary} for e in entries],
+    }
+    pairs = [(entry.name, entry.summary) for entry in entries]
+    return Answer(record, lambda: say([*columns(pairs), "", "More about one: fanin show NAME"]))
+
+
+def columns(pairs: list[tuple[str, str]], indent: str = "  ") -> list[str]:
+    """Names, and beside them their texts, wrapped to 80 columns."""
+    width = max((len(name) for name, _ in pairs), default=0)
+    lines: list[str] = []
+    for name, text in pairs:
+        first, *rest = textwrap.wrap(text, _WIDTH - width - len(indent) - 2) or [""]
+        lines += [f"{indent}{name:<{width}}  {first}".rstrip(), *(f"{indent}{'':<{width}}  {line}" for line in rest)]
+    return lines

@@ -1,0 +1,42 @@
+"""``fanin report``: write page, curves and tables anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fanin.cli.answer import Answer, AsJson
+from fanin.errors import UsageError
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Results folders; several are shown as one study.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Where to write; needed with several folders.", show_default="DIR"),
+    ] = None,
+    figures: Annotated[bool, typer.Option("--figures", help="Draw one figure per cell too.")] = False,
+    as_json: AsJson = False,
+) -> Answer:
+    """Print the table and write page, curves and tables anew, from what is stored.
+
+    Trains nothing; works while the study runs.
+
+    \b
+    Examples:
+      fanin report runs/quick
+      fanin report runs/a runs/b --output runs/both
+
+    \b
+    Exit codes: 0 written · 2 no results there, or nowhere to write · 3 store corrupt
+    """
+    from fanin import experiment
+    from fanin.cli import products
+
+    if output is None and len(folders) > 1:
+        raise UsageError("Several folders are shown as one study, which needs a folder of its own: give --output DIR.")
+    results = experiment.load_results(*folders)
+    folder = output if output is not None else folders[0]
+    return products.answer(results, products.write(results, folder, each_cell=figures), folder=str(folder))

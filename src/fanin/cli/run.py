@@ -1,0 +1,169 @@
+"""``fanin run``: train what a study lacks and show what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fanin.cli.answer import Answer, AsJson, say, tell
+from fanin.cli.durations import spoken
+
+if TYPE_CHECKING:
+    from fanin.study.plan import Plan
+    from fanin.study.runner import RunSummary
+
+PUBLISHED_EPOCHS = "19.9 of 50"
+"""Mean over the 54 cells of the published case study."""
+
+_MOST_LISTED = 200
+
+
+def run(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A built-in study (fanin list studies) or a TOML file.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Results folder.", show_default="runs/<study>")
+    ] = None,
+    replicates: Annotated[
+        int | None, typer.Option("--replicates", metavar="N", help="Replicates, instead of the study's own number.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="KEY=VALUE,…",
+            help="Only cells with these values: data=mnist,cifar10,model=mlp. A value without a key belongs to the key before "
+            "it; --only may be repeated.",
+        ),
+    ] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option("--max-epochs", metavar="N", help="Epochs at most; makes other cells, kept apart.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", help="Processes that train.", show_default="one per core, on a GPU one"),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="A torch device, such as cpu or cuda.")] = "cpu",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and estimate the time; train nothing.")] = False,
+    save_weights: Annotated[bool, typer.Option("--save-weights", help="Keep each cell's initial and best weights.")] = False,
+    figures: Annotated[bool, typer.Option("--figures", help="Draw one figure per cell too.")] = False,
+    accept_changed: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changed", help="Complete comparisons that another machine or version began; else they start anew."
+        ),
+    ] = False,
+    checkpoint_interval: Annotated[
+        float, typer.Option("--checkpoint-interval", metavar="SECONDS", help="Time at least between two checkpoints of a cell.")
+    ] = 10.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", help="A cell whose epoch takes longer counts as hung.")
+    ] = 1800.0,
+    as_json: AsJson = False,
+) -> Answer:
+    """Train what a study lacks; print the table, write page, curves and tables.
+
+    The same command again continues where it stopped: finished cells are kept, those that failed or were killed are tried once
+    more. Ctrl-C stops cleanly.
+
+    \b
+    Examples:
+      fanin run quick
+      fanin run case-study --dry-run
+      fanin run case-study --only data=mnist,fashion-mnist,model=mlp
+      fanin run my_study.toml --out runs/mine --workers 4
+
+    \b
+    Exit codes: 0 done · 1 some cells failed · 2 usage · 3 store corrupt, locked
+    or full · 4 data missing or damaged · 130 / 143 interrupted
+    """
+    from fanin import experiment
+    from fanin.cli.progress import shown
+    from fanin.cli.selection import selection
+
+    plan = experiment.make_plan(study, replicates=replicates, only=selection(only or ()), max_epochs=max_epochs)
+    folder = out if out is not None else Path("runs") / plan.study
+    todo = experiment.pending(plan, folder, accept_changed=accept_changed)
+    if dry_run:
+        return _estimate(plan, [cell.id for cell in todo], folder, workers)
+    with shown(todo, {p.cell.id: p.labels.get("initializer", p.cell.initializer) for p in plan.cells}) as on_event:
+        summary = experiment.train(
+            plan,
+            folder,
+            workers=workers,
+            device=device,
+            save_weights=save_weights,
+            accept_changed=accept_changed,
+            checkpoint_interval=checkpoint_interval,
+            timeout=timeout,
+            on_event=on_event,
+        )
+    return _outcome(summary, folder, figures)
+
+
+def _outcome(summary: RunSummary, folder: Path, figures: bool) -> Answer:
+    from fanin import experiment
+    from fanin.cli import products
+
+    results = experiment.load_results(folder)
+    files = products.write(results, folder, each_cell=figures)
+    if summary.exit_code:
+        tell(f"Some cells failed: fanin status {folder} says which and why.")
+    return products.answer(
+        results,
+        files,
+        first="" if summary.trained else f"All {len(results.plan.cells):,} cells are done already; nothing was trained.",
+        exit_code=summary.exit_code,
+        trained=summary.trained,
+        folder=str(folder),
+    )
+
+
+def _estimate(plan: Plan, todo: list[str], folder: Path, workers: int | None) -> Answer:
+    """The cells that would be trained, and how long that may take."""
+    from fanin import data
+    from fanin.study import estimate, tuning
+    from fanin.study.executors import usable_cores
+
+    cells = [planned.cell for planned in plan.cells if planned.cell.id in set(todo)]
+    processes = workers if workers is not None else usable_cores()
+    tuning.tune_process()  # as workers do; this process has nothing else to do
+    paces = estimate.measured(cells) if cells else {}
+    seconds = estimate.seconds_at_most(cells, paces, {cell.data: data.describe(cell.data) for cell in cells}, processes)
+    listed = [
+        {"id": p.cell.id, "cell": p.cell.canonical(), "labels": dict(p.labels), "done": p.cell.id not in todo}
+        for p in plan.cells
+    ]
+    record = {
+        "study": plan.study,
+        "folder": str(folder),
+        "cells": listed,
+        "to_train": len(cells),
+        "workers": processes,
+        "seconds_at_most": round(seconds, 1),
+    }
+    return Answer(record, lambda: _show_estimate(plan, set(todo), processes, seconds))
+
+
+def _show_estimate(plan: Plan, todo: set[str], workers: int, seconds: float) -> None:
+    from fanin.report.escaping import visible
+
+    say(f"{visible(plan.study)}: {len(plan.cells):,} cells, {len(todo):,} of them to be trained (nothing is trained now)")
+    say("")
+    for planned in plan.cells[:_MOST_LISTED]:
+        cell = planned.cell
+        words = [planned.labels.get(axis, str(getattr(cell, axis))) for axis in ("model", "data", "initializer")]
+        extra = [f"{axis}={label}" for axis, label in planned.labels.items() if axis not in ("model", "data", "initializer")]
+        done = "" if cell.id in todo else "  done"
+        say(visible("  " + " · ".join([*words, *extra, f"replicate {cell.replicate}"]) + done))
+    if len(plan.cells) > _MOST_LISTED:
+        say(f"  … and {len(plan.cells) - _MOST_LISTED:,} more; --json lists all.")
+    say("")
+    for note in plan.notes:
+        say(f"Note: {visible(note)}.")
+    if todo:
+        on = f"{workers} {'workers' if workers > 1 else 'worker'}"
+        say(f"At most about {spoken(seconds)} on {on}, if every cell runs all its epochs (steps measured here,")
+        say("alone, on random data). Early stopping usually ends sooner: the cells of the")
+        say(f"published case study ran {PUBLISHED_EPOCHS} epochs on average.")

@@ -1,0 +1,49 @@
+"""The value of ``--only``: axes and the values to keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from fanin.errors import UsageError, shown
+
+_OPENING, _CLOSING = "([{", ")]}"
+_KEY = re.compile(r"[A-Za-z_]+")
+
+
+def selection(texts: Iterable[str]) -> dict[str, list[str]]:
+    """``data=mnist,cifar10`` → {"data": ["mnist", "cifar10"]}.
+
+    Commas separate, but not inside brackets or quotes: a spec such as ``he_normal(a=0.2,truncated=true)`` is one value. A value
+    without a key belongs to the key before it. Raises `UsageError`.
+    """
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        key = ""
+        for item in _split(text):
+            before, equals, after = item.partition("=")
+            if equals and _KEY.fullmatch(before.strip()):
+                key, item = before.strip(), after
+            value = item.strip()
+            if not key or not value:
+                raise UsageError(f"--only takes key=value,… such as data=mnist,cifar10,model=mlp; received {shown(text)}.")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def _split(text: str) -> Iterator[str]:
+    """The parts between the commas that stand outside brackets and quotes."""
+    depth, quote, start = 0, "", 0
+    for position, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character in _OPENING:
+            depth += 1
+        elif character in _CLOSING:
+            depth -= 1
+        elif character == "," and depth <= 0:
+            yield text[start:position]
+            start = position + 1
+    yield text[start:]

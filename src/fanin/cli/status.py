@@ -1,0 +1,165 @@
+"""``fanin status``: how far a study is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fanin.cli.answer import Answer, AsJson, say
+from fanin.cli.durations import spoken
+
+if TYPE_CHECKING:
+    from fanin.report.table import Table
+    from fanin.study.store import Snapshot
+
+_OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
+_LISTED = 10
+_MESSAGE = 300
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")],
+    as_json: AsJson = False,
+) -> Answer:
+    """Show how far a study is, what is running, and what failed.
+
+    Works while the study runs, and changes nothing.
+
+    \b
+    Example:
+      fanin status runs/quick
+
+    \b
+    Exit codes: 0 shown · 2 no results there · 3 store corrupt
+    """
+    from fanin.study.store import read
+
+    snapshot = read(folder)
+    return Answer(_record(snapshot), lambda: _show(snapshot, folder))
+
+
+def _record(snapshot: Snapshot) -> dict[str, Any]:
+    progress, holder = snapshot.progress, snapshot.holder
+    return {
+        "folder": str(snapshot.path),
+        "study": snapshot.plan.study if snapshot.plan else None,
+        "total": len(snapshot.planned()),
+        "outcomes": dict(_total(_counts(snapshot))),
+        "groups": [
+            {"model": model, "data": data, **{name: counts[name] for name in _OUTCOMES}}
+            for (model, data), counts in _counts(snapshot).items()
+        ],
+        "running": {"pid": holder.pid, "host": holder.host, "since": holder.started} if holder else None,
+        "cells_in_training": [vars(cell) for cell in progress.running] if progress else [],
+        "eta_seconds": progress.eta if progress else None,
+        "failures": [{"cell": cell, "outcome": outcome, "message": message} for cell, outcome, message in _failures(snapshot)],
+        "stored_results": len(snapshot.results),
+    }
+
+
+def _show(snapshot: Snapshot, folder: Path) -> None:
+    from fanin.report.escaping import visible
+    from fanin.report.terminal import show
+
+    if snapshot.plan is None:
+        say(f"{len(snapshot.results):,} results in {visible(folder)}, and no plan: no study was run here yet.")
+        say("Next: fanin run STUDY --out " + visible(folder))
+        return
+    show(_table(snapshot))
+    say("")
+    say(_activity(snapshot))
+    failures = _failures(snapshot)
+    for cell, outcome, message in failures[:_LISTED]:
+        say(f"{outcome}: {visible(cell)}: {visible(_last_line(message))}")
+    if len(failures) > _LISTED:
+        say(f"… and {len(failures) - _LISTED:,} more; fanin status --json lists all.")
+    say(_next(snapshot, folder))
+
+
+def _table(snapshot: Snapshot) -> Table:
+    from fanin.report.table import Column, Entry, Table
+
+    assert snapshot.plan is not None
+    counts = _counts(snapshot)
+    shown = [name for name in _OUTCOMES if any(group[name] for group in counts.values())]
+    rows = [
+        (
+            Entry(f"{model} · {data}"),
+            Entry(f"{_done(group):,}/{group.total():,}"),
+            *(Entry(f"{group[name]:,}") for name in shown),
+        )
+        for (model, data), group in counts.items()
+    ]
+    total = _total(counts)
+    return Table(
+        title=f"{snapshot.plan.study}: {_done(total):,} of {total.total():,} cells done",
+        columns=(
+            Column("group", "model · data", numeric=False),
+            Column("done", "done"),
+            *(Column(name, name) for name in shown),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _activity(snapshot: Snapshot) -> str:
+    from fanin.report.escaping import visible
+
+    if snapshot.holder is None:
+        return "Not running."
+    lines = [f"Running: {visible(snapshot.holder)}."]
+    if snapshot.progress:
+        lines += [f"  {visible(c.description)}: epoch {c.epoch} of at most {c.epochs}" for c in snapshot.progress.running]
+        if snapshot.progress.eta is not None:
+            lines.append(f"About {spoken(snapshot.progress.eta)} to go.")
+    return "\n".join(lines)
+
+
+def _next(snapshot: Snapshot, folder: Path) -> str:
+    from fanin.report.escaping import visible
+
+    total = _total(_counts(snapshot))
+    if snapshot.holder is not None:
+        return f"Next: wait, or look again: fanin status {visible(folder)}"
+    if total["missing"] or total["failed"] or total["killed"]:
+        retried = " and tries failed and killed ones once more" if total["failed"] or total["killed"] else ""
+        return f"Next: the same fanin run command again trains what is missing{retried}."
+    return f"Next: fanin report {visible(folder)}"
+
+
+def _counts(snapshot: Snapshot) -> dict[tuple[str, str], Counter[str]]:
+    """Planned cells by outcome for each (model, data), in the order of the plan."""
+    found: dict[tuple[str, str], Counter[str]] = {}
+    for planned, result in snapshot.planned():
+        group = tuple(planned.labels.get(axis, str(getattr(planned.cell, axis))) for axis in ("model", "data"))
+        found.setdefault((group[0], group[1]), Counter())[result.outcome if result else "missing"] += 1
+    return found
+
+
+def _total(counts: dict[tuple[str, str], Counter[str]]) -> Counter[str]:
+    return sum(counts.values(), Counter())
+
+
+def _done(counts: Counter[str]) -> int:
+    return counts["ok"] + counts["diverged"]
+
+
+def _failures(snapshot: Snapshot) -> list[tuple[str, str, str]]:
+    """(what, outcome, message) of each planned cell that failed or was killed."""
+    return [
+        (
+            f"{p.cell.model} on {p.cell.data}, {p.labels.get('initializer', p.cell.initializer)}, replicate {p.cell.replicate}",
+            result.outcome,
+            result.message,
+        )
+        for p, result in snapshot.planned()
+        if result is not None and result.outcome in ("failed", "killed")
+    ]
+
+
+def _last_line(message: str) -> str:
+    lines = message.strip().splitlines() or ["no message"]
+    return lines[-1][:_MESSAGE]

@@ -1,0 +1,179 @@
+"""From a study to its results: what `fanin.run` and ``fanin run`` do.
+
+results = run("quick", out="runs/quick")
+print(results)
+results.report()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fanin.errors import MissingExtra, UsageError
+from fanin.report.results import Results
+from fanin.study import store
+from fanin.study.blocks import SETTLED, unfinished
+from fanin.study.cell import Cell
+from fanin.study.events import Event
+from fanin.study.layout import Folder
+from fanin.study.plan import Plan
+from fanin.study.result import Result
+from fanin.study.runner import RunSummary, run_plan
+
+if TYPE_CHECKING:
+    from fanin.study.spec import Study
+
+__all__ = ["Results", "load_results", "make_plan", "pending", "run", "train"]
+
+Only = Mapping[str, str | Sequence[str]]
+
+
+def run(
+    study: Study | str,
+    out: Path | str | None = None,
+    *,
+    replicates: int | None = None,
+    only: Only | None = None,
+    max_epochs: int | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    save_weights: bool = False,
+    accept_changed: bool = False,
+    checkpoint_interval: float = 10.0,
+    timeout: float = 1800.0,
+    on_event: Callable[[Event], None] | None = None,
+) -> Results:
+    """Train what a study lacks and return its results; calling again continues where it stopped.
+
+    Args:
+        study: a study, the name of a built-in one, or the path of a TOML file.
+        out: results folder, ``runs/<study>`` by default; made if missing.
+        replicates: instead of the study's own number.
+        only: axis → a label or value, or several; the other cells are left out.
+        max_epochs: instead of the cells' own; such cells are other cells.
+        workers: processes; default one per usable core, on a GPU one.
+        device: a torch device.
+        save_weights: keep initial and best weights in ``<out>/weights``.
+        accept_changed: complete blocks that were begun in another environment instead of training them anew.
+        checkpoint_interval: seconds at least between two checkpoints of a cell.
+        timeout: seconds without a finished epoch after which a cell counts as hung.
+        on_event: told of everything that happens (`fanin.study.events`).
+
+    Cells that failed do not raise: see `Results.outcomes`. Raises `UsageError` for a study that cannot be planned, `DataError`
+    for data that is missing or damaged (before anything is trained), `StoreError`, and `RunInterrupted` after a signal.
+    """
+    plan = make_plan(study, replicates=replicates, only=only, max_epochs=max_epochs)
+    folder = Path("runs") / plan.study if out is None else Path(out)
+    train(
+        plan,
+        folder,
+        workers=workers,
+        device=device,
+        save_weights=save_weights,
+        accept_changed=accept_changed,
+        checkpoint_interval=checkpoint_interval,
+        timeout=timeout,
+        on_event=on_event,
+    )
+    return load_results(folder)
+
+
+def make_plan(
+    study: Study | str, *, replicates: int | None = None, only: Only | None = None, max_epochs: int | None = None
+) -> Plan:
+    """The cells of a study, or of one given by name or file; arguments and errors as for `run`."""
+    loaded = _load(study) if isinstance(study, str) else study
+    chosen = {axis: [wanted] if isinstance(wanted, str) else wanted for axis, wanted in (only or {}).items()}
+    return loaded.plan(replicates=replicates, only=chosen, max_epochs=max_epochs)
+
+
+def train(
+    plan: Plan,
+    out: Path | str,
+    *,
+    workers: int | None = None,
+    device: str = "cpu",
+    save_weights: bool = False,
+    accept_changed: bool = False,
+    checkpoint_interval: float = 10.0,
+    timeout: float = 1800.0,
+    on_event: Callable[[Event], None] | None = None,
+) -> RunSummary:
+    """Train the cells that a plan lacks in the folder `out`; arguments and errors as for `run`."""
+    for name in sorted({cell.data for cell in pending(plan, out, accept_changed=accept_changed)}):
+        _require_data(name)
+    return run_plan(
+        plan,
+        out,
+        workers=workers,
+        device=device,
+        save_weights=save_weights,
+        accept_changed=accept_changed,
+        checkpoint_interval=checkpoint_interval,
+        timeout=timeout,
+        on_event=on_event or (lambda event: None),
+    )
+
+
+def pending(plan: Plan, out: Path | str, *, accept_changed: bool = False) -> tuple[Cell, ...]:
+    """The plan's cells that need training, as far as can be told before it is known on what machine."""
+    results = store.read(out).results if Folder.at(out).database.is_file() else {}
+    return unfinished((planned.cell for planned in plan.cells), results, accept_changed=accept_changed)
+
+
+def load_results(*folders: Path | str) -> Results:
+    """The results in a folder; those of several folders together, as one study.
+
+    Where two folders have a result for the same cell, one that finished counts more, then that of the folder named first.
+    Raises `UsageError` where a folder holds no store, or no plan to show results by, and `StoreCorrupt`.
+    """
+    snapshots = [store.read(folder) for folder in folders]
+    plans = [snapshot.plan for snapshot in snapshots if snapshot.plan is not None]
+    if not plans:
+        raise UsageError(
+            f"{folders[0]} holds results and no plan to show them by. Run the study that they belong to with --out."
+        )
+    results = _united(snapshot.results for snapshot in snapshots)
+    if len(snapshots) == 1:
+        return Results(plans[0], results, snapshots[0].path)
+    return Results(_joined(plans), results)
+
+
+def _load(study: str) -> Study:
+    try:
+        from fanin.study import files
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "a package", "study", "A study") from None
+    return files.load(study)
+
+
+def _require_data(name: str) -> None:
+    """Read a data set once, so that one that is missing or damaged is found before any worker starts."""
+    from fanin import data
+
+    data.load(name)
+
+
+def _united(sources: Iterable[Mapping[str, Result]]) -> dict[str, Result]:
+    found: dict[str, Result] = {}
+    for results in sources:
+        for cell, result in results.items():
+            mine = found.get(cell)
+            if mine is None or (mine.outcome not in SETTLED and result.outcome in SETTLED):
+                found[cell] = result
+    return found
+
+
+def _joined(plans: Sequence[Plan]) -> Plan:
+    """One plan that holds the cells of all."""
+    cells = {planned.cell.id: planned for plan in reversed(plans) for planned in plan.cells}
+    order = dict.fromkeys(planned.cell.id for plan in plans for planned in plan.cells)
+    return Plan(
+        study=" + ".join(dict.fromkeys(plan.study for plan in plans)),
+        question=" ".join(dict.fromkeys(plan.question for plan in plans)),
+        protocol=" + ".join(dict.fromkeys(plan.protocol for plan in plans)),
+        cells=tuple(cells[cell] for cell in order),
+        notes=tuple(dict.fromkeys(note for plan in plans for note in plan.notes)),
+    )
