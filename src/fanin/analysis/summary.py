@@ -34,7 +34,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     counts = ["planned", *OUTCOMES, "divergence_rate", "mean_rank"]
     columns = [*FACTORS, *counts, *(metric + suffix for metric in metrics for suffix in SUFFIXES)]
     summary = pd.DataFrame(rows, columns=pd.Index(columns))
-    summary["mean_rank"] = [_mean_ranks(frame).get(tuple(key)) for key in summary[GROUP].to_numpy().tolist()]
+    mean_ranks = _mean_ranks(frame)
+    summary["mean_rank"] = [mean_ranks.get(key) for key in summary[GROUP].itertuples(index=False, name=None)]
     return summary.astype({"mean_rank": "float64"})
 
 
@@ -92,17 +93,11 @@ def _mean_ranks(frame: pd.DataFrame) -> dict[tuple[Any, ...], float]:
         metric = main_metric(section)
         if metric is None or section["initializer"].nunique() < 2:
             continue
-        ranked = [_ranked(block, metric) for _, block in section.groupby("block") if _complete(block, section)]
+        outcomes = section.pivot(index="block", columns="initializer", values="outcome")
+        complete = outcomes.isin(("ok", "diverged")).all(axis=1)
+        values = section.assign(ok=section[metric].where(section["outcome"] == "ok"))
+        table = values.pivot(index="block", columns="initializer", values="ok")[complete]
+        ranked = [statistics.ranks(row, higher_is_better=higher_is_better(metric)) for row in table.to_numpy()]
         if ranked:
-            means |= {(*key, name): float(rank) for name, rank in pd.concat(ranked, axis=1).mean(axis=1).items()}
+            means |= {(*key, name): float(rank) for name, rank in zip(table.columns, np.mean(ranked, axis=0), strict=True)}
     return means
-
-
-def _complete(block: pd.DataFrame, section: pd.DataFrame) -> bool:
-    return len(block) == section["initializer"].nunique() and bool(block["outcome"].isin(("ok", "diverged")).all())
-
-
-def _ranked(block: pd.DataFrame, metric: str) -> pd.Series[float]:
-    values = block[metric].where(block["outcome"] == "ok").to_numpy()
-    ranks = statistics.ranks(values, higher_is_better=higher_is_better(metric))
-    return pd.Series(ranks, index=block["initializer"])

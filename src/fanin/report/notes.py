@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -40,6 +40,11 @@ def all_notes(plan: Plan, frame: pd.DataFrame, results: Mapping[str, Result], ju
         *_mixed_environments(frame),
         *_foreign_data(plan, results),
     ]
+    return sentences(found)
+
+
+def sentences(found: Iterable[str]) -> tuple[str, ...]:
+    """The notes, each beginning with a capital."""
     return tuple(note[:1].upper() + note[1:] for note in found)
 
 

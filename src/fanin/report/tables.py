@@ -33,7 +33,7 @@ def study_table(plan: Plan, results: Mapping[str, Result]) -> Table:
     frame = cells_frame(plan, results)
     title = f"{plan.study}: {plan.question}" if plan.question else plan.study
     if not len(frame) or (frame["outcome"] == "missing").all():
-        return Table(title, (), (), notes=tuple(plan.notes), empty=notes.nothing_yet(len(frame)))
+        return Table(title, (), (), notes=notes.sentences(plan.notes), empty=notes.nothing_yet(len(frame)))
     judged = verdicts(frame)
     columns = _columns(frame)
     rows = [row for section in _summaries(frame) for row in _section_rows(section, columns, judged)]

@@ -1,0 +1,114 @@
+"""The HTML page of a study: question, table, notes, curves, and what became of every cell. One file, no script, no network."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fanin.errors import MissingExtra
+
+try:
+    import jinja2
+except ModuleNotFoundError:  # pragma: no cover
+    raise MissingExtra("jinja2", "study", "The report") from None
+
+from fanin._version import __version__
+from fanin.analysis.frames import OUTCOMES, cells_frame
+from fanin.analysis.summary import SECTION
+from fanin.report.escaping import visible
+from fanin.report.figures import grid_image
+from fanin.report.files import replace_file
+from fanin.report.tables import study_table
+
+if TYPE_CHECKING:
+    from fanin.study.plan import Plan
+    from fanin.study.result import Result
+
+_MESSAGE = 2000
+
+
+def write_page(plan: Plan, results: Mapping[str, Result], path: str | Path, *, command: str) -> Path:
+    """Write the page, whole or not at all. `command` is what continues the study.
+
+    Every name and message is escaped by the template, and the page's policy allows neither scripts nor anything from outside.
+    """
+    return replace_file(path, page(plan, results, command=command).encode("utf-8", "backslashreplace"))
+
+
+def page(plan: Plan, results: Mapping[str, Result], *, command: str) -> str:
+    """The page's HTML."""
+    frame = cells_frame(plan, results)
+    found = [results[planned.cell.id] for planned in plan.cells if planned.cell.id in results]
+    counts = Counter(frame["outcome"])
+    table = study_table(plan, results)
+    return _template().render(
+        study=visible(plan.study),
+        question=visible(plan.question),
+        protocol=visible(plan.protocol),
+        table=table,
+        sections=table.by_section(),
+        columns=[column for column in table.columns if not column.heads_section],
+        counts=[(name, counts[name]) for name in OUTCOMES if counts[name]],
+        planned=len(frame),
+        curves=_data_uri(grid_image(plan, results)) if table.rows else "",
+        factors=[name for name in SECTION if name in SECTION[:2] or frame[name].nunique() > 1],
+        cells=frame.to_dict("records"),
+        environments=_environments(found),
+        data=_data(found),
+        command=visible(command),
+        unfinished=len(frame) - counts["ok"] - counts["diverged"],
+        version=__version__,
+    )
+
+
+def continue_command(plan: Plan, out: Path | None) -> str:
+    """The command line that trains what is missing."""
+    place = ["--out", os.fspath(out)] if out is not None else []
+    return shlex.join(["fanin", "run", plan.study, *place])
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fanin.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = visible
+    environment.filters["message"] = _message
+    return environment.get_template("page.html.j2")
+
+
+def _message(text: str) -> str:
+    """An error's text, line by line, cut to a length that fits a page."""
+    shown = "\n".join(visible(line) for line in str(text).splitlines())
+    return shown if len(shown) <= _MESSAGE else shown[: _MESSAGE - 1] + "…"
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _environments(found: list[Result]) -> list[dict[str, Any]]:
+    """Each environment that results were computed in, with the number of its cells; most first."""
+    counted = Counter(tuple(sorted((visible(k), visible(v)) for k, v in result.environment.items())) for result in found)
+    return [{"cells": count, "facts": facts} for facts, count in counted.most_common()]
+
+
+def _data(found: list[Result]) -> list[dict[str, Any]]:
+    """Each data set as the results saw it."""
+    seen = {(r.cell.data, str(r.data.get("fingerprint", "?")), r.data.get("canonical")) for r in found}
+    return [
+        {
+            "name": name,
+            "fingerprint": fingerprint,
+            "canonical": "unknown" if canonical is None else "yes" if canonical else "no",
+        }
+        for name, fingerprint, canonical in sorted(seen, key=str)
+    ]

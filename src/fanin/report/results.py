@@ -1,0 +1,124 @@
+"""Results: what `fanin.run` returns, and the way to every table, figure and page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fanin.errors import OutputError, unknown
+from fanin.report.files import replace_file
+from fanin.report.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fanin.study.plan import Plan
+    from fanin.study.result import Result
+
+
+@dataclass(frozen=True, repr=False)
+class Results:
+    """A plan and the results that its cells have so far. ``print(results)`` shows the table."""
+
+    plan: Plan
+    results: Mapping[str, Result]
+    """By cell id. Those of cells outside the plan are not shown."""
+    out: Path | None = None
+    """The folder of the store, where reports go unless told otherwise."""
+    command: str = ""
+    """The command line that continues the study; by default made from the study's name and folder."""
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many planned cells have each outcome, ``missing`` among them; zeros left out."""
+        found = Counter(getattr(self.results.get(p.cell.id), "outcome", "missing") for p in self.plan.cells)
+        order = ("ok", "diverged", "failed", "killed", "missing")
+        return {name: found[name] for name in order if found[name]}
+
+    def frame(self) -> pd.DataFrame:
+        """One row per planned cell; see `fanin.analysis.frames.cells_frame`."""
+        from fanin.analysis.frames import cells_frame
+
+        return cells_frame(self.plan, self.results)
+
+    def history(self) -> pd.DataFrame:
+        """One row per cell and epoch; see `fanin.analysis.frames.history_frame`."""
+        from fanin.analysis.frames import history_frame
+
+        return history_frame(self.plan, self.results)
+
+    def summary(self) -> pd.DataFrame:
+        """One row per initializer of a model × data, over its replicates; see `fanin.analysis.summary.summarise`."""
+        from fanin.analysis.summary import summarise
+
+        return summarise(self.frame())
+
+    def table(self) -> Table:
+        """The study's table with its notes; ``print`` shows it."""
+        from fanin.report.tables import study_table
+
+        return study_table(self.plan, self.results)
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write the HTML page; returns its path, ``report.html`` in the results' folder by default."""
+        from fanin.report.page import continue_command, write_page
+
+        command = self.command or continue_command(self.plan, self.out)
+        return write_page(self.plan, self.results, self._place(path, "report.html"), command=command)
+
+    def curves(self, path: str | Path | None = None) -> Path:
+        """Write the grid of training curves as PNG, PDF or SVG, ``curves.png`` by default; returns its path."""
+        from fanin.report.figures import curves_grid
+
+        return curves_grid(self.plan, self.results, self._place(path, "curves.png"))
+
+    def cell_curves(self, cell: str, path: str | Path) -> Path:
+        """Write one cell's training curves as PNG, PDF or SVG; `cell` is its id."""
+        from fanin.report.figures import cell_figure
+
+        by_id = {planned.cell.id: planned for planned in self.plan.cells}
+        if cell not in by_id:
+            raise unknown("cell of this study", cell, by_id if len(by_id) <= 10 else [])
+        return cell_figure(by_id[cell], self.results.get(cell), path)
+
+    def export(self, kind: str, path: str | Path | None = None) -> str:
+        """The table as text, written to a path where one is given.
+
+        Args:
+            kind: ``csv`` (a row per initializer of a model × data, full precision), ``csv-cells`` (a row per cell),
+                ``markdown`` or ``latex``.
+        """
+        exporters = self._exporters()
+        if kind not in exporters:
+            raise unknown("table format", kind, exporters)
+        text = exporters[kind]()
+        if path is not None:
+            replace_file(path, text.encode("utf-8", "backslashreplace"))
+        return text
+
+    def _exporters(self) -> dict[str, Callable[[], str]]:
+        from fanin.report import documents
+
+        return {
+            "csv": lambda: documents.groups_csv(self.summary()),
+            "csv-cells": lambda: documents.cells_csv(self.frame()),
+            "markdown": lambda: documents.to_markdown(self.table()),
+            "latex": lambda: documents.to_latex(self.table()),
+        }
+
+    def _place(self, path: str | Path | None, name: str) -> Path:
+        if path is not None:
+            return Path(path)
+        if self.out is None:
+            raise OutputError(f"These results belong to no folder. Give a path, such as {name}.")
+        return self.out / name
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in self.outcomes.items())
+        return f"<Results of {self.plan.study}: {counts or 'no cells'}>"
