@@ -55,6 +55,11 @@ def kinds() -> tuple[str, ...]:
     return tuple(_KINDS)
 
 
+def singular(kind: str) -> str:
+    """What one entry of a kind is called."""
+    return _SINGULAR[kind]
+
+
 def names(kind: str) -> tuple[str, ...]:
     """The names of one kind: "initializers", "models", "datasets" or "studies"; the singular is understood too.
 

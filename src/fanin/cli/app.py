@@ -26,7 +26,6 @@ _STUDY_EXTRA = {"scipy", "pandas", "sklearn", "pydantic", "pooch", "safetensors"
 
 app = typer.Typer(
     name="fanin",
-    help="Which initialization should this network start from? Measure it, don't guess.",
     epilog="Exit codes: 0 done · 1 some cells failed · 2 usage · 3 store corrupt, locked or full · 4 data missing or damaged · "
     "130 / 143 interrupted.",
     no_args_is_help=True,

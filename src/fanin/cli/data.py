@@ -50,12 +50,12 @@ def list_data(as_json: AsJson = False) -> Answer:
 
 @app.command()
 def verify(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME…]", help="Data sets; all that are there by default.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Data sets; all that are there by default.")] = None,
     as_json: AsJson = False,
 ) -> Answer:
-    """Read a data set's files and compare size and SHA-256 with what they should be.
+    """Check data files: size and SHA-256.
+
+    Each file is read and compared with what it should be; a copy of your own is checked for its structure.
 
     \b
     Examples:
@@ -100,7 +100,7 @@ def add(
       fanin data add my-digits digits.npz
 
     \b
-    Exit codes: 0 added · 2 bad name, or nowhere to write · 4 missing or damaged file
+    Exit codes: 0 added · 2 bad name, or nowhere to write · 4 bad file
     """
     from fanin import data
 
@@ -112,7 +112,7 @@ def add(
 
 @app.command("path")
 def show_path(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A data set's name.")] = None, as_json: AsJson = False
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set's name.")] = None, as_json: AsJson = False
 ) -> Answer:
     """Print the folder of all data sets, or of one. FANIN_DATA_DIR sets it.
 

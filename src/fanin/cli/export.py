@@ -23,9 +23,9 @@ class Format(StrEnum):
 
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")],
-    to: Annotated[Format, typer.Option("--to", help="The format.")],
+    to: Annotated[Format, typer.Option("--to", metavar="FORMAT", help="csv, csv-cells, jsonl, latex or markdown.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.", show_default="standard output")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; standard output by default.")
     ] = None,
     as_json: AsJson = False,
 ) -> Answer:
@@ -40,7 +40,7 @@ def export(
       fanin export runs/quick --to jsonl --output results/quick.jsonl
 
     \b
-    Exit codes: 0 exported · 2 no results there, or nowhere to write · 3 store corrupt
+    Exit codes: 0 exported · 2 no results, or nowhere to write · 3 store corrupt
     """
     text = _jsonl(folder) if to is Format.JSONL else _table(folder, to)
     if output is None:

@@ -46,6 +46,6 @@ def columns(pairs: list[tuple[str, str]], indent: str = "  ") -> list[str]:
     width = max((len(name) for name, _ in pairs), default=0)
     lines: list[str] = []
     for name, text in pairs:
-        first, *rest = textwrap.wrap(text, _WIDTH - width - len(indent) - 2) or [""]
+        first, *rest = textwrap.wrap(text, _WIDTH - width - len(indent) - 2, break_on_hyphens=False) or [""]
         lines += [f"{indent}{name:<{width}}  {first}".rstrip(), *(f"{indent}{'':<{width}}  {line}" for line in rest)]
     return lines

@@ -12,17 +12,17 @@ from fanin.errors import UsageError
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Results folders; several are shown as one study.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders; several are shown as one study.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", help="Where to write; needed with several folders.", show_default="DIR"),
+        typer.Option("--output", metavar="DIR", help="Where to write; DIR by default, needed with several."),
     ] = None,
     figures: Annotated[bool, typer.Option("--figures", help="Draw one figure per cell too.")] = False,
     as_json: AsJson = False,
 ) -> Answer:
-    """Print the table and write page, curves and tables anew, from what is stored.
+    """Show stored results: the table, page and curves.
 
-    Trains nothing; works while the study runs.
+    Prints the table and writes page, curves and tables anew. Trains nothing; works while the study runs.
 
     \b
     Examples:
@@ -30,7 +30,7 @@ def report(
       fanin report runs/a runs/b --output runs/both
 
     \b
-    Exit codes: 0 written · 2 no results there, or nowhere to write · 3 store corrupt
+    Exit codes: 0 written · 2 no results, or nowhere to write · 3 store corrupt
     """
     from fanin import experiment
     from fanin.cli import products

@@ -22,9 +22,7 @@ _MOST_LISTED = 200
 
 def run(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A built-in study (fanin list studies) or a TOML file.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Results folder.", show_default="runs/<study>")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Results folder; runs/<study> by default.")] = None,
     replicates: Annotated[
         int | None, typer.Option("--replicates", metavar="N", help="Replicates, instead of the study's own number.")
     ] = None,
@@ -42,7 +40,7 @@ def run(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", metavar="N", help="Processes that train.", show_default="one per core, on a GPU one"),
+        typer.Option("--workers", metavar="N", help="Processes that train; by default one per core, on a GPU one."),
     ] = None,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="A torch device, such as cpu or cuda.")] = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and estimate the time; train nothing.")] = False,
@@ -62,9 +60,9 @@ def run(
     ] = 1800.0,
     as_json: AsJson = False,
 ) -> Answer:
-    """Train what a study lacks; print the table, write page, curves and tables.
+    """Train what a study lacks, and show the results.
 
-    The same command again continues where it stopped: finished cells are kept, those that failed or were killed are tried once
+    Prints the table and writes a page, curves and tables into the results folder. The same command again continues where it stopped: finished cells are kept, those that failed or were killed are tried once
     more. Ctrl-C stops cleanly.
 
     \b

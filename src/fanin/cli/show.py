@@ -18,7 +18,9 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name, or KIND:NAME where one name is two things.")],
     as_json: AsJson = False,
 ) -> Answer:
-    """Explain one entry: formula, paper, when to use it, options, an example.
+    """Explain one entry of the catalogue.
+
+    Its formula and paper, when to use it, what it needs, its options with their defaults, an example.
 
     \b
     Examples:
@@ -36,9 +38,10 @@ def show(
 
 def page(entry: Description) -> list[str]:
     """The lines that explain an entry, 80 columns wide."""
+    from fanin.catalogue import singular
     from fanin.report.escaping import visible
 
-    lines = [f"{entry.name} ({entry.kind})", "", *columns([("", visible(entry.summary))], indent=""), ""]
+    lines = [f"{entry.name} ({singular(entry.kind)})", "", *columns([("", visible(entry.summary))], indent=""), ""]
     lines += columns([(heading, visible(text)) for heading, text in entry.facts.items() if text])
     if entry.options:
         lines += ["", "Options"]

@@ -46,7 +46,7 @@ def verify(folder: _Folder, as_json: AsJson = False) -> Answer:
 @app.command()
 def merge(
     folder: _Folder,
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE…", help="Results folders and .jsonl files.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Results folders and .jsonl files.")],
     as_json: AsJson = False,
 ) -> Answer:
     """Add the results of other folders, or of .jsonl files, to a store.
@@ -60,7 +60,7 @@ def merge(
       fanin store merge runs/all runs/a runs/b
 
     \b
-    Exit codes: 0 merged · 2 nothing to merge · 3 a store or file is corrupt or locked
+    Exit codes: 0 merged · 2 nothing to merge · 3 corrupt or locked
     """
     from fanin.study.merge import merge as merge_stores
 
