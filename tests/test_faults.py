@@ -55,10 +55,10 @@ def test_two_workers_give_what_one_gives(tmp_path: Path, undisturbed: dict[str, 
 def test_killed_at_any_crash_point_and_started_again_the_run_ends_as_if_undisturbed(
     tmp_path: Path, undisturbed: dict[str, Any], point: str
 ) -> None:
-    out, marker = tmp_path / "out", tmp_path / "crashed"
+    out = tmp_path / "out"
     passes_once = ("store.before_created", "runner.after_plan", "worker.after_setup")
-    code, _, _ = run(PLAN, out, env={AT: point if point in passes_once else f"{point}:2", ONCE: str(marker)})
-    assert marker.exists()
+    code, _, _ = run(PLAN, out, env={AT: point if point in passes_once else f"{point}:2", ONCE: str(tmp_path)})
+    assert (tmp_path / point).exists()
     assert code == (0 if point.startswith(("worker", "checkpoint")) else -signal.SIGKILL) or point == "file.before_replace"
     assert no_process_of(out)
     before = read(out).results if (out / "results.sqlite").exists() else {}

@@ -42,7 +42,7 @@ def start(
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(runner: subprocess.Popen[str], timeout: float = 60) -> tuple[int, str, str]:
+def finish(runner: subprocess.Popen[str], timeout: float = 200) -> tuple[int, str, str]:
     """Wait for a runner: its exit status, output and errors."""
     output, errors = runner.communicate(timeout=timeout)
     return runner.returncode, output, errors

@@ -13,7 +13,7 @@ from typing import Any
 
 from fanin.errors import FaninError
 from fanin.study.cell import Cell
-from fanin.study.events import Event, WorkerLost
+from fanin.study.events import Event, Notice, WorkerLost
 from fanin.study.executors import LocalWorker, LocalWorkers, Lost
 from fanin.study.messages import EpochDone, Finished, Message, Ready, Refused, SetUp, Stop, Stopped, Train
 from fanin.study.result import environment_key
@@ -168,9 +168,10 @@ class Crew:
             raise FaninError(
                 f"Workers cannot be started: {lost}. The last one's output is in {worker.log}.\n{lost.last_output}"
             )
-        if self.environment is None:
-            # A model may have taken the process along when the check built it; training will tell which cell's it is.
+        if self.environment is None and self._start_failures == _START_FAILURES - 1:
+            # A model takes the process along when the check builds it, perhaps; training will tell which cell's it is.
             self._matmul = "default"
+            self._emit(Notice("Workers died while they checked which matmul backend is exact; the default one is used."))
 
     def _kill_hung(self) -> None:
         now = time.monotonic()
