@@ -5,6 +5,8 @@
     init = fanin.get("he_normal", mode="fan_out")
     record = fanin.initialize(model, "orthogonal", seed=0)
     results = fanin.run("quick", out="runs/quick")
+
+The public names are listed here, and nothing else is.
 """
 
 from __future__ import annotations
