@@ -98,10 +98,11 @@ class DataInvalid(DataError):  # noqa: N818
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownName:
-    """An `UnknownName` that offers the nearest known names, or all of them where none is near."""
+    """An `UnknownName` that offers the nearest known names, or the first 30 of all where none is near."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    offer = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."
+    listed = [*names[:30], *([f"… ({len(names)} in all)"] if len(names) > 30 else [])]
+    offer = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(listed) or 'none'}."
     return UnknownName(f"No {kind} is called {shown(name)}. {offer}")
 
 

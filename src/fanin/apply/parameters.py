@@ -85,6 +85,8 @@ def left_out(names: Sequence[str], include: Patterns | None, exclude: Patterns |
 
 def _matching(names: Sequence[str], patterns: Patterns, argument: str) -> set[str]:
     found: set[str] = set()
+    if not isinstance(patterns, Sequence) or (argument == "include" and not patterns):
+        raise UsageError(f"{argument} takes one or more patterns such as 'encoder.*', not {shown(patterns)}.")
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if not isinstance(pattern, str):
             raise UsageError(f"{argument} takes patterns such as 'encoder.*', not {shown(pattern)}.")

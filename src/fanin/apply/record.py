@@ -70,12 +70,13 @@ class Record:
         """A table of at most 80 columns."""
         distinct = [parameter for parameter in self.parameters if parameter.tied_to is None]
         filled = sum(parameter.rule is not None for parameter in distinct)
-        done = "would be filled (preview: nothing changed)" if self.preview else "filled"
+        done = "to fill" if self.preview else "filled"
         return "\n".join(
             [
                 _row("parameter", "shape", "rule", "fans in/out", "intended", "measured"),
                 *(_parameter_row(parameter) for parameter in self.parameters),
-                f"{filled} of {len(distinct)} parameters {done}; seed {self.seed}, {self.convention} convention",
+                f"{filled} of {len(distinct)} parameters {done}; seed {self.seed}; {self.convention} fans",
+                *(["Preview: nothing was changed."] if self.preview else []),
             ]
         )
 

@@ -1,0 +1,436 @@
+"""initialize(model, …): what is filled, what is left, and what the record says."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fanin import fans, initializers, seeds
+from fanin.apply import initialize
+from fanin.errors import FaninError, FitError, SpecError, UnknownName, UsageError
+
+RULES = [spec for entry in initializers.REGISTRY for spec in (entry.name, *entry.examples) if not entry.needs]
+every_rule = pytest.mark.parametrize("rule", RULES)
+
+
+class Everything(nn.Module):
+    """Layers of every known role, tied, frozen and unknown parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(50, 16, padding_idx=3)
+        self.conv = nn.Conv2d(8, 16, 3, groups=4)
+        self.up = nn.ConvTranspose2d(16, 8, 3, stride=2, groups=2)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(16), nn.LayerNorm((3, 4)), nn.GroupNorm(2, 8), nn.RMSNorm(5)])
+        self.norms.append(nn.InstanceNorm1d(4, affine=True))
+        self.slope = nn.PReLU()
+        self.frozen = nn.Linear(3, 4).requires_grad_(False)
+        self.attention = nn.MultiheadAttention(16, 2)
+        self.head = nn.Linear(16, 50, bias=False)
+        self.head.weight = self.table.weight
+
+
+@seeds.torch_state_kept(0)
+def everything() -> Everything:
+    return Everything()
+
+
+@seeds.torch_state_kept(0)
+def stack(*layers: Callable[[], nn.Module]) -> nn.Sequential:
+    return nn.Sequential(*(layer() for layer in layers))
+
+
+def mlp(width: int = 30) -> nn.Sequential:
+    return stack(lambda: nn.Linear(20, width), nn.ReLU, lambda: nn.Linear(width, 10))
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def unchanged(model: nn.Module, before: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+# --- what is filled ----------------------------------------------------------------------------------------------------
+
+
+@every_rule
+def test_a_weight_gets_what_the_rule_draws_for_its_layout_from_its_own_stream(rule: str) -> None:
+    model = everything()
+    initialize(model, rule, seed=7)
+    for name in ("conv", "up"):
+        layer = model.get_submodule(name)
+        layout = fans.module_layout(layer)
+        assert layout is not None
+        expected = initializers.get(rule).sample(layout, seeds.generator(7, "init", f"{name}.weight"))
+        assert torch.equal(layer.weight.detach(), expected)
+
+
+@every_rule
+def test_the_same_seed_gives_the_same_model_and_other_layers_do_not_matter(rule: str) -> None:
+    small = stack(lambda: nn.Linear(20, 30))
+    large = mlp()
+    large.insert(1, stack(lambda: nn.Conv1d(3, 4, 5)))
+    for model in (small, large):
+        initialize(model, rule, seed=1)
+    assert torch.equal(small[0].weight, large[0].weight)
+
+
+@pytest.mark.parametrize("entry", tuple(initializers.REGISTRY), ids=lambda entry: entry.name)
+def test_another_seed_gives_other_weights(entry: initializers.InitializerEntry) -> None:
+    first, second = mlp(), mlp()
+    initialize(first, entry.name, seed=0)
+    initialize(second, entry.name, seed=1)
+    assert torch.equal(first[0].weight, second[0].weight) is entry.deterministic
+
+
+def test_layers_of_one_shape_are_independent_draws() -> None:
+    model = stack(lambda: nn.Linear(16, 16), lambda: nn.Linear(16, 16))
+    initialize(model, "normal", seed=0)
+    assert not torch.equal(model[0].weight, model[1].weight)
+
+
+def test_biases_are_zero_norms_one_and_zero_embeddings_small_with_a_zero_padding_row() -> None:
+    model = everything()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(9.0)
+    initialize(model, "he_normal", seed=0)
+    assert (model.conv.bias == 0).all()
+    assert (model.up.bias == 0).all()
+    for norm in model.norms:
+        assert (norm.weight == 1).all()
+        assert getattr(norm, "bias", None) is None or (norm.bias == 0).all()
+    table = model.table.weight.detach()
+    assert (table[3] == 0).all()
+    rest = torch.cat([table[:3], table[4:]])
+    assert (rest != 0).all()
+    assert rest.std().item() == pytest.approx(0.02, rel=0.1)  # n = 784: standard error 2.5 %
+
+
+def test_biases_norms_and_embeddings_can_be_told_otherwise() -> None:
+    model = everything()
+    record = initialize(
+        model, "zero", seed=0, biases="constant(value=0.5)", norms="zero", embeddings="lecun_normal", exclude="attention.*"
+    )
+    assert (model.conv.bias == 0.5).all()
+    assert (model.norms[0].weight == 0).all()
+    assert (model.norms[0].bias == 0).all()
+    assert record["table.weight"].rule == "lecun_normal"
+    assert record["table.weight"].intended_std == 1.0
+
+
+def test_keep_leaves_a_role_as_it_is() -> None:
+    model = everything()
+    before = state(model)
+    record = initialize(model, "keep", seed=0, biases="keep", norms="keep", embeddings="keep")
+    assert unchanged(model, before)
+    assert record.rule == "keep"
+    assert not any(parameter.changed or parameter.rule for parameter in record)
+    assert record["conv.bias"].reason == "bias kept on request"
+    initialize(model, "zero", seed=0, biases="keep", norms="keep")
+    assert (model.conv.weight == 0).all()
+    assert torch.equal(model.conv.bias, before["conv.bias"])
+
+
+def test_frozen_and_unknown_parameters_stay_and_the_record_says_so() -> None:
+    model = everything()
+    before = state(model)
+    record = initialize(model, "he_normal", seed=0)
+    for name, reason in {
+        "frozen.weight": "frozen",
+        "frozen.bias": "frozen",
+        "slope.weight": "unknown role in PReLU",
+        "attention.in_proj_weight": "unknown role in MultiheadAttention",
+    }.items():
+        assert torch.equal(model.get_parameter(name), before[name])
+        assert record[name].reason.startswith(reason)
+        assert (record[name].rule, record[name].changed, record[name].stream) == (None, False, None)
+
+
+def test_buffers_are_not_touched() -> None:
+    model = everything()
+    model.norms[0].running_mean.fill_(3.0)
+    initialize(model, "he_normal", seed=0)
+    assert (model.norms[0].running_mean == 3).all()
+
+
+def test_a_weight_under_a_parametrization_is_unknown_and_its_state_is_not_moved() -> None:
+    model = mlp()
+    with seeds.torch_state_kept(0):
+        nn.utils.parametrizations.spectral_norm(model[0])
+    before = state(model)
+    record = initialize(model, "he_normal", seed=0, preview=True)
+    assert unchanged(model, before)
+    assert "unknown role" in record["0.parametrizations.weight.original"].reason
+
+
+def test_one_layer_is_a_model() -> None:
+    (layer,) = stack(lambda: nn.Linear(784, 10))
+    record = initialize(layer, "xavier_uniform", seed=0)
+    assert [parameter.name for parameter in record] == ["weight", "bias"]
+    assert (record["weight"].fan_in, record["weight"].fan_out) == (784, 10)
+
+
+def test_a_model_without_parameters_has_an_empty_record() -> None:
+    assert len(initialize(nn.ReLU(), "he_normal", seed=0)) == 0
+
+
+def test_an_empty_weight_is_left_in_silence() -> None:
+    model = mlp()
+    model[0].weight = nn.Parameter(torch.empty(0, 20))
+    record = initialize(model, "he_normal", seed=0)
+    assert (record["0.weight"].changed, record["0.weight"].measured_std) == (False, None)
+    assert record["2.weight"].changed
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_dtype_memory_format_and_gradients_are_kept(dtype: torch.dtype) -> None:
+    reference, model = everything(), everything().to(dtype)
+    model.conv.to(memory_format=torch.channels_last)
+    strides = model.conv.weight.stride()
+    for each in (reference, model):
+        initialize(each, "orthogonal", seed=0)
+    assert model.conv.weight.stride() == strides
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype is dtype
+        if not name.startswith(("frozen", "slope", "attention.in")):
+            assert torch.equal(parameter, reference.get_parameter(name).to(dtype))
+            assert parameter.requires_grad
+
+
+# --- ties --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tied_parameter_is_filled_once_and_both_rows_say_so() -> None:
+    model = everything()
+    record = initialize(model, "constant", seed=0)
+    assert model.table.weight is model.head.weight
+    assert record["table.weight"].rule == "normal(std=0.02)"
+    assert record["head.weight"].tied_to == "table.weight"
+    assert record["head.weight"].reason == "tied to table.weight"
+    assert record["head.weight"].changed
+    assert (model.head.weight[3] == 0).all()
+
+
+def test_parameters_that_share_memory_are_tied_too() -> None:
+    model = stack(lambda: nn.Linear(6, 4, bias=False), lambda: nn.Linear(4, 6, bias=False))
+    model[1].weight = nn.Parameter(model[0].weight.detach().t())
+    record = initialize(model, "normal", seed=0)
+    assert record["1.weight"].tied_to == "0.weight"
+    assert torch.equal(model[0].weight, seeds.standard_normal((4, 6), seeds.generator(0, "init", "0.weight")))
+
+
+def test_a_tie_is_filled_in_its_first_known_role() -> None:
+    model = everything()
+    holder = nn.ParameterList([model.conv.weight])
+    record = initialize(nn.ModuleList([holder, model]), "he_normal", seed=0)
+    assert record["0.0"].tied_to == "1.conv.weight"
+    assert record["1.conv.weight"].role == "weight"
+
+
+def test_the_padding_row_stays_zero_when_the_head_comes_first() -> None:
+    model = nn.ModuleDict(
+        {"head": stack(lambda: nn.Linear(4, 9, bias=False))[0], "table": stack(lambda: nn.Embedding(9, 4, 2))[0]}
+    )
+    model["table"].weight = model["head"].weight
+    record = initialize(model, "he_normal", seed=0)
+    assert record["table.weight"].tied_to == "head.weight"
+    assert (model["table"].weight[2] == 0).all()
+
+
+def test_a_tie_with_a_frozen_parameter_is_frozen() -> None:
+    model = stack(lambda: nn.Linear(4, 4, bias=False), lambda: nn.Linear(4, 4, bias=False))
+    model[1].weight = nn.Parameter(model[0].weight.detach(), requires_grad=False)
+    before = state(model)
+    assert "frozen" in initialize(model, "zero", seed=0)["0.weight"].reason
+    assert unchanged(model, before)
+
+
+def test_a_module_that_is_used_twice_is_initialized_once() -> None:
+    (layer,) = stack(lambda: nn.Linear(4, 4))
+    record = initialize(nn.Sequential(layer, nn.ReLU(), layer), "he_normal", seed=0)
+    assert [parameter.tied_to for parameter in record] == [None, None, "0.weight", "0.bias"]
+
+
+# --- patterns and preview ----------------------------------------------------------------------------------------------
+
+
+def test_include_and_exclude_choose_by_pattern() -> None:
+    model = mlp()
+    before = state(model)
+    record = initialize(model, "zero", seed=0, include=["0.*", "2.weight"], exclude="*.bias")
+    assert [parameter.name for parameter in record if parameter.changed] == ["0.weight", "2.weight"]
+    assert record["0.bias"].reason == "excluded"
+    assert record["2.bias"].reason == "excluded"
+    assert torch.equal(model[0].bias, before["0.bias"])
+    assert initialize(model, "zero", seed=0, include="0.*")["2.bias"].reason == "not included"
+
+
+def test_a_tied_parameter_answers_to_each_of_its_names() -> None:
+    assert initialize(everything(), "zero", seed=0, include="head.*")["table.weight"].changed
+    assert initialize(everything(), "zero", seed=0, exclude="head.*")["table.weight"].reason == "excluded"
+
+
+@pytest.mark.parametrize("argument", ["include", "exclude"])
+def test_a_pattern_that_matches_nothing_offers_near_names(argument: str) -> None:
+    model = mlp()
+    before = state(model)
+    with pytest.raises(UnknownName, match=r"0\.weight"):
+        initialize(model, "zero", seed=0, **{argument: ["2.*", "0.wieght"]})
+    assert unchanged(model, before)
+
+
+@pytest.mark.parametrize("patterns", [3, [3], []])
+def test_include_must_be_patterns(patterns: object) -> None:
+    with pytest.raises(UsageError, match="patterns"):
+        initialize(mlp(), "zero", seed=0, include=patterns)  # type: ignore[arg-type]
+
+
+@every_rule
+def test_a_preview_is_the_record_and_changes_nothing(rule: str) -> None:
+    model = everything()
+    before = state(model)
+    preview = initialize(model, rule, seed=0, preview=True)
+    assert unchanged(model, before)
+    assert not any(parameter.changed or parameter.measured_std for parameter in preview)
+    record = initialize(model, rule, seed=0)
+    for planned, done in zip(preview, record, strict=True):
+        assert (planned.name, planned.rule, planned.stream, planned.intended_std) == (
+            done.name,
+            done.rule,
+            done.stream,
+            done.intended_std,
+        )
+
+
+# --- the record --------------------------------------------------------------------------------------------------------
+
+
+def test_the_record_has_true_fans_in_both_conventions() -> None:
+    kernel = initialize(everything(), "he_normal", seed=0, preview=True)
+    effective = initialize(everything(), "he_normal", seed=0, preview=True, convention="effective")
+    assert (kernel["conv.weight"].fan_in, kernel["conv.weight"].fan_out) == (18, 36)
+    assert (kernel["up.weight"].fan_in, kernel["up.weight"].fan_out) == (72, 36)
+    assert effective["up.weight"].fan_in == 18
+    assert effective["up.weight"].intended_std == pytest.approx(math.sqrt(2 / 18))
+    assert (kernel["table.weight"].fan_in, kernel["conv.bias"].fan_in) == (1, None)
+
+
+@every_rule
+def test_the_measured_std_is_near_the_intended_one(rule: str) -> None:
+    """n = 60,000 weights (15 of 300 in each row for sparse): standard error below 1.3 %, tolerance 6 %."""
+    weight = initialize(stack(lambda: nn.Linear(300, 200)), rule, seed=0)["0.weight"]
+    if weight.stream is None:
+        assert weight.measured_std is None
+    else:
+        assert weight.measured_std == pytest.approx(weight.intended_std, rel=0.06)
+
+
+def test_the_record_is_found_by_name_and_by_position() -> None:
+    record = initialize(mlp(), "he_normal", seed=0)
+    assert len(record) == 4
+    assert record[0] is record["0.weight"]
+    assert list(record)[-1].name == "2.bias"
+    with pytest.raises(UnknownName, match=r"0\.weight"):
+        record["0.wieght"]
+
+
+def test_the_record_goes_through_json() -> None:
+    record = initialize(everything(), "he_normal(mode=fan_out)", seed=5)
+    loaded = json.loads(json.dumps(record.to_json(), allow_nan=False))
+    assert (loaded["schema"], loaded["seed"], loaded["rule"]) == (1, 5, "he_normal(mode=fan_out)")
+    assert loaded["parameters"][1]["shape"] == list(record[1].shape)
+    assert len(loaded["parameters"]) == len(record)
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_the_printed_record_fits_80_columns_and_names_every_parameter(preview: bool) -> None:
+    model = nn.ModuleDict({"a_rather_long_name_for_a_part_of_a_model": everything()})
+    lines = str(initialize(model, "he_normal(mode=fan_out, a=0.125)", seed=2**63 - 1, preview=preview)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) == len(list(model.named_parameters(remove_duplicate=False))) + 2 + preview
+    assert ("nothing was changed" in lines[-1]) is preview
+
+
+def test_no_two_streams_may_coincide(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = mlp()
+    before = state(model)
+    monkeypatch.setattr(seeds, "stream", lambda *place: 1)
+    with pytest.raises(FaninError, match=r"0\.weight and 2\.weight coincide"):
+        initialize(model, "he_normal", seed=0)
+    assert unchanged(model, before)
+    assert initialize(model, "zero", seed=0)[0].changed  # what draws nothing has no stream
+
+
+# --- mistakes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [None, torch.zeros(3), {"a": 1}, nn.Linear])
+def test_what_is_no_module_is_a_usage_error(model: object) -> None:
+    with pytest.raises(UsageError, match=r"torch\.nn\.Module"):
+        initialize(model, "zero", seed=0)  # type: ignore[arg-type]
+
+
+def test_the_seed_is_required() -> None:
+    with pytest.raises(TypeError, match="seed"):
+        initialize(mlp(), "zero")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"rule": "he_nromal"}, UnknownName),
+        ({"rule": "he_normal(mode=up)"}, SpecError),
+        ({"rule": None}, SpecError),
+        ({"seed": -1}, UsageError),
+        ({"seed": None}, UsageError),
+        ({"biases": "zeroo"}, UnknownName),
+        ({"norms": "one"}, UnknownName),
+        ({"embeddings": "normal(sd=1)"}, UnknownName),
+        ({"convention": "true"}, UnknownName),
+        ({"biases": "he_normal"}, FitError),
+        ({"norms": "orthogonal"}, FitError),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_found_before_anything_is_written(arguments: dict[str, object], error: type[Exception]) -> None:
+    model = everything()
+    before = state(model)
+    given = {"rule": "zero", "seed": 0} | arguments
+    with pytest.raises(error):
+        initialize(model, given.pop("rule"), **given)
+    assert unchanged(model, before)
+
+
+def test_all_parameters_that_cannot_be_filled_are_named_at_once() -> None:
+    model = mlp()
+    model[2].weight = nn.Parameter(model[2].weight.detach().to(torch.complex64))
+    before = state(model)
+    with pytest.raises(FitError) as error:
+        initialize(model, "normal", seed=0, biases="he_normal")
+    assert all(name in str(error.value) for name in ("0.bias", "2.weight", "2.bias"))
+    assert unchanged(model, before)
+
+
+def test_a_meta_parameter_is_an_error_unless_it_is_left_out() -> None:
+    model = nn.Sequential(*mlp(), nn.Linear(10, 2, device="meta"))
+    before = state(model[0])
+    with pytest.raises(FitError, match=r"3\.weight.*to_empty"):
+        initialize(model, "normal", seed=0)
+    assert unchanged(model[0], before)
+    assert not initialize(model, "normal", seed=0, exclude="3.*")["3.weight"].changed
+
+
+def test_a_lazy_parameter_is_an_error_that_says_what_to_do() -> None:
+    model = nn.Sequential(*mlp(), nn.LazyLinear(3))
+    before = state(model[0])
+    with pytest.raises(FitError, match=r"3\.weight has no shape yet.*batch"):
+        initialize(model, "normal", seed=0)
+    assert unchanged(model[0], before)
