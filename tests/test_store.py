@@ -56,6 +56,21 @@ def as_nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder, and what is in it, that nobody may write and all may read."""
+    if os.geteuid() == 0:
+        for parent in (folder.parent, folder.parent.parent, folder.parent.parent.parent):  # pytest's own, closed to others
+            parent.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    folder.chmod(0o555)
+    yield
+    folder.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
 def same(a: Result, b: Result) -> bool:
     return json.dumps(a.to_json()) == json.dumps(b.to_json())
 
@@ -216,8 +231,8 @@ def test_a_writer_waits_for_a_reader_that_takes_its_time(tmp_path: Path) -> None
     assert len(read(tmp_path).results) == 2
 
 
-def test_a_write_cut_off_in_the_middle_is_undone_by_the_next_reader(tmp_path: Path) -> None:
-    path = filled(tmp_path, n=50, epochs=500)
+def cut_off_a_write(path: Path) -> None:
+    """Leave a half-written file and its journal, as a kill in the middle of a commit does."""
     script = f"""
 import os, signal, sqlite3
 connection = sqlite3.connect({str(path)!r}, isolation_level=None)
@@ -226,11 +241,25 @@ connection.execute("BEGIN IMMEDIATE")
 connection.execute("UPDATE result SET record = 'garbage' || record")
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    before = read(tmp_path)
     assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
-    assert (tmp_path / "results.sqlite-journal").stat().st_size > 0
+    assert path.with_name("results.sqlite-journal").stat().st_size > 0
+    assert b"garbage" in path.read_bytes()
+
+
+def test_a_write_cut_off_in_the_middle_is_undone_by_the_next_reader(tmp_path: Path) -> None:
+    path = filled(tmp_path, n=50, epochs=500)
+    before = read(tmp_path)
+    cut_off_a_write(path)
     assert {k: v.to_json() for k, v in read(tmp_path).results.items()} == {k: v.to_json() for k, v in before.results.items()}
     assert verify(tmp_path) == []
+
+
+def test_a_write_cut_off_where_nothing_may_be_written_is_explained_and_undone_elsewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    cut_off_a_write(filled(folder, n=50, epochs=500))
+    with read_only(folder), as_nobody(), pytest.raises(OutputError, match=r"there is a results\.sqlite-journal"):
+        read(folder)
+    assert len(read(folder).results) == 50
 
 
 # Damage
@@ -409,21 +438,13 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None
 def test_a_read_only_folder_can_be_read_but_not_written(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     filled(folder)
-    for path in (tmp_path.parent, tmp_path, folder):
-        path.chmod(0o755)
-    if os.geteuid() == 0:
-        tmp_path.parent.parent.chmod(0o755)
-    folder.chmod(0o555)
-    for path in folder.iterdir():
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    with as_nobody():
+    with read_only(folder), as_nobody():
         assert len(read(folder).results) == 5
         assert verify(folder) == []
         with pytest.raises(OutputError, match="Permission denied"):
             Store.create_or_open(folder)
         with pytest.raises(OutputError, match="Permission denied"):
             Store.create_or_open(folder / "below")
-    folder.chmod(0o755)
 
 
 def test_reading_where_there_is_no_store_says_what_was_expected(tmp_path: Path) -> None:

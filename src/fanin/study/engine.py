@@ -109,11 +109,18 @@ def _settings_kept() -> Iterator[None]:
     """Put torch's process-wide settings back, so that no cell computes otherwise because of the one before it."""
     import torch
 
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    precision = torch.get_float32_matmul_precision()
+    settings: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+        (torch.get_num_threads, torch.set_num_threads),
+        (torch.get_default_dtype, torch.set_default_dtype),
+        (torch.get_default_device, torch.set_default_device),
+        (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+        (torch.is_grad_enabled, torch.set_grad_enabled),
+        (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    )
+    before = [get() for get, _ in settings]
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
-        torch.set_default_dtype(dtype)
-        torch.set_float32_matmul_precision(precision)
+        for (get, put_back), value in zip(settings, before, strict=True):
+            if get() != value:
+                put_back(value)

@@ -104,5 +104,5 @@ def decode(line: bytes) -> Message:
     try:
         fields = json.loads(line)
         return _KINDS[fields.pop("is")](**fields)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a message: {line[:80]!r}") from error

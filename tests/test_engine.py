@@ -1,0 +1,76 @@
+"""The engine that workers load: settings that users' models change, devices that are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fanin.errors import UsageError
+from fanin.study.cell import Cell
+from fanin.study.engine import DEFAULT, Job, TorchEngine, load
+
+CELL = Cell(data="digits", model="mlp(widths=[8])", initializer="he_normal", activation="relu", epochs=2)
+
+
+@pytest.fixture(scope="module")
+def engine() -> TorchEngine:
+    loaded = load(DEFAULT)
+    assert isinstance(loaded, TorchEngine)
+    return loaded
+
+
+def test_settings_that_a_model_changes_are_put_back(
+    engine: TorchEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meddle(*_: object, **__: object) -> None:
+        torch.set_num_threads(3)
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        torch.set_float32_matmul_precision("medium")
+        torch.set_grad_enabled(False)
+        torch.use_deterministic_algorithms(True)
+        raise RuntimeError("and then it fails")
+
+    engine.set_up("cpu", "default")
+    monkeypatch.setattr(engine._train, "train", meddle)
+    with pytest.raises(RuntimeError, match="and then it fails"):
+        engine.train(Job(cell=CELL, checkpoints=tmp_path, checkpoint_interval=10), lambda row: None, lambda: False)
+    assert torch.get_num_threads() == 1
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_device() == torch.device("cpu")
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.is_grad_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_cell_that_is_told_to_stop_returns_nothing_and_leaves_a_checkpoint(engine: TorchEngine, tmp_path: Path) -> None:
+    environment = engine.set_up("cpu", "default")
+    job = Job(cell=CELL, checkpoints=tmp_path, checkpoint_interval=1000)
+    rows = list[dict[str, float]]()
+    assert engine.train(job, rows.append, lambda: True) is None
+    assert len(list(tmp_path.iterdir())) == 1
+    result = engine.train(job, rows.append, lambda: False)
+    assert result is not None
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert result.environment == environment
+
+
+def test_a_model_that_cannot_be_built_does_not_stop_the_matmul_check(engine: TorchEngine) -> None:
+    nonsense = Cell(data="digits", model="no-such-model", initializer="zero")
+    assert engine.choose_matmul([nonsense]) == "default"
+    assert engine.choose_matmul([nonsense, CELL]) == engine.choose_matmul([CELL])
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "warp-drive",
+        "meta:x",
+        pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")),
+    ],
+)
+def test_a_device_that_is_not_there_is_the_users_error(engine: TorchEngine, device: str) -> None:
+    with pytest.raises(UsageError, match=f"Device {device} cannot be used"):
+        engine.set_up(device, "default")
