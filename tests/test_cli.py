@@ -106,7 +106,8 @@ def test_report_of_several_folders_needs_a_place_and_shows_them_as_one(folder: P
 
 
 @pytest.mark.parametrize(
-    ("to", "begins"), [("csv", "model,dataset"), ("csv-cells", "model,dataset"), ("latex", r"\begin{table}"), ("markdown", "**tiny")]
+    ("to", "begins"),
+    [("csv", "model,dataset"), ("csv-cells", "model,dataset"), ("latex", r"\begin{table}"), ("markdown", "**tiny")],
 )
 def test_export_prints_the_table_in_every_format(folder: Path, to: str, begins: str) -> None:
     done = fanin("export", folder, "--to", to)
