@@ -44,46 +44,57 @@ def verdicts(frame: pd.DataFrame) -> list[Verdict]:
     return judged
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """A section's runs as matrices of shape (blocks, initializers)."""
+
+    names: list[str]
+    values: np.ndarray
+    """The metric, better ones higher; nan where a run did not train to its end."""
+    environments: np.ndarray
+
+    def common(self, a: int, b: int) -> np.ndarray:
+        """Differences a − b in the blocks where both trained to the end, in one and the same environment."""
+        difference = self.values[:, a] - self.values[:, b]
+        paired: np.ndarray = difference[~np.isnan(difference) & (self.environments[:, a] == self.environments[:, b])]
+        return paired
+
+
 def _judge(key: tuple[Any, ...], section: pd.DataFrame, metric: str) -> Verdict:
-    values = _by_block(section.assign(**{metric: section[metric].where(section["outcome"] == "ok")}), metric)
-    environments = _by_block(section, "environment")
-    couples = [_common(values, environments, a, b) for a, b in itertools.combinations(values.columns, 2)]
-    pairs = min(len(a) for a, _ in couples)
-    deviations = [statistics.estimate(a - b).sd for a, b in couples if len(a) == pairs >= 2]
+    runs = _runs(section, metric)
+    differences = [runs.common(a, b) for a, b in itertools.combinations(range(len(runs.names)), 2)]
+    pairs = min(map(len, differences))
     few = 2 <= pairs < MIN_FOR_TEST
+    deviations = [float(d.std(ddof=1)) for d in differences if few and len(d) == pairs]
     detectable = statistics.smallest_detectable_difference(statistics.pooled_sd(deviations), pairs) if few else math.nan
-    return Verdict(key, metric, pairs, _best(values, environments, metric), detectable)
+    return Verdict(key, metric, pairs, _best(runs), detectable)
 
 
-def _best(values: pd.DataFrame, environments: pd.DataFrame, metric: str) -> str | None:
+def _best(runs: _Runs) -> str | None:
     """The initializer with the best mean, if its paired interval against each of the k − 1 others excludes zero.
 
     The intervals have level 1 − 0.05 / (k − 1) (Bonferroni), so the chance of naming one that is not the best is below 5 %.
     An initializer with a missing or diverged run is not named.
     """
-    sign = 1 if higher_is_better(metric) else -1
-    whole = values.columns[values.notna().all()]
-    if len(whole) == 0 or len(values) < MIN_FOR_TEST:
+    whole = np.flatnonzero(~np.isnan(runs.values).any(axis=0))
+    if len(whole) == 0 or len(runs.values) < MIN_FOR_TEST:
         return None
-    best = str((sign * values[whole].mean()).idxmax())
-    level = 1 - (1 - LEVEL) / (len(values.columns) - 1)
-    rivals = [name for name in values.columns if name != best]
-    return best if all(_beats(_common(values, environments, best, rival), sign, level) for rival in rivals) else None
+    best = int(whole[runs.values[:, whole].mean(axis=0).argmax()])
+    level = 1 - (1 - LEVEL) / (len(runs.names) - 1)
+    rivals = (i for i in range(len(runs.names)) if i != best)
+    return runs.names[best] if all(_positive(runs.common(best, rival), level) for rival in rivals) else None
 
 
-def _beats(couple: tuple[np.ndarray, np.ndarray], sign: int, level: float) -> bool:
-    a, b = couple
-    if len(a) < MIN_FOR_TEST:
+def _positive(difference: np.ndarray, level: float) -> bool:
+    if len(difference) < MIN_FOR_TEST:
         return False
-    difference = statistics.paired_difference(sign * a, sign * b, level).estimate
-    return difference.mean - difference.half_width > 0
+    estimate = statistics.estimate(difference, level)
+    return estimate.mean - estimate.half_width > 0
 
 
-def _common(values: pd.DataFrame, environments: pd.DataFrame, a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The values of two initializers in the blocks where both trained to the end, in one and the same environment."""
-    both = values[a].notna() & values[b].notna() & (environments[a] == environments[b])
-    return values[a][both].to_numpy(), values[b][both].to_numpy()
-
-
-def _by_block(section: pd.DataFrame, column: str) -> pd.DataFrame:
-    return section.pivot(index="block", columns="initializer", values=column)
+def _runs(section: pd.DataFrame, metric: str) -> _Runs:
+    sign = 1 if higher_is_better(metric) else -1
+    value = sign * section[metric].where(section["outcome"] == "ok")
+    both = section.assign(value=value).pivot(index="block", columns="initializer", values=["value", "environment"])
+    names = [str(name) for name in both["value"].columns]
+    return _Runs(names, both["value"].to_numpy(dtype=np.float64), both["environment"].to_numpy(dtype=object))

@@ -67,13 +67,14 @@ def _grouped(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[Any, 
 
 
 def _group_row(group: pd.DataFrame, metrics: list[str]) -> dict[Hashable, Any]:
-    counts = {outcome: int((group["outcome"] == outcome).sum()) for outcome in OUTCOMES}
-    row: dict[Hashable, Any] = {name: group[name].iloc[0] for name in FACTORS}
+    outcomes = group["outcome"].tolist()
+    counts = {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
+    row: dict[Hashable, Any] = dict(zip(FACTORS, group[list(FACTORS)].iloc[0], strict=True))
     row.update(planned=len(group), **counts)
     row["divergence_rate"] = statistics.divergence_rate(counts["diverged"], counts["ok"])
-    ok = group[group["outcome"] == "ok"]
-    for metric in metrics:
-        row |= _metric_columns(metric, ok[metric].to_numpy(), counts["diverged"])
+    values = group[metrics].to_numpy(dtype=np.float64)[np.array(outcomes) == "ok"]
+    for metric, column in zip(metrics, values.T, strict=True):
+        row |= _metric_columns(metric, column, counts["diverged"])
     return row
 
 

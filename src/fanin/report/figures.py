@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from fanin.study.plan import Plan, PlannedCell
     from fanin.study.result import Result
 
-MAX_ROWS, MAX_COLUMNS = 40, 16
+MAX_ROWS, MAX_COLUMNS = 24, 12
 """What one picture can hold; beyond that it says what it leaves out."""
 
 # Inches.
 _PANEL_WIDTH, _PANEL_HEIGHT = 2.15, 1.35
-_LEFT, _RIGHT, _TOP, _BOTTOM = 0.62, 0.62, 1.0, 0.35
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.62, 0.62, 1.0, 0.5
 _GAP_X, _GAP_Y = 0.14, 0.68
 _LEGEND_LINE = 0.22
 
@@ -115,8 +115,9 @@ def _grid(study: str, rows: Sequence[_Row], initializers: Sequence[str]) -> Figu
         axis.set_xlabel("epoch", color=QUIET, fontsize=7, labelpad=1)
     height = figure.get_figheight()
     results = [result for row in rows for panel in row.panels.values() for result in panel.results]
-    title = f"{visible(study)}: training curves{_left_out(rows, initializers)}"
-    _heading(figure, title, results, at=1 - 0.12 / height, gap=0.27 / height)
+    _heading(figure, f"{visible(study)}: training curves", results, at=1 - 0.12 / height, gap=0.27 / height)
+    if left_out := _left_out(rows, initializers):
+        figure.text(_LEFT / width, 0.06 / height, left_out, fontsize=8, color=WARNING, parse_math=False)
     return figure
 
 
@@ -171,11 +172,12 @@ def _legend(results: Sequence[Result]) -> list[Line2D]:
         Line2D([], [], color=METRIC, linestyle=(0, (3, 1.5)), linewidth=1.2, label="training metric"),
         Line2D([], [], color=METRIC, linewidth=1.6, label="validation metric"),
     ]
-    if any("best_epoch" in result.metrics for result in results):
+    replicated = any(result.cell.replicate for result in results)
+    if not replicated and any("best_epoch" in result.metrics for result in results):
         lines.append(Line2D([], [], color=LOSS, marker="o", markersize=4, linestyle="none", label="weights kept"))
     if any(result.outcome == "diverged" for result in results):
         lines.append(Line2D([], [], color=WARNING, marker="X", markersize=6, linestyle="none", label="diverged"))
-    if any(result.cell.replicate for result in results):
+    if replicated:
         lines.append(Line2D([], [], color=QUIET, linewidth=0.6, label="one replicate (thick: mean while all of them run)"))
     return lines
 
@@ -186,7 +188,7 @@ def _left_out(rows: Sequence[_Row], initializers: Sequence[str]) -> str:
         said.append(f"the first {MAX_ROWS} of {len(rows)} rows")
     if len(initializers) > MAX_COLUMNS:
         said.append(f"the first {MAX_COLUMNS} of {len(initializers)} initializers")
-    return f" ({' and '.join(said)})" if said else ""
+    return f"Drawn: {' and '.join(said)}." if said else ""
 
 
 def _sheet(text: str) -> Figure:

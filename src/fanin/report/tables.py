@@ -13,7 +13,7 @@ from fanin.analysis.ranking import Verdict, verdicts
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
 from fanin.analysis.summary import SECTION, metric_names, sections, summarise
 from fanin.report import notes
-from fanin.report.numbers import NOTHING, NumberFormat, number_format
+from fanin.report.numbers import NumberFormat, number_format
 from fanin.report.table import Column, Entry, Table
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _number(group: Mapping[Any, Any], key: str, form: NumberFormat, suffix: str,
         return Entry(form.text(value, spread), value, spread if math.isfinite(spread) else None, marked)
     median = float(group.get(f"{key}_median", math.nan))
     if group["diverged"] and math.isfinite(median):
-        return Entry(f"med {form.text(median)}", NOTHING)
+        return Entry(f"med {form.text(median)}")
     return Entry()
 
 
