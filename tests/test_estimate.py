@@ -11,7 +11,7 @@ from fanin.study.estimate import Pace, Work, measured, seconds_at_most
 from fanin.study.train import EVALUATION_BATCH
 
 CELL = Cell(data="digits", model="mlp", initializer="zero", batch_size=64, epochs=10, protocol="case-study")
-INFO = DataInfo(name="digits", task="classification", input_shape=(1, 8, 8), outputs=10, n_train=640, n_test=2 * EVALUATION_BATCH)
+INFO = DataInfo(name="digits", task="classification", input_shape=(64,), outputs=10, n_train=640, n_test=2 * EVALUATION_BATCH)
 
 
 def test_time_is_steps_times_seconds_per_step_over_workers() -> None:

@@ -1,0 +1,256 @@
+"""The folders are the architecture: what may import what, who owns which side effect, how large things may be."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "src" / "fanin"
+
+# A module imports only from those above it, and from its own folder. `_version` is what everybody may know.
+ORDER = (
+    "_version",
+    "errors",
+    "registry",
+    "specs",
+    "seeds",
+    "fans",
+    "initializers",
+    "apply",
+    "diagnosis",
+    "data",
+    "models",
+    "study",
+    "analysis",
+    "report",
+    "catalogue",
+    "experiment",
+    "cli",
+    "__main__",
+)
+
+FILE_LIMIT = 400
+FUNCTION_LIMIT = 80
+LONG_FUNCTIONS = {"study/train.py:train"}
+"""The training of one cell is read from top to bottom."""
+
+BACKWARDS = {("study/spec.py", "study/files.py")}
+"""`Study.load`, which users call, reads a file when it is called; files make studies."""
+
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+# Dotted name → the only places that may use it: a folder, a file, or nobody.
+OWNERS: dict[str, tuple[str, ...]] = {
+    "torch.manual_seed": (),
+    "torch.seed": (),
+    "torch.random": ("seeds.py",),
+    "torch.Generator": ("seeds.py",),
+    "torch.cuda.manual_seed": (),
+    "numpy.random": ("seeds.py",),
+    "random": ("seeds.py",),
+    "secrets": (),
+    "sqlite3": ("study/database.py", "study/store.py", "study/verify.py"),
+    "sqlite3.connect": ("study/database.py",),
+    "matplotlib": ("report/",),
+    "plotly": ("report/",),
+    "typer": ("cli/",),
+    "argparse": ("study/worker.py",),
+    "click": (),
+    "ray": (),
+    "pickle": ("data/unpickling.py",),
+    "marshal": (),
+    "shelve": (),
+    "torch.load": (),
+    "torch.save": (),
+    "eval": (),
+    "exec": (),
+    "socket": ("study/lock.py", "data/"),
+    "urllib.request": ("data/",),
+    "http.client": ("data/",),
+    "requests": ("data/",),
+    "pooch": ("data/",),
+}
+
+MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.rglob("*.py")}
+
+
+def layer_of(file: str) -> str:
+    """The entry of `ORDER` that a file belongs to."""
+    return file.partition("/")[0].removesuffix(".py")
+
+
+def imported(file: str, tree: ast.AST) -> Iterator[str]:
+    """Dotted names of all that a module imports, at any depth, except what only type checkers see."""
+    hidden = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_modules(file: str, tree: ast.AST) -> set[str]:
+    """The files of the package that a module imports."""
+    found = set()
+    for name in imported(file, tree):
+        parts = name.split(".")
+        if parts[0] != "fanin":
+            continue
+        for length in (len(parts), len(parts) - 1):
+            path = "/".join(parts[1:length])
+            hit = next(
+                (c for c in (f"{path}.py", f"{path}/__init__.py", "__init__.py" if not path else "") if c in MODULES), None
+            )
+            if hit:
+                found.add(hit)
+                break
+    return found - {file}
+
+
+def used_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Dotted names that a module uses, import aliases undone, and their lines."""
+    aliases: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {
+                alias.asname or alias.name.partition(".")[0]: alias.name if alias.asname else alias.name.partition(".")[0]
+                for alias in node.names
+            }
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            aliases |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
+            head, dot, rest = ast.unparse(node).partition(".")
+            if head in aliases:
+                yield aliases[head] + dot + rest, node.lineno
+            elif isinstance(node, ast.Name) and node.id in ("eval", "exec"):
+                yield node.id, node.lineno
+
+
+def breaches(file: str, tree: ast.AST) -> list[str]:
+    """Uses of what another place owns. A generator's type may be named anywhere, in annotations and checks; none is made."""
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    found = []
+    for name, line in used_names(tree):
+        if name.endswith(".Generator") and not any(call.endswith(".Generator") for call in called):
+            continue
+        for owned, owners in OWNERS.items():
+            if name != owned and not name.startswith(f"{owned}."):
+                continue
+            if not any(file == owner or (owner.endswith("/") and file.startswith(owner)) for owner in owners):
+                found.append(f"{file}:{line} uses {name}")
+    return found
+
+
+@pytest.mark.parametrize("file", MODULES)
+def test_a_module_imports_only_from_layers_above_it(file: str) -> None:
+    if file == "__init__.py":
+        return
+    rank = ORDER.index(layer_of(file))
+    below = {
+        other for other in own_modules(file, MODULES[file]) if other != "__init__.py" and ORDER.index(layer_of(other)) > rank
+    }
+    assert below == set()
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    assert {layer_of(file) for file in MODULES} - {"__init__"} <= set(ORDER)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    edges = {
+        file: own_modules(file, tree) - {other for one, other in BACKWARDS if one == file} for file, tree in MODULES.items()
+    }
+    assert circle(edges) == []
+
+
+def test_no_exception_to_the_direction_of_imports_outlives_its_reason() -> None:
+    assert {(one, other) for one, other in BACKWARDS if other in own_modules(one, MODULES[one])} == BACKWARDS
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """A path that returns to its start, if there is one. A package's own `__init__` re-exports, and is passed through."""
+    done: set[str] = set()
+
+    def visit(file: str, path: list[str]) -> list[str]:
+        if file in path:
+            return [*path[path.index(file) :], file]
+        if file in done:
+            return []
+        for other in sorted(edges[file]):
+            if found := visit(other, [*path, file]):
+                return found
+        done.add(file)
+        return []
+
+    return next((found for file in edges if (found := visit(file, []))), [])
+
+
+def test_a_planted_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": set()}) == ["a", "b", "c", "a"]
+
+
+@pytest.mark.parametrize("file", MODULES)
+def test_each_side_effect_has_one_owner(file: str) -> None:
+    assert breaches(file, MODULES[file]) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import torch\ntorch.manual_seed(0)",
+        "from torch import manual_seed",
+        "import numpy as np\nnp.random.normal()",
+        "from numpy.random import default_rng",
+        "import random",
+        "import torch\ng = torch.Generator()",
+        "import sqlite3",
+        "from matplotlib import pyplot as plt",
+        "import pickle",
+        "import torch\ntorch.load('x')",
+        "import typer",
+        "eval('1')",
+    ],
+)
+def test_a_planted_side_effect_is_found(code: str) -> None:
+    assert breaches("models/planted.py", ast.parse(code))
+
+
+@pytest.mark.parametrize("file", MODULES)
+def test_files_and_functions_stay_small(file: str) -> None:
+    lines = (ROOT / file).read_text(encoding="utf-8").count("\n")
+    assert lines <= FILE_LIMIT
+    functions = [node for node in ast.walk(MODULES[file]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = {f"{file}:{f.name}" for f in functions if (f.end_lineno or f.lineno) - f.lineno + 1 > FUNCTION_LIMIT}
+    assert long - LONG_FUNCTIONS == set()
+
+
+def test_no_exception_to_a_limit_outlives_its_reason() -> None:
+    for name in LONG_FUNCTIONS:
+        file, _, function = name.partition(":")
+        (found,) = [node for node in ast.walk(MODULES[file]) if isinstance(node, ast.FunctionDef) and node.name == function]
+        assert (found.end_lineno or 0) - found.lineno + 1 > FUNCTION_LIMIT
+
+
+def test_no_file_is_named_after_nothing() -> None:
+    assert [file for file in MODULES if set(Path(file).with_suffix("").parts) & FORBIDDEN_NAMES] == []
+
+
+@pytest.mark.parametrize("file", MODULES)
+def test_every_module_says_what_it_is(file: str) -> None:
+    empty = not (ROOT / file).read_text(encoding="utf-8").strip()
+    assert empty or ast.get_docstring(MODULES[file])

@@ -1,0 +1,91 @@
+"""Documents cannot go stale: commands, versions, links and examples are checked against the package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from fanin import __version__
+from fanin.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands() -> Iterator[tuple[str, typer.main.CommandInfo | object]]:
+    """Every command's words, and what runs it."""
+    for group, prefix in [
+        (app, ""),
+        *(
+            (found.typer_instance, f"{found.typer_instance.info.name} ")
+            for found in app.registered_groups
+            if found.typer_instance
+        ),
+    ]:
+        for command in group.registered_commands:
+            assert command.callback is not None
+            yield prefix + (command.name or command.callback.__name__), command.callback
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_that_teaches(command: str) -> None:
+    text = COMMANDS[command].__doc__ or ""
+    assert len(text.splitlines()[0]) < 75
+    assert "Exit codes: 0 " in text
+    assert f"fanin {command}" in text or command in ("data list", "data path")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_stands_in_the_readme(command: str) -> None:
+    group, _, last = command.rpartition(" ")
+    assert re.search(rf"`fanin {group}.*`{last}`|`fanin {command}\b", README)
+
+
+def test_commands_that_do_not_exist_are_not_in_the_readme() -> None:
+    named = set(re.findall(r"\bfanin ([a-z]+)\b", " ".join(re.findall(r"`fanin[^`]*`|^fanin .*$", README, flags=re.MULTILINE))))
+    assert named <= {command.partition(" ")[0] for command in COMMANDS}
+
+
+@pytest.mark.parametrize("number", range(README.count("```python")))
+def test_the_examples_of_the_readme_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fanin import seeds
+
+    example = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[number]
+    assert len([line for line in example.splitlines() if line.strip()]) <= 8
+    monkeypatch.chdir(tmp_path)
+    with seeds.torch_state_kept(0):
+        exec(compile(example, f"README example {number + 1}", "exec"), {})
+
+
+def test_the_changelog_begins_with_the_version_of_the_package() -> None:
+    versions = re.findall(r"^## \[([^]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert versions[0] == __version__
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_that_a_document_names_is_there(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    named = re.findall(r"`((?:src|docs|tests)/[\w/.-]+)`", text)
+    assert [name for name in linked if not (document.parent / name).exists()] == []
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_target_of_the_makefile_is_explained() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
+    assert [target for target in targets.split() if not re.search(rf"^{target}:.*## ", makefile, flags=re.MULTILINE)] == []
+
+
+def test_constraints_pin_torch_for_every_platform() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert any(re.fullmatch(r"torch==\d+\.\d+\.\d+", line) for line in lines)
+    assert [line for line in lines if line.strip() and not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)] == []
