@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults.harness import STAND_IN, cell, plan_of, run, stored
+from faults.harness import FINGERPRINT, STAND_IN, cell, eventually, plan_of, processes_of, run, stored
 
 from fanin.errors import DataError, FaninError, UsageError
 from fanin.study.executors import Lost
@@ -82,6 +82,20 @@ def test_a_worker_kills_its_own_group_and_no_other_when_its_pipe_ends(session: b
         assert isinstance(decode(process.stdout.readline()), Ready)
         process.stdin.close()
         assert process.wait(10) == -signal.SIGKILL
+
+
+def test_a_worker_whose_runner_no_longer_listens_dies_with_what_it_forked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FINGERPRINT, str(tmp_path))
+    with worker(start_new_session=True) as process:
+        process.stdin.write(encode(SetUp("cpu", "default", [])))
+        process.stdin.write(encode(Train(cell("forks", epochs=10**6).canonical(), str(tmp_path), 0.0, None)))
+        process.stdin.flush()  # and stays open: what is lost here is the other pipe
+        eventually(lambda: len(processes_of(tmp_path)) == 2)
+        process.stdout.close()
+        assert process.wait(10) == -signal.SIGKILL
+        eventually(lambda: not processes_of(tmp_path))
 
 
 def test_a_worker_speaks_only_messages_whatever_the_model_prints(tmp_path: Path) -> None:

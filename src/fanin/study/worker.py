@@ -65,11 +65,15 @@ class Channel:
         threading.Thread(target=self._listen, name="fanin-commands", daemon=True).start()
 
     def send(self, report: Report) -> None:
-        """Tell the runner. A child that user code forked, and that comes this far, is no worker and ends here."""
+        """Tell the runner; where it is gone, die. A child that user code forked, and that comes this far, ends here."""
         if self._forked:
             os._exit(0)
-        self._outgoing.write(encode(report))
-        self._outgoing.flush()
+        line = encode(report)
+        try:
+            self._outgoing.write(line)
+            self._outgoing.flush()
+        except OSError:
+            die()
 
     def _listen(self) -> None:
         try:
@@ -157,11 +161,19 @@ def main() -> None:
     faulthandler.enable()
     channel = Channel()
     try:
-        engine = engines.load(arguments.engine)
+        Worker(channel, _loaded(arguments.engine, channel)).serve()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        die()  # an ordinary exit would leave behind what user code forked
+
+
+def _loaded(name: str, channel: Channel) -> Engine:
+    try:
+        return engines.load(name)
     except Exception as error:
         channel.send(Refused(*_explained(error)))
         raise
-    Worker(channel, engine).serve()
 
 
 def die() -> None:
