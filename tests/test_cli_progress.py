@@ -54,7 +54,7 @@ def told(stream: io.StringIO, events: list[Event]) -> str:
 def test_off_a_terminal_progress_is_plain_lines() -> None:
     assert told(io.StringIO(), story()).splitlines() == [
         "Training 4 cells on 2 workers (1 of 5 are done already).",
-        "1/4 cells, about 0 s to go: mlp · digits · he: ok after 7 epochs",
+        "1/4 cells, about 1 s to go: mlp · digits · he: ok after 7 epochs",
         "Worker 2 (mlp · digits · he #1): the process was killed by SIGKILL; tried again.",
         "Something to know.",
     ]

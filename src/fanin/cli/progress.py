@@ -72,7 +72,7 @@ class _Display:
         """12/60 cells, 1 failed, about 3 min to go."""
         bad = [f"{count} {name}" for name, count in self.outcomes.items() if name != "ok"]
         seconds = self.remaining.seconds(now)
-        to_go = [f"about {spoken(seconds)} to go"] if seconds is not None and self.done < self.to_train else []
+        to_go = [f"about {spoken(max(seconds, 1))} to go"] if seconds is not None and self.done < self.to_train else []
         return ", ".join([f"{self.done}/{self.to_train} cells", *bad, *to_go])
 
     def name(self, cell: Cell) -> str:
