@@ -15,7 +15,6 @@ from fanin.errors import DataInvalid, DataUnavailable, MissingExtra, UnknownName
 
 EMBEDDED = [entry.name for entry in data.REGISTRY if entry.package]
 PUBLISHED = [entry.name for entry in data.REGISTRY if entry.files]
-COPY_ONLY = [entry.name for entry in data.REGISTRY if entry.read is None]
 
 
 @pytest.fixture
@@ -85,7 +84,7 @@ def test_embedded_data_without_scikit_learn_name_the_extra(root, monkeypatch):
         data.load("digits")
 
 
-@pytest.mark.parametrize("name", [*PUBLISHED, *COPY_ONLY])
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_what_is_missing_says_where_it_was_looked_for_and_what_to_do(root, name):
     for use in (data.load, data.require):
         with pytest.raises(DataUnavailable) as caught:
@@ -121,7 +120,7 @@ def test_the_catalogue_lists_everything_with_its_state(root):
     assert (listings["digits"].state, listings["digits"].where) == ("available", "embedded in scikit-learn")
     assert (listings["mnist"].state, listings["mnist"].where) == ("missing", str(root / "mnist"))
     assert listings["cifar10"].state == "missing"
-    assert "cifar10.npz" in listings["cifar10"].note
+    assert "data_batch_1.bin" in listings["cifar10"].note
     assert (listings["mine"].state, listings["mine"].info) == ("user copy", data.describe("mine"))
     assert (listings["broken"].state, listings["broken"].info) == ("invalid", None)
 
@@ -169,10 +168,11 @@ def test_verify_checks_the_structure_of_a_users_copy(root):
         data.load("mine")
 
 
-def test_verify_has_nothing_to_check_for_embedded_data_and_reports_an_absent_copy(root):
+def test_verify_has_nothing_to_check_for_embedded_data_and_reports_absent_files(root):
     assert data.verify("digits") == []
-    (check,) = data.verify("cifar10")
-    assert (check.path, check.ok, check.note) == (root / "cifar10" / "cifar10.npz", False, "missing")
+    train, _ = data.verify("cifar100")
+    assert (train.path, train.ok, train.note) == (root / "cifar100" / "train.bin", False, "missing")
+    assert (train.expected_bytes, train.expected_sha256, len(train.expected_sha1)) == (153_700_000, None, 40)
 
 
 def test_the_folder_is_the_one_that_the_variable_names(tmp_path, monkeypatch):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fanin.errors import DataInvalid
+from fanin.errors import DataInvalid, UsageError
 from fanin.registry import Registry
 
 Task = Literal["classification", "regression"]
@@ -70,11 +71,52 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class CanonicalFile:
-    """A published file, recognised by its size and SHA-256."""
+    """A published file, recognised by its size and its SHA-256, or by its SHA-1 where nobody published another checksum."""
 
     name: str
     bytes: int
-    sha256: str
+    sha256: str | None = None
+    sha1: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.sha256 or self.sha1):
+            raise UsageError(f"{self.name} has no checksum. Give its SHA-256, or the SHA-1 that was published.")
+
+    @property
+    def checksum(self) -> str:
+        """The checksum that the file must have: `sha256` where it is known."""
+        return self.sha256 or str(self.sha1)
+
+    @property
+    def algorithm(self) -> str:
+        """Name of that checksum: SHA-256 or SHA-1."""
+        return "SHA-256" if self.sha256 else "SHA-1"
+
+
+Unpack = Callable[[Path, Sequence[CanonicalFile]], Iterator[tuple[CanonicalFile, bytes]]]
+"""Takes an archive and the files wanted of it; yields each with its content, raises `DataInvalid` where one is not in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """A place that published files are downloaded from: a folder of them, or one archive.
+
+    Plain HTTP will do: nothing is kept before its size and checksum are those of a `CanonicalFile`.
+    """
+
+    url: str
+    """Of a folder, with a slash at the end, the files lying in it under their own names; or of an archive."""
+    unpack: Unpack | None = None
+    """How the files come out of the archive; None for a folder."""
+    bytes: int | None = None
+    sha256: str | None = None
+    """Size and checksum of the archive as published, where they are known."""
+    exact: bool = False
+    """Open nothing but the archive with this SHA-256. Otherwise any archive will do whose members have the right checksums."""
+
+    def __post_init__(self) -> None:
+        if self.exact and not self.sha256:
+            raise UsageError(f"The mirror {self.url} asks for one very archive. Give its SHA-256.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +125,14 @@ class DatasetEntry:
 
     `read` gets the contents of `files` by name, size and checksum matched, and returns the arrays. Where it is None the data
     set is read from the user's own NPZ copy only; where `package` is given it comes out of that installed package.
+    `mirrors` are where the files are downloaded from, best first.
     """
 
     info: DataInfo
     title: str
     reference: str
     files: tuple[CanonicalFile, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
     read: Callable[[Mapping[str, bytes]], Arrays] | None = None
     package: str = ""
     divisor: float = 1.0

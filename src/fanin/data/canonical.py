@@ -1,4 +1,4 @@
-"""Published files: found, checked against size and SHA-256, read into a data set."""
+"""Published files: found, checked against size and checksum, read into a data set."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ def unavailable(entry: DatasetEntry) -> DataUnavailable:
     expected = [f"{file.name} ({file.bytes:,} bytes)" for file in missing(entry)]
     copy = f"{entry.name}.npz (your own copy: x_train, y_train, x_test, y_test)"
     choices = " or ".join(filter(None, [", ".join(expected), copy]))
+    download = f"Download it: fanin data fetch {entry.name}. Or put" if entry.mirrors else "Put"
     return DataUnavailable(
-        f"{entry.name} is not there. Looked in {path(entry.name)} for {choices}. Put the files there, or set {VARIABLE} to the "
-        f"folder that holds {entry.name}/, or register a copy: fanin data add {entry.name} FILE.npz"
+        f"{entry.name} is not there. Looked in {path(entry.name)} for {choices}. {download} the files there, or set {VARIABLE} "
+        f"to the folder that holds {entry.name}/, or register a copy: fanin data add {entry.name} FILE.npz"
     )
 
 
@@ -69,16 +70,30 @@ def _content(file: Path, expected: CanonicalFile) -> bytes:
         content = file.read_bytes() if size == expected.bytes else b""
     except OSError as error:
         raise unreadable(file, error) from None
-    if size != expected.bytes:
-        state = "cut short" if size < expected.bytes else "not the published file"
+    wrong = difference(expected, size, content)
+    if wrong:
         raise DataInvalid(
-            f"{file} is {state}: {size:,} bytes; expected {expected.bytes:,}. Copy the file again, or register another "
-            f"version under your own name: fanin data add NAME FILE.npz"
-        )
-    received = hashlib.sha256(content).hexdigest()
-    if received != expected.sha256:
-        raise DataInvalid(
-            f"{file} is not the published file: its SHA-256 is {received}; expected {expected.sha256}. Copy the file again, or "
-            f"register another version under your own name: fanin data add NAME FILE.npz"
+            f"{file} is {wrong}. Copy the file again, or register another version under your own name: "
+            f"fanin data add NAME FILE.npz"
         )
     return content
+
+
+def is_whole(file: Path, expected: CanonicalFile) -> bool:
+    """Whether the published file is there with its size and checksum; one that may not be read raises `DataUnavailable`."""
+    try:
+        same_size = is_file(file) and file.stat().st_size == expected.bytes
+        return same_size and not difference(expected, expected.bytes, file.read_bytes())
+    except OSError as error:
+        raise unreadable(file, error) from None
+
+
+def difference(expected: CanonicalFile, size: int, content: bytes) -> str:
+    """How a file of `size` bytes differs from the published one; empty where it does not. `content` matters if `size` fits."""
+    if size != expected.bytes:
+        state = "cut short" if size < expected.bytes else "not the published file"
+        return f"{state}: {size:,} bytes; expected {expected.bytes:,}"
+    received = hashlib.new(expected.algorithm.replace("-", "").lower(), content, usedforsecurity=False).hexdigest()
+    if received != expected.checksum:
+        return f"not the published file: its {expected.algorithm} is {received}; expected {expected.checksum}"
+    return ""

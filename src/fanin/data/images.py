@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from fanin.data import idx
-from fanin.data.base import REGISTRY, Arrays, CanonicalFile, DataInfo, DatasetEntry
+from fanin.data import cifar, cifar_mirrors, idx
+from fanin.data.base import REGISTRY, Arrays, CanonicalFile, DataInfo, DatasetEntry, Mirror
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
@@ -39,6 +39,8 @@ def _images(name: str, shape: tuple[int, int, int], outputs: int, n_train: int) 
 
 _MNIST = _images("mnist", (1, 28, 28), 10, 60_000)
 _FASHION = _images("fashion-mnist", (1, 28, 28), 10, 60_000)
+_CIFAR10 = _images("cifar10", (3, 32, 32), 10, 50_000)
+_CIFAR100 = _images("cifar100", (3, 32, 32), 100, 50_000)
 
 REGISTRY.add(
     DatasetEntry(
@@ -47,6 +49,12 @@ REGISTRY.add(
         reference="LeCun, Cortes, Burges: The MNIST database of handwritten digits (1998)",
         read=partial(read_idx, _MNIST),
         divisor=255.0,
+        # The site of its first author has refused downloads for years.
+        mirrors=(
+            Mirror(url="https://ossci-datasets.s3.amazonaws.com/mnist/"),
+            Mirror(url="https://storage.googleapis.com/cvdf-datasets/mnist/"),
+            Mirror(url="https://dataset.bj.bcebos.com/mnist/"),
+        ),
         files=(
             CanonicalFile(
                 name=TRAIN_IMAGES,
@@ -79,6 +87,12 @@ REGISTRY.add(
         reference="Xiao, Rasul, Vollgraf: Fashion-MNIST (2017), arXiv:1708.07747",
         read=partial(read_idx, _FASHION),
         divisor=255.0,
+        mirrors=(
+            Mirror(url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),
+            Mirror(url="https://storage.googleapis.com/tensorflow/tf-keras-datasets/"),
+            Mirror(url="https://dataset.bj.bcebos.com/fashion_mnist/"),
+            Mirror(url="https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"),
+        ),
         files=(
             CanonicalFile(
                 name=TRAIN_IMAGES,
@@ -106,18 +120,38 @@ REGISTRY.add(
 
 REGISTRY.add(
     DatasetEntry(
-        info=_images("cifar10", (3, 32, 32), 10, 50_000),
+        info=_CIFAR10,
         title="photographs of 10 kinds of things, colour, 32 × 32",
         reference="Krizhevsky: Learning multiple layers of features from tiny images (2009)",
+        read=partial(cifar.read, _CIFAR10, cifar.CIFAR10),
         divisor=255.0,
+        mirrors=cifar_mirrors.CIFAR10,
+        # The only published checksums of the members: those of Apache MXNet's source.
+        files=tuple(
+            CanonicalFile(name=name, bytes=30_730_000, sha1=sha1)
+            for name, sha1 in {
+                "data_batch_1.bin": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
+                "data_batch_2.bin": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
+                "data_batch_3.bin": "1dd00a74ab1d17a6e7d73e185b69dbf31242f295",
+                "data_batch_4.bin": "aab85764eb3584312d3c7f65fd2fd016e36a258e",
+                "data_batch_5.bin": "26e2849e66a845b7f1e4614ae70f4889ae604628",
+                "test_batch.bin": "67eb016db431130d61cd03c7ad570b013799c88c",
+            }.items()
+        ),
     )
 )
 
 REGISTRY.add(
     DatasetEntry(
-        info=_images("cifar100", (3, 32, 32), 100, 50_000),
+        info=_CIFAR100,
         title="photographs of 100 kinds of things (the fine classes), colour, 32 × 32",
         reference="Krizhevsky: Learning multiple layers of features from tiny images (2009)",
+        read=partial(cifar.read, _CIFAR100, cifar.CIFAR100),
         divisor=255.0,
+        mirrors=cifar_mirrors.CIFAR100,
+        files=(
+            CanonicalFile(name="train.bin", bytes=153_700_000, sha1="e207cd2e05b73b1393c74c7f5e7bea451d63e08e"),
+            CanonicalFile(name="test.bin", bytes=30_740_000, sha1="8fb6623e830365ff53cf14adec797474f5478006"),
+        ),
     )
 )

@@ -31,7 +31,10 @@ class Listing:
 
 @dataclass(frozen=True, kw_only=True)
 class FileCheck:
-    """One file beside what it should be; None where there is no expectation, or no file."""
+    """One file beside what it should be; None where there is no expectation, or no file.
+
+    A file of which only the SHA-1 was published has `expected_sha1`, and no `expected_sha256`.
+    """
 
     path: Path
     expected_bytes: int | None
@@ -40,6 +43,8 @@ class FileCheck:
     actual_sha256: str | None
     ok: bool
     note: str = ""
+    expected_sha1: str | None = None
+    actual_sha1: str | None = None
 
 
 def catalogue() -> list[Listing]:
@@ -108,23 +113,28 @@ def _check_copy(copy: Path, name: str, entry: DatasetEntry | None) -> FileCheck:
 
 
 def _check(file: Path, expected: CanonicalFile | None, problem: str = "") -> FileCheck:
-    size, digest = None, None
+    size, sha256, sha1 = None, None, None
     try:
         with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             size = stream.tell()
+            if expected and not expected.sha256:
+                stream.seek(0)
+                sha1 = hashlib.file_digest(stream, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
     except FileNotFoundError:
         problem = "missing"
     except OSError as error:
         problem = problem or str(folder.unreadable(file, error))
-    if expected and not problem and (size, digest) != (expected.bytes, expected.sha256):
+    if expected and not problem and (size, sha1 or sha256) != (expected.bytes, expected.checksum):
         problem = "another size" if size != expected.bytes else "another checksum"
     return FileCheck(
         path=file,
         expected_bytes=expected.bytes if expected else None,
         actual_bytes=size,
         expected_sha256=expected.sha256 if expected else None,
-        actual_sha256=digest,
+        actual_sha256=sha256,
+        expected_sha1=expected.sha1 if expected else None,
+        actual_sha1=sha1,
         ok=not problem,
         note=problem,
     )

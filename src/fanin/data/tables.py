@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from fanin import seeds
-from fanin.data.base import REGISTRY, Arrays, CanonicalFile, DataInfo, DatasetEntry
+from fanin.data import archives
+from fanin.data.base import REGISTRY, Arrays, CanonicalFile, DataInfo, DatasetEntry, Mirror
+from fanin.data.npz import opened
 from fanin.errors import DataInvalid
 
 HOUSING_FILE = "cal_housing.data"
@@ -44,6 +47,30 @@ def parse_csv(content: bytes, shape: tuple[int, int], name: str) -> np.ndarray:
     return table
 
 
+def unpack_keras_housing(archive: Path, files: Sequence[CanonicalFile]) -> Iterator[tuple[CanonicalFile, bytes]]:
+    """The published table, written anew from the arrays x and y of Keras' NPZ file: six decimals, rows in the same order.
+
+    The checksum of the published file tells whether it came out byte for byte.
+    """
+    with opened(archive, archive.name) as npz:
+        if not {"x", "y"} <= npz.headers.keys():
+            raise DataInvalid(f"{archive.name} lacks the arrays x and y.")
+        x, y = npz.read("x"), npz.read("y")
+    if x.ndim != 2 or y.size != len(x) or {x.dtype.kind, y.dtype.kind} != {"f"}:
+        raise DataInvalid(f"{archive.name} holds x {x.dtype} {x.shape} and y {y.dtype} {y.shape}; expected a float table.")
+    table = io.BytesIO()
+    # By way of text: -122.23 in float32 is again -122.23, and not -122.230003.
+    np.savetxt(table, np.column_stack([x.astype(str), y.reshape(-1).astype(str)]).astype(np.float64), fmt="%.6f", delimiter=",")
+    yield files[0], table.getvalue()
+
+
+_tgz = partial(
+    Mirror,
+    unpack=partial(archives.unpack, folders=("CaliforniaHousing",)),
+    bytes=441_963,
+    sha256="aaa5c9a6afe2225cc2aed2723682ae403280c4a3695a2ddda4ffb5d8215ea681",
+)
+
 _HOUSING = DataInfo(name="california-housing", task="regression", input_shape=(8,), outputs=1, n_train=16_512, n_test=4_128)
 
 REGISTRY.add(
@@ -54,6 +81,17 @@ REGISTRY.add(
         read=partial(read_housing, _HOUSING),
         standardise=True,
         units="US dollars",
+        mirrors=(
+            _tgz(url="https://ndownloader.figshare.com/files/5976036"),
+            _tgz(url="https://api.figshare.com/v2/file/download/5976036"),
+            _tgz(url="https://www.dcc.fc.up.pt/~ltorgo/Regression/cal_housing.tgz"),
+            Mirror(
+                url="https://storage.googleapis.com/tensorflow/tf-keras-datasets/california_housing.npz",
+                unpack=unpack_keras_housing,
+                sha256="1a2e3a52e0398de6463aebe6f4a8da34fb21fbb6b934cf88c3425e766f2a1a6f",
+                exact=True,
+            ),
+        ),
         files=(
             CanonicalFile(
                 name=HOUSING_FILE,

@@ -1,0 +1,191 @@
+"""One download from one mirror: what is refused, how slow is too slow, how long is too long.
+
+This is the downloader that pooch calls: pooch itself has no limit on speed or total time, keeps whatever body comes, and takes
+202 for success. Times are of the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fanin._version import __version__
+
+if TYPE_CHECKING:
+    import requests
+
+_CHUNK = 1 << 18
+_MOST_REDIRECTS = 5
+_REPORT_EVERY = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How patient a download is. Bytes and seconds."""
+
+    speed: float = 100_000.0
+    """A mirror that is slower, averaged over `window`, is given up for the next one."""
+    slowest: float = 10_000.0
+    """Where all mirrors were slower than `speed`, they are tried again, and given up below this."""
+    window: float = 15.0
+    """Also the longest silence: until the connection stands, until the answer begins, and within it."""
+    total: float = 4 * 3600.0
+    """For one file from one mirror."""
+
+
+class Refused(Exception):  # noqa: N818 - reads as what it is
+    """A mirror did not give the file; the text says why. Never leaves this package."""
+
+
+class TooSlow(Refused):
+    """A mirror was slower than `Limits.speed`."""
+
+
+Received = Callable[[int, int | None, float], None]
+"""Called now and then with the bytes received, the bytes in all where they are known, and the mean speed in bytes/s."""
+
+
+class Download:
+    """A downloader for `pooch.retrieve`: writes what a URL holds to a file, or raises `Refused`, or `OSError` of the disk.
+
+    Args:
+        sizes: how many bytes the file may have.
+        speed: bytes/s, the minimum in each window of `limits.window` seconds.
+        limits: the other limits.
+        received: told of the progress.
+    """
+
+    def __init__(self, *, sizes: range, speed: float, limits: Limits, received: Received) -> None:
+        self._sizes = sizes
+        self._speed = speed
+        self._limits = limits
+        self._received = received
+
+    def __call__(self, url: str, output_file: str, pooch: object = None) -> None:
+        with contextlib.closing(self._chunks(url)) as chunks, Path(output_file).open("wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _chunks(self, url: str) -> Generator[bytes, None, None]:
+        meter = _Meter(self._speed, self._limits)
+        with _refusals(self._limits), _answer(url, self._limits) as response:
+            total = _announced(response, self._sizes)
+            told = -_REPORT_EVERY
+            while chunk := response.raw.read1(_CHUNK, decode_content=False):
+                if meter.received == 0 and chunk.lstrip()[:1] == b"<":
+                    raise Refused("answered with a web page")
+                meter.count(len(chunk))
+                if meter.received >= self._sizes.stop:
+                    raise Refused(f"sent more than the {self._sizes.stop - 1:,} bytes that the file has")
+                yield chunk
+                if meter.elapsed - told >= _REPORT_EVERY:
+                    told = meter.elapsed
+                    self._received(meter.received, total, meter.mean)
+            _check_length(meter.received, total, self._sizes)
+            self._received(meter.received, total, meter.mean)
+
+
+class _Meter:
+    """Bytes over time, and the limits on them."""
+
+    def __init__(self, speed: float, limits: Limits) -> None:
+        self._speed = speed
+        self._limits = limits
+        self._start = self._window_start = time.monotonic()
+        self._in_window = 0
+        self.received = 0
+        self.elapsed = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Bytes/s since the start."""
+        return self.received / max(self.elapsed, 1e-6)
+
+    def count(self, size: int) -> None:
+        """Take a chunk into account; raises `TooSlow` at the end of a window that was too slow, `Refused` after `total`."""
+        now = time.monotonic()
+        self.elapsed = now - self._start
+        self.received += size
+        self._in_window += size
+        if self.elapsed > self._limits.total:
+            raise Refused(f"was not done after {self._limits.total:,.1f} s")
+        seconds = now - self._window_start
+        if seconds >= self._limits.window:
+            if self._in_window < self._speed * seconds:
+                raise TooSlow(f"sent {self._in_window / seconds / 1e3:,.1f} kB/s, less than {self._speed / 1e3:,.1f}")
+            self._window_start, self._in_window = now, 0
+
+
+@contextlib.contextmanager
+def _answer(url: str, limits: Limits) -> Iterator[requests.Response]:
+    import requests
+
+    # Identity: the checksum is that of the bytes as they were published, not of what a server makes of them on the way.
+    headers = {"User-Agent": f"fanin/{__version__}", "Accept-Encoding": "identity"}
+    with requests.Session() as session:
+        session.max_redirects = _MOST_REDIRECTS
+        with session.get(url, headers=headers, stream=True, timeout=(limits.window, limits.window)) as response:
+            yield response
+
+
+def _announced(response: requests.Response, sizes: range) -> int | None:
+    """The length that the answer announces, if any; raises `Refused` for an answer that cannot be the file."""
+    if response.status_code != http.HTTPStatus.OK:
+        with contextlib.suppress(ValueError):
+            raise Refused(f"answered {response.status_code} {http.HTTPStatus(response.status_code).phrase}")
+        raise Refused(f"answered {response.status_code}")
+    if response.headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml")):
+        raise Refused("answered with a web page")
+    announced = response.headers.get("Content-Length", "")
+    if not announced.isdecimal():
+        return None
+    if int(announced) not in sizes:
+        raise Refused(f"announced {int(announced):,} bytes; expected {_spoken(sizes)}")
+    return int(announced)
+
+
+def _check_length(received: int, announced: int | None, sizes: range) -> None:
+    if received == 0:
+        raise Refused("sent nothing")
+    if announced is not None and received != announced:
+        raise Refused(f"broke off after {received:,} of {announced:,} bytes")
+    if received not in sizes:
+        raise Refused(f"broke off after {received:,} bytes; expected {_spoken(sizes)}")
+
+
+def _spoken(sizes: range) -> str:
+    return f"{sizes.start:,}" if len(sizes) == 1 else f"{sizes.start:,} to {sizes.stop - 1:,}"
+
+
+@contextlib.contextmanager
+def _refusals(limits: Limits) -> Iterator[None]:
+    """What requests and urllib3 raise, as `Refused`."""
+    import requests
+    import urllib3
+
+    try:
+        yield
+    except (requests.Timeout, urllib3.exceptions.TimeoutError):
+        raise Refused(f"was silent for {limits.window:,.1f} s") from None
+    except requests.TooManyRedirects:
+        raise Refused(f"redirected more than {_MOST_REDIRECTS} times") from None
+    except requests.exceptions.SSLError as error:
+        raise Refused(f"has no TLS connection that can be trusted: {_root(error)}") from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise Refused(f"could not be read: {_root(error)}") from None
+
+
+def _root(error: BaseException) -> str:
+    """The text of the first cause: "Connection refused" rather than a whole pool's report."""
+    while error.__context__ is not None:
+        error = error.__context__
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)

@@ -1,0 +1,108 @@
+"""Data sets from the internet: fetched when asked for, or when a run needs one that is not there.
+
+Workers load data and never fetch: a runner calls `ensure` before it starts them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fanin.data import canonical, staging
+from fanin.data.base import REGISTRY, CanonicalFile, DatasetEntry, Mirror
+from fanin.data.download import Limits, Refused
+from fanin.data.folder import VARIABLE, path
+from fanin.data.loading import find, known
+from fanin.data.mirrors import Fetcher, OnProgress, Progress
+from fanin.errors import DataUnavailable, OutputError
+
+OFFLINE = "FANIN_OFFLINE"
+"""The variable that forbids all connections, unless it is empty, 0, no or false."""
+
+_LIMITS = Limits()
+
+
+def fetchable() -> tuple[str, ...]:
+    """The registered data sets that can be downloaded."""
+    return tuple(entry.name for entry in REGISTRY if entry.mirrors)
+
+
+def ensure(name: str, *, on_progress: OnProgress | None = None) -> None:
+    """Make sure that `load` finds the data set: download it where neither its files nor a user's own copy are there.
+
+    For a runner, before it starts workers. Files that are there are not opened, which is left to `load`. Raises what `fetch`
+    raises.
+    """
+    copy, entry = find(name)
+    if copy:
+        return
+    entry = known(name, entry)
+    if entry.mirrors and canonical.missing(entry):
+        fetch(name, on_progress=on_progress)
+    canonical.require(entry)
+
+
+def fetch(
+    name: str,
+    *,
+    folder: Path | None = None,
+    mirrors: Sequence[Mirror] | None = None,
+    limits: Limits = _LIMITS,
+    on_progress: OnProgress | None = None,
+) -> Path:
+    """Download the published files of a data set that are missing or damaged; the folder in which they then lie.
+
+    Args:
+        name: a registered data set. For one that is embedded in a package nothing is done.
+        folder: the folder that holds data sets, in place of ``FANIN_DATA_DIR``; ``<folder>/<name>`` comes back.
+        mirrors: in place of the registered ones.
+        limits: minimum speed and longest time.
+        on_progress: told of each mirror tried, some ten times a second while bytes come, and of the end.
+
+    Where the files are whole nothing is contacted. A user's own copy is left alone, and `load` goes on preferring it. A file
+    appears under its name only when it is complete and its checksum right; a download that was cut off starts anew.
+
+    Raises `UnknownName`; `DataUnavailable`, which names each mirror and why it failed, where no mirror gave a file, or where
+    ``FANIN_OFFLINE`` is set; `OutputError` where the folder cannot be written; `MissingExtra` without pooch.
+    """
+    entry = known(name, find(name)[1])
+    target = path(entry.name) if folder is None else Path(folder).expanduser().absolute() / entry.name
+    wanted = _wanted(entry, target)
+    if not wanted:
+        return target
+    fetcher = Fetcher(entry, list(entry.mirrors if mirrors is None else mirrors), limits, on_progress or _ignore)
+    if _offline() or not fetcher.mirrors:
+        why = f"nothing was contacted, because {OFFLINE} is set" if fetcher.mirrors else "no mirror is known"
+        raise _unavailable(entry, target, wanted, [why])
+    try:
+        with staging.workspace(target, lambda: fetcher.on_progress(Progress(dataset=name, state="waiting"))) as workspace:
+            # Looked at anew: another process may have fetched them while this one waited for its turn.
+            fetcher.fetch(_wanted(entry, target), target, workspace)
+    except Refused:
+        raise _unavailable(entry, target, _wanted(entry, target), fetcher.failures) from None
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}. Check {VARIABLE}, or free space.") from None
+    return target
+
+
+def _wanted(entry: DatasetEntry, target: Path) -> list[CanonicalFile]:
+    return [file for file in entry.files if not canonical.is_whole(target / file.name, file)]
+
+
+def _offline() -> bool:
+    return os.environ.get(OFFLINE, "").strip().lower() not in ("", "0", "no", "false")
+
+
+def _unavailable(entry: DatasetEntry, target: Path, wanted: Sequence[CanonicalFile], why: Sequence[str]) -> DataUnavailable:
+    files = ", ".join(f"{file.name} ({file.bytes:,} bytes, {file.algorithm} {file.checksum})" for file in wanted)
+    reasons = "".join(f"\n  {reason}" for reason in why)
+    source = f" (published at {entry.mirrors[0].url})" if entry.mirrors else ""
+    return DataUnavailable(
+        f"{entry.name} could not be downloaded. Wanted: {files}.{reasons}\nTry again later, or put the files into {target} "
+        f"yourself{source}, or register a copy: fanin data add {entry.name} FILE.npz"
+    )
+
+
+def _ignore(_: Progress) -> None:
+    """What a caller that wants no progress is told."""

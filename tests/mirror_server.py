@@ -1,0 +1,178 @@
+"""A local server that plays mirrors of a data set, good and bad ones, and the small data sets that it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+
+from fanin import data, seeds
+
+Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
+
+
+class MirrorServer:
+    """``url(answer, file)`` answers in that manner with the file's content; `asked` lists the paths that were asked for."""
+
+    def __init__(self, port: int, contents: Mapping[str, bytes]) -> None:
+        self.root = f"http://127.0.0.1:{port}"
+        self.contents = dict(contents)
+        self.asked: list[str] = []
+        self.released = threading.Event()
+
+    def mirror(self, answer: str) -> data.Mirror:
+        """A mirror that is a folder of files, of which each is answered in that manner."""
+        return data.Mirror(url=f"{self.root}/{answer}/")
+
+
+@contextmanager
+def serving(contents: Mapping[str, bytes]) -> Iterator[MirrorServer]:
+    """The server, in a thread, on a free port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.asked.append(self.path)
+            _, answer, name = self.path.split("/", 2)
+            with contextlib.suppress(ConnectionError):
+                ANSWERS[answer](self, state.contents.get(name, b""))
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state = MirrorServer(server.server_address[1], contents)
+    server.state = state  # type: ignore[attr-defined]
+    server.daemon_threads = True
+    thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        state.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def tiny_entry(name: str = "tiny", **fields: object) -> tuple[data.DatasetEntry, dict[str, bytes]]:
+    """A data set of two files that hold bytes, and the contents of these."""
+    rng = seeds.numpy_generator(0, "tiny")
+    arrays = {
+        "train.raw": rng.integers(1, 256, (2000, 30), dtype=np.uint8),
+        "test.raw": rng.integers(1, 256, (500, 30), dtype=np.uint8),
+    }
+    contents = {file: array.tobytes() for file, array in arrays.items()}
+    info = data.DataInfo(name=name, task="regression", input_shape=(30,), outputs=1, n_train=2000, n_test=500)
+    entry = data.DatasetEntry(info=info, title="a test", reference="none", files=published(contents), read=_read, **fields)
+    return entry, contents
+
+
+def published(contents: Mapping[str, bytes], algorithm: str = "sha256") -> tuple[data.CanonicalFile, ...]:
+    """The contents as the files of a registered data set."""
+    return tuple(
+        data.CanonicalFile(name=name, bytes=len(content), **{algorithm: hashlib.new(algorithm, content).hexdigest()})
+        for name, content in contents.items()
+    )
+
+
+def _read(contents: Mapping[str, bytes]) -> data.Arrays:
+    train, test = (
+        np.frombuffer(contents[f"{part}.raw"], np.uint8).reshape(-1, 30).astype(np.float32) for part in ("train", "test")
+    )
+    return data.Arrays(train, train[:, 0], test, test[:, 0])
+
+
+def _send(
+    to: BaseHTTPRequestHandler,
+    body: bytes,
+    *,
+    status: int = 200,
+    kind: str = "application/octet-stream",
+    length: int | None = -1,
+) -> None:
+    to.send_response(status)
+    to.send_header("Content-Type", kind)
+    if length is not None:
+        to.send_header("Content-Length", str(len(body) if length == -1 else length))
+    to.end_headers()
+    to.wfile.write(body)
+
+
+def _redirect(to: BaseHTTPRequestHandler, target: str) -> None:
+    to.send_response(302)
+    to.send_header("Location", target)
+    to.end_headers()
+
+
+def _chunked(to: BaseHTTPRequestHandler, body: bytes) -> None:
+    to.protocol_version = "HTTP/1.1"
+    to.send_response(200)
+    to.send_header("Transfer-Encoding", "chunked")
+    to.send_header("Connection", "close")
+    to.end_headers()
+    for start in range(0, len(body), 10_000):
+        part = body[start : start + 10_000]
+        to.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+    to.wfile.write(b"0\r\n\r\n")
+
+
+def _in_steps(to: BaseHTTPRequestHandler, body: bytes, *, step: int, seconds: float) -> None:
+    _send(to, b"", length=len(body))
+    for start in range(0, len(body), step):
+        to.wfile.write(body[start : start + step])
+        to.wfile.flush()
+        if to.server.state.released.wait(seconds):
+            return
+
+
+def _half_then_silent(to: BaseHTTPRequestHandler, body: bytes) -> None:
+    _send(to, body[: len(body) // 2], length=len(body))
+    to.wfile.flush()
+    to.server.state.released.wait(20)
+
+
+def _nothing_at_all(to: BaseHTTPRequestHandler, body: bytes) -> None:
+    to.server.state.released.wait(20)
+
+
+def _leisurely(to: BaseHTTPRequestHandler, body: bytes) -> None:
+    time.sleep(0.3)
+    _send(to, body)
+
+
+ANSWERS: dict[str, Answer] = {
+    "good": _send,
+    "leisurely": _leisurely,
+    "without-length": lambda to, body: _send(to, body, length=None),
+    "chunked": _chunked,
+    "redirect-to-good": lambda to, body: _redirect(to, f"/good/{to.path.rsplit('/', 1)[1]}"),
+    "more-than-announced": lambda to, body: _send(to, body + b"more", length=len(body)),
+    "cut": lambda to, body: _send(to, body[:-1000], length=len(body)),
+    "cut-without-length": lambda to, body: _send(to, body[:-1000], length=None),
+    "empty": lambda to, body: _send(to, b""),
+    "empty-without-length": lambda to, body: _send(to, b"", length=None),
+    "empty-202": lambda to, body: _send(to, b"", status=202, length=None),
+    "page": lambda to, body: _send(
+        to, b"<!DOCTYPE html><p>Prove that you are human.", kind="text/html; charset=utf-8", length=None
+    ),
+    "page-as-data": lambda to, body: _send(to, b"\n<html>" + body, length=None),
+    "403": lambda to, body: _send(to, b"no", status=403),
+    "404": lambda to, body: _send(to, b"", status=404),
+    "503": lambda to, body: _send(to, body, status=503),
+    "206": lambda to, body: _send(to, body, status=206),
+    "circle": lambda to, body: _redirect(to, to.path),
+    "other-bytes": lambda to, body: _send(to, bytes([body[0] ^ 1]) + body[1:]),
+    "too-much": lambda to, body: _send(to, body * 50, length=None),
+    "announces-too-much": lambda to, body: _send(to, body, length=10**15),
+    "announces-too-little": lambda to, body: _send(to, body, length=10),
+    "half-then-silent": _half_then_silent,
+    "nothing-at-all": _nothing_at_all,
+    "1-kB-a-second": partial(_in_steps, step=50, seconds=0.05),
+    "100-kB-a-second": partial(_in_steps, step=5000, seconds=0.05),
+}

@@ -1,0 +1,118 @@
+"""Downloads by several processes: one that is killed, and two at once."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from mirror_server import serving, tiny_entry
+
+from fanin import data
+from fanin.data import staging
+
+# Fetches the tiny data set from the mirror given.
+CHILD = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from mirror_server import tiny_entry
+from fanin import data
+entry, _ = tiny_entry(mirrors=(data.Mirror(url=sys.argv[1]),))
+data.REGISTRY.add(entry)
+print("ready", flush=True)
+sys.stdin.readline()
+data.fetch("tiny", limits=data.Limits(window=20.0))
+assert data.load("tiny").canonical
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of POSIX")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.delenv("FANIN_OFFLINE", raising=False)
+    return tmp_path
+
+
+def start(mirror):
+    """A process that fetches as soon as it gets a line."""
+    command = [sys.executable, "-c", CHILD, mirror.url, str(Path(__file__).parent)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def go(*children):
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.stdin.write("\n")
+        child.stdin.flush()
+
+
+def wait_until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def parts(folder):
+    """Files under half-done downloads."""
+    return [file for file in folder.glob(".fetching-*/**/*") if file.is_file()]
+
+
+def test_after_a_kill_nothing_half_done_has_a_name_and_the_next_fetch_starts_clean(root, monkeypatch):
+    entry, contents = tiny_entry()
+    folder = root / "tiny"
+    with serving(contents) as server, start(server.mirror("half-then-silent")) as child:
+        go(child)
+        wait_until(lambda: any(part.stat().st_size for part in parts(folder)))
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        assert parts(folder)
+        assert not any((folder / name).exists() for name in contents)
+        monkeypatch.setitem(data.REGISTRY._entries, "tiny", entry)
+        data.fetch("tiny", mirrors=[server.mirror("good")])
+    assert parts(folder) == []
+    assert {file.name for file in folder.iterdir()} == {*contents, ".fetching.lock"}
+    assert data.load("tiny").canonical
+
+
+def test_two_processes_at_once_take_turns_and_download_once(root):
+    _, contents = tiny_entry()
+    with serving(contents) as server, start(server.mirror("leisurely")) as one, start(server.mirror("leisurely")) as other:
+        go(one, other)
+        assert (one.wait(30), other.wait(30)) == (0, 0)
+    assert sorted(server.asked) == ["/leisurely/test.raw", "/leisurely/train.raw"]
+
+
+def test_where_the_file_system_has_no_locks_two_workspaces_do_not_meet(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(staging.fcntl, "flock", none)
+    with staging.workspace(tmp_path, lambda: None) as one, staging.workspace(tmp_path, lambda: None) as other:
+        (one / "part").write_bytes(b"1")
+        assert one != other
+        assert list(other.iterdir()) == []
+        assert (one / "part").exists()
+    assert [file.name for file in tmp_path.iterdir()] == [".fetching.lock"]
+
+
+def test_one_that_waits_for_its_turn_says_so(tmp_path):
+    waits, enters = threading.Event(), threading.Event()
+
+    def second():
+        with staging.workspace(tmp_path, waits.set):
+            enters.set()
+
+    with staging.workspace(tmp_path, lambda: None):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(10)
+        assert not enters.is_set()
+    thread.join(10)
+    assert enters.is_set()
