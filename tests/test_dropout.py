@@ -13,6 +13,9 @@ from fanin import models, seeds
 from fanin.errors import SpecError, UsageError
 from fanin.models import Dropout, DropoutKeys
 
+# Used by hand, dropout draws from the global generator, as torch's does.
+pytestmark = pytest.mark.usefixtures("draws_globally")
+
 
 def two_layers(rate: float = 0.5) -> nn.Sequential:
     return nn.Sequential(Dropout(rate), Dropout(rate))

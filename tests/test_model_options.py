@@ -10,6 +10,9 @@ from fanin.errors import SpecError, UnknownName
 from fanin.models.cnn import CNN, CNNOptions
 from fanin.models.mlp import MLP, MLPOptions, RegressionOptions
 
+# Modules made by hand draw from the global generator.
+pytestmark = pytest.mark.usefixtures("draws_globally")
+
 
 @pytest.mark.parametrize(
     ("written", "canonical"),

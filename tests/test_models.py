@@ -16,6 +16,9 @@ from fanin.errors import FitError
 from fanin.models import activations, base
 from fanin.models.cnn import CNN, CNNOptions
 
+# Modules made by hand and torch's own dropout draw from the global generator.
+pytestmark = pytest.mark.usefixtures("draws_globally")
+
 SHAPES = {
     "mnist": (1, 28, 28),
     "cifar": (3, 32, 32),

@@ -30,6 +30,9 @@ from fanin.errors import FaninError, UsageError, shown
 
 MAX_SEED = 2**63 - 1
 
+NumpyGenerator = np.random.Generator
+"""The type of NumPy's generators, for annotations elsewhere."""
+
 # torch draws fewer than 16 numbers by another route than more, so at least this many are drawn.
 _VECTOR_DRAW = 16
 

@@ -215,7 +215,7 @@ def _shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
     return min(max(common / total, 0.0), 1.0) if total else 0.0
 
 
-def _simulated_misses(m: int, k: int, shared: float, random: np.random.Generator) -> NDArray[np.int64]:
+def _simulated_misses(m: int, k: int, shared: float, random: seeds.NumpyGenerator) -> NDArray[np.int64]:
     """Misses among m initializers of one group, in each of `SIMULATIONS` studies in which nothing differs."""
     common = random.standard_normal((SIMULATIONS, 1, k)) * math.sqrt(shared)
     runs = common + random.standard_normal((SIMULATIONS, m, k)) * math.sqrt(1 - shared)
