@@ -146,6 +146,7 @@ def _estimate(plan: Plan, todo: list[str], folder: Path, workers: int | None) ->
 
 def _show_estimate(plan: Plan, todo: set[str], workers: int, seconds: float) -> None:
     from fanin.report.escaping import visible
+    from fanin.report.layout import paragraph
 
     say(f"{visible(plan.study)}: {len(plan.cells):,} cells, {len(todo):,} of them to be trained (nothing is trained now)")
     say("")
@@ -159,9 +160,12 @@ def _show_estimate(plan: Plan, todo: set[str], workers: int, seconds: float) -> 
         say(f"  … and {len(plan.cells) - _MOST_LISTED:,} more; --json lists all.")
     say("")
     for note in plan.notes:
-        say(f"Note: {visible(note)}.")
+        say(paragraph(visible(note), 80, "- "))
     if todo:
         on = f"{workers} {'workers' if workers > 1 else 'worker'}"
-        say(f"At most about {spoken(seconds)} on {on}, if every cell runs all its epochs (steps measured here,")
-        say("alone, on random data). Early stopping usually ends sooner: the cells of the")
-        say(f"published case study ran {PUBLISHED_EPOCHS} epochs on average.")
+        text = (
+            f"At most about {spoken(seconds)} on {on}, if every cell runs all its epochs (steps measured here, alone, on random "
+            f"data). Early stopping usually ends sooner: the cells of the published case study ran {PUBLISHED_EPOCHS} epochs on "
+            f"average."
+        )
+        say(["", *paragraph(text, 80)])
