@@ -58,10 +58,10 @@ def test_streams_that_coincide_are_an_error_that_names_both() -> None:
         seeds.require_distinct({"a": 1, "b": 2, "c": 1})
 
 
-@given(st.integers(0, 40))
+@given(st.integers(0, 999))
 def test_a_small_draw_is_the_beginning_of_a_longer_one(n: int) -> None:
     small = seeds.standard_normal((n,), torch.Generator().manual_seed(1))
-    assert torch.equal(small, seeds.standard_normal((max(n, 16),), torch.Generator().manual_seed(1))[:n])
+    assert torch.equal(small, seeds.standard_normal((1000,), torch.Generator().manual_seed(1))[:n])
 
 
 def test_torch_itself_draws_small_tensors_by_another_route() -> None:

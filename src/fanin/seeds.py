@@ -33,8 +33,9 @@ MAX_SEED = 2**63 - 1
 NumpyGenerator = np.random.Generator
 """The type of NumPy's generators, for annotations elsewhere."""
 
-# torch draws fewer than 16 numbers by another route than more, so at least this many are drawn.
-_VECTOR_DRAW = 16
+# torch draws normal numbers in blocks of this many: fewer come by another route, and the end of an incomplete block is drawn
+# twice. So whole blocks are drawn, and what is too much is left.
+_BLOCK = 16
 
 
 def stream(seed: int, purpose: str, *name: str | int) -> int:
@@ -72,11 +73,12 @@ def order(seed: int, epoch: int, n: int) -> Tensor:
 def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """The draw z ~ N(0, 1) that underlies every random weight: contiguous fp32 on the CPU.
 
-    Differs from ``torch.randn``: tensors of fewer than 16 elements are the beginning of a longer draw, so that the numbers
-    do not depend on which of torch's two routes draws them.
+    Differs from ``torch.randn``: a shorter draw is exactly the beginning of a longer one, whatever its length. torch's ends
+    otherwise where the length is no multiple of 16, and is another draw altogether below 16.
     """
     n = math.prod(shape)
-    z = torch.empty(max(n, _VECTOR_DRAW), dtype=torch.float32, device="cpu").normal_(generator=generator)
+    blocks = max(-(-n // _BLOCK), 1)
+    z = torch.empty(blocks * _BLOCK, dtype=torch.float32, device="cpu").normal_(generator=generator)
     return z[:n].view(shape)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from fanin import seeds
 from fanin.apply.parameters import Patterns, Role, Use, left_out, tied, uses
 from fanin.apply.record import ParameterRecord, Record
+from fanin.apply.shared import STREAM, sample_in_keras_order
 from fanin.errors import FitError, UsageError, shown, unknown
 from fanin.fans import Convention, Layout
 from fanin.initializers import Initializer, get
@@ -31,6 +32,8 @@ class _Step:
     """None where it stays as it is."""
     records: tuple[ParameterRecord, ...]
     """One per use."""
+    stream: str
+    """The name of its random stream: its own, or the one that all weights share."""
 
 
 def initialize(
@@ -45,6 +48,7 @@ def initialize(
     biases: str | Initializer = "zero",
     norms: str | Initializer = "constant",
     embeddings: str | Initializer = "normal(std=0.02)",
+    shared_stream: bool = False,
 ) -> Record:
     """Initialize a model in place and return the record of every parameter.
 
@@ -65,6 +69,8 @@ def initialize(
         biases: spec of biases, or "keep".
         norms: spec of the scale of normalization layers (1 unless given), whose shift becomes 0; "keep" keeps both.
         embeddings: spec of embedding tables, or "keep". The padding row becomes zero.
+        shared_stream: draw every weight from the start of one and the same stream, as a Keras 3 program does that gives one
+            initializer object to all layers (`fanin.apply.shared`). For comparisons with such a program only.
 
     Raises:
         UsageError: not a module, a bad seed, an unknown rule, a pattern that matches nothing.
@@ -88,7 +94,7 @@ def initialize(
     policy = _policy(rule, biases, norms, embeddings)
     found = tuple(uses(model))
     untouched = left_out([use.name for use in found], include, exclude)
-    steps = _plan(tied(found), policy, untouched, seed=seed, convention=convention)
+    steps = _plan(tied(found), policy, untouched, seed=seed, convention=convention, shared_stream=shared_stream)
     done = [step.records if preview else _filled(step, seed) for step in steps]
     by_name = {record.name: record for records in done for record in records}
     return Record(
@@ -121,6 +127,7 @@ def _plan(
     *,
     seed: int,
     convention: Convention,
+    shared_stream: bool,
 ) -> list[_Step]:
     """What is to be done with each parameter; raises one `FitError` that names all that cannot be done."""
     steps: list[_Step] = []
@@ -129,12 +136,12 @@ def _plan(
         initializer = policy.get(group[0].role)
         reason = _reason_to_keep(group, initializer, untouched)
         try:
-            steps.append(_step(group, None if reason else initializer, reason, seed, convention))
+            steps.append(_step(group, None if reason else initializer, reason, seed, convention, shared=shared_stream))
         except FitError as error:
             problems.append(f"{group[0].name} ({group[0].role}, {initializer}): {error}")
     if problems:
         raise FitError("\n".join(["Some parameters cannot be filled, so nothing was changed.", *problems]))
-    records = [step.records[0] for step in steps]
+    records = [step.records[0] for step in steps if step.stream != STREAM]
     seeds.require_distinct({record.name: record.stream for record in records if record.stream is not None})
     return steps
 
@@ -154,8 +161,11 @@ def _reason_to_keep(group: Sequence[Use], initializer: Initializer | None, untou
     return "" if initializer else f"{head.role} kept on request"
 
 
-def _step(group: Sequence[Use], initializer: Initializer | None, reason: str, seed: int, convention: Convention) -> _Step:
+def _step(
+    group: Sequence[Use], initializer: Initializer | None, reason: str, seed: int, convention: Convention, *, shared: bool
+) -> _Step:
     head = group[0]
+    stream = STREAM if shared and head.role == "weight" else head.name
     layout = head.layout(convention)
     record = _record(head, layout, reason or f"{head.role} of {type(head.module).__name__}")
     if initializer is not None:
@@ -165,10 +175,10 @@ def _step(group: Sequence[Use], initializer: Initializer | None, reason: str, se
             record,
             rule=initializer.spec,
             intended_std=None if empty else initializer.intended_std(layout),
-            stream=None if empty or initializer.deterministic else seeds.stream(seed, "init", head.name),
+            stream=None if empty or initializer.deterministic else seeds.stream(seed, "init", stream),
         )
     others = (replace(_record(use, use.layout(convention), f"tied to {head.name}"), tied_to=head.name) for use in group[1:])
-    return _Step(group, layout, initializer, (record, *others))
+    return _Step(group, layout, initializer, (record, *others), stream)
 
 
 def _record(use: Use, layout: Layout, reason: str) -> ParameterRecord:
@@ -189,7 +199,12 @@ def _filled(step: _Step, seed: int) -> tuple[ParameterRecord, ...]:
     parameter = step.uses[0].parameter
     if step.initializer is None or parameter.numel() == 0:
         return step.records
-    step.initializer.fill(parameter, step.layout, generator=seeds.generator(seed, "init", step.uses[0].name))
+    generator = seeds.generator(seed, "init", step.stream)
+    if step.stream == STREAM:
+        with torch.no_grad():
+            parameter.copy_(sample_in_keras_order(step.initializer, step.layout, generator))
+    else:
+        step.initializer.fill(parameter, step.layout, generator=generator)
     head, *others = (replace(record, changed=True) for record in step.records)
     if head.stream is not None:
         head = replace(head, measured_std=parameter.detach().float().std(correction=0).item())

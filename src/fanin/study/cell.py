@@ -42,6 +42,8 @@ class Cell:
     order_seed: int | None = None
     dropout_seed: int | None = None
     split_seed: int | None = None
+    shared_stream: bool = False
+    """Whether all weights start the same random stream, as in the published case study's program."""
 
     def canonical(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as JSON can hold them."""

@@ -21,7 +21,7 @@ MAX_CELLS = 100_000
 # What an axis or a base may set: every field of a cell but those that the study's head sets.
 _COUNTS = ("batch_size", "epochs")
 _SEEDS = ("init_seed", "order_seed", "dropout_seed", "split_seed")
-AXES = ("data", "model", "initializer", "activation", "optimizer", "learning_rate", *_COUNTS, *_SEEDS)
+AXES = ("data", "model", "initializer", "activation", "optimizer", "learning_rate", *_COUNTS, *_SEEDS, "shared_stream")
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ def make_cell(values: Mapping[str, Any]) -> Cell:
     for key in _SEEDS:
         if fields.get(key) is not None:
             fields[key] = seeds.check_seed(fields[key], key)
+    if not isinstance(fields.get("shared_stream", False), bool):
+        raise StudyError(f"shared_stream must be true or false, not {shown(fields['shared_stream'])}.")
     return Cell(**fields)
 
 

@@ -34,8 +34,8 @@ from fanin.study.result import Result
 from fanin.study.spec import model_of
 
 EVALUATION_BATCH = 128
-"""Samples per forward pass when nothing is learnt; fixed, since a result's last bits depend on it. Small enough that no activation
-of the CNN exceeds the 32 MiB from which glibc maps memory anew at every allocation."""
+"""Samples per forward pass when nothing is learnt; fixed, since a result's last bits depend on it. Small enough that no
+activation of the CNN exceeds the 32 MiB from which glibc maps memory anew at every allocation."""
 
 Row = dict[str, float]
 
@@ -155,7 +155,8 @@ def train(
 
     described = model_of(cell)
     model = described.build(dataset.info.input_shape, dataset.info.outputs)
-    apply.initialize(model, initializers.get(cell.initializer), seed=cell.seed_of("init"))
+    rule = initializers.get(cell.initializer)
+    apply.initialize(model, rule, seed=cell.seed_of("init"), shared_stream=cell.shared_stream)
     if weights is not None:
         checkpoint.save_weights(weights / f"{cell.id}.initial.safetensors", dict(model.state_dict()))
     task = _task(dataset, prepared, described.entry.channels_last)
