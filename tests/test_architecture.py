@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent / "src" / "fanin"
 ORDER = (
     "_version",
     "errors",
+    "atomic",
     "registry",
     "specs",
     "seeds",

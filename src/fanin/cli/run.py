@@ -62,8 +62,9 @@ def run(
 ) -> Answer:
     """Train what a study lacks, and show the results.
 
-    Prints the table and writes a page, curves and tables into the results folder. The same command again continues where it stopped: finished cells are kept, those that failed or were killed are tried once
-    more. Ctrl-C stops cleanly.
+    Prints the table and writes a page, curves and tables into the results folder.
+    The same command again continues where it stopped: finished cells are kept, those
+    that failed or were killed are tried once more. Ctrl-C stops cleanly.
 
     \b
     Examples:
@@ -164,8 +165,8 @@ def _show_estimate(plan: Plan, todo: set[str], workers: int, seconds: float) -> 
     if todo:
         on = f"{workers} {'workers' if workers > 1 else 'worker'}"
         text = (
-            f"At most about {spoken(seconds)} on {on}, if every cell runs all its epochs (steps measured here, alone, on random "
-            f"data). Early stopping usually ends sooner: the cells of the published case study ran {PUBLISHED_EPOCHS} epochs on "
-            f"average."
+            f"At most about {spoken(seconds)} on {on}, if every cell runs all its epochs (steps measured here, alone, on "
+            f"random data). Early stopping usually ends sooner: the cells of the published case study ran {PUBLISHED_EPOCHS} "
+            f"epochs on average."
         )
         say(["", *paragraph(text, 80)])

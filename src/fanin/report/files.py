@@ -1,12 +1,10 @@
-"""Writing a file whole or not at all."""
+"""Files that a user asked for."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
 from pathlib import Path
 
+from fanin import atomic
 from fanin.errors import OutputError
 
 
@@ -16,17 +14,8 @@ def replace_file(path: str | Path, content: bytes) -> Path:
     Raises `OutputError` where that is impossible; what stood there before is then still there.
     """
     target = Path(path)
-    aside = target.parent / f".fanin-{os.getpid()}-{time.monotonic_ns()}.part"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(target)
+        return atomic.replace(target, content)
     except (OSError, ValueError) as error:
         raise OutputError(f"{target} cannot be written: {error}. Give a path in a folder that can be written to.") from None
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            aside.unlink()
-    return target

@@ -73,7 +73,7 @@ def scales(results: Iterable[Result]) -> Scales:
     return Scales(
         epochs=max((len(result.history["loss"]) for result in drawn), default=1),
         loss=_scale(_values(sound, "loss")),
-        metric=_scale(_values(sound, name)),
+        metric=_scale(_values(sound, name), may_be_log=name != "accuracy"),  # a share is read on a linear axis
         metric_name=name,
     )
 
@@ -166,11 +166,11 @@ def _prepare_epochs(axes: Axes, epochs: int, font: float) -> None:
     axes.set_axisbelow(True)
 
 
-def _scale(values: list[float]) -> Scale:
+def _scale(values: list[float], *, may_be_log: bool = True) -> Scale:
     if not values:
         return Scale(0.0, 1.0, log=False)
     low, high = min(values), max(values)
-    if low > 0 and high / low > _LOG_FROM:
+    if may_be_log and low > 0 and high / low > _LOG_FROM:
         margin = (high / low) ** 0.05
         return Scale(low / margin, high * margin, log=True)
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5

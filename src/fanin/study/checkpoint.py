@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fanin import atomic
 from fanin.study.faults import crash_point
 
 FORMAT = "1"
@@ -39,7 +39,7 @@ def save(folder: Path, cell_id: str, checkpoint: Checkpoint) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     before = list(folder.glob(f"{cell_id}.*"))
     target = folder / f"{cell_id}.{_digest(payload)}.safetensors"
-    write_atomically(target, payload)
+    atomic.replace(target, payload, when_written=lambda: crash_point("checkpoint.before_replace"))
     crash_point("checkpoint.after_replace")
     for path in before:
         if path != target:
@@ -55,34 +55,12 @@ def load(folder: Path, cell_id: str) -> Checkpoint | None:
     return None
 
 
-def remove(folder: Path, cell_id: str) -> None:
-    """Remove the cell's checkpoints and whatever a crash left of one."""
-    for path in folder.glob(f"{cell_id}.*"):
-        path.unlink(missing_ok=True)
-
-
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write named weights as a plain safetensors file."""
     from safetensors.torch import save as to_bytes
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
-
-
-def write_atomically(target: Path, payload: bytes) -> None:
-    """Write beside the target, sync, move into place, sync the folder."""
-    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        with aside.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        crash_point("checkpoint.before_replace")
-        aside.replace(target)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+    atomic.replace(path, to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def like(tensor: Tensor, stored: Tensor) -> Tensor:
@@ -109,11 +87,3 @@ def _read(path: Path, cell_id: str) -> Checkpoint | None:
 
 def _digest(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()[:16]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fanin import atomic
 from fanin.errors import OutputError, StoreFull
 from fanin.study.faults import crash_point
 
@@ -76,21 +76,13 @@ def write_atomically(target: Path, text: str) -> None:
 
     A target that is no regular file, such as ``/dev/stdout``, is written directly. Raises `StoreFull` or `OutputError`.
     """
-    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
-    special = target.exists() and not target.is_file()
+    content = text.encode("utf-8")
     try:
-        with (target if special else aside).open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            if not special:
-                os.fsync(file.fileno())
-        if not special:
-            crash_point("file.before_replace")
-            aside.replace(target)
+        if target.exists() and not target.is_file():
+            target.write_bytes(content)
+        else:
+            atomic.replace(target, content, when_written=lambda: crash_point("file.before_replace"))
     except OSError as error:
-        if not special:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
         raise unwritable(target, error) from None
 
 
