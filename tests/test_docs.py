@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +91,10 @@ def test_constraints_pin_torch_for_every_platform() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert any(re.fullmatch(r"torch==\d+\.\d+\.\d+", line) for line in lines)
     assert [line for line in lines if line.strip() and not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)] == []
+
+
+def test_the_case_study_page_is_what_the_committed_results_give() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "case_study.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, "Run: python docs/case_study.py" + done.stderr
