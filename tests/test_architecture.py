@@ -68,11 +68,12 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "torch.save": (),
     "eval": (),
     "exec": (),
-    "socket": ("study/lock.py", "data/"),
-    "urllib.request": ("data/",),
-    "http.client": ("data/",),
-    "requests": ("data/",),
-    "pooch": ("data/",),
+    "socket": ("study/lock.py",),
+    "urllib.request": (),
+    "http.client": (),
+    "requests": ("data/download.py",),
+    "urllib3": ("data/download.py",),
+    "pooch": ("data/mirrors.py",),
 }
 
 MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.rglob("*.py")}

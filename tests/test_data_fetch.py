@@ -206,7 +206,7 @@ def test_progress_names_mirror_size_speed_and_time_left(tiny):
     assert {(event.mirror, event.total) for event in under_way} == {(server.root.removeprefix("http://"), 60_000)}
     received = [event.received for event in under_way]
     assert received == sorted(received)
-    assert received[-1] == 60_000
+    assert received[-1] == first[-1].received == first[-1].total == 60_000
     middle = under_way[len(under_way) // 2]
     assert 20_000 < middle.speed < 400_000
     assert middle.seconds_left == pytest.approx((60_000 - middle.received) / middle.speed)

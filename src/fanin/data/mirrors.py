@@ -106,6 +106,7 @@ class Fetcher:
             try:
                 self._report("started", url)
                 downloaded = self._download(url, mirror, files, Path(attempt), speed)
+                size = downloaded.stat().st_size
                 staged = _unpacked(mirror, downloaded, files, workspace) if mirror.unpack else {files[0]: downloaded}
             except (Refused, DataInvalid) as error:
                 self.failures.append(f"{url}: {error}")
@@ -113,7 +114,7 @@ class Fetcher:
                 raise error if isinstance(error, Refused) else Refused(str(error)) from None
             for file, path in staged.items():
                 staging.publish(path, target / file.name)
-        self._report("done", url)
+        self._report("done", url, received=size, total=size)
         self.mirrors.sort(key=lambda other: other is not mirror)
         return files
 
