@@ -24,8 +24,8 @@ from typing import Any
 
 import torch
 
-from fanin import experiment
 from fanin.study import files, store, tuning
+from fanin.study.runner import run_plan
 
 HERE = Path(__file__).resolve().parent
 
@@ -77,7 +77,7 @@ def ours(work: Workload) -> float:
     epochs = {work.epochs}
     """
     with tempfile.TemporaryDirectory() as out:
-        experiment.train(files.parse(text, "speed").plan(), out, workers=2)
+        run_plan(files.parse(text, "speed").plan(), out, workers=2)
         results = store.read(out).results.values()
     seconds = [sum(result.timings[part] for part in ("setup", "train", "evaluate")) for result in results]
     return 2 * 3600 / statistics.mean(seconds)

@@ -1,4 +1,4 @@
-"""One torch thread, Keras on JAX, and a guard: nothing in fanin moves the caller's global random state."""
+"""One torch thread, Keras on JAX, no network, and a guard: nothing in fanin moves the caller's global random state."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ["FANIN_OFFLINE"] = "1"  # tests of downloads talk to a server of their own, and take this away
 
 import numpy as np
 import pytest

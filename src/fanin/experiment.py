@@ -20,12 +20,13 @@ from fanin.study.events import Event
 from fanin.study.layout import Folder
 from fanin.study.plan import Plan
 from fanin.study.result import Result
-from fanin.study.runner import RunSummary, run_plan
+from fanin.study.runner import run_plan
 
 if TYPE_CHECKING:
+    from fanin.data import Progress
     from fanin.study.spec import Study
 
-__all__ = ["Results", "load_results", "make_plan", "pending", "run", "train"]
+__all__ = ["Results", "fetch_data", "load_results", "make_plan", "pending", "run"]
 
 Only = Mapping[str, str | Sequence[str]]
 
@@ -44,6 +45,7 @@ def run(
     checkpoint_interval: float = 10.0,
     timeout: float = 1800.0,
     on_event: Callable[[Event], None] | None = None,
+    on_download: Callable[[Progress], None] | None = None,
 ) -> Results:
     """Train what a study lacks and return its results; calling again continues where it stopped.
 
@@ -60,13 +62,16 @@ def run(
         checkpoint_interval: seconds at least between two checkpoints of a cell.
         timeout: seconds without a finished epoch after which a cell counts as hung.
         on_event: told of everything that happens (`fanin.study.events`).
+        on_download: told of the progress of downloads (`fanin.data.Progress`), where data have to be fetched.
 
-    Cells that failed do not raise: see `Results.outcomes`. Raises `UsageError` for a study that cannot be planned, `DataError`
-    for data that is missing or damaged (before anything is trained), `StoreError`, and `RunInterrupted` after a signal.
+    Data sets that are not there are downloaded first. Cells that failed do not raise: see `Results.outcomes`. Raises
+    `UsageError` for a study that cannot be planned, `DataError` for data that is damaged or can be had nowhere (before
+    anything is trained), `StoreError`, and `RunInterrupted` after a signal.
     """
     plan = make_plan(study, replicates=replicates, only=only, max_epochs=max_epochs)
     folder = Path("runs") / plan.study if out is None else Path(out)
-    train(
+    fetch_data(pending(plan, folder, accept_changed=accept_changed), on_download=on_download)
+    run_plan(
         plan,
         folder,
         workers=workers,
@@ -75,7 +80,7 @@ def run(
         accept_changed=accept_changed,
         checkpoint_interval=checkpoint_interval,
         timeout=timeout,
-        on_event=on_event,
+        on_event=on_event or (lambda event: None),
     )
     return load_results(folder)
 
@@ -89,38 +94,22 @@ def make_plan(
     return loaded.plan(replicates=replicates, only=chosen, max_epochs=max_epochs)
 
 
-def train(
-    plan: Plan,
-    out: Path | str,
-    *,
-    workers: int | None = None,
-    device: str = "cpu",
-    save_weights: bool = False,
-    accept_changed: bool = False,
-    checkpoint_interval: float = 10.0,
-    timeout: float = 1800.0,
-    on_event: Callable[[Event], None] | None = None,
-) -> RunSummary:
-    """Train the cells that a plan lacks in the folder `out`; arguments and errors as for `run`."""
-    for name in sorted({cell.data for cell in pending(plan, out, accept_changed=accept_changed)}):
-        _require_data(name)
-    return run_plan(
-        plan,
-        out,
-        workers=workers,
-        device=device,
-        save_weights=save_weights,
-        accept_changed=accept_changed,
-        checkpoint_interval=checkpoint_interval,
-        timeout=timeout,
-        on_event=on_event or (lambda event: None),
-    )
-
-
 def pending(plan: Plan, out: Path | str, *, accept_changed: bool = False) -> tuple[Cell, ...]:
     """The plan's cells that need training, as far as can be told before it is known on what machine."""
     results = store.read(out).results if Folder.at(out).database.is_file() else {}
     return unfinished((planned.cell for planned in plan.cells), results, accept_changed=accept_changed)
+
+
+def fetch_data(cells: Iterable[Cell], *, on_download: Callable[[Progress], None] | None = None) -> None:
+    """Download the cells' data sets where they are not there, and read each once, so that damage is found before any work.
+
+    Workers never download. Raises `DataUnavailable`, which says what was tried and what to do, or `DataInvalid`.
+    """
+    from fanin import data
+
+    for name in sorted({cell.data for cell in cells}):
+        data.ensure(name, on_progress=on_download)
+        data.load(name)
 
 
 def load_results(*folders: Path | str) -> Results:
@@ -147,13 +136,6 @@ def _load(study: str) -> Study:
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a package", "study", "A study") from None
     return files.load(study)
-
-
-def _require_data(name: str) -> None:
-    """Read a data set once, so that one that is missing or damaged is found before any worker starts."""
-    from fanin import data
-
-    data.load(name)
 
 
 def _united(sources: Iterable[Mapping[str, Result]]) -> dict[str, Result]:

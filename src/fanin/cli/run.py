@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from fanin.cli.answer import Answer, AsJson, say, tell
 from fanin.cli.durations import spoken
 
 if TYPE_CHECKING:
+    from fanin.study.cell import Cell
     from fanin.study.plan import Plan
     from fanin.study.runner import RunSummary
 
@@ -62,9 +64,9 @@ def run(
 ) -> Answer:
     """Train what a study lacks, and show the results.
 
-    Prints the table and writes a page, curves and tables into the results folder.
-    The same command again continues where it stopped: finished cells are kept, those
-    that failed or were killed are tried once more. Ctrl-C stops cleanly.
+    Data that are not there are downloaded. At the end the table is printed, and a page, curves and tables are written into
+    the results folder. The same command again continues where it stopped: finished cells are kept, those that failed or
+    were killed are tried once more. Ctrl-C stops cleanly.
 
     \b
     Examples:
@@ -78,16 +80,17 @@ def run(
     or full · 4 data missing or damaged · 130 / 143 interrupted
     """
     from fanin import experiment
-    from fanin.cli.progress import shown
-    from fanin.cli.selection import selection
+    from fanin.cli import progress, selection
+    from fanin.study.runner import run_plan
 
-    plan = experiment.make_plan(study, replicates=replicates, only=selection(only or ()), max_epochs=max_epochs)
-    folder = out if out is not None else Path("runs") / plan.study
+    plan = experiment.make_plan(study, replicates=replicates, only=selection.selection(only or ()), max_epochs=max_epochs)
+    folder = out or Path("runs") / plan.study
     todo = experiment.pending(plan, folder, accept_changed=accept_changed)
     if dry_run:
         return _estimate(plan, [cell.id for cell in todo], folder, workers)
-    with shown(todo, {p.cell.id: p.labels.get("initializer", p.cell.initializer) for p in plan.cells}) as on_event:
-        summary = experiment.train(
+    _fetch(todo)
+    with progress.shown(todo, _labels(plan)) as on_event:
+        summary = run_plan(
             plan,
             folder,
             workers=workers,
@@ -99,6 +102,20 @@ def run(
             on_event=on_event,
         )
     return _outcome(summary, folder, figures)
+
+
+def _fetch(cells: Sequence[Cell]) -> None:
+    """Download what is missing of the cells' data, with its progress shown."""
+    from fanin import experiment
+    from fanin.cli import downloads
+
+    with downloads.shown() as on_download:
+        experiment.fetch_data(cells, on_download=on_download)
+
+
+def _labels(plan: Plan) -> dict[str, str]:
+    """What progress calls each cell's initializer."""
+    return {planned.cell.id: planned.labels.get("initializer", planned.cell.initializer) for planned in plan.cells}
 
 
 def _outcome(summary: RunSummary, folder: Path, figures: bool) -> Answer:
