@@ -284,6 +284,10 @@ def test_a_users_own_copy_wins_and_is_never_downloaded_over(tiny):
     x, y = np.zeros((4, 30), np.float32), np.zeros(4, np.float32)
     np.savez(folder / "tiny.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     data.ensure("tiny")
+    (folder.parent / "mine").mkdir()
+    (folder / "tiny.npz").rename(folder.parent / "mine" / "mine.npz")
+    assert data.fetch("mine") == folder.parent / "mine"
+    (folder.parent / "mine" / "mine.npz").rename(folder / "tiny.npz")
     assert server.asked == []
     fetch(server, "good")
     dataset = data.load("tiny")

@@ -54,7 +54,7 @@ def fetch(
     """Download the published files of a data set that are missing or damaged; the folder in which they then lie.
 
     Args:
-        name: a registered data set. For one that is embedded in a package nothing is done.
+        name: a data set. For one that is embedded in a package, or entirely the user's own, nothing is done.
         folder: the folder that holds data sets, in place of ``FANIN_DATA_DIR``; ``<folder>/<name>`` comes back.
         mirrors: in place of the registered ones.
         limits: minimum speed and longest time.
@@ -66,7 +66,10 @@ def fetch(
     Raises `UnknownName`; `DataUnavailable`, which names each mirror and why it failed, where no mirror gave a file, or where
     ``FANIN_OFFLINE`` is set; `OutputError` where the folder cannot be written; `MissingExtra` without pooch.
     """
-    entry = known(name, find(name)[1])
+    copy, entry = find(name)
+    if copy and entry is None:
+        return copy.parent
+    entry = known(name, entry)
     target = path(entry.name) if folder is None else Path(folder).expanduser().absolute() / entry.name
     wanted = _wanted(entry, target)
     if not wanted:
