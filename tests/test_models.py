@@ -336,3 +336,30 @@ def test_a_third_party_model_goes_through_the_same_door() -> None:
     assert model.build((3,), 2)(torch.zeros(4, 3)).shape == (4, 2)
     with pytest.raises(FitError, match="takes tables"):
         model.check((1, 8, 8), 2, "classification")
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 29, 30), (2, 22, 23)])
+def test_cutting_off_what_reaches_no_output_changes_neither_function_nor_gradient(shape: tuple[int, ...]) -> None:
+    cut = models.get("cnn(dropout=0)").build(shape, 3).double()
+    whole = models.get("cnn(dropout=0)").build(shape, 3).double()
+    whole.reach = shape[1], shape[2]
+    x = torch.rand((4, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    outputs = [model(x) for model in (cut, whole)]
+    torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-12)
+    gradients = [
+        torch.autograd.grad(o.square().sum(), list(m.parameters())) for o, m in zip(outputs, (cut, whole), strict=True)
+    ]
+    for ours, twins in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, twins, rtol=1e-9, atol=1e-12)
+
+
+def test_the_case_studys_images_lose_their_last_two_rows_and_columns_and_no_more() -> None:
+    assert models.get("cnn").build((1, 28, 28), 10).reach == (26, 26)
+    assert models.get("cnn").build((3, 32, 32), 10).reach == (30, 30)
+    assert models.get("cnn").build((1, 26, 26), 10).reach == (26, 26)
+
+
+def test_an_image_of_another_size_is_not_cut_to_fit() -> None:
+    model = models.get("cnn").build((1, 28, 28), 10)
+    with pytest.raises(RuntimeError):
+        model(torch.zeros(2, 1, 40, 40))

@@ -48,7 +48,8 @@ class CNN(nn.Module):
 
     Flattens in the order (channels, height, width) whatever the memory format (Keras: height, width, channels). A never
     decreasing activation is applied after the pooling instead of before it: the same function and gradient, a quarter of the
-    work.
+    work. Rows and columns of the image that reach no output, because pooling drops what is left of an odd size, are cut off
+    first: the last two of 28 and of 32, which saves about a sixth of the convolutions' work.
 
     Args:
         options: channels, widths, activations and dropout rate.
@@ -61,6 +62,8 @@ class CNN(nn.Module):
     def __init__(self, options: CNNOptions, input_shape: tuple[int, ...], outputs: int) -> None:
         super().__init__()
         height, width = _final_size(options, input_shape)
+        self.input_shape = input_shape
+        self.reach = _reach(options, height), _reach(options, width)
         chosen = activations.per_layer(options.activation, options.layers)
         channels = (input_shape[0], *options.channels)
         sizes = (channels[-1] * height * width, *options.widths)
@@ -74,6 +77,8 @@ class CNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, height, width) → (N, outputs)."""
         activation = iter(self.activations)
+        if x.shape[1:] == self.input_shape:  # any other shape is left to fail where the sizes do not meet
+            x = x[..., : self.reach[0], : self.reach[1]]
         for convolution, pool_first in zip(self.conv, self.pool_first, strict=True):
             x = _activate_and_pool(convolution(x), next(activation), pool_first)
         x = x.flatten(1)
@@ -88,13 +93,20 @@ def _activate_and_pool(x: Tensor, activation: nn.Module, pool_first: bool) -> Te
     return pooled
 
 
+def _reach(options: CNNOptions, final: int) -> int:
+    """How many rows (or columns) of the image reach the `final` ones after the last pooling."""
+    size = final
+    for _ in options.channels:
+        size = size * _POOL + _KERNEL - 1
+    return size
+
+
 def _final_size(options: CNNOptions, input_shape: tuple[int, ...]) -> tuple[int, int]:
     """Height and width after the last pooling; `FitError` where nothing would be left."""
     _, height, width = input_shape
-    smallest = 1
     for _ in options.channels:
         height, width = (height - _KERNEL + 1) // _POOL, (width - _KERNEL + 1) // _POOL
-        smallest = smallest * _POOL + _KERNEL - 1
+    smallest = _reach(options, 1)
     if min(input_shape[1:]) < smallest:
         raise FitError(
             f"cnn with {len(options.channels)} convolutions needs images of at least {smallest}×{smallest}; "
