@@ -67,7 +67,7 @@ class TorchEngine:
     def choose_matmul(self, cells: Sequence[Cell]) -> str:
         """oneDNN where it is exact. A model that cannot be built makes its own cells fail later, not the check."""
         verdicts = list[bool]()
-        for cell in cells:
+        for cell in {(c.data, c.model, c.activation, c.batch_size): c for c in cells}.values():
             with contextlib.suppress(Exception):
                 verdicts.append(self._tuning.onednn_is_exact([cell]))
         return "onednn" if verdicts and all(verdicts) else "default"

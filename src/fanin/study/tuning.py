@@ -101,7 +101,7 @@ def cpu_name() -> str:
 def _linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
     """(batch, inputs, outputs) of every linear layer in the cells' models."""
     shapes: set[tuple[int, int, int]] = set()
-    for cell in {(c.data, c.model, c.activation, c.batch_size): c for c in cells}.values():
+    for cell in cells:
         info = data.describe(cell.data)
         module = model_of(cell).build(info.input_shape, info.outputs)
         linear = (m for m in module.modules() if isinstance(m, torch.nn.Linear))
