@@ -133,15 +133,15 @@ def test_a_planted_shift_of_five_spreads_is_noticed() -> None:
 def test_an_independent_design_misses_five_percent() -> None:
     """With independent runs the interval is exact: 45 cells × 5 % = 2.25 expected, here simulated 20,000 times."""
     random = np.random.Generator(np.random.PCG64(1))
-    misses = published._simulated_misses(5, 3, 0.0, random)
+    misses = published._simulated_misses([3] * 5, 0.0, random)
     # One group: 0.25 misses expected; the standard error of the mean of 20,000 counts is below 0.006.
     assert misses.mean() == pytest.approx(0.25, abs=0.02)
 
 
 def test_shared_batches_make_misses_cluster() -> None:
     random = np.random.Generator(np.random.PCG64(2))
-    alone = published._simulated_misses(5, 2, 0.0, random)
-    together = published._simulated_misses(5, 2, 0.95, random)
+    alone = published._simulated_misses([2] * 5, 0.0, random)
+    together = published._simulated_misses([2] * 5, 0.95, random)
     assert together.var() > 2 * alone.var()
 
 
@@ -154,3 +154,22 @@ def test_the_share_in_common_is_estimated(share: float) -> None:
         for _ in range(200)
     ]
     assert published._shared_variance(groups) == pytest.approx(share, abs=0.12)
+
+
+def test_initializers_with_unequally_many_replicates_are_summarised_too() -> None:
+    plan = _plan(3)
+    results = _results(plan)
+    for planned in plan.cells:
+        if planned.cell.replicate == 2 and planned.labels["initializer"] in ("he_normal", "orthogonal"):
+            del results[planned.cell.id]
+    compared = published.compare(plan, results)
+    assert {len(c.ours) for c in compared} == {2, 3}
+    summary = published.summarise(compared)
+    assert summary.judged == 45
+    assert 0 <= summary.shared <= 1
+
+
+def test_with_unequal_counts_an_independent_design_still_misses_five_percent() -> None:
+    random = np.random.Generator(np.random.PCG64(4))
+    misses = published._simulated_misses([1, 2, 3, 3, 2], 0.0, random)
+    assert misses.mean() == pytest.approx(0.25, abs=0.02)

@@ -59,7 +59,9 @@ class Comparison:
 
     key: Key
     ours: tuple[float, ...]
-    """Test accuracy or test MAE of each replicate."""
+    """Test accuracy or test MAE of each finished replicate."""
+    replicates: tuple[int, ...]
+    """Their numbers."""
     published: PublishedRun
     metrics: Mapping[str, float]
     """Our means of val_accuracy, test_accuracy or test_mae, test_loss and epochs."""
@@ -117,10 +119,10 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for comparison in judged:
         groups.setdefault(comparison.key[:2], []).append(comparison)
-    shared = _shared_variance([np.array([c.ours for c in group]) for group in groups.values()])
+    shared = _shared_variance([_paired(group) for group in groups.values()])
     random = seeds.numpy_generator(0, "published comparison")
     simulated = sum(
-        (_simulated_misses(len(group), len(group[0].ours), shared, random) for group in groups.values()),
+        (_simulated_misses([len(c.ours) for c in group], shared, random) for group in groups.values()),
         np.zeros(SIMULATIONS, dtype=np.int64),
     )
     misses = sum(not c.agrees for c in judged)
@@ -173,15 +175,16 @@ def _compared(
     key: Key, run: PublishedRun, ours: Sequence[Result], spread: tuple[float, int] | None, again: float
 ) -> Comparison:
     values = tuple(_metric(result) for result in ours)
-    metrics = _means(ours)
+    replicates = tuple(result.cell.replicate for result in ours)
+    interval: tuple[float, float] | None = None
+    agrees: bool | None = None
     if key[2] == ZERO:
         agrees = all(_zero_agrees(result, run) for result in ours) if ours else None
-        return Comparison(key, values, run, metrics, None, agrees, again)
-    if not values or spread is None:
-        return Comparison(key, values, run, metrics, None, None, again)
-    mean, half = float(np.mean(values)), prediction_half_width(spread[0], len(values), spread[1])
-    interval = (mean - half, mean + half)
-    return Comparison(key, values, run, metrics, interval, interval[0] <= run.verdict <= interval[1], again)
+    elif values and spread is not None:
+        mean, half = float(np.mean(values)), prediction_half_width(spread[0], len(values), spread[1])
+        interval = (mean - half, mean + half)
+        agrees = interval[0] <= run.verdict <= interval[1]
+    return Comparison(key, values, replicates, run, _means(ours), interval, agrees, again)
 
 
 def _means(ours: Sequence[Result]) -> dict[str, float]:
@@ -197,6 +200,12 @@ def _zero_agrees(result: Result, run: PublishedRun) -> bool:
     return same and abs(result.metrics["test_loss"] - run.test_loss) <= 1.5 * run.loss_digit
 
 
+def _paired(group: Sequence[Comparison]) -> NDArray[np.float64]:
+    """Shape (initializers, replicates): the replicates that all initializers of the group have."""
+    common = set.intersection(*(set(c.replicates) for c in group))
+    return np.array([[value for value, r in zip(c.ours, c.replicates, strict=True) if r in common] for c in group])
+
+
 def _shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
     """Share of the variance within initializers that is common to a replicate: an intraclass correlation in [0, 1].
 
@@ -204,6 +213,8 @@ def _shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
     """
     common, total = 0.0, 0.0
     for values in groups:
+        if values.shape[1] < 2:
+            continue
         centred = values - values.mean(axis=1, keepdims=True)
         variance = float((centred**2).sum()) / (values.shape[0] * (values.shape[1] - 1))
         if variance == 0:
@@ -215,11 +226,22 @@ def _shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
     return min(max(common / total, 0.0), 1.0) if total else 0.0
 
 
-def _simulated_misses(m: int, k: int, shared: float, random: seeds.NumpyGenerator) -> NDArray[np.int64]:
-    """Misses among m initializers of one group, in each of `SIMULATIONS` studies in which nothing differs."""
-    common = random.standard_normal((SIMULATIONS, 1, k)) * math.sqrt(shared)
-    runs = common + random.standard_normal((SIMULATIONS, m, k)) * math.sqrt(1 - shared)
+def _simulated_misses(counts: Sequence[int], shared: float, random: seeds.NumpyGenerator) -> NDArray[np.int64]:
+    """Misses among the initializers of one group, in each of `SIMULATIONS` studies in which nothing differs.
+
+    Args:
+        counts: finished replicates of each initializer.
+        shared: share of the variance that the initializers of a replicate have in common.
+        random: where the draws come from.
+    """
+    m, most = len(counts), max(counts)
+    common = random.standard_normal((SIMULATIONS, 1, most)) * math.sqrt(shared)
+    runs = common + random.standard_normal((SIMULATIONS, m, most)) * math.sqrt(1 - shared)
     published = random.standard_normal((SIMULATIONS, m))
-    s = np.sqrt(runs.var(axis=2, ddof=1).mean(axis=1))
-    half = prediction_half_width(1.0, k, m * (k - 1)) * s
-    return np.asarray((np.abs(published - runs.mean(axis=2)) > half[:, None]).sum(axis=1), dtype=np.int64)
+    k = np.array(counts)
+    done = np.arange(most) < k[:, None]
+    means = (runs * done).sum(axis=2) / k
+    df = int((k - 1).sum())
+    s = np.sqrt((((runs - means[..., None]) ** 2) * done).sum(axis=(1, 2)) / df)
+    half = np.array([prediction_half_width(1.0, count, df) for count in counts])
+    return np.asarray((np.abs(published - means) > half * s[:, None]).sum(axis=1), dtype=np.int64)
