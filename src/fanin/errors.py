@@ -38,7 +38,7 @@ class UsageError(FaninError):
     exit_code = 2
 
 
-class UnknownName(UsageError):  # noqa: N818 - reads as what it is
+class UnknownName(UsageError):
     """No entry of that name."""
 
 
@@ -54,7 +54,7 @@ class FitError(UsageError):
     """A model does not fit the data, or an initializer does not fit a tensor."""
 
 
-class MissingExtra(UsageError):  # noqa: N818
+class MissingExtra(UsageError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
@@ -71,15 +71,15 @@ class StoreError(FaninError):
     exit_code = 3
 
 
-class StoreLocked(StoreError):  # noqa: N818
+class StoreLocked(StoreError):
     """Another runner holds the store."""
 
 
-class StoreCorrupt(StoreError):  # noqa: N818
+class StoreCorrupt(StoreError):
     """The store, or a file merged into it, cannot be read."""
 
 
-class StoreFull(StoreError):  # noqa: N818
+class StoreFull(StoreError):
     """The disk is full."""
 
 
@@ -89,11 +89,11 @@ class DataError(FaninError):
     exit_code = 4
 
 
-class DataUnavailable(DataError):  # noqa: N818
+class DataUnavailable(DataError):
     """A data set's files are not there."""
 
 
-class DataInvalid(DataError):  # noqa: N818
+class DataInvalid(DataError):
     """A data set's files are not what they should be."""
 
 

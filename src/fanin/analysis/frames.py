@@ -10,7 +10,7 @@ from fanin.errors import MissingExtra
 
 try:
     import pandas as pd
-except ModuleNotFoundError:  # pragma: no cover
+except ModuleNotFoundError:
     raise MissingExtra("pandas", "study", "A frame of results") from None
 
 if TYPE_CHECKING:

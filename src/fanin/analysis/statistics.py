@@ -17,7 +17,7 @@ from fanin.errors import MissingExtra, UsageError
 
 try:
     from scipy import special  # scipy.stats has the same distributions, but takes two seconds to import
-except ModuleNotFoundError:  # pragma: no cover
+except ModuleNotFoundError:
     raise MissingExtra("scipy", "study", "Statistics") from None
 
 MIN_FOR_INTERVAL = 5

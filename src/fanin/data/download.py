@@ -39,7 +39,7 @@ class Limits:
     """For one file from one mirror."""
 
 
-class Refused(Exception):  # noqa: N818 - reads as what it is
+class Refused(Exception):
     """A mirror did not give the file; the text says why. Never leaves this package."""
 
 

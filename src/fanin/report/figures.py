@@ -20,7 +20,7 @@ try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-except ModuleNotFoundError:  # pragma: no cover
+except ModuleNotFoundError:
     raise MissingExtra("matplotlib", "study", "A figure") from None
 
 from fanin.analysis.frames import cells_frame

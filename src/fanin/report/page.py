@@ -14,7 +14,7 @@ from fanin.errors import MissingExtra
 
 try:
     import jinja2
-except ModuleNotFoundError:  # pragma: no cover
+except ModuleNotFoundError:
     raise MissingExtra("jinja2", "study", "The report") from None
 
 from fanin._version import __version__

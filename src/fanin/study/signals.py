@@ -12,7 +12,7 @@ from types import FrameType
 from fanin.errors import FaninError
 
 
-class RunInterrupted(FaninError):  # noqa: N818 - an outcome, not an error
+class RunInterrupted(FaninError):
     """A signal ended the run; `exit_code` is 130 for SIGINT and 143 for SIGTERM."""
 
     def __init__(self, number: int, text: str = "") -> None:

@@ -40,7 +40,7 @@ activation of the CNN exceeds the 32 MiB from which glibc maps memory anew at ev
 Row = dict[str, float]
 
 
-class Interrupted(Exception):  # noqa: N818 - an outcome, not an error
+class Interrupted(Exception):
     """`stop` was true at an epoch's end; a checkpoint was written first."""
 
 
