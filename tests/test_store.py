@@ -210,6 +210,9 @@ def test_reading_and_writing_at_the_same_time_fails_neither(tmp_path: Path) -> N
             thread.start()
         for i in range(1, 30):
             store.add(result(replicate=i))
+            until = time.monotonic() + 2
+            while len(seen) < i and not errors and time.monotonic() < until:
+                time.sleep(0.001)  # so that reading and writing take turns, however fast the disk
         stop.set()
         for thread in threads:
             thread.join()
