@@ -64,6 +64,17 @@ def test_a_model_that_cannot_be_built_does_not_stop_the_matmul_check(engine: Tor
 
 
 @pytest.mark.parametrize(
+    ("exact", "speedup", "expected"), [(True, 2.0, "onednn"), (True, 1.0, "default"), (False, 2.0, "default")]
+)
+def test_onednn_is_chosen_only_where_it_is_exact_and_faster(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch, exact: bool, speedup: float, expected: str
+) -> None:
+    monkeypatch.setattr(engine._tuning, "onednn_is_exact", lambda cells: exact)
+    monkeypatch.setattr(engine._tuning, "onednn_speedup", lambda cells: speedup)
+    assert engine.choose_matmul([CELL]) == expected
+
+
+@pytest.mark.parametrize(
     "device",
     [
         "warp-drive",

@@ -63,8 +63,9 @@ def without_time(result: Result) -> tuple[Any, ...]:
     return result.outcome, result.message, history, result.metrics, result.data
 
 
-def test_the_engine_equals_a_slow_obvious_loop() -> None:
+def test_the_engine_equals_a_slow_obvious_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sample by sample where the engine works by batch, torch's plain Adam, no channels_last, no in-place trick."""
+    monkeypatch.setattr(engine, "GATHERED", 2)  # five batches: gathered as 2, 2 and 1
     dataset, cell = _images(), dataclasses.replace(CNN, optimizer="adam", epochs=2, protocol="case-study")
     model = models.get("cnn").build((1, 12, 12), 3)
     apply.initialize(model, initializers.get("he_normal"), seed=cell.seed_of("init"))

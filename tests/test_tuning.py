@@ -33,6 +33,15 @@ def test_a_backend_that_computes_in_bf16_is_refused(monkeypatch: pytest.MonkeyPa
     assert not tuning.onednn_is_exact(CELLS)
 
 
+def test_the_faster_backend_is_found_on_the_cells_own_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_float32_matmul_precision()
+    seconds = {"highest": 3.0, "medium": 2.0}
+    monkeypatch.setattr(tuning, "_linear_seconds", lambda *shape: seconds[torch.get_float32_matmul_precision()])
+    assert tuning.onednn_speedup(CELLS) == 1.5
+    assert tuning.onednn_speedup([]) == 1.0
+    assert torch.get_float32_matmul_precision() == before
+
+
 def test_plain_fp32_products_pass_the_check() -> None:
     assert tuning._product_error(64, 3072, 256) < tuning.EXACT
 

@@ -36,7 +36,7 @@ class Engine(Protocol):
     """Made once in each worker process."""
 
     def choose_matmul(self, cells: Sequence[Cell]) -> str:
-        """The fastest matmul backend that is exact on this machine for these cells."""
+        """The faster matmul backend that is exact on this machine for these cells."""
 
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
         """Get ready to train; returns the environment that every result will carry."""
@@ -65,12 +65,15 @@ class TorchEngine:
         self._environment: dict[str, Any] = {}
 
     def choose_matmul(self, cells: Sequence[Cell]) -> str:
-        """oneDNN where it is exact. A model that cannot be built makes its own cells fail later, not the check."""
-        verdicts = list[bool]()
+        """oneDNN where it is exact and faster. A model that cannot be built makes its own cells fail later, not the check."""
+        tuning = self._tuning
+        known = list[Cell]()
+        exact = True
         for cell in {(c.data, c.model, c.activation, c.batch_size): c for c in cells}.values():
             with contextlib.suppress(Exception):
-                verdicts.append(self._tuning.onednn_is_exact([cell]))
-        return "onednn" if verdicts and all(verdicts) else "default"
+                exact &= tuning.onednn_is_exact([cell])
+                known.append(cell)
+        return "onednn" if known and exact and tuning.onednn_speedup(known) > tuning.WORTH_IT else "default"
 
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
         """Settle the matmul backend; raises `UsageError` for a device that cannot be used."""

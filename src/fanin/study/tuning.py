@@ -4,16 +4,19 @@ Why each exists (CPU, measured on AMD Zen 5 and Intel Xeon):
 
 - one thread per worker, one worker per core: small networks do not use two threads well;
 - glibc's allocator gives activations of some MB back to the system at every free and faults them in again at every step;
-- on some CPUs oneDNN multiplies fp32 matrices twice as fast as MKL, still in full fp32. On a CPU with AMX the same switch
-  really computes in bf16, so it is used only after `onednn_is_exact` has looked.
+- on some CPUs oneDNN multiplies fp32 matrices twice as fast as MKL, still in full fp32; on others it is slower, above all
+  on small ones. On a CPU with AMX the same switch really computes in bf16. So it is used only where `onednn_is_exact` and
+  `onednn_speedup` have looked.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +35,11 @@ ENGINE = 2
 
 EXACT = 1e-5
 """Largest error of an fp32 product, relative to its largest entry; bf16 inputs would give about 1e-3."""
+
+WORTH_IT = 1.2
+"""How many times as fast oneDNN must be. Where the two are close the default is taken, so that noise does not decide."""
+
+_REPEATS = 15
 
 # From glibc's malloc.h; 32 MiB is the largest mmap threshold that glibc takes.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -67,6 +75,28 @@ def onednn_is_exact(cells: Sequence[Cell]) -> bool:
         return all(_product_error(*shape) < EXACT for shape in _linear_shapes(cells))
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def onednn_speedup(cells: Sequence[Cell]) -> float:
+    """How many times as fast oneDNN trains the cells' own linear layers, each counted once; 1 where they have none.
+
+    The best of several alternating repeats, forward and backward, in this process' own threads: some milliseconds. The
+    process' setting is put back afterwards.
+    """
+    before = torch.get_float32_matmul_precision()
+    seconds: dict[Matmul, float] = {"default": 0.0, "onednn": 0.0}
+    try:
+        for shape in _linear_shapes(cells):
+            best: dict[Matmul, float] = dict.fromkeys(seconds, math.inf)
+            for _ in range(_REPEATS):
+                for backend in seconds:
+                    set_matmul(backend)
+                    best[backend] = min(best[backend], _linear_seconds(*shape))
+            for backend in seconds:
+                seconds[backend] += best[backend]
+    finally:
+        torch.set_float32_matmul_precision(before)
+    return seconds["default"] / seconds["onednn"] if seconds["onednn"] else 1.0
 
 
 def environment(device: str, matmul: Matmul) -> dict[str, Any]:
@@ -107,6 +137,18 @@ def _linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
         linear = (m for m in module.modules() if isinstance(m, torch.nn.Linear))
         shapes.update((cell.batch_size, m.in_features, m.out_features) for m in linear)
     return shapes
+
+
+def _linear_seconds(batch: int, inputs: int, outputs: int) -> float:
+    """Seconds of one training step's three products in a linear layer, first call of the backend left out."""
+    x = torch.ones(batch, inputs, requires_grad=True)
+    weight = torch.ones(outputs, inputs, requires_grad=True)
+    bias = torch.zeros(outputs, requires_grad=True)
+    gradient = torch.ones(batch, outputs)
+    for _ in range(2):
+        started = time.perf_counter()
+        torch.autograd.backward(torch.nn.functional.linear(x, weight, bias), gradient)
+    return time.perf_counter() - started
 
 
 def _product_error(batch: int, inputs: int, outputs: int) -> float:
