@@ -157,13 +157,14 @@ def _replicates(plan: Plan, results: Mapping[str, Result]) -> dict[Key, tuple[Re
     return {key: tuple(runs) for key, runs in found.items()}
 
 
-def _metric(result: Result) -> float:
+def main_figure(result: Result) -> float:
+    """What a run is judged by: its test accuracy, or its test MAE where there is none."""
     return result.metrics["test_accuracy"] if "test_accuracy" in result.metrics else result.metrics["test_mae"]
 
 
 def _pooled(ours: Mapping[Key, Sequence[Result]], group: tuple[str, str]) -> tuple[float, int] | None:
     """Pooled standard deviation of the group's random initializers and its degrees of freedom, n − 1 summed."""
-    samples = [[_metric(r) for r in runs] for key, runs in ours.items() if key[:2] == group and key[2] != ZERO]
+    samples = [[main_figure(r) for r in runs] for key, runs in ours.items() if key[:2] == group and key[2] != ZERO]
     df = sum(len(values) - 1 for values in samples)
     if df < 1:
         return None
@@ -174,7 +175,7 @@ def _pooled(ours: Mapping[Key, Sequence[Result]], group: tuple[str, str]) -> tup
 def _compared(
     key: Key, run: PublishedRun, ours: Sequence[Result], spread: tuple[float, int] | None, again: float
 ) -> Comparison:
-    values = tuple(_metric(result) for result in ours)
+    values = tuple(main_figure(result) for result in ours)
     replicates = tuple(result.cell.replicate for result in ours)
     interval: tuple[float, float] | None = None
     agrees: bool | None = None
