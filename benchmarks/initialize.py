@@ -1,0 +1,132 @@
+"""Seconds to initialize a transformer of 355 million parameters: fanin.initialize against torch.nn.init, in alternation.
+
+    python benchmarks/initialize.py --rounds 5 --output results/initialize.json
+
+Both fill the same model with the same laws: linear weights by the rule, embeddings N(0, 0.02²), biases 0, normalization 1 and
+0. fanin's time includes its record, for which every weight's standard deviation is measured. The promised ratios are at most
+1.3 for normal laws, 1.7 for uniform ones (all laws are made from one normal draw, so that comparisons are paired), 1/3 for
+truncated ones, and 1 for orthogonal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import init
+
+import fanin
+from fanin.study.tuning import cpu_name
+
+LAYERS, WIDTH, VOCABULARY, CONTEXT = 24, 1024, 50257, 1024
+
+Fill = Callable[[Tensor], Any]
+
+RULES: dict[str, tuple[Fill, float]] = {
+    "he_normal": (init.kaiming_normal_, 1.3),
+    "xavier_normal": (init.xavier_normal_, 1.3),
+    "xavier_uniform": (init.xavier_uniform_, 1.7),
+    "truncated_normal(std=0.02)": (lambda weight: init.trunc_normal_(weight, 0.0, 0.02, -0.04, 0.04), 1 / 3),
+    "orthogonal": (init.orthogonal_, 1.0),
+}
+
+
+class Block(nn.Module):
+    """The parameters of one layer of GPT-2 medium; nothing is computed with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.query, self.key, self.value, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+
+def build() -> nn.Module:
+    """GPT-2 medium's parameters, uninitialized, with memory that has been touched."""
+    with torch.device("meta"):
+        model = nn.ModuleDict(
+            {
+                "tokens": nn.Embedding(VOCABULARY, WIDTH),
+                "positions": nn.Embedding(CONTEXT, WIDTH),
+                "blocks": nn.ModuleList(Block() for _ in range(LAYERS)),
+                "norm": nn.LayerNorm(WIDTH),
+            }
+        )
+    model = model.to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    return model
+
+
+def by_torch(model: nn.Module, fill: Fill) -> None:
+    """What a model's author writes by hand."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            fill(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=0.02)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure rule by rule and round by round, print a table, write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rules", nargs="*", default=list(RULES), choices=list(RULES))
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    model = build()
+    times: dict[str, dict[str, list[float]]] = {rule: {"torch": [], "fanin": []} for rule in options.rules}
+    for number in range(options.rounds):
+        for rule in options.rules:
+            fill = RULES[rule][0]
+            times[rule]["torch"].append(seconds(lambda fill=fill: by_torch(model, fill)))  # type: ignore[misc]
+            times[rule]["fanin"].append(seconds(lambda rule=rule: fanin.initialize(model, rule, seed=0)))  # type: ignore[misc]
+        print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
+    report = {
+        "device": cpu_name(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "seconds": times,
+    }
+    if options.output:
+        options.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(report))
+
+
+def table(report: dict[str, Any]) -> str:
+    """The figures as Markdown: medians, their spread, and ratios of each round."""
+    lines = ["| rule | torch.nn.init s | fanin s | fanin : torch | promised |", "|---|--:|--:|--:|--:|"]
+    for rule, sides in report["seconds"].items():
+        ratios = [ours / theirs for ours, theirs in zip(sides["fanin"], sides["torch"], strict=True)]
+        figures = [_spread(values) for values in (sides["torch"], sides["fanin"], ratios)]
+        lines.append("| " + " | ".join([f"`{rule}`", *figures, f"{RULES[rule][1]:.2g}"]) + " |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+
+
+if __name__ == "__main__":
+    main()
