@@ -1,4 +1,4 @@
-"""Fans of a weight: how many inputs feed one output, and how many outputs one input feeds.
+"""Fans of a weight, and its layout: how many inputs feed one output, how many outputs one input feeds, which axis is which.
 
 Two conventions, the same everywhere in fanin:
 
@@ -9,22 +9,6 @@ Two conventions, the same everywhere in fanin:
     As `kernel`, with a transposed convolution's fan-in and a strided convolution's fan-out divided by the product of the
     strides: with stride s, one output of a transposed convolution meets on average k/s of the k taps of each dimension, and
     so does one input of a strided convolution on the way back.
-
-============================  ======================  ====================  ===================  =====================
-layer                         weight                  fan-in                fan-out              effective changes
-============================  ======================  ====================  ===================  =====================
-Linear                        (out, in)               in                    out
-Conv                          (out, in/groups, *k)    in/groups · ∏k        out/groups · ∏k      fan-out / ∏stride
-ConvTranspose                 (in, out/groups, *k)    in/groups · ∏k        out/groups · ∏k      fan-in / ∏stride
-Embedding, EmbeddingBag       (rows, dim)             1                     dim
-any other tensor, as          (out, in, *k)           in · ∏k               out · ∏k             (tensors have no
-``torch.nn.init`` sees it                                                                        stride)
-============================  ======================  ====================  ===================  =====================
-
-Differs from torch: ``torch.nn.init`` knows the tensor only, so it reports fan-out 576 instead of 36 for
-``Conv2d(64, 64, 3, groups=16)`` and fan-in 144 instead of 576 for ``ConvTranspose2d(64, 16, 3)``.
-Differs for embeddings: a lookup is one row, so each output is a single weight and the fan-in that keeps variance is 1. torch
-and Flax count the columns (dim), Keras the rows, as if the table were a dense matrix.
 """
 
 from __future__ import annotations
@@ -33,9 +17,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.nn.parameter import is_lazy
+from torch import Tensor
 
 from fanin.errors import FitError, SpecError, shown, unknown
 
@@ -62,15 +44,26 @@ class Layout:
     """How a weight of some shape acts as linear maps: one matrix (outputs × inputs·kernel) per group.
 
     Methods that look at more than one number at a time (orthogonal, sparse) work on these matrices, so that they mean the
-    same on every layer.
+    same on every layer. A parameter that packs several maps (the q, k and v of attention, the gates of an LSTM) has `parts`,
+    each with a layout of its own: nothing is ever drawn for the pack as if it were one map.
     """
 
     shape: tuple[int, ...]
     fans: Fans | None
-    """None where the tensor has no fans (fewer than two dimensions)."""
+    """None where the tensor has no fans (fewer than two dimensions). A bias has those of its layer's weight."""
     groups: int = 1
     transposed: bool = False
     """True where dimension 0 counts inputs, as in a transposed convolution."""
+    inputs: int = 1
+    """How many dimensions count inputs: 2 in ``nn.Bilinear``, whose weight is (out, in1, in2)."""
+    part: str = ""
+    """Which part of a packed parameter this is, such as q, or the gate f."""
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The kernel's dimensions."""
+        return self.shape[1 + self.inputs :]
 
     @property
     def matrices_shape(self) -> tuple[int, int, int]:
@@ -97,6 +90,28 @@ class Layout:
         split = weight.reshape(self.groups, self.shape[0] // self.groups, self.shape[1], *kernel)
         return split.transpose(1, 2).reshape(self.matrices_shape)
 
+    def from_tap(self, matrices: Tensor, tap: tuple[int, ...]) -> Tensor:
+        """The weight that is `matrices`, (groups, outputs, inputs), at one tap of the kernel, and zero at the others."""
+        groups, outputs, columns = self.matrices_shape
+        spread = matrices.new_zeros(groups, outputs, columns // math.prod(self.kernel), *self.kernel)
+        spread[(..., *tap)] = matrices  # type: ignore[index]
+        return self.from_matrices(spread.reshape(self.matrices_shape)).contiguous()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the maps that a parameter packs: rows (or columns) `start` to `start + size` along dimension `dim`."""
+
+    name: str
+    dim: int
+    start: int
+    size: int
+    layout: Layout
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The part's view of the whole parameter."""
+        return tensor.narrow(self.dim, self.start, self.size)
+
 
 def tensor_layout(tensor: Tensor) -> Layout:
     """The layout that ``torch.nn.init`` assumes: (out, in, *kernel), no groups, no stride."""
@@ -107,35 +122,9 @@ def tensor_layout(tensor: Tensor) -> Layout:
     return Layout(shape, Fans(shape[1] * taps, shape[0] * taps))
 
 
-def module_layout(module: nn.Module, convention: Convention = "kernel") -> Layout | None:
-    """The layout of ``module.weight``, or None where the module is of a kind that fanin does not know."""
-    if convention not in get_args(Convention):
-        raise unknown("fan convention", convention, get_args(Convention))
-    if isinstance(module, nn.Linear):
-        return Layout(_shape(module.weight), Fans(module.in_features, module.out_features))
-    if isinstance(module, _ConvNd):
-        return _convolution(module, convention)
-    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
-        return Layout(_shape(module.weight), Fans(1, module.embedding_dim), transposed=True)
-    return None
-
-
-def fans(target: Tensor | nn.Module, convention: Convention = "kernel") -> Fans:
-    """Fan-in and fan-out of a module's weight, or of a tensor as ``torch.nn.init`` sees it.
-
-    Raises `FitError` for a tensor of fewer than two dimensions and for a module that fanin does not know.
-    """
-    layout = tensor_layout(target) if isinstance(target, Tensor) else module_layout(target, convention)
-    if layout is None:
-        raise FitError(
-            f"{type(target).__name__} is not a layer whose fans are known. Expected a linear, convolution or embedding."
-        )
-    return require_fans(layout)
-
-
 def require_fans(layout: Layout) -> Fans:
     """The fans of a layout; a `FitError` where it has none."""
-    if layout.fans is None:
+    if layout.fans is None or len(layout.shape) < 2:
         raise FitError(
             f"A tensor of shape {layout.shape} has no fans: that needs at least two dimensions (outputs, inputs). "
             f"Use an initializer without fans, such as zero or normal(std=0.02)."
@@ -148,19 +137,3 @@ def check_gain(gain: object, what: str = "gain") -> float:
     if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not math.isfinite(gain) or gain < 0:
         raise SpecError(f"{what} must be a finite number of at least 0, not {shown(gain)}.")
     return float(gain)
-
-
-def _shape(weight: Tensor) -> tuple[int, ...]:
-    if is_lazy(weight):
-        raise FitError("The layer has no shape yet (its weight is lazy). Run one batch through the model first.")
-    return tuple(weight.shape)
-
-
-def _convolution(module: _ConvNd, convention: Convention) -> Layout:
-    taps = math.prod(module.kernel_size)
-    fan_in = module.in_channels // module.groups * taps
-    fan_out = module.out_channels // module.groups * taps
-    stride = math.prod(module.stride) if convention == "effective" else 1
-    transposed = isinstance(module, _ConvTransposeNd)
-    found = Fans(fan_in / stride, fan_out) if transposed else Fans(fan_in, fan_out / stride)
-    return Layout(_shape(module.weight), found, module.groups, transposed)
