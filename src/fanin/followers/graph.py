@@ -1,0 +1,65 @@
+"""The graph of a model's computation: one node per layer, activation, normalization, sum and product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from torch import Tensor, nn
+
+Kind = Literal[
+    "input",
+    "layer",
+    "activation",
+    "normalization",
+    "transparent",
+    "add",
+    "product",
+    "softmax",
+    "other",
+    "output",
+]
+"""layer: has a weight, linear in its input. transparent: moves, selects, averages or scales numbers by a constant. add: sum of
+two computed tensors. product: two computed tensors multiplied. other: what fanin does not know."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of the computation; its inputs have smaller indices."""
+
+    index: int
+    kind: Kind
+    target: str
+    """The qualified path of a module, or the name of a function without its underscores."""
+    module: nn.Module | None
+    inputs: tuple[int, ...]
+    """The nodes it takes tensors from, each once."""
+    spec: str | None = None
+    """An activation that was called as a function, as a spec such as ``leaky_relu(negative_slope=0.2)``."""
+    function: Callable[..., Tensor] | None = field(default=None, repr=False, compare=False)
+    """Of an elementwise step: its value from the values of `inputs`. None where it is none, or needs other tensors."""
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return self.spec or (type(self.module).__name__ if self.module is not None else self.target)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All steps in the order of their computation, and the layers of the model whether they were reached or not."""
+
+    nodes: tuple[Node, ...]
+    layers: tuple[str, ...]
+    """Qualified paths of all modules with a weight, in the model's order."""
+
+    @cached_property
+    def users(self) -> tuple[tuple[int, ...], ...]:
+        """Of each node, the nodes that take a tensor from it."""
+        found: list[list[int]] = [[] for _ in self.nodes]
+        for node in self.nodes:
+            for source in node.inputs:
+                found[source].append(node.index)
+        return tuple(map(tuple, found))

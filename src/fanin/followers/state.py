@@ -1,0 +1,68 @@
+"""Leaving a model as it was: attributes, training flags and buffers, whatever a forward pass did to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from fanin import seeds
+
+_TABLES = ("_parameters", "_buffers", "_modules")
+
+
+@contextmanager
+def kept(model: nn.Module) -> Iterator[None]:
+    """Run a model without gradients, and put back what that changed: its own state, and the global random states."""
+    with ExitStack() as stack:
+        stack.enter_context(seeds.python_state_kept())
+        stack.enter_context(seeds.torch_state_kept(0))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_buffers_kept(model))
+        stack.enter_context(_attributes_kept(model))
+        stack.enter_context(_fast_path_off())
+        yield
+
+
+@contextmanager
+def _attributes_kept(model: nn.Module) -> Iterator[None]:
+    """What every name means, in every module: flags, counters, caches, buffers that are replaced rather than written.
+
+    torch.fx, too, puts constants on the model that it traces.
+    """
+    own = [vars(module) for module in model.modules()]
+    held = [(names, dict(names)) for names in (*own, *(names[table] for names in own for table in _TABLES))]
+    try:
+        yield
+    finally:
+        for names, before in held:
+            names.clear()
+            names.update(before)
+
+
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    copies = [(buffer, buffer.detach().clone()) for buffer in model.buffers() if not buffer.is_meta]
+    try:
+        yield
+    finally:
+        for buffer, copy in copies:
+            _restore(buffer, copy)
+
+
+def _restore(buffer: Tensor, copy: Tensor) -> None:
+    if not torch.equal(buffer, copy):  # as it is where nothing changed: an expanded buffer could not be written
+        buffer.copy_(copy)
+
+
+@contextmanager
+def _fast_path_off() -> Iterator[None]:
+    """In eval mode, torch's transformer layers are otherwise one fused call in which nothing can be seen."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
