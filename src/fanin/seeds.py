@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -78,8 +79,34 @@ def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tenso
     """
     n = math.prod(shape)
     blocks = max(-(-n // _BLOCK), 1)
-    z = torch.empty(blocks * _BLOCK, dtype=torch.float32, device="cpu").normal_(generator=generator)
+    z = _memory(blocks * _BLOCK).normal_(generator=generator)
     return z[:n].view(shape)
+
+
+class _Home(threading.local):
+    memory: Tensor | None = None
+
+
+_HOME = _Home()
+
+
+@contextmanager
+def drawing_into(place: Tensor) -> Iterator[None]:
+    """Inside, this thread's first draw of as many numbers as `place` has is made in its memory, where it is contiguous fp32.
+
+    Fresh memory of the size of a large weight costs up to half as much as the draw itself. What is drawn is the same.
+    """
+    plain = type(place) in (Tensor, torch.nn.Parameter) and place.device.type == "cpu" and place.dtype == torch.float32
+    _HOME.memory = place.detach().view(-1) if plain and place.is_contiguous() else None
+    try:
+        yield
+    finally:
+        _HOME.memory = None
+
+
+def _memory(n: int) -> Tensor:
+    home, _HOME.memory = _HOME.memory, None
+    return home if home is not None and len(home) == n else torch.empty(n, dtype=torch.float32, device="cpu")
 
 
 def dropout_key(seed: int, epoch: int, step: int, layer: str) -> int:

@@ -116,7 +116,7 @@ def construct(name: str, cls: type[OptionsT], options: Mapping[str, Any]) -> Opt
     does not have and `SpecError` for a value of the wrong type or a missing option; `cls` itself checks ranges.
     """
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     values: dict[str, Any] = {}
     for key, value in options.items():
         if key not in fields:
@@ -133,7 +133,7 @@ def settle(name: str, instance: Any) -> None:
 
     For ``__post_init__``, so that ``Normal(std=1)`` and ``normal(std=1.0)`` are the same to the last character of their spec.
     """
-    hints = typing.get_type_hints(type(instance))
+    hints = _hints(type(instance))
     for field in dataclasses.fields(instance):
         value = _checked(getattr(instance, field.name), hints[field.name], f"{name}({field.name}=…)")
         object.__setattr__(instance, field.name, value)
@@ -150,6 +150,16 @@ def identity(name: str, instance: Any) -> str:
         if field.init and getattr(instance, field.name) != _default(field)
     }
     return render(name, dict(sorted(changed.items())))
+
+
+_KNOWN_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of a class' fields, evaluated once: that is most of the time that a spec takes."""
+    if cls not in _KNOWN_HINTS:
+        _KNOWN_HINTS[cls] = typing.get_type_hints(cls)
+    return _KNOWN_HINTS[cls]
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
