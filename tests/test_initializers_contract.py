@@ -1,4 +1,7 @@
-"""What every initializer promises, run over the whole catalogue: a new entry is tested the moment it is registered."""
+"""What every initializer promises, run over the whole catalogue: a new entry is tested the moment it is registered.
+
+Here what can be said of an entry and of a tensor that is filled; `test_initializers_layouts.py` draws for layers.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +11,32 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from initializer_cases import (
+    ENTRIES,
+    MODEL_ENTRIES,
+    SHAPES,
+    SPECS,
+    TENSOR_ENTRIES,
+    at_home,
+    filled,
+    generator,
+    home,
+    refusal,
+    specs_of,
+)
 from torch import Tensor
 
-from fanin import fans, initializers, seeds
+from fanin import fans, initializers
 from fanin.errors import FitError, SpecError, UnknownName, UsageError
-from fanin.fans import Fans, Layout
 from fanin.initializers import Initializer, InitializerEntry
-
-ENTRIES = tuple(initializers.REGISTRY)
-SPECS = [(entry, spec) for entry in ENTRIES for spec in (entry.name, *entry.examples)]
+from fanin.initializers.model_level import ModelInitializer
 
 every_entry = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-every_spec = pytest.mark.parametrize("spec", [spec for _, spec in SPECS])
-every_random_spec = pytest.mark.parametrize("spec", [spec for entry, spec in SPECS if not entry.deterministic])
+every_tensor_entry = pytest.mark.parametrize("entry", TENSOR_ENTRIES, ids=lambda entry: entry.name)
+every_model_entry = pytest.mark.parametrize("entry", MODEL_ENTRIES, ids=lambda entry: entry.name)
+every_spec = pytest.mark.parametrize("spec", SPECS)
 
-SHAPES = [(7, 40), (40, 7), (1, 1), (3, 1), (1, 20), (6, 4, 3), (8, 4, 3, 5), (4, 2, 2, 3, 2)]
-LAYOUTS = {
-    "linear": Layout((12, 20), Fans(20, 12)),
-    "grouped": Layout((12, 5, 3, 3), Fans(45, 27), groups=4),
-    "depthwise": Layout((12, 1, 3, 3), Fans(9, 18), groups=6),
-    "transposed": Layout((12, 8, 3, 3), Fans(108, 72), transposed=True),
-    "transposed, grouped": Layout((12, 5, 3, 3), Fans(27, 45), groups=4, transposed=True),
-    "embedding": Layout((30, 8), Fans(1, 8), transposed=True),
-}
-every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def filled(spec: str, tensor: Tensor, seed: int = 0) -> Tensor:
-    return initializers.get(spec)(tensor, generator=generator(seed))
+COMPLEX = [spec for spec in SPECS if (law := initializers.get(spec)).gaussian or law.deterministic]
 
 
 # --- the catalogue -----------------------------------------------------------------------------------------------------
@@ -47,7 +44,7 @@ def filled(spec: str, tensor: Tensor, seed: int = 0) -> Tensor:
 
 @every_entry
 def test_an_entry_is_documented_and_cited(entry: InitializerEntry) -> None:
-    for text in (entry.summary, entry.formula, entry.suited, entry.differs, entry.make.__doc__):
+    for text in (entry.summary, entry.formula, entry.suited, entry.avoid, entry.cost, entry.differs, entry.make.__doc__):
         assert text
         assert len(text.strip()) > 4
     assert entry.paper.authors
@@ -55,17 +52,22 @@ def test_an_entry_is_documented_and_cited(entry: InitializerEntry) -> None:
     assert entry.paper.link.startswith("https://")
     assert 1943 <= entry.year <= 2100
     assert entry.level in ("tensor", "model")
-    assert set(entry.needs) <= {"data", "loss"}
+    assert set(entry.needs) <= {"data", "loss", "followers"}
     assert entry.name in initializers.names()
+
+
+@every_tensor_entry
+def test_the_cost_of_an_entry_says_how_it_grows(entry: InitializerEntry) -> None:
+    assert "O(" in entry.cost
 
 
 @every_entry
 def test_an_initializer_is_final_frozen_and_hashable(entry: InitializerEntry) -> None:
-    made = initializers.get(entry.name)
+    made = initializers.get(entry.example)
     assert type(made) is entry.make
-    assert entry.make.__bases__ == (Initializer,)
+    assert entry.make.__bases__ == (ModelInitializer if entry.level == "model" else Initializer,)
     assert entry.make.__final__
-    assert hash(made) == hash(initializers.get(entry.name))
+    assert hash(made) == hash(initializers.get(entry.example))
     for field in dataclasses.fields(made):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(made, field.name, None)
@@ -77,7 +79,7 @@ def test_every_option_can_be_seen_in_an_example(entry: InitializerEntry) -> None
     assert [field.name for field in dataclasses.fields(entry.make) if f"{field.name}=" not in shown] == []
 
 
-@every_spec
+@pytest.mark.parametrize("spec", specs_of(*ENTRIES))
 def test_a_spec_makes_an_equal_initializer_again(spec: str) -> None:
     made = initializers.get(spec)
     assert str(made) == made.spec
@@ -98,12 +100,19 @@ def test_the_generator_is_keyword_only_and_required(entry: InitializerEntry) -> 
     assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
     assert parameter.default is inspect.Parameter.empty
     with pytest.raises(TypeError, match="generator"):
-        initializers.get(entry.name)(torch.zeros(3, 3))
+        initializers.get(entry.example)(torch.zeros(3, 3))
 
 
 def test_an_unknown_name_offers_near_ones() -> None:
     with pytest.raises(UnknownName, match="he_normal"):
         initializers.get("he_nromal")
+
+
+@pytest.mark.parametrize(("name", "option"), [("wang_init", "layers"), ("chrono", "t_max")])
+def test_an_option_without_a_default_is_asked_for_by_name(name: str, option: str) -> None:
+    with pytest.raises(SpecError, match=rf"{name} needs {option}, such as {name}\({option}=…\)"):
+        initializers.get(name)
+    assert f"{option}=" in initializers.REGISTRY.get(name).example
 
 
 def test_options_given_twice_or_to_a_finished_initializer_are_errors() -> None:
@@ -138,6 +147,26 @@ def test_options_given_twice_or_to_a_finished_initializer_are_errors() -> None:
         "sparse(sparsity=-0.1)",
         "sparse(sparsity=0.5, connections=3)",
         "sparse(std=-1.0)",
+        "block_orthogonal(gain=-1.0)",
+        "block_orthogonal(blocks=0)",
+        "block_orthogonal(blocks=2.5)",
+        "scaled_uniform_orthogonal(gain=-1.0)",
+        "scaled_uniform_orthogonal(delta=1)",
+        "delta_orthogonal(gain=-1.0)",
+        "identity(gain=-1.0)",
+        "identity(even=middle)",
+        "dirac(gain=-1.0)",
+        "random_walk(activation=tanh)",
+        "siren(omega=0.0)",
+        "siren(omega=-30.0)",
+        "small_init(dim=0)",
+        "small_init(dim=0.5)",
+        "wang_init(layers=0)",
+        "wang_init(layers=12, dim=0)",
+        "wang_init(dim=512)",
+        "forget_gate(value=1e999)",
+        "chrono(t_max=2.0)",
+        "chrono(t_max=-5.0)",
     ],
 )
 def test_a_hyperparameter_out_of_range_is_a_spec_error(spec: str) -> None:
@@ -147,6 +176,7 @@ def test_a_hyperparameter_out_of_range_is_a_spec_error(spec: str) -> None:
 
 def test_what_is_built_directly_is_checked_and_converted_as_well() -> None:
     assert initializers.Normal(std=2).spec == "normal(std=2.0)"
+    assert initializers.Chrono(t_max=100).spec == "chrono(t_max=100.0)"
     with pytest.raises(SpecError):
         initializers.Normal(std=-1.0)
 
@@ -155,40 +185,55 @@ def test_what_is_built_directly_is_checked_and_converted_as_well() -> None:
 
 
 @every_spec
-def test_tensors_of_every_shape_are_filled_in_place_and_returned(spec: str) -> None:
+def test_a_tensor_is_filled_in_place_and_returned_or_refused_unchanged(spec: str) -> None:
+    initializer = initializers.get(spec)
     for shape in SHAPES:
-        tensor = torch.full(shape, torch.nan)
+        tensor = torch.full(shape, 7.5)
         address = tensor.data_ptr()
-        assert filled(spec, tensor) is tensor
-        assert (tensor.shape, tensor.data_ptr(), tensor.dtype) == (shape, address, torch.float32)
-        assert tensor.isfinite().all()
+        reason = refusal(initializer, fans.tensor_layout(tensor))
+        if reason is None:
+            assert filled(spec, tensor.fill_(torch.nan)) is tensor
+            assert (tensor.shape, tensor.data_ptr(), tensor.dtype) == (shape, address, torch.float32)
+            assert tensor.isfinite().all()
+        else:
+            with pytest.raises(FitError) as refused:
+                filled(spec, tensor)
+            assert str(refused.value) == reason
+            assert (tensor == 7.5).all()
+
+
+@every_spec
+def test_a_law_fits_at_least_half_of_the_shapes(spec: str) -> None:
+    initializer = initializers.get(spec)
+    fits = [refusal(initializer, fans.tensor_layout(torch.empty(shape))) is None for shape in SHAPES]
+    assert sum(fits) * 2 >= len(SHAPES)
 
 
 @every_spec
 def test_the_same_seed_gives_the_same_weights(spec: str) -> None:
-    assert torch.equal(filled(spec, torch.empty(20, 30)), filled(spec, torch.empty(20, 30)))
+    assert torch.equal(at_home(spec), at_home(spec))
 
 
-@pytest.mark.parametrize(("entry", "spec"), SPECS, ids=[spec for _, spec in SPECS])
-def test_another_seed_gives_other_weights_unless_nothing_is_drawn(entry: InitializerEntry, spec: str) -> None:
-    same = torch.equal(filled(spec, torch.empty(20, 30), 0), filled(spec, torch.empty(20, 30), 1))
-    assert same is entry.deterministic
+@every_tensor_entry
+def test_another_seed_gives_other_weights_unless_nothing_is_drawn(entry: InitializerEntry) -> None:
+    for spec in specs_of(entry):
+        assert torch.equal(at_home(spec, 0), at_home(spec, 1)) is entry.deterministic
 
 
-@pytest.mark.parametrize(("entry", "spec"), SPECS, ids=[spec for _, spec in SPECS])
-def test_only_what_draws_moves_the_generator(entry: InitializerEntry, spec: str) -> None:
-    g = generator()
-    before = g.get_state()
-    initializers.get(spec)(torch.empty(4, 5), generator=g)
-    assert torch.equal(before, g.get_state()) is entry.deterministic
+@every_tensor_entry
+def test_only_what_draws_moves_the_generator(entry: InitializerEntry) -> None:
+    for spec in specs_of(entry):
+        initializer, g = initializers.get(spec), generator()
+        before, layout = g.get_state(), home(initializer)
+        initializer.fill(torch.empty(layout.shape), layout, generator=g)
+        assert torch.equal(before, g.get_state()) is entry.deterministic
 
 
 @every_spec
 def test_every_dtype_gets_the_fp32_numbers_rounded(spec: str) -> None:
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
-        tensor = torch.empty(9, 7, dtype=dtype)
-        assert torch.equal(filled(spec, tensor), filled(spec, torch.empty(9, 7)).to(dtype))
-        assert tensor.dtype is dtype
+        assert torch.equal(at_home(spec, dtype=dtype), at_home(spec).to(dtype))
+        assert at_home(spec, dtype=dtype).dtype is dtype
 
 
 @every_spec
@@ -204,7 +249,7 @@ def test_every_memory_format_gets_the_same_numbers_and_is_kept(spec: str) -> Non
 @every_spec
 def test_a_parameter_stays_one_and_keeps_no_history(spec: str) -> None:
     for requires_grad in (True, False):
-        parameter = torch.nn.Parameter(torch.empty(6, 5), requires_grad=requires_grad)
+        parameter = torch.nn.Parameter(torch.empty(12, 8), requires_grad=requires_grad)
         filled(spec, parameter)
         assert parameter.requires_grad is requires_grad
         assert parameter.is_leaf
@@ -213,31 +258,82 @@ def test_a_parameter_stays_one_and_keeps_no_history(spec: str) -> None:
 
 @every_spec
 def test_an_empty_tensor_is_left_alone_in_silence(spec: str) -> None:
-    for shape in [(0,), (0, 5), (5, 0), (4, 0, 3), (0, 0)]:
-        assert filled(spec, torch.empty(shape)).shape == shape
+    initializer = initializers.get(spec)
+    for shape in [(0,), (0, 5), (5, 0), (4, 0, 3), (4, 3, 0), (0, 0)]:
+        tensor = torch.empty(shape)
+        assert filled(spec, tensor).shape == shape
+        if refusal(initializer, fans.tensor_layout(tensor)) is None:
+            std = initializer.intended_std(fans.tensor_layout(tensor))
+            assert std is None or std >= 0
 
 
 @every_spec
 def test_a_vector_is_filled_or_refused_with_nothing_changed(spec: str) -> None:
     for shape in [(), (5,)]:
         initializer, tensor = initializers.get(spec), torch.full(shape, 7.5)
-        try:
-            initializer.intended_std(fans.tensor_layout(tensor))
-        except FitError:
+        if refusal(initializer, fans.tensor_layout(tensor)) is None:
+            assert filled(spec, tensor).isfinite().all()
+        else:
             with pytest.raises(FitError, match="two dimensions"):
                 filled(spec, tensor)
             assert (tensor == 7.5).all()
-        else:
-            assert filled(spec, tensor).isfinite().all()
+
+
+# --- what cannot be filled ---------------------------------------------------------------------------------------------
 
 
 @every_spec
+@pytest.mark.filterwarnings("ignore:.*quantize")
 def test_a_tensor_that_cannot_hold_weights_is_refused_and_unchanged(spec: str) -> None:
-    integers, truths, complex_numbers = (torch.ones(3, 4, dtype=dtype) for dtype in (torch.int64, torch.bool, torch.complex64))
-    for tensor in (integers, truths, complex_numbers, torch.ones(1, 4).expand(3, 4)):
+    integers, truths = (torch.ones(12, 8, dtype=dtype) for dtype in (torch.int64, torch.bool))
+    quantized = torch.quantize_per_tensor(torch.ones(12, 8), 0.5, 0, torch.quint8)
+    for tensor in (integers, truths, quantized, torch.ones(1, 8).expand(12, 8)):
         with pytest.raises(FitError, match="Expected a tensor"):
             filled(spec, tensor)
-        assert (tensor == 1).all()
+        values = tensor.dequantize() if tensor.is_quantized else tensor
+        assert (values == 1).all()
+
+
+@pytest.mark.parametrize("spec", COMPLEX)
+def test_an_expanded_or_sparse_complex_tensor_is_refused_as_a_real_one_is(spec: str) -> None:
+    expanded = torch.ones(1, 8, dtype=torch.complex64).expand(12, 8)
+    for tensor in (expanded, torch.ones(12, 8, dtype=torch.complex64).to_sparse()):
+        with pytest.raises(FitError, match="Expected a tensor"):
+            filled(spec, tensor)
+    assert (expanded == 1).all()
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec not in COMPLEX])
+def test_a_law_that_is_not_defined_for_complex_numbers_says_so(spec: str) -> None:
+    tensor = torch.ones(12, 8, dtype=torch.complex64)
+    with pytest.raises(FitError, match="use a normal law, such as he_normal"):
+        filled(spec, tensor)
+    assert (tensor == 1).all()
+
+
+def test_every_normal_law_of_mean_zero_is_defined_for_complex_numbers() -> None:
+    normal = ["normal", "xavier_normal", "he_normal", "lecun_normal", "variance_scaling(distribution=normal)", "small_init"]
+    normal += ["random_walk", "random_walk(activation=relu)", "wang_init(layers=12)"]
+    assert [spec for spec in normal if not initializers.get(spec).gaussian] == []
+
+
+@pytest.mark.parametrize("spec", COMPLEX)
+def test_a_complex_tensor_gets_the_variance_of_a_real_one_in_two_independent_parts(spec: str) -> None:
+    """n = 64,000: the standard error of the root mean square is 0.2 %, of the correlation 0.004, of the fourth moment 0.04.
+
+    Tolerances are 5 of them. The fourth moment of a normal law is 3, of a truncated one below 2.4.
+    """
+    initializer, tensor = initializers.get(spec), torch.empty(400, 160, dtype=torch.complex64)
+    filled(spec, tensor)
+    if initializer.deterministic:
+        assert torch.equal(tensor, filled(spec, torch.empty(400, 160)).to(torch.complex64))
+        return
+    std = initializer.intended_std(fans.tensor_layout(tensor))
+    assert tensor.abs().double().square().mean().sqrt().item() == pytest.approx(std, rel=0.01)
+    assert tensor.real.double().std().item() == pytest.approx(tensor.imag.double().std().item(), rel=0.02)
+    for part in (tensor.real.double(), tensor.imag.double()):
+        assert (part / part.std()).pow(4).mean().item() == pytest.approx(3, abs=0.2)
+    assert abs(torch.corrcoef(torch.stack([tensor.real.flatten(), tensor.imag.flatten()]))[0, 1].item()) < 0.02
 
 
 @pytest.mark.parametrize(
@@ -246,13 +342,11 @@ def test_a_tensor_that_cannot_hold_weights_is_refused_and_unchanged(spec: str) -
         lambda: torch.empty(3, 4, device="meta"),
         lambda: torch.nn.parameter.UninitializedParameter(),
         lambda: torch.ones(3, 4).to_sparse(),
-        lambda: torch.quantize_per_tensor(torch.ones(3, 4), 0.1, 0, torch.quint8),
         lambda: [[1.0, 2.0]],
         lambda: None,
     ],
-    ids=["meta", "lazy", "sparse", "quantized", "list", "none"],
+    ids=["meta", "lazy", "sparse", "list", "none"],
 )
-@pytest.mark.filterwarnings("ignore:.*quantize")
 def test_what_has_no_dense_memory_is_refused_with_a_reason(make: Callable[[], Tensor]) -> None:
     with pytest.raises(FitError, match="Expected a tensor"):
         filled("normal", make())
@@ -266,33 +360,20 @@ def test_what_is_no_generator_is_refused_and_told_how_to_make_one(bad: object) -
     assert (tensor == 1).all()
 
 
-# --- drawing for a layout ----------------------------------------------------------------------------------------------
+# --- initializers of whole models --------------------------------------------------------------------------------------
 
 
-@every_spec
-@every_layout
-def test_a_sample_is_contiguous_fp32_of_the_layouts_shape(spec: str, layout: Layout) -> None:
-    sample = initializers.get(spec).sample(layout, generator())
-    assert (sample.shape, sample.dtype, sample.device.type) == (layout.shape, torch.float32, "cpu")
-    assert sample.is_contiguous()
-    assert sample.isfinite().all()
+@every_model_entry
+def test_an_initializer_of_models_sends_one_tensor_to_initialize(entry: InitializerEntry) -> None:
+    for spec in specs_of(entry):
+        tensor = torch.ones(12, 8)
+        with pytest.raises(FitError, match=r"fanin\.initialize\(model"):
+            filled(spec, tensor)
+        assert (tensor == 1).all()
+        with pytest.raises(FitError, match=r"fanin\.initialize\(model"):
+            initializers.get(spec).intended_std(fans.tensor_layout(tensor))
 
 
-@every_spec
-@every_layout
-def test_the_intended_std_is_what_many_draws_have(spec: str, layout: Layout) -> None:
-    """200 draws of at least 36 weights that are not zero: the standard error of the std is below 0.9 %, the tolerance 4 %."""
-    initializer, g = initializers.get(spec), generator(5)
-    draws = torch.stack([initializer.sample(layout, g) for _ in range(200)]).double()
-    assert draws.std(correction=0).item() == pytest.approx(initializer.intended_std(layout), rel=0.04, abs=1e-6)
-
-
-@every_random_spec
-@every_layout
-def test_every_law_starts_from_the_same_standard_normal_draw(spec: str, layout: Layout) -> None:
-    """Weights (those that are not zero) go with the z that the generator gives first, and not with another one."""
-    sample = initializers.get(spec).sample(layout, generator(3))
-    for seed, related in ((3, True), (4, False)):
-        z = seeds.standard_normal(layout.shape, generator(seed))
-        r = torch.corrcoef(torch.stack([z[sample != 0], sample[sample != 0]]))[0, 1].item()
-        assert (r > 0.4) is related
+def test_there_are_initializers_of_tensors_and_of_models() -> None:
+    assert len(TENSOR_ENTRIES) > 20
+    assert len(MODEL_ENTRIES) > 2

@@ -1,4 +1,4 @@
-"""Initializers against torch.nn.init and Keras, in distribution, on rectangular tensors.
+"""Initializers against torch.nn.init and Keras, side by side, on rectangular tensors.
 
 Two-sample Kolmogorov–Smirnov tests with n = 420,000 on either side and level 1e-4: the critical distance is 0.0049, a scale
 that is 3 % off has at least 0.007, and in every comparison it is shown to be caught.
@@ -6,26 +6,20 @@ that is 3 % off has at least 0.007, and in every comparison it is shown to be ca
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from initializer_cases import GATE_BIASES, TENSOR_ENTRIES, filled, generator
+from peer_cases import KERNEL, LEVEL, MATRIX, as_torch, compare, elsewhere, ks_distance, ours
+from torch import Tensor, nn
 from torch.nn import init
 
-from fanin import initializers
+from fanin import fans, initializers, seeds
 
 stats = pytest.importorskip("scipy.stats", reason="needs scipy for the tests of distributions")
-
-LEVEL = 1e-4
-PLANTED = 1.03
-
-MATRIX = (600, 700)
-KERNEL = (200, 300, 7)
-"""Shapes as torch has them: (out, in, *kernel)."""
 
 Fill = Callable[[Tensor, torch.Generator], object]
 
@@ -66,39 +60,6 @@ KERAS: dict[str, Callable[[ModuleType], object]] = {
 }
 
 
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def ours(spec: str, shape: tuple[int, ...]) -> np.ndarray:
-    return initializers.get(spec)(torch.empty(shape), generator=generator(0)).flatten().double().numpy()
-
-
-def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest distance of the two samples' distribution functions; both samples sorted (scipy's is slow at this size)."""
-    n, m = a.size, b.size
-    above = np.arange(1, n + 1) / n - np.searchsorted(b, a, side="right") / m
-    below = np.searchsorted(b, a, side="left") / m - np.arange(n) / n
-    return float(max(above.max(), below.max()))
-
-
-def compare(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether mean and standard deviation agree within 4.9 standard errors and a two-sample KS test lets them stand.
-
-    Asserts on the way that the KS test alone would see a spread that is 3 % off.
-    """
-    assert a.size == b.size == 420_000
-    a, b = np.sort(a), np.sort(b)
-    spread, n = max(a.std(), b.std()), a.size
-    critical = math.sqrt(-math.log(LEVEL / 2) / n)
-    assert ks_distance((a - a.mean()) * PLANTED + a.mean(), b) > critical
-    return bool(
-        abs(a.mean() - b.mean()) < 4.9 * spread * math.sqrt(2 / n)
-        and abs(a.std() / b.std() - 1) < 4.9 / math.sqrt(n)
-        and ks_distance(a, b) < critical
-    )
-
-
 def test_the_quick_distance_is_scipys() -> None:
     g = np.random.default_rng(0)
     a, b = g.normal(size=500).round(1), g.normal(0.1, 1.2, size=700).round(1)  # with ties
@@ -113,7 +74,10 @@ def test_a_tensor_is_filled_in_the_law_of_torch(spec: str, shape: tuple[int, ...
     assert compare(ours(spec, shape), theirs.flatten().double().numpy())
 
 
-@pytest.mark.parametrize(("spec", "fill"), [("zero", init.zeros_), ("constant", init.ones_)])
+@pytest.mark.parametrize(
+    ("spec", "fill"),
+    [("zero", init.zeros_), ("constant", init.ones_), ("constant(value=0.1)", lambda w: init.constant_(w, 0.1))],
+)
 def test_a_constant_is_that_of_torch(spec: str, fill: Callable[[Tensor], Tensor]) -> None:
     assert np.array_equal(ours(spec, (5, 7)), fill(torch.empty(5, 7)).flatten().double().numpy())
 
@@ -128,9 +92,60 @@ def test_sparse_with_torchs_rule_is_torchs_sparse() -> None:
     assert stats.ks_2samp(mine[mine != 0].numpy(), theirs[theirs != 0].numpy()).pvalue > LEVEL
 
 
+@pytest.mark.parametrize("shape", [(5, 5), (7, 3), (3, 7)], ids=str)
+@pytest.mark.parametrize("spec", ["identity", "dirac"])
+def test_the_identity_of_a_matrix_is_that_of_torch(spec: str, shape: tuple[int, ...]) -> None:
+    assert torch.equal(filled(spec, torch.empty(shape)), init.eye_(torch.empty(shape)))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("kernel", [(3,), (4,), (3, 3), (4, 2), (2, 3, 4)], ids=str)
+@pytest.mark.parametrize("channels", [(8, 8), (16, 8), (8, 16)], ids=["square", "widening", "narrowing"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_dirac_is_that_of_torch(channels: tuple[int, int], kernel: tuple[int, ...], groups: int, transposed: bool) -> None:
+    kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d) if transposed else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    with seeds.torch_state_kept(0):
+        layer = kinds[len(kernel) - 1](*channels, kernel, groups=groups)
+    layout = fans.module_layout(layer)
+    mine = initializers.get("dirac").sample(layout, generator())
+    assert torch.equal(mine, init.dirac_(torch.empty(layout.shape), groups))
+    assert torch.equal(mine, initializers.get("identity(even=right)").sample(layout, generator()))
+
+
+def test_the_centre_of_an_even_kernel_is_where_torch_does_not_have_it_unless_asked() -> None:
+    theirs = init.dirac_(torch.empty(8, 8, 4))
+    assert not torch.equal(filled("identity", torch.empty(8, 8, 4)), theirs)
+
+
+def test_every_initializer_of_torch_is_compared() -> None:
+    public = {name for name in dir(init) if name.endswith("_") and not name.startswith("_")}
+    recipes = {
+        "uniform_",
+        "normal_",
+        "trunc_normal_",
+        "xavier_uniform_",
+        "xavier_normal_",
+        "kaiming_uniform_",
+        "kaiming_normal_",
+    }
+    assert public == recipes | {"orthogonal_", "sparse_", "zeros_", "ones_", "constant_", "eye_", "dirac_"}
+
+
 def test_every_initializer_that_torch_has_is_compared() -> None:
-    compared = {spec.partition("(")[0] for spec in TORCH} | {"zero", "constant", "sparse"}
-    assert set(initializers.names()) - compared == {"variance_scaling"}  # torch has none
+    compared = {spec.partition("(")[0] for spec in TORCH} | {"zero", "constant", "sparse", "identity", "dirac"}
+    unique = {
+        "variance_scaling",
+        "block_orthogonal",
+        "scaled_uniform_orthogonal",
+        "delta_orthogonal",
+        "random_walk",
+        "siren",
+        "small_init",
+        "wang_init",
+        "forget_gate",
+        "chrono",
+    }
+    assert {entry.name for entry in TENSOR_ENTRIES} - compared == unique  # torch has none of them
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +157,7 @@ def keras() -> ModuleType:
 @pytest.mark.usefixtures("draws_globally")
 @pytest.mark.parametrize("spec", KERAS)
 def test_a_tensor_is_filled_in_the_law_of_keras(spec: str, keras: ModuleType) -> None:
-    out, features, *kernel = KERNEL
-    theirs = np.asarray(KERAS[spec](keras)((*kernel, features, out)), dtype=np.float64)
+    theirs = np.asarray(KERAS[spec](keras)(elsewhere(KERNEL)), dtype=np.float64)
     assert compare(ours(spec, KERNEL), theirs.flatten())
 
 
@@ -152,3 +166,38 @@ def test_a_tensor_is_filled_in_the_law_of_keras(spec: str, keras: ModuleType) ->
 def test_without_truncation_he_and_lecun_are_not_those_of_keras(spec: str, name: str, keras: ModuleType) -> None:
     theirs = np.asarray(getattr(keras, name)(seed=1)(MATRIX[::-1]), dtype=np.float64)
     assert not compare(ours(spec, MATRIX), theirs.flatten())
+
+
+@pytest.mark.usefixtures("draws_globally")
+@pytest.mark.parametrize(
+    ("spec", "make"),
+    [
+        ("zero", lambda k: k.Zeros()),
+        ("constant", lambda k: k.Ones()),
+        ("constant(value=0.1)", lambda k: k.Constant(0.1)),
+        ("identity", lambda k: k.Identity()),
+        ("identity(gain=1.5)", lambda k: k.Identity(1.5)),
+    ],
+)
+def test_what_is_not_drawn_is_that_of_keras(spec: str, make: Callable[[ModuleType], object], keras: ModuleType) -> None:
+    for shape in [(5, 7), (7, 5), (6, 6)]:
+        assert torch.equal(filled(spec, torch.empty(shape)), as_torch(make(keras)(elsewhere(shape))))
+
+
+@pytest.mark.usefixtures("draws_globally")
+def test_the_forget_gate_is_that_of_keras(keras: ModuleType) -> None:
+    from keras import layers
+
+    layer = layers.LSTM(8)
+    layer.build((None, None, 6))
+    mine = initializers.get("forget_gate").sample(GATE_BIASES["LSTM"], generator())
+    assert np.array_equal(mine.numpy(), np.asarray(layer.cell.bias))  # i, f, c, o there and i, f, g, o here
+
+
+@pytest.mark.usefixtures("draws_globally")
+def test_every_initializer_of_keras_is_compared(keras: ModuleType) -> None:
+    """By the names of their classes, each of which has several; except STFT, which holds the matrix of a Fourier transform."""
+    public = {kind.__name__ for kind in vars(keras).values() if isinstance(kind, type)} - {"Initializer", "STFT"}
+    exact = {"Zeros", "Ones", "Constant", "Identity"}
+    drawn = {"RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling", "Orthogonal"}
+    assert public == exact | drawn | {f"{family}{law}" for family in ("Glorot", "He", "Lecun") for law in ("Normal", "Uniform")}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from initializer_cases import TENSOR_ENTRIES
 from torch import Tensor, nn
 
 from fanin import fans, initializers, seeds
@@ -84,6 +85,13 @@ LAWS: dict[str, Callable[[Fans], Law]] = {
     "lecun_uniform": lambda f: uniform(math.sqrt(1 / f.fan_in)),
     "lecun_normal": lambda f: normal(math.sqrt(1 / f.fan_in)),
     "lecun_normal(truncated=true)": lambda f: truncated(math.sqrt(1 / f.fan_in)),
+    "random_walk": lambda f: normal(math.exp(1 / (2 * f.fan_in)) / math.sqrt(f.fan_in)),
+    "random_walk(activation=relu)": lambda f: normal(math.sqrt(2 / f.fan_in) * math.exp(1.2 / (f.fan_in - 2.4))),
+    "siren": lambda f: uniform(math.sqrt(2 / f.fan_in) / 30),
+    "siren(omega=5.0)": lambda f: uniform(math.sqrt(2 / f.fan_in) / 5),
+    "siren(first=true)": lambda f: uniform(1 / (math.sqrt(3) * f.fan_in)),
+    "small_init(dim=512)": lambda f: normal(math.sqrt(2 / (5 * 512))),
+    "wang_init(layers=12, dim=512)": lambda f: normal(2 / (12 * math.sqrt(512))),
 }
 
 with seeds.torch_state_kept(0):
@@ -107,9 +115,9 @@ def follows(weights: np.ndarray, law: Law) -> bool:
 
 
 def test_every_law_of_the_catalogue_is_tested_here() -> None:
-    own_tests = {"orthogonal", "sparse"}
+    own_tests = {"orthogonal", "block_orthogonal", "scaled_uniform_orthogonal", "delta_orthogonal", "sparse", "chrono"}
     known = {spec.partition("(")[0] for spec in LAWS} | own_tests
-    assert {entry.name for entry in initializers.REGISTRY if not entry.deterministic} <= known
+    assert {entry.name for entry in TENSOR_ENTRIES if not entry.deterministic} <= known
 
 
 @every_law

@@ -1,31 +1,54 @@
 """Initializers: one family per file, all of them in `REGISTRY`."""
 
+from fanin.initializers.auto import Auto
 from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper, get, names
 from fanin.initializers.constant import Constant, Zero
+from fanin.initializers.delta import DeltaOrthogonal, ScaledUniformOrthogonal
+from fanin.initializers.depth import RandomWalk
+from fanin.initializers.gates import Chrono, ForgetGate
 from fanin.initializers.he import HeNormal, HeUniform
+from fanin.initializers.identity import Dirac, Identity
 from fanin.initializers.lecun import LecunNormal, LecunUniform
-from fanin.initializers.orthogonal import Orthogonal
+from fanin.initializers.orthogonal import BlockOrthogonal, Orthogonal
 from fanin.initializers.plain import Normal, TruncatedNormal, Uniform
+from fanin.initializers.presets import IRNN, KerasDefault, TorchDefault
+from fanin.initializers.siren import Siren
 from fanin.initializers.sparse import Sparse
+from fanin.initializers.transformer import SmallInit, WangInit
 from fanin.initializers.variance import VarianceScaling
 from fanin.initializers.xavier import XavierNormal, XavierUniform
 
 __all__ = [
+    "IRNN",
     "REGISTRY",
+    "Auto",
+    "BlockOrthogonal",
+    "Chrono",
     "Constant",
+    "DeltaOrthogonal",
+    "Dirac",
+    "ForgetGate",
     "HeNormal",
     "HeUniform",
+    "Identity",
     "Initializer",
     "InitializerEntry",
+    "KerasDefault",
     "LecunNormal",
     "LecunUniform",
     "Normal",
     "Orthogonal",
     "Paper",
+    "RandomWalk",
+    "ScaledUniformOrthogonal",
+    "Siren",
+    "SmallInit",
     "Sparse",
+    "TorchDefault",
     "TruncatedNormal",
     "Uniform",
     "VarianceScaling",
+    "WangInit",
     "XavierNormal",
     "XavierUniform",
     "Zero",

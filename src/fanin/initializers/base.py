@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -16,7 +17,7 @@ from fanin.fans import Layout
 from fanin.registry import Registry
 
 Level = Literal["tensor", "model"]
-Need = Literal["data", "loss"]
+Need = Literal["data", "loss", "followers"]
 
 
 class Initializer(ABC):
@@ -33,6 +34,16 @@ class Initializer(ABC):
     """The name in the catalogue and in spec strings."""
     deterministic: ClassVar[bool] = False
     """True where nothing is drawn: another seed gives the same weights."""
+    packs: ClassVar[bool] = False
+    """True where a packed parameter is drawn in one go, by a law that looks at its parts together (``layout.parts``), such as
+    the gates of an LSTM. Otherwise each part is drawn as a weight of its own."""
+    gate_bias: ClassVar[bool] = False
+    """True for a law of gates' biases, two of which are added in torch's layers: the second, bias_hh, then becomes zero."""
+
+    @property
+    def gaussian(self) -> bool:
+        """True where all entries are normal with mean zero, so that a complex weight is made of two such draws."""
+        return False
 
     def __post_init__(self) -> None:
         specs.settle(self.name, self)
@@ -75,18 +86,30 @@ class Initializer(ABC):
 
         Raises `FitError`, with the tensor unchanged, where it cannot be filled or the law does not fit its shape.
         """
-        require_fillable(tensor)
+        require_fillable(tensor, self)
         return self.fill(tensor, fans.tensor_layout(tensor), generator=generator)
 
     @final
     def fill(self, tensor: Tensor, layout: Layout, *, generator: torch.Generator) -> Tensor:
         """Fill a tensor in place as a weight of the given layout, such as a module's own, and return it."""
         require_generator(generator)
-        require_fillable(tensor)
+        require_fillable(tensor, self)
+        if tuple(tensor.shape) != layout.shape:
+            raise FitError(
+                f"The layout is that of a weight of shape {layout.shape}; this tensor has shape {tuple(tensor.shape)}."
+            )
         if tensor.numel() > 0:
             with torch.no_grad():
-                tensor.copy_(self.sample(layout, generator))
+                tensor.copy_(self.draw(layout, generator, tensor.dtype))
         return tensor
+
+    @final
+    def draw(self, layout: Layout, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+        """`sample`; for a complex dtype two of them, (a + i·b)/√2, so that the variance is the same."""
+        if not dtype.is_complex or self.deterministic:
+            return self.sample(layout, generator)
+        real, imaginary = (self.sample(layout, generator).mul_(math.sqrt(0.5)) for _ in range(2))
+        return torch.complex(real, imaginary)
 
 
 def require_generator(generator: object) -> None:
@@ -99,22 +122,30 @@ def require_generator(generator: object) -> None:
         )
 
 
-def require_fillable(tensor: object) -> None:
-    """Raise `FitError` for anything else than a tensor that real numbers can be written into."""
+def require_fillable(tensor: object, initializer: Initializer) -> None:
+    """Raise `FitError` for anything else than a tensor that the initializer's numbers can be written into."""
     if not isinstance(tensor, Tensor):
         raise FitError(f"Expected a tensor to fill, not {shown(tensor)}. A whole model goes to fanin.initialize(model, …).")
-    reason = _unfillable(tensor)
+    reason = unfillable(tensor, initializer)
     if reason:
         raise FitError(f"Expected a tensor that weights can be written into; this one {reason}.")
 
 
-def _unfillable(tensor: Tensor) -> str | None:
+def unfillable(tensor: Tensor, initializer: Initializer) -> str | None:
+    """Why the initializer's numbers cannot be written into a tensor; None where they can."""
     if is_lazy(tensor):
         return "has no shape yet (a lazy parameter): run a batch through its model first"
     if tensor.is_meta:
-        return "has no memory (device meta): give its model memory first, with model.to_empty(device=…)"
-    if tensor.is_quantized or not tensor.is_floating_point():
+        return "has no memory (device meta): fanin.initialize(model, …, device='cpu') gives its model memory"
+    return unfit_numbers(tensor, initializer)
+
+
+def unfit_numbers(tensor: Tensor, initializer: Initializer) -> str | None:
+    """Why the tensor's kind of numbers, or their arrangement, does not suit; None where it does."""
+    if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
         return f"holds {tensor.dtype}: floating-point numbers are needed"
+    if tensor.is_complex() and not (initializer.deterministic or initializer.gaussian):
+        return f"holds {tensor.dtype}, for which {initializer} is not defined: use a normal law, such as he_normal"
     if tensor.layout is not torch.strided:
         return f"is stored as {tensor.layout}: a dense one is needed"
     if any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
@@ -132,7 +163,8 @@ class Paper:
     link: str
 
     def __str__(self) -> str:
-        return f"{self.authors} ({self.year}). {self.title}. {self.link}"
+        stop = "" if self.title.endswith(("?", "!")) else "."
+        return f"{self.authors} ({self.year}). {self.title}{stop} {self.link}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +177,11 @@ class InitializerEntry:
     formula: str
     paper: Paper
     suited: str
-    """The networks it is for."""
+    """When to use it: the networks it is for."""
+    avoid: str
+    """When not to use it, and why."""
+    cost: str
+    """What computing it costs, relative to a draw of normal numbers."""
     differs: str
     """Where torch, Keras or JAX do something else under this name."""
     examples: tuple[str, ...] = ()
@@ -158,6 +194,13 @@ class InitializerEntry:
     def name(self) -> str:
         """The name in the catalogue."""
         return self.make.name
+
+    @property
+    def example(self) -> str:
+        """A spec string that works: the name alone, or the first example where an option must be given."""
+        options = fields(self.make)  # type: ignore[arg-type]
+        required = any(option.default is MISSING and option.default_factory is MISSING for option in options)
+        return self.examples[0] if required else self.name
 
     @property
     def year(self) -> int:

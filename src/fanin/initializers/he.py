@@ -47,6 +47,11 @@ class HeNormal(Initializer):
     a: float = 0.0
     truncated: bool = False
 
+    @property
+    def gaussian(self) -> bool:
+        """Unless it is truncated."""
+        return not self.truncated
+
     def check(self) -> None:
         """Nothing to check: any finite slope will do."""
 
@@ -77,7 +82,11 @@ REGISTRY.add(
         summary="Uniform, scaled by one fan, for rectifiers.",
         formula="w ~ U[-b, b], b = √(6/((1 + a²)·fan))",
         paper=_PAPER,
-        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope).",
+        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope). mode=fan_out keeps gradients instead of "
+        "signals, as residual networks for images mostly have it.",
+        avoid="Linear, tanh and sigmoid layers: the mean square doubles with each linear layer, and units saturate (xavier, "
+        "lecun). The last layer, which no rectifier follows.",
+        cost="One draw per weight and an erf of it: O(n) for n weights.",
         differs="The same law as torch's kaiming_uniform_, and at a = 0 with fan_in as Keras' HeUniform and JAX' he_uniform. "
         "The default of torch's own layers is a = √5, a third of LeCun's variance.",
         examples=("he_uniform(mode=fan_out)", "he_uniform(a=0.2)"),
@@ -90,7 +99,11 @@ REGISTRY.add(
         summary="Normal, scaled by one fan, for rectifiers.",
         formula="w ~ N(0, 2/((1 + a²)·fan))",
         paper=_PAPER,
-        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope).",
+        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope). mode=fan_out keeps gradients instead of "
+        "signals, as residual networks for images mostly have it.",
+        avoid="Linear, tanh and sigmoid layers: the mean square doubles with each linear layer, and units saturate (xavier, "
+        "lecun). The last layer, which no rectifier follows.",
+        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n weights.",
         differs="The same law as torch's kaiming_normal_. Keras' HeNormal and JAX' he_normal truncate at two standard "
         "deviations: truncated=true.",
         examples=("he_normal(mode=fan_out)", "he_normal(a=0.2)", "he_normal(truncated=true)", "he_normal(mode=fan_avg)"),

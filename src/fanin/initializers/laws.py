@@ -55,6 +55,11 @@ def truncated_std(cut: float) -> float:
     return math.sqrt(1 - 2 * cut * density / math.erf(cut / math.sqrt(2)))
 
 
+def deviation(n: int, total: float, squares: float) -> float:
+    """The standard deviation of n numbers of that sum and that sum of squares; 0 where there are none."""
+    return math.sqrt(max(squares / n - (total / n) ** 2, 0.0)) if n else 0.0
+
+
 def check_std(std: float, what: str) -> None:
     """Raise `SpecError` for a negative standard deviation."""
     if std < 0:

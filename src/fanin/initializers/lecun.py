@@ -40,6 +40,11 @@ class LecunNormal(Initializer):
     name: ClassVar[str] = "lecun_normal"
     truncated: bool = False
 
+    @property
+    def gaussian(self) -> bool:
+        """Unless it is truncated."""
+        return not self.truncated
+
     def check(self) -> None:
         """Nothing to check."""
 
@@ -58,7 +63,9 @@ REGISTRY.add(
         summary="Uniform, scaled by fan-in.",
         formula="w ~ U[-b, b], b = √(3/fan_in)",
         paper=EFFICIENT_BACKPROP,
-        suited="Scaled tanh and SELU networks, linear layers.",
+        suited="SELU networks, which need exactly this variance, scaled tanh, and linear layers such as the last one.",
+        avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_uniform.",
+        cost="One draw per weight and an erf of it: O(n) for n weights.",
         differs="The same law as Keras' LecunUniform and JAX' lecun_uniform. torch has no such function; the default of its "
         "layers has a third of this variance.",
     )
@@ -70,7 +77,9 @@ REGISTRY.add(
         summary="Normal, scaled by fan-in.",
         formula="w ~ N(0, 1/fan_in)",
         paper=EFFICIENT_BACKPROP,
-        suited="Scaled tanh and SELU networks, linear layers.",
+        suited="SELU networks, which need exactly this variance, scaled tanh, and linear layers such as the last one.",
+        avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_normal.",
+        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n weights.",
         differs="Keras' LecunNormal and JAX' lecun_normal truncate at two standard deviations: truncated=true. torch has no "
         "such function (kaiming_normal_ with nonlinearity='linear' is the same law).",
         examples=("lecun_normal(truncated=true)",),

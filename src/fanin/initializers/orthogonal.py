@@ -1,4 +1,4 @@
-"""Orthogonal: a rotation, drawn evenly from all of them."""
+"""Orthogonal: a rotation, drawn evenly from all of them, one per map or one per block of its outputs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from fanin.errors import FitError, SpecError, shown
 from fanin.fans import Layout, check_gain, require_fans
 from fanin.initializers import laws
 from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
@@ -34,8 +35,12 @@ class Orthogonal(Initializer):
         """gain · Q, with z = Q·R (or its transpose, for a wide matrix)."""
         require_fans(layout)
         z = laws.normal(layout.shape, generator, std=1.0)
-        matrices = haar(layout.to_matrices(z)).mul_(self.gain)
-        return layout.from_matrices(matrices).contiguous()
+        matrices = layout.to_matrices(z)
+        q = haar(matrices, self.gain)
+        if matrices.data_ptr() != z.data_ptr():
+            return layout.from_matrices(q).contiguous()
+        matrices.copy_(q)  # the memory of z, which has served: fresh memory of that size is dear
+        return z
 
     def intended_std(self, layout: Layout) -> float:
         """gain / √max(outputs, inputs · kernel): the root mean square of the entries, which is exact for every draw."""
@@ -44,15 +49,61 @@ class Orthogonal(Initializer):
         return self.gain / math.sqrt(longer) if longer else 0.0
 
 
-def haar(z: Tensor) -> Tensor:
-    """The orthogonal factors of standard-normal matrices z, shape (groups, rows, columns), evenly distributed."""
+@final
+@dataclass(frozen=True)
+class BlockOrthogonal(Initializer):
+    """Matrices whose outputs fall into equal blocks, such as the gates of a recurrent layer, each orthogonal on its own.
+
+    A pack of four gates that is drawn as one orthogonal matrix has four gates that are not: each keeps half of the norm.
+
+    Args:
+        gain: the factor.
+        blocks: how many blocks the outputs of each group make; none means one, which is `orthogonal`.
+    """
+
+    name: ClassVar[str] = "block_orthogonal"
+    gain: float = 1.0
+    blocks: int | None = None
+
+    def check(self) -> None:
+        """The gain must not be negative, and there must be a block."""
+        check_gain(self.gain, "block_orthogonal(gain=…)")
+        if self.blocks is not None and self.blocks < 1:
+            raise SpecError(f"block_orthogonal(blocks=…) must be at least 1, not {shown(self.blocks)}.")
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """gain · Q for each block, with z = Q·R for the z of the block."""
+        rows, columns = self._block(layout)
+        z = layout.to_matrices(laws.normal(layout.shape, generator, std=1.0))
+        blocks = haar(z.reshape(-1, rows, columns), self.gain)
+        return layout.from_matrices(blocks.reshape(layout.matrices_shape)).contiguous()
+
+    def intended_std(self, layout: Layout) -> float:
+        """gain / √max(outputs of a block, inputs · kernel): the root mean square of the entries, exact for every draw."""
+        longer = max(self._block(layout))
+        return self.gain / math.sqrt(longer) if longer else 0.0
+
+    def _block(self, layout: Layout) -> tuple[int, int]:
+        """Rows and columns of a block; a `FitError` where the outputs cannot be divided into them."""
+        require_fans(layout)
+        _, outputs, columns = layout.matrices_shape
+        rows, left = divmod(outputs, self.blocks or 1)
+        if left:
+            raise FitError(
+                f"{self} divides the outputs of each group into {self.blocks} equal blocks; the weight of shape {layout.shape} "
+                f"has {outputs} of them per group. Use a number of blocks that divides {outputs}, or orthogonal."
+            )
+        return rows, columns
+
+
+def haar(z: Tensor, gain: float = 1.0) -> Tensor:
+    """gain times the orthogonal factors of standard-normal matrices z, shape (groups, rows, columns), evenly distributed."""
     wide = z.shape[-2] < z.shape[-1]
-    q: Tensor
-    r: Tensor
-    q, r = torch.linalg.qr(z.mT if wide else z)
-    signs = r.diagonal(dim1=-2, dim2=-1).sign()
+    reflections, tau = torch.geqrf(z.mT if wide else z)  # torch.linalg.qr in two steps: of R, the diagonal is all we need
+    signs = reflections.diagonal(dim1=-2, dim2=-1).sign()
     signs[signs == 0] = 1  # sign(0) = 0 would zero a column
-    q.mul_(signs.unsqueeze(-2))
+    q: Tensor = torch.linalg.householder_product(reflections, tau, out=reflections)
+    q.mul_(signs.mul_(gain).unsqueeze(-2))
     return q.mT if wide else q
 
 
@@ -67,10 +118,38 @@ REGISTRY.add(
             year=2013,
             link="https://arxiv.org/abs/1312.6120",
         ),
-        suited="Deep linear and tanh networks, recurrent layers; for ReLU with gain √2.",
+        suited="Deep linear and tanh networks, and recurrent layers, whose matrix acts again and again; for ReLU with gain √2. "
+        "Of an LSTM or GRU each gate is a matrix of its own.",
+        avoid="Layers with more outputs than inputs in a network that must keep the mean square: it shrinks by inputs/outputs "
+        "(scaled_uniform_orthogonal). Convolutions that must keep every norm (delta_orthogonal). Very large matrices, for the "
+        "cost.",
+        cost="A draw per weight and a QR decomposition of each group's matrix: O(rows·columns·min(rows, columns)).",
         differs="The same law as torch's orthogonal_, Keras' Orthogonal and JAX' orthogonal on a matrix. On a convolution "
         "Keras and JAX flatten to (kernel·inputs, outputs), which is the same law; none of them treats groups or "
         "transposed layers: here each group is a matrix of its own. torch raises for bf16 and fp16.",
         examples=("orthogonal(gain=1.5)",),
+    )
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        make=BlockOrthogonal,
+        summary="Orthogonal, block by block: for a tensor that packs the gates of a recurrent layer.",
+        formula="W = [W_1; …; W_blocks], W_b = gain·Q_b with Q_b ~ Haar, independent, (outputs/blocks × inputs·kernel)",
+        paper=Paper(
+            authors="Gardner, Grus, Neumann, Tafjord, Dasigi, Liu, Peters, Schmitz, Zettlemoyer",
+            title="AllenNLP: a deep semantic natural language processing platform",
+            year=2018,
+            link="https://arxiv.org/abs/1803.07640",
+        ),
+        suited="Packed tensors of layers that fanin does not know, such as a hand-written LSTM: block_orthogonal(blocks=4).",
+        avoid="Layers that are known (nn.LSTM, nn.GRU, nn.MultiheadAttention): fanin.initialize draws each gate and each of q, "
+        "k and v on its own anyway, so orthogonal is block-orthogonal there. Layers that are one map.",
+        cost="A draw per weight and a QR decomposition of each block: O(rows·columns·min(rows, columns)) for the rows "
+        "of a block.",
+        differs="torch, Keras and JAX have none: their orthogonal takes a packed tensor as one matrix, so that each of four "
+        "gates keeps half of the norm. AllenNLP's block_orthogonal divides the inputs into blocks as well, and takes sizes of "
+        "blocks where here their number is given.",
+        examples=("block_orthogonal(blocks=2)", "block_orthogonal(gain=1.5, blocks=4)"),
     )
 )

@@ -25,6 +25,11 @@ class Normal(Initializer):
     mean: float = 0.0
     std: float = 1.0
 
+    @property
+    def gaussian(self) -> bool:
+        """With mean 0."""
+        return self.mean == 0
+
     def check(self) -> None:
         """The spread must not be negative."""
         laws.check_std(self.std, "normal(std=…)")
@@ -97,7 +102,10 @@ REGISTRY.add(
         summary="Normal with one standard deviation for all layers.",
         formula="w ~ N(mean, std²)",
         paper=SYMMETRY,
-        suited="Embeddings and Transformers (std 0.02); elsewhere no single std suits all widths and depths.",
+        suited="Embeddings, and transformers with normalization whose recipe names a std (0.02 in GPT-2 and BERT).",
+        avoid="Networks of several widths without normalization: a std that keeps the signal at one width makes it vanish or "
+        "explode at another. The default std of 1 fits layers with a fan-in of 1 only.",
+        cost="One draw per weight: O(n) for n weights.",
         differs="The default std is 1 as in torch; it is 0.05 in Keras' RandomNormal and 0.01 in JAX.",
         examples=("normal(std=0.05)", "normal(mean=0.1, std=0.02)"),
     )
@@ -109,7 +117,10 @@ REGISTRY.add(
         summary="Uniform between two bounds that are the same for all layers.",
         formula="w ~ U[low, high]",
         paper=SYMMETRY,
-        suited="Shallow networks, with bounds chosen for the layer.",
+        suited="Shallow networks and single layers, with bounds chosen for the layer; recipes that name bounds.",
+        avoid="Deep networks, for the same reason as normal; as weights its default bounds 0 and 1, which give every layer a "
+        "mean that grows with its fan-in.",
+        cost="One draw per weight and an erf of it: O(n) for n weights.",
         differs="The default bounds are 0 and 1 as in torch (there a and b); Keras' RandomUniform has ±0.05, JAX 0 and 0.01.",
         examples=("uniform(low=-0.05, high=0.05)", "uniform(low=0.25, high=0.5)"),
     )
@@ -126,7 +137,10 @@ REGISTRY.add(
             year=1995,
             link="https://arxiv.org/abs/0907.4010",
         ),
-        suited="Transformers and vision transformers, where outliers hurt (std 0.02).",
+        suited="Transformers and vision transformers whose recipe names a std (0.02), where single large weights would hurt.",
+        avoid="Networks of several widths without normalization, for the same reason as normal; where the standard deviation "
+        "of the weights must be std itself, which it is before the cut: variance_scaling corrects for that.",
+        cost="One draw per weight, an erf and an inverse erf of it: O(n) for n weights.",
         differs="std is that of the normal before the cut, as in torch, Keras and JAX. torch's trunc_normal_ cuts at absolute"
         " bounds (±2 by default, whatever std is); Keras and JAX cut at ±2 std, with default std 0.05 and 0.01. cut "
         "is exact up to 5.3; beyond that fp32 knows no difference.",

@@ -83,6 +83,9 @@ REGISTRY.add(
         ),
         suited="Deep sigmoid or tanh networks without normalization, such as autoencoders; wide layers whose units should "
         "differ.",
+        avoid="Layers with few inputs, where all connections are kept at std 1 and units saturate; depthwise convolutions and "
+        "embeddings likewise. With sparsity, layers of few units: a unit can lose all its inputs.",
+        cost="Two draws per weight and a selection of the largest of each row: O(n·log n) at most for n weights.",
         differs="torch's sparse_ zeroes a fraction of each column (the outgoing weights of one input) and draws the others "
         "with std 0.01: sparse(sparsity=0.9, std=0.01). It takes matrices only, and draws the places from the global "
         "generator. Keras and JAX have none.",

@@ -37,6 +37,11 @@ class VarianceScaling(Initializer):
     mode: Mode = "fan_in"
     distribution: Distribution = "truncated"
 
+    @property
+    def gaussian(self) -> bool:
+        """Where the distribution is normal."""
+        return self.distribution == "normal"
+
     def check(self) -> None:
         """The scale must be positive."""
         if self.scale <= 0:
@@ -87,9 +92,13 @@ REGISTRY.add(
         summary="Variance inversely proportional to a fan: the family that contains Xavier, He and LeCun.",
         formula="Var w = scale / fan, fan = fan_in | fan_out | (fan_in + fan_out)/2",
         paper=EFFICIENT_BACKPROP,
-        suited="Any feed-forward layer, with a scale that fits its activation.",
-        differs="Defaults as in Keras (scale 1, fan_in, truncated); JAX has the same law. torch has no such function. "
-        "truncated is called truncated_normal there.",
+        suited="Any feed-forward layer, with the scale that fits its activation (1/E f(z)²: 2 for ReLU); programs from Keras "
+        "or JAX.",
+        avoid="Where a family has the scale already: he, lecun and xavier say what they are for. Very deep networks without "
+        "normalization, where no independent weights keep more than the mean square: orthogonal, delta_orthogonal.",
+        cost="One draw per weight, for uniform an erf and for truncated an erf and an inverse erf of it: O(n) for n weights.",
+        differs="Defaults as in Keras (scale 1, fan_in, truncated); JAX has the same law, and a mode fan_geo_avg besides. "
+        "torch has no such function. truncated is called truncated_normal there.",
         examples=(
             "variance_scaling(scale=2.0, distribution=normal)",
             "variance_scaling(mode=fan_out)",

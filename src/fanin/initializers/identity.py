@@ -1,0 +1,160 @@
+"""Identity: every output starts as a copy of an input."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from fanin.fans import Layout, check_gain, require_fans
+from fanin.initializers import laws
+from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.kernels import Even, centre, tap_shape
+
+
+@final
+@dataclass(frozen=True)
+class Identity(Initializer):
+    """gain times the identity, at the centre of the kernel; one per group.
+
+    Args:
+        gain: the factor.
+        repeat: what the longer side of a rectangular matrix holds: False leaves zeros, so that outputs beyond the inputs start
+            dead and inputs beyond the outputs unheard. True repeats the identity along it and divides each row by its norm:
+            an output beyond the inputs copies one of them again, and an output that sums c inputs is divided by √c, so that the
+            variance of uncorrelated inputs is kept either way.
+        even: the centre of an even kernel: left, (k - 1)//2, where ``padding="same"`` leaves a signal in place, or right, k//2.
+    """
+
+    name: ClassVar[str] = "identity"
+    deterministic: ClassVar[bool] = True
+    gain: float = 1.0
+    repeat: bool = False
+    even: Even = "left"
+
+    def check(self) -> None:
+        """The gain must not be negative."""
+        check_gain(self.gain, "identity(gain=…)")
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """gain where output ≡ input, 0 elsewhere; the generator is left where it is."""
+        require_fans(layout)
+        _, outputs, inputs = tap_shape(layout)
+        matrix = _repeated(outputs, inputs) if self.repeat else _partial(outputs, inputs)
+        return _centred(layout, matrix.mul_(self.gain), self.even)
+
+    def intended_std(self, layout: Layout) -> float:
+        """The standard deviation of the entries, zeros included: exact, as nothing is drawn."""
+        require_fans(layout)
+        _, outputs, inputs = tap_shape(layout)
+        if not self.repeat or not outputs:
+            return _partial_deviation(layout, self.gain)
+        # Every row has norm 1; `longer` rows sum one input more than the others.
+        count, longer = divmod(inputs, outputs) if inputs > outputs else (1, 0)
+        total = longer * math.sqrt(count + 1) + (outputs - longer) * math.sqrt(count)
+        return self.gain * laws.deviation(math.prod(layout.matrices_shape[1:]), total, outputs)
+
+
+@final
+@dataclass(frozen=True)
+class Dirac(Initializer):
+    """gain times the partial identity at the centre of the kernel, one per group, as ``torch.nn.init.dirac_`` fills it.
+
+    The centre of an even kernel is k//2, and outputs beyond the inputs stay zero.
+    """
+
+    name: ClassVar[str] = "dirac"
+    deterministic: ClassVar[bool] = True
+    gain: float = 1.0
+
+    def check(self) -> None:
+        """The gain must not be negative."""
+        check_gain(self.gain, "dirac(gain=…)")
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """gain where output = input, at k//2; the generator is left where it is."""
+        require_fans(layout)
+        _, outputs, inputs = tap_shape(layout)
+        return _centred(layout, _partial(outputs, inputs).mul_(self.gain), "right")
+
+    def intended_std(self, layout: Layout) -> float:
+        """The standard deviation of the entries, zeros included: exact, as nothing is drawn."""
+        require_fans(layout)
+        return _partial_deviation(layout, self.gain)
+
+
+def _partial(outputs: int, inputs: int) -> Tensor:
+    """1 where output = input."""
+    return torch.eye(outputs, inputs, dtype=torch.float32, device="cpu")
+
+
+def _repeated(outputs: int, inputs: int) -> Tensor:
+    """1/√c where output and input are equal modulo the shorter side, for an output that so meets c inputs."""
+    period = min(outputs, inputs)
+    rows, columns = (torch.arange(size, device="cpu").remainder(period) for size in (outputs, inputs))
+    matrix = (rows.unsqueeze(1) == columns).to(torch.float32)
+    return matrix.div_(matrix.norm(dim=1, keepdim=True))
+
+
+def _centred(layout: Layout, matrix: Tensor, even: Even) -> Tensor:
+    """The weight that is `matrix`, (outputs, inputs), at the centre of every group, and zero elsewhere."""
+    return layout.from_tap(matrix.expand(layout.groups, -1, -1), centre(layout.kernel, even))
+
+
+def _partial_deviation(layout: Layout, gain: float) -> float:
+    _, outputs, inputs = tap_shape(layout)
+    ones = min(outputs, inputs)
+    return gain * laws.deviation(math.prod(layout.matrices_shape[1:]), ones, ones)
+
+
+REGISTRY.add(
+    InitializerEntry(
+        make=Identity,
+        summary="The identity: each output starts as the input of the same number.",
+        formula="W[o, i, centre] = gain if o = i else 0; repeat=true: gain/√c where o ≡ i (mod min(outputs, inputs)), c of "
+        "them in a row; other taps 0",
+        paper=Paper(
+            authors="Le, Jaitly, Hinton",
+            title="A simple way to initialize recurrent networks of rectified linear units",
+            year=2015,
+            link="https://arxiv.org/abs/1504.00941",
+        ),
+        suited="Recurrent matrices of ReLU networks, layers that are added to a trained network without changing it, deep "
+        "linear or residual networks with square layers.",
+        avoid="A whole network of it: nothing is drawn, so every seed gives the same network, and with repeat=true copies of a "
+        "unit stay alike until something else tells them apart (random layers, dropout). With repeat=false, layers with more "
+        "outputs than inputs: the outputs beyond start at zero. Convolutions without the padding of same crop or shift the "
+        "signal. On nn.Bilinear it copies products.",
+        cost="Nothing is drawn: O(n) to write n weights.",
+        differs="torch's eye_, Keras' Identity (which has the gain too) and jax.numpy.eye on a matrix; they take nothing else. "
+        "torch's dirac_ puts an even kernel's centre at k//2: dirac, or even=right. IDInit (Pan et al. 2025, "
+        "https://arxiv.org/abs/2503.04626) repeats the identity too; that the rows are divided by their norm is this entry's.",
+        examples=("identity(gain=0.5)", "identity(repeat=true)", "identity(repeat=true, even=right)"),
+    )
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        make=Dirac,
+        summary="torch's dirac_: a convolution that copies its inputs, with outputs beyond them zero.",
+        formula="W[o, i, centre] = gain if o = i else 0, within each group; centre = k//2; other taps 0",
+        paper=Paper(
+            authors="Zagoruyko, Komodakis",
+            title="DiracNets: training very deep neural networks without skip-connections",
+            year=2017,
+            link="https://arxiv.org/abs/1706.00388",
+        ),
+        suited="Plain convolutional networks that should start as if they had skip connections; the same weights as an "
+        "existing torch program.",
+        avoid="Layers with more outputs than inputs, whose outputs beyond start at zero (identity(repeat=true) has none), and "
+        'even kernels with padding="same", where the signal would move by one (identity has the other centre). A whole network '
+        "of it: every seed gives the same.",
+        cost="Nothing is drawn: O(n) to write n weights.",
+        differs="The same numbers as torch's dirac_ times gain, which takes the groups as an argument, where here they come "
+        "from the layer; and as torch's eye_ on a matrix, which dirac_ refuses. Keras and JAX have none.",
+        examples=("dirac(gain=0.5)",),
+    )
+)

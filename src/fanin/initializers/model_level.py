@@ -1,0 +1,66 @@
+"""What a model-level initializer is: it looks at the whole model and gives each parameter a tensor-level one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from fanin.errors import FitError
+from fanin.fans import Layout, Role
+from fanin.followers import Follower
+from fanin.initializers.base import Initializer
+
+
+@dataclass(frozen=True)
+class Site:
+    """One parameter of a model, as a model-level initializer sees it."""
+
+    name: str
+    """Qualified by the path of its module."""
+    module: nn.Module
+    role: Role
+    layout: Layout
+    """With fans in the convention that was asked for."""
+    effective: Layout
+    """With effective fans: strides taken into account."""
+    follower: Follower | None = None
+    """What follows its layer; None where nobody asked, or nothing is known."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What fills a parameter, and why."""
+
+    initializer: Initializer
+    reason: str
+    layout: Layout | None = None
+    """Another layout than the parameter's own, such as one with effective fans, or one that takes a pack as one map."""
+
+
+class ModelInitializer(Initializer):
+    """An initializer of whole models; `fanin.initialize` takes it wherever it takes a rule."""
+
+    follows: ClassVar[bool] = False
+    """True where it must know what follows each layer: the model is then traced, or observed on a batch."""
+
+    @abstractmethod
+    def choose(self, sites: Sequence[Site]) -> Mapping[str, Choice]:
+        """The choice for each parameter by name; one that is left out gets what its role gets otherwise."""
+
+    @final
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """Not defined for one tensor."""
+        raise self._misused()
+
+    @final
+    def intended_std(self, layout: Layout) -> float | None:
+        """Not defined for one tensor."""
+        raise self._misused()
+
+    def _misused(self) -> FitError:
+        return FitError(f"{self} looks at a whole model, not at one tensor. Use fanin.initialize(model, '{self}', seed=0).")

@@ -1,0 +1,101 @@
+"""What the tests of initializers fill: every spec of the catalogue, and layouts of every kind of layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from fanin import fans, initializers, seeds
+from fanin.errors import FitError
+from fanin.fans import Fans, Layout
+from fanin.initializers import Initializer, InitializerEntry
+
+ENTRIES = tuple(initializers.REGISTRY)
+TENSOR_ENTRIES = tuple(entry for entry in ENTRIES if entry.level == "tensor")
+MODEL_ENTRIES = tuple(entry for entry in ENTRIES if entry.level == "model")
+
+
+def specs_of(*entries: InitializerEntry) -> tuple[str, ...]:
+    """The specs that the entries show: the plain one, where it works, and the examples."""
+    return tuple(dict.fromkeys(spec for entry in entries for spec in (entry.example, *entry.examples)))
+
+
+SPECS = specs_of(*TENSOR_ENTRIES)
+
+SHAPES = [(7, 40), (40, 7), (12, 8), (1, 1), (4, 1), (1, 20), (6, 4, 3), (8, 4, 3, 5), (16, 4, 2, 4), (4, 2, 2, 3, 2)]
+"""Shapes of tensors; every law fits at least half of them, and (12, 8) and (8, 4, 3, 5)."""
+
+with seeds.torch_state_kept(0):
+    LSTM = fans.holdings(nn.LSTM(6, 8))
+    GRU = fans.holdings(nn.GRU(6, 8))
+    ATTENTION = fans.holdings(nn.MultiheadAttention(8, 2))
+
+LAYOUTS = {
+    "linear": Layout((12, 20), Fans(20, 12)),
+    "widening": Layout((20, 12), Fans(12, 20)),
+    "grouped": Layout((12, 5, 3, 3), Fans(45, 27), groups=4),
+    "grouped, widening": Layout((24, 2, 3, 3), Fans(18, 54), groups=4),
+    "depthwise": Layout((24, 1, 3, 3), Fans(9, 18), groups=12),
+    "even kernel": Layout((8, 6, 4, 2), Fans(48, 64)),
+    "transposed": Layout((12, 8, 3, 3), Fans(108, 72), transposed=True),
+    "transposed, grouped": Layout((12, 6, 3, 3), Fans(27, 54), groups=4, transposed=True),
+    "embedding": Layout((30, 8), Fans(1, 8), transposed=True),
+    "bilinear": Layout((12, 4, 3), Fans(12, 12), inputs=2),
+    "bilinear, narrowing": Layout((8, 5, 6), Fans(30, 8), inputs=2),
+    "gates of an LSTM": LSTM["weight_hh_l0"].layout,
+    "gates of a GRU": GRU["weight_ih_l0"].layout,
+    "q, k and v": ATTENTION["in_proj_weight"].layout,
+}
+"""Every law fits at least half of them."""
+
+GATE_BIASES = {"LSTM": LSTM["bias_ih_l0"].layout, "GRU": GRU["bias_hh_l0"].layout}
+VECTORS = {"bias": Layout((12,), Fans(20, 12)), "vector": Layout((5,), None), "scalar": Layout((), None)}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def filled(spec: str, tensor: Tensor, seed: int = 0) -> Tensor:
+    """The tensor, filled as ``torch.nn.init`` would see it."""
+    return initializers.get(spec)(tensor, generator=generator(seed))
+
+
+def home(initializer: Initializer) -> Layout:
+    """A layout on which the law shows what it does: the biases of an LSTM, or else a matrix."""
+    return GATE_BIASES["LSTM"] if initializer.gate_bias else Layout((12, 8), Fans(8, 12))
+
+
+def at_home(spec: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A tensor of the home layout, filled."""
+    initializer = initializers.get(spec)
+    layout = home(initializer)
+    return initializer.fill(torch.empty(layout.shape, dtype=dtype), layout, generator=generator(seed))
+
+
+def drawn(initializer: Initializer, layout: Layout, g: torch.Generator) -> Tensor:
+    """A draw for a layer's parameter: of a pack each part for itself, unless the law packs."""
+    if initializer.packs or not layout.parts:
+        return initializer.sample(layout, g)
+    return torch.cat([initializer.sample(part.layout, g) for part in layout.parts], dim=layout.parts[0].dim)
+
+
+def intended(initializer: Initializer, layout: Layout) -> float | None:
+    """The intended standard deviation of what `drawn` gives; the parts of the packs here are alike."""
+    return initializer.intended_std(layout if initializer.packs or not layout.parts else layout.parts[0].layout)
+
+
+def refusal(initializer: Initializer, layout: Layout) -> str | None:
+    """Why the law does not fit a layout; None where it does."""
+    try:
+        intended(initializer, layout)
+    except FitError as error:
+        return str(error)
+    return None
+
+
+def as_one_map(layout: Layout) -> Layout:
+    """A packed layout without its parts."""
+    return replace(layout, parts=())
