@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
-    from fanin.apply import Record, initialize
+    from fanin.apply import Record, Rules, initialize
     from fanin.catalogue import names
     from fanin.errors import FaninError
     from fanin.experiment import Results, run
@@ -28,6 +28,7 @@ __all__ = [
     "Initializer",
     "Record",
     "Results",
+    "Rules",
     "Study",
     "__version__",
     "get",
@@ -42,6 +43,7 @@ _HOMES = {
     "Initializer": "fanin.initializers",
     "Record": "fanin.apply",
     "Results": "fanin.experiment",
+    "Rules": "fanin.apply",
     "Study": "fanin.study.spec",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",

@@ -1,22 +1,19 @@
-"""The parameters of a model: what role each plays, which ones are tied, which ones a pattern means."""
+"""The parameters of a model: what role each plays, how it is laid out, which ones are tied, which ones a pattern means."""
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from fanin.apply.reparametrized import Behind, find
 from fanin.errors import FitError, UsageError, shown, unknown
-from fanin.fans import Convention, Layout, module_layout
+from fanin.fans import Convention, Holding, Layout, Role, holdings, tensor_layout
 
-Role = Literal["weight", "bias", "norm scale", "norm shift", "embedding", "unknown"]
 Patterns = str | Sequence[str]
 
 
@@ -25,53 +22,89 @@ class Use:
     """One place of the model that holds a parameter."""
 
     name: str
+    """Qualified; of a reparametrized weight, the name that its layer uses, such as ``0.weight``."""
     module: nn.Module
+    local: str
     role: Role
-    parameter: nn.Parameter
+    layout: Layout
+    """With fans in the convention that was asked for; `parts` where it is packed."""
+    behind: tuple[Behind, ...] = field(repr=False)
+    """The parameters that carry it: itself, or those of its parametrization."""
+    through: str = ""
+    """What it is set through, such as weight_norm; empty for an ordinary parameter."""
 
-    def layout(self, convention: Convention) -> Layout:
-        """The true layout of a weight or table; other parameters are plain vectors."""
-        found = module_layout(self.module, convention) if self.role in ("weight", "embedding") else None
-        return found or Layout(tuple(self.parameter.shape), None)
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The parameter, or the first of those behind it."""
+        return self.behind[0].parameter
+
+    def effective_layout(self) -> Layout:
+        """The layout with effective fans: strides taken into account."""
+        held = holdings(self.module, "effective").get(self.local)
+        return held.layout if held and held.layout.shape == self.layout.shape and not self.layout.parts else self.layout
 
 
-def uses(model: nn.Module) -> Iterator[Use]:
+def uses(model: nn.Module, convention: Convention) -> tuple[Use, ...]:
+    """Every parameter at every place where it occurs, in the model's order."""
+    return tuple(_uses(model, convention))
+
+
+def _uses(model: nn.Module, convention: Convention) -> Iterator[Use]:
+    behind_others: set[tuple[int, str]] = set()
     for path, module in model.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        held = holdings(module, convention) if _has_shapes(module, prefix) else {}
+        for found in find(module, prefix):
+            behind_others |= {(id(one.owner), one.local) for one in found.behind}
+            yield _use(prefix, module, found.local, held.get(found.local), found.behind, found.through, found.shape)
         for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            name = f"{path}.{local}" if path else local
-            if is_lazy(parameter):
-                raise FitError(f"{name} has no shape yet (a lazy parameter). Run one batch through the model first.")
-            yield Use(name, module, _role(module, local), parameter)
+            if (id(module), local) not in behind_others:
+                behind = (Behind(prefix + local, module, local),)
+                yield _use(prefix, module, local, held.get(local), behind, "", tuple(parameter.shape))
 
 
-def _role(module: nn.Module, local: str) -> Role:
-    match module, local:
-        case nn.Linear() | _ConvNd(), "weight":
-            return "weight"
-        case nn.Linear() | _ConvNd(), "bias":
-            return "bias"
-        case _NormBase() | nn.LayerNorm() | nn.GroupNorm() | nn.RMSNorm(), "weight":
-            return "norm scale"
-        case _NormBase() | nn.LayerNorm() | nn.GroupNorm() | nn.RMSNorm(), "bias":
-            return "norm shift"
-        case nn.Embedding() | nn.EmbeddingBag(), "weight":
-            return "embedding"
-    return "unknown"
+def _has_shapes(module: nn.Module, prefix: str) -> bool:
+    for local, parameter in module.named_parameters(recurse=False):
+        if is_lazy(parameter):
+            raise FitError(f"{prefix}{local} has no shape yet (a lazy parameter). Run one batch through the model first.")
+    return True
+
+
+def _use(
+    prefix: str,
+    module: nn.Module,
+    local: str,
+    held: Holding | None,
+    behind: tuple[Behind, ...],
+    through: str,
+    shape: tuple[int, ...],
+) -> Use:
+    known = held is not None and held.layout.shape == shape
+    role: Role = held.role if held is not None and known else "unknown"
+    layout = held.layout if held is not None and known else Layout(shape, None)
+    return Use(prefix + local, module, local, role, layout, behind, through)
 
 
 def tied(uses: Sequence[Use]) -> list[list[Use]]:
-    """The uses of each parameter; the first one whose role is known comes first."""
+    """The uses of each parameter: known roles come first, and of those the reparametrized ones."""
     groups: dict[object, list[Use]] = {}
     for use in uses:
-        groups.setdefault(_memory(use.parameter), []).append(use)
-    return [sorted(group, key=lambda use: use.role == "unknown") for group in groups.values()]
+        groups.setdefault(tuple(_memory(one.parameter) for one in use.behind), []).append(use)
+    return [sorted(group, key=lambda use: (use.role == "unknown", not use.through)) for group in groups.values()]
 
 
-def _memory(parameter: nn.Parameter) -> object:
+def _memory(parameter: Tensor) -> object:
     """What two parameters share when they are one: the same object, or the same numbers in memory."""
-    if parameter.is_meta or parameter.layout is not torch.strided or parameter.data_ptr() == 0:
+    if type(parameter) is not nn.Parameter or parameter.is_meta or parameter.layout is not torch.strided:
         return id(parameter)
-    return parameter.device, parameter.data_ptr(), parameter.numel(), parameter.dtype
+    return (
+        (parameter.device, parameter.data_ptr(), parameter.numel(), parameter.dtype) if parameter.data_ptr() else id(parameter)
+    )
+
+
+def unknown_layout(use: Use) -> Layout:
+    """The layout of a parameter of unknown role that a rule names all the same: as ``torch.nn.init`` sees it."""
+    return tensor_layout(use.parameter) if not use.through else use.layout
 
 
 def left_out(names: Sequence[str], include: Patterns | None, exclude: Patterns | None) -> dict[str, str]:
@@ -83,15 +116,18 @@ def left_out(names: Sequence[str], include: Patterns | None, exclude: Patterns |
     }
 
 
+def matches(names: Sequence[str], pattern: object, argument: str) -> list[str]:
+    """The names that one pattern means; raises `UnknownName` where there are none, with near names."""
+    if not isinstance(pattern, str) or not pattern:
+        raise UsageError(f"{argument} takes patterns over parameter names, such as 'encoder.*', not {shown(pattern)}.")
+    found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        raise unknown(f"parameter that {argument} could mean", pattern, names)
+    return found
+
+
 def _matching(names: Sequence[str], patterns: Patterns, argument: str) -> set[str]:
-    found: set[str] = set()
     if not isinstance(patterns, Sequence) or (argument == "include" and not patterns):
         raise UsageError(f"{argument} takes one or more patterns such as 'encoder.*', not {shown(patterns)}.")
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        if not isinstance(pattern, str):
-            raise UsageError(f"{argument} takes patterns such as 'encoder.*', not {shown(pattern)}.")
-        matches = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
-        if not matches:
-            raise unknown(f"parameter that {argument} could mean", pattern, names)
-        found.update(matches)
-    return found
+    listed = [patterns] if isinstance(patterns, str) else patterns
+    return {name for pattern in listed for name in matches(names, pattern, argument)}

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from fanin.apply.parameters import Role
-from fanin.errors import unknown
-from fanin.fans import Convention
+from fanin.apply import table
+from fanin.errors import MissingExtra, unknown
+from fanin.fans import Convention, Role
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartRecord:
+    """What was done with one of the maps that a parameter packs, such as q, or one gate."""
+
+    name: str
+    shape: tuple[int, ...]
+    rule: str | None
+    fan_in: float | None
+    fan_out: float | None
+    gain: float | None
+    intended_std: float | None
+    measured_std: float | None = None
+    stream: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +44,34 @@ class ParameterRecord:
     reason: str
     """Why it got this rule, or none."""
     tied_to: str | None = None
-    """The name under which a parameter that occurs more than once is filled."""
+    """The name under which a parameter that occurs more than once is filled, or the weight that it is set through."""
     fan_in: float | None
     fan_out: float | None
+    """Of a packed parameter those of its parts, where they agree."""
+    gain: float | None = None
+    """intended std · √fan-in: 1 keeps the variance of a linear layer, √2 the second moment through ReLU."""
     intended_std: float | None = None
     measured_std: float | None = None
-    """None where nothing was drawn. A padding row is not yet zero when this is measured."""
+    """Of the weight that the layer uses; None where nothing was drawn. A padding row is not yet zero when this is measured."""
     stream: int | None = None
-    """The 32-bit number of its random stream; None where nothing is drawn."""
+    """The 32-bit number of its random stream; None where nothing is drawn, or each part has one."""
     changed: bool = False
     """Whether it was written."""
+    parts: tuple[PartRecord, ...] = ()
+    """One per map that it packs."""
+
+    def __str__(self) -> str:
+        """All there is to know, a line each."""
+        return table.explanation(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """A parameter that several patterns match: the last one counts."""
+
+    name: str
+    pattern: str
+    over: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +79,14 @@ class Record:
     """What `initialize` did, parameter by parameter, in the model's order; a sequence that takes names as well."""
 
     rule: str
+    """The default rule: that of weights which no pattern means."""
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    """All rules that were given."""
     seed: int
     convention: Convention
     preview: bool
     parameters: tuple[ParameterRecord, ...]
+    overlaps: tuple[Overlap, ...] = ()
 
     def __iter__(self) -> Iterator[ParameterRecord]:
         return iter(self.parameters)
@@ -66,45 +106,25 @@ class Record:
         """The record as a JSON object."""
         return {"schema": SCHEMA, **asdict(self)}
 
+    def to_frame(self) -> pd.DataFrame:
+        """The record as a pandas frame: a row per parameter, and one per part of a packed one.
+
+        Raises `MissingExtra` where pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise MissingExtra("pandas", "study", "A frame") from None
+        return pd.DataFrame(list(self._rows()))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for parameter in self.parameters:
+            row = asdict(parameter)
+            parts = row.pop("parts")
+            yield {"name": row.pop("name"), "part": "", **row}
+            for part in parts:
+                yield {**row, **part, "name": parameter.name, "part": part["name"]}
+
     def __str__(self) -> str:
         """A table of at most 80 columns."""
-        distinct = [parameter for parameter in self.parameters if parameter.tied_to is None]
-        filled = sum(parameter.rule is not None for parameter in distinct)
-        done = "to fill" if self.preview else "filled"
-        return "\n".join(
-            [
-                _row("parameter", "shape", "rule", "fans in/out", "intended", "measured"),
-                *(_parameter_row(parameter) for parameter in self.parameters),
-                f"{filled} of {len(distinct)} parameters {done}; seed {self.seed}; {self.convention} fans",
-                *(["Preview: nothing was changed."] if self.preview else []),
-            ]
-        )
-
-
-# Columns of the printed record; with the spaces between them they make 80.
-_WIDTHS = (20, 12, 16, 11, 8, 8)
-
-
-def _row(*cells: str) -> str:
-    name, shape, rule, *numbers = (_cut(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True))
-    left = f"{name:<{_WIDTHS[0]}} {shape:<{_WIDTHS[1]}} {rule:<{_WIDTHS[2]}}"
-    return " ".join([left, *(f"{text:>{width}}" for text, width in zip(numbers, _WIDTHS[3:], strict=True))])
-
-
-def _parameter_row(record: ParameterRecord) -> str:
-    name = record.name if len(record.name) <= _WIDTHS[0] else "…" + record.name[1 - _WIDTHS[0] :]
-    shape = "×".join(map(str, record.shape)) or "scalar"
-    if record.rule is None:
-        remark = record.reason if record.tied_to else f"kept: {record.reason}"
-        start = f"{name:<{_WIDTHS[0]}} {_cut(shape, _WIDTHS[1]):<{_WIDTHS[1]}} "
-        return start + _cut(remark, 80 - len(start))
-    fans = "–" if record.fan_in is None or record.fan_out is None else f"{record.fan_in:g}/{record.fan_out:g}"
-    return _row(name, shape, record.rule, fans, _number(record.intended_std), _number(record.measured_std))
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+        return table.table(self)

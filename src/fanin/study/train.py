@@ -158,11 +158,12 @@ def train(
 
     described = model_of(cell)
     model = described.build(dataset.info.input_shape, dataset.info.outputs)
+    task = _task(dataset, prepared, described.entry.channels_last)
     rule = initializers.get(cell.initializer)
-    apply.initialize(model, rule, seed=cell.seed_of("init"), shared_stream=cell.shared_stream)
+    few = task.batch(prepared.train.x[:2].clone())  # for rules that look at what follows each layer
+    apply.initialize(model, rule, seed=cell.seed_of("init"), shared_stream=cell.shared_stream, batch=few)
     if weights is not None:
         checkpoint.save_weights(weights / f"{cell.id}.initial.safetensors", dict(model.state_dict()))
-    task = _task(dataset, prepared, described.entry.channels_last)
     model = model.to(device)
     if task.channels_last:
         convert_conv2d_weight_memory_format(model, torch.channels_last)

@@ -1,0 +1,43 @@
+"""Models that ``fully_shard`` (FSDP2) has sharded: their forward pass gathers parameters, which reading a model must not do."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from fanin.errors import FitError
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+
+
+def sharded_modules(model: nn.Module) -> list[nn.Module]:
+    """The modules of a model to which ``fully_shard`` was applied."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: then nothing is
+    kind = getattr(fsdp, "FSDPModule", None)
+    return [] if kind is None else [module for module in model.modules() if isinstance(module, kind)]
+
+
+@contextmanager
+def readable(model: nn.Module, *, observed: bool) -> Iterator[None]:
+    """Inside, tracing the model runs none of the hooks that gather its parameters.
+
+    Raises `FitError` where a sharded model is to be observed: its parameters would stay gathered.
+    """
+    modules = sharded_modules(model)
+    if modules and observed:
+        raise FitError(
+            "A model that fully_shard has sharded cannot be observed on a batch, since its forward pass moves its parameters. "
+            "Leave batch out, so that it is traced, or initialize it before fully_shard."
+        )
+    before = [(module, name, getattr(module, name)) for module in modules for name in _HOOKS]
+    try:
+        for module, name, _ in before:
+            setattr(module, name, OrderedDict())
+        yield
+    finally:
+        for module, name, hooks in before:
+            setattr(module, name, hooks)

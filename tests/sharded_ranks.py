@@ -1,0 +1,119 @@
+"""One of two processes that hold models together: it initializes their shards and compares them, put together, with the whole.
+
+python sharded_ranks.py RANK FILE    prints what differs, by case and rule, as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
+
+from fanin.apply import Record, initialize
+from fanin.errors import FitError
+
+RULES = ("he_normal", "orthogonal", "torch_default", "auto")
+
+
+class Model(nn.Module):
+    """Sizes that two do not divide, packs, a tie, and a table with padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(11, 6, padding_idx=7)
+        self.linear = nn.Linear(6, 7)
+        self.conv = nn.Conv1d(6, 10, 3, groups=2)
+        self.lstm = nn.LSTM(6, 5, bidirectional=True)
+        self.attention = nn.MultiheadAttention(6, 2)
+        self.norm = nn.LayerNorm(7)
+        self.scale = nn.Parameter(torch.ones(3))
+        self.head = nn.Linear(6, 11, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+
+def distribute(model: nn.Module, mesh: DeviceMesh, placement: Callable[[Tensor], Placement]) -> nn.Module:
+    """The model with every parameter sharded; ties stay ties."""
+    new: dict[nn.Parameter, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter not in new:
+                new[parameter] = nn.Parameter(distribute_tensor(parameter.detach(), mesh, [placement(parameter)]))
+            setattr(module, name, new[parameter])
+    return model
+
+
+def last(parameter: Tensor) -> Placement:
+    return Shard(parameter.dim() - 1)
+
+
+CASES: dict[str, Callable[[nn.Module, DeviceMesh], nn.Module]] = {
+    "first dimension": lambda model, mesh: distribute(model, mesh, lambda parameter: Shard(0)),
+    "last dimension": lambda model, mesh: distribute(model, mesh, last),
+    "replicated": lambda model, mesh: distribute(model, mesh, lambda parameter: Replicate()),
+    "fsdp": lambda model, mesh: fully_shard(model, mesh=mesh),
+    "fsdp, nested": lambda model, mesh: [fully_shard(one, mesh=mesh) for one in (model.lstm, model.attention, model)][-1],
+    "fsdp from meta": lambda model, mesh: fully_shard(model, mesh=mesh),
+}
+
+
+def whole(parameter: Tensor) -> Tensor:
+    return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+
+
+def differences(case: str, rule: str, mesh: DeviceMesh) -> list[str]:
+    """The parameters, and facts of the record, that are not those of the same model unsharded."""
+    expected = Model()
+    reference = initialize(expected, {"scale": "normal"}, default=rule, seed=9)
+    meta = case.endswith("meta")
+    with torch.device("meta" if meta else "cpu"):
+        model = Model()
+    model = CASES[case](model, mesh)
+    record: Record = initialize(model, {"scale": "normal"}, default=rule, seed=9, device="cpu" if meta else None)
+    found = [
+        name
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if not torch.equal(whole(parameter.detach()), expected.get_parameter(name))
+    ]
+    sharded = sum(isinstance(parameter, DTensor) for parameter in model.parameters())
+    found += [] if sharded == len(list(model.parameters())) else ["not all are sharded"]
+    told = [json.dumps(one.to_json()).replace("FSDP", "") for one in (record, reference)]  # classes are renamed
+    found += [] if told[0] == told[1] else ["record"]
+    x = torch.ones(2, 6)
+    if "fsdp" in case and not torch.allclose(model(x), expected(x), atol=1e-6):
+        found += ["forward pass"]
+    return found
+
+
+def refused(mesh: DeviceMesh) -> bool:
+    """Whether a sharded model that is to be observed on a batch is refused."""
+    try:
+        initialize(fully_shard(Model(), mesh=mesh), "auto", seed=0, batch=torch.ones(2, 6))
+    except FitError as error:
+        return "fully_shard" in str(error)
+    return False
+
+
+def main() -> None:
+    rank, file = sys.argv[1:]
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank}
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=int(rank), world_size=2)
+    mesh = init_device_mesh("cpu", (2,))
+    found = {case: {rule: differences(case, rule, mesh) for rule in RULES} for case in CASES}
+    print(json.dumps({"refused": refused(mesh), **found}))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

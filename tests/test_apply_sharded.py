@@ -1,0 +1,59 @@
+"""Sharded parameters (DTensor, FSDP2): two processes on the CPU get, put together, the weights of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name("sharded_ranks.py")
+CASES = ("first dimension", "last dimension", "replicated", "fsdp", "fsdp, nested", "fsdp from meta")
+RULES = ("he_normal", "orthogonal", "torch_default", "auto")
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available() or sys.platform == "win32", reason="needs torch.distributed with gloo"
+)
+
+Found = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+    """What the two processes print: by case and rule, what is not as in the unsharded model."""
+    meeting = tmp_path_factory.mktemp("ranks") / "meeting"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "GLOO_SOCKET_IFNAME": "lo"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(rank), str(meeting)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        said = [rank.communicate(timeout=200) for rank in started]
+    finally:
+        for rank in started:
+            rank.kill()
+    for rank, (out, errors) in zip(started, said, strict=True):
+        assert rank.returncode == 0, f"{out}\n{errors}"
+    return [json.loads(out.splitlines()[-1]) for out, _ in said]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sharded_parameters_get_the_same_weights_as_unsharded_ones(case: str, ranks: list[Found]) -> None:
+    for found in ranks:
+        assert found[case] == {rule: [] for rule in RULES}
+
+
+def test_a_sharded_model_is_traced_but_not_observed(ranks: list[Found]) -> None:
+    """A forward pass would leave its parameters gathered."""
+    assert all(found["refused"] for found in ranks)
