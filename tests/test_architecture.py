@@ -19,6 +19,8 @@ ORDER = (
     "specs",
     "seeds",
     "fans",
+    "gains",
+    "followers",
     "initializers",
     "apply",
     "diagnosis",

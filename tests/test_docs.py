@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -93,8 +94,18 @@ def test_constraints_pin_torch_for_every_platform() -> None:
     assert [line for line in lines if line.strip() and not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)] == []
 
 
-def test_the_case_study_page_is_what_the_committed_results_give() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "case_study.py", "--check"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, "Run: python docs/case_study.py" + done.stderr
+@pytest.mark.parametrize("page", ["case_study", "catalogue", "speed"])
+def test_a_generated_page_is_what_its_sources_give(page: str) -> None:
+    _check(page)
+
+
+def test_the_record_page_is_what_initialize_gives() -> None:
+    if importlib.util.find_spec("transformers") is None:
+        pytest.skip('needs the extra "peers"')
+    _check("record")
+
+
+def _check(page: str) -> None:
+    words = [sys.executable, ROOT / "docs" / f"{page}.py", "--check"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"Run: python docs/{page}.py {done.stderr}"

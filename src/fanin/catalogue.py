@@ -19,6 +19,8 @@ from fanin.errors import MissingExtra, UsageError, shown, unknown
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from fanin.initializers import InitializerEntry
+
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
@@ -101,8 +103,6 @@ def _describe_initializer(name: str) -> Description:
     from fanin import initializers
 
     entry = initializers.REGISTRY.get(name)
-    needs = " and ".join({"data": "a batch of data", "loss": "a loss"}[need] for need in entry.needs)
-    example = entry.examples[0] if entry.examples else name
     return Description(
         kind="initializers",
         name=name,
@@ -110,16 +110,31 @@ def _describe_initializer(name: str) -> Description:
         facts={
             "formula": entry.formula,
             "when to use": entry.suited,
-            "needs": needs or ("the shape of the weight" if entry.level == "tensor" else "the model"),
+            "when not": entry.avoid,
+            "level": {"tensor": "one weight at a time", "model": "the whole model"}[entry.level],
+            "needs": _needs(entry),
+            "cost": entry.cost,
             "paper": str(entry.paper),
             "differs": entry.differs,
         },
         options=_options(entry.make),
-        examples=(
-            f'fanin.initialize(model, "{example}", seed=0)',
-            f'fanin.get("{example}")(tensor, generator=generator)',
-        ),
+        examples=_uses(entry),
     )
+
+
+def _needs(entry: InitializerEntry) -> str:
+    what = {"data": "a batch of data", "loss": "a loss", "followers": "a model that can be traced, or a batch to observe it on"}
+    plain = "the shape of the weight" if entry.level == "tensor" else "the model"
+    return " and ".join(what[need] for need in entry.needs) or plain
+
+
+def _uses(entry: InitializerEntry) -> tuple[str, ...]:
+    """Lines to copy: on a model, and on one tensor where that is possible."""
+    example = entry.examples[0] if entry.examples else entry.name
+    if entry.make.gate_bias:
+        return (f'fanin.initialize(model, "orthogonal", biases="{example}", seed=0)',)
+    on_model = f'fanin.initialize(model, "{example}", seed=0)'
+    return (on_model, f'fanin.get("{example}")(tensor, generator=generator)') if entry.level == "tensor" else (on_model,)
 
 
 def _describe_model(name: str) -> Description:

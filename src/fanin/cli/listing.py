@@ -32,7 +32,7 @@ def list_entries(
         counts = {name: len(catalogue.names(name)) for name in catalogue.kinds()}
         lines = [f"  {name:<14} {count:>3}   fanin list {name}" for name, count in counts.items()]
         return Answer({"kinds": counts}, lambda: say(lines))
-    entries = [catalogue.describe(kind, name) for name in catalogue.names(kind)]
+    entries = [catalogue.describe(kind, name) for name in sorted(catalogue.names(kind))]
     record = {
         "kind": entries[0].kind if entries else kind,
         "entries": [{"name": e.name, "summary": e.summary} for e in entries],
