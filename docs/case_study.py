@@ -186,8 +186,8 @@ are too few to test, the smallest difference that could have been seen.
 _STREAMS_VERDICT = """
 
 Of {tested} comparisons with enough pairs to test, {few} is below {level:.2g} = 0.05/{tested} (Bonferroni); the smallest p is
-{smallest:.2g}. So the repeated stream is not seen to matter in networks of two and three layers, whose layers differ in shape; on
-housing all five differences have one sign, at the edge of what ten pairs can show.
+{smallest:.2g}. So the repeated stream is not seen to matter in networks of two and three layers, whose layers differ in shape;
+on housing all five differences have one sign, at the edge of what ten pairs can show.
 """
 
 ALPHA = 0.05
