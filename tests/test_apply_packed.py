@@ -268,7 +268,7 @@ def test_the_outputs_of_a_weight_stored_the_other_way_are_its_columns(monkeypatc
         ({"qkv.weight": [112, -16]}, FitError, "equal parts"),
         ({"qkv.weight": {"q": 48.0, "k": 48}}, FitError, "equal parts"),
         ({"vkq.*": 3}, UnknownName, "split could mean"),
-        ({"": 3}, UsageError, "split takes patterns"),
+        ({"": 3}, UsageError, "split: expected a pattern"),
         (3, UsageError, "split maps patterns"),
     ],
     ids=str,

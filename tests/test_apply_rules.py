@@ -195,8 +195,8 @@ def test_one_pattern_at_both_names_is_no_overlap() -> None:
     [
         ({"0.wieght": "zero"}, {"default": "zero"}, UnknownName, r"0\.weight"),
         ({"2.*": "zero", "encoder.*": "zero"}, {"default": "zero"}, UnknownName, r"encoder\.\*"),
-        ({"": "zero"}, {"default": "zero"}, UsageError, "a pattern takes patterns"),
-        ({3: "zero"}, {"default": "zero"}, UsageError, "a pattern takes patterns"),
+        ({"": "zero"}, {"default": "zero"}, UsageError, "rules: expected a pattern"),
+        ({3: "zero"}, {"default": "zero"}, UsageError, "rules: expected a pattern"),
         ({"0.*": "zeroo"}, {"default": "zero"}, UnknownName, r"pattern '0\.\*': .*zero"),
         ({"0.*": "he_normal(mode=up)"}, {"default": "zero"}, SpecError, r"pattern '0\.\*': he_normal"),
         ({"0.*": 3}, {"default": "zero"}, SpecError, r"pattern '0\.\*': A rule is a spec"),

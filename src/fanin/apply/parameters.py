@@ -119,7 +119,7 @@ def left_out(names: Sequence[str], include: Patterns | None, exclude: Patterns |
 def matches(names: Sequence[str], pattern: object, argument: str) -> list[str]:
     """The names that one pattern means; raises `UnknownName` where there are none, with near names."""
     if not isinstance(pattern, str) or not pattern:
-        raise UsageError(f"{argument} takes patterns over parameter names, such as 'encoder.*', not {shown(pattern)}.")
+        raise UsageError(f"{argument}: expected a pattern over parameter names, such as 'encoder.*', not {shown(pattern)}.")
     found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
     if not found:
         raise unknown(f"parameter that {argument} could mean", pattern, names)

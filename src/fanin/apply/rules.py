@@ -137,7 +137,7 @@ def by_pattern(patterns: Mapping[str, Rule], uses: Sequence[Use]) -> dict[str, M
     found: dict[str, Match] = {}
     for order, (pattern, rule) in enumerate(patterns.items()):
         initializer = initializer_of(rule)
-        hits = [by_name[name] for name in matches(names, pattern, "a pattern")]
+        hits = [by_name[name] for name in matches(names, pattern, "rules")]
         for use in hits if initializer is None else _about(hits):
             earlier = found.get(use.name)
             over = (*earlier.over, earlier.pattern) if earlier else ()
