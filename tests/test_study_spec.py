@@ -148,7 +148,7 @@ def test_an_activation_reaches_the_model() -> None:
         ({"initializer": 3}, SpecError),
         ({"model": "mpl"}, UnknownName),
         ({"model": "mlp(widths=[0])"}, SpecError),
-        ({"model": "mlp(depth=3)"}, UnknownName),
+        ({"model": "mlp(layers=3)"}, UnknownName),
         ({"activation": "rellu"}, UnknownName),
         ({"activation": ["relu", "relu", "tanh"]}, SpecError),
         ({"activation": 7}, SpecError),

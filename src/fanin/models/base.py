@@ -22,6 +22,9 @@ MAX_PARAMETERS = 2_000_000_000
 
 MAX_WIDTH = 1_000_000
 
+MAX_DEPTH = 10_000
+"""Layers of a plain chain: the deepest that Xiao et al. trained, 2018."""
+
 
 @dataclass(frozen=True)
 class ModelEntry:
@@ -137,6 +140,18 @@ def check_widths(widths: Iterable[object], what: str) -> tuple[int, ...]:
             f"received {shown(list(found))}."
         )
     return valid
+
+
+def check_count(value: int, what: str, most: int) -> None:
+    """Raise a `SpecError` unless `value` is from 1 to `most`."""
+    if not 1 <= value <= most:
+        raise SpecError(f"{what} is a whole number from 1 to {most:,}; received {shown(value)}.")
+
+
+def require_size(name: str, input_shape: tuple[int, ...], smallest: int, advice: str) -> None:
+    """Raise a `FitError` for images (channels, height, width) with a side below `smallest`."""
+    if min(input_shape[1:]) < smallest:
+        raise FitError(f"{name} needs images of at least {smallest}×{smallest}; the data has {times(input_shape)}. {advice}")
 
 
 def times(shape: tuple[int, ...]) -> str:

@@ -5,74 +5,116 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 from torch import Tensor, nn
 
-from fanin.models import activations
-from fanin.models.base import REGISTRY, ModelEntry, check_widths
+from fanin import specs
+from fanin.errors import SpecError
+from fanin.models import activations, normalization
+from fanin.models.base import MAX_DEPTH, REGISTRY, ModelEntry, check_count, check_widths
+from fanin.models.dropout import Dropout, check_rate
+from fanin.models.normalization import Norm
 
-
-class HiddenOptions(Protocol):
-    """The hidden layers of an `MLP`."""
-
-    @property
-    def widths(self) -> tuple[int, ...]: ...
-    @property
-    def activation(self) -> str | tuple[str, ...]: ...
+_LISTED = 8
+"""Layers up to which an identity names each width; longer lists are written with `depth` where they repeat themselves."""
 
 
 @dataclass(frozen=True)
-class MLPOptions:
-    """Width of each hidden layer; one activation for all of them or one for each."""
+class HiddenOptions:
+    """Width of each hidden layer, the whole list taken `depth` times; one activation for all of them or one for each.
+
+    So ``mlp(widths=[64], depth=50, activation=relu)`` has 50 hidden layers of 64. `norm` stands between each hidden layer and
+    its activation, dropout of rate `dropout` behind each activation, and `bias` is that of the hidden layers: the output always
+    has one.
+    """
+
+    widths: tuple[int, ...]
+    activation: str | tuple[str, ...]
+    depth: int = 1
+    norm: Norm | None = None
+    bias: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        specs.settle("mlp", self)
+        # Equal networks become equal options, so that they have one identity.
+        widths = check_widths(self.widths, "widths")
+        check_count(self.depth, "depth", MAX_DEPTH)
+        if len(widths) * self.depth > MAX_DEPTH:
+            raise SpecError(
+                f"At most {MAX_DEPTH:,} hidden layers are built; received {len(widths)} widths {self.depth:,} times over. "
+                f"Use a smaller depth."
+            )
+        object.__setattr__(self, "activation", activations.canonical(self.activation, len(widths) * self.depth))
+        widths, depth = _shortest(widths * self.depth)
+        object.__setattr__(self, "widths", widths)
+        object.__setattr__(self, "depth", depth)
+        object.__setattr__(self, "dropout", check_rate(self.dropout))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The width of every hidden layer."""
+        return self.widths * self.depth
+
+
+@dataclass(frozen=True)
+class MLPOptions(HiddenOptions):
+    """As `HiddenOptions`: by default 256 sigmoid and 128 tanh."""
 
     widths: tuple[int, ...] = (256, 128)
     activation: str | tuple[str, ...] = ("sigmoid", "tanh")
 
-    def __post_init__(self) -> None:
-        _canonicalize(self)
-
 
 @dataclass(frozen=True)
-class RegressionOptions:
-    """Width of each hidden layer; one activation for all of them or one for each."""
+class RegressionOptions(HiddenOptions):
+    """As `HiddenOptions`: by default 64 and 32 ReLU."""
 
     widths: tuple[int, ...] = (64, 32)
     activation: str | tuple[str, ...] = "relu"
 
-    def __post_init__(self) -> None:
-        _canonicalize(self)
-
 
 class MLP(nn.Module):
-    """flatten → [linear → activation] for each width → linear.
+    """flatten → [linear → norm → activation → dropout] for each width → linear.
 
     Args:
-        options: widths and activations of the hidden layers.
+        options: widths and activations of the hidden layers, their normalization, biases and dropout rate.
         input_shape: shape of one input; any, flattened in its logical order (channels, height, width).
         outputs: number of outputs.
     """
 
     def __init__(self, options: HiddenOptions, input_shape: tuple[int, ...], outputs: int) -> None:
         super().__init__()
-        sizes = (math.prod(input_shape), *options.widths)
-        self.hidden = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
-        self.activations = nn.ModuleList(a.make() for a in activations.per_layer(options.activation, len(options.widths)))
+        layers = options.layers
+        sizes = (math.prod(input_shape), *layers)
+        self.hidden = nn.ModuleList(nn.Linear(n, m, bias=options.bias) for n, m in pairwise(sizes))
+        # Both empty where they would do nothing: small networks are as fast as their modules are few.
+        self.norm = nn.ModuleList(normalization.of_features(options.norm, m) for m in layers if options.norm)
+        self.dropout = nn.ModuleList(Dropout(options.dropout) for _ in layers if options.dropout)
+        self.activations = nn.ModuleList(a.make() for a in activations.per_layer(options.activation, len(layers)))
         self.output = nn.Linear(sizes[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, *input_shape) → (N, outputs)."""
         x = x.flatten(1)
+        norms, dropouts = iter(self.norm), iter(self.dropout)
         for layer, activation in zip(self.hidden, self.activations, strict=True):
-            x = activation(layer(x))
+            x = layer(x)
+            if norm := next(norms, None):
+                x = norm(x)
+            x = activation(x)
+            if dropout := next(dropouts, None):
+                x = dropout(x)
         output: Tensor = self.output(x)
         return output
 
 
-def _canonicalize(options: MLPOptions | RegressionOptions) -> None:
-    """Make equal networks equal options, so that they have one identity."""
-    object.__setattr__(options, "widths", check_widths(options.widths, "widths"))
-    object.__setattr__(options, "activation", activations.canonical(options.activation, len(options.widths)))
+def _shortest(layers: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+    """The widths and the depth that stand for these layers: the list itself if it is short, else its shortest repeated part."""
+    if len(layers) <= _LISTED:
+        return layers, 1
+    periods = (n for n in range(1, len(layers) + 1) if len(layers) % n == 0)
+    period = next(n for n in periods if layers[:n] * (len(layers) // n) == layers)
+    return layers[:period], len(layers) // period
 
 
 REGISTRY.add(

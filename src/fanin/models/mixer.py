@@ -1,0 +1,122 @@
+"""A small MLP-Mixer: `mixer`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from fanin import specs
+from fanin.models import activations, normalization
+from fanin.models.base import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
+from fanin.models.dropout import Dropout, check_rate
+from fanin.models.normalization import Norm
+from fanin.models.patches import Patches, TwoLayers, count_patches
+
+_EXPANSION = 4
+"""Hidden width of the layers over channels, in units of the tokens' width: as in every size of the source."""
+
+
+@dataclass(frozen=True)
+class MixerOptions:
+    """Side of a patch, width of a token, number of blocks, and the hidden width of the layers over tokens (None: half the
+    width, as in the source); their activation, whether layer normalization stands before each pair of layers and the output,
+    and the dropout rate, behind each layer of the blocks and before the output.
+
+    `bias` is that of all layers of the blocks: patches and output always have one.
+    """
+
+    patch: int = 4
+    width: int = 64
+    depth: int = 4
+    token_width: int | None = None
+    activation: str = "gelu"
+    norm: bool = True
+    bias: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        specs.settle("mixer", self)
+        if self.token_width == max(1, self.width // 2):  # equal networks become equal options, so that they have one identity
+            object.__setattr__(self, "token_width", None)
+        for name, most in (("patch", MAX_WIDTH), ("width", MAX_WIDTH), ("depth", MAX_DEPTH)):
+            check_count(getattr(self, name), name, most)
+        check_count(self.over_tokens, "token_width", MAX_WIDTH)
+        object.__setattr__(self, "activation", activations.get(self.activation).name)
+        object.__setattr__(self, "dropout", check_rate(self.dropout))
+
+    @property
+    def over_tokens(self) -> int:
+        """The hidden width of the layers over tokens."""
+        return max(1, self.width // 2) if self.token_width is None else self.token_width
+
+    @property
+    def between(self) -> Norm | None:
+        """The normalization, by its name."""
+        return "layer" if self.norm else None
+
+
+class MixerBlock(nn.Module):
+    """x + (two layers over tokens)(norm(x)), then x + (two layers over channels)(norm(x))."""
+
+    def __init__(self, options: MixerOptions, tokens: int) -> None:
+        super().__init__()
+        width, norm = options.width, options.between
+        self.norm1 = normalization.of_features(norm, width)
+        self.tokens = _layers(options, tokens, options.over_tokens)
+        self.norm2 = normalization.of_features(norm, width)
+        self.channels = _layers(options, width, _EXPANSION * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, tokens, width) → (N, tokens, width)."""
+        x = x + self.tokens(self.norm1(x).transpose(1, 2)).transpose(1, 2)
+        mixed: Tensor = x + self.channels(self.norm2(x))
+        return mixed
+
+
+class Mixer(nn.Module):
+    """patches → linear → blocks → norm → mean over tokens → linear.
+
+    Args:
+        options: patch, width, depth, width over tokens, activation, normalization, biases and dropout rate.
+        input_shape: (channels, height, width) of one image.
+        outputs: number of outputs.
+
+    Raises: `FitError` for images whose sides are no multiples of the patch.
+    Source: Tolstikhin et al., MLP-Mixer: An all-MLP Architecture for Vision, 2021.
+    """
+
+    def __init__(self, options: MixerOptions, input_shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        tokens = count_patches("mixer", input_shape, options.patch)
+        self.patches = Patches(input_shape[0], options.width, options.patch)
+        self.blocks = nn.ModuleList(MixerBlock(options, tokens) for _ in range(options.depth))
+        self.norm = normalization.of_features(options.between, options.width)
+        self.dropout = Dropout(options.dropout)
+        self.output = nn.Linear(options.width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, height, width) → (N, outputs)."""
+        x = self.patches(x)
+        for block in self.blocks:
+            x = block(x)
+        output: Tensor = self.output(self.norm(x).mean(1))
+        return output
+
+
+def _layers(options: MixerOptions, features: int, hidden: int) -> TwoLayers:
+    return TwoLayers(features, hidden, activation=options.activation, bias=options.bias, dropout=options.dropout)
+
+
+REGISTRY.add(
+    ModelEntry(
+        name="mixer",
+        summary="A small MLP-Mixer: patches of 4×4, 4 blocks of width 64 that mix tokens and then channels, mean, outputs.",
+        options=MixerOptions,
+        build=Mixer,
+        input="image",
+        task="any",
+        channels_last=False,
+        paper="Tolstikhin et al., MLP-Mixer: An all-MLP Architecture for Vision, 2021",
+    )
+)

@@ -1,0 +1,64 @@
+"""Normalization layers by name, in one place: no other file of the models makes one.
+
+===========  ==============================================  ============================================================
+name         after a convolution (N, C, H, W)                after a linear layer (N, …, features)
+===========  ==============================================  ============================================================
+none         nothing                                         nothing
+batch        each channel over (N, H, W)                     each feature over N
+layer        each sample over (C, H, W)                      each sample (or token) over its features
+group        each sample over (H, W) of a group of channels  each sample over a group of features
+===========  ==============================================  ============================================================
+
+All have a learned scale and shift per channel or feature, which start at 1 and 0, and ε = 1e-5. These are torch's defaults;
+Keras has ε = 1e-3. Batch's running mean and variance take a tenth of each new batch (Keras: a hundredth), and in training it
+needs more than one number per channel: one sample of one pixel has no variance, and torch raises `ValueError`.
+
+Sources: Ioffe, Szegedy, Batch Normalization, 2015; Ba, Kiros, Hinton, Layer Normalization, 2016; Wu, He, Group Normalization,
+2018.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+Norm = Literal["batch", "layer", "group"]
+"""None stands for no normalization: a spec's `none`."""
+
+GROUPS = 8
+"""At most. Wu and He have 32 groups, for 64 channels and more; networks for small images begin with 16."""
+
+
+def of_maps(norm: Norm | None, channels: int) -> nn.Module:
+    """The normalization of feature maps (N, channels, H, W); an identity where `norm` is None.
+
+    Layer normalization is over all of a sample, with a scale and a shift per channel: so no parameter depends on the size.
+    """
+    match norm:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "layer":
+            return nn.GroupNorm(1, channels)
+        case "group":
+            return nn.GroupNorm(group_count(channels), channels)
+        case None:
+            return nn.Identity()
+
+
+def of_features(norm: Norm | None, features: int) -> nn.Module:
+    """The normalization of rows (N, features); an identity where `norm` is None."""
+    match norm:
+        case "batch":
+            return nn.BatchNorm1d(features)
+        case "layer":
+            return nn.LayerNorm(features)
+        case "group":
+            return nn.GroupNorm(group_count(features), features)
+        case None:
+            return nn.Identity()
+
+
+def group_count(channels: int) -> int:
+    """The largest number of equal groups up to `GROUPS` that leaves at least two channels in each; 1 where there is none."""
+    return next((n for n in range(GROUPS, 1, -1) if channels % n == 0 and channels >= 2 * n), 1)

@@ -1,0 +1,155 @@
+"""A small vision transformer: `vit`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fanin import specs
+from fanin.errors import SpecError
+from fanin.models import activations, normalization
+from fanin.models.base import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
+from fanin.models.dropout import Dropout, check_rate
+from fanin.models.normalization import Norm
+from fanin.models.patches import Patches, TwoLayers, count_patches
+
+_EXPANSION = 4
+"""Hidden width of a block's two layers, in units of the tokens' width: as in every size of the source."""
+
+
+@dataclass(frozen=True)
+class ViTOptions:
+    """Side of a patch, width of a token, number of blocks and of attention heads; where layer normalization stands, what is
+    read out (a class token, or the mean of all tokens), the activation of the blocks' two layers, and the dropout rate.
+
+    `bias` is that of all layers of the blocks: patches and output always have one.
+    """
+
+    patch: int = 4
+    width: int = 64
+    depth: int = 4
+    heads: int = 4
+    activation: str = "gelu"
+    norm: Literal["pre", "post"] | None = "pre"
+    pool: Literal["token", "mean"] = "token"
+    bias: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        specs.settle("vit", self)
+        for name, most in (("patch", MAX_WIDTH), ("width", MAX_WIDTH), ("depth", MAX_DEPTH), ("heads", MAX_WIDTH)):
+            check_count(getattr(self, name), name, most)
+        if self.width % self.heads:
+            raise SpecError(
+                f"The heads of vit share its width evenly; received width={self.width}, heads={self.heads}. "
+                f"Use a number of heads that divides the width."
+            )
+        object.__setattr__(self, "activation", activations.get(self.activation).name)
+        object.__setattr__(self, "dropout", check_rate(self.dropout))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention: output(concat over heads of softmax(q·kᵀ/√d)·v), d = width / heads; then dropout.
+
+    q, k and v are layers of their own, so that each is a linear map with fans of its own. Differs from
+    ``nn.MultiheadAttention``, which packs them and can drop attention weights too.
+    """
+
+    def __init__(self, width: int, heads: int, *, bias: bool, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=bias)
+        self.key = nn.Linear(width, width, bias=bias)
+        self.value = nn.Linear(width, width, bias=bias)
+        self.output = nn.Linear(width, width, bias=bias)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, tokens, width) → (N, tokens, width)."""
+        q, k, v = (layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        output: Tensor = self.dropout(self.output(mixed))
+        return output
+
+
+class EncoderBlock(nn.Module):
+    """Attention, then two layers, each with a skip: x + f(norm(x)) (pre), norm(x + f(x)) (post) or x + f(x) (none)."""
+
+    def __init__(self, options: ViTOptions) -> None:
+        super().__init__()
+        width, self.pre = options.width, options.norm == "pre"
+        norm: Norm | None = "layer" if options.norm else None
+        self.norm1 = normalization.of_features(norm, width)
+        self.attention = Attention(width, options.heads, bias=options.bias, dropout=options.dropout)
+        self.norm2 = normalization.of_features(norm, width)
+        self.mlp = TwoLayers(
+            width, _EXPANSION * width, activation=options.activation, bias=options.bias, dropout=options.dropout
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, tokens, width) → (N, tokens, width)."""
+        for norm, branch in ((self.norm1, self.attention), (self.norm2, self.mlp)):
+            x = x + branch(norm(x)) if self.pre else norm(x + branch(x))
+        return x
+
+
+class ViT(nn.Module):
+    """patches → linear → class token in front → + positions → dropout → blocks → norm (pre only) → class token → linear.
+
+    With pool=mean there is no class token, and the mean of all tokens is read out. `token` and `positions` are parameters that
+    no initializer of weights fills; they start at 0, where the source draws positions of standard deviation 0.02: all that is
+    random comes from the initializer. ``{"positions": "normal(std=0.02)"}`` among its rules draws them.
+
+    Args:
+        options: patch, width, depth, heads, activation, normalization, read-out, biases and dropout rate.
+        input_shape: (channels, height, width) of one image.
+        outputs: number of outputs.
+
+    Raises: `FitError` for images whose sides are no multiples of the patch.
+    Sources: Dosovitskiy et al., An Image is Worth 16x16 Words, 2021 (pre); Vaswani et al., Attention Is All You Need, 2017
+    (post).
+    """
+
+    token: nn.Parameter | None
+
+    def __init__(self, options: ViTOptions, input_shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        with_token = options.pool == "token"
+        tokens = count_patches("vit", input_shape, options.patch) + with_token
+        self.patches = Patches(input_shape[0], options.width, options.patch)
+        self.token = nn.Parameter(torch.zeros(1, 1, options.width)) if with_token else None
+        self.positions = nn.Parameter(torch.zeros(1, tokens, options.width))
+        self.dropout = Dropout(options.dropout)
+        self.blocks = nn.ModuleList(EncoderBlock(options) for _ in range(options.depth))
+        self.norm = normalization.of_features("layer" if options.norm == "pre" else None, options.width)
+        self.output = nn.Linear(options.width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, height, width) → (N, outputs)."""
+        x = self.patches(x)
+        if self.token is not None:
+            x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
+        x = self.dropout(x + self.positions)
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        output: Tensor = self.output(x.mean(1) if self.token is None else x[:, 0])
+        return output
+
+
+REGISTRY.add(
+    ModelEntry(
+        name="vit",
+        summary="A small vision transformer: patches of 4×4, 4 blocks of width 64 with 4 heads, class token, outputs.",
+        options=ViTOptions,
+        build=ViT,
+        input="image",
+        task="any",
+        channels_last=False,
+        paper="Dosovitskiy et al., An Image is Worth 16x16 Words, 2021",
+    )
+)
