@@ -248,7 +248,7 @@ def test_a_pattern_that_matches_nothing_offers_near_names(argument: str) -> None
 
 @pytest.mark.parametrize("patterns", [3, [3], []])
 def test_include_must_be_patterns(patterns: object) -> None:
-    with pytest.raises(UsageError, match="include.*pattern"):
+    with pytest.raises(UsageError, match=r"include.*pattern"):
         initialize(mlp(), "zero", seed=0, include=patterns)  # type: ignore[arg-type]
 
 
