@@ -141,15 +141,14 @@ def _describe_model(name: str) -> Description:
     from fanin import models
 
     entry = models.REGISTRY.get(name)
-    inputs = {"image": "images", "table": "tables", "any": "images and tables"}[entry.input]
-    task = {"any": "classification and regression"}.get(entry.task, entry.task)
+    task = {"any": "classification and regression"}.get(entry.task, models.base.words(entry.task))
     options = _options(entry.options)
     example = f"{name}({options[0].name}={options[0].default})" if options else name
     return Description(
         kind="models",
         name=name,
         summary=entry.summary,
-        facts={"takes": inputs, "for": task, "paper": entry.paper},
+        facts={"takes": models.base.INPUTS[entry.input], "for": task, "paper": entry.paper},
         options=options,
         examples=(f'model = ["{example}"]   # in a study file',),
     )

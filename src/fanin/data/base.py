@@ -15,7 +15,10 @@ from torch import Tensor
 from fanin.errors import DataInvalid, UsageError
 from fanin.registry import Registry
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "token_classification", "autoencoding"]
+"""A class, or one number or several, for each sample; a class for each step of a sequence; the input itself."""
+
+Kind = Literal["image", "table", "sequence", "tokens"]
 
 _ROWS_AT_ONCE = 4096
 
@@ -27,15 +30,35 @@ class DataInfo:
     name: str
     task: Task
     input_shape: tuple[int, ...]
-    """(C, H, W) for images, (features,) for tables."""
+    """(C, H, W) for images, (features,) for tables, (steps, features) for sequences, (steps,) for sequences of tokens."""
     outputs: int
-    """Number of classes, or 1 for regression."""
+    """Number of classes, or of targets: 1 for most regressions, the size of the input for autoencoding."""
     n_train: int
     n_test: int
+    vocabulary: int | None = None
+    """Inputs are tokens, numbers from 0 to below this; None where they are not."""
+
+    @property
+    def kind(self) -> Kind:
+        """What one input is."""
+        if self.vocabulary is not None:
+            return "tokens"
+        kinds: dict[int, Kind] = {1: "table", 2: "sequence", 3: "image"}
+        return kinds[len(self.input_shape)]
+
+    @property
+    def per_step(self) -> bool:
+        """Whether there is a target for each step of a sequence."""
+        return self.task == "token_classification"
 
 
 class Arrays(NamedTuple):
-    """The four arrays of a data set: images (N, C, H, W) uint8 or float, tables (N, features) float; labels or targets (N,)."""
+    """The four arrays of a data set.
+
+    Images (N, C, H, W) and sequences (N, steps, features), uint8 or float; tables (N, features) float; tokens (N, steps) of
+    whole numbers. Labels or targets (N,), targets (N, outputs) where there are several, labels (N, steps) where each step has
+    one.
+    """
 
     x_train: np.ndarray
     y_train: np.ndarray

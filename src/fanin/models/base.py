@@ -10,11 +10,16 @@ import torch
 from torch import nn
 
 from fanin import seeds, specs
+from fanin.data import DataInfo
 from fanin.errors import FitError, SpecError, shown
 from fanin.registry import Registry
 
-Input = Literal["image", "table", "any"]
-Task = Literal["classification", "regression", "any"]
+Input = Literal["image", "table", "sequence", "tokens", "any"]
+"""What a model takes: images, tables, sequences (of vectors or of tokens), sequences of tokens only, or anything that it can
+flatten (images, tables, sequences of vectors)."""
+
+Task = Literal["classification", "regression", "token_classification", "autoencoding", "any"]
+"""What it is for; "any" stands for whatever the shapes allow."""
 ActivationOption = str | tuple[str, ...]
 
 MAX_PARAMETERS = 2_000_000_000
@@ -33,13 +38,16 @@ class ModelEntry:
     `build` makes one from (options, shape of one input, number of outputs) and raises `FitError` where the shape does not fit.
     The module maps a batch (N, *shape) to (N, outputs), also for regression. `build` must work under ``torch.device("meta")``,
     which is how a model is checked without allocating it. Names of parameters are names of random streams: they never change.
+
+    Where `input` is "sequence" or "tokens", `build` takes two keywords more: `vocabulary`, the number of different tokens (None
+    for vectors), and `per_step`, whether there is an output for each step: then the module returns (N, steps, outputs).
     """
 
     name: str
     summary: str
     options: type
     """A frozen dataclass; its defaults never change, because an identity leaves them out."""
-    build: Callable[[Any, tuple[int, ...], int], nn.Module]
+    build: Callable[..., nn.Module]
     input: Input
     task: Task
     channels_last: bool
@@ -68,47 +76,93 @@ class Model:
         activation: Any = options.pop("activation", None)
         return specs.render(name, options), activation
 
-    def check(self, input_shape: tuple[int, ...], outputs: int, task: str) -> None:
+    def check(self, input_shape: tuple[int, ...], outputs: int, task: str, *, vocabulary: int | None = None) -> None:
         """Raise `FitError` where the model does not fit the data; allocates no parameter.
 
         Args:
-            input_shape: shape of one input: (channels, height, width) or (columns,).
+            input_shape: shape of one input, as in `fanin.data.DataInfo`.
             outputs: number of classes, or of targets.
-            task: "classification" or "regression".
+            task: a `fanin.data.DataInfo`'s task.
+            vocabulary: number of different tokens; None where inputs are not tokens.
         """
         if self.entry.task not in ("any", task):
             raise FitError(
-                f"{self.entry.name} is a model for {self.entry.task}; the task of the data is {task}. "
-                f"{_offer(input_shape, task, 'such data')}"
+                f"{self.entry.name} is a model for {words(self.entry.task)}; the task of the data is {words(task)}. "
+                f"{_offer(kind_of(input_shape, vocabulary), task, 'such data')}"
             )
-        self._require_fit(input_shape, outputs)
+        self._require_fit(input_shape, outputs, vocabulary, task == "token_classification")
 
-    def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    def build(
+        self, input_shape: tuple[int, ...], outputs: int, *, vocabulary: int | None = None, per_step: bool = False
+    ) -> nn.Module:
         """The model in fp32 on the CPU, in training mode, with torch's default weights; arguments and errors as in `check`.
 
-        The same weights every time, and the caller's random state is where it was.
+        The same weights every time, and the caller's random state is where it was. With `per_step` the module has outputs for
+        each step of a sequence.
         """
-        self._require_fit(input_shape, outputs)
+        self._require_fit(input_shape, outputs, vocabulary, per_step)
         with seeds.torch_state_kept(seeds.stream(0, "construct", self.spec)), torch.device("cpu"):
-            return self.entry.build(self.options, input_shape, outputs).to(torch.float32)
+            return self._module(input_shape, outputs, vocabulary, per_step).to(torch.float32)
 
-    def _require_fit(self, input_shape: tuple[int, ...], outputs: int) -> None:
-        if self.entry.input not in ("any", _kind(input_shape)):
-            expected = {"image": "images (channels × height × width)", "table": "tables (one row of numbers per sample)"}
+    def build_for(self, info: DataInfo) -> nn.Module:
+        """The model for a data set; as `build`."""
+        return self.build(info.input_shape, info.outputs, vocabulary=info.vocabulary, per_step=info.per_step)
+
+    def _module(self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool) -> nn.Module:
+        if self.entry.input in ("sequence", "tokens"):
+            return self.entry.build(self.options, input_shape, outputs, vocabulary=vocabulary, per_step=per_step)
+        return self.entry.build(self.options, input_shape, outputs)
+
+    def _require_fit(self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool) -> None:
+        kind = kind_of(input_shape, vocabulary)
+        if not takes(self.entry, kind):
             raise FitError(
-                f"{self.entry.name} takes {expected[self.entry.input]}; one input of the data has shape "
-                f"{times(input_shape)}. {_offer(input_shape, 'any', 'such inputs')}"
+                f"{self.entry.name} takes {INPUTS[self.entry.input]}; one input of the data has shape "
+                f"{times(input_shape)}{' (tokens)' if kind == 'tokens' else ''}. {_offer(kind, 'any', 'such inputs')}"
+            )
+        if per_step and self.entry.input not in ("sequence", "tokens"):
+            raise FitError(
+                f"{self.entry.name} has one output for a whole sequence; the data have a target for each step. "
+                f"{_offer(kind, 'token_classification', 'such data')}"
             )
         if outputs < 1:
             raise FitError(f"A model needs at least one output, not {shown(outputs)}.")
         with seeds.torch_state_kept(), torch.device("meta"):
-            skeleton = self.entry.build(self.options, input_shape, outputs)
+            skeleton = self._module(input_shape, outputs, vocabulary, per_step)
         count = sum(parameter.numel() for parameter in skeleton.parameters())
         if count > MAX_PARAMETERS:
             raise FitError(
                 f"{self.spec} on inputs of shape {times(input_shape)} would have {count:,} parameters; "
                 f"at most {MAX_PARAMETERS:,} are built. Use smaller widths."
             )
+
+
+INPUTS: dict[Input, str] = {
+    "image": "images (channels × height × width)",
+    "table": "tables (one row of numbers per sample)",
+    "sequence": "sequences (steps × features, or steps of tokens)",
+    "tokens": "sequences of tokens",
+    "any": "images, tables and sequences of vectors",
+}
+"""What a model takes, in words."""
+
+
+def takes(entry: ModelEntry, kind: str) -> bool:
+    """Whether a kind of input (`kind_of`) is one that the model takes."""
+    accepted = {"any": ("image", "table", "sequence"), "sequence": ("sequence", "tokens")}
+    return kind in accepted.get(entry.input, (entry.input,))
+
+
+def kind_of(input_shape: tuple[int, ...], vocabulary: int | None = None) -> str:
+    """image, table, sequence, tokens or other."""
+    if vocabulary is not None:
+        return "tokens" if len(input_shape) == 1 else "other"
+    return {3: "image", 2: "sequence", 1: "table"}.get(len(input_shape), "other")
+
+
+def words(task: str) -> str:
+    """A task as people write it."""
+    return {"token_classification": "the classification of each step"}.get(task, task)
 
 
 def get(spec: str, activation: ActivationOption | None = None) -> Model:
@@ -159,14 +213,12 @@ def times(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "()"
 
 
-def _kind(input_shape: tuple[int, ...]) -> str:
-    return {3: "image", 1: "table"}.get(len(input_shape), "other")
-
-
-def _offer(input_shape: tuple[int, ...], task: str, what: str) -> str:
-    fitting = [
-        entry.name
-        for entry in REGISTRY
-        if entry.input in ("any", _kind(input_shape)) and (task == "any" or entry.task in ("any", task))
-    ]
+def _offer(kind: str, task: str, what: str) -> str:
+    fitting = [entry.name for entry in REGISTRY if takes(entry, kind) and _is_for(entry, task)]
     return f"Models for {what}: {', '.join(fitting) or 'none'}."
+
+
+def _is_for(entry: ModelEntry, task: str) -> bool:
+    if task == "token_classification" and entry.input not in ("sequence", "tokens"):
+        return False
+    return task == "any" or entry.task in ("any", task)

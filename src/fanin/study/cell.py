@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Factor = Literal["init", "order", "dropout", "split"]
+Factor = Literal["init", "order", "dropout", "split", "augment"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +22,7 @@ class Cell:
 
     data: str
     model: str
-    """Spec of the model, its activation left out."""
+    """Spec of the model, its activation and its normalization left out."""
     initializer: str
     activation: str | tuple[str, ...] | None = None
     """One activation for all layers or one per layer; None for the model's own."""
@@ -38,12 +38,27 @@ class Cell:
     seed: int = 0
     """Root seed of the study."""
     init_seed: int | None = None
-    """The four factors of randomness; None derives each from the root seed and the replicate."""
+    """Factors of randomness, as is `augment_seed`; None derives each from the root seed and the replicate."""
     order_seed: int | None = None
     dropout_seed: int | None = None
     split_seed: int | None = None
     shared_stream: bool = False
     """Whether all weights start the same random stream, as in the published case study's program."""
+    normalization: str | None = None
+    """The model's option `norm`, "none" for no normalization; None for the model's own."""
+    schedule: str = "constant"
+    """Spec of what multiplies the learning rate from step to step (`fanin.study.schedules`)."""
+    clip_norm: float | None = None
+    """Gradients are scaled down to this Euclidean norm over all parameters; None leaves them alone."""
+    label_smoothing: float = 0.0
+    """Share of a label's probability that is spread evenly over all classes, in the training loss only."""
+    augmentation: tuple[str, ...] = ()
+    """Specs of random changes of the training images (`fanin.study.augmentation`), in their order."""
+    augment_seed: int | None = None
+    metrics: tuple[str, ...] = ()
+    """Specs of what is measured besides the task's own metrics (`fanin.study.metrics`)."""
+    sources: tuple[tuple[str, str], ...] = ()
+    """(target, SHA-256) of each of the user's own parts named above (`fanin.targets`)."""
 
     def canonical(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as JSON can hold them."""
@@ -73,12 +88,15 @@ class Cell:
     @classmethod
     def from_canonical(cls, fields: dict[str, Any]) -> Cell:
         """The cell whose `canonical` was `fields`; raises TypeError for fields that this version does not know."""
-        activation = fields.get("activation")
-        return cls(**fields | ({"activation": tuple(activation)} if isinstance(activation, list) else {}))
+        return cls(**{key: _frozen(value) for key, value in fields.items()})
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _hash(fields: dict[str, Any]) -> str:

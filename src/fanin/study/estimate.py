@@ -100,7 +100,7 @@ def _pace(cell: Cell, budget: float) -> Pace:
         channels_last=described.entry.channels_last,
         scale=1.0,
     )
-    model = described.build(info.input_shape, info.outputs)
+    model = described.build_for(info)
     if task.channels_last:
         convert_conv2d_weight_memory_format(model, torch.channels_last)
     optimizer = optimizers.get(cell.optimizer)[1].make(model.parameters(), cell.learning_rate)

@@ -147,7 +147,7 @@ def check_fit(cell: Cell) -> None:
     """Raise a `FitError` that names model and data if the cell's model does not fit its data."""
     info = data.describe(cell.data)
     try:
-        model_of(cell).check(info.input_shape, info.outputs, info.task)
+        model_of(cell).check(info.input_shape, info.outputs, info.task, vocabulary=info.vocabulary)
     except FaninError as error:
         raise type(error)(f"{cell.model} on {cell.data}: {error}") from None
     n_train = info.n_train - round(info.n_train * PROTOCOLS.get(cell.protocol).holdout)

@@ -157,7 +157,7 @@ def train(
     timings = {"data": time.perf_counter() - started}
 
     described = model_of(cell)
-    model = described.build(dataset.info.input_shape, dataset.info.outputs)
+    model = described.build_for(dataset.info)
     task = _task(dataset, prepared, described.entry.channels_last)
     rule = initializers.get(cell.initializer)
     few = task.batch(prepared.train.x[:2].clone())  # for rules that look at what follows each layer

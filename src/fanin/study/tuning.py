@@ -133,7 +133,7 @@ def _linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
     shapes: set[tuple[int, int, int]] = set()
     for cell in cells:
         info = data.describe(cell.data)
-        module = model_of(cell).build(info.input_shape, info.outputs)
+        module = model_of(cell).build_for(info)
         linear = (m for m in module.modules() if isinstance(m, torch.nn.Linear))
         shapes.update((cell.batch_size, m.in_features, m.out_features) for m in linear)
     return shapes
