@@ -18,6 +18,7 @@ ORDER = (
     "registry",
     "specs",
     "seeds",
+    "targets",
     "fans",
     "gains",
     "followers",

@@ -5,6 +5,7 @@
     │   ├── UnknownName                 2   no such entry; near names are offered
     │   ├── SpecError                   2   a spec string or hyperparameter that is malformed or out of range
     │   ├── StudyError                  2   a study file or grid that cannot be planned
+    │   ├── TargetError                 2   a part of the user's own (my_file.py:make) that cannot be loaded or used
     │   ├── FitError                    2   a model that does not fit the data, an initializer that does not fit a tensor
     │   ├── MissingExtra                2   an optional dependency is not installed
     │   └── OutputError                 2   a folder or file that cannot be written
@@ -24,12 +25,26 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class FaninError(Exception):
     """Root of the tree; catch it to catch everything that fanin raises on purpose."""
 
     exit_code = 1
+
+    about: tuple[str, ...] = ()
+    """The fields of a cell that the mistake is in, where it is about a cell: a study adds the line of its file to the text."""
+
+    def said_of(self, *fields: str) -> Self:
+        """The same error, known to be about these fields unless it is known to be about others already."""
+        self.about = self.about or fields
+        return self
+
+    def explained(self, where: str) -> Self:
+        """The same error, its text preceded by where the mistake is."""
+        self.args = (f"{where}: {self}",)
+        return self
 
 
 class UsageError(FaninError):
@@ -48,6 +63,10 @@ class SpecError(UsageError):
 
 class StudyError(UsageError):
     """A study cannot be planned."""
+
+
+class TargetError(UsageError):
+    """A target such as ``my_file.py:make`` cannot be loaded, or what it names is not called as fanin calls it."""
 
 
 class FitError(UsageError):

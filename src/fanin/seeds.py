@@ -165,12 +165,14 @@ def torch_state_kept(seed: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def python_state_kept() -> Iterator[None]:
-    """Import or run code that draws from Python's own `random` (rich does, when it is imported) and put the state back."""
-    state = random.getstate()
+    """Import or run code that draws from Python's `random` (rich does, when it is imported) or from NumPy's global generator,
+    and put both states back."""
+    state, legacy = random.getstate(), np.random.get_state()
     try:
         yield
     finally:
         random.setstate(state)
+        np.random.set_state(legacy)
 
 
 def _digest(seed: int, purpose: str, *name: str | int) -> int:

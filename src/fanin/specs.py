@@ -2,6 +2,9 @@
 
 Values are numbers, ``true`` / ``false`` / ``none``, words (quoted or bare) and lists of those:
 ``he_normal(mode=fan_out)``, ``mlp(widths=[256, 128], activation=[sigmoid, tanh])``. Nothing is ever evaluated.
+
+A name is that of an entry, or a *target*, which is where a part of the user's own is found: ``my_model.py:make`` in a file,
+``package.module:make`` in an installed package (`fanin.targets`).
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ _WORDS: dict[str, bool | None] = {
     "None": None,
 }
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_WORD = r"[A-Za-z_][A-Za-z0-9_]*"
+# A path may have anything in it but brackets, with which the options begin.
+_TARGET = re.compile(rf"(?:[^()]+\.py|{_WORD}(?:\.{_WORD})*):{_WORD}")
 
 
 def parse(text: str) -> tuple[str, dict[str, Value]]:
@@ -47,9 +53,17 @@ def parse(text: str) -> tuple[str, dict[str, Value]]:
         raise SpecError(f"A spec has at most {MAX_LENGTH} characters; this one has {len(text)}: {shown(text, 40)}")
     name, bracket, rest = text.partition("(")
     name = name.strip()
-    if not _NAME.fullmatch(name):
-        raise SpecError(f"{shown(text)} is not a spec. Expected name or name(key=value, …), such as he_normal(mode=fan_out).")
+    if not _NAME.fullmatch(name) and not is_target(name):
+        wanted = "name or name(key=value, …), such as he_normal(mode=fan_out)"
+        if ".py" in text:
+            wanted = "a file and what to call in it, such as my_file.py:make(key=value), without brackets in the path"
+        raise SpecError(f"{shown(text)} is not a spec. Expected {wanted}.")
     return name, _options(text, rest) if bracket else {}
+
+
+def is_target(name: str) -> bool:
+    """Whether the name of a spec is a target: ``path/to/file.py:callable`` or ``package.module:callable``."""
+    return isinstance(name, str) and name.isprintable() and _TARGET.fullmatch(name) is not None
 
 
 def render(name: str, options: Mapping[str, Any]) -> str:
@@ -82,6 +96,10 @@ def _value(node: ast.expr, text: str) -> Value:
             return _finite(-number, text)
         case ast.Name(id=word):
             return _WORDS.get(word, word)
+        case ast.BinOp(op=ast.Sub(), left=left, right=ast.Name(id=word)):  # fashion-mnist, which Python reads as a difference
+            before = _value(left, text)
+            if isinstance(before, str):
+                return f"{before}-{word}"
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return tuple(_value(item, text) for item in items)
     raise SpecError(f"{shown(text)}: values are numbers, words, true, false, none and lists of those.")
@@ -121,7 +139,7 @@ def construct(name: str, cls: type[OptionsT], options: Mapping[str, Any]) -> Opt
     for key, value in options.items():
         if key not in fields:
             raise unknown(f"option of {name}", key, fields)
-        values[key] = _checked(value, hints[key], f"{name}({key}=…)")
+        values[key] = checked(value, hints[key], f"{name}({key}=…)")
     required = [key for key, field in fields.items() if _default(field) is dataclasses.MISSING and key not in values]
     if required:
         raise SpecError(f"{name} needs {', '.join(required)}, such as {name}({required[0]}=…).")
@@ -135,7 +153,7 @@ def settle(name: str, instance: Any) -> None:
     """
     hints = _hints(type(instance))
     for field in dataclasses.fields(instance):
-        value = _checked(getattr(instance, field.name), hints[field.name], f"{name}({field.name}=…)")
+        value = checked(getattr(instance, field.name), hints[field.name], f"{name}({field.name}=…)")
         object.__setattr__(instance, field.name, value)
 
 
@@ -166,18 +184,19 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
 
 
-def _checked(value: Any, hint: Any, what: str) -> Any:
+def checked(value: Any, hint: Any, what: str) -> Any:
+    """`value` as the type `hint` has it, or a `SpecError` that begins with `what`; see `construct`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         for choice in arguments:
             with contextlib.suppress(SpecError):
-                return _checked(value, choice, what)
+                return checked(value, choice, what)
     elif origin is typing.Literal:
         if value in arguments:
             return value
         raise SpecError(f"{what} must be one of {', '.join(map(str, arguments))}, not {shown(value)}.")
     elif origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_checked(item, arguments[0], what) for item in value)
+        return tuple(checked(item, arguments[0], what) for item in value)
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         if abs(value) <= sys.float_info.max:  # false for nan and inf, and for integers too large for a float
             return float(value)

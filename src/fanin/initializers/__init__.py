@@ -1,7 +1,7 @@
 """Initializers: one family per file, all of them in `REGISTRY`."""
 
 from fanin.initializers.auto import Auto
-from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper, get, names
+from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper, names
 from fanin.initializers.constant import Constant, Zero
 from fanin.initializers.delta import DeltaOrthogonal, ScaledUniformOrthogonal
 from fanin.initializers.depth import RandomWalk
@@ -9,6 +9,7 @@ from fanin.initializers.gates import Chrono, ForgetGate
 from fanin.initializers.he import HeNormal, HeUniform
 from fanin.initializers.identity import Dirac, Identity
 from fanin.initializers.lecun import LecunNormal, LecunUniform
+from fanin.initializers.lookup import get
 from fanin.initializers.orthogonal import BlockOrthogonal, Orthogonal
 from fanin.initializers.plain import Normal, TruncatedNormal, Uniform
 from fanin.initializers.presets import IRNN, KerasDefault, TorchDefault

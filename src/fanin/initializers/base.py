@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from fanin import fans, specs
-from fanin.errors import FitError, SpecError, UsageError, shown
+from fanin.errors import FitError, UsageError, shown
 from fanin.fans import Layout
 from fanin.registry import Registry
 
@@ -219,21 +219,3 @@ REGISTRY: Registry[InitializerEntry] = Registry("initializer", InitializerEntry)
 def names() -> tuple[str, ...]:
     """The names of all initializers, third-party ones included."""
     return REGISTRY.names()
-
-
-def get(spec: str | Initializer, **options: Any) -> Initializer:
-    """The initializer that a spec string, or a name and options, describes.
-
-    ``get("he_normal(mode=fan_out)")`` and ``get("he_normal", mode="fan_out")`` are equal. An `Initializer` is returned as it
-    is. Raises `UnknownName` (near names are offered) or `SpecError`.
-    """
-    if isinstance(spec, Initializer):
-        if options:
-            raise SpecError(f"{spec} has its options already; {', '.join(options)} cannot be added to it.")
-        return spec
-    name, written = specs.parse(spec)
-    make = REGISTRY.get(name).make
-    twice = sorted(written.keys() & options.keys())
-    if twice:
-        raise SpecError(f"{shown(spec)} gives {', '.join(twice)} already. Give each option once.")
-    return specs.construct(name, make, written | options)

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.fans import Layout
+from fanin.fans import Layout, check_gain
 from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry
 from fanin.initializers.variance import EFFICIENT_BACKPROP, normal_or_truncated, sample_scaled, scaled_std
 
@@ -16,29 +16,32 @@ from fanin.initializers.variance import EFFICIENT_BACKPROP, normal_or_truncated,
 @final
 @dataclass(frozen=True)
 class LecunUniform(Initializer):
-    """Uniform with variance 1/fan_in."""
+    """Uniform with variance gain²/fan_in: gain is the mean-field theory's σ_w."""
 
     name: ClassVar[str] = "lecun_uniform"
+    gain: float = 1.0
 
     def check(self) -> None:
-        """Nothing to check."""
+        """The gain must not be negative."""
+        check_gain(self.gain, "lecun_uniform(gain=…)")
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """U[-b, b] with b = √(3/fan_in)."""
+        """U[-b, b] with b = gain · √(3/fan_in)."""
         return sample_scaled(layout, generator, "uniform", self.intended_std(layout))
 
     def intended_std(self, layout: Layout) -> float:
-        """√(1/fan_in)."""
-        return scaled_std(layout, 1.0, "fan_in")
+        """gain · √(1/fan_in)."""
+        return scaled_std(layout, self.gain**2, "fan_in")
 
 
 @final
 @dataclass(frozen=True)
 class LecunNormal(Initializer):
-    """Normal with variance 1/fan_in; `truncated` draws it as Keras and JAX do."""
+    """Normal with variance gain²/fan_in, gain the mean-field theory's σ_w; `truncated` draws it as Keras and JAX do."""
 
     name: ClassVar[str] = "lecun_normal"
     truncated: bool = False
+    gain: float = 1.0
 
     @property
     def gaussian(self) -> bool:
@@ -46,28 +49,30 @@ class LecunNormal(Initializer):
         return not self.truncated
 
     def check(self) -> None:
-        """Nothing to check."""
+        """The gain must not be negative."""
+        check_gain(self.gain, "lecun_normal(gain=…)")
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""
         return sample_scaled(layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout))
 
     def intended_std(self, layout: Layout) -> float:
-        """√(1/fan_in)."""
-        return scaled_std(layout, 1.0, "fan_in")
+        """gain · √(1/fan_in)."""
+        return scaled_std(layout, self.gain**2, "fan_in")
 
 
 REGISTRY.add(
     InitializerEntry(
         make=LecunUniform,
         summary="Uniform, scaled by fan-in.",
-        formula="w ~ U[-b, b], b = √(3/fan_in)",
+        formula="w ~ U[-b, b], b = gain·√(3/fan_in)",
         paper=EFFICIENT_BACKPROP,
         suited="SELU networks, which need exactly this variance, scaled tanh, and linear layers such as the last one.",
         avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_uniform.",
         cost="One draw per weight and an erf of it: O(n) for n weights.",
         differs="The same law as Keras' LecunUniform and JAX' lecun_uniform. torch has no such function; the default of its "
         "layers has a third of this variance.",
+        examples=("lecun_uniform(gain=1.5)",),
     )
 )
 
@@ -75,13 +80,13 @@ REGISTRY.add(
     InitializerEntry(
         make=LecunNormal,
         summary="Normal, scaled by fan-in.",
-        formula="w ~ N(0, 1/fan_in)",
+        formula="w ~ N(0, gain²/fan_in)",
         paper=EFFICIENT_BACKPROP,
         suited="SELU networks, which need exactly this variance, scaled tanh, and linear layers such as the last one.",
         avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_normal.",
         cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n weights.",
         differs="Keras' LecunNormal and JAX' lecun_normal truncate at two standard deviations: truncated=true. torch has no "
         "such function (kaiming_normal_ with nonlinearity='linear' is the same law).",
-        examples=("lecun_normal(truncated=true)",),
+        examples=("lecun_normal(truncated=true)", "lecun_normal(gain=1.5)"),
     )
 )

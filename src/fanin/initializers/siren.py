@@ -22,7 +22,8 @@ class Siren(Initializer):
 
     Args:
         omega: the frequency inside the sine. Above 0.
-        first: True for the layer that takes the coordinates: its bound 1/fan_in spreads omega · x over the periods.
+        first: True for the layer that takes the coordinates: its bound 1/fan_in spreads omega · x over the periods. The first
+            layer of fanin's own model `siren` is known, and needs no word.
     """
 
     name: ClassVar[str] = "siren"
@@ -43,7 +44,8 @@ class Siren(Initializer):
         fan_in = require_fans(layout).fan_in
         if not fan_in:
             return 0.0
-        bound = 1 / fan_in if self.first else math.sqrt(6 / fan_in) / self.omega
+        first = self.first or layout.part == "coordinates"
+        bound = 1 / fan_in if first else math.sqrt(6 / fan_in) / self.omega
         return bound / math.sqrt(3)
 
 

@@ -1,0 +1,68 @@
+"""Contracts: what fanin calls each kind of a user's own part with, and what it expects back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """How one kind of part is called.
+
+    What is `passed` goes to the first parameters, whatever they are called; what is `offered` goes by keyword to a callable
+    that has a parameter of that name. All other parameters are the part's options, which a spec sets.
+    """
+
+    kind: str
+    """What it makes, in words."""
+    call: str
+    """How such a callable is written."""
+    returns: str
+    """What it must return, in words."""
+    passed: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
+
+
+MODEL = Contract(
+    kind="a model",
+    call="make(input_shape, outputs, *, option=default)",
+    returns="a torch.nn.Module that maps (N, *input_shape) to (N, outputs)",
+    passed=("input_shape", "outputs"),
+    offered=("vocabulary", "per_step"),
+)
+
+INITIALIZER = Contract(
+    kind="an initializer",
+    call="make(*, option=default)",
+    returns="a fanin initializer, such as fanin.get('he_normal')",
+)
+
+INITIALIZER_FILL = Contract(
+    kind="an initializer",
+    call="my_init_(tensor, *, option=default, generator)",
+    returns="the tensor, filled in place, or nothing",
+    passed=("tensor",),
+    offered=("generator", "fan_in", "fan_out"),
+)
+
+OPTIMIZER = Contract(
+    kind="an optimizer",
+    call="make(parameters, lr, *, option=default)",
+    returns="a torch.optim.Optimizer over these parameters",
+    passed=("parameters", "lr"),
+)
+
+DATASET = Contract(
+    kind="a data set",
+    call="make(*, option=default)",
+    returns="NumPy arrays x_train, y_train, x_test, y_test: a tuple in this order, or a dict of them",
+)
+
+METRIC = Contract(
+    kind="a metric",
+    call="make(*, option=default)",
+    returns="a function of (outputs, targets) that returns one number per sample, a tensor of shape (N,)",
+)
+
+CONTRACTS = (MODEL, INITIALIZER, INITIALIZER_FILL, DATASET, OPTIMIZER, METRIC)
+"""All of them, in the order of `docs/own-parts.md`."""
