@@ -10,7 +10,7 @@ from apply_cases import Recurrent, built, equal, mlp, state, unchanged
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from fanin import seeds
+from fanin import models, seeds
 from fanin.apply import initialize
 from fanin.errors import FitError, UsageError
 
@@ -292,3 +292,14 @@ def test_an_untraceable_default_of_gains_does_not_differ_on_meta() -> None:
     initialize(expected, "auto", seed=0)
     initialize(model, "auto", seed=0, device="cpu")
     assert equal(model, expected)
+
+
+def test_a_benchmark_model_with_dropout_gets_its_memory() -> None:
+    chosen = models.get("mlp(dropout=0.5)")
+    with torch.device("meta"):
+        on_meta = chosen.entry.build(chosen.options, (1, 8, 8), 3)
+    usual = chosen.build((1, 8, 8), 3)
+    for module in (on_meta, usual):
+        initialize(module, "he_normal", seed=0, device="cpu")
+    assert equal(on_meta, usual)
+    assert dict(on_meta.named_buffers())["dropout.0.key"].tolist() == [0]

@@ -34,13 +34,23 @@ def test_equal_networks_have_one_identity(written: str, canonical: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["mlp", "mlp(widths=[8, 4, 2], activation=relu)", "cnn(activation=[relu, gelu, tanh], dropout=0.1)"]
+    "spec",
+    [
+        "mlp",
+        "mlp(widths=[8, 4, 2], activation=relu)",
+        "cnn(activation=[relu, gelu, tanh], dropout=0.1)",
+        "mlp(norm=batch, bias=false)",
+        "resnet20(norm=none)",
+        "resnet20",
+        "vit(norm=post, activation=relu)",
+    ],
 )
-def test_a_model_splits_into_its_spec_and_its_activation_and_back(spec: str) -> None:
+def test_a_model_splits_into_its_spec_activation_and_normalization_and_back(spec: str) -> None:
     model = models.get(spec)
-    plain, activation = model.split()
+    plain, activation, normalization = model.split()
     assert "activation" not in plain
-    assert models.get(plain, activation) == model
+    assert "norm" not in plain
+    assert models.get(plain, activation, normalization) == model
 
 
 def test_options_made_by_hand_are_as_canonical_as_parsed_ones() -> None:

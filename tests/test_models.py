@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_cases import CASES, case_of, cases_of, default, every_fit, fits, inputs
 from torch import Tensor, nn
 
 from fanin import models, seeds, specs
+from fanin.data import DataInfo
 from fanin.errors import FitError
 from fanin.models import activations, base
 from fanin.models.cnn import CNN, CNNOptions
@@ -19,39 +21,13 @@ from fanin.models.cnn import CNN, CNNOptions
 # Modules made by hand and torch's own dropout draw from the global generator.
 pytestmark = pytest.mark.usefixtures("draws_globally")
 
-SHAPES = {
-    "mnist": (1, 28, 28),
-    "cifar": (3, 32, 32),
-    "digits": (1, 8, 8),
-    "housing": (8,),
-    "diabetes": (10,),
-}
 ENTRIES = tuple(models.REGISTRY)
 
-
-def default(entry: models.ModelEntry) -> models.Model:
-    return models.get(entry.name)
-
-
-def fits(model: models.Model, shape: tuple[int, ...], outputs: int = 3) -> bool:
-    try:
-        model.check(shape, outputs, "classification" if model.entry.task == "any" else model.entry.task)
-    except FitError:
-        return False
-    return True
-
-
 every_model = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-every_fit = pytest.mark.parametrize(
-    ("entry", "shape"),
-    [
-        pytest.param(entry, shape, id=f"{entry.name}-{name}")
-        for entry in ENTRIES
-        for name, shape in SHAPES.items()
-        if fits(default(entry), shape)
-    ],
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+every_pair = pytest.mark.parametrize(
+    ("entry", "case"), [pytest.param(entry, case, id=f"{entry.name}-{case.name}") for entry, case in every_fit()]
 )
-every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -61,24 +37,29 @@ def parameter_count(module: nn.Module) -> int:
 # The contract of every entry
 
 
-@every_model
-@every_shape
-def test_a_model_maps_a_batch_to_one_row_of_outputs_per_sample(entry: models.ModelEntry, shape: tuple[int, ...]) -> None:
-    model = default(entry)
-    if not fits(model, shape):
-        with pytest.raises(FitError):
-            model.build(shape, 3)
-        return
-    module = model.build(shape, 3)
-    output = module(torch.randn(5, *shape, generator=seeds.generator(0, "x")))
-    assert output.shape == (5, 3)
+@every_pair
+def test_a_model_maps_a_batch_to_one_row_of_outputs_per_sample_or_step(entry: models.ModelEntry, case: DataInfo) -> None:
+    module = default(entry).build_for(case)
+    output = module(inputs(case, 5))
+    steps = case.input_shape[:1] if case.per_step else ()
+    assert output.shape == (5, *steps, case.outputs)
     output.sum().backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
 @every_model
-def test_a_model_fits_at_least_one_of_the_data_sets(entry: models.ModelEntry) -> None:
-    assert any(fits(default(entry), shape) for shape in SHAPES.values())
+@every_case
+def test_a_model_that_does_not_fit_cannot_be_built_unless_the_task_alone_is_another(
+    entry: models.ModelEntry, case: DataInfo
+) -> None:
+    if not fits(default(entry), case) and entry.task in ("any", case.task):
+        with pytest.raises(FitError):
+            default(entry).build_for(case)
+
+
+@every_model
+def test_a_model_fits_at_least_one_kind_of_data(entry: models.ModelEntry) -> None:
+    assert cases_of(entry)
 
 
 @every_model
@@ -93,21 +74,19 @@ def test_an_entry_says_what_it_is_and_its_options_are_frozen_and_have_defaults(e
     assert "activation" in {field.name for field in dataclasses.fields(options)}
 
 
-@every_fit
-def test_building_moves_no_global_state_and_gives_fp32_on_the_cpu_every_time(
-    entry: models.ModelEntry, shape: tuple[int, ...]
-) -> None:
+@every_pair
+def test_building_moves_no_global_state_and_gives_fp32_on_the_cpu_every_time(entry: models.ModelEntry, case: DataInfo) -> None:
     model = default(entry)
     before = torch.get_rng_state()
-    first = model.build(shape, 3)
+    first = model.build_for(case)
     torch.rand(1)
     torch.set_default_dtype(torch.float64)
     try:
-        other = model.build(shape, 3)
+        other = model.build_for(case)
     finally:
         torch.set_default_dtype(torch.float32)
         torch.set_rng_state(before)
-    again = model.build(shape, 3)
+    again = model.build_for(case)
     assert torch.equal(torch.get_rng_state(), before)
     assert {p.dtype for p in (*first.parameters(), *other.parameters())} == {torch.float32}
     assert {str(p.device) for p in first.parameters()} == {"cpu"}
@@ -116,17 +95,15 @@ def test_building_moves_no_global_state_and_gives_fp32_on_the_cpu_every_time(
 
 @every_model
 def test_random_streams_of_the_parameters_are_distinct(entry: models.ModelEntry) -> None:
-    model = default(entry)
-    shape = next(shape for shape in SHAPES.values() if fits(model, shape))
-    names = [name for name, _ in model.build(shape, 3).named_parameters()]
+    names = [name for name, _ in default(entry).build_for(case_of(entry)).named_parameters()]
     seeds.require_distinct({name: seeds.stream(0, "init", name) for name in names})
 
 
-@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.input != "table"], ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if base.takes(e, "image")], ids=lambda entry: entry.name)
 def test_memory_format_does_not_change_the_outputs(entry: models.ModelEntry) -> None:
-    model, shape = default(entry), SHAPES["cifar"]
-    x = torch.randn(4, *shape, generator=seeds.generator(0, "x"))
-    module = model.build(shape, 7).eval()
+    case = [case for case in cases_of(entry) if case.kind == "image"][-1]
+    x = inputs(case)
+    module = default(entry).build_for(case).eval()
     expected = module(x)
     if entry.channels_last:
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -257,8 +234,13 @@ def test_the_cnn_drops_half_of_its_last_hidden_layer_in_training_only() -> None:
         ("cnn", (1, 8, 8), "classification", "at least 10×10; the data has 1×8×8. Use mlp"),
         ("cnn", (3, 32, 9), "classification", "at least 10×10; the data has 3×32×9"),
         ("cnn(channels=[4, 4, 4])", (3, 21, 40), "classification", "at least 22×22; the data has 3×21×40"),
-        ("cnn", (8,), "regression", "takes images .* has shape 8. Models for such inputs: mlp, regression"),
-        ("regression", (8,), "classification", "a model for regression; .* is classification. Models for such data: mlp"),
+        ("cnn", (8,), "regression", "takes images .* has shape 8. Models for such inputs: .*mlp, regression"),
+        (
+            "regression",
+            (8,),
+            "classification",
+            "a model for regression; .* is classification. Models for such data: mlp, siren",
+        ),
         ("regression", (1, 8, 8), "regression", "takes tables .* has shape 1×8×8. Models for such inputs: "),
         ("mlp(widths=[1000000, 1000000])", (8,), "regression", "1,000,011,000,001 parameters"),
         ("cnn(channels=[1000000, 1000000])", (3, 32, 32), "classification", "Use smaller widths"),
@@ -289,38 +271,43 @@ def test_the_smallest_image_that_an_error_names_is_big_enough(size: int) -> None
 def test_a_check_allocates_no_parameters(entry: models.ModelEntry) -> None:
     devices: list[str] = []
 
-    def watched(options: object, shape: tuple[int, ...], outputs: int) -> nn.Module:
-        module = entry.build(options, shape, outputs)
+    def watched(*sizes: object, **sequence: object) -> nn.Module:
+        module = entry.build(*sizes, **sequence)
         devices.extend(parameter.device.type for parameter in module.parameters())
         return module
 
-    shape = next(shape for shape in SHAPES.values() if fits(default(entry), shape))
     model = models.Model(dataclasses.replace(entry, build=watched), entry.options())
-    assert fits(model, shape)
+    assert fits(model, case_of(entry))
     assert set(devices) == {"meta"}
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     entry=st.sampled_from(ENTRIES),
-    shape=st.one_of(
-        st.tuples(st.integers(1, 20)),
-        st.tuples(st.integers(1, 5), st.integers(1, 5)),
-        st.tuples(st.integers(1, 3), st.integers(1, 26), st.integers(1, 26)),
+    kind=st.one_of(
+        st.tuples(st.tuples(st.integers(1, 20)), st.none()),
+        st.tuples(st.tuples(st.integers(1, 20)), st.integers(1, 9)),
+        st.tuples(st.tuples(st.integers(1, 5), st.integers(1, 5)), st.none()),
+        st.tuples(st.tuples(st.integers(1, 3), st.integers(1, 26), st.integers(1, 26)), st.none()),
     ),
     outputs=st.integers(0, 5),
+    per_step=st.booleans(),
 )
 def test_what_passes_the_check_can_be_built_and_run_and_what_fails_it_cannot_be_built(
-    entry: models.ModelEntry, shape: tuple[int, ...], outputs: int
+    entry: models.ModelEntry, kind: tuple[tuple[int, ...], int | None], outputs: int, per_step: bool
 ) -> None:
-    model = default(entry)
+    model, (shape, vocabulary) = default(entry), kind
+    usual = "regression" if entry.task == "any" else entry.task
+    per_step = per_step and entry.task == "any"
     try:
-        model.check(shape, outputs, "regression" if entry.task == "any" else entry.task)
+        model.check(shape, outputs, "token_classification" if per_step else usual, vocabulary=vocabulary)
     except FitError:
         with pytest.raises(FitError):
-            model.build(shape, outputs)
+            model.build(shape, outputs, vocabulary=vocabulary, per_step=per_step)
         return
-    assert model.build(shape, outputs)(torch.zeros(2, *shape)).shape == (2, outputs)
+    x = torch.zeros(2, *shape, dtype=torch.int64 if vocabulary else torch.float32)
+    steps = shape[:1] if per_step else ()
+    assert model.build(shape, outputs, vocabulary=vocabulary, per_step=per_step)(x).shape == (2, *steps, outputs)
 
 
 def test_a_third_party_model_goes_through_the_same_door() -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from fanin import seeds, specs
+from fanin import seeds, specs, targets
 from fanin.data import DataInfo
 from fanin.errors import FitError, SpecError, shown
+from fanin.models import own
 from fanin.registry import Registry
 
-Input = Literal["image", "table", "sequence", "tokens", "any"]
-"""What a model takes: images, tables, sequences (of vectors or of tokens), sequences of tokens only, or anything that it can
-flatten (images, tables, sequences of vectors)."""
+Input = Literal["image", "table", "sequence", "tokens", "any", "own"]
+"""What a model takes: images, tables, sequences (of vectors or of tokens), sequences of tokens only, anything that it can
+flatten (images, tables, sequences of vectors), or what a user's own model says when it is built."""
 
 Task = Literal["classification", "regression", "token_classification", "autoencoding", "any"]
 """What it is for; "any" stands for whatever the shapes allow."""
@@ -70,11 +73,15 @@ class Model:
         """The canonical spec string: options that equal their default left out."""
         return specs.identity(self.entry.name, self.options)
 
-    def split(self) -> tuple[str, ActivationOption | None]:
-        """The spec without its activation, and the activation (None for the model's own): ``get(*model.split()) == model``."""
+    def split(self) -> tuple[str, ActivationOption | None, str | None]:
+        """The spec without its activation and its normalization, and those two, None for the model's own.
+
+        ``get(*model.split()) == model``. A normalization is what the option `norm` holds, "none" where that is None.
+        """
         name, options = specs.parse(self.spec)
         activation: Any = options.pop("activation", None)
-        return specs.render(name, options), activation
+        normalization: Any = (options.pop("norm") or "none") if "norm" in options else None
+        return specs.render(name, options), activation, normalization
 
     def check(self, input_shape: tuple[int, ...], outputs: int, task: str, *, vocabulary: int | None = None) -> None:
         """Raise `FitError` where the model does not fit the data; allocates no parameter.
@@ -104,12 +111,17 @@ class Model:
         with seeds.torch_state_kept(seeds.stream(0, "construct", self.spec)), torch.device("cpu"):
             return self._module(input_shape, outputs, vocabulary, per_step).to(torch.float32)
 
+    def skeleton_for(self, info: DataInfo) -> nn.Module:
+        """The model for a data set without any memory for its parameters (on the meta device)."""
+        with seeds.torch_state_kept(), torch.device("meta"):
+            return self._module(info.input_shape, info.outputs, info.vocabulary, info.per_step)
+
     def build_for(self, info: DataInfo) -> nn.Module:
         """The model for a data set; as `build`."""
         return self.build(info.input_shape, info.outputs, vocabulary=info.vocabulary, per_step=info.per_step)
 
     def _module(self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool) -> nn.Module:
-        if self.entry.input in ("sequence", "tokens"):
+        if self.entry.input in _STEPWISE:
             return self.entry.build(self.options, input_shape, outputs, vocabulary=vocabulary, per_step=per_step)
         return self.entry.build(self.options, input_shape, outputs)
 
@@ -120,7 +132,7 @@ class Model:
                 f"{self.entry.name} takes {INPUTS[self.entry.input]}; one input of the data has shape "
                 f"{times(input_shape)}{' (tokens)' if kind == 'tokens' else ''}. {_offer(kind, 'any', 'such inputs')}"
             )
-        if per_step and self.entry.input not in ("sequence", "tokens"):
+        if per_step and self.entry.input not in _STEPWISE:
             raise FitError(
                 f"{self.entry.name} has one output for a whole sequence; the data have a target for each step. "
                 f"{_offer(kind, 'token_classification', 'such data')}"
@@ -143,13 +155,17 @@ INPUTS: dict[Input, str] = {
     "sequence": "sequences (steps × features, or steps of tokens)",
     "tokens": "sequences of tokens",
     "any": "images, tables and sequences of vectors",
+    "own": "what its own code takes",
 }
 """What a model takes, in words."""
+
+_STEPWISE = ("sequence", "tokens", "own")
+"""Those that are built with `vocabulary` and `per_step`."""
 
 
 def takes(entry: ModelEntry, kind: str) -> bool:
     """Whether a kind of input (`kind_of`) is one that the model takes."""
-    accepted = {"any": ("image", "table", "sequence"), "sequence": ("sequence", "tokens")}
+    accepted = {"any": ("image", "table", "sequence"), "sequence": ("sequence", "tokens"), "own": (kind,)}
     return kind in accepted.get(entry.input, (entry.input,))
 
 
@@ -165,16 +181,49 @@ def words(task: str) -> str:
     return {"token_classification": "the classification of each step"}.get(task, task)
 
 
-def get(spec: str, activation: ActivationOption | None = None) -> Model:
-    """The model of a spec such as ``mlp(widths=[512, 256])``.
+def get(spec: str, activation: ActivationOption | None = None, normalization: str | None = None) -> Model:
+    """The model of a spec such as ``mlp(widths=[512, 256])``, or of a user's own such as ``my_model.py:make(width=64)``.
 
-    An `activation` replaces the one in the spec before anything is checked.
+    An `activation` replaces the one in the spec before anything is checked, and so does a `normalization` (the option `norm`;
+    "none" for no normalization).
     """
     name, options = specs.parse(spec)
-    entry = REGISTRY.get(name)
+    entry = _own_entry(name) if specs.is_target(name) else REGISTRY.get(name)
     if activation is not None:
+        _require_option(entry, "activation", "An activation")
         options["activation"] = activation
-    return Model(entry, specs.construct(name, entry.options, options))
+    if normalization is not None:
+        _require_option(entry, "norm", "A normalization")
+        options["norm"] = None if normalization == "none" else normalization
+    return Model(entry, specs.construct(entry.name, entry.options, options))
+
+
+@cache
+def _entry_of(part: targets.OwnPart) -> ModelEntry:
+    return ModelEntry(
+        name=part.name,
+        summary=own.summary(part),
+        options=part.options,
+        build=partial(own.build, part),
+        input="own",
+        task="any",
+        channels_last=False,
+        paper="",
+    )
+
+
+def _own_entry(target: str) -> ModelEntry:
+    """The entry of a user's own model; the same one as long as its file is the same."""
+    return _entry_of(targets.own_part(target, targets.MODEL))
+
+
+def _require_option(entry: ModelEntry, option: str, what: str) -> None:
+    def has(other: ModelEntry) -> bool:
+        return option in {field.name for field in dataclasses.fields(other.options)}
+
+    if not has(entry):
+        fitting = ", ".join(other.name for other in REGISTRY if has(other))
+        raise SpecError(f"{what} does not apply to {entry.name}, which has no option {option}. It applies to {fitting}.")
 
 
 def names() -> tuple[str, ...]:
@@ -219,6 +268,6 @@ def _offer(kind: str, task: str, what: str) -> str:
 
 
 def _is_for(entry: ModelEntry, task: str) -> bool:
-    if task == "token_classification" and entry.input not in ("sequence", "tokens"):
+    if task == "token_classification" and entry.input not in _STEPWISE:
         return False
     return task == "any" or entry.task in ("any", task)

@@ -34,6 +34,10 @@ class Dropout(nn.Module):
         self.keyed = False
         self.register_buffer("key", torch.zeros(1, dtype=torch.int64), persistent=False)
 
+    def reset_buffers(self) -> None:
+        """The key as it was at first; what gives a model on the device meta its memory calls this."""
+        self.key.zero_()
+
     def forward(self, x: Tensor) -> Tensor:
         """`x` of any shape with elements dropped in training."""
         if not self.training or self.rate == 0:

@@ -15,9 +15,6 @@ from fanin.models.base import MAX_DEPTH, REGISTRY, ModelEntry, check_count, chec
 from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
 
-_LISTED = 8
-"""Layers up to which an identity names each width; longer lists are written with `depth` where they repeat themselves."""
-
 
 @dataclass(frozen=True)
 class HiddenOptions:
@@ -86,9 +83,11 @@ class MLP(nn.Module):
         super().__init__()
         layers = options.layers
         sizes = (math.prod(input_shape), *layers)
-        self.hidden = nn.ModuleList(nn.Linear(n, m, bias=options.bias) for n, m in pairwise(sizes))
+        hidden = nn.ModuleList(nn.Linear(n, m, bias=options.bias) for n, m in pairwise(sizes))
+        self.hidden = normalization.of_weights(options.norm, hidden)
         # Both empty where they would do nothing: small networks are as fast as their modules are few.
-        self.norm = nn.ModuleList(normalization.of_features(options.norm, m) for m in layers if options.norm)
+        normalized = normalization.of_activities(options.norm)
+        self.norm = nn.ModuleList(normalization.of_features(options.norm, m) for m in layers if normalized)
         self.dropout = nn.ModuleList(Dropout(options.dropout) for _ in layers if options.dropout)
         self.activations = nn.ModuleList(a.make() for a in activations.per_layer(options.activation, len(layers)))
         self.output = nn.Linear(sizes[-1], outputs)
@@ -109,9 +108,7 @@ class MLP(nn.Module):
 
 
 def _shortest(layers: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
-    """The widths and the depth that stand for these layers: the list itself if it is short, else its shortest repeated part."""
-    if len(layers) <= _LISTED:
-        return layers, 1
+    """The one way to write these layers: their shortest part, and how often it is repeated."""
     periods = (n for n in range(1, len(layers) + 1) if len(layers) % n == 0)
     period = next(n for n in periods if layers[:n] * (len(layers) // n) == layers)
     return layers[:period], len(layers) // period

@@ -7,31 +7,38 @@ none         nothing                                         nothing
 batch        each channel over (N, H, W)                     each feature over N
 layer        each sample over (C, H, W)                      each sample (or token) over its features
 group        each sample over (H, W) of a group of channels  each sample over a group of features
+ws           nothing: the layer standardises the weights     nothing: likewise
+             of each channel
 ===========  ==============================================  ============================================================
 
-All have a learned scale and shift per channel or feature, which start at 1 and 0, and ε = 1e-5. These are torch's defaults;
-Keras has ε = 1e-3. Batch's running mean and variance take a tenth of each new batch (Keras: a hundredth), and in training it
-needs more than one number per channel: one sample of one pixel has no variance, and torch raises `ValueError`.
+The last is `fanin.models.standardisation`, which has a learned scale per output, 1 at first, and no shift but the layer's bias.
+The others have a learned scale and shift per channel or feature, which start at 1 and 0, and ε = 1e-5. These are torch's
+defaults; Keras has ε = 1e-3. Batch's running mean and variance take a tenth of each new batch (Keras: a hundredth), and in
+training it needs more than one number per channel: one sample of one pixel has no variance, and torch raises `ValueError`.
 
 Sources: Ioffe, Szegedy, Batch Normalization, 2015; Ba, Kiros, Hinton, Layer Normalization, 2016; Wu, He, Group Normalization,
-2018.
+2018; Brock, De, Smith, Characterizing Signal Propagation to Close the Performance Gap in Unnormalized ResNets, 2021 (ws).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 from torch import nn
 
-Norm = Literal["batch", "layer", "group"]
+from fanin.models.standardisation import standardise
+
+Norm = Literal["ws", "batch", "layer", "group"]
 """None stands for no normalization: a spec's `none`."""
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 GROUPS = 8
 """At most. Wu and He have 32 groups, for 64 channels and more; networks for small images begin with 16."""
 
 
 def of_maps(norm: Norm | None, channels: int) -> nn.Module:
-    """The normalization of feature maps (N, channels, H, W); an identity where `norm` is None.
+    """The normalization of feature maps (N, channels, H, W); an identity where `norm` is none of activities.
 
     Layer normalization is over all of a sample, with a scale and a shift per channel: so no parameter depends on the size.
     """
@@ -42,12 +49,12 @@ def of_maps(norm: Norm | None, channels: int) -> nn.Module:
             return nn.GroupNorm(1, channels)
         case "group":
             return nn.GroupNorm(group_count(channels), channels)
-        case None:
+        case "ws" | None:
             return nn.Identity()
 
 
 def of_features(norm: Norm | None, features: int) -> nn.Module:
-    """The normalization of rows (N, features); an identity where `norm` is None."""
+    """The normalization of rows (N, features); an identity where `norm` is none of activities."""
     match norm:
         case "batch":
             return nn.BatchNorm1d(features)
@@ -55,8 +62,18 @@ def of_features(norm: Norm | None, features: int) -> nn.Module:
             return nn.LayerNorm(features)
         case "group":
             return nn.GroupNorm(group_count(features), features)
-        case None:
+        case "ws" | None:
             return nn.Identity()
+
+
+def of_weights(norm: Norm | None, layers: ModuleT) -> ModuleT:
+    """The layers, with standardised weights where `norm` says so; blocks and lists of layers keep their type."""
+    return cast(ModuleT, standardise(layers)) if norm == "ws" else layers
+
+
+def of_activities(norm: Norm | None) -> bool:
+    """Whether `norm` is one that stands behind a layer."""
+    return norm not in ("ws", None)
 
 
 def group_count(channels: int) -> int:

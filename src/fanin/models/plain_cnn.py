@@ -66,7 +66,7 @@ class PlainCNN(nn.Module):
         super().__init__()
         require_size("plain_cnn", input_shape, options.kernel, "Use a smaller kernel.")
         layers = range(options.depth)
-        self.conv = nn.ModuleList(
+        convolutions = nn.ModuleList(
             nn.Conv2d(
                 options.channels if layer else input_shape[0],
                 options.channels,
@@ -78,6 +78,7 @@ class PlainCNN(nn.Module):
             )
             for layer, stride in enumerate(_strides(options, min(input_shape[1:])))
         )
+        self.conv = normalization.of_weights(options.norm, convolutions)
         self.norm = nn.ModuleList(normalization.of_maps(options.norm, options.channels) for _ in layers)
         self.activations = nn.ModuleList(activations.get(options.activation).make() for _ in layers)
         self.dropout = Dropout(options.dropout)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fanin import specs
-from fanin.errors import SpecError
 from fanin.models import activations, normalization
+from fanin.models.attention import check_heads
 from fanin.models.base import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
+from fanin.models.blocks import StackOptions, stack
 from fanin.models.dropout import Dropout, check_rate
-from fanin.models.normalization import Norm
-from fanin.models.patches import Patches, TwoLayers, count_patches
-
-_EXPANSION = 4
-"""Hidden width of a block's two layers, in units of the tokens' width: as in every size of the source."""
+from fanin.models.patches import Patches, count_patches
 
 
 @dataclass(frozen=True)
@@ -43,66 +39,24 @@ class ViTOptions:
         specs.settle("vit", self)
         for name, most in (("patch", MAX_WIDTH), ("width", MAX_WIDTH), ("depth", MAX_DEPTH), ("heads", MAX_WIDTH)):
             check_count(getattr(self, name), name, most)
-        if self.width % self.heads:
-            raise SpecError(
-                f"The heads of vit share its width evenly; received width={self.width}, heads={self.heads}. "
-                f"Use a number of heads that divides the width."
-            )
+        check_heads("vit", self.width, self.heads)
         object.__setattr__(self, "activation", activations.get(self.activation).name)
         object.__setattr__(self, "dropout", check_rate(self.dropout))
 
-
-class Attention(nn.Module):
-    """Multi-head self-attention: output(concat over heads of softmax(q·kᵀ/√d)·v), d = width / heads; then dropout.
-
-    q, k and v are layers of their own, so that each is a linear map with fans of its own. Differs from
-    ``nn.MultiheadAttention``, which packs them and can drop attention weights too.
-    """
-
-    def __init__(self, width: int, heads: int, *, bias: bool, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width, bias=bias)
-        self.key = nn.Linear(width, width, bias=bias)
-        self.value = nn.Linear(width, width, bias=bias)
-        self.output = nn.Linear(width, width, bias=bias)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, tokens, width) → (N, tokens, width)."""
-        q, k, v = (layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value))
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        output: Tensor = self.dropout(self.output(mixed))
-        return output
-
-
-class EncoderBlock(nn.Module):
-    """Attention, then two layers, each with a skip: x + f(norm(x)) (pre), norm(x + f(x)) (post) or x + f(x) (none)."""
-
-    def __init__(self, options: ViTOptions) -> None:
-        super().__init__()
-        width, self.pre = options.width, options.norm == "pre"
-        norm: Norm | None = "layer" if options.norm else None
-        self.norm1 = normalization.of_features(norm, width)
-        self.attention = Attention(width, options.heads, bias=options.bias, dropout=options.dropout)
-        self.norm2 = normalization.of_features(norm, width)
-        self.mlp = TwoLayers(
-            width, _EXPANSION * width, activation=options.activation, bias=options.bias, dropout=options.dropout
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, tokens, width) → (N, tokens, width)."""
-        for norm, branch in ((self.norm1, self.attention), (self.norm2, self.mlp)):
-            x = x + branch(norm(x)) if self.pre else norm(x + branch(x))
-        return x
+    @property
+    def stack(self) -> StackOptions:
+        """The options of its blocks."""
+        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("patch", "pool")}
+        return StackOptions(**shared)
 
 
 class ViT(nn.Module):
     """patches → linear → class token in front → + positions → dropout → blocks → norm (pre only) → class token → linear.
 
-    With pool=mean there is no class token, and the mean of all tokens is read out. `token` and `positions` are parameters that
-    no initializer of weights fills; they start at 0, where the source draws positions of standard deviation 0.02: all that is
-    random comes from the initializer. ``{"positions": "normal(std=0.02)"}`` among its rules draws them.
+    Blocks are those of `fanin.models.blocks`, with plain sums. With pool=mean there is no class token, and the mean of all
+    tokens is read out. `token` and `positions` are parameters that no initializer of weights fills; they start at 0, where the
+    source draws positions of standard deviation 0.02: all that is random comes from the initializer.
+    ``{"positions": "normal(std=0.02)"}`` among its rules draws them.
 
     Args:
         options: patch, width, depth, heads, activation, normalization, read-out, biases and dropout rate.
@@ -124,8 +78,8 @@ class ViT(nn.Module):
         self.token = nn.Parameter(torch.zeros(1, 1, options.width)) if with_token else None
         self.positions = nn.Parameter(torch.zeros(1, tokens, options.width))
         self.dropout = Dropout(options.dropout)
-        self.blocks = nn.ModuleList(EncoderBlock(options) for _ in range(options.depth))
-        self.norm = normalization.of_features("layer" if options.norm == "pre" else None, options.width)
+        self.blocks = stack(options.stack)
+        self.norm = normalization.of_features(options.stack.final_norm, options.width)
         self.output = nn.Linear(options.width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,65 @@
+"""What tells a model of sequences where a step stands: fixed waves, or a table that is learned."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from fanin.errors import FitError
+
+
+class Sinusoids(nn.Module):
+    """Adds P[t, 2i] = sin(t·ω_i) and P[t, 2i + 1] = cos(t·ω_i), ω_i = 10000^(−2i/width), for steps t = 0, 1, …
+
+    Of mean square 1/2, without parameters, for sequences of any length: nothing here depends on an initializer.
+
+    Source: Vaswani et al., Attention Is All You Need, 2017, section 3.5.
+    """
+
+    frequencies: Tensor
+    """ω_i, (⌈width/2⌉,); not persistent, since it is a function of the width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.register_buffer("frequencies", torch.empty((width + 1) // 2), persistent=False)
+        self.reset_buffers()
+
+    def reset_buffers(self) -> None:
+        """Fill in the frequencies."""
+        even = torch.arange(0, self.width, 2, device=self.frequencies.device)
+        self.frequencies.copy_(torch.exp(even * (-math.log(10_000) / self.width)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, steps, width) → (N, steps, width)."""
+        # Steps are counted without asking for a shape, so that the model can be traced; in fp32, which counts far enough.
+        steps = torch.ones_like(x[:1, :, :1], dtype=torch.float32).cumsum(1) - 1
+        angles = steps * self.frequencies
+        waves = torch.stack([torch.sin(angles), torch.cos(angles)], -1).flatten(2)
+        return x + waves[:, :, : self.width].type_as(x)
+
+
+class LearnedPositions(nn.Embedding):
+    """A table with a vector for each step, learned like that of the tokens; initializers take it for an embedding.
+
+    Args:
+        name: of the model, for errors.
+        steps: the longest sequence.
+        width: numbers in a step's vector.
+    """
+
+    def __init__(self, name: str, steps: int, width: int) -> None:
+        super().__init__(steps, width)
+        self.model = name
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The vectors of the steps of `inputs` (N, steps, …) → (steps, width). Raises `FitError` where there are too many."""
+        steps = inputs.shape[1]
+        if steps > self.num_embeddings:
+            raise FitError(
+                f"This {self.model} has positions for sequences of up to {self.num_embeddings} steps; received {steps}. "
+                f"Cut the sequences, or build the model for longer ones."
+            )
+        return self.weight[:steps]
