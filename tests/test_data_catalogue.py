@@ -36,7 +36,7 @@ def test_the_case_studys_data_sets_and_the_embedded_ones_are_registered():
     assert wanted <= set(data.names())
 
 
-@pytest.mark.parametrize("name", data.names())
+@pytest.mark.parametrize("name", data.REGISTRY.names())
 def test_every_data_set_is_described_without_its_files(root, name):
     info = data.describe(name)
     assert info == data.REGISTRY.get(name).info

@@ -72,6 +72,14 @@ def test_a_float_table_with_float_targets_is_a_regression(root, dtype):
     assert (dataset.divisor, dataset.standardise) == (1.0, False)
 
 
+def test_several_columns_of_float_targets_are_a_regression_of_several_numbers(root):
+    targets = np.stack([TARGETS, TARGETS**2, -TARGETS], axis=1)
+    write(root, arrays_of(TABLE, targets))
+    dataset = data.load("mine")
+    assert (dataset.info.task, dataset.info.outputs, data.describe("mine")) == ("regression", 3, dataset.info)
+    assert torch.equal(dataset.y_test, torch.from_numpy(targets[8:]).float())
+
+
 def test_arrays_in_column_order_are_read_as_written(root):
     write(root, arrays_of(np.asfortranarray(COLOUR), LABELS))
     assert torch.equal(data.load("mine").x_test, torch.from_numpy(COLOUR[8:]).permute(0, 3, 1, 2))
@@ -149,7 +157,13 @@ def _row(array, row, value):
         (arrays_of(TABLE, TARGETS, y_test=_row(TARGETS[8:], 3, np.nan)), "y_test .* first in row 3"),
         (arrays_of(TABLE, TARGETS, x_test=_row(TABLE[8:], 0, 1e39)), "too large for float32, first in row 0"),
         (arrays_of(TABLE, TARGETS, y_train=TARGETS[:7]), r"y_train of .* has shape \(7,\). Expected \(8,\)"),
-        (arrays_of(TABLE, TARGETS, y_train=np.zeros((8, 2))), r"y_train of .* has shape \(8, 2\). Expected \(8,\)"),
+        (arrays_of(TABLE, TARGETS, y_train=np.zeros((8, 2))), "y_train of .* has 2 targets for each row, y_test 1"),
+        (arrays_of(TABLE, np.zeros((12, 2, 2))), r"y_train of .* has shape \(8, 2, 2\). Expected \(8,\)"),
+        (arrays_of(TABLE, np.zeros((12, 0))), r"y_train of .* has shape \(8, 0\). Expected \(8,\)"),
+        (
+            arrays_of(TABLE, LABELS[:, None].repeat(2, 1)),
+            r"y_train of .* has shape \(8, 2\). Expected \(8,\), one label for each",
+        ),
         (arrays_of(TABLE, TARGETS, x_test=TABLE[:0], y_test=TARGETS[:0]), "x_test of .* is empty"),
         (arrays_of(TABLE[:, :0], TARGETS), r"x_train of .* has shape \(8, 0\)"),
         (arrays_of(TABLE[:, 0], TARGETS), r"x_train of .* has shape \(8,\)"),
@@ -268,9 +282,11 @@ def test_a_zip_bomb_is_not_unpacked(root):
 def test_data_larger_than_the_machines_memory_are_refused_before_reading(root, monkeypatch):
     from fanin.data import npz
 
-    write(root, arrays_of(COLOUR, LABELS))
+    write(root, arrays_of(COLOUR, LABELS), save=np.savez_compressed)
     monkeypatch.setattr(npz, "_memory_bytes", lambda: 1000.0)
-    with pytest.raises(DataInvalid, match=r"needs .* bytes of memory; this machine has 1,000"):
+    with pytest.raises(
+        DataInvalid, match=r"needs .* bytes of memory; this machine has 1,000.*uncompressed: then they are read"
+    ):
         data.load("mine")
 
 

@@ -318,7 +318,7 @@ def test_without_pooch_the_extra_is_named(tiny, monkeypatch):
 
 @pytest.mark.parametrize("name", data.fetchable())
 def test_registered_mirrors_are_well_formed(name):
-    entry = data.REGISTRY.get(name)
+    entry = data.REGISTRY.get(name) if name in data.REGISTRY else data.FAMILIES.get(name).source
     assert len({mirror.url for mirror in entry.mirrors}) == len(entry.mirrors) >= 2
     for mirror in entry.mirrors:
         assert mirror.url.startswith(("https://", "http://fashion-mnist.s3-website"))

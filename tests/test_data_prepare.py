@@ -161,6 +161,67 @@ def test_a_standardised_target_goes_back_to_its_units():
     assert torch.allclose(back.float(), dataset.y_test, rtol=1e-6)
 
 
+def several_targets():
+    dataset = regression()
+    y = torch.stack([dataset.y_train, dataset.x_train[:, 0], torch.full((50,), 3.0)], dim=1)
+    y_test = torch.stack([dataset.y_test, dataset.x_test[:, 0], torch.full((9,), 3.0)], dim=1)
+    return dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, outputs=3), y_train=y, y_test=y_test)
+
+
+def test_several_targets_are_standardised_column_by_column():
+    dataset = several_targets()
+    prepared = prepare(dataset, holdout=0.2, split_seed=0, standardise_target=True)
+    assert torch.allclose(prepared.train.y.mean(dim=0), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(prepared.train.y.std(dim=0, correction=0), torch.tensor([1.0, 1.0, 0.0]), atol=1e-5)
+    back = prepared.test.y.double() * torch.tensor(prepared.target_scales) + torch.tensor(prepared.target_means)
+    assert torch.allclose(back.float(), dataset.y_test, rtol=1e-5, atol=1e-5)
+
+
+def test_the_errors_of_several_targets_stay_in_standard_deviations():
+    prepared = prepare(several_targets(), holdout=0, split_seed=0, standardise_target=True)
+    assert (prepared.target_mean, prepared.target_scale) == (0.0, 1.0)
+    assert len(prepared.target_means) == len(prepared.target_scales) == 3
+
+
+def test_one_target_has_its_own_mean_and_scale():
+    prepared = prepare(regression(), holdout=0, split_seed=0, standardise_target=True)
+    assert (prepared.target_means, prepared.target_scales) == ((prepared.target_mean,), (prepared.target_scale,))
+    assert prepared.target_scale > 1000
+
+
+def steps(n=40, length=5):
+    x = torch.arange(n * length).remainder(7).to(torch.uint8).view(n, length)
+    info = DataInfo(
+        name="steps", task="token_classification", input_shape=(length,), outputs=7, n_train=n, n_test=n, vocabulary=7
+    )
+    return Dataset(info, x, x.long(), x, x.long(), 1.0, False, "", True, "a test", "")
+
+
+def test_tokens_are_held_out_without_strata_and_stay_bytes():
+    dataset = steps()
+    prepared = prepare(dataset, holdout=0.1, split_seed=0, standardise_target=True)
+    assert (prepared.train.x.shape, prepared.train.y.shape, len(prepared.validation.y)) == ((36, 5), (36, 5), 4)
+    assert torch.equal(prepared.train.x.long(), prepared.train.y)
+    assert (prepared.train.x.dtype, prepared.target_scale) == (torch.uint8, 1.0)
+
+
+def reconstruction(dataset):
+    info = dataclasses.replace(dataset.info, task="autoencoding", outputs=dataset.x_train[0].numel())
+    return dataclasses.replace(dataset, info=info, y_train=dataset.x_train, y_test=dataset.x_test)
+
+
+@pytest.mark.parametrize("holdout", [0, 0.3])
+@pytest.mark.parametrize("base", [classification, regression])
+def test_the_target_of_autoencoding_is_the_input_itself_in_every_part(base, holdout):
+    prepared = prepare(reconstruction(base()), holdout=holdout, split_seed=0, standardise_target=True)
+    plain = prepare(base(), holdout=0, split_seed=0, standardise_target=False)
+    for part in (prepared.train, prepared.validation, prepared.test):
+        assert part.y is part.x
+    assert (prepared.target_mean, prepared.target_scale) == (0.0, 1.0)
+    if not holdout:
+        assert torch.equal(prepared.train.x, plain.train.x)
+
+
 def test_a_raw_target_stays_as_it_is():
     dataset = regression()
     prepared = prepare(dataset, holdout=0, split_seed=0, standardise_target=False)

@@ -63,6 +63,43 @@ def test_predicting_12_9_for_california_housing_errs_by_the_published_amount():
     assert (dataset.y_test.double() - 12.9).abs().mean().item() == pytest.approx(207_080.44, abs=0.005)
 
 
+@pytest.mark.parametrize(
+    ("spec", "fingerprint"),
+    [
+        ("rows", "d027fbe1abd1b831"),
+        ("pixels(permuted=true, size=14)", "76fa591d2a74a324"),
+        ("tiny-shakespeare", "3630e494549e047e"),
+    ],
+)
+def test_what_is_made_from_published_files_is_for_ever_the_same(spec, fingerprint):
+    dataset = loaded(spec)
+    assert (dataset.info, dataset.canonical) == (data.describe(spec), True)
+    assert dataset.fingerprint.startswith(fingerprint)
+    assert all(check.ok for check in data.verify(spec))
+
+
+def test_shakespeare_can_be_read_and_its_test_set_is_the_last_tenth():
+    dataset = loaded("tiny-shakespeare(length=63)")
+    text = (data.path("tinyshakespeare") / "input.txt").read_bytes()
+    kinds = sorted(set(text))
+    assert len(kinds) == dataset.info.vocabulary == dataset.info.outputs
+
+    def spelt(tokens):
+        return bytes(kinds[token] for token in tokens.tolist())
+
+    assert spelt(dataset.x_train[0]) == text[:63] == b"First Citizen:\nBefore we proceed any further, hear me speak.\n\nA"
+    assert spelt(dataset.y_train[0]) == text[1:64]
+    assert spelt(dataset.x_test[0]) == text[1_003_854:][:63]
+    assert dataset.y_train[-1].shape == (63,)
+
+
+def test_mnist_averaged_to_half_its_size_keeps_its_mean():
+    whole, half = loaded("pixels"), loaded("pixels(size=14)")
+    assert half.info.input_shape == (196, 1)
+    mean = (whole.x_train.double() / whole.divisor).mean().item()
+    assert half.x_train.double().mean().item() == pytest.approx(mean, rel=1e-7)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_loading_and_splitting_keeps_within_twice_the_bytes_and_600_mb():
     loaded("cifar10")

@@ -1,6 +1,6 @@
-"""Data sets: registered ones and users' own, in memory as tensors.
+"""Data sets: registered ones, families of them with options, and users' own; tensors in memory, or mapped from a large file.
 
-    dataset = load("digits")
+    dataset = load("digits")  # or "pixels(of=mnist, size=14, permuted=true)"
     prepared = prepare(dataset, holdout=0.1, split_seed=0, standardise_target=True)
 
 Files are looked for under ``FANIN_DATA_DIR``, downloaded by `fetch` or `ensure`, checked against published checksums, and never
@@ -9,32 +9,40 @@ unpickled.
 
 from __future__ import annotations
 
-from fanin.data import embedded, images, tables  # each registers its data sets
+# Each registers its data sets.
+from fanin.data import embedded, images, picture, readings, reconstruction, synthetic, tables, text
 from fanin.data.adding import add
 from fanin.data.base import REGISTRY, Arrays, CanonicalFile, DataInfo, Dataset, DatasetEntry, Mirror
 from fanin.data.download import Limits
+from fanin.data.families import FAMILIES, Family, Member
 from fanin.data.fetching import ensure, fetch, fetchable
 from fanin.data.folder import path
-from fanin.data.inventory import FileCheck, Listing, catalogue, verify
-from fanin.data.loading import describe, load, names, require
+from fanin.data.inventory import FileCheck, Listing, catalogue, listing, verify
+from fanin.data.loading import canonical_spec, describe, load, member, names, require
 from fanin.data.mirrors import Progress
+from fanin.data.on_disk import DiskSamples
 from fanin.data.prepare import Part, Prepared, prepare
 
 __all__ = [
+    "FAMILIES",
     "REGISTRY",
     "Arrays",
     "CanonicalFile",
     "DataInfo",
     "Dataset",
     "DatasetEntry",
+    "DiskSamples",
+    "Family",
     "FileCheck",
     "Limits",
     "Listing",
+    "Member",
     "Mirror",
     "Part",
     "Prepared",
     "Progress",
     "add",
+    "canonical_spec",
     "catalogue",
     "describe",
     "embedded",
@@ -42,11 +50,18 @@ __all__ = [
     "fetch",
     "fetchable",
     "images",
+    "listing",
     "load",
+    "member",
     "names",
     "path",
+    "picture",
     "prepare",
+    "readings",
+    "reconstruction",
     "require",
+    "synthetic",
     "tables",
+    "text",
     "verify",
 ]

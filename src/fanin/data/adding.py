@@ -11,18 +11,21 @@ from pathlib import Path
 
 from fanin.data import copies, folder
 from fanin.data.base import REGISTRY
-from fanin.errors import DataUnavailable, OutputError
+from fanin.data.families import FAMILIES
+from fanin.errors import DataUnavailable, OutputError, UsageError
 
 
 def add(name: str, npz: Path, *, replace: bool = False) -> Path:
     """Check the NPZ file and copy it to where `load` finds it under `name`; the new path.
 
-    The copy appears whole or not at all. Raises `UsageError` for an impossible name, `DataUnavailable` where `npz` is not
-    there, `DataInvalid` where it cannot be the data set, `OutputError` where the folder cannot be written, or where another
-    file stands there already and `replace` is not given.
+    The copy appears whole or not at all. Raises `UsageError` for an impossible name or that of a family, `DataUnavailable`
+    where `npz` is not there, `DataInvalid` where it cannot be the data set, `OutputError` where the folder cannot be written,
+    or where another file stands there already and `replace` is not given.
     """
     source = Path(npz)
     folder.require_name(name)
+    if name in FAMILIES:
+        raise UsageError(f"{name} is the name of a family of data sets, which comes with fanin. Give the copy another name.")
     target = folder.path(name) / f"{name}.npz"
     if not folder.is_file(source):
         raise DataUnavailable(f"{source} is not a file. Expected an NPZ file with x_train, y_train, x_test, y_test.")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from fanin.errors import DataInvalid, UsageError
+from fanin.errors import UsageError
 from fanin.registry import Registry
 
 Task = Literal["classification", "regression", "token_classification", "autoencoding"]
 """A class, or one number or several, for each sample; a class for each step of a sequence; the input itself."""
 
 Kind = Literal["image", "table", "sequence", "tokens"]
-
-_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +64,7 @@ class Arrays(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in memory.
+    """A data set in memory, or mapped into it from a file.
 
     ``x / divisor`` is what a model sees of an image; a table is standardised instead where `standardise` says so. Both happen
     in `fanin.data.prepare` and in the training engine, so uint8 images stay uint8 here.
@@ -76,9 +72,10 @@ class Dataset:
 
     info: DataInfo
     x_train: Tensor
-    """uint8 or float32 (N, C, H, W), or float32 (N, features); contiguous."""
+    """uint8 or float32, (N, *info.input_shape), contiguous unless mapped; tokens uint8, or int64 where there are too many."""
     y_train: Tensor
-    """int64 (N,) class numbers, or float32 (N,) targets in their own units."""
+    """int64 (N,) class numbers, or (N, steps) of each step; float32 (N,) or (N, outputs) targets in their own units; for
+    autoencoding the very tensor `x_train`."""
     x_test: Tensor
     y_test: Tensor
     divisor: float
@@ -89,7 +86,9 @@ class Dataset:
     """True where the bytes read were the published ones; False for a user's own copy."""
     source: str
     units: str
-    """Units of a regression target; empty for classification."""
+    """Units of a regression target; empty for all else."""
+    mapped: bool = False
+    """The inputs lie in a file that is read while training; they are never written to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,74 +160,17 @@ class DatasetEntry:
     divisor: float = 1.0
     standardise: bool = False
     units: str = ""
+    stored_in: str = ""
+    """The folder of its files, where that has not its name."""
 
     @property
     def name(self) -> str:
         return self.info.name
 
+    @property
+    def folder(self) -> str:
+        """The name of the folder that its files are looked for in."""
+        return self.stored_in or self.name
+
 
 REGISTRY: Registry[DatasetEntry] = Registry("dataset", DatasetEntry)
-
-
-def tensors(info: DataInfo, arrays: Arrays, source: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The arrays as contiguous tensors of a `Dataset`, in the order of `Arrays`.
-
-    Raises `DataInvalid` where shapes or labels do not fit `info`, or a number is not finite in float32.
-    """
-    for part, n in (("train", info.n_train), ("test", info.n_test)):
-        _expect_shape(getattr(arrays, f"x_{part}"), (n, *info.input_shape), f"x_{part} of {source}")
-        _expect_shape(getattr(arrays, f"y_{part}"), (n,), f"y_{part} of {source}")
-    return (
-        _inputs(arrays.x_train, f"x_train of {source}"),
-        _targets(arrays.y_train, info, f"y_train of {source}"),
-        _inputs(arrays.x_test, f"x_test of {source}"),
-        _targets(arrays.y_test, info, f"y_test of {source}"),
-    )
-
-
-def fingerprint(parts: tuple[Tensor, Tensor, Tensor, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, so that equal arrays have one fingerprint whatever file held them."""
-    digest = hashlib.sha256()
-    for name, tensor in zip(Arrays._fields, parts, strict=True):
-        array = tensor.numpy()
-        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
-
-
-def _expect_shape(array: np.ndarray, shape: tuple[int, ...], what: str) -> None:
-    if array.shape != shape:
-        raise DataInvalid(f"{what} has shape {array.shape}; expected {shape}.")
-
-
-def _inputs(array: np.ndarray, what: str) -> Tensor:
-    if array.dtype == np.uint8:
-        return torch.from_numpy(np.ascontiguousarray(array))
-    return _finite_float32(array, what)
-
-
-def _targets(array: np.ndarray, info: DataInfo, what: str) -> Tensor:
-    return _finite_float32(array, what) if info.task == "regression" else _labels(array, info.outputs, what)
-
-
-def _labels(array: np.ndarray, classes: int, what: str) -> Tensor:
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= classes:
-        wrong = low if low < 0 else high
-        row = int(np.flatnonzero(array == wrong)[0])
-        raise DataInvalid(f"{what} holds the label {wrong}, first in row {row}. Expected class numbers 0 to {classes - 1}.")
-    return torch.from_numpy(array.astype(np.int64))
-
-
-def _finite_float32(array: np.ndarray, what: str) -> Tensor:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported below
-        single = np.ascontiguousarray(array, dtype=np.float32)
-    for start in range(0, len(single), _ROWS_AT_ONCE):
-        rows = single[start : start + _ROWS_AT_ONCE]
-        good = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
-        if not good.all():
-            raise DataInvalid(
-                f"{what} holds NaN, infinity or a number too large for float32, first in row {start + int(good.argmin())}. "
-                f"Expected finite numbers: remove such rows or fill them in."
-            )
-    return torch.from_numpy(single)

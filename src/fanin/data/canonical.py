@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from fanin.data.base import CanonicalFile, Dataset, DatasetEntry, fingerprint, tensors
+from fanin.data.base import CanonicalFile, Dataset, DatasetEntry
+from fanin.data.families import FAMILIES
 from fanin.data.folder import VARIABLE, is_file, path, unreadable
+from fanin.data.tensors import fingerprint, tensors
 from fanin.errors import DataInvalid, DataUnavailable
 
 
@@ -15,12 +17,10 @@ def read(entry: DatasetEntry) -> Dataset:
 
     Raises `DataUnavailable` where files are missing and `DataInvalid` where one is not the published one.
     """
-    require(entry)
-    contents = {file.name: _content(path(entry.name) / file.name, file) for file in entry.files}
+    found = contents(entry)
     if entry.read is None:
         raise unavailable(entry)
-    source = _source(entry)
-    parts = tensors(entry.info, entry.read(contents), entry.name)
+    parts = tensors(entry.info, entry.read(found), entry.name)
     return Dataset(
         entry.info,
         *parts,
@@ -28,9 +28,15 @@ def read(entry: DatasetEntry) -> Dataset:
         standardise=entry.standardise,
         fingerprint=fingerprint(parts),
         canonical=True,
-        source=source,
+        source=source(entry),
         units=entry.units,
     )
+
+
+def contents(entry: DatasetEntry) -> dict[str, bytes]:
+    """The published files by name, each with its size and checksum; errors as of `read`."""
+    require(entry)
+    return {file.name: _content(path(entry.folder) / file.name, file) for file in entry.files}
 
 
 def require(entry: DatasetEntry) -> None:
@@ -41,22 +47,25 @@ def require(entry: DatasetEntry) -> None:
 
 def missing(entry: DatasetEntry) -> list[CanonicalFile]:
     """The published files that are not in the data set's folder."""
-    return [file for file in entry.files if not is_file(path(entry.name) / file.name)]
+    return [file for file in entry.files if not is_file(path(entry.folder) / file.name)]
 
 
 def unavailable(entry: DatasetEntry) -> DataUnavailable:
     """What was looked for, where, and what to do."""
-    expected = [f"{file.name} ({file.bytes:,} bytes)" for file in missing(entry)]
-    copy = f"{entry.name}.npz (your own copy: x_train, y_train, x_test, y_test)"
-    choices = " or ".join(filter(None, [", ".join(expected), copy]))
+    expected = ", ".join(f"{file.name} ({file.bytes:,} bytes)" for file in missing(entry))
+    own = entry.name not in FAMILIES  # a family's files cannot be replaced by a copy of the user's own
+    copy = f"{entry.name}.npz (your own copy: x_train, y_train, x_test, y_test)" if own else ""
+    choices = " or ".join(filter(None, [expected, copy]))
     download = f"Download it: fanin data fetch {entry.name}. Or put" if entry.mirrors else "Put"
+    register = f", or register a copy: fanin data add {entry.name} FILE.npz" if own else ""
     return DataUnavailable(
-        f"{entry.name} is not there. Looked in {path(entry.name)} for {choices}. {download} the files there, or set {VARIABLE} "
-        f"to the folder that holds {entry.name}/, or register a copy: fanin data add {entry.name} FILE.npz"
+        f"{entry.name} is not there. Looked in {path(entry.folder)} for {choices}. {download} the files there, or set "
+        f"{VARIABLE} to the folder that holds {entry.folder}/{register}"
     )
 
 
-def _source(entry: DatasetEntry) -> str:
+def source(entry: DatasetEntry) -> str:
+    """Where the arrays come from, in words."""
     if entry.package:
         return f"embedded in {entry.package}"
     names = ", ".join(file.name for file in entry.files)

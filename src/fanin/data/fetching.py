@@ -12,8 +12,9 @@ from pathlib import Path
 from fanin.data import canonical, staging
 from fanin.data.base import REGISTRY, CanonicalFile, DatasetEntry, Mirror
 from fanin.data.download import Limits, Refused
+from fanin.data.families import FAMILIES
 from fanin.data.folder import VARIABLE, path
-from fanin.data.loading import find, known
+from fanin.data.loading import find
 from fanin.data.mirrors import Fetcher, OnProgress, Progress
 from fanin.errors import DataUnavailable, OutputError
 
@@ -24,8 +25,9 @@ _LIMITS = Limits()
 
 
 def fetchable() -> tuple[str, ...]:
-    """The registered data sets that can be downloaded."""
-    return tuple(entry.name for entry in REGISTRY if entry.mirrors)
+    """The registered data sets, and families with files of their own, that can be downloaded."""
+    families = (family.name for family in FAMILIES if family.source and family.source.mirrors)
+    return (*(entry.name for entry in REGISTRY if entry.mirrors), *families)
 
 
 def ensure(name: str, *, on_progress: OnProgress | None = None) -> None:
@@ -35,9 +37,8 @@ def ensure(name: str, *, on_progress: OnProgress | None = None) -> None:
     raises.
     """
     copy, entry = find(name)
-    if copy:
+    if copy or entry is None:
         return
-    entry = known(name, entry)
     if entry.mirrors and canonical.missing(entry):
         fetch(name, on_progress=on_progress)
     canonical.require(entry)
@@ -54,7 +55,8 @@ def fetch(
     """Download the published files of a data set that are missing or damaged; the folder in which they then lie.
 
     Args:
-        name: a data set. For one that is embedded in a package, or entirely the user's own, nothing is done.
+        name: a data set, or the spec of one: then the files are those that it is read from. For one that is embedded in a
+            package, generated, or entirely the user's own, nothing is done.
         folder: the folder that holds data sets, in place of ``FANIN_DATA_DIR``; ``<folder>/<name>`` comes back.
         mirrors: in place of the registered ones.
         limits: minimum speed and longest time.
@@ -67,10 +69,9 @@ def fetch(
     ``FANIN_OFFLINE`` is set; `OutputError` where the folder cannot be written; `MissingExtra` without pooch.
     """
     copy, entry = find(name)
-    if copy and entry is None:
-        return copy.parent
-    entry = known(name, entry)
-    target = path(entry.name) if folder is None else Path(folder).expanduser().absolute() / entry.name
+    if entry is None:
+        return copy.parent if copy else path()
+    target = path(entry.folder) if folder is None else Path(folder).expanduser().absolute() / entry.folder
     wanted = _wanted(entry, target)
     if not wanted:
         return target
@@ -79,7 +80,7 @@ def fetch(
         why = f"nothing was contacted, because {OFFLINE} is set" if fetcher.mirrors else "no mirror is known"
         raise _unavailable(entry, target, wanted, [why])
     try:
-        with staging.workspace(target, lambda: fetcher.on_progress(Progress(dataset=name, state="waiting"))) as workspace:
+        with staging.workspace(target, lambda: fetcher.on_progress(Progress(dataset=entry.name, state="waiting"))) as workspace:
             # Looked at anew: another process may have fetched them while this one waited for its turn.
             fetcher.fetch(_wanted(entry, target), target, workspace)
     except Refused:
@@ -101,9 +102,10 @@ def _unavailable(entry: DatasetEntry, target: Path, wanted: Sequence[CanonicalFi
     files = ", ".join(f"{file.name} ({file.bytes:,} bytes, {file.algorithm} {file.checksum})" for file in wanted)
     reasons = "".join(f"\n  {reason}" for reason in why)
     source = f" (published at {entry.mirrors[0].url})" if entry.mirrors else ""
+    register = f", or register a copy: fanin data add {entry.name} FILE.npz" if entry.name not in FAMILIES else ""
     return DataUnavailable(
         f"{entry.name} could not be downloaded. Wanted: {files}.{reasons}\nTry again later, or put the files into {target} "
-        f"yourself{source}, or register a copy: fanin data add {entry.name} FILE.npz"
+        f"yourself{source}{register}"
     )
 
 

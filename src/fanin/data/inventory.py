@@ -10,8 +10,9 @@ from typing import Literal
 
 from fanin.data import canonical, copies, folder
 from fanin.data.base import REGISTRY, CanonicalFile, DataInfo, DatasetEntry
-from fanin.data.loading import find, known
-from fanin.errors import DataError
+from fanin.data.families import FAMILIES, Member
+from fanin.data.loading import find, member
+from fanin.errors import DataError, UsageError
 
 State = Literal["available", "missing", "user copy", "invalid"]
 
@@ -24,9 +25,11 @@ class Listing:
     info: DataInfo | None
     """None where a user's own copy is damaged and its name is not registered."""
     where: str
-    """A file, a folder, or the package that embeds the data."""
+    """A file, a folder, the package that embeds the data, or "generated"."""
     state: State
     note: str = ""
+    of: str = ""
+    """The data set whose files are read, where it is another one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,37 +51,69 @@ class FileCheck:
 
 
 def catalogue() -> list[Listing]:
-    """Every data set that can be named: the registered ones in their order, then users' own by name.
+    """Every data set that can be named: registered ones in their order, families with default options, users' own by name.
 
     Files are looked for, not read; `verify` reads them.
     """
-    found = folder.user_copies()
-    registered = []
-    for entry in REGISTRY:
-        copy = found.pop(entry.name, None)
-        registered.append(_user_listing(entry.name, copy, entry) if copy else _listing(entry))
-    return registered + [_user_listing(name, copy, None) for name, copy in found.items()]
+    own = [name for name in folder.user_copies() if name not in REGISTRY and name not in FAMILIES]
+    return [*map(listing, REGISTRY.names()), *map(_family_listing, FAMILIES.names()), *map(listing, own)]
+
+
+def listing(spec: str) -> Listing:
+    """The line of one data set, given by name or spec; raises what `fanin.data.describe` raises but `DataError`."""
+    chosen = member(spec)
+    if chosen is not None:
+        return _member_listing(chosen)
+    copy, entry = find(spec)
+    name = copy.stem if copy else spec
+    return _user_listing(name, copy, entry) if copy else _listing(_registered(entry))
 
 
 def verify(name: str) -> list[FileCheck]:
-    """Each file that `load` would read, measured against what it should be; empty for data embedded in a package.
+    """Each file that `load` would read, measured against what it should be; empty for data that no file holds.
 
     Raises `UnknownName`.
     """
     copy, entry = find(name)
     if copy:
-        return [_check_copy(copy, name, entry)]
-    entry = known(name, entry)
+        return [_check_copy(copy, copy.stem, entry)]
+    if entry is None:
+        return []
     if entry.read is None:
-        return [_check(folder.path(name) / f"{name}.npz", None)]
-    return [_check(folder.path(name) / file.name, file) for file in entry.files]
+        return [_check(folder.path(entry.folder) / f"{entry.name}.npz", None)]
+    return [_check(folder.path(entry.folder) / file.name, file) for file in entry.files]
+
+
+def _registered(entry: DatasetEntry | None) -> DatasetEntry:
+    assert entry is not None  # `find` raises where there is neither a copy nor an entry
+    return entry
+
+
+def _family_listing(name: str) -> Listing:
+    try:
+        return listing(name)
+    except UsageError as error:  # a copy of the user's own has the family's name
+        return Listing(name=name, info=None, where=str(folder.path(name)), state="invalid", note=str(error))
+
+
+def _member_listing(chosen: Member) -> Listing:
+    """A family's line: where its files lie is said of the data set that it is made from."""
+    if chosen.of:
+        base = listing(chosen.of)
+        info = None if base.state == "invalid" else chosen.describe()
+        return replace(base, name=chosen.spec, info=info, of=base.of or chosen.of)
+    if chosen.family.source:
+        return replace(_listing(chosen.family.source), name=chosen.spec, info=chosen.describe())
+    if chosen.family.package:
+        return _embedded_listing(chosen.spec, chosen.describe(), chosen.family.package)
+    return Listing(name=chosen.spec, info=chosen.describe(), where="generated", state="available")
 
 
 def _listing(entry: DatasetEntry) -> Listing:
     if entry.package:
-        return _embedded_listing(entry)
+        return _embedded_listing(entry.name, entry.info, entry.package)
     try:
-        where = folder.path(entry.name)
+        where = folder.path(entry.folder)
         missing = canonical.missing(entry)
     except DataError as error:
         return Listing(name=entry.name, info=entry.info, where="", state="missing", note=str(error))
@@ -88,13 +123,13 @@ def _listing(entry: DatasetEntry) -> Listing:
     return Listing(name=entry.name, info=entry.info, where=str(where), state="missing" if missing else "available", note=note)
 
 
-def _embedded_listing(entry: DatasetEntry) -> Listing:
-    where = f"embedded in {entry.package}"
+def _embedded_listing(name: str, info: DataInfo, package: str) -> Listing:
+    where = f"embedded in {package}"
     try:
-        importlib.metadata.version(entry.package)
+        importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return Listing(name=entry.name, info=entry.info, where=where, state="missing", note=f"needs {entry.package}")
-    return Listing(name=entry.name, info=entry.info, where=where, state="available")
+        return Listing(name=name, info=info, where=where, state="missing", note=f"needs {package}")
+    return Listing(name=name, info=info, where=where, state="available")
 
 
 def _user_listing(name: str, copy: Path, entry: DatasetEntry | None) -> Listing:

@@ -10,25 +10,30 @@ from torch import Tensor
 
 from fanin import seeds
 from fanin.data.base import Dataset
+from fanin.data.on_disk import DiskSamples
 from fanin.data.split import split
 from fanin.errors import UsageError, shown
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Inputs and targets as the training engine takes them."""
+    """Inputs and targets as the training engine takes them.
 
-    x: Tensor
-    """uint8 or float32 (N, C, H, W), or float32 (N, features)."""
-    y: Tensor
-    """int64 (N,) class numbers, or float32 (N,) in the units of the loss."""
+    Both can be indexed with a tensor of positions or a slice, and sent to a device; inputs that lie in a file are read then.
+    """
+
+    x: Tensor | DiskSamples
+    """uint8 or float32, (N, *input_shape); tokens uint8 or int64."""
+    y: Tensor | DiskSamples
+    """int64 (N,) class numbers, (N, steps) for each step, or float32 (N,) or (N, outputs) in the units of the loss. `x` itself
+    for autoencoding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """The three parts of a training run, and how to read them.
 
-    A model sees ``x / divisor``; a regression target in its own units is ``y · target_scale + target_mean``.
+    A model sees ``x / divisor``; a regression target in its own units is ``y · target_scales + target_means``, by columns.
     """
 
     train: Part
@@ -37,8 +42,13 @@ class Prepared:
     divisor: float
     target_mean: float
     target_scale: float
+    """What turns errors into the target's own units: the deviation that one target was divided by, otherwise 1. Errors of
+    several targets stay in standard deviations: columns may have different units, and then have no mean in any of them."""
     validation_is_test: bool
     """True where nothing was held out: the test set serves for early stopping."""
+    target_means: tuple[float, ...] = (0.0,)
+    target_scales: tuple[float, ...] = (1.0,)
+    """Of each column of a regression's targets."""
 
 
 Parts = tuple[Part, Part, Part]
@@ -49,13 +59,16 @@ def prepare(dataset: Dataset, *, holdout: float, split_seed: int, standardise_ta
 
     Args:
         dataset: stays as it is; with nothing to change, its very tensors come back.
-        holdout: fraction of the training set held out for validation, class by class, drawn by `split_seed`; with 0 the test
-            set itself is the validation data, as in the case study.
+        holdout: fraction of the training set held out for validation, drawn by `split_seed`, class by class where each sample
+            has a class; with 0 the test set itself is the validation data, as in the case study.
         split_seed: the seed of that draw.
-        standardise_target: subtract the mean of a regression target and divide by its standard deviation.
+        standardise_target: subtract the mean of a regression target and divide by its standard deviation, column by column.
 
     Means and (population) variances are those of the part that remains for training, in float64; a constant column is
     shifted to zero and not scaled. Samples keep their order within each part.
+
+    The targets of autoencoding are its inputs, also when these are standardised. Inputs that lie in a file are split by
+    position and not copied.
 
     Raises `UsageError` for a fraction outside [0, 1), or one that cannot be held out.
     """
@@ -63,24 +76,48 @@ def prepare(dataset: Dataset, *, holdout: float, split_seed: int, standardise_ta
         raise UsageError(f"holdout must be a fraction from 0 (validate on the test set) to below 1, not {shown(holdout)}.")
     parts = _parts(dataset, holdout, split_seed)
     if dataset.standardise:
-        inputs = _moments(parts[0].x)
-        parts = _each(parts, lambda part: replace(part, x=_scaled(part.x, *inputs)))
-    mean, scale = 0.0, 1.0
+        inputs = _moments(_in_memory(parts[0].x))
+        parts = _each(parts, lambda part: _with_inputs(part, _scaled(_in_memory(part.x), *inputs)))
+    n_targets = dataset.info.outputs if dataset.info.task == "regression" else 1
+    means, scales = (0.0,) * n_targets, (1.0,) * n_targets
     if standardise_target and dataset.info.task == "regression":
-        targets = _moments(parts[0].y)
-        parts = _each(parts, lambda part: replace(part, y=_scaled(part.y, *targets)))
-        mean, scale = (moment.item() for moment in targets)
-    return Prepared(*parts, dataset.divisor, mean, scale, validation_is_test=holdout == 0)
+        targets = _moments(_in_memory(parts[0].y))
+        parts = _each(parts, lambda part: replace(part, y=_scaled(_in_memory(part.y), *targets)))
+        means, scales = (tuple(moment.reshape(-1).tolist()) for moment in targets)
+    mean, scale = (means[0], scales[0]) if n_targets == 1 else (0.0, 1.0)
+    return Prepared(*parts, dataset.divisor, mean, scale, holdout == 0, means, scales)
 
 
 def _parts(dataset: Dataset, holdout: float, split_seed: int) -> Parts:
-    train, test = Part(dataset.x_train, dataset.y_train), Part(dataset.x_test, dataset.y_test)
+    train = _part(dataset, dataset.x_train, dataset.y_train)
+    test = _part(dataset, dataset.x_test, dataset.y_test)
     if holdout == 0:
         return train, test, test
     stratified = dataset.info.task == "classification"
     generator = seeds.generator(seeds.check_seed(split_seed, "split_seed"), "split")
-    kept, held = split(train.y, fraction=holdout, stratified=stratified, generator=generator)
-    return Part(train.x[kept], train.y[kept]), Part(train.x[held], train.y[held]), test
+    kept, held = split(dataset.y_train, fraction=holdout, stratified=stratified, generator=generator)
+    return _picked(train, kept), _picked(train, held), test
+
+
+def _part(dataset: Dataset, x: Tensor, y: Tensor) -> Part:
+    return _with_inputs(Part(x, y), DiskSamples(x)) if dataset.mapped else Part(x, y)
+
+
+def _picked(part: Part, positions: Tensor) -> Part:
+    def pick(samples: Tensor | DiskSamples) -> Tensor | DiskSamples:
+        return samples.picked(positions) if isinstance(samples, DiskSamples) else samples[positions]
+
+    x = pick(part.x)
+    return Part(x, x if part.y is part.x else pick(part.y))
+
+
+def _with_inputs(part: Part, x: Tensor | DiskSamples) -> Part:
+    """The part with other inputs, which are its targets too where they were."""
+    return Part(x, x if part.y is part.x else part.y)
+
+
+def _in_memory(samples: Tensor | DiskSamples) -> Tensor:
+    return samples[:] if isinstance(samples, DiskSamples) else samples
 
 
 def _each(parts: Parts, change: Callable[[Part], Part]) -> Parts:
