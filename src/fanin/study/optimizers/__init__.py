@@ -1,0 +1,45 @@
+"""Optimizers of a cell: named options, a torch optimizer made from them, and what happens to it around a step.
+
+==================================  =============================================  ==========================================
+spec                                rule                                           weight decay λ
+==================================  =============================================  ==========================================
+sgd                                 θ ← θ − η·g                                    coupled: g ← g + λ·θ
+sgd(momentum=0.9)                   v ← μ·v + g, θ ← θ − η·v                       coupled
+sgd(momentum=0.9, nesterov=true)    v ← μ·v + g, θ ← θ − η·(g + μ·v)               coupled
+sgd(momentum=0.9, form=keras)       v ← μ·v − η·g, θ ← θ + v                       decoupled: θ ← θ − η·λ·θ before the step
+rmsprop                             s ← ρ·s + (1 − ρ)·g², θ ← θ − η·g / (√s + ε)   coupled
+rmsprop(form=keras)                 …, θ ← θ − η·g / √(s + ε)                      decoupled
+adam                                θ ← θ − η·m̂ / (√v̂ + ε)                         coupled
+adamw                               as adam                                        decoupled
+==================================  =============================================  ==========================================
+
+g is the gradient, η the learning rate, which a schedule may change before every step (`set_rate`). Defaults are torch's; every
+rule of Keras 3 that gives other numbers is there by an option. Weight decay spares biases, scales and shifts of normalization
+and all other vectors unless ``decay=all`` (`fanin.study.optimizers.decay`); torch and Keras spare nothing.
+
+An option that would change nothing is refused (``nesterov`` without momentum, ``decay`` without weight decay), so that no two
+specs name the same training.
+"""
+
+from fanin.study.optimizers import adam, rmsprop, sgd
+from fanin.study.optimizers.clipping import clip_
+from fanin.study.optimizers.decay import Decay, parameter_groups
+from fanin.study.optimizers.entries import OPTIMIZERS, OptimizerEntry, OptimizerOptions, get
+from fanin.study.optimizers.rates import set_rate
+from fanin.study.optimizers.state import restore_state, state_tensors
+
+__all__ = [
+    "OPTIMIZERS",
+    "Decay",
+    "OptimizerEntry",
+    "OptimizerOptions",
+    "adam",
+    "clip_",
+    "get",
+    "parameter_groups",
+    "restore_state",
+    "rmsprop",
+    "set_rate",
+    "sgd",
+    "state_tensors",
+]
