@@ -96,7 +96,14 @@ def test_status_of_more_replicates_shows_what_is_missing(folder: Path, tmp_path:
 def test_report_writes_the_files_anew(folder: Path, tmp_path: Path) -> None:
     done = fanin("report", folder, "--output", tmp_path / "shown")
     assert done.code == 0
-    assert {path.name for path in (tmp_path / "shown").iterdir()} == {"report.html", "curves.png", "table.csv", "table.md"}
+    figure = "figure-1-test-accuracy-by-initializer.png"
+    assert {path.name for path in (tmp_path / "shown").iterdir()} == {
+        "report.html",
+        "curves.png",
+        "table.csv",
+        "table.md",
+        figure,
+    }
 
 
 def test_report_of_several_folders_needs_a_place_and_shows_them_as_one(folder: Path, tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from faults.harness import eventually, finish, plan_of, processes_of, run, start, stored
 
+from fanin.study.canonical import make_cell
 from fanin.study.cell import Cell
 from fanin.study.engine import DEFAULT
 from fanin.study.faults import AT, ONCE, POINTS
-from fanin.study.spec import make_cell
 from fanin.study.store import read
 from fanin.study.verify import verify
 

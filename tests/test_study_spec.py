@@ -8,8 +8,9 @@ import pytest
 
 from fanin.errors import FaninError, FitError, SpecError, StudyError, UnknownName
 from fanin.study import files
+from fanin.study.canonical import make_cell, model_of
 from fanin.study.plan import Plan
-from fanin.study.spec import Study, make_cell, model_of
+from fanin.study.spec import Study
 
 SMALL = """
 question = "Which?"

@@ -12,13 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import fanin.study.train as engine
 from fanin import apply, initializers, models, seeds
-from fanin.data import DataInfo, Dataset
+from fanin.data import DataInfo, Dataset, Part
 from fanin.errors import UnknownName
 from fanin.models import ModelEntry
-from fanin.study import train as engine
+from fanin.study import steps
 from fanin.study.cell import Cell
 from fanin.study.result import Result
+from fanin.study.steps import Trainer
 from fanin.study.train import Cache, Interrupted, train
 
 ENVIRONMENT = {"device": "test", "torch": torch.__version__}
@@ -65,7 +67,7 @@ def without_time(result: Result) -> tuple[Any, ...]:
 
 def test_the_engine_equals_a_slow_obvious_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sample by sample where the engine works by batch, torch's plain Adam, no channels_last, no in-place trick."""
-    monkeypatch.setattr(engine, "GATHERED", 2)  # five batches: gathered as 2, 2 and 1
+    monkeypatch.setattr(steps, "GATHERED", 2)  # five batches: gathered as 2, 2 and 1
     dataset, cell = _images(), dataclasses.replace(CNN, optimizer="adam", epochs=2, protocol="case-study")
     model = models.get("cnn").build((1, 12, 12), 3)
     apply.initialize(model, initializers.get("he_normal"), seed=cell.seed_of("init"))
@@ -303,15 +305,15 @@ def test_a_cell_stopped_at_every_epoch_equals_an_undisturbed_one_bit_for_bit(cel
 
 def test_the_resume_test_runs_on_channels_last_weights_and_fused_adam(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[bool, bool]] = []
-    original = engine._train_epoch
+    original = Trainer.epoch
 
-    def spy(cell: Cell, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, *rest: Any) -> Any:
-        convolutions = [p for p in model.parameters() if p.ndim == 4 and p.shape[1] > 1]
+    def spy(self: Trainer, epoch: int, part: Part) -> Any:
+        convolutions = [p for p in self.model.parameters() if p.ndim == 4 and p.shape[1] > 1]
         last = all(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in convolutions)
-        seen.append((bool(convolutions) and last, bool(optimizer.param_groups[0]["fused"])))
-        return original(cell, epoch, model, optimizer, *rest)
+        seen.append((bool(convolutions) and last, bool(self.optimizer.param_groups[0]["fused"])))
+        return original(self, epoch, part)
 
-    monkeypatch.setattr(engine, "_train_epoch", spy)
+    monkeypatch.setattr(Trainer, "epoch", spy)
     run(CNN)
     assert seen == [(True, True)] * 4
 

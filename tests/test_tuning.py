@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fanin.study import tuning
-from fanin.study.spec import make_cell
+from fanin.study.canonical import make_cell
 
 CELLS = [make_cell({"data": "digits", "model": "mlp", "initializer": "zero"})]
 
@@ -47,7 +47,7 @@ def test_plain_fp32_products_pass_the_check() -> None:
 
 
 def test_shapes_are_those_of_the_cells_own_layers() -> None:
-    assert tuning._linear_shapes(CELLS) == {(64, 64, 256), (64, 256, 128), (64, 128, 10)}
+    assert tuning.linear_shapes(CELLS) == {(64, 64, 256), (64, 256, 128), (64, 128, 10)}
 
 
 def test_a_tuned_process_has_one_thread_and_still_works() -> None:

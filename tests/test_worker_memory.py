@@ -18,7 +18,7 @@ _WORKER = """
 import json, re, sys
 from pathlib import Path
 from fanin.study.engine import DEFAULT, Job, load
-from fanin.study.spec import make_cell
+from fanin.study.canonical import make_cell
 
 data, model, folder = sys.argv[1:]
 engine = load(DEFAULT)

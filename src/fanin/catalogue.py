@@ -19,7 +19,9 @@ from fanin.errors import MissingExtra, UsageError, shown, unknown
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from fanin.data import DataInfo
     from fanin.initializers import InitializerEntry
+    from fanin.study.spec import Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,48 +159,89 @@ def _describe_model(name: str) -> Description:
 def _describe_dataset(name: str) -> Description:
     from fanin import data
 
-    info = data.describe(name)
-    listing = next(listing for listing in data.catalogue() if listing.name == name)
+    info, listing = data.describe(name), data.listing(name)
     entry = data.REGISTRY.get(name) if name in data.REGISTRY else None
-    one_input = f"{'×'.join(map(str, info.input_shape))} {'image' if len(info.input_shape) == 3 else 'numbers'}"
-    target = f"{info.outputs} classes" if info.task == "classification" else f"a number {entry.units if entry else ''}".strip()
+    family = data.FAMILIES.get(name) if name in data.FAMILIES else None
+    known = entry or family
+    options = _options(family.options) if family else ()
+    example = f"{name}({options[0].name}={options[0].default})" if options else name
     return Description(
         kind="datasets",
         name=name,
-        summary=entry.title if entry else "A user's own data set.",
+        summary=known.title if known else "A user's own data set.",
         facts={
-            "task": info.task,
-            "one input": one_input,
-            "target": target,
+            "task": info.task.replace("_", " "),
+            "one input": _input_words(info),
+            "target": _target_words(info, entry.units if entry else ""),
             "samples": f"{info.n_train:,} for training, {info.n_test:,} for testing",
             "where": f"{listing.where} ({'; '.join(filter(None, (listing.state, listing.note)))})",
-            **({"reference": entry.reference} if entry else {}),
+            **({"reference": known.reference} if known else {}),
         },
-        examples=(f'data = ["{name}"]   # in a study file', f"fanin data verify {name}"),
+        options=options,
+        examples=(f'data = ["{example}"]   # in a study file', f"fanin data verify {name}"),
     )
+
+
+def _input_words(info: DataInfo) -> str:
+    shape = "×".join(map(str, info.input_shape))
+    words = {"image": "image", "table": "numbers", "sequence": "sequence (steps × features)"}
+    return f"{shape} tokens of {info.vocabulary}" if info.kind == "tokens" else f"{shape} {words[info.kind]}"
+
+
+def _target_words(info: DataInfo, units: str) -> str:
+    match info.task:
+        case "classification":
+            return f"{info.outputs} classes"
+        case "token_classification":
+            return f"one of {info.outputs} tokens at every step"
+        case "autoencoding":
+            return "the input itself"
+    return f"a number {units}".strip() if info.outputs == 1 else f"{info.outputs} numbers"
 
 
 def _describe_study(name: str) -> Description:
     files = _study_files()
     study = files.load(name)
     plan = study.plan()
-    varied = {
-        axis: dict.fromkeys(planned.labels[axis] for planned in plan.cells if axis in planned.labels) for axis in files.AXES
-    }
-    axes = {axis: ", ".join(labels) for axis, labels in varied.items() if labels}
+    varied: dict[str, dict[str, None]] = {}
+    for planned in plan.cells:
+        for axis, label in planned.labels.items():
+            varied.setdefault(axis, {})[label] = None
     return Description(
         kind="studies",
         name=name,
         summary=plan.question,
-        facts={
-            **axes,
-            "replicates": str(study.replicates),
-            "trainings": str(len(plan.cells)),
-            "protocol": plan.protocol,
-            "notes": "; ".join(plan.notes),
-        },
-        examples=(f"fanin run {name}", f"fanin run {name} --dry-run"),
+        facts=_said(
+            {axis: ", ".join(labels) for axis, labels in varied.items()}
+            | {
+                "fixed": ", ".join(f"{key} = {_plain(value)}" for key, value in study.base.items()),
+                "learning rate": _tuning(study),
+                "replicates": str(study.replicates),
+                "trainings": f"{len(plan.cells):,}",
+                "time": study.time,
+                "protocol": plan.protocol,
+                "notes": "; ".join(plan.notes),
+            }
+        ),
+        examples=(f"fanin run {name}", f"fanin run {name} --dry-run", f"fanin run {name} --replicates 1 --max-epochs 2"),
     )
+
+
+def _said(facts: dict[str, str]) -> dict[str, str]:
+    """The facts that there are."""
+    return {heading: text for heading, text in facts.items() if text}
+
+
+def _tuning(study: Study) -> str:
+    if study.tuning is None:
+        return ""
+    rates = ", ".join(f"{rate:g}" for rate in study.tuning.rates)
+    per = f" for each {', '.join(study.tuning.per)}" if study.tuning.per else " for each condition"
+    return f"tuned{per} over {rates}, on {study.tuning.replicates} replicates of other seeds"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else specs.render_value(value)
 
 
 def _options(cls: type) -> tuple[Option, ...]:

@@ -7,13 +7,13 @@ results.report()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanin.errors import MissingExtra, UsageError
 from fanin.report.results import Results
-from fanin.study import store
+from fanin.study import store, tune
 from fanin.study.blocks import SETTLED, unfinished
 from fanin.study.cell import Cell
 from fanin.study.events import Event
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fanin.data import Progress
     from fanin.study.spec import Study
 
-__all__ = ["Results", "fetch_data", "load_results", "make_plan", "pending", "run"]
+__all__ = ["Results", "evaluation", "fetch_data", "load_results", "load_study", "make_plan", "pending", "run", "stages"]
 
 Only = Mapping[str, str | Sequence[str]]
 
@@ -68,28 +68,51 @@ def run(
     `UsageError` for a study that cannot be planned, `DataError` for data that is damaged or can be had nowhere (before
     anything is trained), `StoreError`, and `RunInterrupted` after a signal.
     """
-    plan = make_plan(study, replicates=replicates, only=only, max_epochs=max_epochs)
+    loaded = load_study(study)
+    plan = make_plan(loaded, replicates=replicates, only=only, max_epochs=max_epochs)
     folder = Path("runs") / plan.study if out is None else Path(out)
-    fetch_data(pending(plan, folder, accept_changed=accept_changed), on_download=on_download)
-    run_plan(
-        plan,
-        folder,
-        workers=workers,
-        device=device,
-        save_weights=save_weights,
-        accept_changed=accept_changed,
-        checkpoint_interval=checkpoint_interval,
-        timeout=timeout,
-        on_event=on_event or (lambda event: None),
-    )
+    for stage in stages(loaded, plan, folder):
+        fetch_data(pending(stage, folder, accept_changed=accept_changed), on_download=on_download)
+        run_plan(
+            stage,
+            folder,
+            workers=workers,
+            device=device,
+            save_weights=save_weights,
+            accept_changed=accept_changed,
+            checkpoint_interval=checkpoint_interval,
+            timeout=timeout,
+            on_event=on_event or (lambda event: None),
+        )
     return load_results(folder)
+
+
+def stages(study: Study, plan: Plan, folder: Path) -> Iterator[Plan]:
+    """The plans to run one after the other: those that tune the learning rate, if the study tunes it, then the evaluation.
+
+    Each is made when it is asked for, from the results that `folder` holds by then, so the one before must have run. `plan` is
+    the study's.
+    """
+    if study.tuning is None:
+        yield plan
+        return
+    yield from tune.stages(study.tuning, plan, lambda: store.read(folder).results)
+
+
+def evaluation(study: Study, results: Mapping[str, Result]) -> Plan:
+    """The plan whose cells answer the study, given all of its results: with the learning rates that these choose."""
+    plan = study.plan()
+    if study.tuning is None:
+        return plan
+    *_, last = tune.stages(study.tuning, plan, lambda: results)
+    return last
 
 
 def make_plan(
     study: Study | str, *, replicates: int | None = None, only: Only | None = None, max_epochs: int | None = None
 ) -> Plan:
     """The cells of a study, or of one given by name or file; arguments and errors as for `run`."""
-    loaded = _load(study) if isinstance(study, str) else study
+    loaded = load_study(study)
     chosen = {axis: [wanted] if isinstance(wanted, str) else wanted for axis, wanted in (only or {}).items()}
     return loaded.plan(replicates=replicates, only=chosen, max_epochs=max_epochs)
 
@@ -130,7 +153,10 @@ def load_results(*folders: Path | str) -> Results:
     return Results(_joined(plans), results)
 
 
-def _load(study: str) -> Study:
+def load_study(study: Study | str) -> Study:
+    """A study, or the one that a name or a file means."""
+    if not isinstance(study, str):
+        return study
     try:
         from fanin.study import files
     except ModuleNotFoundError as error:

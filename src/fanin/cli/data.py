@@ -40,6 +40,9 @@ def list_data(as_json: AsJson = False) -> Answer:
                 "task": listing.info.task if listing.info else None,
                 "input_shape": list(listing.info.input_shape) if listing.info else None,
                 "outputs": listing.info.outputs if listing.info else None,
+                "kind": listing.info.kind if listing.info else None,
+                "vocabulary": listing.info.vocabulary if listing.info else None,
+                "of": listing.of or None,
                 "n_train": listing.info.n_train if listing.info else None,
                 "n_test": listing.info.n_test if listing.info else None,
             }
@@ -106,7 +109,7 @@ def verify(
     """
     from fanin import data
 
-    chosen = names or [listing.name for listing in data.catalogue() if listing.state != "missing"]
+    chosen = names or [found.name for found in data.catalogue() if found.state != "missing" and not found.of]
     checks = {name: data.verify(name) for name in chosen}
     sound = all(check.ok for found in checks.values() for check in found)
     record = {
@@ -180,7 +183,7 @@ def _fetched(name: str, on_progress: Callable[[Progress], None]) -> dict[str, An
         data.fetch(name, on_progress=note)
     except DataUnavailable as failure:
         error = str(failure)
-    (listing,) = [listing for listing in data.catalogue() if listing.name == name]
+    listing = data.listing(name)
     return {"name": name, "state": listing.state, "where": listing.where, "downloaded": downloaded, "error": error}
 
 

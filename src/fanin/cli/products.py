@@ -22,6 +22,7 @@ def write(results: Results, folder: Path, *, each_cell: bool = False) -> dict[st
     }
     for kind in ("csv", "markdown"):
         results.export(kind, files[kind])
+    files |= {f"figure_{number}": path for number, path in enumerate(results.figures(folder), 1)}
     if each_cell:
         files["figures"] = folder / "figures"
         for planned in results.plan.cells:
@@ -62,4 +63,4 @@ def _places(files: dict[str, str]) -> list[str]:
     from fanin.report.escaping import visible
 
     words = {"page": "Page", "curves": "Curves", "csv": "Table", "markdown": "Table", "figures": "Each cell"}
-    return [f"{words[name] + ':':<10} {visible(path)}" for name, path in files.items()]
+    return [f"{words.get(name, 'Figure') + ':':<10} {visible(path)}" for name, path in files.items()]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
     from fanin.study.cell import Cell
     from fanin.study.plan import Plan
     from fanin.study.runner import RunSummary
+    from fanin.study.spec import Study
 
 PUBLISHED_EPOCHS = "19.9 of 50"
 """Mean over the 54 cells of the published case study."""
 
 _MOST_LISTED = 200
+_SHOWN = ("model", "data", "initializer")
 
 
 def run(
@@ -80,28 +83,38 @@ def run(
     or full · 4 data missing or damaged · 130 / 143 interrupted
     """
     from fanin import experiment
-    from fanin.cli import progress, selection
+    from fanin.cli import selection
+
+    loaded = experiment.load_study(study)
+    plan = experiment.make_plan(loaded, replicates=replicates, only=selection.selection(only or ()), max_epochs=max_epochs)
+    folder = out or Path("runs") / plan.study
+    if dry_run:
+        return _estimate(loaded, plan, folder, workers, accept_changed)
+    options = {
+        "workers": workers,
+        "device": device,
+        "save_weights": save_weights,
+        "accept_changed": accept_changed,
+        "checkpoint_interval": checkpoint_interval,
+        "timeout": timeout,
+    }
+    return _outcome(_trained(loaded, plan, folder, options), folder, figures)
+
+
+def _trained(study: Study, plan: Plan, folder: Path, options: dict[str, Any]) -> RunSummary:
+    """Tune where the study does, then train the plan, each with its progress shown."""
+    from fanin import experiment
+    from fanin.cli import progress
     from fanin.study.runner import run_plan
 
-    plan = experiment.make_plan(study, replicates=replicates, only=selection.selection(only or ()), max_epochs=max_epochs)
-    folder = out or Path("runs") / plan.study
-    todo = experiment.pending(plan, folder, accept_changed=accept_changed)
-    if dry_run:
-        return _estimate(plan, [cell.id for cell in todo], folder, workers)
-    _fetch(todo)
-    with progress.shown(todo, _labels(plan)) as on_event:
-        summary = run_plan(
-            plan,
-            folder,
-            workers=workers,
-            device=device,
-            save_weights=save_weights,
-            accept_changed=accept_changed,
-            checkpoint_interval=checkpoint_interval,
-            timeout=timeout,
-            on_event=on_event,
-        )
-    return _outcome(summary, folder, figures)
+    trained = 0
+    for stage in experiment.stages(study, plan, folder):
+        todo = experiment.pending(stage, folder, accept_changed=options["accept_changed"])
+        _fetch(todo)
+        with progress.shown(todo, _labels(stage)) as on_event:
+            summary = run_plan(stage, folder, on_event=on_event, **options)
+        trained += summary.trained
+    return replace(summary, trained=trained)
 
 
 def _fetch(cells: Sequence[Cell]) -> None:
@@ -136,13 +149,21 @@ def _outcome(summary: RunSummary, folder: Path, figures: bool) -> Answer:
     )
 
 
-def _estimate(plan: Plan, todo: list[str], folder: Path, workers: int | None) -> Answer:
-    """The cells that would be trained, and how long that may take."""
-    from fanin import data
+def _estimate(study: Study, plan: Plan, folder: Path, workers: int | None, accept_changed: bool) -> Answer:
+    """The cells that would be trained, and how long that may take: those of the evaluation, after those that tune it."""
+    from fanin import data, experiment
     from fanin.study import estimate, tuning
     from fanin.study.executors import usable_cores
 
+    for stage in experiment.stages(study, plan, folder):  # the first with anything to do; the last where there is none
+        if experiment.pending(stage, folder, accept_changed=accept_changed):
+            break
+    tunes = study.tuning is not None and not stage.cells[0].cell.tuned
+    plan = plan if tunes else stage
+    todo = [cell.id for cell in experiment.pending(plan, folder, accept_changed=accept_changed)]
     cells = [planned.cell for planned in plan.cells if planned.cell.id in set(todo)]
+    trials = experiment.pending(stage, folder, accept_changed=accept_changed) if tunes else ()
+    cells += trials
     processes = workers if workers is not None else usable_cores()
     tuning.tune_process()  # as workers do; this process has nothing else to do
     paces = estimate.measured(cells) if cells else {}
@@ -156,22 +177,25 @@ def _estimate(plan: Plan, todo: list[str], folder: Path, workers: int | None) ->
         "folder": str(folder),
         "cells": listed,
         "to_train": len(cells),
+        "tuning": len(trials),
         "workers": processes,
         "seconds_at_most": round(seconds, 1),
     }
-    return Answer(record, lambda: _show_estimate(plan, set(todo), processes, seconds))
+    return Answer(record, lambda: _show_estimate(plan, set(todo), len(trials), processes, seconds))
 
 
-def _show_estimate(plan: Plan, todo: set[str], workers: int, seconds: float) -> None:
+def _show_estimate(plan: Plan, todo: set[str], trials: int, workers: int, seconds: float) -> None:
     from fanin.report.escaping import visible
     from fanin.report.layout import paragraph
 
     say(f"{visible(plan.study)}: {len(plan.cells):,} cells, {len(todo):,} of them to be trained (nothing is trained now)")
+    if trials:
+        say(f"Before them {trials:,} trainings tune the learning rate; more where the best lies at the grid's edge.")
     say("")
     for planned in plan.cells[:_MOST_LISTED]:
         cell = planned.cell
-        words = [planned.labels.get(axis, str(getattr(cell, axis))) for axis in ("model", "data", "initializer")]
-        extra = [f"{axis}={label}" for axis, label in planned.labels.items() if axis not in ("model", "data", "initializer")]
+        words = [planned.labels.get(axis, str(getattr(cell, axis))) for axis in _SHOWN]
+        extra = [f"{axis}={label}" for axis, label in planned.labels.items() if axis not in _SHOWN]
         done = "" if cell.id in todo else "  done"
         say(visible("  " + " · ".join([*words, *extra, f"replicate {cell.replicate}"]) + done))
     if len(plan.cells) > _MOST_LISTED:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from fanin.errors import UsageError, shown
 
 _OPENING, _CLOSING = "([{", ")]}"
-_KEY = re.compile(r"[A-Za-z_]+")
+_KEY = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]\w*)?")
 
 
 def selection(texts: Iterable[str]) -> dict[str, list[str]]:

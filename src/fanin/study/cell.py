@@ -48,6 +48,8 @@ class Cell:
     """The model's option `norm`, "none" for no normalization; None for the model's own."""
     schedule: str = "constant"
     """Spec of what multiplies the learning rate from step to step (`fanin.study.schedules`)."""
+    biases: str | None = None
+    """Spec of the initializer of biases; None for the rule's own (zero, for most)."""
     clip_norm: float | None = None
     """Gradients are scaled down to this Euclidean norm over all parameters; None leaves them alone."""
     label_smoothing: float = 0.0
@@ -57,6 +59,8 @@ class Cell:
     augment_seed: int | None = None
     metrics: tuple[str, ...] = ()
     """Specs of what is measured besides the task's own metrics (`fanin.study.metrics`)."""
+    tuned: bool = False
+    """Whether the learning rate was chosen for this cell on other seeds (`fanin.study.tune`): then it parts no comparison."""
     sources: tuple[tuple[str, str], ...] = ()
     """(target, SHA-256) of each of the user's own parts named above (`fanin.targets`)."""
 
@@ -75,8 +79,12 @@ class Cell:
 
     @property
     def block(self) -> str:
-        """16 hexadecimal digits that name the block: the cells that differ in the initializer only, and are compared."""
-        return _hash({key: value for key, value in self.canonical().items() if key != "initializer"})
+        """16 hexadecimal digits that name the block: the cells that differ in the initializer only, and are compared.
+
+        The learning rate is left out as well where it was tuned for each.
+        """
+        apart = ("initializer", "learning_rate") if self.tuned else ("initializer",)
+        return _hash({key: value for key, value in self.canonical().items() if key not in apart})
 
     def seed_of(self, factor: Factor) -> int:
         """The seed of one factor of randomness, as given or derived from the root seed and the replicate."""

@@ -68,12 +68,13 @@ class TorchEngine:
         """oneDNN where it is exact and faster. A model that cannot be built makes its own cells fail later, not the check."""
         tuning = self._tuning
         known = list[Cell]()
-        exact = True
-        for cell in {(c.data, c.model, c.activation, c.batch_size): c for c in cells}.values():
+        for cell in {(c.data, c.model, c.activation, c.normalization, c.batch_size): c for c in cells}.values():
             with contextlib.suppress(Exception):
-                exact &= tuning.onednn_is_exact([cell])
+                tuning.linear_shapes([cell])
                 known.append(cell)
-        return "onednn" if known and exact and tuning.onednn_speedup(known) > tuning.WORTH_IT else "default"
+        if not known or not tuning.onednn_is_exact(known):
+            return "default"
+        return "onednn" if tuning.onednn_speedup(known) > tuning.WORTH_IT else "default"
 
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
         """Settle the matmul backend; raises `UsageError` for a device that cannot be used."""

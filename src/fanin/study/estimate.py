@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from fanin import data, seeds
-from fanin.data import DataInfo
-from fanin.models.dropout import DropoutKeys
-from fanin.study import optimizers
+from fanin.data import DataInfo, Part
+from fanin.study import metrics
+from fanin.study.canonical import model_of
 from fanin.study.cell import Cell
-from fanin.study.protocol import PROTOCOLS
-from fanin.study.spec import model_of
-from fanin.study.train import EVALUATION_BATCH, Task
+from fanin.study.fitting import training_samples
+from fanin.study.steps import EVALUATION_BATCH, Trainer, evaluate_batch
+from fanin.study.tasks import Task
 
 BUDGET = 4.0
 """Seconds that all measurements together may take, apart from two steps of each kind."""
@@ -33,13 +32,25 @@ class Work:
     model: str
     activation: str | tuple[str, ...] | None
     data: str
+    normalization: str | None
     optimizer: str
     batch_size: int
+    clipped: bool
+    metrics: tuple[str, ...]
 
     @classmethod
     def of(cls, cell: Cell) -> Work:
         """The work that a cell's steps are."""
-        return cls(cell.model, cell.activation, cell.data, cell.optimizer, cell.batch_size)
+        return cls(
+            cell.model,
+            cell.activation,
+            cell.data,
+            cell.normalization,
+            cell.optimizer,
+            cell.batch_size,
+            cell.clip_norm is not None,
+            cell.metrics,
+        )
 
 
 @dataclass(frozen=True)
@@ -78,9 +89,8 @@ def measured(cells: Iterable[Cell], budget: float = BUDGET) -> dict[Work, Pace]:
 
 def _cell_seconds(cell: Cell, pace: Pace, info: DataInfo) -> float:
     """The most that a cell's epochs take; the last, smaller batch counts as a whole one."""
-    holdout = PROTOCOLS.get(cell.protocol).holdout
-    n_validation = round(info.n_train * holdout) if holdout else info.n_test
-    n_train = info.n_train - (n_validation if holdout else 0)
+    n_train = training_samples(cell, info)
+    n_validation = info.n_train - n_train or info.n_test
     epoch = math.ceil(n_train / cell.batch_size) * pace.step + math.ceil(n_validation / EVALUATION_BATCH) * pace.evaluation
     return cell.epochs * epoch
 
@@ -88,44 +98,52 @@ def _cell_seconds(cell: Cell, pace: Pace, info: DataInfo) -> float:
 def _pace(cell: Cell, budget: float) -> Pace:
     """Measured on as many random samples as a few batches hold, images as uint8 as data sets have them."""
     info, described = data.describe(cell.data), model_of(cell)
-    n = max(cell.batch_size * _BATCHES, EVALUATION_BATCH)
-    x = seeds.standard_normal((n, *info.input_shape), seeds.generator(0, "estimate"))
-    is_image, classifies = len(info.input_shape) == 3, info.task == "classification"
-    x = x.mul_(50).add_(128).clamp_(0, 255).to(torch.uint8) if is_image else x
-    y = torch.arange(n) % info.outputs if classifies else torch.linspace(-1, 1, n)
+    part = _random_part(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
     task = Task(
-        metric="accuracy" if classifies else "mae",
-        better=max,
-        divisor=255.0 if is_image else 1.0,
+        info=info,
+        metrics=metrics.chosen(info, cell.metrics),
+        divisor=255.0 if part.x.dtype == torch.uint8 else 1.0,
         channels_last=described.entry.channels_last,
-        scale=1.0,
+        smoothing=cell.label_smoothing,
     )
-    model = described.build_for(info)
-    if task.channels_last:
-        convert_conv2d_weight_memory_format(model, torch.channels_last)
-    optimizer = optimizers.get(cell.optimizer)[1].make(model.parameters(), cell.learning_rate)
-    dropout = DropoutKeys(model, 0)
-    batches = itertools.cycle(enumerate(torch.split(seeds.order(0, 0, n), cell.batch_size)))
+    trainer = Trainer.of(cell, described.build_for(info), task)
+    parameters = list(trainer.model.parameters())
+    totals = [torch.zeros((), dtype=torch.float64) for _ in task.scored]
+    batches = itertools.cycle(enumerate(torch.split(seeds.order(0, 0, len(part.y)), cell.batch_size)))
 
     def train_step() -> None:
         step, batch = next(batches)
-        inputs, targets = task.batch(x[batch]), y[batch]
-        dropout.set(0, step)
-        optimizer.zero_grad(set_to_none=True)
-        outputs = model(inputs)
-        torch.autograd.backward(task.loss(outputs, targets))
-        optimizer.step()
-        task.score(outputs.detach(), targets)
+        x = part.x[batch]
+        trainer.step(0, step, x, x if part.y is part.x else part.y[batch], parameters, totals)
 
     @torch.no_grad()
-    def evaluate() -> None:
-        outputs = model(task.batch(x[:EVALUATION_BATCH]))
-        task.loss(outputs, y[:EVALUATION_BATCH])
-        task.score(outputs, y[:EVALUATION_BATCH])
+    def evaluation() -> None:
+        x, y = part.x[:EVALUATION_BATCH], part.y[:EVALUATION_BATCH]
+        evaluate_batch(trainer.model, task, x, y, torch.zeros((), dtype=torch.float64), totals)
 
     step = _median_seconds(train_step, 0.7 * budget)
-    model.eval()
-    return Pace(step, _median_seconds(evaluate, 0.3 * budget))
+    trainer.model.eval()
+    return Pace(step, _median_seconds(evaluation, 0.3 * budget))
+
+
+def _random_part(info: DataInfo, n: int) -> Part:
+    """So many samples of random numbers, in the types that data sets have them in."""
+    generator = seeds.generator(0, "estimate")
+    if info.vocabulary is not None:
+        x = torch.randint(info.vocabulary, (n, *info.input_shape), generator=generator)
+    else:
+        x = seeds.standard_normal((n, *info.input_shape), generator)
+    if info.kind == "image":
+        x = x.mul_(50).add_(128).clamp_(0, 255).to(torch.uint8)
+    match info.task:
+        case "classification":
+            return Part(x, torch.arange(n) % info.outputs)
+        case "token_classification":
+            return Part(x, torch.randint(info.outputs, (n, info.input_shape[0]), generator=generator))
+        case "autoencoding":
+            return Part(x, x)
+    shape = (n,) if info.outputs == 1 else (n, info.outputs)
+    return Part(x, seeds.standard_normal(shape, generator))
 
 
 def _median_seconds(action: Callable[[], object], budget: float) -> float:

@@ -38,6 +38,11 @@ class Folder:
         return self.path / "results.sqlite"
 
     @property
+    def study(self) -> Path:
+        """The resolved copy of the study that ran last."""
+        return self.path / "study.toml"
+
+    @property
     def lock(self) -> Path:
         return self.path / "lock"
 

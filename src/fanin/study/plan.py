@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fanin import specs
 from fanin.errors import StoreCorrupt, shown
 from fanin.study.cell import Cell
 
@@ -27,6 +28,8 @@ class Plan:
     protocol: str
     cells: tuple[PlannedCell, ...]
     notes: tuple[str, ...] = ()
+    resolved: str = ""
+    """The study file that says all this explicitly (`fanin.study.resolved`)."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into an equal plan."""
@@ -36,6 +39,7 @@ class Plan:
             "question": self.question,
             "protocol": self.protocol,
             "notes": list(self.notes),
+            "resolved": self.resolved,
             "cells": cells,
         }
 
@@ -48,6 +52,25 @@ class Plan:
                 for item in record["cells"]
             )
             texts = {key: str(record[key]) for key in ("study", "question", "protocol")}
-            return cls(**texts, cells=cells, notes=tuple(map(str, record["notes"])))
+            notes = tuple(map(str, record["notes"]))
+            return cls(**texts, cells=cells, notes=notes, resolved=str(record.get("resolved", "")))
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreCorrupt(f"Not a plan of fanin ({type(error).__name__}: {error}): {shown(record)}") from None
+
+
+def matches(planned: PlannedCell, wanted: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the cell has one of the wanted labels, values or names on every axis."""
+    return all(set(values) & names_of(planned, axis) for axis, values in wanted.items())
+
+
+def names_of(planned: PlannedCell, axis: str) -> set[str]:
+    """What a user may call this cell's value of an axis: its label, its value, or the name in its spec."""
+    head, dot, option = axis.partition(".")
+    if dot:
+        value = specs.parse(getattr(planned.cell, head))[1].get(option)
+        label = planned.labels.get(axis)
+        given = set() if value is None else {str(value), specs.render_value(value)}
+        return given | ({label} if label is not None else set())
+    value = getattr(planned.cell, axis)
+    names = {str(value), planned.labels.get(axis, str(value))}
+    return names | {value.partition("(")[0]} if isinstance(value, str) else names

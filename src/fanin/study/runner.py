@@ -23,6 +23,7 @@ from fanin.study.crew import Crew, Gone, News, Training
 from fanin.study.events import CellFinished, CellStarted, EpochFinished, Event, Notice, RunStarted, WorkerLost
 from fanin.study.executors import LocalWorkers, usable_cores
 from fanin.study.faults import crash_point
+from fanin.study.layout import write_atomically
 from fanin.study.messages import EpochDone, Finished, Train
 from fanin.study.plan import Plan
 from fanin.study.progress import Progress, ProgressFile, RunningCell
@@ -107,6 +108,8 @@ def run_plan(
     )
     with interrupts_caught() as interrupts, Store.create_or_open(out) as store:
         store.set_plan(plan)
+        if plan.resolved:
+            write_atomically(store.folder.study, plan.resolved)
         crash_point("runner.after_plan")
         workers_here = LocalWorkers(engine, store.folder.logs)
         return _Run(store, plan, options, workers_here, interrupts, on_event).complete()

@@ -1,9 +1,7 @@
-"""One cell, trained: read `train` from top to bottom.
+"""One cell, trained: read `train` from top to bottom; an epoch's steps are in `fanin.study.steps`.
 
-The rules of speed: data in memory as one tensor, images as uint8 and converted per batch; no Python work per sample; no
-synchronisation inside an epoch (sums stay tensors until its end); channels_last for convolutions; fused Adam. The order of the
-samples and the dropout masks are functions of (seed, epoch, step), so a checkpoint holds no generator state and a resumed cell
-continues bit for bit.
+The order of the samples, the dropout masks and the augmentation are functions of (seed, epoch, step), and the learning rate is
+one of the step, so a checkpoint holds no generator state and a resumed cell continues bit for bit.
 """
 
 from __future__ import annotations
@@ -11,34 +9,26 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from fanin import apply, data, initializers, seeds
+from fanin import apply, data, initializers, targets
 from fanin.data import Dataset, Part, Prepared
 from fanin.errors import UsageError
-from fanin.models.dropout import DropoutKeys
 from fanin.study import checkpoint, optimizers
+from fanin.study.canonical import model_of
 from fanin.study.cell import Cell
 from fanin.study.checkpoint import Checkpoint
+from fanin.study.metrics import REGISTRY as METRICS
 from fanin.study.protocol import PROTOCOLS
 from fanin.study.protocol import Protocol as StudyProtocol
 from fanin.study.result import Result
-from fanin.study.spec import model_of
-
-EVALUATION_BATCH = 128
-"""Samples per forward pass when nothing is learnt; fixed, since a result's last bits depend on it. Small enough that no
-activation of the CNN exceeds the 32 MiB from which glibc maps memory anew at every allocation."""
-
-GATHERED = 32
-"""Batches that are gathered at once: 6 MiB of CIFAR's bytes."""
+from fanin.study.steps import Losses, Trainer, evaluate
+from fanin.study.tasks import Task, task_of
 
 Row = dict[str, float]
 
@@ -71,40 +61,6 @@ class Cache:
             )
             self.key = key
         return self.dataset, self.prepared
-
-
-@dataclass
-class Task:
-    """How batches become losses: the batch on its way in, the loss that is minimised, and the metric in its own units."""
-
-    metric: str
-    """accuracy or mae."""
-    better: Callable[[float, float], float]
-    """max or min."""
-    divisor: float
-    channels_last: bool
-    scale: float
-    """Units of the target per unit of the loss' argument: 1, or the standard deviation that divided a regression target."""
-
-    def batch(self, x: Tensor) -> Tensor:
-        """Samples as the model takes them: fp32, divided, in the model's memory format."""
-        form = torch.channels_last if self.channels_last else torch.contiguous_format
-        converted = x.to(torch.float32, memory_format=form)
-        return converted.div_(self.divisor) if self.divisor != 1 else converted
-
-    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy, or mean squared error."""
-        return F.cross_entropy(outputs, y) if self.metric == "accuracy" else F.mse_loss(outputs.squeeze(1), y)
-
-    def score(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Sum over the batch: of correct answers, or of absolute errors in the loss' units."""
-        if self.metric == "accuracy":
-            return (outputs.argmax(1) == y).sum(dtype=torch.float64)
-        return (outputs.squeeze(1) - y).abs().sum(dtype=torch.float64)
-
-    def own_units(self, loss: float, score: float) -> tuple[float, float]:
-        """Loss and metric in the target's own units."""
-        return loss * self.scale**2, score * (1 if self.metric == "accuracy" else self.scale)
 
 
 @dataclass
@@ -151,6 +107,7 @@ def train(
         weights: folder for the initial and the best weights, ``<cell id>.initial.safetensors`` and ``.best.safetensors``.
     """
     started = time.perf_counter()
+    targets.require_unchanged(cell.sources)
     protocol = PROTOCOLS.get(cell.protocol)
     dataset, prepared = cache.prepare(cell, protocol)
     parts = {name: _moved(getattr(prepared, name), device) for name in ("train", "validation", "test")}
@@ -158,40 +115,42 @@ def train(
 
     described = model_of(cell)
     model = described.build_for(dataset.info)
-    task = _task(dataset, prepared, described.entry.channels_last)
+    task = task_of(
+        dataset,
+        prepared,
+        channels_last=described.entry.channels_last,
+        further=cell.metrics,
+        smoothing=cell.label_smoothing,
+    )
     rule = initializers.get(cell.initializer)
     few = task.batch(prepared.train.x[:2].clone())  # for rules that look at what follows each layer
-    apply.initialize(model, rule, seed=cell.seed_of("init"), shared_stream=cell.shared_stream, batch=few)
+    apply.initialize(model, rule, seed=cell.seed_of("init"), biases=cell.biases, shared_stream=cell.shared_stream, batch=few)
     if weights is not None:
         checkpoint.save_weights(weights / f"{cell.id}.initial.safetensors", dict(model.state_dict()))
-    model = model.to(device)
-    if task.channels_last:
-        convert_conv2d_weight_memory_format(model, torch.channels_last)
-    optimizer = optimizers.get(cell.optimizer)[1].make(model.parameters(), cell.learning_rate)
-    dropout = DropoutKeys(model, cell.seed_of("dropout"))
-    state = _resumed(checkpoints, cell, environment, model, optimizer) or State()
+    trainer = Trainer.of(cell, model.to(device), task)
+    state = _resumed(checkpoints, cell, environment, trainer) or State()
     timings["setup"] = time.perf_counter() - started - timings["data"]
 
     saved = time.monotonic()
     while not _finished(state, cell, protocol):
         epoch_started = time.perf_counter()
-        losses, score = _train_epoch(cell, state.epoch, model, optimizer, dropout, task, parts["train"])
-        loss, score = task.own_units(losses.mean, score)
-        val_loss, val_score = task.own_units(*_evaluate(model, task, parts["validation"]))
+        losses, scores = trainer.epoch(state.epoch, parts["train"])
+        row = task.own_units(losses.mean, scores)
+        validation = task.own_units(*evaluate(model, task, parts["validation"]))
         seconds = time.perf_counter() - epoch_started
-        row = {"loss": loss, task.metric: score, "val_loss": val_loss, f"val_{task.metric}": val_score, "seconds": seconds}
+        row |= {f"val_{name}": value for name, value in validation.items()} | {"seconds": seconds}
         state.epoch += 1
         state.seconds += seconds
         state.record(row)
         on_epoch({"epoch": state.epoch, **row})
         state.diverged = _divergence(losses, row, model, state.epoch)
-        if val_loss < state.best_loss and not state.diverged:
-            state.best_loss, state.best_epoch = val_loss, state.epoch
+        if row["val_loss"] < state.best_loss and not state.diverged:
+            state.best_loss, state.best_epoch = row["val_loss"], state.epoch
             state.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         stopping = stop()
         due = time.monotonic() - saved >= checkpoint_interval
         if checkpoints is not None and (due or stopping) and not state.diverged:
-            _save_checkpoint(checkpoints, _checkpoint(cell, environment, model, optimizer, state), cell)
+            _save_checkpoint(checkpoints, _checkpoint(cell, environment, trainer, state), cell)
             saved = time.monotonic()
         if stopping and not _finished(state, cell, protocol):
             raise Interrupted(f"{cell.id} stopped after epoch {state.epoch}")
@@ -201,8 +160,7 @@ def train(
     metrics = {"epochs": float(state.epoch)}
     if not state.diverged:
         model.load_state_dict(state.best)
-        test_loss, test_score = task.own_units(*_evaluate(model, task, parts["test"]))
-        metrics |= _metrics(state, task, test_loss, test_score)
+        metrics |= _metrics(state, task, task.own_units(*evaluate(model, task, parts["test"])))
         if weights is not None:
             checkpoint.save_weights(weights / f"{cell.id}.best.safetensors", state.best)
     timings["evaluate"] = time.perf_counter() - evaluated
@@ -215,69 +173,8 @@ def train(
         metrics=metrics,
         timings=timings,
         environment=environment,
-        data=_described(dataset, prepared),
+        data=_described(dataset, prepared, task),
     )
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The training losses of an epoch's steps, fetched once at its end."""
-
-    by_step: Tensor
-    """fp32, one per step, in the loss' units."""
-    mean: float
-    """Mean over samples: the running mean that a progress bar would show last."""
-
-
-def _train_epoch(
-    cell: Cell,
-    epoch: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    dropout: DropoutKeys,
-    task: Task,
-    part: Part,
-) -> tuple[Losses, float]:
-    """One pass over the training part; returns the losses and the metric's mean, both running, in training mode."""
-    model.train()
-    order = seeds.order(cell.seed_of("order"), epoch, len(part.y)).to(part.y.device)
-    steps = math.ceil(len(order) / cell.batch_size)  # the last, smaller batch is kept
-    by_step = torch.zeros(steps, device=part.y.device)
-    score = torch.zeros((), dtype=torch.float64, device=part.y.device)
-    parameters = list(model.parameters())
-    for step, (x, y) in enumerate(_batches(part, order, cell.batch_size)):
-        dropout.set(epoch, step)
-        for parameter in parameters:  # as optimizer.zero_grad does, without its bookkeeping
-            parameter.grad = None
-        outputs = model(task.batch(x))
-        loss = task.loss(outputs, y)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        by_step[step] = loss.detach()
-        score += task.score(outputs.detach(), y)
-    sizes = torch.full((steps,), cell.batch_size, dtype=torch.float64, device=part.y.device)
-    sizes[-1] = len(order) - (steps - 1) * cell.batch_size
-    mean = (by_step.double() * sizes).sum() / len(part.y)
-    return Losses(by_step, float(mean)), float(score) / len(part.y)
-
-
-def _batches(part: Part, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The part's batches in that order, gathered many at a time: small ones cost more to gather than to train on."""
-    for chunk in torch.split(order, size * GATHERED):
-        yield from zip(torch.split(part.x[chunk], size), torch.split(part.y[chunk], size), strict=True)
-
-
-@torch.no_grad()
-def _evaluate(model: nn.Module, task: Task, part: Part) -> tuple[float, float]:
-    """Mean loss and mean metric over a part, in evaluation mode and in the loss' units."""
-    model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=part.y.device)
-    score = torch.zeros((), dtype=torch.float64, device=part.y.device)
-    for x, y in zip(torch.split(part.x, EVALUATION_BATCH), torch.split(part.y, EVALUATION_BATCH), strict=True):
-        outputs = model(task.batch(x))
-        loss += task.loss(outputs, y).double() * len(y)
-        score += task.score(outputs, y)
-    return float(loss) / len(part.y), float(score) / len(part.y)
 
 
 def _finished(state: State, cell: Cell, protocol: StudyProtocol) -> bool:
@@ -301,43 +198,26 @@ def _divergence(losses: Losses, row: Row, model: nn.Module, epoch: int) -> str:
     return ""
 
 
-def _task(dataset: Dataset, prepared: Prepared, channels_last: bool) -> Task:
-    classifies = dataset.info.task == "classification"
-    return Task(
-        metric="accuracy" if classifies else "mae",
-        better=max if classifies else min,
-        divisor=prepared.divisor,
-        channels_last=channels_last,
-        scale=prepared.target_scale,
-    )
-
-
 def _moved(part: Part, device: str) -> Part:
     try:
-        return Part(part.x.to(device), part.y.to(device))
+        x = part.x.to(device)
+        return Part(x, x if part.y is part.x else part.y.to(device))
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"Device {device} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def _metrics(state: State, task: Task, test_loss: float, test_score: float) -> dict[str, float]:
-    """The validation metric is the best over epochs, not the one at the lowest loss: the case study reports it so."""
-    return {
-        "best_epoch": float(state.best_epoch),
-        "val_loss": state.best_loss,
-        f"val_{task.metric}": _reduce(task.better, state.history[f"val_{task.metric}"]),
-        "test_loss": test_loss,
-        f"test_{task.metric}": test_score,
-    }
+def _metrics(state: State, task: Task, test: dict[str, float]) -> dict[str, float]:
+    """A validation metric is the best over epochs, not the one at the lowest loss: the case study reports it so."""
+    best = {}
+    for metric in task.metrics:
+        values = state.history[f"val_{metric.name}"]
+        best[f"val_{metric.name}"] = max(values) if metric.better == "max" else min(values)
+    found = {"best_epoch": float(state.best_epoch), "val_loss": state.best_loss, **best}
+    return found | {f"test_{name}": value for name, value in test.items()}
 
 
-def _reduce(better: Callable[[float, float], float], values: list[float]) -> float:
-    chosen = values[0]
-    for value in values[1:]:
-        chosen = better(chosen, value)
-    return chosen
-
-
-def _described(dataset: Dataset, prepared: Prepared) -> dict[str, Any]:
+def _described(dataset: Dataset, prepared: Prepared, task: Task) -> dict[str, Any]:
+    own = {metric.name: metric.better for metric in task.metrics if metric.name not in METRICS}
     return {
         "fingerprint": dataset.fingerprint,
         "canonical": dataset.canonical,
@@ -346,6 +226,7 @@ def _described(dataset: Dataset, prepared: Prepared) -> dict[str, Any]:
         "n_validation": len(prepared.validation.y),
         "n_test": len(prepared.test.y),
         "validation_is_test": prepared.validation_is_test,
+        **({"metrics": own} if own else {}),
     }
 
 
@@ -357,19 +238,15 @@ def _save_checkpoint(folder: Path, state: Checkpoint, cell: Cell) -> None:
         print(f"cell {cell.id}: no checkpoint after epoch {state.state['epoch']}: {error}", file=sys.stderr)
 
 
-def _checkpoint(
-    cell: Cell, environment: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, state: State
-) -> Checkpoint:
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+def _checkpoint(cell: Cell, environment: dict[str, Any], trainer: Trainer, state: State) -> Checkpoint:
+    tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
-    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizers.state_tensors(optimizer).items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizers.state_tensors(trainer.optimizer).items()}
     progress = {"epoch": state.epoch, "best_loss": state.best_loss, "best_epoch": state.best_epoch, "seconds": state.seconds}
     return Checkpoint(tensors, {**progress, "history": state.history, "environment": environment})
 
 
-def _resumed(
-    folder: Path | None, cell: Cell, environment: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
-) -> State | None:
+def _resumed(folder: Path | None, cell: Cell, environment: dict[str, Any], trainer: Trainer) -> State | None:
     """Load the cell's checkpoint into model and optimizer, if there is one from this very environment."""
     found = checkpoint.load(folder, cell.id) if folder is not None else None
     if found is None or found.state["environment"] != environment:
@@ -378,9 +255,9 @@ def _resumed(
     for name, tensor in found.tensors.items():
         group, _, key = name.partition(".")
         groups[group][key] = tensor
-    model.load_state_dict(groups["model"])  # copies into the model's own tensors, which keep their strides
-    optimizers.restore_state(optimizer, groups["optimizer"])
-    now = model.state_dict()
+    trainer.model.load_state_dict(groups["model"])  # copies into the model's own tensors, which keep their strides
+    optimizers.restore_state(trainer.optimizer, groups["optimizer"])
+    now = trainer.model.state_dict()
     best = {name: checkpoint.like(now[name], tensor) for name, tensor in groups["best"].items()}
     progress = {key: found.state[key] for key in ("epoch", "best_loss", "best_epoch", "seconds", "history")}
     return State(best=best, **progress)

@@ -25,8 +25,8 @@ import torch
 
 from fanin import data, seeds
 from fanin._version import __version__
+from fanin.study.canonical import model_of
 from fanin.study.cell import Cell
-from fanin.study.spec import model_of
 
 Matmul = Literal["default", "onednn"]
 
@@ -72,7 +72,7 @@ def onednn_is_exact(cells: Sequence[Cell]) -> bool:
     before = torch.get_float32_matmul_precision()
     try:
         set_matmul("onednn")
-        return all(_product_error(*shape) < EXACT for shape in _linear_shapes(cells))
+        return all(_product_error(*shape) < EXACT for shape in linear_shapes(cells))
     finally:
         torch.set_float32_matmul_precision(before)
 
@@ -86,7 +86,7 @@ def onednn_speedup(cells: Sequence[Cell]) -> float:
     before = torch.get_float32_matmul_precision()
     seconds: dict[Matmul, float] = {"default": 0.0, "onednn": 0.0}
     try:
-        for shape in _linear_shapes(cells):
+        for shape in linear_shapes(cells):
             best: dict[Matmul, float] = dict.fromkeys(seconds, math.inf)
             for _ in range(_REPEATS):
                 for backend in seconds:
@@ -128,12 +128,11 @@ def cpu_name() -> str:
     return f"{name}{numbers}, {capability}"
 
 
-def _linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
+def linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
     """(batch, inputs, outputs) of every linear layer in the cells' models."""
     shapes: set[tuple[int, int, int]] = set()
     for cell in cells:
-        info = data.describe(cell.data)
-        module = model_of(cell).build_for(info)
+        module = model_of(cell).skeleton_for(data.describe(cell.data))
         linear = (m for m in module.modules() if isinstance(m, torch.nn.Linear))
         shapes.update((cell.batch_size, m.in_features, m.out_features) for m in linear)
     return shapes

@@ -1,0 +1,36 @@
+"""Initialize a model of your own, and read in the record what was done with every parameter.
+
+python examples/initialize_a_model.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+import fanin
+
+OWN = Path(__file__).parent / "own_initializer.py"
+
+
+def main() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16 * 8 * 8, 32),
+        nn.Tanh(),
+        nn.Linear(32, 10),
+    )
+    print(fanin.initialize(model, "he_normal", seed=0))
+
+    # A rule of its own for what a pattern means: the last layer, by one that stands in a file.
+    record = fanin.initialize(model, {"6.*": f"{OWN}:make(gain=0.5)"}, default="auto", seed=0)
+    print(record)
+    print(record["6.weight"].reason, record["6.weight"].measured_std)
+
+
+if __name__ == "__main__":
+    main()

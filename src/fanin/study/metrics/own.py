@@ -1,0 +1,51 @@
+"""The user's own metric: a target in the place of a name (`fanin.targets`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from fanin import registry, specs, targets
+from fanin.errors import FitError, shown
+from fanin.study.metrics.entries import Better, Metric
+
+
+def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
+    """The canonical spec and the metric that a target names.
+
+    It is called as the function says: by its attribute `name`, or by the name of the file (of ``my_file.py:make``) or of the
+    callable itself. Higher is better unless its attribute `better` is "min".
+    """
+    part = targets.own_part(target, targets.METRIC)
+    chosen: Any = specs.construct(part.name, part.options, options)
+    measure = part.call(chosen)
+    if not callable(measure):
+        raise part.refused(measure)
+    better: Any = getattr(measure, "better", "max")
+    if better not in get_args(Better):
+        raise part.refused(measure, f"one whose attribute better is {shown(better)} instead of max or min")
+    name = getattr(measure, "name", None) or _name(part)
+    if not registry.is_name(name):
+        raise FitError(f"{part.name} measures {shown(name)}, which cannot name a metric: use lower-case letters, digits and _.")
+    return specs.identity(part.name, chosen), Metric(name, f"{part.name}.", better, (), score=_summed(part, measure))
+
+
+def _name(part: targets.OwnPart) -> str:
+    place, _, attribute = part.name.rpartition(":")
+    return Path(place).stem if attribute == "make" else attribute.lower()
+
+
+def _summed(part: targets.OwnPart, measure: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor], Tensor]:
+    def score(outputs: Tensor, y: Tensor) -> Tensor:
+        with part.running(part.name):
+            values = measure(outputs, y)
+        if not isinstance(values, Tensor) or values.shape != (len(y),):
+            came = f"a tensor of shape {tuple(values.shape)}" if isinstance(values, Tensor) else shown(values)
+            raise part.refused(measure, f"a function that returned {came} for a batch of {len(y)}")
+        return values.sum(dtype=torch.float64)
+
+    return score

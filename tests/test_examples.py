@@ -1,0 +1,97 @@
+"""Examples: every file in examples/ runs, and each part of the user's own is what its kind must be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import fanin
+from fanin import fans, models, seeds, specs, targets
+from fanin.targets import DATASET, METRIC, OPTIMIZER, Contract
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+SCRIPTS = {"initialize_a_model.py": (), "compare_initializers.py": ("1",)}
+PARTS = ("own_model.py", "own_initializer.py", "own_dataset.py", "own_optimizer.py", "own_metric.py")
+STUDY = "own_study.toml"
+
+
+def part(name: str, contract: Contract, **options: object) -> object:
+    """The part of a file in examples/ and its options."""
+    found = targets.own_part(f"{EXAMPLES / name}:make", contract)
+    return found, specs.construct(found.name, found.options, options)
+
+
+def finished(*command: str, folder: Path) -> str:
+    """What a Python program prints, run in a folder; it must end well."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_file_is_run_by_a_test() -> None:
+    there = {file.name for file in EXAMPLES.iterdir() if file.is_file() and file.suffix != ".pyc"}
+    assert there == {*SCRIPTS, *PARTS, STUDY}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_ends_well(name: str, tmp_path: Path) -> None:
+    assert finished(str(EXAMPLES / name), *SCRIPTS[name], folder=tmp_path)
+
+
+def test_the_study_of_own_parts_runs(tmp_path: Path) -> None:
+    command = ("-m", "fanin", "run", f"examples/{STUDY}", "--max-epochs", "1", "--replicates", "1", "--workers", "1")
+    assert "laplace" in finished(*command, "--out", str(tmp_path / "runs"), folder=ROOT)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_shows_its_line_of_a_study_and_the_study_uses_it(name: str) -> None:
+    assert f"examples/{name}:make(" in (EXAMPLES / name).read_text(encoding="utf-8").split('"""')[1]
+    assert f'"examples/{name}:make' in (EXAMPLES / STUDY).read_text(encoding="utf-8")
+
+
+def test_the_model_fits_images_and_tables() -> None:
+    model = models.get(f"{EXAMPLES / 'own_model.py'}:make(depth=2)")
+    for shape in ((2,), (1, 8, 8)):
+        model.check(shape, 3, "classification")
+    module = model.build((2,), 3)
+    assert module(torch.zeros(5, 2)).shape == (5, 3)
+
+
+def test_the_initializer_has_the_variance_that_it_says() -> None:
+    # n = 160,000 numbers with kurtosis 6: the standard error of their std is √(5/(4n)) = 0.28 % of it; five of them.
+    initializer = fanin.get(f"{EXAMPLES / 'own_initializer.py'}:make(gain=1.5)")
+    layout = fans.tensor_layout(torch.empty(400, 400))
+    weight = initializer.sample(layout, seeds.generator(0, "init", "w"))
+    assert weight.std().item() == pytest.approx(1.5 / 20, rel=0.014)
+
+
+def test_the_data_set_is_the_same_at_every_call() -> None:
+    found, options = part("own_dataset.py", DATASET, arms=4)
+    one, two = found.call(options), found.call(options)  # type: ignore[attr-defined]
+    assert one["x_train"].shape == (600, 2)
+    assert one["x_test"].shape == (300, 2)
+    assert set(one["y_train"]) == set(one["y_test"]) == {0, 1, 2, 3}
+    assert all((one[name] == two[name]).all() for name in one)
+
+
+def test_the_optimizer_moves_each_weight_by_the_learning_rate_against_its_gradient() -> None:
+    found, options = part("own_optimizer.py", OPTIMIZER)
+    weight = nn.Parameter(torch.tensor([1.0, -1.0]))
+    weight.grad = torch.tensor([0.5, -3.0])
+    found.call(options, [weight], 0.1).step()  # type: ignore[attr-defined]
+    assert weight.tolist() == pytest.approx([0.9, -0.9])
+
+
+def test_the_metric_counts_the_true_class_among_the_best() -> None:
+    found, options = part("own_metric.py", METRIC, k=2)
+    outputs = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
+    assert found.call(options)(outputs, torch.tensor([0, 2, 1])).tolist() == [1, 0, 1]  # type: ignore[attr-defined]
