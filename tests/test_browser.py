@@ -69,12 +69,19 @@ def test_the_browser_sees_every_row_and_the_curves(page: Path) -> None:
 
 
 def test_the_curves_are_drawn_although_the_policy_forbids_everything_else(page: Path) -> None:
-    seen = screenshot(page, 1200, 1600)
+    seen = screenshot(page, 1200, 2600)
     without = page.with_name("blind.html")
     without.write_text(page.read_text(encoding="utf-8").replace("img-src data:", "img-src 'none'"), encoding="utf-8")
-    blind = screenshot(without, 1200, 1600)
+    blind = screenshot(without, 1200, 2600)
     for colour in (LOSS, METRIC):
         assert share_near(seen, colour) > 3 * share_near(blind, colour) + 1e-5
+
+
+def test_every_picture_has_a_size_and_none_is_wider_than_the_page_on_a_desk(page: Path) -> None:
+    seen = screenshot(page, 1200, 2600)
+    right_edge = np.abs(seen[:, -6:] - seen[2, 2]).max(axis=2)
+    assert browse(page, "--dump-dom").count("<img src=") == 2
+    assert (right_edge < 0.05).all(), "something touches the right edge"
 
 
 def test_on_a_phone_text_keeps_a_readable_margin(page: Path) -> None:

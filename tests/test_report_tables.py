@@ -136,14 +136,13 @@ def test_mixed_environments_and_foreign_data_are_said():
     assert "not the published bytes of the data set: digits" in notes_of(plan, results).lower()
 
 
-def test_other_factors_that_vary_get_columns():
-    plan = plan_of(DIGITS, ("zero",))
-    [planned] = plan.cells
-    other = replace(planned, cell=replace(planned.cell, learning_rate=0.01))
-    both = replace(plan, cells=(planned, other))
+def test_other_factors_that_vary_head_the_sections():
+    plan = plan_of(DIGITS, ("zero", "he_normal"))
+    other = tuple(replace(planned, cell=replace(planned.cell, learning_rate=0.01)) for planned in plan.cells)
+    both = replace(plan, cells=plan.cells + other)
     table = study_table(both, results_of(both))
     assert "learning rate" in [column.title for column in table.columns]
-    assert "mlp · digits · 0.01" in str(table)
+    assert "mlp · digits · learning rate 0.01" in str(table)
 
 
 def test_group_csv_begins_with_the_published_columns_at_full_precision():

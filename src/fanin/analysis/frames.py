@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import MissingExtra
@@ -13,49 +12,45 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra("pandas", "study", "A frame of results") from None
 
+from fanin.analysis.factors import FACTORS, LEADING, SEEDS, Names, dotted_axes, levels, shown_names
+
 if TYPE_CHECKING:
     from fanin.study.plan import Plan, PlannedCell
     from fanin.study.result import Result
 
-FACTORS: dict[str, str] = {
-    "model": "model",
-    "data": "data",
-    "activation": "activation",
-    "optimizer": "optimizer",
-    "learning_rate": "learning_rate",
-    "batch_size": "batch_size",
-    "max_epochs": "epochs",
-    "protocol": "protocol",
-    "precision": "precision",
-    "initializer": "initializer",
-}
-"""Column → the cell's field. Cells that agree in all of these differ in their randomness only: they are replicates."""
-
 OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
 
-_PROVENANCE = ("cell", "block", "environment", "message")
+PROVENANCE = ("cell", "block", "environment", "message")
+"""Where a row comes from."""
 
 
 def cells_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     """One row per planned cell, in the plan's order.
 
-    Columns: the `FACTORS` (a label where the plan gives one), replicate, outcome (``missing`` where there is no result), each
-    metric that any result has (nan elsewhere), seconds, and where it comes from: cell, block, environment, message.
+    Columns: the `LEADING` factors (a label where the plan gives one), replicate, outcome (``missing`` where there is no
+    result), each metric that any result has (nan elsewhere), seconds, where it comes from (cell, block, environment,
+    message), the other `FACTORS`, a column per axis that is an option (``model.depth``; a number where it is one, "" where a
+    cell has no such option), and the `SEEDS` ("" where derived).
+
+    ``frame.attrs["directions"]`` holds which way users' own metrics are better, as their results recorded it.
     """
-    names = shown_names(plan)
-    rows = [_row(planned, results.get(planned.cell.id), names) for planned in plan.cells]
+    names, dotted = shown_names(plan), dotted_axes(plan)
+    rows = [_row(planned, results.get(planned.cell.id), names, dotted) for planned in plan.cells]
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
-    columns = [*FACTORS, "replicate", "outcome", *metrics, "seconds", *_PROVENANCE]
+    later = [name for name in FACTORS if name not in LEADING]
+    columns = [*LEADING, "replicate", "outcome", *metrics, "seconds", *PROVENANCE, *later, *dotted, *SEEDS]
     frame = pd.DataFrame([row["fields"] | row["metrics"] for row in rows], columns=pd.Index(columns))
-    return frame.astype(dict.fromkeys([*metrics, "seconds"], "float64"))
+    frame = frame.astype({**dict.fromkeys([*metrics, "seconds"], "float64"), **dict.fromkeys([*dotted, *SEEDS], "object")})
+    frame.attrs["directions"] = _directions(plan, results)
+    return frame
 
 
 def history_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
-    """One row per cell and epoch (from 1): the `FACTORS`, replicate, cell, outcome, epoch, and the history's columns."""
-    names = shown_names(plan)
-    leading = [*FACTORS, "replicate", "cell", "outcome", "epoch"]
+    """One row per cell and epoch (from 1): the factors, replicate, cell, outcome, epoch, and the history's columns."""
+    names, dotted = shown_names(plan), dotted_axes(plan)
+    leading = [*FACTORS, *dotted, "replicate", "cell", "outcome", "epoch"]
     parts = [
-        pd.DataFrame({**_identity(planned, names), "outcome": result.outcome, **_epochs(result)})
+        pd.DataFrame({**_identity(planned, names, dotted), "outcome": result.outcome, **_epochs(result)})
         for planned in plan.cells
         if (result := results.get(planned.cell.id)) is not None and any(result.history.values())
     ]
@@ -65,55 +60,32 @@ def history_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     return frame[[*leading, *(name for name in frame.columns if name not in leading)]]
 
 
-def shown_names(plan: Plan) -> dict[tuple[str, Any], Any]:
-    """(column, the cell's value) → what tables show for it: its label, or the value itself.
-
-    A label that stands for more than one value of its axis is shown together with the value, and a value with more than one
-    label is shown as it is, so that different cells never look like replicates of one another.
-    """
-    labels: defaultdict[tuple[str, Any], dict[str, None]] = defaultdict(dict)
-    for planned in plan.cells:
-        for column, field in FACTORS.items():
-            value = getattr(planned.cell, field)
-            labels[column, value][planned.labels.get(field, str(_plain(value)))] = None
-    meanings: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for (column, _), given in labels.items():
-        for label in given:
-            meanings[column, label] += 1
-    return {(column, value): _shown(value, list(given), meanings, column) for (column, value), given in labels.items()}
-
-
-def _shown(value: Any, labels: list[str], meanings: Mapping[tuple[str, str], int], column: str) -> Any:
-    plain = _plain(value)
-    if len(labels) > 1 or labels[0] == str(plain):
-        return plain
-    return labels[0] if meanings[column, labels[0]] == 1 else f"{labels[0]} = {plain}"
-
-
-def _row(planned: PlannedCell, result: Result | None, names: dict[tuple[str, Any], Any]) -> dict[str, dict[str, Any]]:
-    fields = _identity(planned, names) | {
+def _row(planned: PlannedCell, result: Result | None, names: Names, dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
+    cell = planned.cell
+    fields = _identity(planned, names, dotted) | {
         "outcome": result.outcome if result else "missing",
         "seconds": result.timings.get("total") if result else None,
-        "block": planned.cell.block,
+        "block": cell.block,
         "environment": result.environment_key if result else "",
         "message": result.message if result else "",
+        **{name: "" if (seed := getattr(cell, name)) is None else seed for name in SEEDS},
     }
     return {"fields": fields, "metrics": dict(result.metrics) if result else {}}
 
 
-def _identity(planned: PlannedCell, names: dict[tuple[str, Any], Any]) -> dict[str, Any]:
-    cell = planned.cell
-    shown = {column: names[column, getattr(cell, field)] for column, field in FACTORS.items()}
-    return shown | {"replicate": cell.replicate, "cell": cell.id}
+def _identity(planned: PlannedCell, names: Names, dotted: Sequence[str]) -> dict[str, Any]:
+    shown = {column: names[column, value] for column, value in levels(planned, dotted).items()}
+    return shown | {"replicate": planned.cell.replicate, "cell": planned.cell.id}
+
+
+def _directions(plan: Plan, results: Mapping[str, Result]) -> dict[str, str]:
+    """Metric, without ``val_`` or ``test_`` → ``max`` or ``min``."""
+    found = (results[planned.cell.id] for planned in plan.cells if planned.cell.id in results)
+    given = (result.data.get("metrics") for result in found)
+    return {str(name): str(way) for ways in given if isinstance(ways, Mapping) for name, way in ways.items()}
 
 
 def _epochs(result: Result) -> dict[str, list[Any]]:
     length = max(len(column) for column in result.history.values())
     padded = {name: [*column, *[None] * (length - len(column))] for name, column in result.history.items()}
     return {"epoch": list(range(1, length + 1)), **padded}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(str, value)) + "]"
-    return "" if value is None else value

@@ -1,4 +1,4 @@
-"""Ranking: whether one initializer of a section may be called the best, and what could have been seen where not."""
+"""Ranking: whether one condition of a section may be called the best, and what could have been seen where not."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ import numpy as np
 import pandas as pd
 
 from fanin.analysis import statistics
+from fanin.analysis.design import Design, design_of, sections
+from fanin.analysis.factors import value_text
 from fanin.analysis.statistics import LEVEL, MIN_FOR_TEST
-from fanin.analysis.summary import higher_is_better, main_metric, sections
+from fanin.analysis.summary import directions_of, higher_is_better, main_metric
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a section's replicates allow to be said about its best initializer."""
+    """What a section's replicates allow to be said about the best of what is compared."""
 
     section: tuple[Any, ...]
-    """Values of `summary.SECTION`."""
+    """Values of `Design.section`."""
     metric: str
     pairs: int
-    """Fewest replicates that any two initializers have in common."""
+    """Fewest replicates that any two conditions have in common."""
     best: str | None
-    """The initializer that beats every other one, if any does."""
+    """The compared value that beats every other one, if any does, as `factors.value_text` writes it."""
     detectable: float
     """Too few pairs to test: the difference in the metric that could have been seen for a typical pair; nan otherwise."""
 
@@ -34,19 +36,20 @@ class Verdict:
         return self.pairs < MIN_FOR_TEST
 
 
-def verdicts(frame: pd.DataFrame) -> list[Verdict]:
-    """A verdict for each section of `frames.cells_frame` that compares at least two initializers and has results."""
+def verdicts(frame: pd.DataFrame, design: Design | None = None) -> list[Verdict]:
+    """A verdict for each section of `frames.cells_frame` that compares at least two values and has results."""
+    design = design or design_of(frame)
     judged = []
-    for key, section in sections(frame):
+    for key, section in sections(frame, design):
         metric = main_metric(section)
-        if metric is not None and section["initializer"].nunique() >= 2:
-            judged.append(_judge(key, section, metric))
+        if metric is not None and section[design.compared].nunique() >= 2:
+            judged.append(_judge(key, _runs(section, design, metric, higher_is_better(metric, directions_of(frame))), metric))
     return judged
 
 
 @dataclass(frozen=True)
 class _Runs:
-    """A section's runs as matrices of shape (blocks, initializers)."""
+    """A section's runs as matrices of shape (replicates, compared values)."""
 
     names: list[str]
     values: np.ndarray
@@ -54,14 +57,13 @@ class _Runs:
     environments: np.ndarray
 
     def common(self, a: int, b: int) -> np.ndarray:
-        """Differences a − b in the blocks where both trained to the end, in one and the same environment."""
+        """Differences a − b in the replicates where both trained to the end, in one and the same environment."""
         difference = self.values[:, a] - self.values[:, b]
         paired: np.ndarray = difference[~np.isnan(difference) & (self.environments[:, a] == self.environments[:, b])]
         return paired
 
 
-def _judge(key: tuple[Any, ...], section: pd.DataFrame, metric: str) -> Verdict:
-    runs = _runs(section, metric)
+def _judge(key: tuple[Any, ...], runs: _Runs, metric: str) -> Verdict:
     differences = [runs.common(a, b) for a, b in itertools.combinations(range(len(runs.names)), 2)]
     pairs = min(map(len, differences))
     few = 2 <= pairs < MIN_FOR_TEST
@@ -71,10 +73,10 @@ def _judge(key: tuple[Any, ...], section: pd.DataFrame, metric: str) -> Verdict:
 
 
 def _best(runs: _Runs) -> str | None:
-    """The initializer with the best mean, if its paired interval against each of the k − 1 others excludes zero.
+    """The value with the best mean, if its paired interval against each of the k − 1 others excludes zero.
 
     The intervals have level 1 − 0.05 / (k − 1) (Bonferroni), so the chance of naming one that is not the best is below 5 %.
-    An initializer with a missing or diverged run is not named.
+    A value with a missing or diverged run is not named.
     """
     whole = np.flatnonzero(~np.isnan(runs.values).any(axis=0))
     if len(whole) == 0 or len(runs.values) < MIN_FOR_TEST:
@@ -92,9 +94,9 @@ def _positive(difference: np.ndarray, level: float) -> bool:
     return estimate.mean - estimate.half_width > 0
 
 
-def _runs(section: pd.DataFrame, metric: str) -> _Runs:
-    sign = 1 if higher_is_better(metric) else -1
-    value = sign * section[metric].where(section["outcome"] == "ok")
-    both = section.assign(value=value).pivot(index="block", columns="initializer", values=["value", "environment"])
+def _runs(section: pd.DataFrame, design: Design, metric: str, higher: bool) -> _Runs:
+    value = (1 if higher else -1) * section[metric].where(section["outcome"] == "ok")
+    named = section.assign(compared=section[design.compared].map(value_text), value=value)
+    both = named.pivot(index=list(design.pairing), columns="compared", values=["value", "environment"])
     names = [str(name) for name in both["value"].columns]
     return _Runs(names, both["value"].to_numpy(dtype=np.float64), both["environment"].to_numpy(dtype=object))

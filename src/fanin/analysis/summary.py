@@ -1,41 +1,45 @@
-"""Summary: one row per group, that is per initializer of a model × data, over its replicates."""
+"""Summary: one row per condition, such as an initializer of a model × data, over its replicates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fanin.analysis import statistics
-from fanin.analysis.frames import FACTORS, OUTCOMES
-
-SECTION = [name for name in FACTORS if name != "initializer"]
-"""The factors that initializers are compared within."""
-
-GROUP = [*SECTION, "initializer"]
+from fanin.analysis.design import Design, design_of, grouped, sections
+from fanin.analysis.factors import FACTORS, LEADING, value_text
+from fanin.analysis.frames import OUTCOMES
 
 SUFFIXES = ("", "_sd", "_half_width", "_median")
 """What follows a metric's name in the columns of a summary; the mean has the bare name."""
 
 
-def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per group of `frames.cells_frame`: sections in the order of the plan, initializers within them.
+def summarise(frame: pd.DataFrame, design: Design | None = None) -> pd.DataFrame:
+    """One row per condition of `frames.cells_frame`: sections in the order of the plan, what is compared within them.
 
-    Columns: the `FACTORS`; planned and the number of cells of each outcome; divergence_rate; mean_rank; and for each metric m
-    its mean over the ok replicates as m, then m_sd, m_half_width (95 %, from 5 replicates on) and m_median. Where a replicate
-    diverged there is no mean, and the median counts it as worst. mean_rank is over the replicates in which every initializer
-    of the section finished.
+    Columns: the `LEADING` factors; planned and the number of cells of each outcome; divergence_rate; mean_rank; for each
+    metric m its mean over the ok replicates as m, then m_sd, m_half_width (95 %, from 5 replicates on) and m_median; and the
+    other factors. Where a replicate diverged there is no mean, and the median counts it as worst. mean_rank is over the
+    replicates in which every condition of the section finished.
     """
+    design = design or design_of(frame)
     metrics = metric_names(frame)
-    rows = [_group_row(group, metrics) for _, section in sections(frame) for _, group in _grouped(section, ["initializer"])]
+    rows = [
+        _condition_row(rows, metrics, design, directions_of(frame))
+        for _, section in sections(frame, design)
+        for _, rows in grouped(section, [design.compared])
+    ]
     counts = ["planned", *OUTCOMES, "divergence_rate", "mean_rank"]
-    columns = [*FACTORS, *counts, *(metric + suffix for metric in metrics for suffix in SUFFIXES)]
+    later = [name for name in (*FACTORS, *design.factors) if name not in LEADING]
+    columns = [*LEADING, *counts, *(metric + suffix for metric in metrics for suffix in SUFFIXES), *dict.fromkeys(later)]
     summary = pd.DataFrame(rows, columns=pd.Index(columns))
-    mean_ranks = _mean_ranks(frame)
-    summary["mean_rank"] = [mean_ranks.get(key) for key in summary[GROUP].itertuples(index=False, name=None)]
+    mean_ranks = _mean_ranks(frame, design)
+    keys = summary[[*design.section, design.compared]].itertuples(index=False, name=None)
+    summary["mean_rank"] = [mean_ranks.get((*key[:-1], value_text(key[-1]))) for key in keys]
     return summary.astype({"mean_rank": "float64"})
 
 
@@ -46,40 +50,47 @@ def metric_names(frame: pd.DataFrame) -> list[str]:
 
 
 def main_metric(section: pd.DataFrame) -> str | None:
-    """The metric by which a section's initializers are ranked: its test metric, or the test loss where it has no other."""
+    """The metric by which a section's conditions are ranked: its test metric, or the test loss where it has no other."""
     ok = section[section["outcome"] == "ok"]
     measured = [name for name in metric_names(section) if name.startswith("test_") and ok[name].notna().any()]
     return min(measured, key=lambda name: name == "test_loss", default=None)
 
 
-def higher_is_better(metric: str) -> bool:
-    """Accuracies are to be high; losses, errors and numbers of epochs are to be low."""
-    return metric.endswith("accuracy")
+def higher_is_better(metric: str, directions: Mapping[str, str] | None = None) -> bool:
+    """Whether a metric is to be high: accuracies and PSNR are; losses, errors, perplexities and numbers of epochs are not.
+
+    Args:
+        metric: its name, with or without ``val_`` or ``test_``.
+        directions: ``max`` or ``min`` for metrics of users' own; see `directions_of`.
+    """
+    base = metric.removeprefix("test_").removeprefix("val_")
+    if directions and base in directions:
+        return directions[base] == "max"
+    return base.endswith("accuracy") or base == "psnr"
 
 
-def sections(frame: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """(values of `SECTION`, rows) of each section, in the order of the plan."""
-    return _grouped(frame, SECTION)
+def directions_of(frame: pd.DataFrame) -> Mapping[str, str]:
+    """Which way users' own metrics are better, by name."""
+    directions: Mapping[str, str] = frame.attrs.get("directions", {})
+    return directions
 
 
-def _grouped(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    yield from frame.groupby(keys, sort=False, dropna=False)
-
-
-def _group_row(group: pd.DataFrame, metrics: list[str]) -> dict[Hashable, Any]:
+def _condition_row(
+    group: pd.DataFrame, metrics: list[str], design: Design, directions: Mapping[str, str]
+) -> dict[Hashable, Any]:
     outcomes = group["outcome"].tolist()
     counts = {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
-    row: dict[Hashable, Any] = dict(zip(FACTORS, group[list(FACTORS)].iloc[0], strict=True))
+    row: dict[Hashable, Any] = {name: group[name].iloc[0] for name in design.factors}
     row.update(planned=len(group), **counts)
     row["divergence_rate"] = statistics.divergence_rate(counts["diverged"], counts["ok"])
     values = group[metrics].to_numpy(dtype=np.float64)[np.array(outcomes) == "ok"]
     for metric, column in zip(metrics, values.T, strict=True):
-        row |= _metric_columns(metric, column, counts["diverged"])
+        row |= _metric_columns(metric, column, counts["diverged"], higher_is_better(metric, directions))
     return row
 
 
-def _metric_columns(metric: str, values: np.ndarray, diverged: int) -> dict[Hashable, float]:
-    median = statistics.median_with_diverged(values, diverged, higher_is_better=higher_is_better(metric))
+def _metric_columns(metric: str, values: np.ndarray, diverged: int, higher: bool) -> dict[Hashable, float]:
+    median = statistics.median_with_diverged(values, diverged, higher_is_better=higher)
     if diverged:
         return dict(zip((metric + suffix for suffix in SUFFIXES), (math.nan, math.nan, math.nan, median), strict=True))
     mean = statistics.estimate(values)
@@ -87,18 +98,21 @@ def _metric_columns(metric: str, values: np.ndarray, diverged: int) -> dict[Hash
     return dict(zip((metric + suffix for suffix in SUFFIXES), numbers, strict=True))
 
 
-def _mean_ranks(frame: pd.DataFrame) -> dict[tuple[Any, ...], float]:
-    """Group → its rank in the section's metric, averaged over the blocks in which every cell finished."""
+def _mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, ...], float]:
+    """(section, compared value in words) → its rank in the section's metric, averaged over the complete replicates."""
     means: dict[tuple[Any, ...], float] = {}
-    for key, section in sections(frame):
+    for key, section in sections(frame, design):
         metric = main_metric(section)
-        if metric is None or section["initializer"].nunique() < 2:
+        if metric is None or section[design.compared].nunique() < 2:
             continue
-        outcomes = section.pivot(index="block", columns="initializer", values="outcome")
+        named = section.assign(
+            compared=section[design.compared].map(value_text), value=section[metric].where(section["outcome"] == "ok")
+        )
+        outcomes = named.pivot(index=list(design.pairing), columns="compared", values="outcome")
         complete = outcomes.isin(("ok", "diverged")).all(axis=1)
-        values = section.assign(ok=section[metric].where(section["outcome"] == "ok"))
-        table = values.pivot(index="block", columns="initializer", values="ok")[complete]
-        ranked = [statistics.ranks(row, higher_is_better=higher_is_better(metric)) for row in table.to_numpy()]
+        table = named.pivot(index=list(design.pairing), columns="compared", values="value")[complete]
+        higher = higher_is_better(metric, directions_of(frame))
+        ranked = [statistics.ranks(row, higher_is_better=higher) for row in table.to_numpy()]
         if ranked:
             means |= {(*key, name): float(rank) for name, rank in zip(table.columns, np.mean(ranked, axis=0), strict=True)}
     return means

@@ -5,27 +5,24 @@ matplotlib's object interface throughout: no pyplot, no global settings, no disp
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
-
-from fanin.errors import MissingExtra, OutputError
+from fanin.errors import MissingExtra
 
 try:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 except ModuleNotFoundError:
     raise MissingExtra("matplotlib", "study", "A figure") from None
 
+from fanin.analysis.design import design_of, sections
+from fanin.analysis.factors import title, value_text
 from fanin.analysis.frames import cells_frame
-from fanin.analysis.summary import sections
 from fanin.report import notes
+from fanin.report.drawing import fitted, format_of, metric_words, saved, sheet
 from fanin.report.escaping import visible
 from fanin.report.files import replace_file
 from fanin.report.panels import LOSS, METRIC, QUIET, WARNING, Panel, draw, scales
@@ -43,11 +40,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.62, 0.62, 1.0, 0.5
 _GAP_X, _GAP_Y = 0.14, 0.68
 _LEGEND_LINE = 0.22
 
-_DPI = 130
 _WIDE = 10.0
 """Inches from which the legend takes one line."""
-
-_FORMATS = ("png", "pdf", "svg")
 
 
 @dataclass(frozen=True)
@@ -59,45 +53,48 @@ class _Row:
 def curves_grid(plan: Plan, results: Mapping[str, Result], path: str | Path) -> Path:
     """Write the grid of training curves as PNG, PDF or SVG, by the path's ending.
 
-    A row per model × data (and whatever else varies), a column per initializer. The panels of a row share their axes, so that
-    they compare; replicates are thin lines with their mean; a panel without results says so.
+    A row per model × data (and whatever else varies), a column per initializer, or what else is compared. The panels of a
+    row share their axes, so that they compare; replicates are thin lines with their mean; a panel without results says so.
     """
-    return replace_file(path, grid_image(plan, results, _format_of(path)))
+    return replace_file(path, grid_image(plan, results, format_of(path)))
 
 
 def grid_image(plan: Plan, results: Mapping[str, Result], kind: str = "png") -> bytes:
     """The bytes of `curves_grid`."""
     frame = cells_frame(plan, results)
-    initializers = list(dict.fromkeys(map(str, frame["initializer"])))
-    rows = [_Row(notes.section_name(frame, key), _panels(section, results)) for key, section in sections(frame)]
+    design = design_of(frame)
+    names = list(dict.fromkeys(map(value_text, frame[design.compared])))
+    rows = [_Row(design.heading(key), _panels(section, design.compared, results)) for key, section in sections(frame, design)]
     if not any(result.history for planned in plan.cells if (result := results.get(planned.cell.id))):
-        return _saved(_sheet(notes.nothing_yet(len(frame))), kind)
-    return _saved(_grid(plan.study, rows, initializers), kind)
+        return saved(sheet(notes.nothing_yet(len(frame))), kind)
+    return saved(_grid(plan.study, rows, names, design.title(design.compared)), kind)
 
 
 def cell_figure(planned: PlannedCell, result: Result | None, path: str | Path) -> Path:
     """Write one cell's curves as PNG, PDF or SVG, by the path's ending."""
     found = [result] if result is not None else []
     cell = planned.cell
-    names = [planned.labels.get(name, getattr(cell, name)) for name in ("model", "data", "initializer")]
+    main = ("model", "data", "initializer")
+    names = [planned.labels.get(name, getattr(cell, name)) for name in main]
+    names += [f"{title(axis)} {label}" for axis, label in planned.labels.items() if axis not in main]
     figure = Figure(figsize=(6.4, 4.2))
     axes = figure.subplots(gridspec_kw={"left": 0.12, "right": 0.88, "top": 0.78, "bottom": 0.13})
     shared = scales(found)
     draw(axes, Panel(found, 1), shared, outer_left=True, outer_right=True, font=9)
     axes.set_xlabel("epoch", color=QUIET)
     axes.set_ylabel(shared.loss.titled("loss"), color=LOSS)
-    figure.axes[-1].set_ylabel(shared.metric.titled(_metric_words(shared.metric_name)), color=METRIC, parse_math=False)
+    figure.axes[-1].set_ylabel(shared.metric.titled(metric_words(shared.metric_name)), color=METRIC, parse_math=False)
     _heading(figure, f"{' · '.join(map(visible, names))}, replicate {cell.replicate}", found, at=0.97, gap=0.055)
-    return replace_file(path, _saved(figure, _format_of(path)))
+    return replace_file(path, saved(figure, format_of(path)))
 
 
-def _panels(section: Any, results: Mapping[str, Result]) -> dict[str, Panel]:
-    groups = section.groupby("initializer", sort=False)["cell"]
-    return {str(name): Panel([results[cell] for cell in cells if cell in results], len(cells)) for name, cells in groups}
+def _panels(section: Any, compared: str, results: Mapping[str, Result]) -> dict[str, Panel]:
+    groups = section.groupby(compared, sort=False, dropna=False)["cell"]
+    return {value_text(name): Panel([results[cell] for cell in cells if cell in results], len(cells)) for name, cells in groups}
 
 
-def _grid(study: str, rows: Sequence[_Row], initializers: Sequence[str]) -> Figure:
-    shown_rows, shown_names = rows[:MAX_ROWS], initializers[:MAX_COLUMNS]
+def _grid(study: str, rows: Sequence[_Row], names: Sequence[str], compared: str) -> Figure:
+    shown_rows, shown_names = rows[:MAX_ROWS], names[:MAX_COLUMNS]
     figure, axes = _canvas(len(shown_rows), len(shown_names))
     width = figure.get_figwidth()
     panel_width = axes[0][0].get_position().width * width
@@ -106,17 +103,17 @@ def _grid(study: str, rows: Sequence[_Row], initializers: Sequence[str]) -> Figu
         for i, (name, axis) in enumerate(zip(shown_names, line, strict=True)):
             panel = row.panels.get(name, Panel([], 0))
             draw(axis, panel, shared, outer_left=i == 0, outer_right=i == len(line) - 1)
-            axis.set_title(_fitted(name, panel_width, 7.5), fontsize=7.5, loc="left", pad=3, parse_math=False)
-        _row_heading(line[0], _fitted(row.heading, width - _LEFT, 9.5))
+            axis.set_title(fitted(name, panel_width, 7.5), fontsize=7.5, loc="left", pad=3, parse_math=False)
+        _row_heading(line[0], fitted(row.heading, width - _LEFT, 9.5))
         line[0].set_ylabel(shared.loss.titled("loss"), color=LOSS, fontsize=7, labelpad=2)
-        metric = shared.metric.titled(_metric_words(shared.metric_name))
+        metric = shared.metric.titled(metric_words(shared.metric_name))
         figure.axes[-1].set_ylabel(metric, color=METRIC, fontsize=7, labelpad=2, parse_math=False)
     for axis in axes[-1]:
         axis.set_xlabel("epoch", color=QUIET, fontsize=7, labelpad=1)
     height = figure.get_figheight()
     results = [result for row in rows for panel in row.panels.values() for result in panel.results]
     _heading(figure, f"{visible(study)}: training curves", results, at=1 - 0.12 / height, gap=0.27 / height)
-    if left_out := _left_out(rows, initializers):
+    if left_out := _left_out(rows, names, compared):
         figure.text(_LEFT / width, 0.06 / height, left_out, fontsize=8, color=WARNING, parse_math=False)
     return figure
 
@@ -151,7 +148,7 @@ def _heading(figure: Figure, title: str, results: Sequence[Result], *, at: float
     figure.text(
         left,
         at,
-        _fitted(title, figure.get_figwidth() * (1 - left), 11.5),
+        fitted(title, figure.get_figwidth() * (1 - left), 11.5),
         fontsize=11,
         fontweight="bold",
         va="top",
@@ -182,45 +179,10 @@ def _legend(results: Sequence[Result]) -> list[Line2D]:
     return lines
 
 
-def _left_out(rows: Sequence[_Row], initializers: Sequence[str]) -> str:
+def _left_out(rows: Sequence[_Row], names: Sequence[str], compared: str) -> str:
     said = []
     if len(rows) > MAX_ROWS:
         said.append(f"the first {MAX_ROWS} of {len(rows)} rows")
-    if len(initializers) > MAX_COLUMNS:
-        said.append(f"the first {MAX_COLUMNS} of {len(initializers)} initializers")
+    if len(names) > MAX_COLUMNS:
+        said.append(f"the first {MAX_COLUMNS} of {len(names)} {compared.removesuffix('s')}s")
     return f"Drawn: {' and '.join(said)}." if said else ""
-
-
-def _sheet(text: str) -> Figure:
-    figure = Figure(figsize=(6.4, 2.0))
-    figure.text(0.5, 0.5, text, ha="center", va="center", color=QUIET, parse_math=False)
-    return figure
-
-
-def _fitted(text: str, inches: float, points: float) -> str:
-    """The text, its middle cut out where it is longer than the room; both ends are kept, as specs often differ in the last."""
-    shown = visible(text)
-    room = max(int(inches * 72 / (points * (1.1 if cell_len(shown) > len(shown) else 0.62))), 8)
-    return shown if len(shown) <= room else f"{shown[: room // 2]}…{shown[-(room - room // 2 - 1) :]}"
-
-
-def _metric_words(name: str) -> str:
-    return "MAE" if name == "mae" else visible(name.replace("_", " "))
-
-
-def _format_of(path: str | Path) -> str:
-    kind = Path(path).suffix.lower().lstrip(".")
-    if kind not in _FORMATS:
-        raise OutputError(f"A figure is written as {', '.join(_FORMATS)}, by the ending of its path; {path} has another.")
-    return kind
-
-
-def _saved(figure: Figure, kind: str) -> bytes:
-    """The figure's bytes, without the time at which they were made."""
-    stamp = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
-    FigureCanvasAgg(figure)
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name may use any script
-        figure.savefig(content, format=kind, dpi=_DPI, metadata=stamp)
-    return content.getvalue()

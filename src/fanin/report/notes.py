@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from fanin.analysis.frames import FACTORS, OUTCOMES
+from fanin.analysis.design import Design
+from fanin.analysis.factors import title
+from fanin.analysis.frames import OUTCOMES
 from fanin.analysis.ranking import Verdict
 from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
-from fanin.analysis.summary import SECTION
 from fanin.report.numbers import number_format
 
 if TYPE_CHECKING:
@@ -29,15 +30,26 @@ def nothing_yet(planned: int) -> str:
     )
 
 
-def all_notes(plan: Plan, frame: pd.DataFrame, results: Mapping[str, Result], judged: list[Verdict]) -> tuple[str, ...]:
-    """The study's own notes, then what is incomplete, what the numbers are, what may be concluded, what is unusual."""
-    replicates = int(frame.groupby(list(FACTORS), dropna=False).size().max())
+def all_notes(
+    plan: Plan,
+    frame: pd.DataFrame,
+    results: Mapping[str, Result],
+    judged: list[Verdict],
+    design: Design,
+    *,
+    ranked: bool = True,
+) -> tuple[str, ...]:
+    """The study's own notes, then what is incomplete, what the numbers are, what may be concluded, what is unusual.
+
+    `ranked` says whether the table has a column of mean ranks.
+    """
+    replicates = most_replicates(frame, design)
     found = [
         *plan.notes,
         *_incomplete(frame),
-        *_meaning(frame, replicates),
-        *_conclusions(frame, judged, replicates),
-        *_mixed_environments(frame),
+        *_meaning(frame, replicates, ranked),
+        *_conclusions(design, judged, replicates),
+        *_mixed_environments(frame, design),
         *_foreign_data(plan, results),
     ]
     return sentences(found)
@@ -48,10 +60,9 @@ def sentences(found: Iterable[str]) -> tuple[str, ...]:
     return tuple(note[:1].upper() + note[1:] for note in found)
 
 
-def section_name(frame: pd.DataFrame, key: tuple[object, ...]) -> str:
-    """Model · data, and whatever else varies in the study."""
-    shown = [name for name in SECTION if name in SECTION[:2] or frame[name].nunique() > 1]
-    return " · ".join(str(dict(zip(SECTION, key, strict=True))[name]) or "default" for name in shown)
+def most_replicates(frame: pd.DataFrame, design: Design) -> int:
+    """How often the most repeated condition was planned."""
+    return int(frame.groupby([*design.section, design.compared], dropna=False, sort=False).size().max())
 
 
 def _incomplete(frame: pd.DataFrame) -> list[str]:
@@ -67,7 +78,7 @@ def _incomplete(frame: pd.DataFrame) -> list[str]:
     return said
 
 
-def _meaning(frame: pd.DataFrame, replicates: int) -> list[str]:
+def _meaning(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[str]:
     if replicates == 1:
         return []
     if replicates >= MIN_FOR_INTERVAL:
@@ -77,11 +88,12 @@ def _meaning(frame: pd.DataFrame, replicates: int) -> list[str]:
     else:
         said = [f"mean ± standard deviation over n replicates; an interval needs {MIN_FOR_INTERVAL}"]
     if (frame["outcome"] == "diverged").any():
-        said.append("no mean where a replicate diverged: med is the median, rank the mean rank, diverged runs counted as worst")
+        rank = ", rank the mean rank" if ranked else ""
+        said.append(f"no mean where a replicate diverged: med is the median{rank}, diverged runs counted as worst")
     return said
 
 
-def _conclusions(frame: pd.DataFrame, judged: list[Verdict], replicates: int) -> list[str]:
+def _conclusions(design: Design, judged: list[Verdict], replicates: int) -> list[str]:
     if not judged:
         return []
     if replicates == 1:
@@ -90,7 +102,7 @@ def _conclusions(frame: pd.DataFrame, judged: list[Verdict], replicates: int) ->
     said = []
     if len(few) < len(judged):
         marked = (
-            "* beats every other initializer of its section"
+            f"* beats every other {title(design.compared)} of its section"
             if any(verdict.best for verdict in judged)
             else "no value is marked as best: none beats every other of its section"
         )
@@ -98,26 +110,27 @@ def _conclusions(frame: pd.DataFrame, judged: list[Verdict], replicates: int) ->
     if few:
         pairs = f"{min(v.pairs for v in few)} of the {MIN_FOR_TEST} paired replicates needed"
         said.append(
-            f"too few to rank or test{'' if len(few) == len(judged) else ' elsewhere'} ({pairs}){_detectable(frame, few)}"
+            f"too few to rank or test{'' if len(few) == len(judged) else ' elsewhere'} ({pairs}){_detectable(design, few)}"
         )
     return said
 
 
-def _detectable(frame: pd.DataFrame, few: list[Verdict]) -> str:
+def _detectable(design: Design, few: list[Verdict]) -> str:
     seen = [verdict for verdict in few if math.isfinite(verdict.detectable)]
     if not seen:
         return ""
     listed = "; ".join(
-        f"{section_name(frame, v.section)} {number_format(v.metric, [v.detectable]).text(v.detectable)} in {_words(v.metric)}"
+        f"{_place(design, v)}{number_format(v.metric, [v.detectable]).text(v.detectable)} in {_words(v.metric)}"
         for v in seen[:_LISTED]
     )
     more = f"; and {len(seen) - _LISTED} more" if len(seen) > _LISTED else ""
     return f". Smallest difference that could have been seen (80 % power, two-sided 5 %): {listed}{more}"
 
 
-def _mixed_environments(frame: pd.DataFrame) -> list[str]:
+def _mixed_environments(frame: pd.DataFrame, design: Design) -> list[str]:
     run = frame[frame["outcome"] != "missing"]
-    mixed = int((run.groupby("block")["environment"].nunique() > 1).sum())
+    compared = run.groupby([*design.section, *design.pairing], dropna=False, sort=False)
+    mixed = int((compared["environment"].nunique() > 1).sum())
     return [f"{mixed:,} blocks mix environments; runs of different environments are never paired"] if mixed else []
 
 
@@ -125,6 +138,11 @@ def _foreign_data(plan: Plan, results: Mapping[str, Result]) -> list[str]:
     found = [results[planned.cell.id] for planned in plan.cells if planned.cell.id in results]
     names = sorted({result.cell.data for result in found if result.data.get("canonical") is False})
     return [f"not the published bytes of the data set: {', '.join(names)}"] if names else []
+
+
+def _place(design: Design, verdict: Verdict) -> str:
+    heading = design.heading(verdict.section)
+    return f"{heading} " if heading else ""
 
 
 def _words(metric: str) -> str:

@@ -1,4 +1,4 @@
-"""The HTML page of a study: question, table, notes, curves, and what became of every cell. One file, no script, no network."""
+"""The HTML page of a study: question, table, notes, figures, curves, and every cell. One file, no script, no network."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ except ModuleNotFoundError:
     raise MissingExtra("jinja2", "study", "The report") from None
 
 from fanin._version import __version__
+from fanin.analysis.design import design_of
+from fanin.analysis.factors import value_text
 from fanin.analysis.frames import OUTCOMES, cells_frame
-from fanin.analysis.summary import SECTION
 from fanin.report.escaping import visible
 from fanin.report.figures import grid_image
 from fanin.report.files import replace_file
+from fanin.report.study_figures import study_figures
 from fanin.report.tables import study_table
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ def write_page(plan: Plan, results: Mapping[str, Result], path: str | Path, *, c
 def page(plan: Plan, results: Mapping[str, Result], *, command: str) -> str:
     """The page's HTML."""
     frame = cells_frame(plan, results)
+    design = design_of(frame)
+    factors = [*design.headings, design.compared, *(["learning_rate"] if design.tuned else [])]
     found = [results[planned.cell.id] for planned in plan.cells if planned.cell.id in results]
     counts = Counter(frame["outcome"])
     table = study_table(plan, results)
@@ -55,8 +59,9 @@ def page(plan: Plan, results: Mapping[str, Result], *, command: str) -> str:
         columns=[column for column in table.columns if not column.heads_section],
         counts=[(name, counts[name]) for name in OUTCOMES if counts[name]],
         planned=len(frame),
+        figures=[(figure.title, _data_uri(figure.image)) for figure in study_figures(plan, results)],
         curves=_data_uri(grid_image(plan, results)) if table.rows else "",
-        factors=[name for name in SECTION if name in SECTION[:2] or frame[name].nunique() > 1],
+        factors=[(name, design.title(name)) for name in factors],
         cells=frame.to_dict("records"),
         environments=_environments(found),
         data=_data(found),
@@ -82,6 +87,7 @@ def _template() -> jinja2.Template:
     )
     environment.filters["visible"] = visible
     environment.filters["message"] = _message
+    environment.filters["value_text"] = value_text
     return environment.get_template("page.html.j2")
 
 

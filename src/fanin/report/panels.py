@@ -72,8 +72,8 @@ def scales(results: Iterable[Result]) -> Scales:
     name = next((name for name in map(metric_name, drawn) if name), "")
     return Scales(
         epochs=max((len(result.history["loss"]) for result in drawn), default=1),
-        loss=_scale(_values(sound, "loss")),
-        metric=_scale(_values(sound, name), may_be_log=name != "accuracy"),  # a share is read on a linear axis
+        loss=scale_of(_values(sound, "loss")),
+        metric=scale_of(_values(sound, name), may_be_log=name != "accuracy"),  # a share is read on a linear axis
         metric_name=name,
     )
 
@@ -166,7 +166,8 @@ def _prepare_epochs(axes: Axes, epochs: int, font: float) -> None:
     axes.set_axisbelow(True)
 
 
-def _scale(values: list[float], *, may_be_log: bool = True) -> Scale:
+def scale_of(values: list[float], *, may_be_log: bool = True) -> Scale:
+    """An axis that holds the values, logarithmic where they span more than a factor of 30."""
     if not values:
         return Scale(0.0, 1.0, log=False)
     low, high = min(values), max(values)

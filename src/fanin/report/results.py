@@ -51,7 +51,7 @@ class Results:
         return history_frame(self.plan, self.results)
 
     def summary(self) -> pd.DataFrame:
-        """One row per initializer of a model × data, over its replicates; see `fanin.analysis.summary.summarise`."""
+        """One row per condition, over its replicates; see `fanin.analysis.summary.summarise`."""
         from fanin.analysis.summary import summarise
 
         return summarise(self.frame())
@@ -75,6 +75,19 @@ class Results:
 
         return curves_grid(self.plan, self.results, self._place(path, "curves.png"))
 
+    def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
+        """Write the figures that fit what the study varies (`fanin.report.study_figures`) as PNG, PDF or SVG; their paths.
+
+        Responses to a number, heat maps of two factors, points by category, as ``figure-1-test-accuracy-by-depth.png`` and so
+        on, into the results' folder by default. None where nothing varies or nothing has trained to its end.
+        """
+        from fanin.report.drawing import format_of
+        from fanin.report.study_figures import study_figures, write_figures
+
+        kind = format_of(f"figure.{kind}")
+        place = self._place(folder, "figures/")
+        return write_figures(study_figures(self.plan, self.results, kind=kind), place, kind)
+
     def cell_curves(self, cell: str, path: str | Path) -> Path:
         """Write one cell's training curves as PNG, PDF or SVG; `cell` is its id."""
         from fanin.report.figures import cell_figure
@@ -88,7 +101,7 @@ class Results:
         """The table as text, written to a path where one is given.
 
         Args:
-            kind: ``csv`` (a row per initializer of a model × data, full precision), ``csv-cells`` (a row per cell),
+            kind: ``csv`` (a row per condition, full precision), ``csv-cells`` (a row per cell),
                 ``markdown`` or ``latex``.
         """
         exporters = self._exporters()
@@ -114,7 +127,7 @@ class Results:
             return Path(path)
         if self.out is None:
             raise OutputError(f"These results belong to no folder. Give a path, such as {name}.")
-        return self.out / name
+        return self.out if name.endswith("/") else self.out / name
 
     def __str__(self) -> str:
         return str(self.table())

@@ -24,6 +24,8 @@ class Column:
     """Numbers stand to the right."""
     heads_section: bool = False
     """Part of a section's heading where a table is shown in sections."""
+    named: bool = False
+    """Its texts stand in a heading together with its title: ``depth 16``."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class Table:
         heads = [i for i, column in enumerate(self.columns) if column.heads_section]
         found: list[tuple[str, list[tuple[Entry, ...]]]] = []
         for row in self.rows:
-            heading = " · ".join(row[i].text for i in heads)
+            heading = " · ".join(
+                f"{self.columns[i].title} {row[i].text}" if self.columns[i].named else row[i].text for i in heads
+            )
             if not found or found[-1][0] != heading:
                 found.append((heading, []))
             found[-1][1].append(tuple(entry for i, entry in enumerate(row) if i not in heads))

@@ -1,0 +1,46 @@
+"""Conditions: the replicates of one point of a figure, and the one number that may stand for them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fanin.analysis import statistics
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A metric over the replicates of one condition."""
+
+    values: tuple[float, ...]
+    """Of the replicates that trained to their end."""
+    diverged: int
+    planned: int
+    centre: float
+    """Their mean; where a replicate diverged the median, diverged ones counted as worst; nan where that falls on those."""
+    half_width: float
+    """Of the mean's 95 % interval; nan below 5 replicates and where one diverged."""
+
+    @property
+    def diverged_share(self) -> float:
+        """The share of the planned replicates that diverged."""
+        return self.diverged / self.planned
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether `centre` is a mean."""
+        return not self.diverged and bool(self.values)
+
+
+def condition_of(rows: pd.DataFrame, metric: str, *, higher_is_better: bool) -> Condition:
+    """The condition of rows of `fanin.analysis.frames.cells_frame` that are replicates of one another."""
+    ok = rows[rows["outcome"] == "ok"][metric].dropna()
+    values = tuple(float(value) for value in ok)
+    diverged = int((rows["outcome"] == "diverged").sum())
+    if diverged:
+        median = statistics.median_with_diverged(values, diverged, higher_is_better=higher_is_better)
+        return Condition(values, diverged, len(rows), median, math.nan)
+    estimate = statistics.estimate(values)
+    return Condition(values, 0, len(rows), estimate.mean, estimate.half_width)

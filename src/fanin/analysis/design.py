@@ -1,0 +1,119 @@
+"""Design: which factor of a frame is compared, and within what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from fanin.analysis.factors import FACTORS, SEEDS, in_reading_order, is_number, needs_title, title, value_text
+from fanin.analysis.frames import PROVENANCE
+
+# A metric on other data, by another protocol, is another quantity.
+_INCOMPARABLE = {"data", "protocol", "metrics"}
+
+
+@dataclass(frozen=True)
+class Design:
+    """How a frame's factors are read: values of `compared` are compared with one another within a section.
+
+    The initializers are compared where they vary. Elsewhere it is the factor with the most values side by side, words before
+    numbers; where nothing varies that can be compared, sections have one row.
+    """
+
+    factors: tuple[str, ...]
+    """All of them, model and data first, the initializer last."""
+    varying: tuple[str, ...]
+    """Those with more than one value."""
+    compared: str
+    section: tuple[str, ...]
+    """The factors that agree within a section: all but the one compared and a rate that was tuned."""
+    tuned: bool
+    """Whether each condition has one learning rate of its own, which is then a consequence of it and no factor."""
+    pairing: tuple[str, ...]
+    """What rows of one section must agree in to be a pair: they then saw the same batches, masks and normal draws."""
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """What names a section: model and data (unless compared), and whatever else varies."""
+        return tuple(name for name in self.section if name in ("model", "data") or name in self.varying)
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The factors that vary between sections, besides model and data."""
+        return tuple(name for name in self.headings if name not in ("model", "data"))
+
+    def heading(self, key: Sequence[Any], names: Sequence[str] | None = None) -> str:
+        """A section's name from its values of `section`: all `headings`, or those `names` only."""
+        values = dict(zip(self.section, key, strict=True))
+        return self.joined({name: values[name] for name in (self.headings if names is None else names)})
+
+    def joined(self, values: Mapping[str, Any]) -> str:
+        """Values of factors as one name; those that a cell does not have are left out."""
+        words = [self.words(name, value) for name, value in values.items() if value != "" or name in ("model", "data")]
+        return " · ".join(words) or ("default" if values else "")
+
+    def words(self, name: str, value: Any) -> str:
+        """A factor's value where its column's title is not at hand: ``relu``, ``depth 16``."""
+        return f"{self.title(name)} {value_text(value)}" if needs_title(name) else value_text(value)
+
+    def title(self, name: str) -> str:
+        """A factor's name in words."""
+        return title(name, self.factors)
+
+
+def design_of(frame: pd.DataFrame) -> Design:
+    """The design of a frame of cells (`fanin.analysis.frames.cells_frame`)."""
+    factors = factors_of(frame)
+    varying = [name for name in factors if frame[name].nunique(dropna=False) > 1]
+    tuned = "learning_rate" in varying and _side_by_side(frame, "learning_rate", varying) == 1
+    conditions = [name for name in varying if not (tuned and name == "learning_rate")]
+    compared = _compared(frame, conditions)
+    section = tuple(name for name in factors if name != compared and not (tuned and name == "learning_rate"))
+    pairing = ("replicate", *(name for name in SEEDS if frame[name].nunique() > 1))
+    return Design(factors, tuple(varying), compared, section, tuned, pairing)
+
+
+def factors_of(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The factors among a frame's columns. Dotted axes stand behind the provenance, metrics of any name before it."""
+    names = [str(name) for name in frame.columns]
+    behind = names[names.index(PROVENANCE[-1]) + 1 :]
+    return in_reading_order([*FACTORS, *(name for name in behind if "." in name)])
+
+
+def sections(frame: pd.DataFrame, design: Design) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """(values of `Design.section`, rows) of each section, in the order of the plan."""
+    return grouped(frame, design.section)
+
+
+def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """(values, rows) of each combination of the keys' values, in the order in which they come; one of all rows for no keys."""
+    if not keys:
+        yield (), frame
+        return
+    yield from frame.groupby(list(keys), sort=False, dropna=False)
+
+
+def numeric(frame: pd.DataFrame, name: str) -> bool:
+    """Whether all values of a factor are numbers, those cells left out that do not have it."""
+    values = [value for value in frame[name].unique() if not isinstance(value, str) or value]
+    return bool(values) and all(map(is_number, values))
+
+
+def _compared(frame: pd.DataFrame, conditions: Sequence[str]) -> str:
+    candidates = [name for name in conditions if name not in _INCOMPARABLE and not name.startswith("data.")]
+    counts = {name: _side_by_side(frame, name, conditions) for name in candidates}
+    found = [name for name in candidates if counts[name] > 1]
+    if "initializer" in found or not found:
+        return "initializer"
+    return max(found, key=lambda name: (not numeric(frame, name), counts[name]))
+
+
+def _side_by_side(frame: pd.DataFrame, name: str, varying: Sequence[str]) -> int:
+    """The most values of a factor among cells that agree in the other varying ones."""
+    others = [other for other in varying if other != name]
+    if not others:
+        return int(frame[name].nunique(dropna=False))
+    return int(frame.groupby(others, sort=False, dropna=False)[name].nunique(dropna=False).max())

@@ -1,0 +1,189 @@
+"""Factors: what was varied from cell to cell, and what tables call each of its values.
+
+A factor is a field of the cell, or one option of such a field where a study has that option as an axis (``model.depth``): the
+option is then a factor of its own, and the field is shown without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fanin import specs
+
+if TYPE_CHECKING:
+    from fanin.study.plan import Plan, PlannedCell
+
+FACTORS: dict[str, str] = {
+    "model": "model",
+    "data": "data",
+    "activation": "activation",
+    "optimizer": "optimizer",
+    "learning_rate": "learning_rate",
+    "batch_size": "batch_size",
+    "max_epochs": "epochs",
+    "protocol": "protocol",
+    "precision": "precision",
+    "initializer": "initializer",
+    "normalization": "normalization",
+    "schedule": "schedule",
+    "clip_norm": "clip_norm",
+    "label_smoothing": "label_smoothing",
+    "augmentation": "augmentation",
+    "shared_stream": "shared_stream",
+    "metrics": "metrics",
+    "biases": "biases",
+}
+"""Column → the cell's field. Cells that agree in all of these differ in their randomness only: they are replicates."""
+
+LEADING = tuple(FACTORS)[:10]
+"""The factors whose columns stand first in a frame; the others follow at its end, where they came later."""
+
+SEEDS = ("seed", "init_seed", "order_seed", "dropout_seed", "split_seed", "augment_seed")
+"""The cell's fields that name its randomness. They are columns, but no factors."""
+
+NO_FACTORS = ("replicate", "sources", "tuned", *SEEDS)
+"""The cell's fields that are no factors: which replicate it is, and what follows from the others."""
+
+_READING_ORDER = (
+    "model", "data", "activation", "normalization", "optimizer", "learning_rate", "schedule", "clip_norm", "label_smoothing",
+    "augmentation", "batch_size", "max_epochs", "protocol", "precision", "shared_stream", "metrics", "biases", "initializer",
+)  # fmt: skip
+
+_SPELT_OUT = {"test_mae": "test MAE", "val_mae": "validation MAE", "mae": "MAE", "val_accuracy": "val accuracy"}
+
+# Values of these say by themselves what they are about; others are shown with their factor's title.
+_SELF_EXPLAINING = {"model", "data", "activation", "optimizer", "initializer", "schedule"}
+
+# Absent options are the model's own; the absence of these is an absence.
+_ABSENT = {"clip_norm": "none", "augmentation": "none", "metrics": "none"}
+
+Names = Mapping[tuple[str, Any], Any]
+
+
+def dotted_axes(plan: Plan) -> tuple[str, ...]:
+    """The axes of a plan that are options of a field, such as ``model.depth``."""
+    return tuple(dict.fromkeys(axis for planned in plan.cells for axis in planned.labels if "." in axis))
+
+
+def levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
+    """Factor → the cell's own value, options that are axes taken out of their specs."""
+    cell = planned.cell
+    found: dict[str, Any] = {}
+    for column, field in FACTORS.items():
+        value = getattr(cell, field)
+        # None is the model's own; what that is, its label says where the axis has one.
+        found[column] = planned.labels.get(field) if value is None else value
+    for axis in dotted:
+        head, _, option = axis.partition(".")
+        name, options = specs.parse(found[head])
+        value = options.pop(option, None)
+        found[head] = specs.render(name, options)
+        # A spec leaves out an option that equals its default; its label is then all that is known of it.
+        found[axis] = planned.labels.get(axis) if value is None else value
+    return found
+
+
+def shown_names(plan: Plan) -> Names:
+    """(factor, the cell's value) → what tables show for it: its label, or the value itself.
+
+    A label that stands for more than one value of its axis is shown together with the value, and a value with more than one
+    label is shown as it is, so that different cells never look like replicates of one another. A label that is the value
+    written otherwise (``1`` for 1.0) gives way to it, so that columns of numbers hold numbers.
+    """
+    dotted = dotted_axes(plan)
+    labels: defaultdict[tuple[str, Any], dict[str, None]] = defaultdict(dict)
+    for planned in plan.cells:
+        for column, value in levels(planned, dotted).items():
+            labels[column, value][planned.labels.get(FACTORS.get(column, column), str(_plain(column, value)))] = None
+    meanings: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for (column, _), given in labels.items():
+        for label in given:
+            meanings[column, label] += 1
+    return {key: _shown(key[0], key[1], list(given), meanings) for key, given in labels.items()}
+
+
+def in_reading_order(columns: Iterable[str]) -> tuple[str, ...]:
+    """Factors in the order in which people read them: model and data, their options, the rest, the initializer last."""
+    names = list(columns)
+    dotted = [name for name in names if "." in name]
+
+    def place(name: str) -> tuple[int, int, int]:
+        head = name.partition(".")[0]
+        if name in dotted:
+            at = _READING_ORDER.index(head)
+            return (max(at, 1), 1, dotted.index(name))
+        return (_READING_ORDER.index(name), 0, 0)
+
+    return tuple(sorted(names, key=place))
+
+
+def title(name: str, among: Iterable[str] = ()) -> str:
+    """A factor's or a metric's name in words; of ``model.depth`` its last part, unless another factor shares that."""
+    if name in _SPELT_OUT:
+        return _SPELT_OUT[name]
+    head, _, option = name.partition(".")
+    shared = option and any(other != name and other.partition(".")[2] == option for other in among)
+    return (name if shared else option or head).replace("_", " ")
+
+
+def value_text(value: Any) -> str:
+    """A factor's value in words."""
+    value = plain_scalar(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    return str(value) or "default"
+
+
+def needs_title(name: str) -> bool:
+    """Whether a value of this factor is understood only together with the factor's title: ``depth 16``."""
+    return name not in _SELF_EXPLAINING
+
+
+def is_number(value: Any) -> bool:
+    """Whether a factor's value is a number, and not a word or a truth value."""
+    value = plain_scalar(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def plain_scalar(value: Any) -> Any:
+    """The Python value of a numpy scalar, which is what iterating over a column may give."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _shown(column: str, value: Any, labels: list[str], meanings: Mapping[tuple[str, str], int]) -> Any:
+    plain = _plain(column, value)
+    if len(labels) > 1 or _same(labels[0], plain):
+        return _as_number(plain) if "." in column else plain
+    label = _as_number(labels[0]) if "." in column else labels[0]
+    return label if meanings[column, labels[0]] == 1 else f"{label} = {plain}"
+
+
+def _same(label: str, plain: Any) -> bool:
+    if label == str(plain):
+        return True
+    return is_number(plain) and _as_number(label) == plain
+
+
+def _as_number(text: Any) -> Any:
+    """The finite number that a text writes; anything else as it is."""
+    if not isinstance(text, str):
+        return text
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            number = kind(text)
+            return number if math.isfinite(number) else text
+    return text
+
+
+def _plain(column: str, value: Any) -> Any:
+    if column in _ABSENT and not value:
+        return _ABSENT[column]
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(str, value)) + "]"
+    return "" if value is None else value
