@@ -22,8 +22,8 @@ test-all: $(VENV)/installed-test ## run all tests, also slow ones, and those of 
 	$(BIN)/python -m pytest -m "$(if $(FANIN_DATA_DIR),not gpu,not gpu and not realdata)"
 
 check: $(VENV)/installed-test ## what must pass before a change is committed: format, lint, types, tests
-	$(BIN)/ruff format --check src tests docs benchmarks
-	$(BIN)/ruff check src tests docs benchmarks
+	$(BIN)/ruff format --check src tests docs examples benchmarks
+	$(BIN)/ruff check src tests docs examples benchmarks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "$(MARKS)"
 

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from fanin.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands() -> Iterator[tuple[str, typer.main.CommandInfo | object]]:
@@ -66,6 +67,38 @@ def test_the_examples_of_the_readme_run(number: int, tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with seeds.torch_state_kept(0):
         exec(compile(example, f"README example {number + 1}", "exec"), {})
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs" / "study-files.md"], ids=lambda path: path.name)
+def test_the_study_files_of_the_documents_plan(document: Path) -> None:
+    from fanin.study import files
+
+    examples = re.findall(r"```toml\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert examples
+    for text in examples:
+        assert files.parse(text, document.stem).plan().cells
+
+
+def test_the_model_of_the_contributing_guide_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fanin
+    from fanin import models
+
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    monkeypatch.setattr(models.REGISTRY, "_entries", dict(models.REGISTRY._entries))
+    module = types.ModuleType("shallow")
+    monkeypatch.setitem(sys.modules, "shallow", module)
+    exec(compile(example, "the model of CONTRIBUTING.md", "exec"), vars(module))
+    model = models.get("shallow(width=5, activation=swish)").build((1, 8, 8), 3)
+    assert {record.name for record in fanin.initialize(model, "auto", seed=0)} == set(dict(model.named_parameters()))
+    assert "shallow" in models.names()
+
+
+def test_every_file_of_the_models_is_imported() -> None:
+    from fanin import models
+
+    here = {path.stem for path in (ROOT / "src" / "fanin" / "models").glob("*.py")} - {"__init__"}
+    assert {name.rpartition(".")[2] for name in sys.modules if name.startswith("fanin.models.")} >= here
+    assert models.names()
 
 
 def test_the_changelog_begins_with_the_version_of_the_package() -> None:

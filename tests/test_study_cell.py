@@ -36,6 +36,21 @@ def test_golden_ids_never_change() -> None:
         split_seed=4,
     )
     assert full.id == "996c95e02fd31552"
+    more = dataclasses.replace(
+        full,
+        normalization="layer",
+        schedule="cosine(warmup=2.0)",
+        biases="forget_gate",
+        clip_norm=1.0,
+        label_smoothing=0.1,
+        augmentation=("shift(pixels=2)", "flip"),
+        augment_seed=5,
+        metrics=("perplexity",),
+        tuned=True,
+        sources=(("my_file.py:make", "0" * 64),),
+    )
+    assert more.id == "10123e2640660fcc"
+    assert Cell.from_canonical(json.loads(json.dumps(more.canonical()))) == more
 
 
 def test_a_field_that_equals_its_default_is_left_out_of_the_identity() -> None:
@@ -46,6 +61,7 @@ def test_a_field_that_equals_its_default_is_left_out_of_the_identity() -> None:
 
 def test_every_field_is_part_of_the_identity() -> None:
     other = {"activation": "relu", "init_seed": 1, "order_seed": 1, "dropout_seed": 1, "split_seed": 1}
+    other |= {"augmentation": ("flip",), "metrics": ("psnr",), "sources": (("a.py:make", "0"),), "biases": "zero"}
     for field in dataclasses.fields(Cell):
         value = getattr(CELL, field.name)
         changed = other.get(field.name, f"{value}x" if isinstance(value, str) else (value and value * 2) or 1)
@@ -61,9 +77,9 @@ def test_replicates_and_factors_have_seeds_of_their_own() -> None:
     seeds = {
         dataclasses.replace(CELL, replicate=r).seed_of(factor)
         for r in range(50)
-        for factor in ("init", "order", "dropout", "split")
+        for factor in ("init", "order", "dropout", "split", "augment")
     }
-    assert len(seeds) == 200
+    assert len(seeds) == 250
     assert dataclasses.replace(CELL, init_seed=7).seed_of("init") == 7
     assert dataclasses.replace(CELL, init_seed=7).seed_of("order") == CELL.seed_of("order")
 

@@ -5,6 +5,7 @@ Every random number in fanin is a pure function of (root seed, purpose, name, po
 - a weight: ``generator(seed, "init", qualified parameter name)``, one stream per parameter;
 - the order of an epoch: ``order(seed, epoch, n)``;
 - a dropout mask: ``dropout_key(seed, epoch, step, layer)`` and the index of the element, by an integer hash;
+- an epoch's augmentation: ``generator(seed, "augment", name of the change, epoch)``, one row per sample;
 - a held-out split: ``generator(seed, "split")``.
 
 So adding a layer changes no other layer's draw, a checkpoint holds no generator state, and all initializers of a replicate
