@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_session import TINY, Done, fanin
 
-from fanin import __version__
+from fanin import __version__, catalogue
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(package: str
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("kind", ["initializers", "models", "datasets", "studies"])
+@pytest.mark.parametrize("kind", catalogue.kinds())
 def test_every_entry_of_the_catalogue_is_listed_and_explained_within_80_columns(kind: str) -> None:
     listed = fanin("list", kind)
     assert listed.code == 0
@@ -230,7 +230,8 @@ def test_every_entry_of_the_catalogue_is_listed_and_explained_within_80_columns(
 
 
 def test_list_without_a_kind_lists_the_kinds() -> None:
-    assert set(fanin("list", "--json").record["kinds"]) == {"initializers", "models", "datasets", "studies"}
+    found = set(fanin("list", "--json").record["kinds"])
+    assert found >= {"initializers", "models", "datasets", "studies", "optimizers", "schedules", "metrics", "activations"}
 
 
 def test_data_commands_list_check_add_and_locate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

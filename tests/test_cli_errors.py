@@ -63,7 +63,7 @@ WORDS = {
     "a timeout that is no number": (["run", "quick", "--timeout", "nan"], 2, "timeout must be more than 0 seconds, not nan"),
     "an unknown option": (["run", "quick", "--replicate", 3], 2, "--replicates"),
     "an unknown command": (["rn"], 2, "Did you mean 'run'?"),
-    "an unknown kind": (["list", "initialisers"], 2, "Did you mean initializers?"),
+    "an unknown kind": (["list", "initialisers"], 2, "Did you mean initializers"),
     "an unknown entry": (["show", "he_norml"], 2, "Did you mean he_normal"),
     "an unknown entry of a kind": (["show", "models:ml"], 2, "Did you mean mlp?"),
     "an unknown kind of an entry": (["show", "modells:mlp"], 2, "Did you mean models"),

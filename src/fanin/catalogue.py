@@ -8,9 +8,11 @@ find("models:mlp")
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fanin import specs
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from fanin.data import DataInfo
     from fanin.initializers import InitializerEntry
+    from fanin.registry import Registry
     from fanin.study.spec import Study
 
 
@@ -144,6 +147,7 @@ def _describe_model(name: str) -> Description:
 
     entry = models.REGISTRY.get(name)
     task = {"any": "classification and regression"}.get(entry.task, models.base.words(entry.task))
+    task += ", of a sequence or of each of its steps" if entry.input in ("sequence", "tokens") else ""
     options = _options(entry.options)
     example = f"{name}({options[0].name}={options[0].default})" if options else name
     return Description(
@@ -227,6 +231,88 @@ def _describe_study(name: str) -> Description:
     )
 
 
+def _describe_factor(kind: str, name: str) -> Description:
+    """An optimizer, a schedule, an augmentation: a registry's entry with a class of options."""
+    entry = _factors(kind).get(name)
+    options = _options(entry.options)
+    text = _first_sentences(entry.options)
+    example = f"{name}({options[0].name}={options[0].default})" if options and options[0].default else name
+    written = f'["{example}"]' if kind == "augmentations" else f'"{example}"'
+    key = {"augmentations": "augmentation"}.get(kind, singular(kind))
+    return Description(
+        kind=kind,
+        name=name,
+        summary=f"{entry.summary[:1].upper()}{entry.summary[1:].rstrip('.')}.",
+        facts=_said({"what it does": text}),
+        options=options,
+        examples=(f"{key} = {written}   # in a study file",),
+    )
+
+
+def _first_sentences(of: type) -> str:
+    """The docstring up to the first paragraph that ends with a full stop, so that a formula is not cut off, or to a table."""
+    text = ""
+    for paragraph in (of.__doc__ or "").split("\n\n"):
+        if "====" in paragraph:
+            return f"{text.rstrip(':')}."
+        text = f"{text} {' '.join(paragraph.split())}".strip()
+        if text.endswith("."):
+            break
+    return text
+
+
+def _describe_metric(name: str) -> Description:
+    entry = _study_part("metrics").REGISTRY.get(name)
+    tasks = ", ".join(task.replace("_", " ") for task in entry.tasks) or "any task"
+    return Description(
+        kind="metrics",
+        name=name,
+        summary=entry.summary,
+        facts={"measures": tasks, "better": {"max": "higher", "min": "lower"}[entry.better]},
+        examples=(f'metrics = ["{name}"]   # in a study file',),
+    )
+
+
+def _describe_activation(name: str) -> Description:
+    from fanin import gains
+    from fanin.models.activations import ACTIVATIONS
+
+    critical = gains.critical_gain(name)
+    forward = gains.gain(name)
+    depth = "any depth" if critical.depth is None else f"{critical.depth} layers"
+    return Description(
+        kind="activations",
+        name=name,
+        summary=f"Gain {forward:.4f} forward, {critical.gain:.4f} in deep plain networks.",
+        facts={
+            "gain, forward": f"{forward:.4f}: keeps unit variance",
+            "gain, backward": f"{gains.gain(name, direction='backward'):.4f}: keeps that of gradients",
+            "gain, critical": f"{critical.gain:.4f}: for plain networks, good over {depth}",
+            "monotone": "yes" if ACTIVATIONS.get(name).monotone else "no",
+        },
+        examples=(f'activation = ["{name}"]   # in a study file',),
+    )
+
+
+def _study_part(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"fanin.study.{name}")
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "a package", "study", "A study") from None
+
+
+def _factors(kind: str) -> Registry[Any]:
+    """The registry of optimizers, schedules or augmentations."""
+    found: Registry[Any] = getattr(_study_part(kind.removesuffix("s") if kind == "augmentations" else kind), kind.upper())
+    return found
+
+
+def _activation_names() -> tuple[str, ...]:
+    from fanin.models.activations import ACTIVATIONS
+
+    return ACTIVATIONS.names()
+
+
 def _said(facts: dict[str, str]) -> dict[str, str]:
     """The facts that there are."""
     return {heading: text for heading, text in facts.items() if text}
@@ -283,11 +369,7 @@ def _study_names() -> tuple[str, ...]:
 
 
 def _study_files() -> ModuleType:
-    try:
-        from fanin.study import files
-    except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "a package", "study", "A study") from None
-    return files
+    return _study_part("files")
 
 
 _KINDS: dict[str, _Kind] = {
@@ -295,6 +377,12 @@ _KINDS: dict[str, _Kind] = {
     "models": _Kind(_model_names, _describe_model),
     "datasets": _Kind(_dataset_names, _describe_dataset),
     "studies": _Kind(_study_names, _describe_study),
+    **{
+        kind: _Kind(partial(lambda kind: _factors(kind).names(), kind), partial(_describe_factor, kind))
+        for kind in ("optimizers", "schedules", "augmentations")
+    },
+    "metrics": _Kind(lambda: _study_part("metrics").REGISTRY.names(), _describe_metric),
+    "activations": _Kind(_activation_names, _describe_activation),
 }
 
-_SINGULAR = {"initializers": "initializer", "models": "model", "datasets": "dataset", "studies": "study"}
+_SINGULAR = {"studies": "study", **{kind: kind.removesuffix("s") for kind in _KINDS if kind != "studies"}}

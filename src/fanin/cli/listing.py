@@ -13,10 +13,10 @@ _WIDTH = 80
 
 
 def list_entries(
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="initializers, models, datasets or studies.")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="initializers, models, datasets, studies, …")] = None,
     as_json: AsJson = False,
 ) -> Answer:
-    """List what there is: initializers, models, datasets, studies.
+    """List what there is, by kind: initializers, models, datasets, studies, …
 
     \b
     Examples:

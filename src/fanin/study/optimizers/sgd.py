@@ -17,7 +17,7 @@ from fanin.study.optimizers.ranges import require_share
 
 @dataclass(frozen=True)
 class SGD:
-    """θ ← θ − lr·g, or with momentum μ:
+    """θ ← θ − lr·g, or with momentum μ a velocity v in the gradient's place:
 
     ========  ===================================  ===================  ======================
     form      velocity                             step                 step with ``nesterov``
