@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fanin.errors import MissingExtra, UsageError
 from fanin.report.results import Results
-from fanin.study import store, tune
+from fanin.study import learning_rate, store
 from fanin.study.blocks import SETTLED, unfinished
 from fanin.study.cell import Cell
 from fanin.study.events import Event
@@ -96,7 +96,7 @@ def stages(study: Study, plan: Plan, folder: Path) -> Iterator[Plan]:
     if study.tuning is None:
         yield plan
         return
-    yield from tune.stages(study.tuning, plan, lambda: store.read(folder).results)
+    yield from learning_rate.stages(study.tuning, plan, lambda: store.read(folder).results)
 
 
 def evaluation(study: Study, results: Mapping[str, Result]) -> Plan:
@@ -104,7 +104,7 @@ def evaluation(study: Study, results: Mapping[str, Result]) -> Plan:
     plan = study.plan()
     if study.tuning is None:
         return plan
-    *_, last = tune.stages(study.tuning, plan, lambda: results)
+    *_, last = learning_rate.stages(study.tuning, plan, lambda: results)
     return last
 
 

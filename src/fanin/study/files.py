@@ -16,10 +16,10 @@ import pydantic
 
 from fanin.errors import FaninError, StudyError, shown, unknown
 from fanin.study.canonical import check_key
+from fanin.study.learning_rate import Tuning
 from fanin.study.places import Places
 from fanin.study.protocol import PROTOCOLS
 from fanin.study.spec import Choice, Exclusion, Study
-from fanin.study.tune import Tuning
 
 MAX_BYTES = 1_000_000
 MAX_LABEL = 80

@@ -13,11 +13,11 @@ from fanin import seeds
 from fanin.errors import FaninError, StudyError, unknown
 from fanin.study.canonical import check_key, make_cell, positive
 from fanin.study.fitting import check_fit
+from fanin.study.learning_rate import Tuning
 from fanin.study.places import Places
 from fanin.study.plan import Plan, PlannedCell, matches, names_of
 from fanin.study.protocol import PROTOCOLS
 from fanin.study.resolved import to_toml
-from fanin.study.tune import Tuning
 
 MAX_CELLS = 100_000
 

@@ -14,10 +14,10 @@ import fanin
 from fanin import experiment
 from fanin.cli.app import main
 from fanin.errors import FaninError, StudyError
-from fanin.study import files, tune
+from fanin.study import files, learning_rate
+from fanin.study.learning_rate import Tuning
 from fanin.study.plan import Plan, PlannedCell
 from fanin.study.result import Result
-from fanin.study.tune import Tuning
 
 STUDY = """
 question = "Which?"
@@ -56,7 +56,7 @@ def chosen(loss: Loss, text: str = STUDY) -> dict[tuple[str, ...], float]:
     """The rates that the whole procedure ends with."""
     tuning, evaluation = plan(text)
     results: dict[str, Result] = {}
-    for stage in tune.stages(tuning, evaluation, results.copy):
+    for stage in learning_rate.stages(tuning, evaluation, results.copy):
         if not stage.cells[0].cell.tuned:
             results.update(results_of(stage, loss))
     return {tuning.condition(planned): planned.cell.learning_rate for planned in stage.cells}
@@ -68,7 +68,7 @@ def distance(target: float) -> Loss:
 
 def test_each_condition_tries_each_rate_on_seeds_that_the_evaluation_does_not_use() -> None:
     tuning, evaluation = plan()
-    trials = tune.tuning_plan(tuning, evaluation, tune.first_rates(tuning, evaluation))
+    trials = learning_rate.tuning_plan(tuning, evaluation, learning_rate.first_rates(tuning, evaluation))
     assert len(trials.cells) == 4 * 3 * 2
     drawn = {p.cell.seed_of(f) for p in trials.cells for f in ("init", "order", "split")}
     assert not drawn & {p.cell.seed_of(f) for p in evaluation.cells for f in ("init", "order", "split")}
@@ -95,9 +95,9 @@ def test_the_grid_grows_by_four_rates_at_most() -> None:
 
 def test_only_the_conditions_at_the_edge_try_another_rate() -> None:
     tuning, evaluation = plan()
-    rates = tune.first_rates(tuning, evaluation)
+    rates = learning_rate.first_rates(tuning, evaluation)
     best = dict.fromkeys(rates, 0.1) | {("he_normal", "none"): 1.0}
-    grown = tune.extended(tuning, rates, best)
+    grown = learning_rate.extended(tuning, rates, best)
     assert grown is not None
     assert {condition for condition in grown if len(grown[condition]) > 3} == {("he_normal", "none")}
 
@@ -120,15 +120,15 @@ def test_a_rate_for_each_initializer_averages_the_ranks_over_the_rest() -> None:
 def test_a_rate_can_be_tuned_on_few_conditions() -> None:
     text = STUDY + 'per = ["initializer"]\nat = { normalization = "none" }\n'
     tuning, evaluation = plan(text)
-    trials = tune.tuning_plan(tuning, evaluation, tune.first_rates(tuning, evaluation))
+    trials = learning_rate.tuning_plan(tuning, evaluation, learning_rate.first_rates(tuning, evaluation))
     assert {p.cell.normalization for p in trials.cells} == {None}
     assert len(trials.cells) == 2 * 3 * 2
 
 
 def test_the_evaluation_has_the_chosen_rates_and_one_block_per_comparison() -> None:
     tuning, evaluation = plan()
-    best = {condition: 0.1 if condition[0] == "zero" else 0.01 for condition in tune.first_rates(tuning, evaluation)}
-    tuned = tune.tuned_plan(tuning, evaluation, best)
+    best = {condition: 0.1 if condition[0] == "zero" else 0.01 for condition in learning_rate.first_rates(tuning, evaluation)}
+    tuned = learning_rate.tuned_plan(tuning, evaluation, best)
     assert {(p.cell.initializer, p.cell.learning_rate) for p in tuned.cells} == {("zero", 0.1), ("he_normal", 0.01)}
     assert len({p.cell.block for p in tuned.cells}) == 4  # two normalizations, two replicates
     assert any("tuned" in note for note in tuned.notes)
@@ -158,7 +158,7 @@ def test_a_place_to_tune_that_a_condition_lacks_is_an_error() -> None:
     text = STUDY + 'at = { initializer = "zero" }\n'
     tuning, evaluation = plan(text)
     with pytest.raises(StudyError, match="without a training to tune on"):
-        tune.tuning_plan(tuning, evaluation, tune.first_rates(tuning, evaluation))
+        learning_rate.tuning_plan(tuning, evaluation, learning_rate.first_rates(tuning, evaluation))
 
 
 def test_a_study_tunes_then_evaluates_and_the_same_command_trains_nothing_more(tmp_path: Path) -> None:
