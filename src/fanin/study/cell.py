@@ -60,7 +60,7 @@ class Cell:
     metrics: tuple[str, ...] = ()
     """Specs of what is measured besides the task's own metrics (`fanin.study.metrics`)."""
     tuned: bool = False
-    """Whether the learning rate was chosen for this cell on other seeds (`fanin.study.learning_rate`): then it parts no comparison."""
+    """Whether the rate was chosen for this cell on other seeds (`fanin.study.learning_rate`): then it parts no comparison."""
     sources: tuple[tuple[str, str], ...] = ()
     """(target, SHA-256) of each of the user's own parts named above (`fanin.targets`)."""
 
