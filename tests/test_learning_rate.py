@@ -102,8 +102,14 @@ def test_only_the_conditions_at_the_edge_try_another_rate() -> None:
     assert {condition for condition in grown if len(grown[condition]) > 3} == {("he_normal", "none")}
 
 
-def test_equal_losses_take_the_middle_rate_and_grow_nothing() -> None:
-    assert set(chosen(lambda planned: 2.3).values()) == {0.1}
+def test_rates_that_share_the_best_loss_give_the_middle_one() -> None:
+    assert set(chosen(lambda planned: 1.0 if planned.cell.learning_rate < 1.0 else 2.0).values()) == {0.01}
+    assert set(chosen(lambda planned: 1.0 if 0.005 < planned.cell.learning_rate < 50 else 2.0).values()) == {0.1}
+
+
+def test_where_nothing_learns_or_everything_diverges_lower_rates_are_tried() -> None:
+    assert set(chosen(lambda planned: 2.3).values()) == {0.000001}
+    assert set(chosen(lambda planned: math.inf if planned.cell.learning_rate > 1e-4 else 1.0).values()) == {0.00001}
 
 
 def test_a_rate_for_each_initializer_averages_the_ranks_over_the_rest() -> None:

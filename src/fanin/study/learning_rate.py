@@ -151,7 +151,10 @@ def _without_rate(tuning: Tuning, trial: PlannedCell) -> Condition:
 
 
 def _best(settings: list[defaultdict[float, list[float]]]) -> float:
-    """The rate of the lowest mean rank over the settings; the middle one of those that share it."""
+    """The rate of the lowest mean rank over the settings; the middle one of those that share it.
+
+    Where all share it, nothing has learnt, or all have diverged: then the lowest, so that the grid grows towards less.
+    """
     ranks: defaultdict[float, list[float]] = defaultdict(list)
     for by_rate in settings:
         means = {rate: fmean(values) for rate, values in by_rate.items()}
@@ -161,7 +164,7 @@ def _best(settings: list[defaultdict[float, list[float]]]) -> float:
     mean_ranks = {rate: fmean(values) for rate, values in ranks.items()}
     lowest = min(mean_ranks.values())
     best = sorted(rate for rate, rank in mean_ranks.items() if rank <= lowest + 1e-9)
-    return best[(len(best) - 1) // 2]
+    return best[0] if len(best) == len(mean_ranks) else best[(len(best) - 1) // 2]
 
 
 def _rounded(rate: float) -> float:
