@@ -104,10 +104,19 @@ def _chosen(frame: pd.DataFrame, design: Design, overlays: Callable[[str, str], 
     if numbers:
         return [response(frame, numbers[0], design=design)]
     figures = [points(frame, design=design)]
-    others = [name for name in design.further if frame[name].nunique() <= MAX_VALUES]
+    others = [
+        name for name in design.further if frame[name].nunique() <= MAX_VALUES and _varies_everywhere(frame, name, design)
+    ]
     if others and design.compared in conditions:
         figures.append(heat_map(frame, design.compared, max(others, key=lambda n: frame[n].nunique()), design=design))
     return figures
+
+
+def _varies_everywhere(frame: pd.DataFrame, name: str, design: Design) -> bool:
+    """Whether a factor has several values wherever all others but the compared one are equal: else a map has empty rows."""
+    rest = [other for other in design.section if other != name]
+    groups = frame.groupby(rest, sort=False, dropna=False)[name] if rest else None
+    return frame[name].nunique() > 1 if groups is None else bool(groups.nunique().min() > 1)
 
 
 def _title(figure: Figure) -> str:
