@@ -127,7 +127,7 @@ def test_constraints_pin_torch_for_every_platform() -> None:
     assert [line for line in lines if line.strip() and not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)] == []
 
 
-@pytest.mark.parametrize("page", ["case_study", "catalogue", "speed"])
+@pytest.mark.parametrize("page", ["case_study", "catalogue", "speed", "studies"])
 def test_a_generated_page_is_what_its_sources_give(page: str) -> None:
     _check(page)
 

@@ -323,7 +323,8 @@ def _tuning(study: Study) -> str:
         return ""
     rates = ", ".join(f"{rate:g}" for rate in study.tuning.rates)
     per = f" for each {', '.join(study.tuning.per)}" if study.tuning.per else " for each condition"
-    return f"tuned{per} over {rates}, on {study.tuning.replicates} replicates of other seeds"
+    count = study.tuning.replicates
+    return f"tuned{per} over {rates}, on {count} {'replicate' if count == 1 else 'replicates'} of other seeds"
 
 
 def _plain(value: Any) -> str:

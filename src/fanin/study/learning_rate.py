@@ -135,10 +135,14 @@ def tuned_plan(tuning: Tuning, plan: Plan, best: Mapping[Condition, float]) -> P
     more = f"; and {len(chosen) - _MOST_LISTED} more" if len(chosen) > _MOST_LISTED else ""
     grid = ", ".join(f"{rate:g}" for rate in tuning.rates)
     note = (
-        f"learning rate tuned on {tuning.replicates} replicates of other seeds over {grid} and beyond where the best lay at "
+        f"learning rate tuned on {tuning.replicates} {_plural(tuning.replicates)} of other seeds over {grid} and beyond where the best lay at "
         f"the edge: {'; '.join(chosen[:_MOST_LISTED])}{more}"
     )
     return replace(plan, cells=cells, notes=(*plan.notes, note))
+
+
+def _plural(count: int) -> str:
+    return "replicate" if count == 1 else "replicates"
 
 
 def _trial(cell: Cell, rate: float, replicate: int) -> Cell:

@@ -17,8 +17,8 @@ g is the gradient, η the learning rate, which a schedule may change before ever
 rule of Keras 3 that gives other numbers is there by an option. Weight decay spares biases, scales and shifts of normalization
 and all other vectors unless ``decay=all`` (`fanin.study.optimizers.decay`); torch and Keras spare nothing.
 
-An option that would change nothing is refused (``nesterov`` without momentum, ``decay`` without weight decay), so that no two
-specs name the same training.
+An option that would change nothing is refused (``nesterov`` without momentum, ``decay`` without weight decay), so that one
+training has one spec. Only ``adamw(weight_decay=0)`` takes adam's steps: it is a point that a sweep of the decay may want.
 """
 
 from fanin.study.optimizers import adam, rmsprop, sgd
