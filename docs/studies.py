@@ -24,7 +24,17 @@ from fanin.study.spec import Study
 DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "studies"
 WIDTH = 128
-NAMES = ("phase-diagram", "depth", "normalization", "recurrent")
+NAMES = (
+    "depth",
+    "phase-diagram",
+    "activations",
+    "normalization",
+    "optimizers",
+    "learning-rate",
+    "recurrent",
+    "autoencoder",
+    "combined",
+)
 
 
 def load(name: str) -> tuple[Study, Results, dict[str, Result]]:
