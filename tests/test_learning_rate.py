@@ -167,7 +167,10 @@ def test_a_place_to_tune_that_a_condition_lacks_is_an_error() -> None:
         learning_rate.tuning_plan(tuning, evaluation, learning_rate.first_rates(tuning, evaluation))
 
 
-def test_a_study_tunes_then_evaluates_and_the_same_command_trains_nothing_more(tmp_path: Path) -> None:
+def test_a_study_tunes_then_evaluates_and_the_same_command_trains_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning_rate, "MOST_EXTENSIONS", 1)  # each starts workers anew
     study = tmp_path / "tuned.toml"
     study.write_text(STUDY.replace("[0.01, 0.1, 1.0]", "[0.001, 0.003, 0.01]").replace("replicates = 2\n[base]", "[base]"))
     results = fanin.run(str(study), out=tmp_path / "out", workers=1)
