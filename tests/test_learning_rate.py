@@ -203,3 +203,43 @@ def test_a_dry_run_prices_tuning_and_evaluation_and_knows_what_is_done(
     fanin.run(str(study), out=tmp_path / "out", replicates=1, workers=1)
     after = priced()
     assert (after["tuning"], after["to_train"]) == (0, 0)
+
+
+def test_named_seeds_are_others_in_the_tuning_too() -> None:
+    tuning, evaluation = plan(STUDY.replace("epochs = 2", "epochs = 2\ninit_seed = 5\norder_seed = 7"))
+    trials = learning_rate.tuning_plan(tuning, evaluation, learning_rate.first_rates(tuning, evaluation))
+    drawn = {p.cell.seed_of(factor) for p in trials.cells for factor in ("init", "order")}
+    assert not drawn & {5, 7}
+    assert len({p.cell.seed_of("init") for p in trials.cells}) == 2
+
+
+def test_a_part_of_a_study_gets_the_rates_that_the_whole_would_get() -> None:
+    study = files.parse(STUDY + 'per = ["initializer"]\nat = { normalization = "layer" }\n', "mine")
+    assert study.tuning
+    part = study.plan(only={"normalization": ["none"], "initializer": ["zero"]})
+    stages = learning_rate.stages(study.tuning, part, dict, whole=study.plan(replicates=1))
+    first = next(stages)
+    assert first.is_tuning
+    assert {(p.cell.initializer, p.cell.normalization) for p in first.cells} == {("zero", "layer")}
+
+
+def test_a_trial_that_failed_makes_no_grid_grow() -> None:
+    tuning, evaluation = plan()
+    rates = learning_rate.first_rates(tuning, evaluation)
+    trials = learning_rate.tuning_plan(tuning, evaluation, rates)
+    results = {p.cell.id: Result(cell=p.cell, outcome="failed", message="no") for p in trials.cells}
+    best = learning_rate.best_rates(tuning, evaluation, rates, results)
+    failed = learning_rate.failed_conditions(tuning, trials, results)
+    assert failed == set(rates)
+    assert learning_rate.extended(tuning, rates, best, failed) is None
+
+
+@pytest.mark.parametrize("only", [{"normalization": "none"}, {"normalization": ["none"], "epochs": 2}])
+def test_only_takes_values_as_python_has_them(only: dict[str, object]) -> None:
+    study = files.parse(STUDY, "mine")
+    assert {p.cell.normalization for p in experiment.make_plan(study, only=only).cells} == {None}
+
+
+def test_an_only_that_is_no_mapping_says_what_it_should_be() -> None:
+    with pytest.raises(FaninError, match="only maps an axis to a value"):
+        experiment.make_plan(files.parse(STUDY, "mine"), only="zero")  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fanin.errors import MissingExtra, UsageError
+from fanin import specs
+from fanin.errors import MissingExtra, UsageError, shown
 from fanin.report.results import Results
 from fanin.study import learning_rate, store
 from fanin.study.blocks import SETTLED, unfinished
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Results", "evaluation", "fetch_data", "load_results", "load_study", "make_plan", "pending", "run", "stages"]
 
-Only = Mapping[str, str | Sequence[str]]
+Only = Mapping[str, object]
+"""Axis → a label or value, or a list of them."""
 
 
 def run(
@@ -71,7 +73,7 @@ def run(
     loaded = load_study(study)
     plan = make_plan(loaded, replicates=replicates, only=only, max_epochs=max_epochs)
     folder = Path("runs") / plan.study if out is None else Path(out)
-    for stage in stages(loaded, plan, folder):
+    for stage in stages(loaded, plan, folder, max_epochs=max_epochs):
         fetch_data(pending(stage, folder, accept_changed=accept_changed), on_download=on_download)
         run_plan(
             stage,
@@ -87,16 +89,17 @@ def run(
     return load_results(folder)
 
 
-def stages(study: Study, plan: Plan, folder: Path) -> Iterator[Plan]:
+def stages(study: Study, plan: Plan, folder: Path, *, max_epochs: int | None = None) -> Iterator[Plan]:
     """The plans to run one after the other: those that tune the learning rate, if the study tunes it, then the evaluation.
 
     Each is made when it is asked for, from the results that `folder` holds by then, so the one before must have run. `plan` is
-    the study's.
+    the study's or a part of it, `max_epochs` what it was made with.
     """
     if study.tuning is None:
         yield plan
         return
-    yield from learning_rate.stages(study.tuning, plan, lambda: store.read(folder).results)
+    whole = study.plan(replicates=1, max_epochs=max_epochs)
+    yield from learning_rate.stages(study.tuning, plan, lambda: store.read(folder).results, whole=whole)
 
 
 def evaluation(study: Study, results: Mapping[str, Result]) -> Plan:
@@ -113,8 +116,16 @@ def make_plan(
 ) -> Plan:
     """The cells of a study, or of one given by name or file; arguments and errors as for `run`."""
     loaded = load_study(study)
-    chosen = {axis: [wanted] if isinstance(wanted, str) else wanted for axis, wanted in (only or {}).items()}
+    if only is not None and not isinstance(only, Mapping):
+        raise UsageError(f"only maps an axis to a value or several, such as {{'data': 'digits'}}; received {shown(only)}.")
+    chosen = {axis: _texts(wanted) for axis, wanted in (only or {}).items()}
     return loaded.plan(replicates=replicates, only=chosen, max_epochs=max_epochs)
+
+
+def _texts(wanted: object) -> list[str]:
+    """One value or several, as labels are written."""
+    values = list(wanted) if isinstance(wanted, (list, tuple, set)) else [wanted]
+    return [value if isinstance(value, str) else specs.render_value(value) for value in values]
 
 
 def pending(plan: Plan, out: Path | str, *, accept_changed: bool = False) -> tuple[Cell, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fanin.study.cell import Cell
     from fanin.study.plan import Plan
     from fanin.study.runner import RunSummary
-    from fanin.study.spec import Study
 
 PUBLISHED_EPOCHS = "19.9 of 50"
 """Mean over the 54 cells of the published case study."""
@@ -89,7 +88,7 @@ def run(
     plan = experiment.make_plan(loaded, replicates=replicates, only=selection.selection(only or ()), max_epochs=max_epochs)
     folder = out or Path("runs") / plan.study
     if dry_run:
-        return _estimate(loaded, plan, folder, workers, accept_changed)
+        return _estimate(plan, experiment.stages(loaded, plan, folder, max_epochs=max_epochs), folder, workers, accept_changed)
     options = {
         "workers": workers,
         "device": device,
@@ -98,17 +97,17 @@ def run(
         "checkpoint_interval": checkpoint_interval,
         "timeout": timeout,
     }
-    return _outcome(_trained(loaded, plan, folder, options), folder, figures)
+    return _outcome(_trained(experiment.stages(loaded, plan, folder, max_epochs=max_epochs), folder, options), folder, figures)
 
 
-def _trained(study: Study, plan: Plan, folder: Path, options: dict[str, Any]) -> RunSummary:
+def _trained(stages: Iterator[Plan], folder: Path, options: dict[str, Any]) -> RunSummary:
     """Tune where the study does, then train the plan, each with its progress shown."""
     from fanin import experiment
     from fanin.cli import progress
     from fanin.study.runner import run_plan
 
     trained = 0
-    for stage in experiment.stages(study, plan, folder):
+    for stage in stages:
         todo = experiment.pending(stage, folder, accept_changed=options["accept_changed"])
         _fetch(todo)
         with progress.shown(todo, _labels(stage)) as on_event:
@@ -127,8 +126,12 @@ def _fetch(cells: Sequence[Cell]) -> None:
 
 
 def _labels(plan: Plan) -> dict[str, str]:
-    """What progress calls each cell's initializer."""
-    return {planned.cell.id: planned.labels.get("initializer", planned.cell.initializer) for planned in plan.cells}
+    """What progress calls each cell besides its model and its data: its initializer, and whatever else varies."""
+    found = {}
+    for planned in plan.cells:
+        further = [label for axis, label in planned.labels.items() if axis not in _SHOWN]
+        found[planned.cell.id] = " · ".join([planned.labels.get("initializer", planned.cell.initializer), *further])
+    return found
 
 
 def _outcome(summary: RunSummary, folder: Path, figures: bool) -> Answer:
@@ -149,16 +152,16 @@ def _outcome(summary: RunSummary, folder: Path, figures: bool) -> Answer:
     )
 
 
-def _estimate(study: Study, plan: Plan, folder: Path, workers: int | None, accept_changed: bool) -> Answer:
+def _estimate(plan: Plan, stages: Iterator[Plan], folder: Path, workers: int | None, accept_changed: bool) -> Answer:
     """The cells that would be trained, and how long that may take: those of the evaluation, after those that tune it."""
     from fanin import data, experiment
     from fanin.study import estimate, tuning
     from fanin.study.executors import usable_cores
 
-    for stage in experiment.stages(study, plan, folder):  # the first with anything to do; the last where there is none
+    for stage in stages:  # the first with anything to do; the last where there is none
         if experiment.pending(stage, folder, accept_changed=accept_changed):
             break
-    tunes = study.tuning is not None and not stage.cells[0].cell.tuned
+    tunes = stage.is_tuning
     plan = plan if tunes else stage
     todo = [cell.id for cell in experiment.pending(plan, folder, accept_changed=accept_changed)]
     cells = [planned.cell for planned in plan.cells if planned.cell.id in set(todo)]

@@ -76,7 +76,8 @@ def canonical(activation: str | Iterable[str], layers: int) -> str | tuple[str, 
     if len(names) != layers:
         raise SpecError(
             f"Expected one activation for all layers, or a list with one for each of the {layers} hidden layers; "
-            f"received {len(names)}: {shown(list(names))}. Write activation=relu, or name {layers}."
+            f"received {len(names)}: {shown(list(names))}. Write activation=relu, or name {layers}; without either "
+            f"the model's own list counts."
         )
     return names[0] if names and set(names) == {names[0]} else names
 

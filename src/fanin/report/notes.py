@@ -74,8 +74,14 @@ def _incomplete(frame: pd.DataFrame) -> list[str]:
     said = [f"{counts['ok']:,} of {len(frame):,} cells trained to their end; {others}"]
     failed = frame[frame["outcome"].isin(("failed", "killed"))]
     for message, count in failed["message"].value_counts().head(2).items():
-        said.append(f"{count:,} × {_cut(str(message) or 'failed without a message')}")
+        said.append(f"{count:,} × {_cut(_last_line(str(message)) or 'failed without a message')}")
     return said
+
+
+def _last_line(message: str) -> str:
+    """Where a traceback says what went wrong; a message in words has one line or says it in its first."""
+    lines = message.strip().splitlines()
+    return lines[-1] if lines and lines[0].startswith("Traceback") else message
 
 
 def _meaning(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[str]:

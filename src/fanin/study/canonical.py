@@ -117,6 +117,8 @@ def _options_folded(values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         head, _, option = key.partition(".")
         with _about(key, head):
+            if head not in fields and head not in _DEFAULTS:
+                raise StudyError(f"{key} is an option of {head}, which is not given. Give {head} too, in [base] for one.")
             name, options = specs.parse(_text(fields, head, _DEFAULTS.get(head, "")))
             if option in options:
                 raise SpecError(f"{fields[head]} sets {option}, and so does {key} ({shown(value)}). Give one of them.")
@@ -150,7 +152,8 @@ def _canonical_optimizer(spec: str, rate: Any) -> tuple[str, float]:
     inside = options.pop("lr", None)
     if inside is not None and rate is not None and inside != rate:
         raise SpecError(f"{spec} names a learning rate, and so does the study ({shown(rate)}). Give one of them.")
-    chosen = Cell.__dataclass_fields__["learning_rate"].default if inside is None and rate is None else inside or rate
+    given = rate if inside is None else inside
+    chosen = Cell.__dataclass_fields__["learning_rate"].default if given is None else given
     if isinstance(chosen, bool) or not isinstance(chosen, (int, float)) or not 0 < chosen < math.inf:
         raise SpecError(f"The learning rate must be a positive number, not {shown(chosen)}.")
     return optimizers.get(specs.render(name, options))[0], float(chosen)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,7 @@ def save(folder: Path, cell_id: str, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint of the cell and remove the one before it. Tensors are stored contiguous, whatever their strides."""
     from safetensors.torch import save as to_bytes
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    payload = to_bytes(tensors, {"format": FORMAT, "cell": cell_id, "state": json.dumps(checkpoint.state)})
+    payload = to_bytes(_apart(checkpoint.tensors), {"format": FORMAT, "cell": cell_id, "state": json.dumps(checkpoint.state)})
     folder.mkdir(parents=True, exist_ok=True)
     before = list(folder.glob(f"{cell_id}.*"))
     target = folder / f"{cell_id}.{_digest(payload)}.safetensors"
@@ -60,7 +60,14 @@ def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save as to_bytes
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.replace(path, to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+    atomic.replace(path, to_bytes(_apart(tensors)))
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous, and none sharing memory with another, as tied weights do: safetensors asks for it."""
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    counts = Counter(tensor.untyped_storage().data_ptr() for tensor in stored.values())
+    return {name: t.clone() if counts[t.untyped_storage().data_ptr()] > 1 else t for name, t in stored.items()}
 
 
 def like(tensor: Tensor, stored: Tensor) -> Tensor:

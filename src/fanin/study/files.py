@@ -105,7 +105,7 @@ def parse(text: str, name: str) -> Study:
         seed=head.seed,
         notes=tuple(head.notes),
         exclude=tuple(file.wanted(block, "exclude", number) for number, block in enumerate(head.exclude)),
-        tuning=file.tuning(head.tune, grids) if head.tune else None,
+        tuning=file.tuning(head.tune, head.base, grids) if head.tune else None,
         time=head.time,
         places=places,
     )
@@ -121,7 +121,7 @@ def _read(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise StudyError(f"{path} has {path.stat().st_size:,} bytes; a study file has at most {MAX_BYTES:,}.")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
     except FileNotFoundError:
         raise StudyError(
             f"There is no file {path}. Give a TOML file or a built-in study: {', '.join(builtin_names())}."
@@ -159,7 +159,7 @@ class _File:
         found = self.values(table, name, number)
         return {axis: tuple(map(_text, value if isinstance(value, list) else [value])) for axis, value in found.items()}
 
-    def tuning(self, tune: _Tune, grids: tuple[Mapping[str, tuple[Choice, ...]], ...]) -> Tuning:
+    def tuning(self, tune: _Tune, base: Mapping[str, Any], grids: tuple[Mapping[str, tuple[Choice, ...]], ...]) -> Tuning:
         """The block [tune]."""
         axes = {axis: None for grid in grids for axis in grid}
         for key in (*tune.per, *dict(_flattened(tune.at))):
@@ -167,6 +167,10 @@ class _File:
                 raise unknown("axis of the study", key, axes).explained(self._where("tune", "per", 0))
         if "learning_rate" in axes:
             raise StudyError(f"{self._where('tune', 'learning_rate', 0)}: the learning rate is an axis already. Leave out one.")
+        if "learning_rate" in base:
+            raise StudyError(
+                f"{self._where('base', 'learning_rate', 0)}: the learning rate is tuned, and given here too. Leave out one."
+            )
         try:
             at = self.wanted(tune.at, "tune", 0) if tune.at else {}
             return Tuning(tuple(tune.learning_rate), tune.replicates, tuple(tune.per), at)
@@ -182,7 +186,11 @@ class _File:
             raise StudyError(f"{where}: {table}.{axis} must be a list, such as [{shown(values)}]; received {shown(values)}.")
         if not values:
             raise StudyError(f"{where}: axis {axis} is empty; give at least one value.")
-        return tuple(_choice(where, axis, value) for value in values)
+        choices = tuple(_choice(where, axis, value) for value in values)
+        labels = [choice.label for choice in choices]
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise StudyError(f"{where}: two values of axis {axis} are called {shown(twice[0])}. Give each a label of its own.")
+        return choices
 
 
 def _flattened(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from torch import nn
 from fanin import data
 from fanin.data import DataInfo
 from fanin.errors import FaninError, FitError, StudyError
-from fanin.study import augmentation
+from fanin.study import augmentation, metrics
 from fanin.study.canonical import model_of
 from fanin.study.cell import Cell
 from fanin.study.protocol import PROTOCOLS
@@ -28,6 +28,10 @@ def check_fit(cell: Cell) -> None:
         raise StudyError(
             f"label_smoothing spreads a label over classes; the task of {cell.data} is {info.task}. Leave it out."
         ).said_of("label_smoothing", "data")
+    try:
+        metrics.chosen(info, cell.metrics)
+    except FaninError as error:
+        raise error.said_of("metrics", "data") from None
     for spec in cell.augmentation:
         try:
             augmentation.check(spec, info.input_shape, info.kind)

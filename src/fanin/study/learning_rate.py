@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import fmean
+from typing import Any
 
 from fanin import seeds
 from fanin.errors import StudyError
 from fanin.study.cell import Cell
-from fanin.study.plan import Plan, PlannedCell, matches
+from fanin.study.plan import TUNING, Plan, PlannedCell, matches
 from fanin.study.result import Result
 
 MOST_EXTENSIONS = 4
@@ -47,7 +48,7 @@ class Tuning:
 
     def __post_init__(self) -> None:
         ascending = tuple(sorted(set(self.rates)))
-        if len(ascending) < 2 or ascending[0] <= 0 or not math.isfinite(ascending[-1]):
+        if len(ascending) < 2 or not all(0 < rate < math.inf for rate in self.rates):
             raise StudyError(
                 f"[tune] learning_rate takes at least two different positive numbers, such as [0.001, 0.01, 0.1]; received "
                 f"{list(self.rates)}."
@@ -59,17 +60,22 @@ class Tuning:
         return tuple(planned.labels.get(axis, "") for axis in self.per or planned.labels)
 
 
-def stages(tuning: Tuning, plan: Plan, results: Callable[[], Mapping[str, Result]]) -> Iterator[Plan]:
+def stages(
+    tuning: Tuning, plan: Plan, results: Callable[[], Mapping[str, Result]], *, whole: Plan | None = None
+) -> Iterator[Plan]:
     """The plans that try rates, as long as grids grow, and then the evaluation `plan` with the rates chosen.
 
-    `results` is asked for what there is each time that a plan has run.
+    `results` is asked for what there is each time that a plan has run. `whole` is the study's plan where `plan` is a part of
+    it: rates are tuned on whatever the study tunes them on, so that a part gets the rates that the whole would get.
     """
+    whole = whole or plan
     rates: Rates | None = first_rates(tuning, plan)
     best: Mapping[Condition, float] = {}
     while rates is not None:
-        yield tuning_plan(tuning, plan, rates)
-        best = best_rates(tuning, plan, rates, results())
-        rates = extended(tuning, rates, best)
+        trials = tuning_plan(tuning, whole, rates)
+        yield trials
+        best = best_rates(tuning, whole, rates, results())
+        rates = extended(tuning, rates, best, failed_conditions(tuning, trials, results()))
     yield tuned_plan(tuning, plan, best)
 
 
@@ -83,7 +89,7 @@ def tuning_plan(tuning: Tuning, plan: Plan, rates: Rates) -> Plan:
 
     Raises `StudyError` where `at` leaves a condition without cells.
     """
-    tried = [p for p in plan.cells if p.cell.replicate == 0 and matches(p, tuning.at)]
+    tried = [p for p in plan.cells if p.cell.replicate == 0 and matches(p, tuning.at) and tuning.condition(p) in rates]
     if lacking := rates.keys() - {tuning.condition(planned) for planned in tried}:
         raise StudyError(
             f"[tune] at leaves {', '.join(filter(None, min(lacking))) or 'the study'} without a training to tune on. Name "
@@ -95,7 +101,7 @@ def tuning_plan(tuning: Tuning, plan: Plan, rates: Rates) -> Plan:
         for planned in tried
         for rate in rates[tuning.condition(planned)]
     )
-    note = f"tuning of the learning rate of {plan.study}: these trainings choose it, and are not evaluated"
+    note = f"{TUNING} of {plan.study}: these trainings choose it, and are not evaluated"
     return replace(plan, cells=cells, notes=(*plan.notes, note))
 
 
@@ -112,12 +118,25 @@ def best_rates(tuning: Tuning, plan: Plan, rates: Rates, results: Mapping[str, R
     return {condition: _best(list(settings.values())) for condition, settings in losses.items()}
 
 
-def extended(tuning: Tuning, rates: Rates, best: Mapping[Condition, float]) -> Rates | None:
-    """The grids, grown by one rate where the best lies at the edge; None where nothing is left to grow."""
+def failed_conditions(tuning: Tuning, trials: Plan, results: Mapping[str, Result]) -> set[Condition]:
+    """The conditions of which a trial failed or was killed: another rate would not mend that."""
+    wrong = ("failed", "killed")
+    return {
+        _without_rate(tuning, planned)
+        for planned in trials.cells
+        if (result := results.get(planned.cell.id)) is not None and result.outcome in wrong
+    }
+
+
+def extended(tuning: Tuning, rates: Rates, best: Mapping[Condition, float], failed: Collection[Condition] = ()) -> Rates | None:
+    """The grids, grown by one rate where the best lies at the edge; None where nothing is left to grow.
+
+    Those of conditions that `failed` stay as they are.
+    """
     low, high = tuning.rates[1] / tuning.rates[0], tuning.rates[-1] / tuning.rates[-2]
     grown = dict(rates)
     for condition, grid in rates.items():
-        if len(grid) >= len(tuning.rates) + MOST_EXTENSIONS:
+        if condition in failed or len(grid) >= len(tuning.rates) + MOST_EXTENSIONS:
             continue
         if best[condition] == grid[0]:
             grown[condition] = (_rounded(grid[0] / low), *grid)
@@ -134,9 +153,10 @@ def tuned_plan(tuning: Tuning, plan: Plan, best: Mapping[Condition, float]) -> P
     chosen = [f"{' · '.join(filter(None, condition)) or 'all'} {rate:g}" for condition, rate in best.items()]
     more = f"; and {len(chosen) - _MOST_LISTED} more" if len(chosen) > _MOST_LISTED else ""
     grid = ", ".join(f"{rate:g}" for rate in tuning.rates)
+    trials = f"{tuning.replicates} {_plural(tuning.replicates)} of other seeds"
     note = (
-        f"learning rate tuned on {tuning.replicates} {_plural(tuning.replicates)} of other seeds over {grid} and beyond where the best lay at "
-        f"the edge: {'; '.join(chosen[:_MOST_LISTED])}{more}"
+        f"learning rate tuned on {trials} over {grid} and beyond where the best lay at the edge: "
+        f"{'; '.join(chosen[:_MOST_LISTED])}{more}"
     )
     return replace(plan, cells=cells, notes=(*plan.notes, note))
 
@@ -146,7 +166,13 @@ def _plural(count: int) -> str:
 
 
 def _trial(cell: Cell, rate: float, replicate: int) -> Cell:
-    return replace(cell, learning_rate=rate, replicate=replicate, seed=seeds.derived(cell.seed, "tuning"))
+    """The cell on seeds of its own, also where the study names them."""
+    named = {name: getattr(cell, name) for name in ("init_seed", "order_seed", "dropout_seed", "split_seed", "augment_seed")}
+    others: dict[str, Any] = {
+        name: seeds.derived(seed, "tuning", replicate) for name, seed in named.items() if seed is not None
+    }
+    root = seeds.derived(cell.seed, "tuning")
+    return replace(cell, learning_rate=rate, replicate=replicate, seed=root, **others)
 
 
 def _without_rate(tuning: Tuning, trial: PlannedCell) -> Condition:

@@ -10,6 +10,9 @@ from fanin import specs
 from fanin.errors import StoreCorrupt, shown
 from fanin.study.cell import Cell
 
+TUNING = "tuning of the learning rate"
+"""How the note of a plan begins whose trainings choose learning rates."""
+
 
 @dataclass(frozen=True)
 class PlannedCell:
@@ -30,6 +33,11 @@ class Plan:
     notes: tuple[str, ...] = ()
     resolved: str = ""
     """The study file that says all this explicitly (`fanin.study.resolved`)."""
+
+    @property
+    def is_tuning(self) -> bool:
+        """Whether these trainings choose learning rates (`fanin.study.learning_rate`) and are not evaluated."""
+        return any(note.startswith(TUNING) for note in self.notes)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into an equal plan."""
@@ -67,10 +75,11 @@ def names_of(planned: PlannedCell, axis: str) -> set[str]:
     """What a user may call this cell's value of an axis: its label, its value, or the name in its spec."""
     head, dot, option = axis.partition(".")
     if dot:
-        value = specs.parse(getattr(planned.cell, head))[1].get(option)
+        spec = getattr(planned.cell, head)
+        value = specs.parse(spec)[1].get(option) if spec is not None else None
         label = planned.labels.get(axis)
         given = set() if value is None else {str(value), specs.render_value(value)}
         return given | ({label} if label is not None else set())
     value = getattr(planned.cell, axis)
-    names = {str(value), planned.labels.get(axis, str(value))}
+    names = {"none" if value in (None, ()) else str(value), planned.labels.get(axis, str(value))}
     return names | {value.partition("(")[0]} if isinstance(value, str) else names

@@ -12,6 +12,7 @@ from typing import Any
 from fanin import seeds
 from fanin.errors import FaninError, StudyError, unknown
 from fanin.study.canonical import check_key, make_cell, positive
+from fanin.study.cell import Cell
 from fanin.study.fitting import check_fit
 from fanin.study.learning_rate import Tuning
 from fanin.study.places import Places
@@ -123,10 +124,14 @@ class Study:
         return replace(study, base={**self.base, "epochs": max_epochs}, grids=grids)
 
     def _included(self, head: Mapping[str, Any]) -> list[PlannedCell]:
-        planned = list(self._combinations(head))
-        kept = [p for p in planned if not any(matches(p, exclusion) for exclusion in self.exclude)]
+        used: set[int] = set()
+        kept = []
+        for planned in self._combinations(head, used):
+            excluding = {number for number, exclusion in enumerate(self.exclude) if matches(planned, exclusion)}
+            used |= excluding
+            kept += [] if excluding else [planned]
         for number, exclusion in enumerate(self.exclude):
-            if not any(matches(p, exclusion) for p in planned):
+            if number not in used:
                 words = ", ".join(f"{axis} = {' or '.join(wanted)}" for axis, wanted in exclusion.items())
                 raise StudyError(
                     f"Study {self.name}{self.places.of_exclusion(number)}: exclude {words} matches no cell. Use labels or "
@@ -136,15 +141,22 @@ class Study:
             raise StudyError(f"Study {self.name} excludes all of its cells.")
         return kept
 
-    def _combinations(self, head: Mapping[str, Any]) -> Iterator[PlannedCell]:
+    def _combinations(self, head: Mapping[str, Any], used: set[int]) -> Iterator[PlannedCell]:
+        """Every combination of the axes' values but those that an exclusion names as they are written: they may be impossible.
+
+        `used` gets the numbers of those exclusions.
+        """
         fitted: set[tuple[Any, ...]] = set()
         for number, grid in enumerate(self.grids):
             for choices in itertools.product(*grid.values()):
                 chosen = dict(zip(grid, choices, strict=True))
+                if excluding := {n for n, exclusion in enumerate(self.exclude) if _names(chosen, exclusion)}:
+                    used |= excluding
+                    continue
                 values = {**self.base, **{axis: choice.value for axis, choice in chosen.items()}, **head}
                 try:
                     cell = make_cell(values)
-                    key = (cell.data, cell.model, cell.activation, cell.normalization, cell.batch_size, cell.augmentation)
+                    key = _what_must_fit(cell)
                     if key not in fitted:
                         check_fit(cell)
                         fitted.add(key)
@@ -158,6 +170,22 @@ class Study:
         varied = any("learning_rate" in grid for grid in self.grids)
         fixed = () if varied or self.tuning else ("the learning rate is fixed, not tuned per initializer",)
         return tuple(note for note in (flaw, *fixed, *self.notes) if note)
+
+
+def _names(chosen: Mapping[str, Choice], exclusion: Exclusion) -> bool:
+    """Whether an exclusion names these values by their labels, as written, or by the name in a spec."""
+
+    def called(choice: Choice) -> set[str]:
+        plain = {choice.label, str(choice.value)}
+        return plain | ({choice.value.partition("(")[0]} if isinstance(choice.value, str) else set())
+
+    return all(axis in chosen and called(chosen[axis]) & set(wanted) for axis, wanted in exclusion.items())
+
+
+def _what_must_fit(cell: Cell) -> tuple[Any, ...]:
+    """What `check_fit` looks at: cells that agree in it are checked once."""
+    network = (cell.data, cell.model, cell.activation, cell.normalization)
+    return (*network, cell.batch_size, cell.augmentation, cell.label_smoothing, cell.metrics)
 
 
 def _require_matches(study: Study, only: Mapping[str, Sequence[str]], kept: Sequence[PlannedCell]) -> None:

@@ -80,11 +80,13 @@ class Trainer:
         totals = [torch.zeros((), dtype=torch.float64, device=device) for _ in self.task.scored]
         parameters = list(self.model.parameters())
         self._refuse_one_sample(len(order) - (steps - 1) * cell.batch_size)
-        for step, (x, y) in enumerate(self._batches(part, order, epoch)):
-            if self.schedule is not None:
-                factor = self.schedule.factor(epoch * steps + step, steps, cell.epochs)
-                optimizers.set_rate(self.optimizer, cell.learning_rate * factor)
-            by_step[step] = self.step(epoch, step, x, y, parameters, totals)
+        # What a user's model draws itself, by torch's own dropout for one, starts from a number of this epoch.
+        with seeds.torch_state_kept(seeds.stream(cell.seed_of("dropout"), "global", epoch)):
+            for step, (x, y) in enumerate(self._batches(part, order, epoch)):
+                if self.schedule is not None:
+                    factor = self.schedule.factor(epoch * steps + step, steps, cell.epochs)
+                    optimizers.set_rate(self.optimizer, cell.learning_rate * factor)
+                by_step[step] = self.step(epoch, step, x, y, parameters, totals)
         sizes = torch.full((steps,), cell.batch_size, dtype=torch.float64, device=device)
         sizes[-1] = len(order) - (steps - 1) * cell.batch_size
         mean = (by_step.double() * sizes).sum() / len(part.y)

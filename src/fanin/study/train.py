@@ -150,7 +150,8 @@ def train(
         stopping = stop()
         due = time.monotonic() - saved >= checkpoint_interval
         if checkpoints is not None and (due or stopping) and not state.diverged:
-            _save_checkpoint(checkpoints, _checkpoint(cell, environment, trainer, state), cell)
+            if optimizers.is_resumable(trainer.optimizer):
+                _save_checkpoint(checkpoints, _checkpoint(cell, environment, trainer, state), cell)
             saved = time.monotonic()
         if stopping and not _finished(state, cell, protocol):
             raise Interrupted(f"{cell.id} stopped after epoch {state.epoch}")

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from fanin import registry, specs, targets
 from fanin.errors import FitError, shown
-from fanin.study.metrics.entries import Better, Metric
+from fanin.study.metrics.entries import REGISTRY, Better, Metric
+
+_RESERVED = ("loss", "epoch", "epochs", "best_epoch", "seconds")
 
 
 def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
@@ -31,6 +33,11 @@ def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
     name = getattr(measure, "name", None) or _name(part)
     if not registry.is_name(name):
         raise FitError(f"{part.name} measures {shown(name)}, which cannot name a metric: use lower-case letters, digits and _.")
+    if name in _RESERVED or name in REGISTRY or name.startswith(("val_", "test_")):
+        raise FitError(
+            f"{part.name} measures {name}, which is the name of a column or of a metric of fanin's. Give the function another "
+            f"name, or an attribute name."
+        )
     return specs.identity(part.name, chosen), Metric(name, f"{part.name}.", better, (), score=_summed(part, measure))
 
 

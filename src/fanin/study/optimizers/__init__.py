@@ -26,7 +26,7 @@ from fanin.study.optimizers.clipping import clip_
 from fanin.study.optimizers.decay import Decay, parameter_groups
 from fanin.study.optimizers.entries import OPTIMIZERS, OptimizerEntry, OptimizerOptions, get
 from fanin.study.optimizers.rates import set_rate
-from fanin.study.optimizers.state import restore_state, state_tensors
+from fanin.study.optimizers.state import is_resumable, restore_state, state_tensors
 
 __all__ = [
     "OPTIMIZERS",
@@ -36,6 +36,7 @@ __all__ = [
     "adam",
     "clip_",
     "get",
+    "is_resumable",
     "parameter_groups",
     "restore_state",
     "rmsprop",

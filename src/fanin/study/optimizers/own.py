@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fanin import specs, targets
+from fanin.study.optimizers.rates import keep_shares
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class OwnOptimizer:
         held = {id(parameter) for group in made.param_groups for parameter in group["params"]}
         if held != {id(parameter) for parameter in parameters}:
             raise self.part.refused(made, f"one over {len(held)} of the model's {len(parameters)} parameters")
+        keep_shares(made, lr)
         return made
 
 

@@ -22,6 +22,11 @@ def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
+def is_resumable(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether all that the optimizer remembers is tensors in its state, which a checkpoint can hold."""
+    return all(isinstance(value, Tensor) or value is None for state in optimizer.state.values() for value in state.values())
+
+
 def restore_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put `state_tensors` back, into tensors that keep each parameter's strides.
 
@@ -48,4 +53,7 @@ def restore_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) 
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A copy of the stored tensor: in the parameter's memory format where it has its shape."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device, copy=True)
     return torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value)
