@@ -115,6 +115,7 @@ def test_an_optimizer_that_remembers_numbers_starts_anew_instead_of_resuming_wro
     assert not list((tmp_path / "c").glob("*"))
 
 
+@pytest.mark.usefixtures("draws_globally")
 def test_groups_with_rates_of_their_own_keep_their_proportions_under_a_schedule(own: str) -> None:
     made = optimizers.get(f"{own}:halves")[1].make(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), 0.1)
     optimizers.set_rate(made, 0.02)

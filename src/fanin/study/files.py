@@ -187,6 +187,8 @@ class _File:
         if not values:
             raise StudyError(f"{where}: axis {axis} is empty; give at least one value.")
         choices = tuple(_choice(where, axis, value) for value in values)
+        if any(choices.count(choice) > 1 for choice in choices):
+            raise StudyError(f"{where}: axis {axis} lists a value twice, and with it the same cell twice. Remove one.")
         labels = [choice.label for choice in choices]
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise StudyError(f"{where}: two values of axis {axis} are called {shown(twice[0])}. Give each a label of its own.")
