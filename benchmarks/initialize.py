@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import init
 
 import fanin
-from fanin.study.tuning import cpu_name
+from fanin.execution.process_settings import cpu_name
 
 LAYERS, WIDTH, VOCABULARY, CONTEXT = 24, 1024, 50257, 1024
 

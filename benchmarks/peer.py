@@ -24,8 +24,10 @@ from typing import Any
 
 import torch
 
-from fanin.study import files, store, tuning
-from fanin.study.runner import run_plan
+from fanin.execution import process_settings
+from fanin.execution.runner import run_plan
+from fanin.store import results_store
+from fanin.study import study_file
 
 HERE = Path(__file__).resolve().parent
 
@@ -77,8 +79,8 @@ def ours(work: Workload) -> float:
     epochs = {work.epochs}
     """
     with tempfile.TemporaryDirectory() as out:
-        run_plan(files.parse(text, "speed").plan(), out, workers=2)
-        results = store.read(out).results.values()
+        run_plan(study_file.parse(text, "speed").plan(), out, workers=2)
+        results = results_store.read(out).results.values()
     seconds = [sum(result.timings[part] for part in ("setup", "train", "evaluate")) for result in results]
     return 2 * 3600 / statistics.mean(seconds)
 
@@ -91,9 +93,9 @@ def peak() -> dict[str, float]:
     torch.set_num_threads(1)
     found = {}
     a, b = torch.rand(2048, 2048), torch.rand(2048, 2048)
-    backends: tuple[tuning.Matmul, ...] = ("default", "onednn")
+    backends: tuple[process_settings.Matmul, ...] = ("default", "onednn")
     for backend in backends:
-        tuning.set_matmul(backend)
+        process_settings.set_matmul(backend)
         times = []
         for _ in range(6):
             started = time.perf_counter()
@@ -117,7 +119,12 @@ def main() -> None:
                 rates[work.name][side].append(measure(work))
         peaks.append(peak())
         print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
-    report = {"device": tuning.cpu_name(), "torch": torch.__version__, "peak_gflops": peaks, "trainings_per_hour": rates}
+    report = {
+        "device": process_settings.cpu_name(),
+        "torch": torch.__version__,
+        "peak_gflops": peaks,
+        "trainings_per_hour": rates,
+    }
     if options.output:
         options.output.write_text(json.dumps(report, indent=1) + "\n")
     print(table(report))

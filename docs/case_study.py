@@ -17,11 +17,11 @@ from pages import write_or_check
 from fanin.analysis import published
 from fanin.analysis.published import Comparison
 from fanin.analysis.statistics import MIN_FOR_TEST, PairedDifference, paired_difference
-from fanin.report.figures import curves_grid
-from fanin.study import jsonl
-from fanin.study.plan import Plan
-from fanin.study.result import Result
-from fanin.study.spec import Study
+from fanin.cell.plan import Plan
+from fanin.cell.result import Result
+from fanin.report.figures.training_curves import curves_grid
+from fanin.store import jsonl
+from fanin.study.study import Study
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "results" / "case-study.jsonl"

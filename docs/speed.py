@@ -43,7 +43,7 @@ oneDNN.
 
 Where it comes from: one thread per worker and one worker per core; memory that glibc keeps; images as bytes in memory, gathered
 many batches at a time; channels_last, and pooling before rectifying; fused Adam; no synchronisation within an epoch; and the
-faster matmul backend of the two, where it is exact, on the cells' own shapes (`src/fanin/study/tuning.py`).
+faster matmul backend of the two, where it is exact, on the cells' own shapes (`src/fanin/execution/process_settings.py`).
 
 ## Initializing a large model
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from pages import write_or_check
 
 from fanin import catalogue, experiment
-from fanin.report.documents import to_markdown
+from fanin.cell.result import Result
+from fanin.report.figures.study_figures import study_figures
 from fanin.report.results import Results
-from fanin.report.study_figures import study_figures
-from fanin.study import jsonl
-from fanin.study.result import Result
-from fanin.study.spec import Study
+from fanin.report.tables.documents import to_markdown
+from fanin.store import jsonl
+from fanin.study.study import Study
 
 DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "studies"

@@ -82,7 +82,7 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 def fits(initializer: Initializer) -> bool:
     """Whether a rule suits the weights of every layer in these tests."""
     layers = [*everything().modules(), *stack(lambda: nn.Linear(20, 30), lambda: nn.Linear(300, 200))]
-    held = [holding for layer in layers for holding in fans.holdings(layer).values() if holding.role == "weight"]
+    held = [holding for layer in layers for holding in fans.describe_parameters(layer).values() if holding.role == "weight"]
     layouts = [part.layout for holding in held for part in holding.layout.parts] + [holding.layout for holding in held]
     return not initializer.gate_bias and all(refusal(initializer, layout) is None for layout in layouts)
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fanin import seeds, specs
-from fanin.study.cell import Cell
-from fanin.study.plan import Plan, PlannedCell
-from fanin.study.result import Result
+from fanin.cell.cell import Cell
+from fanin.cell.plan import Plan, PlannedCell
+from fanin.cell.result import Result
 
 INITIALIZERS = ("xavier_uniform", "he_normal", "lecun_normal", "orthogonal")
 Axes = Mapping[str, Sequence[Any]]

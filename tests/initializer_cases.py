@@ -28,9 +28,9 @@ SHAPES = [(7, 40), (40, 7), (12, 8), (1, 1), (4, 1), (1, 20), (6, 4, 3), (8, 4, 
 """Shapes of tensors; every law fits at least half of them, and (12, 8) and (8, 4, 3, 5)."""
 
 with seeds.torch_state_kept(0):
-    LSTM = fans.holdings(nn.LSTM(6, 8))
-    GRU = fans.holdings(nn.GRU(6, 8))
-    ATTENTION = fans.holdings(nn.MultiheadAttention(8, 2))
+    LSTM = fans.describe_parameters(nn.LSTM(6, 8))
+    GRU = fans.describe_parameters(nn.GRU(6, 8))
+    ATTENTION = fans.describe_parameters(nn.MultiheadAttention(8, 2))
 
 LAYOUTS = {
     "linear": Layout((12, 20), Fans(20, 12)),

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fanin import seeds
-from fanin.study.cell import Cell
-from fanin.study.plan import Plan, PlannedCell
-from fanin.study.result import Outcome, Result
+from fanin.cell.cell import Cell
+from fanin.cell.plan import Plan, PlannedCell
+from fanin.cell.result import Outcome, Result
 
 INITIALIZERS = ("zero", "random_normal", "xavier_uniform", "he_normal", "lecun_normal", "orthogonal")
 CLASSIFICATION = tuple((model, data) for model in ("mlp", "cnn") for data in ("mnist", "fashion-mnist", "cifar10", "cifar100"))

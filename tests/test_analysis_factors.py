@@ -15,10 +15,10 @@ from fanin.analysis.factors import FACTORS, NO_FACTORS, title, value_text
 from fanin.analysis.frames import cells_frame, history_frame
 from fanin.analysis.ranking import verdicts
 from fanin.analysis.summary import higher_is_better, summarise
-from fanin.study.cell import Cell
-from fanin.study.files import builtin_names
-from fanin.study.plan import Plan
-from fanin.study.spec import Study
+from fanin.cell.cell import Cell
+from fanin.cell.plan import Plan
+from fanin.study.study import Study
+from fanin.study.study_file import builtin_names
 
 MLP = {"model": "mlp", "data": "digits"}
 

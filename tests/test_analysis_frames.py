@@ -12,9 +12,9 @@ from fanin import seeds
 from fanin.analysis.frames import cells_frame, history_frame
 from fanin.analysis.ranking import verdicts
 from fanin.analysis.summary import main_metric, summarise
-from fanin.study.cell import Cell
-from fanin.study.plan import Plan, PlannedCell
-from fanin.study.result import Result
+from fanin.cell.cell import Cell
+from fanin.cell.plan import Plan, PlannedCell
+from fanin.cell.result import Result
 
 DIGITS = [("mlp", "digits")]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fanin import initializers, seeds
 from fanin.apply import initialize
 from fanin.errors import FitError, UnknownName, UsageError
-from fanin.fans import holdings
+from fanin.fans import describe_parameters
 
 D = 256
 
@@ -25,7 +25,7 @@ def recurrent() -> Recurrent:
 
 def gates(module: nn.Module, name: str) -> dict[str, Tensor]:
     """The parts of a parameter, copied, by name."""
-    parts = holdings(module)[name].layout.parts
+    parts = describe_parameters(module)[name].layout.parts
     return {part.name: part.of(module.get_parameter(name).detach()).clone() for part in parts}
 
 
@@ -69,7 +69,7 @@ def test_keys_and_values_of_other_dimensions_have_their_own_fans() -> None:
 def test_each_part_is_what_the_rule_draws_for_it_from_a_stream_of_its_own() -> None:
     attention = built(lambda: nn.MultiheadAttention(16, 2))
     initialize(nn.ModuleDict({"attn": attention}), "orthogonal", seed=3)
-    for part in holdings(attention)["in_proj_weight"].layout.parts:
+    for part in describe_parameters(attention)["in_proj_weight"].layout.parts:
         expected = initializers.get("orthogonal").sample(
             part.layout, seeds.generator(3, "init", f"attn.in_proj_weight[{part.name}]")
         )
@@ -105,7 +105,7 @@ def test_every_gate_of_every_recurrent_layer_is_orthogonal() -> None:
     initialize(model, "orthogonal", seed=0)
     seen = 0
     for module in model.modules():
-        for name, held in holdings(module).items():
+        for name, held in describe_parameters(module).items():
             if held.role not in ("weight", "recurrent weight") or name not in dict(module.named_parameters(recurse=False)):
                 continue
             whole = module.get_parameter(name).detach()
@@ -226,7 +226,7 @@ def test_a_fused_weight_is_split_by_hand(sizes: object) -> None:
     for part, start in (("q", 0), ("k", 64), ("v", 80)):
         size = QKV[part]
         stream = seeds.generator(0, "init", f"qkv.weight[{part}]")
-        wanted = layout(holdings(nn.Linear(64, size, device="meta"))["weight"].layout, stream)
+        wanted = layout(describe_parameters(nn.Linear(64, size, device="meta"))["weight"].layout, stream)
         assert torch.equal(model["qkv"].weight[start : start + size], wanted)
 
 

@@ -18,16 +18,21 @@ ORDER = (
     "registry",
     "specs",
     "seeds",
-    "targets",
+    "crash_points",
+    "user_code",
     "fans",
     "gains",
-    "followers",
+    "structure",
     "initializers",
     "apply",
     "diagnosis",
     "data",
     "models",
+    "cell",
+    "training",
+    "store",
     "study",
+    "execution",
     "analysis",
     "report",
     "catalogue",
@@ -38,10 +43,10 @@ ORDER = (
 
 FILE_LIMIT = 400
 FUNCTION_LIMIT = 80
-LONG_FUNCTIONS = {"study/train.py:train"}
+LONG_FUNCTIONS = {"training/train.py:train"}
 """The training of one cell is read from top to bottom."""
 
-BACKWARDS = {("study/spec.py", "study/files.py")}
+BACKWARDS = {("study/study.py", "study/study_file.py")}
 """`Study.load`, which users call, reads a file when it is called; files make studies."""
 
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
@@ -56,27 +61,27 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "numpy.random": ("seeds.py",),
     "random": ("seeds.py",),
     "secrets": (),
-    "sqlite3": ("study/database.py", "study/store.py", "study/verify.py"),
-    "sqlite3.connect": ("study/database.py",),
+    "sqlite3": ("store/database.py", "store/results_store.py", "store/verify.py"),
+    "sqlite3.connect": ("store/database.py",),
     "matplotlib": ("report/",),
     "plotly": ("report/",),
     "typer": ("cli/",),
-    "argparse": ("study/worker.py",),
+    "argparse": ("execution/worker.py",),
     "click": (),
     "ray": (),
-    "pickle": ("data/unpickling.py",),
+    "pickle": ("data/formats/unpickling.py",),
     "marshal": (),
     "shelve": (),
     "torch.load": (),
     "torch.save": (),
     "eval": (),
     "exec": (),
-    "socket": ("study/lock.py",),
+    "socket": ("store/lock.py",),
     "urllib.request": (),
     "http.client": (),
-    "requests": ("data/download.py",),
-    "urllib3": ("data/download.py",),
-    "pooch": ("data/mirrors.py",),
+    "requests": ("data/sources/download.py",),
+    "urllib3": ("data/sources/download.py",),
+    "pooch": ("data/sources/mirrors.py",),
 }
 
 MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.rglob("*.py")}

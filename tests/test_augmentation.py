@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fanin.errors import FitError, SpecError, UnknownName
-from fanin.study import augmentation
-from fanin.study.augmentation import Augmenter
+from fanin.training import augmentation
+from fanin.training.augmentation import Augmenter
 
 N, SHAPE = 50, (3, 8, 6)
 

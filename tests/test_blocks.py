@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fanin.study.blocks import mixed, to_train, unfinished
-from fanin.study.cell import Cell
-from fanin.study.result import Result
+from fanin.cell.cell import Cell
+from fanin.cell.result import Result
+from fanin.execution.blocks import mixed, to_train, unfinished
 
 INITIALIZERS = ("zero", "he_normal", "xavier_uniform")
 CELLS = tuple(Cell(data=d, model="mlp", initializer=i) for d in ("mnist", "digits") for i in INITIALIZERS)

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.image import imread
 from study_cases import INITIALIZERS, plan_of, results_of
 
-from fanin.report.panels import LOSS, METRIC
+from fanin.report.figures.curve_panel import LOSS, METRIC
 from fanin.report.results import Results
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -9,11 +9,11 @@ import pytest
 from sklearn.datasets import load_diabetes, load_digits
 
 import fanin
-from fanin.study import files, learning_rate
-from fanin.study.plan import Plan
-from fanin.study.spec import Study
+from fanin.cell.plan import Plan
+from fanin.study import learning_rate_tuning, study_file
+from fanin.study.study import Study
 
-NAMES = files.builtin_names()
+NAMES = study_file.builtin_names()
 EMBEDDED = ("digits", "diabetes")
 IMAGES = {"mnist": (28, 1, 10), "fashion-mnist": (28, 1, 10), "cifar10": (32, 3, 10), "cifar100": (32, 3, 100)}
 
@@ -72,7 +72,7 @@ def test_a_study_can_be_tested_statistically_or_says_that_it_is_a_first_look(nam
 def test_a_study_runs_shortened_without_any_download(
     name: str, stand_ins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning_rate, "MOST_EXTENSIONS", 0)  # each would start workers anew
+    monkeypatch.setattr(learning_rate_tuning, "MOST_EXTENSIONS", 0)  # each would start workers anew
     study = Study.load(name)
     results = fanin.run(study, out=tmp_path / "out", replicates=1, max_epochs=1, only=shortened(study), workers=1)
     assert set(results.outcomes) <= {"ok", "diverged"}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fanin import atomic
-from fanin.study import checkpoint
-from fanin.study.checkpoint import Checkpoint
+from fanin.training import checkpoint
+from fanin.training.checkpoint import Checkpoint
 
 CELL = "0123456789abcdef"
 

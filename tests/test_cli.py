@@ -84,7 +84,7 @@ def test_status_counts_cells_and_says_what_to_do_next(folder: Path) -> None:
 
 def test_status_of_more_replicates_shows_what_is_missing(folder: Path, tmp_path: Path) -> None:
     from fanin.experiment import make_plan
-    from fanin.study.store import Store
+    from fanin.store.results_store import Store
 
     with Store.create_or_open(tmp_path) as store:
         store.set_plan(make_plan(str(folder.parent / "tiny.toml"), replicates=3))
@@ -169,9 +169,9 @@ def test_a_dry_run_lists_cells_and_estimates_time_and_leaves_nothing(folder: Pat
 
 
 def test_a_failed_cell_gives_exit_code_1_and_status_tells_its_message(folder: Path, tmp_path: Path) -> None:
+    from fanin.cell.result import Result
     from fanin.experiment import make_plan
-    from fanin.study.result import Result
-    from fanin.study.store import Store
+    from fanin.store.results_store import Store
 
     plan = make_plan(str(folder.parent / "tiny.toml"))
     with Store.create_or_open(tmp_path) as store:

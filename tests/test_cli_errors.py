@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from cli_session import TINY, Done, fanin
 
+from fanin.cell.result import Result
 from fanin.experiment import make_plan
-from fanin.study.layout import Folder
-from fanin.study.result import Result
-from fanin.study.store import Store
+from fanin.store.results_folder import Folder
+from fanin.store.results_store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -189,7 +189,7 @@ def test_a_full_disk_is_store_full_and_keeps_what_was_there(monkeypatch: pytest.
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("fanin.study.store.Store._insert", full)
+    monkeypatch.setattr("fanin.store.results_store.Store._insert", full)
     fanin("export", "out", "--to", "jsonl", "--output", "lines.jsonl")
     refused(fanin("store", "merge", "other", "lines.jsonl"), 3, "full")
     assert Path("out/results.sqlite").read_bytes() == before

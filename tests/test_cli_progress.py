@@ -7,15 +7,15 @@ import io
 import pytest
 from cli_session import fanin
 
+from fanin.cell.cell import Cell
+from fanin.cell.result import Result
 from fanin.cli import progress
 from fanin.cli.durations import spoken
-from fanin.cli.eta import Remaining
+from fanin.cli.only_option import selection
 from fanin.cli.progress import shown
-from fanin.cli.selection import selection
+from fanin.cli.remaining_time import Remaining
 from fanin.errors import UsageError
-from fanin.study.cell import Cell
-from fanin.study.events import CellFinished, CellStarted, EpochFinished, Event, Notice, RunStarted, WorkerLost
-from fanin.study.result import Result
+from fanin.execution.events import CellFinished, CellStarted, EpochFinished, Event, Notice, RunStarted, WorkerLost
 
 CELLS = [Cell(data="digits", model="mlp", initializer="he_normal", replicate=i) for i in range(4)]
 SLOW = Cell(data="digits", model="cnn", initializer="he_normal")

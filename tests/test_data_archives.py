@@ -16,8 +16,10 @@ import torch
 from mirror_server import published, serving
 
 from fanin import data, seeds
-from fanin.data import archives, cifar, tables, unpickling
-from fanin.data.cifar import CIFAR10, CIFAR100
+from fanin.data.datasets import california_housing
+from fanin.data.formats import cifar, unpickling
+from fanin.data.formats.cifar import CIFAR10, CIFAR100
+from fanin.data.sources import archives
 from fanin.errors import DataInvalid, DataUnavailable
 
 PIXELS = 3 * 32 * 32
@@ -465,7 +467,7 @@ def test_keras_housing_gives_the_published_table_byte_for_byte(tmp_path, dtype, 
     table = housing_table()
     np.savez(tmp_path / "housing.npz", x=table[:, :-1].astype(dtype), y=table[:, -1].astype(dtype).reshape(shape))
     files = published({"cal_housing.data": housing_text(table)})
-    ((file, content),) = tables.unpack_keras_housing(tmp_path / "housing.npz", files)
+    ((file, content),) = california_housing.unpack_keras_housing(tmp_path / "housing.npz", files)
     assert (file, content) == (files[0], housing_text(table))
 
 
@@ -475,7 +477,7 @@ def test_keras_housing_gives_the_published_table_byte_for_byte(tmp_path, dtype, 
 def test_another_npz_is_not_keras_housing(tmp_path, arrays):
     np.savez(tmp_path / "housing.npz", **arrays)
     with pytest.raises(DataInvalid, match=r"lacks the arrays|expected a float table"):
-        list(tables.unpack_keras_housing(tmp_path / "housing.npz", published({"cal_housing.data": b"x"})))
+        list(california_housing.unpack_keras_housing(tmp_path / "housing.npz", published({"cal_housing.data": b"x"})))
 
 
 def test_a_pickle_inside_keras_housing_is_never_executed(tmp_path):
@@ -483,5 +485,5 @@ def test_a_pickle_inside_keras_housing_is_never_executed(tmp_path):
     hostile = np.array([Payload(marker)], object)
     np.savez(tmp_path / "housing.npz", x=hostile, y=hostile)
     with pytest.raises(DataInvalid, match="never loaded"):
-        list(tables.unpack_keras_housing(tmp_path / "housing.npz", published({"cal_housing.data": b"x"})))
+        list(california_housing.unpack_keras_housing(tmp_path / "housing.npz", published({"cal_housing.data": b"x"})))
     assert not marker.exists()

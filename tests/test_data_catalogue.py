@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fanin import data
-from fanin.data import images
+from fanin.data.datasets import images
 from fanin.errors import DataInvalid, DataUnavailable, MissingExtra, UnknownName
 
 EMBEDDED = [entry.name for entry in data.REGISTRY if entry.package]

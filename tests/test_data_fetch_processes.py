@@ -11,7 +11,7 @@ import pytest
 from mirror_server import serving, tiny_entry
 
 from fanin import data
-from fanin.data import staging
+from fanin.data.sources import staging
 
 # Fetches the tiny data set from the mirror given.
 CHILD = """

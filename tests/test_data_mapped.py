@@ -148,7 +148,7 @@ def test_a_variable_that_is_no_number_is_refused(root, monkeypatch, given):
 
 
 def test_a_file_larger_than_the_memory_is_mapped(root, monkeypatch):
-    from fanin.data import npz
+    from fanin.data.formats import npz
 
     write(root, GREY, LABELS)
     monkeypatch.setattr(npz, "_memory_bytes", lambda: 800.0)

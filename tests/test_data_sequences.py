@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fanin import data
-from fanin.data.readings import permutation
-from fanin.data.tensors import tensors
+from fanin.data.datasets.image_sequences import permutation
+from fanin.data.formats.tensors import tensors
 from fanin.errors import DataInvalid
 
 COLOUR = np.arange(5 * 4 * 6 * 3).reshape(5, 4, 6, 3).astype(np.uint8)

@@ -3,7 +3,7 @@
 import pytest
 
 from fanin import data
-from fanin.data.text import windows
+from fanin.data.datasets.characters import windows
 from fanin.errors import DataInvalid
 
 TEXT = b"to be, or not to be, that is the question: whether 'tis nobler in the mind to suffer"

@@ -77,12 +77,12 @@ def test_the_examples_of_the_readme_run(number: int, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs" / "study-files.md"], ids=lambda path: path.name)
 def test_the_study_files_of_the_documents_plan(document: Path) -> None:
-    from fanin.study import files
+    from fanin.study import study_file
 
     examples = re.findall(r"```toml\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert examples
     for text in examples:
-        assert files.parse(text, document.stem).plan().cells
+        assert study_file.parse(text, document.stem).plan().cells
 
 
 def test_the_model_of_the_contributing_guide_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fanin.cell.cell import Cell
 from fanin.errors import UsageError
-from fanin.study.cell import Cell
-from fanin.study.engine import DEFAULT, Job, TorchEngine, load
+from fanin.execution.engine import DEFAULT, Job, TorchEngine, load
 
 CELL = Cell(data="digits", model="mlp(widths=[8])", initializer="he_normal", activation="relu", epochs=2)
 

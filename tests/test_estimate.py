@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fanin.cell.cell import Cell
 from fanin.data import DataInfo
-from fanin.study.cell import Cell
-from fanin.study.estimate import Pace, Work, measured, seconds_at_most
-from fanin.study.steps import EVALUATION_BATCH
+from fanin.execution.estimate import Pace, Work, measured, seconds_at_most
+from fanin.training.steps import EVALUATION_BATCH
 
 CELL = Cell(data="digits", model="mlp", initializer="zero", batch_size=64, epochs=10, protocol="case-study")
 INFO = DataInfo(name="digits", task="classification", input_shape=(64,), outputs=10, n_train=640, n_test=2 * EVALUATION_BATCH)

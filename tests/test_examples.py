@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import fanin
-from fanin import fans, models, seeds, specs, targets
-from fanin.targets import DATASET, METRIC, OPTIMIZER, Contract
+from fanin import fans, models, seeds, specs, user_code
+from fanin.user_code import DATASET, METRIC, OPTIMIZER, Contract
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -25,7 +25,7 @@ STUDY = "own_study.toml"
 
 def part(name: str, contract: Contract, **options: object) -> object:
     """The part of a file in examples/ and its options."""
-    found = targets.own_part(f"{EXAMPLES / name}:make", contract)
+    found = user_code.own_part(f"{EXAMPLES / name}:make", contract)
     return found, specs.construct(found.name, found.options, options)
 
 

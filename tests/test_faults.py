@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from faults.harness import cell, eventually, finish, plan_of, processes_of, run, start, stored
 
-from fanin.study.blocks import SETTLED
-from fanin.study.faults import AT, ONCE, POINTS
-from fanin.study.store import Store, read
-from fanin.study.verify import verify
+from fanin.cell.result import SETTLED
+from fanin.crash_points import AT, ONCE, POINTS
+from fanin.store.results_store import Store, read
+from fanin.store.verify import verify
 
 PLAN = plan_of(*(cell(initializer=f"init_{i}", epochs=4) for i in range(6)))
 
@@ -37,7 +37,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def worker_of(out: Path) -> int:
     """A worker process of the run in `out`."""
     return eventually(
-        lambda: next((p for p in processes_of(out) if b"fanin.study.worker" in Path(f"/proc/{p}/cmdline").read_bytes()), None)
+        lambda: next(
+            (p for p in processes_of(out) if b"fanin.execution.worker" in Path(f"/proc/{p}/cmdline").read_bytes()), None
+        )
     )
 
 

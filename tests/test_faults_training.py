@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from faults.harness import eventually, finish, plan_of, processes_of, run, start, stored
 
-from fanin.study.canonical import make_cell
-from fanin.study.cell import Cell
-from fanin.study.engine import DEFAULT
-from fanin.study.faults import AT, ONCE, POINTS
-from fanin.study.store import read
-from fanin.study.verify import verify
+from fanin.cell.cell import Cell
+from fanin.crash_points import AT, ONCE, POINTS
+from fanin.execution.engine import DEFAULT
+from fanin.store.results_store import read
+from fanin.store.verify import verify
+from fanin.study.canonical_cell import make_cell
 
 IN_WORKERS = [point for point in POINTS if point.startswith(("worker.", "checkpoint."))]
 IN_RUNNER = [point for point in POINTS if point not in IN_WORKERS]

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from fanin import seeds
 from fanin.errors import SpecError, UnknownName, UsageError
-from fanin.gains import Moments, calculate_gain, critical_gain, gain, moments, rules
-from fanin.gains.activations import resolved
+from fanin.gains import Moments, calculate_gain, critical_gain, gain, gain_rules, moments
+from fanin.gains.activation_functions import resolved
 
 # E f, E f², forward, centred and backward gain at unit variance, by a quadrature that is not fanin's; to 4 digits.
 TABLE = {
@@ -295,7 +295,7 @@ def test_the_default_dtype_changes_nothing_and_is_not_changed() -> None:
 
 def test_the_moments_of_a_named_activation_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = moments("mish", variance=1.25)
-    monkeypatch.setattr(rules, "integrated", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(gain_rules, "integrated", lambda *_: pytest.fail("computed again"))
     assert moments(nn.Mish(), variance=1.25) == expected
 
 

@@ -84,7 +84,7 @@ def test_a_wide_random_network_settles_where_the_theory_says() -> None:
 
 def test_correlations_settle_at_the_rate_of_the_depth_scale() -> None:
     # Followed by the map itself: the distance from c* falls by e^(−1/ξ) in a layer.
-    from fanin.gains.meanfield import _pair
+    from fanin.gains.mean_field import _pair
 
     found = mean_field("tanh", 1.8, 0.4)
     q = found.second_moment

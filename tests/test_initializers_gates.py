@@ -30,7 +30,7 @@ def without_weights(make: Callable[[], nn.Module], spec: str) -> nn.Module:
     """A recurrent layer of zeros whose first bias is drawn, so that its gates do not depend on anything."""
     with seeds.torch_state_kept(0):
         layer = make()
-    layout = fans.holdings(layer)["bias_ih"].layout
+    layout = fans.describe_parameters(layer)["bias_ih"].layout
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.zero_()

@@ -17,7 +17,7 @@ from torch import Tensor
 from fanin import initializers
 from fanin.errors import FitError
 from fanin.fans import Fans, Layout
-from fanin.initializers.kernels import at_tap, centre
+from fanin.initializers.kernel_taps import at_tap, centre
 
 WRAP = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fanin import fans, initializers, seeds
 from fanin.fans import Fans, Layout
-from fanin.initializers import laws
+from fanin.initializers import distributions
 from fanin.initializers.orthogonal import haar
 
 special = pytest.importorskip("scipy.special", reason="the laws come from scipy")
@@ -163,40 +163,41 @@ def test_the_quick_truncated_law_is_scipys() -> None:
 
 @pytest.mark.parametrize("cut", [0.01, 0.5, 1.0, 2.0, 3.0, 5.0])
 def test_the_std_of_a_truncated_normal_is_scipys(cut: float) -> None:
-    assert laws.truncated_std(cut) == pytest.approx(stats.truncnorm(-cut, cut).std(), rel=1e-6)
+    assert distributions.truncated_std(cut) == pytest.approx(stats.truncnorm(-cut, cut).std(), rel=1e-6)
 
 
 def test_the_correction_at_two_sigma_is_the_constant_of_keras_and_jax() -> None:
-    assert laws.truncated_std(2.0) == pytest.approx(0.87962566103423978, rel=1e-14)
+    assert distributions.truncated_std(2.0) == pytest.approx(0.87962566103423978, rel=1e-14)
 
 
 @pytest.mark.parametrize("cut", [0.01, 1.0, 2.0, 6.0, 40.0])
 def test_nothing_lies_beyond_the_cut_and_nothing_is_infinite(cut: float) -> None:
-    w = laws.truncated_normal((1_000_000,), torch.Generator().manual_seed(0), std=1.0, cut=cut)
+    w = distributions.truncated_normal((1_000_000,), torch.Generator().manual_seed(0), std=1.0, cut=cut)
     assert w.abs().max().item() <= np.float32(cut)
     assert w.isfinite().all()
 
 
 def test_uniform_and_truncated_are_increasing_functions_of_the_same_z() -> None:
     shape = (10_000,)
-    z = laws.normal(shape, torch.Generator().manual_seed(0), std=1.0)
+    z = distributions.normal(shape, torch.Generator().manual_seed(0), std=1.0)
     order = z.argsort()
     for w in (
-        laws.uniform(shape, torch.Generator().manual_seed(0), low=-2.0, high=3.0),
-        laws.truncated_normal(shape, torch.Generator().manual_seed(0), std=2.0, cut=2.0),
+        distributions.uniform(shape, torch.Generator().manual_seed(0), low=-2.0, high=3.0),
+        distributions.truncated_normal(shape, torch.Generator().manual_seed(0), std=2.0, cut=2.0),
     ):
         assert (w[order].diff() >= 0).all()
 
 
 def test_the_extremes_of_z_stay_inside_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     extreme = torch.tensor([-40.0, -6.0, 0.0, 6.0, 40.0])
-    monkeypatch.setattr(laws, "standard_normal", lambda shape, generator: extreme.clone())
+    monkeypatch.setattr(distributions, "standard_normal", lambda shape, generator: extreme.clone())
     g = torch.Generator()
     assert (
-        laws.uniform((5,), g, low=0.1, high=0.3).clamp(0.1, 0.3).tolist() == laws.uniform((5,), g, low=0.1, high=0.3).tolist()
+        distributions.uniform((5,), g, low=0.1, high=0.3).clamp(0.1, 0.3).tolist()
+        == distributions.uniform((5,), g, low=0.1, high=0.3).tolist()
     )
-    assert laws.truncated_normal((5,), g, std=1.0, cut=2.0).tolist() == pytest.approx([-2, -2, 0, 2, 2], abs=1e-5)
-    assert laws.truncated_normal((5,), g, std=1.0, cut=50.0).isfinite().all()
+    assert distributions.truncated_normal((5,), g, std=1.0, cut=2.0).tolist() == pytest.approx([-2, -2, 0, 2, 2], abs=1e-5)
+    assert distributions.truncated_normal((5,), g, std=1.0, cut=50.0).isfinite().all()
 
 
 # --- orthogonal --------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def test_every_matrix_of_a_transformer_gets_the_std_of_its_width(layout: Layout)
 
 @pytest.mark.parametrize("options", [{"kdim": 48, "vdim": 64}, {}], ids=["apart", "packed"])
 def test_q_k_and_v_get_the_std_of_the_width(options: dict[str, int]) -> None:
-    held = fans.holdings(nn.MultiheadAttention(D, 4, device="meta", **options))
+    held = fans.describe_parameters(nn.MultiheadAttention(D, 4, device="meta", **options))
     weights = [held[f"{name}_proj_weight"].layout for name in "qkv"] if options else []
     for layout in weights or [part.layout for part in held["in_proj_weight"].layout.parts]:
         assert initializers.get("small_init").intended_std(layout) == pytest.approx(math.sqrt(2 / (5 * D)))

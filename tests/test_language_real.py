@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from fanin.study.canonical import make_cell
-from fanin.study.train import Cache, train
+from fanin.study.canonical_cell import make_cell
+from fanin.training.train import Cache, train
 
 pytestmark = pytest.mark.realdata
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fanin import models, seeds, specs
 from fanin.data import DataInfo
 from fanin.errors import FitError
-from fanin.models import activations, base
+from fanin.models import activations, benchmark_model
 from fanin.models.cnn import CNN, CNNOptions
 
 # Modules made by hand and torch's own dropout draw from the global generator.
@@ -99,7 +99,7 @@ def test_random_streams_of_the_parameters_are_distinct(entry: models.ModelEntry)
     seeds.require_distinct({name: seeds.stream(0, "init", name) for name in names})
 
 
-@pytest.mark.parametrize("entry", [e for e in ENTRIES if base.takes(e, "image")], ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if benchmark_model.takes(e, "image")], ids=lambda entry: entry.name)
 def test_memory_format_does_not_change_the_outputs(entry: models.ModelEntry) -> None:
     case = [case for case in cases_of(entry) if case.kind == "image"][-1]
     x = inputs(case)
@@ -318,7 +318,7 @@ def test_a_third_party_model_goes_through_the_same_door() -> None:
     entry = models.ModelEntry(
         "linear", "A linear map.", Options, lambda _, shape, k: nn.Linear(shape[0], k), "table", "any", False, "folklore"
     )
-    model = base.Model(entry, Options())
+    model = benchmark_model.Model(entry, Options())
     assert model.spec == "linear"
     assert model.build((3,), 2)(torch.zeros(4, 3)).shape == (4, 2)
     with pytest.raises(FitError, match="takes tables"):

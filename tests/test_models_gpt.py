@@ -29,8 +29,8 @@ from transformer_cases import (
 import fanin
 from fanin import models, seeds
 from fanin.errors import FitError, SpecError
-from fanin.models.blocks import TransformerBlock
 from fanin.models.gpt import GPT, GPTOptions
+from fanin.models.transformer_blocks import TransformerBlock
 
 # Modules made by hand draw from the global generator.
 pytestmark = pytest.mark.usefixtures("draws_globally")

@@ -10,7 +10,7 @@ from model_cases import CIFAR, CLASSES, DIGITS, MNIST, count, images, initialize
 import fanin
 from fanin import models
 from fanin.errors import FitError, SpecError
-from fanin.models.residual import ConvShortcut, PadShortcut
+from fanin.models.residual_blocks import ConvShortcut, PadShortcut
 from fanin.models.resnet import ResNet, ResNet20Options, ResNetOptions
 
 pytestmark = pytest.mark.usefixtures("draws_globally")

@@ -29,9 +29,9 @@ from transformer_cases import (
 import fanin
 from fanin import models
 from fanin.errors import FitError, SpecError
-from fanin.models.blocks import StackOptions, TransformerBlock
-from fanin.models.positions import Sinusoids
+from fanin.models.position_encoding import Sinusoids
 from fanin.models.transformer import Transformer, TransformerOptions
+from fanin.models.transformer_blocks import StackOptions, TransformerBlock
 
 # Modules made by hand and torch's own dropout draw from the global generator.
 pytestmark = pytest.mark.usefixtures("draws_globally")

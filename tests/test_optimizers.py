@@ -12,7 +12,7 @@ from torch import nn
 
 from fanin import seeds
 from fanin.errors import SpecError, UnknownName
-from fanin.study import optimizers
+from fanin.training import optimizers
 
 STEPS = 30
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fanin import seeds
-from fanin.study import optimizers
+from fanin.training import optimizers
 
 REMEMBERING = (
     "sgd(momentum=0.9)",

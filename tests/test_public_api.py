@@ -57,5 +57,5 @@ def test_initializers_load_torch_and_nothing_heavier() -> None:
 
 
 def test_results_are_read_without_torch() -> None:
-    loaded = imported_by("from fanin.study import store, runner")
+    loaded = imported_by("from fanin.store import results_store; from fanin.execution import runner")
     assert loaded.isdisjoint({"torch", *HEAVY})

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fanin.analysis import published
+from fanin.cell.plan import Plan
+from fanin.cell.result import Result
 from fanin.errors import UsageError
-from fanin.study.plan import Plan
-from fanin.study.result import Result
-from fanin.study.spec import Study
+from fanin.study.study import Study
 
 TABLE = published.published_table()
 

@@ -13,7 +13,7 @@ from study_cases import plan_of, result_of
 
 from fanin.report import escaping
 from fanin.report.results import Results
-from fanin.report.terminal import encodable, show
+from fanin.report.tables.terminal import encodable, show
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",

@@ -14,18 +14,18 @@ from matplotlib.patches import Rectangle
 from study_cases import plan_of, results_of
 
 from fanin.analysis.frames import cells_frame
+from fanin.cell.plan import Plan
 from fanin.errors import OutputError
-from fanin.report import axes as axis
-from fanin.report import multiples, theory
-from fanin.report.drawing import saved
-from fanin.report.heatmap import heat_map
-from fanin.report.points import points
-from fanin.report.response import response
+from fanin.report.figures import axes as axis
+from fanin.report.figures import small_multiples, theory_curves
+from fanin.report.figures.drawing import saved
+from fanin.report.figures.heatmap import heat_map
+from fanin.report.figures.points import points
+from fanin.report.figures.response import response
+from fanin.report.figures.study_figures import study_figures
 from fanin.report.results import Results
-from fanin.report.study_figures import study_figures
-from fanin.study.files import parse
-from fanin.study.plan import Plan
-from fanin.study.spec import Study
+from fanin.study.study import Study
+from fanin.study.study_file import parse
 
 MLP = {"model": "mlp", "data": "digits"}
 
@@ -125,7 +125,7 @@ def test_small_multiples_have_a_panel_for_each_setting_and_share_a_scale_on_the_
 
 
 def test_a_figure_too_large_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(multiples, "MAX_COLUMNS", 2)
+    monkeypatch.setattr(small_multiples, "MAX_COLUMNS", 2)
     assert "Drawn: 6 of 9 panels." in text_of(points(cells_frame(*kind_of_study("recurrent", 1))))
 
 
@@ -273,7 +273,7 @@ def phase_diagram(**changes: object) -> Plan:
 
 
 def test_the_depth_scale_is_drawn_over_a_phase_diagram_on_both_sides_of_criticality() -> None:
-    curves = theory.depth_scales(phase_diagram(), "initializer.gain", "model.depth")
+    curves = theory_curves.depth_scales(phase_diagram(), "initializer.gain", "model.depth")
     assert set(curves) == {"tanh", "relu"}
     below, above = curves["relu"]
     assert max(below[0]) < math.sqrt(2) < min(above[0])
@@ -284,6 +284,6 @@ def test_the_depth_scale_is_drawn_over_a_phase_diagram_on_both_sides_of_critical
 
 
 def test_no_depth_scale_is_drawn_over_other_axes_or_networks_that_are_not_plain() -> None:
-    assert theory.depth_scales(phase_diagram(), "learning_rate", "model.depth") == {}
-    assert theory.depth_scales(phase_diagram(normalization="layer"), "initializer.gain", "model.depth") == {}
-    assert theory.depth_scales(phase_diagram(initializer="xavier_normal"), "initializer.gain", "model.depth") == {}
+    assert theory_curves.depth_scales(phase_diagram(), "learning_rate", "model.depth") == {}
+    assert theory_curves.depth_scales(phase_diagram(normalization="layer"), "initializer.gain", "model.depth") == {}
+    assert theory_curves.depth_scales(phase_diagram(initializer="xavier_normal"), "initializer.gain", "model.depth") == {}

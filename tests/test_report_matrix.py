@@ -10,8 +10,8 @@ from factor_cases import KINDS, kind_of_study, scored, study_plan
 from rich.cells import cell_len
 
 from fanin.report.results import Results
-from fanin.report.table import Table
-from fanin.report.tables import study_table
+from fanin.report.tables.study_table import study_table
+from fanin.report.tables.table import Table
 
 MLP = {"model": "mlp", "data": "digits"}
 

@@ -12,9 +12,9 @@ from matplotlib.image import imread
 from study_cases import of_outcomes, plan_of, result_of, results_of
 
 from fanin.errors import OutputError, UnknownName
-from fanin.report import figures
+from fanin.report.figures import training_curves
+from fanin.report.figures.curve_panel import Panel, scales, tick_text
 from fanin.report.files import replace_file
-from fanin.report.panels import Panel, scales, tick_text
 from fanin.report.results import Results
 
 PAIRS = [("mlp", "mnist"), ("regression", "california-housing")]
@@ -140,8 +140,8 @@ def test_panels_without_results_and_diverged_ones_look_different(tmp_path: Path)
 
 
 def test_a_grid_too_large_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(figures, "MAX_ROWS", 1)
-    monkeypatch.setattr(figures, "MAX_COLUMNS", 2)
+    monkeypatch.setattr(training_curves, "MAX_ROWS", 1)
+    monkeypatch.setattr(training_curves, "MAX_COLUMNS", 2)
     svg = single().curves(tmp_path / "c.svg").read_text(encoding="utf-8")
     assert "Drawn: the first 1 of 2 rows and the first 2 of 6 initializers." in svg
 

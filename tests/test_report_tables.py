@@ -12,13 +12,13 @@ import pytest
 from rich.cells import cell_len
 from study_cases import of_outcomes, plan_of, result_of, results_of
 
+from fanin.cell.plan import Plan
+from fanin.cell.result import Result
 from fanin.errors import UnknownName
 from fanin.report.numbers import NumberFormat, number_format
 from fanin.report.results import Results
-from fanin.report.tables import study_table
-from fanin.report.terminal import show
-from fanin.study.plan import Plan
-from fanin.study.result import Result
+from fanin.report.tables.study_table import study_table
+from fanin.report.tables.terminal import show
 
 PUBLISHED = ["model", "dataset", "initializer", "val_accuracy", "test_accuracy", "test_mae", "test_loss", "epochs"]
 DIGITS = [("mlp", "digits")]

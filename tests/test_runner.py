@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from faults.harness import FINGERPRINT, STAND_IN, cell, eventually, plan_of, processes_of, stored
 
+from fanin.cell.cell import Cell
+from fanin.cell.plan import Plan
+from fanin.cell.result import Result
 from fanin.errors import FaninError, StoreLocked, UsageError
-from fanin.study.cell import Cell
-from fanin.study.events import CellFinished, CellStarted, EpochFinished, Notice, RunStarted, WorkerLost
-from fanin.study.executors import LOG_LIMIT
-from fanin.study.plan import Plan
-from fanin.study.result import Result
-from fanin.study.runner import RunSummary, run_plan
-from fanin.study.store import Snapshot, Store, read
+from fanin.execution.events import CellFinished, CellStarted, EpochFinished, Notice, RunStarted, WorkerLost
+from fanin.execution.executors import LOG_LIMIT
+from fanin.execution.runner import RunSummary, run_plan
+from fanin.store.results_store import Snapshot, Store, read
 
 MISBEHAVIOUR = [
     "raises",

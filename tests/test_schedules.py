@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from fanin.errors import SpecError, UnknownName
-from fanin.study import schedules
+from fanin.training import schedules
 
 PER_EPOCH, EPOCHS, LR = 7, 12, 0.3
 TOTAL = PER_EPOCH * EPOCHS

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fanin import initialize, initializers
+from fanin.cell.cell import Cell
 from fanin.errors import StudyError
-from fanin.study.canonical import make_cell
-from fanin.study.cell import Cell
+from fanin.study.canonical_cell import make_cell
 
 ELEMENTWISE = ("normal(std=0.05)", "xavier_uniform", "he_normal(truncated=true)", "lecun_normal(truncated=true)")
 

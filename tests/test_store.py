@@ -20,15 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fanin.cell.cell import Cell
+from fanin.cell.plan import Plan, PlannedCell
+from fanin.cell.result import Result
+from fanin.crash_points import AT
 from fanin.errors import OutputError, StoreCorrupt, StoreError, StoreFull, StoreLocked, UsageError
-from fanin.study import database
-from fanin.study.cell import Cell
-from fanin.study.faults import AT
-from fanin.study.lock import Lock, holder_of
-from fanin.study.plan import Plan, PlannedCell
-from fanin.study.result import Result
-from fanin.study.store import Store, digest, read
-from fanin.study.verify import verify
+from fanin.store import database
+from fanin.store.lock import Lock, holder_of
+from fanin.store.results_store import Store, digest, read
+from fanin.store.verify import verify
 
 CELL = Cell(data="digits", model="mlp", initializer="he_normal")
 
@@ -461,8 +461,9 @@ def test_reading_where_there_is_no_store_says_what_was_expected(tmp_path: Path) 
 
 
 def test_reading_a_store_imports_no_torch() -> None:
-    modules = ["store", "runner", "verify", "merge", "jsonl", "worker", "engine"]
-    imports = ", ".join(f"fanin.study.{module}" for module in modules)
+    stores = ["store.results_store", "store.verify", "store.merge", "store.jsonl"]
+    modules = [*stores, "execution.runner", "execution.worker", "execution.engine"]
+    imports = ", ".join(f"fanin.{module}" for module in modules)
     script = f"import {imports}, sys; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
@@ -484,7 +485,7 @@ def test_nothing_in_a_store_is_ever_unpickled(tmp_path: Path) -> None:
 
 
 def test_a_process_killed_while_it_makes_the_store_leaves_nothing_in_the_way(tmp_path: Path) -> None:
-    script = f"from fanin.study.store import Store; Store.create_or_open({str(tmp_path)!r})"
+    script = f"from fanin.store.results_store import Store; Store.create_or_open({str(tmp_path)!r})"
     environment = {**os.environ, AT: "store.before_created"}
     assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == -signal.SIGKILL
     assert not (tmp_path / "results.sqlite").exists()

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from fanin.cell.cell import Cell
+from fanin.cell.plan import Plan, PlannedCell
+from fanin.cell.result import Result
+from fanin.crash_points import AT
 from fanin.errors import OutputError, StoreCorrupt, StoreFull, UsageError
-from fanin.study import jsonl
-from fanin.study.cell import Cell
-from fanin.study.faults import AT
-from fanin.study.merge import merge
-from fanin.study.plan import Plan, PlannedCell
-from fanin.study.result import Result
-from fanin.study.store import Store, read
+from fanin.store import jsonl
+from fanin.store.merge import merge
+from fanin.store.results_store import Store, read
 
 
 def result(loss: float = 0.5, outcome: str = "ok", replicate: int = 0, seconds: float = 1.0, **fields: object) -> Result:
@@ -118,7 +118,7 @@ def test_an_export_that_is_killed_leaves_the_file_as_it_was(tmp_path: Path) -> N
     path = tmp_path / "r.jsonl"
     jsonl.write([result()], path)
     before = path.read_bytes()
-    script = f"from fanin.study import jsonl; jsonl.write([], {str(path)!r})"
+    script = f"from fanin.store import jsonl; jsonl.write([], {str(path)!r})"
     killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, AT: "file.before_replace"})
     assert killed.returncode == -signal.SIGKILL
     assert path.read_bytes() == before

@@ -8,9 +8,9 @@ import math
 
 import pytest
 
+from fanin.cell.cell import Cell
+from fanin.cell.result import Result
 from fanin.errors import StoreCorrupt
-from fanin.study.cell import Cell
-from fanin.study.result import Result
 
 CELL = Cell(data="digits", model="mlp", initializer="he_normal")
 

@@ -6,12 +6,13 @@ import re
 
 import pytest
 
+from fanin.cell.cell import Cell
 from fanin.errors import FaninError, FitError, SpecError, StudyError, UnknownName
-from fanin.study import files
-from fanin.study.canonical import FIELDS, make_cell, model_of
-from fanin.study.cell import Cell
-from fanin.study.resolved import to_toml
-from fanin.study.spec import Study
+from fanin.study import study_file
+from fanin.study.canonical_cell import FIELDS, make_cell
+from fanin.study.resolved_study import to_toml
+from fanin.study.study import Study
+from fanin.training.cell_model import model_of
 
 DEPTH = """
 question = "How deep?"
@@ -38,7 +39,7 @@ def cell(**changes: object) -> Cell:
 
 
 def study(text: str) -> Study:
-    return files.parse(text, "mine")
+    return study_file.parse(text, "mine")
 
 
 def message(text: str) -> str:
@@ -212,10 +213,10 @@ def test_smoothing_and_augmentation_of_what_has_no_classes_or_pixels_are_refused
 # The resolved copy
 
 
-@pytest.mark.parametrize("name", files.builtin_names())
+@pytest.mark.parametrize("name", study_file.builtin_names())
 def test_the_resolved_copy_of_a_built_in_study_reads_back_as_the_same_study(name: str) -> None:
     original = Study.load(name)
-    assert files.parse(to_toml(original), name) == original
+    assert study_file.parse(to_toml(original), name) == original
 
 
 def test_the_resolved_copy_holds_exclusions_tuning_and_what_toml_must_escape() -> None:
@@ -224,13 +225,13 @@ def test_the_resolved_copy_holds_exclusions_tuning_and_what_toml_must_escape() -
         '\n[[exclude]]\nmodel.depth = 8\n[tune]\nlearning_rate = [0.1, 1e-5]\nper = ["initializer"]\nat.initializer = "wide"\n'
     )
     original = study(text)
-    assert files.parse(to_toml(original), "mine") == original
+    assert study_file.parse(to_toml(original), "mine") == original
 
 
 def test_the_plan_carries_the_resolved_copy_with_what_was_overridden() -> None:
     plan = study(DEPTH).plan(replicates=1, max_epochs=5, only={"initializer": ["wide"]})
     assert plan.resolved.startswith("# Run with --only initializer=wide\n")
-    again = files.parse(plan.resolved, "mine")
+    again = study_file.parse(plan.resolved, "mine")
     assert (again.replicates, again.base["epochs"]) == (1, 5)
     assert {p.cell.id for p in plan.cells} <= {p.cell.id for p in again.plan().cells}
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import fanin.study.train as engine
+import fanin.training.train as engine
 from fanin import apply, initializers, models, seeds
+from fanin.cell.cell import Cell
+from fanin.cell.result import Result
 from fanin.data import DataInfo, Dataset, Part
 from fanin.errors import UnknownName
 from fanin.models import ModelEntry
-from fanin.study import steps
-from fanin.study.cell import Cell
-from fanin.study.result import Result
-from fanin.study.steps import Trainer
-from fanin.study.train import Cache, Interrupted, train
+from fanin.training import steps
+from fanin.training.steps import Trainer
+from fanin.training.train import Cache, Interrupted, train
 
 ENVIRONMENT = {"device": "test", "torch": torch.__version__}
 

@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fanin import apply, initializers, models, seeds
+from fanin.cell.cell import Cell
+from fanin.cell.result import Result
 from fanin.data import DataInfo, Dataset
 from fanin.errors import FitError, StudyError
-from fanin.study import metrics
-from fanin.study.augmentation import Augmenter
-from fanin.study.canonical import make_cell
-from fanin.study.cell import Cell
-from fanin.study.result import Result
-from fanin.study.tasks import Task
-from fanin.study.train import Cache, Interrupted, train
+from fanin.study.canonical_cell import make_cell
+from fanin.training import metrics
+from fanin.training.augmentation import Augmenter
+from fanin.training.objective import Task
+from fanin.training.train import Cache, Interrupted, train
 
 ENVIRONMENT = {"device": "test", "torch": torch.__version__}
 N_TRAIN, N_TEST = 100, 40

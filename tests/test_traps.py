@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fanin import fans, gains, initialize, initializers, seeds
 from fanin.errors import SpecError
-from fanin.fans import Fans, holdings
+from fanin.fans import Fans, describe_parameters
 from fanin.initializers.orthogonal import haar
 
 
@@ -142,7 +142,7 @@ def test_trap_05_gates_come_in_torchs_order() -> None:
         (built(lambda: nn.LSTM(2, 3)), "weight_ih_l0", {"i": 0, "f": 3, "g": 6, "o": 9}),
         (built(lambda: nn.GRU(2, 3)), "weight_hh_l0", {"r": 0, "z": 3, "n": 6}),
     ):
-        assert {part.name: part.start for part in holdings(module)[name].layout.parts} == expected
+        assert {part.name: part.start for part in describe_parameters(module)[name].layout.parts} == expected
 
 
 # --- 6 and 7: orthogonal -----------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ import pytest
 from faults.harness import FINGERPRINT, STAND_IN, cell, eventually, plan_of, processes_of, run, stored
 
 from fanin.errors import DataError, FaninError, UsageError
-from fanin.study.executors import Lost
-from fanin.study.messages import EpochDone, Finished, Ready, Refused, SetUp, Stop, Stopped, Train, decode, encode
+from fanin.execution.executors import Lost
+from fanin.execution.messages import EpochDone, Finished, Ready, Refused, SetUp, Stop, Stopped, Train, decode, encode
 
 MESSAGES = [
     SetUp("cpu", None, [cell().canonical()]),
@@ -69,7 +69,7 @@ def test_how_a_process_ended_is_said_in_words(status: int, text: str) -> None:
 
 
 def worker(**options) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "fanin.study.worker", "--engine", STAND_IN]
+    command = [sys.executable, "-P", "-m", "fanin.execution.worker", "--engine", STAND_IN]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
 
@@ -120,7 +120,7 @@ def test_a_script_at_its_top_level_trains_whatever_lies_in_the_folder_it_is_run_
 
 
 def test_progress_is_one_json_object_that_names_the_runner(tmp_path: Path) -> None:
-    from fanin.study.progress import Progress, ProgressFile, RunningCell, read_progress
+    from fanin.store.progress_file import Progress, ProgressFile, RunningCell, read_progress
 
     file = ProgressFile(tmp_path / "progress.json")
     assert file.due()

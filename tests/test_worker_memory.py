@@ -17,8 +17,8 @@ ALLOWED_BESIDE_DATA = 600e6
 _WORKER = """
 import json, re, sys
 from pathlib import Path
-from fanin.study.engine import DEFAULT, Job, load
-from fanin.study.canonical import make_cell
+from fanin.execution.engine import DEFAULT, Job, load
+from fanin.study.canonical_cell import make_cell
 
 data, model, folder = sys.argv[1:]
 engine = load(DEFAULT)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import fanin
 from fanin import models, seeds
 from fanin.apply import Record
-from fanin.models.blocks import StackOptions, TransformerBlock
+from fanin.models.transformer_blocks import StackOptions, TransformerBlock
 
 STEPS, FEATURES, VOCABULARY, CLASSES = 7, 5, 11, 3
 RULES = ("auto", "he_normal", "small_init", "wang_init(layers=4)", "xavier_uniform", "torch_default", "keras_default")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fanin.errors import FaninError
     from fanin.experiment import Results, run
     from fanin.initializers import Initializer, get
-    from fanin.study.spec import Study
+    from fanin.study.study import Study
 
 __all__ = [
     "FaninError",
@@ -44,7 +44,7 @@ _HOMES = {
     "Record": "fanin.apply",
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
-    "Study": "fanin.study.spec",
+    "Study": "fanin.study.study",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
     "names": "fanin.catalogue",

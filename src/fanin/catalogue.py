@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fanin.data import DataInfo
     from fanin.initializers import InitializerEntry
     from fanin.registry import Registry
-    from fanin.study.spec import Study
+    from fanin.study.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def _describe_model(name: str) -> Description:
     from fanin import models
 
     entry = models.REGISTRY.get(name)
-    task = {"any": "classification and regression"}.get(entry.task, models.base.words(entry.task))
+    task = {"any": "classification and regression"}.get(entry.task, models.benchmark_model.words(entry.task))
     task += ", of a sequence or of each of its steps" if entry.input in ("sequence", "tokens") else ""
     options = _options(entry.options)
     example = f"{name}({options[0].name}={options[0].default})" if options else name
@@ -154,7 +154,7 @@ def _describe_model(name: str) -> Description:
         kind="models",
         name=name,
         summary=entry.summary,
-        facts={"takes": models.base.INPUTS[entry.input], "for": task, "paper": entry.paper},
+        facts={"takes": models.benchmark_model.INPUTS[entry.input], "for": task, "paper": entry.paper},
         options=options,
         examples=(f'model = ["{example}"]   # in a study file',),
     )
@@ -262,7 +262,7 @@ def _first_sentences(of: type) -> str:
 
 
 def _describe_metric(name: str) -> Description:
-    entry = _study_part("metrics").REGISTRY.get(name)
+    entry = _study_part("training.metrics").REGISTRY.get(name)
     tasks = ", ".join(task.replace("_", " ") for task in entry.tasks) or "any task"
     return Description(
         kind="metrics",
@@ -296,14 +296,16 @@ def _describe_activation(name: str) -> Description:
 
 def _study_part(name: str) -> ModuleType:
     try:
-        return importlib.import_module(f"fanin.study.{name}")
+        return importlib.import_module(f"fanin.{name}")
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a package", "study", "A study") from None
 
 
 def _factors(kind: str) -> Registry[Any]:
     """The registry of optimizers, schedules or augmentations."""
-    found: Registry[Any] = getattr(_study_part(kind.removesuffix("s") if kind == "augmentations" else kind), kind.upper())
+    found: Registry[Any] = getattr(
+        _study_part(f"training.{kind.removesuffix('s') if kind == 'augmentations' else kind}"), kind.upper()
+    )
     return found
 
 
@@ -370,7 +372,7 @@ def _study_names() -> tuple[str, ...]:
 
 
 def _study_files() -> ModuleType:
-    return _study_part("files")
+    return _study_part("study.study_file")
 
 
 _KINDS: dict[str, _Kind] = {
@@ -382,7 +384,7 @@ _KINDS: dict[str, _Kind] = {
         kind: _Kind(partial(lambda kind: _factors(kind).names(), kind), partial(_describe_factor, kind))
         for kind in ("optimizers", "schedules", "augmentations")
     },
-    "metrics": _Kind(lambda: _study_part("metrics").REGISTRY.names(), _describe_metric),
+    "metrics": _Kind(lambda: _study_part("training.metrics").REGISTRY.names(), _describe_metric),
     "activations": _Kind(_activation_names, _describe_activation),
 }
 

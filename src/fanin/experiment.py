@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanin import specs
+from fanin.cell.cell import Cell
+from fanin.cell.plan import Plan
+from fanin.cell.result import SETTLED, Result
 from fanin.errors import MissingExtra, UsageError, shown
+from fanin.execution.blocks import unfinished
+from fanin.execution.events import Event
+from fanin.execution.runner import run_plan
 from fanin.report.results import Results
-from fanin.study import learning_rate, store
-from fanin.study.blocks import SETTLED, unfinished
-from fanin.study.cell import Cell
-from fanin.study.events import Event
-from fanin.study.layout import Folder
-from fanin.study.plan import Plan
-from fanin.study.result import Result
-from fanin.study.runner import run_plan
+from fanin.store import results_store
+from fanin.store.results_folder import Folder
+from fanin.study import learning_rate_tuning
 
 if TYPE_CHECKING:
     from fanin.data import Progress
-    from fanin.study.spec import Study
+    from fanin.study.study import Study
 
 __all__ = ["Results", "evaluation", "fetch_data", "load_results", "load_study", "make_plan", "pending", "run", "stages"]
 
@@ -63,7 +64,7 @@ def run(
         accept_changed: complete blocks that were begun in another environment instead of training them anew.
         checkpoint_interval: seconds at least between two checkpoints of a cell.
         timeout: seconds without a finished epoch after which a cell counts as hung.
-        on_event: told of everything that happens (`fanin.study.events`).
+        on_event: told of everything that happens (`fanin.execution.events`).
         on_download: told of the progress of downloads (`fanin.data.Progress`), where data have to be fetched.
 
     Data sets that are not there are downloaded first. Cells that failed do not raise: see `Results.outcomes`. Raises
@@ -99,7 +100,7 @@ def stages(study: Study, plan: Plan, folder: Path, *, max_epochs: int | None = N
         yield plan
         return
     whole = study.plan(replicates=1, max_epochs=max_epochs)
-    yield from learning_rate.stages(study.tuning, plan, lambda: store.read(folder).results, whole=whole)
+    yield from learning_rate_tuning.stages(study.tuning, plan, lambda: results_store.read(folder).results, whole=whole)
 
 
 def evaluation(study: Study, results: Mapping[str, Result]) -> Plan:
@@ -107,7 +108,7 @@ def evaluation(study: Study, results: Mapping[str, Result]) -> Plan:
     plan = study.plan()
     if study.tuning is None:
         return plan
-    *_, last = learning_rate.stages(study.tuning, plan, lambda: results)
+    *_, last = learning_rate_tuning.stages(study.tuning, plan, lambda: results)
     return last
 
 
@@ -130,7 +131,7 @@ def _texts(wanted: object) -> list[str]:
 
 def pending(plan: Plan, out: Path | str, *, accept_changed: bool = False) -> tuple[Cell, ...]:
     """The plan's cells that need training, as far as can be told before it is known on what machine."""
-    results = store.read(out).results if Folder.at(out).database.is_file() else {}
+    results = results_store.read(out).results if Folder.at(out).database.is_file() else {}
     return unfinished((planned.cell for planned in plan.cells), results, accept_changed=accept_changed)
 
 
@@ -152,7 +153,7 @@ def load_results(*folders: Path | str) -> Results:
     Where two folders have a result for the same cell, one that finished counts more, then that of the folder named first.
     Raises `UsageError` where a folder holds no store, or no plan to show results by, and `StoreCorrupt`.
     """
-    snapshots = [store.read(folder) for folder in folders]
+    snapshots = [results_store.read(folder) for folder in folders]
     plans = [snapshot.plan for snapshot in snapshots if snapshot.plan is not None]
     if not plans:
         raise UsageError(
@@ -169,10 +170,10 @@ def load_study(study: Study | str) -> Study:
     if not isinstance(study, str):
         return study
     try:
-        from fanin.study import files
+        from fanin.study import study_file
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a package", "study", "A study") from None
-    return files.load(study)
+    return study_file.load(study)
 
 
 def _united(sources: Iterable[Mapping[str, Result]]) -> dict[str, Result]:

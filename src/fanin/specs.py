@@ -4,7 +4,7 @@ Values are numbers, ``true`` / ``false`` / ``none``, words (quoted or bare) and 
 ``he_normal(mode=fan_out)``, ``mlp(widths=[256, 128], activation=[sigmoid, tanh])``. Nothing is ever evaluated.
 
 A name is that of an entry, or a *target*, which is where a part of the user's own is found: ``my_model.py:make`` in a file,
-``package.module:make`` in an installed package (`fanin.targets`).
+``package.module:make`` in an installed package (`fanin.user_code`).
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from fanin.study.cell import Cell
-from fanin.study.plan import Plan, PlannedCell
-from fanin.study.result import Result
-from fanin.study.store import read
+from fanin.cell.cell import Cell
+from fanin.cell.plan import Plan, PlannedCell
+from fanin.cell.result import Result
+from fanin.store.results_store import read
 
 HERE = Path(__file__).parent
 STAND_IN = "faults.stand_in:Engine"

@@ -6,10 +6,10 @@ Prints one line for every event, and exits as the command line does.
 import json
 import sys
 
+from fanin.cell.plan import Plan
 from fanin.errors import FaninError
-from fanin.study.events import CellFinished
-from fanin.study.plan import Plan
-from fanin.study.runner import run_plan
+from fanin.execution.events import CellFinished
+from fanin.execution.runner import run_plan
 
 
 def show(event: object) -> None:

@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fanin.cell.cell import Cell
+from fanin.cell.result import Result
+from fanin.crash_points import crash_point
 from fanin.errors import DataInvalid, UsageError
-from fanin.study.cell import Cell
-from fanin.study.engine import Job
-from fanin.study.faults import crash_point
-from fanin.study.layout import write_atomically
-from fanin.study.result import Result
+from fanin.execution.engine import Job
+from fanin.store.results_folder import write_atomically
 
 ENVIRONMENT = {
     "device": "stand-in",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fanin import specs
 
 if TYPE_CHECKING:
-    from fanin.study.plan import Plan, PlannedCell
+    from fanin.cell.plan import Plan, PlannedCell
 
 FACTORS: dict[str, str] = {
     "model": "model",

@@ -15,8 +15,8 @@ except ModuleNotFoundError:
 from fanin.analysis.factors import FACTORS, LEADING, SEEDS, Names, dotted_axes, levels, shown_names
 
 if TYPE_CHECKING:
-    from fanin.study.plan import Plan, PlannedCell
-    from fanin.study.result import Result
+    from fanin.cell.plan import Plan, PlannedCell
+    from fanin.cell.result import Result
 
 OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
 

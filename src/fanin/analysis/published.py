@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from fanin import seeds
+from fanin.cell.plan import Plan
+from fanin.cell.result import Result
 from fanin.errors import UsageError
-from fanin.study.plan import Plan
-from fanin.study.result import Result
 
 LEVEL = 0.95
 ZERO = "zero"

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from fanin import seeds
-from fanin.apply import reparametrized
-from fanin.apply.parameters import Use
+from fanin.apply import reparametrization
+from fanin.apply.model_parameters import Use
 from fanin.apply.record import ParameterRecord, PartRecord
-from fanin.apply.shared import STREAM, sample_in_keras_order
+from fanin.apply.shared_stream import STREAM, sample_in_keras_order
 from fanin.errors import FitError
 from fanin.fans import Layout, Part
 from fanin.initializers import Initializer
@@ -131,8 +131,8 @@ def _through(step: Step, use: Use, seed: int) -> list[float]:
     directions = seeds.standard_normal(tuple(whole.shape), seeds.generator(seed, "init", use.name))
     try:
         with seeds.torch_state_kept(seeds.stream(seed, "reparametrize", use.name)):  # orthogonal draws what it lacks
-            reparametrized.write(use.module, use.local, whole.to(use.parameter.device), directions)
-            values = reparametrized.effective(use.module, use.local)
+            reparametrization.write(use.module, use.local, whole.to(use.parameter.device), directions)
+            values = reparametrization.effective(use.module, use.local)
     except Exception as error:  # a user's parametrization may fail in any way
         raise FitError(f"{use.name} cannot be set through {use.through}, so nothing was changed: {error}") from error
     if not values.isfinite().all():

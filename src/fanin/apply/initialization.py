@@ -13,10 +13,10 @@ from torch import nn
 from fanin import seeds
 from fanin.apply import meta
 from fanin.apply.fill import Step, fill_all, filled
-from fanin.apply.parameters import Patterns, Use, left_out, uses
-from fanin.apply.plan import Planner, find_followers, needs_followers
+from fanin.apply.filling_plan import Planner, find_followers, needs_followers
+from fanin.apply.model_parameters import Patterns, Use, left_out, uses
 from fanin.apply.record import ParameterRecord, Record
-from fanin.apply.reparametrized import undone_on_error
+from fanin.apply.reparametrization import undone_on_error
 from fanin.apply.rules import Rule, Rules, Split
 from fanin.errors import FitError, UsageError, shown, unknown
 from fanin.fans import Convention
@@ -75,7 +75,7 @@ def initialize(
         split: parts of parameters that pack several maps unknown to fanin, by pattern:
             ``{"*.qkv.*": {"q": 768, "k": 256, "v": 256}}``, a list of sizes, or into how many equal parts.
         shared_stream: draw every weight from the start of one and the same stream, as a Keras 3 program does that gives one
-            initializer object to all layers (`fanin.apply.shared`). For comparisons with such a program only.
+            initializer object to all layers (`fanin.apply.shared_stream`). For comparisons with such a program only.
 
     Raises:
         UsageError: not a module, a bad seed, an unknown rule, a pattern that matches nothing.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin import seeds
-from fanin.apply.parameters import Use
+from fanin.apply.model_parameters import Use
 from fanin.errors import FitError, UsageError, shown
 
 RESETS = ("reset_parameters", "_reset_parameters", "reset_buffers", "reset_running_stats")

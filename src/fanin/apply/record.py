@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fanin.apply import table
+from fanin.apply import record_table
 from fanin.errors import MissingExtra, unknown
 from fanin.fans import Convention, Role
 
@@ -62,7 +62,7 @@ class ParameterRecord:
 
     def __str__(self) -> str:
         """All there is to know, a line each."""
-        return table.explanation(self)
+        return record_table.explanation(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,4 +127,4 @@ class Record:
 
     def __str__(self) -> str:
         """A table of at most 80 columns."""
-        return table.table(self)
+        return record_table.table(self)

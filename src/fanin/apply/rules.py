@@ -23,10 +23,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from fanin.apply.parameters import Use, matches
+from fanin.apply.model_parameters import Use, matches
 from fanin.errors import FitError, SpecError, UnknownName, UsageError, shown, unknown
 from fanin.fans import Role, packed
-from fanin.fans.holdings import equal_parts
+from fanin.fans.layer_parameters import equal_parts
 from fanin.fans.layout import Layout
 from fanin.initializers import Initializer, get
 

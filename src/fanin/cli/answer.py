@@ -28,7 +28,7 @@ class Answer:
 
 def say(lines: Iterable[str] | str) -> None:
     """Print lines in words that standard output's encoding has."""
-    from fanin.report.terminal import encodable
+    from fanin.report.tables.terminal import encodable
 
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for line in [lines] if isinstance(lines, str) else lines:

@@ -73,12 +73,12 @@ def fetch(
     Exit codes: 0 they are there · 2 no such data set, or nowhere to write · 4 no mirror gave one
     """
     from fanin import data
-    from fanin.cli import downloads
+    from fanin.cli import download_progress
 
     chosen = list(dict.fromkeys(names or data.fetchable()))
     for name in chosen:
         data.describe(name)  # a name that is misspelt is found before anything is downloaded
-    with downloads.shown() as on_progress:
+    with download_progress.shown() as on_progress:
         found = [_fetched(name, on_progress) for name in chosen]
     missing = [record["error"] for record in found if record["error"]]
     if missing and len(chosen) == 1:

@@ -58,6 +58,6 @@ def _table(folder: Path, to: Format) -> str:
 
 
 def _jsonl(folder: Path) -> str:
-    from fanin.study import jsonl, store
+    from fanin.store import jsonl, results_store
 
-    return jsonl.text(store.read(folder).results.values())
+    return jsonl.text(results_store.read(folder).results.values())

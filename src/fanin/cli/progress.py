@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
+from fanin.cell.cell import Cell
+from fanin.cell.result import Result
 from fanin.cli.durations import spoken
-from fanin.cli.eta import Remaining
+from fanin.cli.remaining_time import Remaining
+from fanin.execution.events import CellFinished, CellStarted, EpochFinished, Event, Notice, RunStarted, WorkerLost
 from fanin.report.escaping import visible
-from fanin.study.cell import Cell
-from fanin.study.events import CellFinished, CellStarted, EpochFinished, Event, Notice, RunStarted, WorkerLost
-from fanin.study.result import Result
 
 LINE_EVERY = 2.0
 """Seconds at least between two lines about finished cells, off a terminal."""

@@ -33,10 +33,10 @@ def report(
     Exit codes: 0 written · 2 no results, or nowhere to write · 3 store corrupt
     """
     from fanin import experiment
-    from fanin.cli import products
+    from fanin.cli import written_files
 
     if output is None and len(folders) > 1:
         raise UsageError("Several folders are shown as one study, which needs a folder of its own: give --output DIR.")
     results = experiment.load_results(*folders)
     folder = output if output is not None else folders[0]
-    return products.answer(results, products.write(results, folder, each_cell=figures), folder=str(folder))
+    return written_files.answer(results, written_files.write(results, folder, each_cell=figures), folder=str(folder))

@@ -13,9 +13,9 @@ from fanin.cli.answer import Answer, AsJson, say, tell
 from fanin.cli.durations import spoken
 
 if TYPE_CHECKING:
-    from fanin.study.cell import Cell
-    from fanin.study.plan import Plan
-    from fanin.study.runner import RunSummary
+    from fanin.cell.cell import Cell
+    from fanin.cell.plan import Plan
+    from fanin.execution.runner import RunSummary
 
 PUBLISHED_EPOCHS = "19.9 of 50"
 """Mean over the 54 cells of the published case study."""
@@ -82,10 +82,10 @@ def run(
     or full · 4 data missing or damaged · 130 / 143 interrupted
     """
     from fanin import experiment
-    from fanin.cli import selection
+    from fanin.cli import only_option
 
     loaded = experiment.load_study(study)
-    plan = experiment.make_plan(loaded, replicates=replicates, only=selection.selection(only or ()), max_epochs=max_epochs)
+    plan = experiment.make_plan(loaded, replicates=replicates, only=only_option.selection(only or ()), max_epochs=max_epochs)
     folder = out or Path("runs") / plan.study
     if dry_run:
         return _estimate(plan, experiment.stages(loaded, plan, folder, max_epochs=max_epochs), folder, workers, accept_changed)
@@ -104,7 +104,7 @@ def _trained(stages: Iterator[Plan], folder: Path, options: dict[str, Any]) -> R
     """Tune where the study does, then train the plan, each with its progress shown."""
     from fanin import experiment
     from fanin.cli import progress
-    from fanin.study.runner import run_plan
+    from fanin.execution.runner import run_plan
 
     trained = 0
     for stage in stages:
@@ -119,9 +119,9 @@ def _trained(stages: Iterator[Plan], folder: Path, options: dict[str, Any]) -> R
 def _fetch(cells: Sequence[Cell]) -> None:
     """Download what is missing of the cells' data, with its progress shown."""
     from fanin import experiment
-    from fanin.cli import downloads
+    from fanin.cli import download_progress
 
-    with downloads.shown() as on_download:
+    with download_progress.shown() as on_download:
         experiment.fetch_data(cells, on_download=on_download)
 
 
@@ -136,13 +136,13 @@ def _labels(plan: Plan) -> dict[str, str]:
 
 def _outcome(summary: RunSummary, folder: Path, figures: bool) -> Answer:
     from fanin import experiment
-    from fanin.cli import products
+    from fanin.cli import written_files
 
     results = experiment.load_results(folder)
-    files = products.write(results, folder, each_cell=figures)
+    files = written_files.write(results, folder, each_cell=figures)
     if summary.exit_code:
         tell(f"Some cells failed: fanin status {folder} says which and why.")
-    return products.answer(
+    return written_files.answer(
         results,
         files,
         first="" if summary.trained else f"All {len(results.plan.cells):,} cells are done already; nothing was trained.",
@@ -155,8 +155,8 @@ def _outcome(summary: RunSummary, folder: Path, figures: bool) -> Answer:
 def _estimate(plan: Plan, stages: Iterator[Plan], folder: Path, workers: int | None, accept_changed: bool) -> Answer:
     """The cells that would be trained, and how long that may take: those of the evaluation, after those that tune it."""
     from fanin import data, experiment
-    from fanin.study import estimate, tuning
-    from fanin.study.executors import usable_cores
+    from fanin.execution import estimate, process_settings
+    from fanin.execution.executors import usable_cores
 
     for stage in stages:  # the first with anything to do; the last where there is none
         if experiment.pending(stage, folder, accept_changed=accept_changed):
@@ -168,7 +168,7 @@ def _estimate(plan: Plan, stages: Iterator[Plan], folder: Path, workers: int | N
     trials = experiment.pending(stage, folder, accept_changed=accept_changed) if tunes else ()
     cells += trials
     processes = workers if workers is not None else usable_cores()
-    tuning.tune_process()  # as workers do; this process has nothing else to do
+    process_settings.tune_process()  # as workers do; this process has nothing else to do
     paces = estimate.measured(cells) if cells else {}
     seconds = estimate.seconds_at_most(cells, paces, {cell.data: data.describe(cell.data) for cell in cells}, processes)
     listed = [
@@ -189,7 +189,7 @@ def _estimate(plan: Plan, stages: Iterator[Plan], folder: Path, workers: int | N
 
 def _show_estimate(plan: Plan, todo: set[str], trials: int, workers: int, seconds: float) -> None:
     from fanin.report.escaping import visible
-    from fanin.report.layout import paragraph
+    from fanin.report.tables.text_table import paragraph
 
     say(f"{visible(plan.study)}: {len(plan.cells):,} cells, {len(todo):,} of them to be trained (nothing is trained now)")
     if trials:

@@ -12,8 +12,8 @@ from fanin.cli.answer import Answer, AsJson, say
 from fanin.cli.durations import spoken
 
 if TYPE_CHECKING:
-    from fanin.report.table import Table
-    from fanin.study.store import Snapshot
+    from fanin.report.tables.table import Table
+    from fanin.store.results_store import Snapshot
 
 _OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
 _LISTED = 10
@@ -35,7 +35,7 @@ def status(
     \b
     Exit codes: 0 shown · 2 no results there · 3 store corrupt
     """
-    from fanin.study.store import read
+    from fanin.store.results_store import read
 
     snapshot = read(folder)
     return Answer(_record(snapshot), lambda: _show(snapshot, folder))
@@ -62,7 +62,7 @@ def _record(snapshot: Snapshot) -> dict[str, Any]:
 
 def _show(snapshot: Snapshot, folder: Path) -> None:
     from fanin.report.escaping import visible
-    from fanin.report.terminal import show
+    from fanin.report.tables.terminal import show
 
     if snapshot.plan is None:
         say(f"{len(snapshot.results):,} results in {visible(folder)}, and no plan: no study was run here yet.")
@@ -80,7 +80,7 @@ def _show(snapshot: Snapshot, folder: Path) -> None:
 
 
 def _table(snapshot: Snapshot) -> Table:
-    from fanin.report.table import Column, Entry, Table
+    from fanin.report.tables.table import Column, Entry, Table
 
     assert snapshot.plan is not None
     counts = _counts(snapshot)

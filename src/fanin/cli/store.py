@@ -28,7 +28,7 @@ def verify(folder: _Folder, as_json: AsJson = False) -> Answer:
     \b
     Exit codes: 0 sound · 2 no store there · 3 damaged
     """
-    from fanin.study import verify as checks
+    from fanin.store import verify as checks
 
     problems = checks.verify(folder)
 
@@ -62,7 +62,7 @@ def merge(
     \b
     Exit codes: 0 merged · 2 nothing to merge · 3 corrupt or locked
     """
-    from fanin.study.merge import merge as merge_stores
+    from fanin.store.merge import merge as merge_stores
 
     merged = merge_stores(folder, sources)
     for text in merged.warnings:

@@ -9,19 +9,17 @@ unpickled.
 
 from __future__ import annotations
 
-# Each registers its data sets.
-from fanin.data import embedded, images, picture, readings, reconstruction, synthetic, tables, text
 from fanin.data.adding import add
-from fanin.data.base import REGISTRY, Arrays, CanonicalFile, DataInfo, Dataset, DatasetEntry, Mirror
-from fanin.data.download import Limits
-from fanin.data.families import FAMILIES, Family, Member
+from fanin.data.dataset import REGISTRY, Arrays, CanonicalFile, DataInfo, Dataset, DatasetEntry, Mirror
+from fanin.data.datasets.families import FAMILIES, Family, Member
 from fanin.data.fetching import ensure, fetch, fetchable
-from fanin.data.folder import path
+from fanin.data.formats.mapped_samples import DiskSamples
 from fanin.data.inventory import FileCheck, Listing, catalogue, listing, verify
 from fanin.data.loading import canonical_spec, describe, load, member, names, require
-from fanin.data.mirrors import Progress
-from fanin.data.on_disk import DiskSamples
 from fanin.data.prepare import Part, Prepared, prepare
+from fanin.data.sources.data_folder import path
+from fanin.data.sources.download import Limits
+from fanin.data.sources.mirrors import Progress
 
 __all__ = [
     "FAMILIES",
@@ -45,23 +43,15 @@ __all__ = [
     "canonical_spec",
     "catalogue",
     "describe",
-    "embedded",
     "ensure",
     "fetch",
     "fetchable",
-    "images",
     "listing",
     "load",
     "member",
     "names",
     "path",
-    "picture",
     "prepare",
-    "readings",
-    "reconstruction",
     "require",
-    "synthetic",
-    "tables",
-    "text",
     "verify",
 ]

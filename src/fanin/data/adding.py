@@ -9,9 +9,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from fanin.data import copies, folder
-from fanin.data.base import REGISTRY
-from fanin.data.families import FAMILIES
+from fanin.data.dataset import REGISTRY
+from fanin.data.datasets import user_copy
+from fanin.data.datasets.families import FAMILIES
+from fanin.data.sources import data_folder
 from fanin.errors import DataUnavailable, OutputError, UsageError
 
 
@@ -23,13 +24,13 @@ def add(name: str, npz: Path, *, replace: bool = False) -> Path:
     or where another file stands there already and `replace` is not given.
     """
     source = Path(npz)
-    folder.require_name(name)
+    data_folder.require_name(name)
     if name in FAMILIES:
         raise UsageError(f"{name} is the name of a family of data sets, which comes with fanin. Give the copy another name.")
-    target = folder.path(name) / f"{name}.npz"
-    if not folder.is_file(source):
+    target = data_folder.path(name) / f"{name}.npz"
+    if not data_folder.is_file(source):
         raise DataUnavailable(f"{source} is not a file. Expected an NPZ file with x_train, y_train, x_test, y_test.")
-    copies.read(source, name, REGISTRY.get(name) if name in REGISTRY else None)
+    user_copy.read(source, name, REGISTRY.get(name) if name in REGISTRY else None)
     try:
         if target.exists() and filecmp.cmp(source, target, shallow=False):
             return target
@@ -37,7 +38,7 @@ def add(name: str, npz: Path, *, replace: bool = False) -> Path:
             raise OutputError(f"{target} is there already and differs. To overwrite it, say so: --replace (replace=True).")
         _copy_whole(source, target)
     except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}. Check {folder.VARIABLE}.") from None
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}. Check {data_folder.VARIABLE}.") from None
     return target
 
 

@@ -9,13 +9,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fanin.data import canonical, staging
-from fanin.data.base import REGISTRY, CanonicalFile, DatasetEntry, Mirror
-from fanin.data.download import Limits, Refused
-from fanin.data.families import FAMILIES
-from fanin.data.folder import VARIABLE, path
+from fanin.data.dataset import REGISTRY, CanonicalFile, DatasetEntry, Mirror
+from fanin.data.datasets.families import FAMILIES
 from fanin.data.loading import find
-from fanin.data.mirrors import Fetcher, OnProgress, Progress
+from fanin.data.sources import published_files, staging
+from fanin.data.sources.data_folder import VARIABLE, path
+from fanin.data.sources.download import Limits, Refused
+from fanin.data.sources.mirrors import Fetcher, OnProgress, Progress
 from fanin.errors import DataUnavailable, OutputError
 
 OFFLINE = "FANIN_OFFLINE"
@@ -39,9 +39,9 @@ def ensure(name: str, *, on_progress: OnProgress | None = None) -> None:
     copy, entry = find(name)
     if copy or entry is None:
         return
-    if entry.mirrors and canonical.missing(entry):
+    if entry.mirrors and published_files.missing(entry):
         fetch(name, on_progress=on_progress)
-    canonical.require(entry)
+    published_files.require(entry)
 
 
 def fetch(
@@ -91,7 +91,7 @@ def fetch(
 
 
 def _wanted(entry: DatasetEntry, target: Path) -> list[CanonicalFile]:
-    return [file for file in entry.files if not canonical.is_whole(target / file.name, file)]
+    return [file for file in entry.files if not published_files.is_whole(target / file.name, file)]
 
 
 def _offline() -> bool:

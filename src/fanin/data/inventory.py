@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from fanin.data import canonical, copies, folder
-from fanin.data.base import REGISTRY, CanonicalFile, DataInfo, DatasetEntry
-from fanin.data.families import FAMILIES, Member
+from fanin.data.dataset import REGISTRY, CanonicalFile, DataInfo, DatasetEntry
+from fanin.data.datasets import user_copy
+from fanin.data.datasets.families import FAMILIES, Member
 from fanin.data.loading import find, member
+from fanin.data.sources import data_folder, published_files
 from fanin.errors import DataError, UsageError
 
 State = Literal["available", "missing", "user copy", "invalid"]
@@ -55,7 +56,7 @@ def catalogue() -> list[Listing]:
 
     Files are looked for, not read; `verify` reads them.
     """
-    own = [name for name in folder.user_copies() if name not in REGISTRY and name not in FAMILIES]
+    own = [name for name in data_folder.user_copies() if name not in REGISTRY and name not in FAMILIES]
     return [*map(listing, REGISTRY.names()), *map(_family_listing, FAMILIES.names()), *map(listing, own)]
 
 
@@ -80,8 +81,8 @@ def verify(name: str) -> list[FileCheck]:
     if entry is None:
         return []
     if entry.read is None:
-        return [_check(folder.path(entry.folder) / f"{entry.name}.npz", None)]
-    return [_check(folder.path(entry.folder) / file.name, file) for file in entry.files]
+        return [_check(data_folder.path(entry.folder) / f"{entry.name}.npz", None)]
+    return [_check(data_folder.path(entry.folder) / file.name, file) for file in entry.files]
 
 
 def _registered(entry: DatasetEntry | None) -> DatasetEntry:
@@ -93,7 +94,7 @@ def _family_listing(name: str) -> Listing:
     try:
         return listing(name)
     except UsageError as error:  # a copy of the user's own has the family's name
-        return Listing(name=name, info=None, where=str(folder.path(name)), state="invalid", note=str(error))
+        return Listing(name=name, info=None, where=str(data_folder.path(name)), state="invalid", note=str(error))
 
 
 def _member_listing(chosen: Member) -> Listing:
@@ -113,8 +114,8 @@ def _listing(entry: DatasetEntry) -> Listing:
     if entry.package:
         return _embedded_listing(entry.name, entry.info, entry.package)
     try:
-        where = folder.path(entry.folder)
-        missing = canonical.missing(entry)
+        where = data_folder.path(entry.folder)
+        missing = published_files.missing(entry)
     except DataError as error:
         return Listing(name=entry.name, info=entry.info, where="", state="missing", note=str(error))
     if entry.read is None:
@@ -134,14 +135,14 @@ def _embedded_listing(name: str, info: DataInfo, package: str) -> Listing:
 
 def _user_listing(name: str, copy: Path, entry: DatasetEntry | None) -> Listing:
     try:
-        return Listing(name=name, info=copies.describe(copy, name, entry), where=str(copy), state="user copy")
+        return Listing(name=name, info=user_copy.describe(copy, name, entry), where=str(copy), state="user copy")
     except DataError as error:
         return Listing(name=name, info=entry.info if entry else None, where=str(copy), state="invalid", note=str(error))
 
 
 def _check_copy(copy: Path, name: str, entry: DatasetEntry | None) -> FileCheck:
     try:
-        copies.read(copy, name, entry)
+        user_copy.read(copy, name, entry)
     except DataError as error:
         return _check(copy, None, problem=str(error))
     return replace(_check(copy, None), note="structure checked; a user's own copy, not canonical")
@@ -159,7 +160,7 @@ def _check(file: Path, expected: CanonicalFile | None, problem: str = "") -> Fil
     except FileNotFoundError:
         problem = "missing"
     except OSError as error:
-        problem = problem or str(folder.unreadable(file, error))
+        problem = problem or str(data_folder.unreadable(file, error))
     if expected and not problem and (size, sha1 or sha256) != (expected.bytes, expected.checksum):
         problem = "another size" if size != expected.bytes else "another checksum"
     return FileCheck(

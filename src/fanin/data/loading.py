@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fanin import specs
-from fanin.data import canonical, copies, folder
-from fanin.data.base import REGISTRY, DataInfo, Dataset, DatasetEntry
-from fanin.data.families import FAMILIES, Member
+from fanin.data.dataset import REGISTRY, DataInfo, Dataset, DatasetEntry
+from fanin.data.datasets import user_copy
+from fanin.data.datasets.families import FAMILIES, Member
+from fanin.data.sources import data_folder, published_files
 from fanin.errors import SpecError, UnknownName, UsageError, unknown
 from fanin.registry import is_name
 
@@ -33,7 +34,7 @@ def describe(spec: str) -> DataInfo:
     if chosen is not None:
         return chosen.describe()
     copy, entry = find(spec)
-    return copies.describe(copy, _plain(spec), entry) if copy else _published(entry).info
+    return user_copy.describe(copy, _plain(spec), entry) if copy else _published(entry).info
 
 
 def load(spec: str) -> Dataset:
@@ -46,7 +47,7 @@ def load(spec: str) -> Dataset:
     if chosen is not None:
         return chosen.load()
     copy, entry = find(spec)
-    return copies.read(copy, _plain(spec), entry) if copy else canonical.read(_published(entry))
+    return user_copy.read(copy, _plain(spec), entry) if copy else published_files.read(_published(entry))
 
 
 def canonical_spec(spec: str) -> str:
@@ -65,7 +66,7 @@ def require(spec: str) -> None:
     """Raise `UnknownName` or `DataUnavailable` unless the files that the data set is read from are there; none is opened."""
     copy, entry = find(spec)
     if copy is None and entry is not None:
-        canonical.require(entry)
+        published_files.require(entry)
 
 
 def member(spec: str) -> Member | None:
@@ -100,16 +101,16 @@ def find(spec: str) -> tuple[Path | None, DatasetEntry | None]:
     name = _plain(spec)
     if not is_name(name):  # so nothing that looks like a path ever becomes one
         raise _unknown(name)
-    copy, entry = folder.user_copy(name), REGISTRY.get(name) if name in REGISTRY else None
+    copy, entry = data_folder.user_copy(name), REGISTRY.get(name) if name in REGISTRY else None
     if copy is None and entry is None:
         raise _unknown(name)
     return copy, entry
 
 
 def _own(target: str, options: dict[str, specs.Value]) -> Member:
-    from fanin.data import own  # loads user code, and reads arrays as `copies` does
+    from fanin.data.datasets import user_dataset
 
-    return own.member(target, options)
+    return user_dataset.member(target, options)
 
 
 def _published(entry: DatasetEntry | None) -> DatasetEntry:
@@ -127,7 +128,7 @@ def _parsed(spec: str) -> tuple[str, dict[str, specs.Value]]:
 
 
 def _require_no_copy(name: str) -> None:
-    copy = folder.user_copy(name)
+    copy = data_folder.user_copy(name)
     if copy is not None:
         raise UsageError(
             f"{name} is the name of a family of data sets, and {copy} would be called so too. Rename folder and file."
@@ -135,4 +136,4 @@ def _require_no_copy(name: str) -> None:
 
 
 def _unknown(name: str) -> UnknownName:
-    return unknown("dataset", name, {*names(), *folder.user_copies()})
+    return unknown("dataset", name, {*names(), *data_folder.user_copies()})

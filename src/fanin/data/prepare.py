@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fanin import seeds
-from fanin.data.base import Dataset
-from fanin.data.on_disk import DiskSamples
+from fanin.data.dataset import Dataset
+from fanin.data.formats.mapped_samples import DiskSamples
 from fanin.data.split import split
 from fanin.errors import UsageError, shown
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from fanin.fans.holdings import Holding, Holdings, known
+from fanin.fans.layer_parameters import Holdings, LayerParameter, known
 from fanin.fans.layout import Convention, Fans, Layout
 
 
@@ -41,7 +41,7 @@ def _bilinear(module: nn.Bilinear, convention: Convention) -> Holdings:
 @known.register(nn.EmbeddingBag)
 def _embedding(module: nn.Embedding | nn.EmbeddingBag, convention: Convention) -> Holdings:
     shape = (module.num_embeddings, module.embedding_dim)
-    return {"weight": Holding("embedding", Layout(shape, Fans(1, module.embedding_dim), transposed=True))}
+    return {"weight": LayerParameter("embedding", Layout(shape, Fans(1, module.embedding_dim), transposed=True))}
 
 
 @known.register(_NormBase)
@@ -51,7 +51,7 @@ def _embedding(module: nn.Embedding | nn.EmbeddingBag, convention: Convention) -
 def _normalization(module: nn.Module, convention: Convention) -> Holdings:
     shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters(recurse=False)}
     roles = {"weight": "norm scale", "bias": "norm shift"}
-    return {name: Holding(roles[name], Layout(shape, None)) for name, shape in shapes.items() if name in roles}  # type: ignore[arg-type]
+    return {name: LayerParameter(roles[name], Layout(shape, None)) for name, shape in shapes.items() if name in roles}  # type: ignore[arg-type]
 
 
 @known.register
@@ -67,4 +67,4 @@ def _other(module: nn.Module, convention: Convention) -> Holdings:
 def one_map(layout: Layout, outputs: int | None = None) -> Holdings:
     """A weight and a bias, which has the fans of its weight."""
     bias = Layout((layout.shape[0] if outputs is None else outputs,), layout.fans)
-    return {"weight": Holding("weight", layout), "bias": Holding("bias", bias)}
+    return {"weight": LayerParameter("weight", layout), "bias": LayerParameter("bias", bias)}

@@ -28,8 +28,8 @@ An activation is a name or spec (``gelu``, ``leaky_relu(negative_slope=0.2)``), 
 elementwise function of tensors. Keras and JAX have no gains: their ``variance_scaling`` takes a number, scale = gain².
 """
 
-from fanin.gains.meanfield import MeanField, mean_field
+from fanin.gains.gain_rules import Critical, calculate_gain, critical_gain, gain, moments
+from fanin.gains.mean_field import MeanField, mean_field
 from fanin.gains.quadrature import Moments
-from fanin.gains.rules import Critical, calculate_gain, critical_gain, gain, moments
 
 __all__ = ["Critical", "MeanField", "Moments", "calculate_gain", "critical_gain", "gain", "mean_field", "moments"]

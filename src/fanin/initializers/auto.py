@@ -10,12 +10,12 @@ from torch import nn
 
 from fanin import gains
 from fanin.errors import UsageError
-from fanin.followers import Follower
-from fanin.followers.following import Activation
-from fanin.initializers.base import REGISTRY, InitializerEntry, Paper
+from fanin.initializers.initializer import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.model_level import Choice, ModelInitializer, Site
 from fanin.initializers.orthogonal import Orthogonal
-from fanin.initializers.variance import VarianceScaling
+from fanin.initializers.variance_scaling import VarianceScaling
+from fanin.structure import Follower
+from fanin.structure.followers import Activation
 
 DEEP = 10
 """Weighted layers in a row, without normalization and without a residual sum, from which on the critical gain is taken."""

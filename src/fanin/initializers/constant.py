@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fanin.fans import Layout
-from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
 
 SYMMETRY = Paper(
     authors="Rumelhart, Hinton, Williams",

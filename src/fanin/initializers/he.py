@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fanin.fans import Layout, Mode
-from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
-from fanin.initializers.variance import normal_or_truncated, sample_scaled, scaled_std
+from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.variance_scaling import normal_or_truncated, sample_scaled, scaled_std
 
 
 @final

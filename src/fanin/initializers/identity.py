@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from fanin.fans import Layout, check_gain, require_fans
-from fanin.initializers import laws
-from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
-from fanin.initializers.kernels import Even, centre, tap_shape
+from fanin.initializers import distributions
+from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.kernel_taps import Even, centre, tap_shape
 
 
 @final
@@ -55,7 +55,7 @@ class Identity(Initializer):
         # Every row has norm 1; `longer` rows sum one input more than the others.
         count, longer = divmod(inputs, outputs) if inputs > outputs else (1, 0)
         total = longer * math.sqrt(count + 1) + (outputs - longer) * math.sqrt(count)
-        return self.gain * laws.deviation(math.prod(layout.matrices_shape[1:]), total, outputs)
+        return self.gain * distributions.deviation(math.prod(layout.matrices_shape[1:]), total, outputs)
 
 
 @final
@@ -107,7 +107,7 @@ def _centred(layout: Layout, matrix: Tensor, even: Even) -> Tensor:
 def _partial_deviation(layout: Layout, gain: float) -> float:
     _, outputs, inputs = tap_shape(layout)
     ones = min(outputs, inputs)
-    return gain * laws.deviation(math.prod(layout.matrices_shape[1:]), ones, ones)
+    return gain * distributions.deviation(math.prod(layout.matrices_shape[1:]), ones, ones)
 
 
 REGISTRY.add(

@@ -6,16 +6,16 @@ from typing import Any
 
 from fanin import specs
 from fanin.errors import SpecError, shown
-from fanin.initializers import own
-from fanin.initializers.base import REGISTRY, Initializer
+from fanin.initializers import user_initializer
+from fanin.initializers.initializer import REGISTRY, Initializer
 
 
 def get(spec: str | Initializer, **options: Any) -> Initializer:
     """The initializer that a spec string, or a name and options, describes.
 
     ``get("he_normal(mode=fan_out)")`` and ``get("he_normal", mode="fan_out")`` are equal. A user's own is named by its target,
-    such as ``get("my_file.py:my_init_(gain=2.0)")`` (`fanin.initializers.own`). An `Initializer` is returned as it is. Raises
-    `UnknownName` (near names are offered) or `SpecError`, and for a target what `fanin.targets.load` raises.
+    such as ``get("my_file.py:my_init_(gain=2.0)")`` (`fanin.initializers.user_initializer`). An `Initializer` is returned as it is. Raises
+    `UnknownName` (near names are offered) or `SpecError`, and for a target what `fanin.user_code.load` raises.
     """
     if isinstance(spec, Initializer):
         if options:
@@ -27,5 +27,5 @@ def get(spec: str | Initializer, **options: Any) -> Initializer:
     if twice:
         raise SpecError(f"{shown(spec)} gives {', '.join(twice)} already. Give each option once.")
     if make is None:
-        return own.initializer(name, written | options)
+        return user_initializer.initializer(name, written | options)
     return specs.construct(name, make, written | options)

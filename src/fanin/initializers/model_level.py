@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from fanin.errors import FitError
 from fanin.fans import Layout, Role
-from fanin.followers import Follower
-from fanin.initializers.base import Initializer
+from fanin.initializers.initializer import Initializer
+from fanin.structure import Follower
 
 
 @dataclass(frozen=True)

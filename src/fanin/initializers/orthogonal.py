@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fanin.errors import FitError, SpecError, shown
 from fanin.fans import Layout, check_gain, require_fans
-from fanin.initializers import laws
-from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers import distributions
+from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
 
 
 @final
@@ -34,7 +34,7 @@ class Orthogonal(Initializer):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """gain · Q, with z = Q·R (or its transpose, for a wide matrix)."""
         require_fans(layout)
-        z = laws.normal(layout.shape, generator, std=1.0)
+        z = distributions.normal(layout.shape, generator, std=1.0)
         matrices = layout.to_matrices(z)
         q = haar(matrices, self.gain)
         if matrices.data_ptr() != z.data_ptr():
@@ -74,7 +74,7 @@ class BlockOrthogonal(Initializer):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """gain · Q for each block, with z = Q·R for the z of the block."""
         rows, columns = self._block(layout)
-        z = layout.to_matrices(laws.normal(layout.shape, generator, std=1.0))
+        z = layout.to_matrices(distributions.normal(layout.shape, generator, std=1.0))
         blocks = haar(z.reshape(-1, rows, columns), self.gain)
         return layout.from_matrices(blocks.reshape(layout.matrices_shape)).contiguous()
 

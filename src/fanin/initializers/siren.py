@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fanin.errors import SpecError, shown
 from fanin.fans import Layout, require_fans
-from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
-from fanin.initializers.variance import sample_scaled
+from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.variance_scaling import sample_scaled
 
 
 @final

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fanin.errors import SpecError, shown
 from fanin.fans import Layout, require_fans
-from fanin.initializers import laws
-from fanin.initializers.base import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers import distributions
+from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
 from fanin.seeds import standard_normal
 
 
@@ -36,7 +36,7 @@ class Sparse(Initializer):
 
     def check(self) -> None:
         """Counts and fractions must be possible, and only one rule can be given."""
-        laws.check_std(self.std, "sparse(std=…)")
+        distributions.check_std(self.std, "sparse(std=…)")
         if self.connections < 1:
             raise SpecError(f"sparse(connections=…) must be at least 1, not {shown(self.connections)}.")
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
@@ -49,7 +49,7 @@ class Sparse(Initializer):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """std · z where a connection is, 0 elsewhere; the places are drawn after z."""
         require_fans(layout)
-        z = layout.to_matrices(laws.normal(layout.shape, generator, std=self.std))
+        z = layout.to_matrices(distributions.normal(layout.shape, generator, std=self.std))
         kept, along = self._kept(layout)
         places = standard_normal(layout.matrices_shape, generator).topk(kept, dim=along, sorted=False).indices
         weights = torch.zeros_like(z).scatter_(along, places, z.gather(along, places))

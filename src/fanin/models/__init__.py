@@ -3,11 +3,11 @@
 import importlib
 import pkgutil
 
-from fanin.models.base import REGISTRY as REGISTRY
-from fanin.models.base import Model as Model
-from fanin.models.base import ModelEntry as ModelEntry
-from fanin.models.base import get as get
-from fanin.models.base import names as names
+from fanin.models.benchmark_model import REGISTRY as REGISTRY
+from fanin.models.benchmark_model import Model as Model
+from fanin.models.benchmark_model import ModelEntry as ModelEntry
+from fanin.models.benchmark_model import get as get
+from fanin.models.benchmark_model import names as names
 from fanin.models.dropout import Dropout as Dropout
 from fanin.models.dropout import DropoutKeys as DropoutKeys
 

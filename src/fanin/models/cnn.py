@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fanin.errors import FitError
 from fanin.models import activations
-from fanin.models.base import REGISTRY, ModelEntry, check_widths, times
+from fanin.models.benchmark_model import REGISTRY, ModelEntry, check_widths, times
 from fanin.models.dropout import Dropout, check_rate
 
 _KERNEL = 3

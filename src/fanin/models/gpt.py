@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from fanin.errors import FitError
 from fanin.models import normalization
-from fanin.models.base import REGISTRY, ModelEntry
-from fanin.models.blocks import StackOptions, stack
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
 from fanin.models.dropout import Dropout
-from fanin.models.positions import LearnedPositions
+from fanin.models.position_encoding import LearnedPositions
+from fanin.models.transformer_blocks import StackOptions, stack
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class GPTOptions(StackOptions):
 class GPT(nn.Module):
     """embedding + positions → dropout → causal blocks → norm (pre and sub) → each step, or the last one → linear.
 
-    Tokens and positions have a table each. Blocks are those of `fanin.models.blocks`, and step t sees the steps up to t only.
+    Tokens and positions have a table each. Blocks are those of `fanin.models.transformer_blocks`, and step t sees the steps up to t only.
     The output has no bias. Where it is tied, the table of the tokens is its weight, and there is no other parameter of that
     name. GPT-2 small is ``gpt(depth=12, heads=12, tied=true, width=768)``, but for its GELU, the tanh approximation, and for
     dropout, which it has on attention weights and not between the two layers.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fanin import specs
 from fanin.models import activations
-from fanin.models.base import REGISTRY, ModelEntry, require_size
+from fanin.models.benchmark_model import REGISTRY, ModelEntry, require_size
 from fanin.models.dropout import Dropout, check_rate
 
 _SMALLEST = 12

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from fanin import specs
 from fanin.models import activations, normalization
-from fanin.models.base import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
+from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
 from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
-from fanin.models.patches import Patches, TwoLayers, count_patches
+from fanin.models.patch_embedding import Patches, TwoLayers, count_patches
 
 _EXPANSION = 4
 """Hidden width of the layers over channels, in units of the tokens' width: as in every size of the source."""

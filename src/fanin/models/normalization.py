@@ -11,7 +11,7 @@ ws           nothing: the layer standardises the weights     nothing: likewise
              of each channel
 ===========  ==============================================  ============================================================
 
-The last is `fanin.models.standardisation`, which has a learned scale per output, 1 at first, and no shift but the layer's bias.
+The last is `fanin.models.weight_standardization`, which has a learned scale per output, 1 at first, and no shift but the layer's bias.
 The others have a learned scale and shift per channel or feature, which start at 1 and 0, and ε = 1e-5. These are torch's
 defaults; Keras has ε = 1e-3. Batch's running mean and variance take a tenth of each new batch (Keras: a hundredth), and in
 training it needs more than one number per channel: one sample of one pixel has no variance, and torch raises `ValueError`.
@@ -26,7 +26,7 @@ from typing import Literal, TypeVar, cast
 
 from torch import nn
 
-from fanin.models.standardisation import standardise
+from fanin.models.weight_standardization import standardise
 
 Norm = Literal["ws", "batch", "layer", "group"]
 """None stands for no normalization: a spec's `none`."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import FitError, SpecError, shown
 from fanin.models import activations
-from fanin.models.base import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
+from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
 from fanin.models.dropout import Dropout, check_rate
 
 Cell = Literal["rnn", "lstm", "gru"]

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import SpecError, shown
 from fanin.models import activations, normalization
-from fanin.models.base import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count, require_size
+from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count, require_size
 from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
-from fanin.models.residual import Block, FixupBlock, Residual, Shortcut
+from fanin.models.residual_blocks import Block, FixupBlock, Residual, Shortcut
 
 _STAGES = 3
 _SMALLEST = 5
@@ -100,7 +100,7 @@ class ResNet(nn.Module):
 
     Stages have w, 2w and 4w channels (w = 16 in the source); the first convolution of the second and of the third stage has
     stride 2. Where a block changes the shape, the shortcut takes every second pixel and adds channels of zeros (pad, option A
-    of the source) or is a convolution of 1×1 (conv, option B). Blocks are those of `fanin.models.residual`. With fixup, scalars
+    of the source) or is a convolution of 1×1 (conv, option B). Blocks are those of `fanin.models.residual_blocks`. With fixup, scalars
     `bias1` and `bias2` stand before the first activation and before the output, both 0 at first.
 
     Args:

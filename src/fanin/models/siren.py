@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import SpecError, shown
 from fanin.fans import Convention
-from fanin.fans.holdings import Holdings, known
+from fanin.fans.layer_parameters import Holdings, known
 from fanin.models import activations
-from fanin.models.base import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
+from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from fanin.models import normalization
-from fanin.models.base import REGISTRY, ModelEntry
-from fanin.models.blocks import StackOptions, stack
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
 from fanin.models.dropout import Dropout
-from fanin.models.positions import LearnedPositions, Sinusoids
+from fanin.models.position_encoding import LearnedPositions, Sinusoids
+from fanin.models.transformer_blocks import StackOptions, stack
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Transformer(nn.Module):
 
     Vectors are embedded by a linear layer, tokens by a table. With sinusoidal positions the table's vectors are multiplied by
     √width, as in the source, so that tokens drawn with variance 1/width have the size of the positions; with learned ones,
-    which get the same rule as the tokens, they are not (as in BERT). Blocks are those of `fanin.models.blocks`: each step sees
+    which get the same rule as the tokens, they are not (as in BERT). Blocks are those of `fanin.models.transformer_blocks`: each step sees
     all others.
 
     Fixed positions are the default because they are the same under every initializer. A learned table starts where the rule for

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fanin import specs
 from fanin.models import activations, normalization
-from fanin.models.base import MAX_WIDTH, REGISTRY, ModelEntry, check_count, require_size
+from fanin.models.benchmark_model import MAX_WIDTH, REGISTRY, ModelEntry, check_count, require_size
 from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.models import activations, normalization
 from fanin.models.attention import check_heads
-from fanin.models.base import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
-from fanin.models.blocks import StackOptions, stack
+from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
 from fanin.models.dropout import Dropout, check_rate
-from fanin.models.patches import Patches, count_patches
+from fanin.models.patch_embedding import Patches, count_patches
+from fanin.models.transformer_blocks import StackOptions, stack
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ViTOptions:
 class ViT(nn.Module):
     """patches → linear → class token in front → + positions → dropout → blocks → norm (pre only) → class token → linear.
 
-    Blocks are those of `fanin.models.blocks`, with plain sums. With pool=mean there is no class token, and the mean of all
+    Blocks are those of `fanin.models.transformer_blocks`, with plain sums. With pool=mean there is no class token, and the mean of all
     tokens is read out. `token` and `positions` are parameters that no initializer of weights fills; they start at 0, where the
     source draws positions of standard deviation 0.02: all that is random comes from the initializer.
     ``{"positions": "normal(std=0.02)"}`` among its rules draws them.

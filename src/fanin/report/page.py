@@ -22,14 +22,14 @@ from fanin.analysis.design import design_of
 from fanin.analysis.factors import value_text
 from fanin.analysis.frames import OUTCOMES, cells_frame
 from fanin.report.escaping import visible
-from fanin.report.figures import grid_image
+from fanin.report.figures.study_figures import study_figures
+from fanin.report.figures.training_curves import grid_image
 from fanin.report.files import replace_file
-from fanin.report.study_figures import study_figures
-from fanin.report.tables import study_table
+from fanin.report.tables.study_table import study_table
 
 if TYPE_CHECKING:
-    from fanin.study.plan import Plan
-    from fanin.study.result import Result
+    from fanin.cell.plan import Plan
+    from fanin.cell.result import Result
 
 _MESSAGE = 2000
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from fanin.errors import OutputError, unknown
 from fanin.report.files import replace_file
-from fanin.report.table import Table
+from fanin.report.tables.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fanin.study.plan import Plan
-    from fanin.study.result import Result
+    from fanin.cell.plan import Plan
+    from fanin.cell.result import Result
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,7 +58,7 @@ class Results:
 
     def table(self) -> Table:
         """The study's table with its notes; ``print`` shows it."""
-        from fanin.report.tables import study_table
+        from fanin.report.tables.study_table import study_table
 
         return study_table(self.plan, self.results)
 
@@ -71,18 +71,18 @@ class Results:
 
     def curves(self, path: str | Path | None = None) -> Path:
         """Write the grid of training curves as PNG, PDF or SVG, ``curves.png`` by default; returns its path."""
-        from fanin.report.figures import curves_grid
+        from fanin.report.figures.training_curves import curves_grid
 
         return curves_grid(self.plan, self.results, self._place(path, "curves.png"))
 
     def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
-        """Write the figures that fit what the study varies (`fanin.report.study_figures`) as PNG, PDF or SVG; their paths.
+        """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`) as PNG, PDF or SVG; their paths.
 
         Responses to a number, heat maps of two factors, points by category, as ``figure-1-test-accuracy-by-depth.png`` and so
         on, into the results' folder by default. None where nothing varies or nothing has trained to its end.
         """
-        from fanin.report.drawing import format_of
-        from fanin.report.study_figures import study_figures, write_figures
+        from fanin.report.figures.drawing import format_of
+        from fanin.report.figures.study_figures import study_figures, write_figures
 
         kind = format_of(f"figure.{kind}")
         place = self._place(folder, "figures/")
@@ -90,7 +90,7 @@ class Results:
 
     def cell_curves(self, cell: str, path: str | Path) -> Path:
         """Write one cell's training curves as PNG, PDF or SVG; `cell` is its id."""
-        from fanin.report.figures import cell_figure
+        from fanin.report.figures.training_curves import cell_figure
 
         by_id = {planned.cell.id: planned for planned in self.plan.cells}
         if cell not in by_id:
@@ -113,7 +113,7 @@ class Results:
         return text
 
     def _exporters(self) -> dict[str, Callable[[], str]]:
-        from fanin.report import documents
+        from fanin.report.tables import documents
 
         return {
             "csv": lambda: documents.groups_csv(self.summary()),

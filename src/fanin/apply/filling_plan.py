@@ -1,0 +1,304 @@
+"""What is to be done with every parameter of a model: planned whole, so that an error is found before anything is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from fanin import seeds, structure
+from fanin.apply import reparametrization
+from fanin.apply.fill import Piece, Step
+from fanin.apply.fully_sharded import readable
+from fanin.apply.model_parameters import Use, tied, unknown_layout
+from fanin.apply.record import Overlap, ParameterRecord, PartRecord
+from fanin.apply.rules import KEEP, Match, Rules, by_pattern, deciding, initializer_of, split_layouts
+from fanin.apply.shared_stream import STREAM
+from fanin.errors import FitError
+from fanin.fans import Layout, Role
+from fanin.initializers import Initializer
+from fanin.initializers.initializer import unfit_numbers
+from fanin.initializers.model_level import Choice, ModelInitializer, Site
+from fanin.structure import Follower
+
+Followers = Mapping[str, Follower]
+
+_ROLE_RULES: dict[Role, str] = {
+    "bias": "zero",
+    "recurrent bias": "zero",
+    "norm scale": "constant",
+    "norm shift": "zero",
+    "embedding": "normal(std=0.02)",
+}
+"""What a role gets when nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What fills a parameter, where it was found, and why."""
+
+    use: Use
+    initializer: Initializer | None
+    reason: str
+    layout: Layout
+
+
+def needs_followers(rules: Rules) -> bool:
+    """Whether any rule must know what follows each layer."""
+    given = (rules.default, *rules.patterns.values(), rules.recurrent, rules.biases, rules.norms, rules.embeddings)
+    made = (initializer_of(rule) for rule in given if rule is not None)
+    return any(isinstance(one, ModelInitializer) and one.follows for one in made)
+
+
+class Planner:
+    """Decides by pattern, then by what a model-level default chooses, then by role."""
+
+    def __init__(self, uses: Sequence[Use], rules: Rules, found: Followers, untouched: Mapping[str, str]) -> None:
+        layouts = split_layouts(rules.split, uses)
+        uses = tuple(replace(use, layout=layouts.get(use.name, use.layout)) for use in uses)
+        self._rules, self._untouched = rules, untouched
+        self._groups = {use.name: group for group in tied(uses) for use in group}
+        """Of each name, all places of its parameter, the one that is filled first."""
+        patterns = by_pattern(rules.patterns, uses)
+        self._matches = {name: match for name, group in self._groups.items() if (match := deciding(patterns, group))}
+        self._sites = [_site(use, found) for use in uses if use.role != "unknown"]
+        self._chosen: dict[Initializer, Mapping[str, Choice]] = {}
+
+    @property
+    def overlaps(self) -> tuple[Overlap, ...]:
+        """The parameters that several patterns mean."""
+        found = {id(match.use): match for match in self._matches.values() if match.over}
+        return tuple(Overlap(name=match.use.name, pattern=match.pattern, over=match.over) for match in found.values())
+
+    def steps(self, seed: int, *, shared: bool) -> list[Step]:
+        """A step for each parameter; one `FitError` names all that cannot be done."""
+        steps: list[Step] = []
+        problems: list[str] = []
+        for name, group in self._groups.items():
+            if name != group[0].name:
+                continue
+            decision = self._decide(group)
+            try:
+                steps.append(_step(group, decision, seed, shared=shared))
+            except FitError as error:
+                problems.append(f"{group[0].name} ({decision.use.role}, {decision.initializer}): {error}")
+        if problems:
+            raise FitError("\n".join(["Some parameters cannot be filled, so nothing was changed.", *problems]))
+        _require_distinct(steps)
+        return steps
+
+    def _decide(self, group: Sequence[Use]) -> Decision:
+        head = group[0]
+        kept = self._reason_to_keep(group)
+        match = self._matches.get(head.name)
+        if kept:
+            return Decision(head, None, kept, head.layout)
+        if match is not None:
+            decision = self._by_pattern(match)
+        elif head.role == "unknown":
+            return Decision(head, None, f"unknown role in {type(head.module).__name__}", head.layout)
+        else:
+            decision = self._by_role(head)
+        return self._once(decision)
+
+    def _reason_to_keep(self, group: Sequence[Use]) -> str:
+        """Why a parameter stays as it is whatever the rules say; empty where it does not."""
+        reasons = [self._untouched.get(use.name) for use in group]
+        if not all(one.parameter.requires_grad for use in group for one in use.behind):
+            return "frozen (requires_grad is False)"
+        if "excluded" in reasons:
+            return "excluded"
+        return "not included" if all(reasons) else ""
+
+    def _by_pattern(self, match: Match) -> Decision:
+        use, why = match.use, f"pattern {match.pattern!r}"
+        if match.initializer is None:
+            return Decision(use, None, f"kept by {why}", use.layout)
+        if not isinstance(match.initializer, ModelInitializer):
+            return Decision(use, match.initializer, why, unknown_layout(use) if use.role == "unknown" else use.layout)
+        choice = self._choice(match.initializer, use)
+        if choice is None:
+            return self._by_role(use)
+        return Decision(use, choice.initializer, f"{why}: {choice.reason}", choice.layout or use.layout)
+
+    def _by_role(self, use: Use) -> Decision:
+        usual = initializer_of(_ROLE_RULES.get(use.role, KEEP))
+        initializer = self._asked(use.role, usual)
+        if isinstance(initializer, ModelInitializer):
+            choice = self._choice(initializer, use)
+            if choice is not None:
+                return Decision(use, choice.initializer, choice.reason, choice.layout or use.layout)
+            initializer = usual
+        reason = f"{use.role} of {type(use.module).__name__}" if initializer else f"{use.role} kept on request"
+        return Decision(use, initializer, reason, use.layout)
+
+    def _asked(self, role: Role, usual: Initializer | None) -> Initializer | None:
+        """What the rules say about a role; where they say nothing, what a model-level default says, or what is usual."""
+        own, default = self._own_rule(role), initializer_of(self._rules.default)
+        if own is not None:
+            return initializer_of(own)
+        return default if role not in _ROLE_RULES or isinstance(default, ModelInitializer) else usual
+
+    def _own_rule(self, role: Role) -> str | Initializer | None:
+        """The rule that was given for the role itself."""
+        rules = self._rules
+        if role == "norm shift":
+            return rules.norms if rules.norms is None or rules.norms == KEEP else "zero"
+        given: dict[Role, str | Initializer | None] = {
+            "recurrent weight": rules.recurrent,
+            "bias": rules.biases,
+            "recurrent bias": rules.biases,
+            "norm scale": rules.norms,
+            "embedding": rules.embeddings,
+        }
+        return given.get(role)
+
+    def _once(self, decision: Decision) -> Decision:
+        """Gates see the sum of two biases: where bias_ih has the law of the sum, bias_hh is zero."""
+        use = decision.use
+        if use.role != "recurrent bias" or decision.initializer is None or not decision.initializer.gate_bias:
+            return decision
+        name = use.name.removesuffix(use.local) + use.local.replace("bias_hh", "bias_ih")
+        other = self._decide(self._groups[name]).initializer if name in self._groups else None
+        if other is None or not other.gate_bias:
+            return decision
+        return replace(
+            decision, initializer=initializer_of("zero"), reason=f"{decision.reason}: the gates see the sum with bias_ih"
+        )
+
+    def _choice(self, initializer: ModelInitializer, use: Use) -> Choice | None:
+        if initializer not in self._chosen:
+            self._chosen[initializer] = initializer.choose(self._sites)
+        return self._chosen[initializer].get(use.name)
+
+
+def _site(use: Use, found: Followers) -> Site:
+    path = use.name.rpartition(".")[0]
+    return Site(use.name, use.module, use.role, use.layout, use.effective_layout(), found.get(path))
+
+
+def find_followers(model: nn.Module, batch: Any) -> Followers:
+    """What follows each layer, from a trace or from a forward pass on a batch."""
+    with readable(model, observed=batch is not None):
+        return structure.find(model, batch)
+
+
+def _step(group: Sequence[Use], decision: Decision, seed: int, *, shared: bool) -> Step:
+    use, initializer, layout = decision.use, decision.initializer, decision.layout
+    name = group[0].name
+    others = tuple(_tied(other, name) for other in group[1:])
+    behind = tuple(_behind(each, position) for each in group if each.through for position in range(len(each.behind)))
+    record = replace(_record(group[0], layout, decision.reason), role=use.role)
+    if initializer is None:
+        return Step(group, None, (), (record, *others, *behind))
+    _require_settable(group[0], initializer)
+    stream = STREAM if shared and use.role == "weight" else name
+    pieces = _pieces(layout, initializer, stream)
+    through = f", set through {use.through}" if use.through else ""
+    record = replace(_described(record, pieces, initializer, seed), reason=decision.reason + through)
+    return Step(group, initializer, pieces, (record, *others, *behind))
+
+
+def _require_settable(use: Use, initializer: Initializer) -> None:
+    reason = reparametrization.obstacle(use.module, use.local) if use.through else None
+    for one in use.behind:
+        reason = reason or unfit_numbers(one.parameter, initializer)
+    if reason:
+        raise FitError(f"Expected a tensor that weights can be written into; this one {reason}.")
+
+
+def _pieces(layout: Layout, initializer: Initializer, stream: str) -> tuple[Piece, ...]:
+    """One piece per part, each with a stream of its own, unless the initializer looks at the parts together."""
+    if not layout.parts or initializer.packs:
+        return (Piece(layout, stream),)
+    streams = [stream if stream == STREAM else f"{stream}[{part.name}]" for part in layout.parts]
+    return tuple(Piece(part.layout, name, part) for part, name in zip(layout.parts, streams, strict=True))
+
+
+def _described(record: ParameterRecord, pieces: Sequence[Piece], initializer: Initializer, seed: int) -> ParameterRecord:
+    """The record with rule, gain, intended std and stream, of the whole and of each part."""
+    parts = [_part(piece, initializer, seed) for piece in pieces]
+    stds = {part.intended_std for part in parts}
+    gains = {part.gain for part in parts}
+    return replace(
+        record,
+        rule=initializer.spec,
+        gain=gains.pop() if len(gains) == 1 else None,
+        intended_std=stds.pop() if len(stds) == 1 else _whole_std(parts),
+        stream=parts[0].stream if len(parts) == 1 and pieces[0].part is None else None,
+        parts=tuple(parts) if pieces[0].part is not None else (),
+    )
+
+
+def _whole_std(parts: Sequence[PartRecord]) -> float | None:
+    """The standard deviation of parts of mean zero taken together."""
+    known = [(math.prod(part.shape), part.intended_std) for part in parts if part.intended_std is not None]
+    total = sum(size for size, _ in known)
+    return math.sqrt(sum(size * value * value for size, value in known) / total) if len(known) == len(parts) and total else None
+
+
+def _part(piece: Piece, initializer: Initializer, seed: int) -> PartRecord:
+    layout, empty = piece.layout, math.prod(piece.layout.shape) == 0
+    std = None if empty else initializer.intended_std(layout)
+    fans = layout.fans if len(layout.shape) > 1 else None
+    return PartRecord(
+        name=layout.part,
+        shape=layout.shape,
+        rule=initializer.spec,
+        fan_in=fans.fan_in if fans else None,
+        fan_out=fans.fan_out if fans else None,
+        gain=std * math.sqrt(fans.fan_in) if std is not None and fans else None,
+        intended_std=std,
+        stream=None if empty or initializer.deterministic else seeds.stream(seed, "init", piece.stream),
+    )
+
+
+def _record(use: Use, layout: Layout, reason: str) -> ParameterRecord:
+    fans = {part.layout.fans for part in layout.parts} or {layout.fans}
+    agreed = fans.pop() if len(fans) == 1 else None
+    shown = agreed if len(layout.shape) > 1 else None  # a bias has the fans of its weight, which are not its own
+    return ParameterRecord(
+        name=use.name,
+        shape=layout.shape if not layout.parts else use.layout.shape,
+        dtype=str(use.parameter.dtype).removeprefix("torch."),
+        role=use.role,
+        rule=None,
+        reason=reason,
+        fan_in=shown.fan_in if shown else None,
+        fan_out=shown.fan_out if shown else None,
+    )
+
+
+def _tied(use: Use, name: str) -> ParameterRecord:
+    return replace(_record(use, use.layout, f"tied to {name}"), tied_to=name)
+
+
+def _behind(use: Use, position: int) -> ParameterRecord:
+    """The record of a parameter that carries a reparametrized weight."""
+    one = use.behind[position]
+    return ParameterRecord(
+        name=one.name,
+        shape=tuple(one.parameter.shape),
+        dtype=str(one.parameter.dtype).removeprefix("torch."),
+        role="unknown",
+        rule=None,
+        reason=f"carries {use.name} ({use.through})",
+        tied_to=use.name,
+        fan_in=None,
+        fan_out=None,
+    )
+
+
+def _require_distinct(steps: Sequence[Step]) -> None:
+    """No two streams of one model may coincide."""
+    streams = {
+        f"{record.name}[{part.name}]" if part else record.name: (part or record).stream
+        for step in steps
+        for record in step.records[:1]
+        for part in (record.parts or (None,))
+        if all(piece.stream != STREAM for piece in step.pieces)
+    }
+    seeds.require_distinct({name: stream for name, stream in streams.items() if stream is not None})

@@ -1,0 +1,117 @@
+"""Downloads under way, on standard error: a bar on a terminal, a line now and then anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from fanin.cli.durations import spoken
+from fanin.report.escaping import visible
+from fanin.report.tables.terminal import encodable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fanin.data import Progress
+
+LINE_EVERY = 5.0
+"""Seconds between two lines about one download, off a terminal."""
+
+
+@contextmanager
+def shown(stream: TextIO | None = None) -> Iterator[Callable[[Progress], None]]:
+    """A function that shows the progress it is told of on a stream, standard error by default."""
+    from rich.console import Console
+
+    out = sys.stderr if stream is None else stream
+    console = Console(file=out, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        yield _Lines(out).handle
+        return
+    bar = _Bar(console)
+    with bar.progress:
+        yield bar.handle
+
+
+class _Lines:
+    """Plain lines, for logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = 0.0
+
+    def handle(self, event: Progress) -> None:
+        """Show an event, or pass over it where another line came just before."""
+        now = time.monotonic()
+        if event.state != "receiving" or now - self._last >= LINE_EVERY:
+            self._last = now
+            self._print(_described(event))
+
+    def _print(self, text: str) -> None:
+        print(encodable(text, getattr(self._stream, "encoding", None) or "utf-8"), file=self._stream, flush=True)
+
+
+class _Bar:
+    """A bar for the file that is coming; what failed and what is done scrolls past above it."""
+
+    def __init__(self, console: Console) -> None:
+        from rich import progress as bars
+        from rich.table import Column
+
+        def text(field: str) -> bars.TextColumn:
+            return bars.TextColumn(field, markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=5))
+
+        self.progress = bars.Progress(
+            text("{task.description}"),
+            bars.BarColumn(bar_width=None, table_column=Column(ratio=2)),
+            text("{task.fields[detail]}"),
+            console=console,
+            expand=True,
+            transient=True,
+        )
+        self._task = self.progress.add_task("", total=None, detail="", visible=False)
+
+    def handle(self, event: Progress) -> None:
+        """Show an event."""
+        if event.state in ("failed", "done"):
+            self.progress.console.print(_described(event))
+        self.progress.update(
+            self._task,
+            description=_subject(event),
+            detail=_standing(event) if event.state == "receiving" else event.state,
+            total=event.total,
+            completed=event.received,
+            visible=event.state not in ("failed", "done"),
+            refresh=True,  # events are some ten a second at most
+        )
+
+
+def _described(event: Progress) -> str:
+    match event.state:
+        case "waiting":
+            return f"{visible(event.dataset)}: waiting for another process that downloads it"
+        case "started":
+            return f"{_subject(event)}: started"
+        case "failed":
+            return f"{_subject(event)}: failed: {visible(event.reason)}"
+        case "done":
+            return f"{_subject(event)}: done, {_size(event.received)}"
+    return f"{_subject(event)}: {_standing(event)}"
+
+
+def _subject(event: Progress) -> str:
+    return visible(f"{event.dataset}: {event.file} from {event.mirror}" if event.url else event.dataset)
+
+
+def _standing(event: Progress) -> str:
+    """1.0 of 9.9 MB, 2.0 MB/s, 5 s to go."""
+    of = f" of {_size(event.total)}" if event.total is not None else ""
+    left = f", {spoken(event.seconds_left)} to go" if event.seconds_left is not None else ""
+    return f"{_size(event.received)}{of}, {_size(event.speed)}/s{left}"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"

@@ -1,0 +1,66 @@
+"""The files that show a study's results, and the words that say where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fanin.cli.answer import Answer, say
+
+if TYPE_CHECKING:
+    from fanin.report.results import Results
+
+
+def write(results: Results, folder: Path, *, each_cell: bool = False) -> dict[str, str]:
+    """Write page, curves and tables into a folder, on request a figure of each cell too; what was written → where."""
+    table = folder / "table"
+    files = {
+        "page": results.report(folder / "report.html"),
+        "curves": results.curves(folder / "curves.png"),
+        "csv": table.with_suffix(".csv"),
+        "markdown": table.with_suffix(".md"),
+    }
+    for kind in ("csv", "markdown"):
+        results.export(kind, files[kind])
+    files |= {f"figure_{number}": path for number, path in enumerate(results.figures(folder), 1)}
+    if each_cell:
+        files["figures"] = folder / "figures"
+        for planned in results.plan.cells:
+            results.cell_curves(planned.cell.id, files["figures"] / f"{planned.cell.id}.png")
+    return {name: str(path) for name, path in files.items()}
+
+
+def answer(results: Results, files: dict[str, str], *, first: str = "", exit_code: int = 0, **facts: Any) -> Answer:
+    """The table and where the files are.
+
+    Args:
+        results: what to show.
+        files: as `write` returns them.
+        first: a line to say before the table.
+        exit_code: of the command.
+        facts: more for the JSON object.
+    """
+    record = {
+        "study": results.plan.study,
+        "outcomes": results.outcomes,
+        **facts,
+        "table": results.table().to_json(),
+        "files": files,
+    }
+
+    def show() -> None:
+        from fanin.report.tables.terminal import show as show_table
+
+        if first:
+            say([first, ""])
+        show_table(results.table())
+        say(["", *_places(files)])
+
+    return Answer(record, show, exit_code)
+
+
+def _places(files: dict[str, str]) -> list[str]:
+    from fanin.report.escaping import visible
+
+    words = {"page": "Page", "curves": "Curves", "csv": "Table", "markdown": "Table", "figures": "Each cell"}
+    return [f"{words.get(name, 'Figure') + ':':<10} {visible(path)}" for name, path in files.items()]

@@ -1,0 +1,162 @@
+"""Images read as sequences: row by row, or pixel by pixel.
+
+The label stays that of the image. Bytes stay bytes, so that a sequence takes no more memory than its image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fanin import seeds, specs
+from fanin.data.dataset import DataInfo, Dataset
+from fanin.data.datasets.families import FAMILIES, Family
+from fanin.data.formats.tensors import fingerprint
+from fanin.data.loading import describe, load
+from fanin.errors import SpecError
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Options of ``rows``."""
+
+    of: str = "mnist"
+
+    def __post_init__(self) -> None:
+        specs.settle("rows", self)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Options of ``pixels``."""
+
+    of: str = "mnist"
+    size: int | None = None
+    """Height after averaging; it divides the image's by a whole factor. None for the image as it is."""
+    permuted: bool = False
+    """The pixels in one random order, the same for all samples and all data sets of as many pixels."""
+
+    def __post_init__(self) -> None:
+        specs.settle("pixels", self)
+
+
+def permutation(steps: int) -> Tensor:
+    """The order in which permuted pixels are read: int64, shape (steps,), the same for ever."""
+    return torch.randperm(steps, generator=seeds.generator(_SEED, "pixels", steps))
+
+
+def describe_rows(options: Rows) -> DataInfo:
+    """An image (C, H, W) is H steps of W·C features."""
+    info = _described("rows", options.of)
+    channels, height, width = info.input_shape
+    return replace(info, input_shape=(height, width * channels))
+
+
+def load_rows(options: Rows) -> Dataset:
+    """The rows from top to bottom; within each the pixels from left to right, the channels of one pixel side by side."""
+    steps, features = describe_rows(options).input_shape
+    return _read(load(options.of), lambda x: x.permute(0, 2, 3, 1).reshape(len(x), steps, features))
+
+
+def describe_pixels(options: Pixels) -> DataInfo:
+    """An image (C, H, W) is H·W steps of C features; raises `SpecError` where `size` does not divide it."""
+    info = _described("pixels", options.of)
+    channels, height, width = info.input_shape
+    factor = _factor(options, height, width)
+    return replace(info, input_shape=((height // factor) * (width // factor), channels))
+
+
+def load_pixels(options: Pixels) -> Dataset:
+    """The pixels row by row, averaged over squares first where `size` says so.
+
+    Averages are exact means in the model's units, float32; they are not rounded to bytes.
+
+    Source: Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified linear units, 2015,
+    arXiv:1504.00941, which reads MNIST so, also permuted.
+    """
+    dataset = load(options.of)
+    channels, height, width = dataset.info.input_shape
+    factor = _factor(options, height, width)
+    order = permutation((height // factor) * (width // factor)) if options.permuted else None
+
+    def read(x: Tensor) -> Tensor:
+        pixels = _averaged(x, factor, dataset.divisor) if factor > 1 else x
+        steps = pixels.permute(0, 2, 3, 1).reshape(len(x), -1, channels)
+        return steps if order is None else steps[:, order]
+
+    return _read(dataset, read, divisor=1.0 if factor > 1 else dataset.divisor)
+
+
+def _described(family: str, of: str) -> DataInfo:
+    info = describe(of)
+    if info.kind != "image" or info.task not in ("classification", "regression"):
+        raise SpecError(
+            f"{family} reads images with a label or target of their own; {of} is a data set for {info.task} whose inputs are "
+            f"of kind {info.kind}. Use {family}(of=…) with images, such as digits or mnist."
+        )
+    return info
+
+
+def _factor(options: Pixels, height: int, width: int) -> int:
+    size = height if options.size is None else options.size
+    if size < 1 or height % size or width % (height // size):
+        sizes = [height // n for n in range(height, 0, -1) if height % n == 0 and width % n == 0]
+        raise SpecError(
+            f"pixels(size={size}) must divide the {height} × {width} pixels of {options.of} by a whole factor. "
+            f"Use {', '.join(map(str, sizes))} or none."
+        )
+    return height // size
+
+
+def _averaged(x: Tensor, factor: int, divisor: float) -> Tensor:
+    n, channels, height, width = x.shape
+    squares = x.reshape(n, channels, height // factor, factor, width // factor, factor)
+    total = squares.sum(dim=(3, 5), dtype=torch.int32 if x.dtype == torch.uint8 else torch.float64)
+    return total.double().div_(factor * factor * divisor).float()
+
+
+def _read(dataset: Dataset, change: Callable[[Tensor], Tensor], divisor: float | None = None) -> Dataset:
+    """The data set with its inputs changed; still mapped where they only look different."""
+    train, test = change(dataset.x_train), change(dataset.x_test)
+    same_memory = all(new.data_ptr() == old.data_ptr() for new, old in ((train, dataset.x_train), (test, dataset.x_test)))
+    mapped = dataset.mapped and same_memory
+    train, test = (train, test) if mapped else (train.contiguous(), test.contiguous())
+    return replace(
+        dataset,
+        info=replace(dataset.info, input_shape=tuple(train.shape[1:])),
+        x_train=train,
+        x_test=test,
+        divisor=dataset.divisor if divisor is None else divisor,
+        fingerprint=fingerprint((train, dataset.y_train, test, dataset.y_test)),
+        mapped=mapped,
+    )
+
+
+FAMILIES.add(
+    Family(
+        name="rows",
+        title="images read row by row: one step for each row, its pixels the features",
+        reference="Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified linear units (2015), "
+        "arXiv:1504.00941, reads pixel by pixel; row by row is the shorter form in common use",
+        options=Rows,
+        describe=describe_rows,
+        load=load_rows,
+    )
+)
+
+FAMILIES.add(
+    Family(
+        name="pixels",
+        title="images read pixel by pixel, also permuted: sequential MNIST",
+        reference="Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified linear units (2015), "
+        "arXiv:1504.00941",
+        options=Pixels,
+        describe=describe_pixels,
+        load=load_pixels,
+    )
+)

@@ -1,0 +1,189 @@
+"""NPZ files of unknown origin: headers are checked before arrays are read, and nothing is unpickled."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from fanin.data.formats import mapped_samples
+from fanin.data.sources.data_folder import unreadable
+from fanin.errors import DataInvalid
+
+# Deflate reaches at most about 1,000 to 1, and only on constant bytes; images and tables stay below 50 to 1.
+_BOMB_RATIO = 200
+_BOMB_BYTES = 64 << 20
+
+_BLOCK = 1 << 20
+
+# Beside its own error zipfile lets through what a damaged file makes its parts raise: a seek to a negative position (OSError),
+# an unknown compression (NotImplementedError), a flag that says encrypted (RuntimeError), fields cut short (struct.error).
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+
+
+class Header(NamedTuple):
+    """What an array of an NPZ file says of itself."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class _Layout(NamedTuple):
+    """Where the numbers of an array begin in its member, and whether columns come first."""
+
+    start: int
+    fortran: bool
+
+
+class NpzFile:
+    """An open NPZ file whose structure was checked: unique members, plain dtypes, sizes that agree with one another."""
+
+    def __init__(self, archive: zipfile.ZipFile, file: Path, name: str) -> None:
+        self._archive = archive
+        self._file = file
+        self._name = name
+        self._members = _members(archive, name)
+        found = {array: self._header(array) for array in self._members}
+        self.headers = {array: header for array, (header, _) in found.items()}
+        self._layouts = {array: layout for array, (_, layout) in found.items()}
+        total, memory = sum(member.file_size for member in self._members.values()), _memory_bytes()
+        self._large = total >= min(mapped_samples.mapped_from(), memory)
+        self._require_memory(memory)
+
+    def maps(self, array: str) -> bool:
+        """Whether `map` should be used for the array: inputs of a large file, stored as the numbers that they are."""
+        member, dtype = self._members[array], self.headers[array].dtype
+        plain = dtype in (np.uint8, np.dtype("<f4")) and dtype.isnative and not self._layouts[array].fortran
+        stored = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
+        return self._large and array.startswith("x_") and stored and plain
+
+    def map(self, array: str) -> np.ndarray:
+        """One array, mapped instead of read, after its bytes were compared with their checksum a few at a time."""
+        member = self._members[array]
+        with _damage_explained(self._name), self._archive.open(member) as stream:
+            while stream.read(_BLOCK):
+                pass
+        with _damage_explained(self._name):
+            offset = _data_offset(self._archive, member) + self._layouts[array].start
+        return mapped_samples.mapped(self._file, offset, *self.headers[array])
+
+    def read(self, array: str) -> np.ndarray:
+        """One array. Raises `DataInvalid` where its bytes are damaged."""
+        with _damage_explained(self._name), self._archive.open(self._members[array]) as stream:
+            values: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+            stream.read(1)  # at the end of a member the zip module compares its checksum
+        return values
+
+    def _header(self, array: str) -> tuple[Header, _Layout]:
+        what = f"{array} of {self._name}"
+        member = self._members[array]
+        with self._archive.open(member) as stream:
+            header, fortran = _parse_header(stream, what)
+            start = stream.tell()
+        if header.dtype.hasobject:
+            raise DataInvalid(f"{what} holds Python objects (a pickle), which are never loaded. Expected plain numbers.")
+        declared = start + math.prod(header.shape) * header.dtype.itemsize
+        if min(header.shape, default=0) < 0 or declared != member.file_size:
+            raise DataInvalid(
+                f"{what} declares shape {header.shape} of {header.dtype}, {declared:,} bytes; the file holds "
+                f"{member.file_size:,}. Save it again with numpy.savez."
+            )
+        return header, _Layout(start, fortran)
+
+    def _require_memory(self, memory: float) -> None:
+        needed = sum(member.file_size for array, member in self._members.items() if not self.maps(array))
+        if needed > memory:
+            raise DataInvalid(
+                f"{self._name} needs {needed:,} bytes of memory; this machine has {memory:,}. Save a smaller part of it, or "
+                f"save x_train and x_test as uint8 or float32 with numpy.savez, uncompressed: then they are read from the file "
+                f"while training."
+            )
+
+
+@contextmanager
+def opened(file: Path, name: str) -> Iterator[NpzFile]:
+    """The NPZ file, called `name` in messages.
+
+    Raises `DataInvalid` for whatever is wrong with the file, `DataUnavailable` where it may not be read.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(file.open("rb"))
+        except OSError as error:
+            raise unreadable(file, error) from None
+        with _damage_explained(name):
+            npz = NpzFile(stack.enter_context(zipfile.ZipFile(stream)), file, name)
+        yield npz
+
+
+@contextmanager
+def _damage_explained(name: str) -> Iterator[None]:
+    """What zipfile, zlib and NumPy raise for a damaged file, as `DataInvalid`."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DataInvalid(
+            f"{name} is not a complete NPZ file ({error or type(error).__name__}): cut short, damaged or of another format. "
+            f"Expected one written by numpy.savez or numpy.savez_compressed."
+        ) from None
+
+
+def _members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        if not member.filename.endswith(".npy"):
+            continue
+        array = member.filename.removesuffix(".npy")
+        if array in members:
+            raise DataInvalid(f"{name} holds {array} twice. Save it again with numpy.savez.")
+        members[array] = member
+    _check_sizes(list(members.values()), name)
+    return members
+
+
+def _check_sizes(members: list[zipfile.ZipInfo], name: str) -> None:
+    for member in members:
+        if member.file_size > max(_BOMB_BYTES, _BOMB_RATIO * member.compress_size):
+            raise DataInvalid(
+                f"{member.filename} of {name} claims to unpack from {member.compress_size:,} to {member.file_size:,} bytes, "
+                f"more than {_BOMB_RATIO} to 1. If these are true data, save them with numpy.savez, uncompressed."
+            )
+
+
+def _memory_bytes() -> float:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # where the system does not say
+        return math.inf
+
+
+def _data_offset(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Where a stored member's bytes begin in the file: behind its local header, whose own lengths count."""
+    stream = archive.fp
+    if stream is None:
+        raise ValueError("closed")
+    stream.seek(member.header_offset)
+    name_length, extra_length = struct.unpack("<26xHH", stream.read(30))
+    return int(member.header_offset + 30 + name_length + extra_length)
+
+
+def _parse_header(stream: IO[bytes], what: str) -> tuple[Header, bool]:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran, dtype = read(stream)
+    except (ValueError, KeyError):
+        raise DataInvalid(f"{what} is not an array in NumPy's format. Save it again with numpy.savez.") from None
+    return Header(shape, dtype), fortran

@@ -1,0 +1,122 @@
+"""Gzipped tar archives of unknown origin: wanted members are read by their exact names, nothing is ever extracted.
+
+The archive is read once from front to back, as a stream: memory is bounded by the sizes of the wanted members, whatever the
+archive claims, and a header cannot send the reader backwards.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from fanin.data.dataset import CanonicalFile
+from fanin.errors import DataInvalid, shown
+
+SLACK = 16 << 20
+"""Bytes that an archive may hold beside what is wanted of it: a readme, names of classes, padding."""
+
+_MOST_MEMBERS = 1000
+
+# Chained headers make tarfile recurse (RecursionError); numbers in them can be out of any range (ValueError, OverflowError).
+_DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError, RecursionError)
+
+
+def unpack(archive: Path, files: Sequence[CanonicalFile], *, folders: Sequence[str]) -> Iterator[tuple[CanonicalFile, bytes]]:
+    """The published files in `archive`, which lie there in one of `folders` ("" for none); an `Unpack` of `Mirror`."""
+    wanted = {file.name: file for file in files}
+    sizes = {file.name: range(file.bytes, file.bytes + 1) for file in files}
+    for name, content in contents(archive, sizes, folders):
+        yield wanted[name], content
+
+
+def contents(archive: Path, sizes: Mapping[str, range], folders: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """The members called ``folder/name`` for one of `folders` and a name in `sizes`, in the order of the archive.
+
+    Args:
+        archive: a gzipped tar file.
+        sizes: name → the sizes in bytes that such a member may have.
+        folders: "" stands for the top of the archive.
+
+    Members of other names are passed over unread, among them the ``._name`` that macOS adds. Raises `DataInvalid` where a
+    wanted member is missing, twice there, not a plain file or of another size; where any member is a link, a device or has
+    a path that leads out of the archive; and where the archive is damaged or holds more than the wanted bytes and `SLACK`.
+    """
+    names = {_joined(folder, name): name for folder in folders for name in sizes}
+    limit = sum(allowed.stop for allowed in sizes.values()) + SLACK
+    left = set(sizes)
+    with _opened(archive, limit) as tar:
+        for count, member in enumerate(tar):
+            if count == _MOST_MEMBERS:
+                raise DataInvalid(f"{archive.name} holds more than {_MOST_MEMBERS:,} members. It is not the published archive.")
+            _refuse_strange(member, archive.name)
+            name = names.get(member.name.removeprefix("./"))
+            if name is None:
+                continue
+            if name not in left:
+                raise DataInvalid(f"{archive.name} holds {name} twice. It is not the published archive.")
+            left.remove(name)
+            yield name, _read(tar, member, sizes[name], archive.name)
+    if left:
+        raise DataInvalid(f"{archive.name} lacks {', '.join(sorted(left))}. It is not the published archive.")
+
+
+class _Capped(gzip.GzipFile):
+    """A gzip file that refuses to give more than `limit` bytes."""
+
+    def __init__(self, archive: Path, limit: int) -> None:
+        super().__init__(archive, "rb")
+        self._left = limit
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most `size` bytes."""
+        block = super().read(size)
+        self._left -= len(block)
+        if self._left < 0:
+            raise DataInvalid("The archive unpacks to far more bytes than were published. It is not the published archive.")
+        return block
+
+
+@contextmanager
+def _opened(archive: Path, limit: int) -> Iterator[tarfile.TarFile]:
+    try:
+        # "r|": a stream, without seeking.
+        with _Capped(archive, limit) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            yield tar
+    except _DAMAGE as error:
+        raise DataInvalid(
+            f"{archive.name} is not a complete gzipped tar archive ({error or type(error).__name__}): cut short, damaged or of "
+            f"another format."
+        ) from None
+
+
+def _refuse_strange(member: tarfile.TarInfo, archive: str) -> None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+        raise DataInvalid(f"{archive} holds a member called {shown(member.name)}, a path that leads out of it.")
+    if not (_is_plain_file(member) or member.isdir()):
+        raise DataInvalid(f"{archive} holds {shown(member.name)}, which is a link, a device or otherwise no plain file.")
+
+
+def _is_plain_file(member: tarfile.TarInfo) -> bool:
+    return member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, allowed: range, archive: str) -> bytes:
+    stream = tar.extractfile(member) if _is_plain_file(member) else None
+    if stream is None:
+        raise DataInvalid(f"{shown(member.name)} of {archive} is not a plain file.")
+    if member.size not in allowed:
+        expected = f"{allowed.start:,}" if len(allowed) == 1 else f"{allowed.start:,} to {allowed.stop - 1:,}"
+        raise DataInvalid(f"{shown(member.name)} of {archive} has {member.size:,} bytes; expected {expected}.")
+    content = stream.read(member.size)
+    if len(content) != member.size:
+        raise DataInvalid(f"{shown(member.name)} of {archive} is cut short: {len(content):,} of {member.size:,} bytes.")
+    return content
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name

@@ -1,0 +1,203 @@
+"""The worker process: ``python -m fanin.execution.worker``. Trains one cell at a time, and dies with its runner.
+
+It speaks with the runner over its standard input and output (`fanin.execution.messages`). Both are moved to private descriptors
+first, so that user code may print and read as it likes: what it prints goes to standard error, which the runner keeps as a
+log. A thread reads the commands; when the pipe ends, because the runner closed it or died, however it died, the thread kills
+the worker's whole process group, so that what user code forked dies too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import io
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from queue import SimpleQueue
+from typing import BinaryIO
+
+from fanin.cell.cell import Cell
+from fanin.cell.result import Result
+from fanin.crash_points import crash_point
+from fanin.errors import FaninError
+from fanin.execution import engine as engines
+from fanin.execution.engine import Engine, Job
+from fanin.execution.messages import (
+    Command,
+    EpochDone,
+    Finished,
+    Ready,
+    Refused,
+    Report,
+    SetUp,
+    Stop,
+    Stopped,
+    Train,
+    decode,
+    encode,
+)
+
+MESSAGE_LIMIT = 10_000
+"""Characters of a traceback that a result keeps: its end, where the cause stands."""
+
+
+class Channel:
+    """The private ends of standard input and output, and the thread that reads the former."""
+
+    def __init__(self) -> None:
+        self._incoming = os.fdopen(os.dup(0), "rb")
+        self._outgoing = os.fdopen(os.dup(1), "wb")
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.dup2(2, 1)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)
+        os.register_at_fork(after_in_child=self._leave)
+        self._forked = False
+        self.commands: SimpleQueue[Command] = SimpleQueue()
+        self.stopping = threading.Event()
+        threading.Thread(target=self._listen, name="fanin-commands", daemon=True).start()
+
+    def send(self, report: Report) -> None:
+        """Tell the runner; where it is gone, die. A child that user code forked, and that comes this far, ends here."""
+        if self._forked:
+            os._exit(0)
+        line = encode(report)
+        try:
+            self._outgoing.write(line)
+            self._outgoing.flush()
+        except OSError:
+            die()
+
+    def _listen(self) -> None:
+        try:
+            for line in self._incoming:
+                command = decode(line)
+                if isinstance(command, Stop):
+                    self.stopping.set()
+                elif isinstance(command, SetUp | Train):
+                    self.commands.put(command)
+        finally:
+            die()
+
+    def _leave(self) -> None:
+        """In a forked child: let go of the pipes, and take signals as any process does."""
+        self._forked = True
+        for stream in (self._incoming, self._outgoing):
+            _replace_by_nothing(stream)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+
+
+class Worker:
+    """Serves one runner until it is killed."""
+
+    def __init__(self, channel: Channel, engine: Engine) -> None:
+        self._channel = channel
+        self._engine = engine
+        self._environment: dict[str, object] = {}
+        self._home = Path.cwd()
+
+    def serve(self) -> None:
+        """Execute commands; never returns."""
+        while True:
+            command = self._channel.commands.get()
+            if isinstance(command, SetUp):
+                self._channel.send(self._set_up(command))
+            elif isinstance(command, Train):
+                report = self._train(command)
+                crash_point("worker.before_result")
+                self._channel.send(report)
+                crash_point("worker.after_result")
+
+    def _set_up(self, command: SetUp) -> Report:
+        try:
+            matmul = command.matmul or self._engine.choose_matmul([Cell.from_canonical(cell) for cell in command.cells])
+            self._environment = self._engine.set_up(command.device, matmul)
+        except Exception as error:
+            return Refused(*_explained(error))
+        crash_point("worker.after_setup")
+        return Ready(self._environment, matmul)
+
+    def _train(self, command: Train) -> Report:
+        cell = Cell.from_canonical(command.cell)
+        job = Job(
+            cell=cell,
+            checkpoints=Path(command.checkpoints),
+            checkpoint_interval=command.checkpoint_interval,
+            weights=Path(command.weights) if command.weights else None,
+        )
+        try:
+            result = self._engine.train(
+                job, lambda row: self._channel.send(EpochDone(cell.id, row)), self._channel.stopping.is_set
+            )
+        except BaseException as error:  # user code may raise anything, SystemExit included
+            message, exit_code = _explained(error)
+            failed = Result(cell=cell, outcome="failed", message=message, environment=self._environment)
+            return Finished(failed.to_json(), exit_code)
+        finally:
+            with contextlib.suppress(OSError):
+                os.chdir(self._home)
+        return Stopped(cell.id) if result is None else Finished(result.to_json(), 0)
+
+
+def main() -> None:
+    """Start a worker."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fanin.execution.worker", description="A worker of `fanin run`, which starts it."
+    )
+    parser.add_argument("--engine", default=engines.DEFAULT, metavar="MODULE:FACTORY")
+    arguments = parser.parse_args()
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)  # started by hand: its end must not take a shell along
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _left_to_the_runner)
+    faulthandler.enable()
+    channel = Channel()
+    try:
+        Worker(channel, _loaded(arguments.engine, channel)).serve()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        die()  # an ordinary exit would leave behind what user code forked
+
+
+def _loaded(name: str, channel: Channel) -> Engine:
+    try:
+        return engines.load(name)
+    except Exception as error:
+        channel.send(Refused(*_explained(error)))
+        raise
+
+
+def die() -> None:
+    """Kill this process and all that it started."""
+    os.killpg(0, signal.SIGKILL)
+
+
+def _left_to_the_runner(number: int, frame: object) -> None:
+    """Do nothing: a signal to all processes of a session reaches the runner too, which has workers write checkpoints."""
+
+
+def _replace_by_nothing(stream: BinaryIO) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, stream.fileno(), inheritable=False)
+    os.close(nothing)
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    """A fanin error's own text and exit code; for anything else the end of its traceback, and 1."""
+    if isinstance(error, FaninError):
+        return str(error), error.exit_code
+    text = "".join(traceback.format_exception(error)).rstrip()
+    return text if len(text) <= MESSAGE_LIMIT else "…" + text[-MESSAGE_LIMIT:], 1
+
+
+if __name__ == "__main__":
+    main()

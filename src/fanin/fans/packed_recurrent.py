@@ -1,0 +1,62 @@
+"""RNN, LSTM and GRU, and their cells: parameters that pack one map per gate.
+
+The order of the gates is torch's: i, f, g, o in an LSTM (input, forget, cell, output; Keras: i, f, c, o), r, z, n in a GRU
+(reset, update, new). Every gate sees the sum of two biases, except that a GRU's reset gate multiplies the recurrent bias of n.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.rnn import RNNBase, RNNCellBase
+
+from fanin.fans.layer_parameters import Holdings, LayerParameter, equal_parts, known, packed
+from fanin.fans.layout import Convention, Fans, Layout
+
+GATES: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.LSTM: ("i", "f", "g", "o"),
+    nn.LSTMCell: ("i", "f", "g", "o"),
+    nn.GRU: ("r", "z", "n"),
+    nn.GRUCell: ("r", "z", "n"),
+}
+LSTM_GATES, GRU_GATES = GATES[nn.LSTM], GATES[nn.GRU]
+
+
+@known.register
+def _stack(module: RNNBase, convention: Convention) -> Holdings:
+    gates = _gates(module)
+    state = module.proj_size or module.hidden_size
+    directions = ("", "_reverse") if module.bidirectional else ("",)
+    found: Holdings = {}
+    for number in range(module.num_layers):
+        inputs = module.input_size if number == 0 else state * len(directions)
+        for direction in directions:
+            found |= _layer(gates, inputs, state, module.hidden_size, f"_l{number}{direction}")
+            if module.proj_size:
+                projection = Layout((module.proj_size, module.hidden_size), Fans(module.hidden_size, module.proj_size))
+                found[f"weight_hr_l{number}{direction}"] = LayerParameter("weight", projection)
+    return found
+
+
+@known.register
+def _cell(module: RNNCellBase, convention: Convention) -> Holdings:
+    return _layer(_gates(module), module.input_size, module.hidden_size, module.hidden_size, "")
+
+
+def _layer(gates: tuple[str, ...], inputs: int, state: int, hidden: int, suffix: str) -> Holdings:
+    """The parameters of one layer in one direction."""
+    rows = hidden * max(len(gates), 1)
+
+    def pack(shape: tuple[int, ...], fan_in: int) -> Layout:
+        layout = Layout(shape, Fans(fan_in, rows))
+        return packed(layout, equal_parts(gates, rows)) if gates else layout
+
+    return {
+        f"weight_ih{suffix}": LayerParameter("weight", pack((rows, inputs), inputs)),
+        f"weight_hh{suffix}": LayerParameter("recurrent weight", pack((rows, state), state)),
+        f"bias_ih{suffix}": LayerParameter("bias", pack((rows,), inputs)),
+        f"bias_hh{suffix}": LayerParameter("recurrent bias", pack((rows,), state)),
+    }
+
+
+def _gates(module: nn.Module) -> tuple[str, ...]:
+    return next((names for kind, names in GATES.items() if isinstance(module, kind)), ())

@@ -1,0 +1,221 @@
+"""What an initializer is, the record that describes one, and the catalogue of them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import MISSING, dataclass, fields
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from fanin import fans, specs
+from fanin.errors import FitError, UsageError, shown
+from fanin.fans import Layout
+from fanin.registry import Registry
+
+Level = Literal["tensor", "model"]
+Need = Literal["data", "loss", "followers"]
+
+
+class Initializer(ABC):
+    """A law for the numbers of one weight.
+
+    Every subclass is final and a frozen dataclass whose fields are the hyperparameters of the law. Two equal initializers
+    fill a weight with the same numbers from the same generator.
+
+    All random laws start from the same standard-normal draw z of the weight's shape (`fanin.initializers.distributions`), so that
+    initializers that are compared under one seed differ by their law and not by luck.
+    """
+
+    name: ClassVar[str]
+    """The name in the catalogue and in spec strings."""
+    deterministic: ClassVar[bool] = False
+    """True where nothing is drawn: another seed gives the same weights."""
+    packs: ClassVar[bool] = False
+    """True where a packed parameter is drawn in one go, by a law that looks at its parts together (``layout.parts``), such as
+    the gates of an LSTM. Otherwise each part is drawn as a weight of its own."""
+    gate_bias: ClassVar[bool] = False
+    """True for a law of gates' biases, two of which are added in torch's layers: the second, bias_hh, then becomes zero."""
+
+    @property
+    def gaussian(self) -> bool:
+        """True where all entries are normal with mean zero, so that a complex weight is made of two such draws."""
+        return False
+
+    def __post_init__(self) -> None:
+        specs.settle(self.name, self)
+        self.check()
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise `SpecError` where a hyperparameter is out of range; their types are checked already."""
+
+    @abstractmethod
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """Draw a weight of that layout: contiguous fp32 on the CPU, of shape ``layout.shape``, not empty.
+
+        Raises `FitError` where the law does not fit the layout.
+        """
+
+    @abstractmethod
+    def intended_std(self, layout: Layout) -> float | None:
+        """The standard deviation that the law gives the entries of the weight; None where it has none.
+
+        Raises `FitError` where the law does not fit the layout, such as a law that needs fans on a vector.
+        """
+
+    @property
+    @final
+    def spec(self) -> str:
+        """The canonical spec string, such as ``he_normal(mode=fan_out)``; `get` turns it back into an equal initializer."""
+        return specs.identity(self.name, self)
+
+    def __str__(self) -> str:
+        return self.spec
+
+    @final
+    def __call__(self, tensor: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Fill a tensor in place, as ``torch.nn.init`` does and with its fans, and return it.
+
+        Args:
+            tensor: floating-point, of any dtype, device and memory format; shape (out, in, *kernel) where the law needs fans.
+            generator: a generator on the CPU; weights are drawn there in fp32 and copied, so every device gets the same.
+
+        Raises `FitError`, with the tensor unchanged, where it cannot be filled or the law does not fit its shape.
+        """
+        require_fillable(tensor, self)
+        return self.fill(tensor, fans.tensor_layout(tensor), generator=generator)
+
+    @final
+    def fill(self, tensor: Tensor, layout: Layout, *, generator: torch.Generator) -> Tensor:
+        """Fill a tensor in place as a weight of the given layout, such as a module's own, and return it."""
+        require_generator(generator)
+        require_fillable(tensor, self)
+        if tuple(tensor.shape) != layout.shape:
+            raise FitError(
+                f"The layout is that of a weight of shape {layout.shape}; this tensor has shape {tuple(tensor.shape)}."
+            )
+        if tensor.numel() > 0:
+            with torch.no_grad():
+                tensor.copy_(self.draw(layout, generator, tensor.dtype))
+        return tensor
+
+    @final
+    def draw(self, layout: Layout, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+        """`sample`; for a complex dtype two of them, (a + i·b)/√2, so that the variance is the same."""
+        if not dtype.is_complex or self.deterministic:
+            return self.sample(layout, generator)
+        real, imaginary = (self.sample(layout, generator).mul_(math.sqrt(0.5)) for _ in range(2))
+        return torch.complex(real, imaginary)
+
+
+def require_generator(generator: object) -> None:
+    """Raise `UsageError` for anything else than a ``torch.Generator`` on the CPU."""
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        received = f"one on {generator.device}" if isinstance(generator, torch.Generator) else shown(generator)
+        raise UsageError(
+            f"generator must be a torch.Generator on the CPU, not {received}. "
+            f"Make one with torch.Generator().manual_seed(0) or fanin.seeds.generator(0, 'init', 'a name')."
+        )
+
+
+def require_fillable(tensor: object, initializer: Initializer) -> None:
+    """Raise `FitError` for anything else than a tensor that the initializer's numbers can be written into."""
+    if not isinstance(tensor, Tensor):
+        raise FitError(f"Expected a tensor to fill, not {shown(tensor)}. A whole model goes to fanin.initialize(model, …).")
+    reason = unfillable(tensor, initializer)
+    if reason:
+        raise FitError(f"Expected a tensor that weights can be written into; this one {reason}.")
+
+
+def unfillable(tensor: Tensor, initializer: Initializer) -> str | None:
+    """Why the initializer's numbers cannot be written into a tensor; None where they can."""
+    if is_lazy(tensor):
+        return "has no shape yet (a lazy parameter): run a batch through its model first"
+    if tensor.is_meta:
+        return "has no memory (device meta): fanin.initialize(model, …, device='cpu') gives its model memory"
+    return unfit_numbers(tensor, initializer)
+
+
+def unfit_numbers(tensor: Tensor, initializer: Initializer) -> str | None:
+    """Why the tensor's kind of numbers, or their arrangement, does not suit; None where it does."""
+    if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
+        return f"holds {tensor.dtype}: floating-point numbers are needed"
+    if tensor.is_complex() and not (initializer.deterministic or initializer.gaussian):
+        return f"holds {tensor.dtype}, for which {initializer} is not defined: use a normal law, such as he_normal"
+    if tensor.layout is not torch.strided:
+        return f"is stored as {tensor.layout}: a dense one is needed"
+    if any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
+        return "is an expanded view whose entries share memory: fill the tensor it was expanded from"
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """Where a method comes from."""
+
+    authors: str
+    title: str
+    year: int
+    link: str
+
+    def __str__(self) -> str:
+        stop = "" if self.title.endswith(("?", "!")) else "."
+        return f"{self.authors} ({self.year}). {self.title}{stop} {self.link}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitializerEntry:
+    """An initializer as the catalogue describes it."""
+
+    make: type[Initializer]
+    """The frozen dataclass whose fields are the options."""
+    summary: str
+    formula: str
+    paper: Paper
+    suited: str
+    """When to use it: the networks it is for."""
+    avoid: str
+    """When not to use it, and why."""
+    cost: str
+    """What computing it costs, relative to a draw of normal numbers."""
+    differs: str
+    """Where torch, Keras or JAX do something else under this name."""
+    examples: tuple[str, ...] = ()
+    """Spec strings that show its options."""
+    level: Level = "tensor"
+    needs: tuple[Need, ...] = ()
+    """What it looks at besides the shape of the weight."""
+
+    @property
+    def name(self) -> str:
+        """The name in the catalogue."""
+        return self.make.name
+
+    @property
+    def example(self) -> str:
+        """A spec string that works: the name alone, or the first example where an option must be given."""
+        options = fields(self.make)  # type: ignore[arg-type]
+        required = any(option.default is MISSING and option.default_factory is MISSING for option in options)
+        return self.examples[0] if required else self.name
+
+    @property
+    def year(self) -> int:
+        """The year of the paper."""
+        return self.paper.year
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether another seed gives the same weights."""
+        return self.make.deterministic
+
+
+REGISTRY: Registry[InitializerEntry] = Registry("initializer", InitializerEntry)
+
+
+def names() -> tuple[str, ...]:
+    """The names of all initializers, third-party ones included."""
+    return REGISTRY.names()

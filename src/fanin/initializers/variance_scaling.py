@@ -1,0 +1,108 @@
+"""Variance scaling: Var w = scale / fan. The core of the xavier, he and lecun families."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from fanin.errors import SpecError, shown
+from fanin.fans import Layout, Mode, require_fans
+from fanin.initializers import distributions
+from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+
+Distribution = Literal["normal", "truncated", "uniform"]
+
+# Where Keras and JAX cut, in standard deviations of the normal before the cut.
+CUT = 2.0
+
+
+@final
+@dataclass(frozen=True)
+class VarianceScaling(Initializer):
+    """Weights of variance scale / fan.
+
+    Args:
+        scale: the product of variance and fan; 1 keeps the variance of a linear layer, 2 of a ReLU layer. Above 0.
+        mode: the fan: fan_in, fan_out, or fan_avg for their mean.
+        distribution: normal, uniform, or truncated: a normal cut at two of its standard deviations and widened by 1/0.8796
+            beforehand, so that the variance after the cut is exact.
+    """
+
+    name: ClassVar[str] = "variance_scaling"
+    scale: float = 1.0
+    mode: Mode = "fan_in"
+    distribution: Distribution = "truncated"
+
+    @property
+    def gaussian(self) -> bool:
+        """Where the distribution is normal."""
+        return self.distribution == "normal"
+
+    def check(self) -> None:
+        """The scale must be positive."""
+        if self.scale <= 0:
+            raise SpecError(f"variance_scaling(scale=…) must be above 0, not {shown(self.scale)}.")
+
+    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """A draw from the distribution, of standard deviation `intended_std`."""
+        return sample_scaled(layout, generator, self.distribution, self.intended_std(layout))
+
+    def intended_std(self, layout: Layout) -> float:
+        """√(scale / fan)."""
+        return scaled_std(layout, self.scale, self.mode)
+
+
+def scaled_std(layout: Layout, scale: float, mode: Mode) -> float:
+    """√(scale / fan); raises `FitError` where the layout has no fans, and is 0 for an empty weight."""
+    fan = require_fans(layout).of(mode)
+    return math.sqrt(scale / fan) if fan else 0.0
+
+
+def sample_scaled(layout: Layout, generator: torch.Generator, distribution: Distribution, std: float) -> Tensor:
+    """A weight with mean 0 and standard deviation `std`, whichever the distribution."""
+    match distribution:
+        case "normal":
+            return distributions.normal(layout.shape, generator, std=std)
+        case "truncated":
+            return distributions.truncated_normal(layout.shape, generator, std=std / distributions.truncated_std(CUT), cut=CUT)
+        case "uniform":
+            bound = math.sqrt(3) * std
+            return distributions.uniform(layout.shape, generator, low=-bound, high=bound)
+
+
+def normal_or_truncated(truncated: bool) -> Distribution:
+    """The distribution of the normal recipes: torch's, or with ``truncated=true`` that of Keras and JAX."""
+    return "truncated" if truncated else "normal"
+
+
+EFFICIENT_BACKPROP = Paper(
+    authors="LeCun, Bottou, Orr, Müller",
+    title="Efficient BackProp",
+    year=1998,
+    link="https://doi.org/10.1007/3-540-49430-8_2",
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        make=VarianceScaling,
+        summary="Variance inversely proportional to a fan: the family that contains Xavier, He and LeCun.",
+        formula="Var w = scale / fan, fan = fan_in | fan_out | (fan_in + fan_out)/2",
+        paper=EFFICIENT_BACKPROP,
+        suited="Any feed-forward layer, with the scale that fits its activation (1/E f(z)²: 2 for ReLU); programs from Keras "
+        "or JAX.",
+        avoid="Where a family has the scale already: he, lecun and xavier say what they are for. Very deep networks without "
+        "normalization, where no independent weights keep more than the mean square: orthogonal, delta_orthogonal.",
+        cost="One draw per weight, for uniform an erf and for truncated an erf and an inverse erf of it: O(n) for n weights.",
+        differs="Defaults as in Keras (scale 1, fan_in, truncated); JAX has the same law, and a mode fan_geo_avg besides. "
+        "torch has no such function. truncated is called truncated_normal there.",
+        examples=(
+            "variance_scaling(scale=2.0, distribution=normal)",
+            "variance_scaling(mode=fan_out)",
+            "variance_scaling(scale=0.5, mode=fan_avg, distribution=uniform)",
+        ),
+    )
+)

@@ -1,0 +1,56 @@
+"""What `fanin.models.vit` and `fanin.models.mixer` share: an image as a row of tokens, and the two linear layers of a block."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fanin.errors import FitError
+from fanin.models import activations
+from fanin.models.benchmark_model import times
+from fanin.models.dropout import Dropout
+
+
+class Patches(nn.Module):
+    """Each patch of p×p pixels, mapped linearly to a token: a convolution whose stride is its kernel.
+
+    Args:
+        channels: channels of the image.
+        width: numbers in a token.
+        patch: p.
+    """
+
+    def __init__(self, channels: int, width: int, patch: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, width, patch, stride=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, height, width of the image) → (N, tokens, width), row by row."""
+        return self.conv(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+class TwoLayers(nn.Module):
+    """linear to `hidden` → activation → dropout → linear back to `features` → dropout, over the last dimension."""
+
+    def __init__(self, features: int, hidden: int, *, activation: str, bias: bool, dropout: float) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(features, hidden, bias=bias)
+        self.activation = activations.get(activation).make()
+        self.dropout1 = Dropout(dropout)
+        self.linear2 = nn.Linear(hidden, features, bias=bias)
+        self.dropout2 = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, features) → (…, features)."""
+        mapped: Tensor = self.dropout2(self.linear2(self.dropout1(self.activation(self.linear1(x)))))
+        return mapped
+
+
+def count_patches(name: str, input_shape: tuple[int, ...], patch: int) -> int:
+    """The number of patches of an image (channels, height, width); a `FitError` where they leave pixels over."""
+    _, height, width = input_shape
+    if height % patch or width % patch:
+        raise FitError(
+            f"{name} with patch={patch} needs images whose sides are multiples of {patch}; the data has "
+            f"{times(input_shape)}. Use a patch that divides both sides."
+        )
+    return (height // patch) * (width // patch)

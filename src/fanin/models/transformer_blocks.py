@@ -1,0 +1,173 @@
+"""The blocks of `fanin.models.transformer`, `fanin.models.gpt` and `fanin.models.vit`: options, and one block of a stack.
+
+A block has two branches f, attention and then two layers, and around each of them
+
+====  =====================================================
+pre   ω·x + s·α·f(norm(x))
+post  norm(ω·x + s·α·f(x))
+sub   as pre, with another norm before the last layer of f
+none  ω·x + s·α·f(x)
+====  =====================================================
+
+norm is layer normalization over a step's vector. What the other symbols are, and which models of the literature they make:
+
+==============  ============================  =============================================================================
+symbol          option                        models
+==============  ============================  =============================================================================
+α, learned      residual                      plain: 1. scalar: one number per branch, 0 at first (SkipInit, ReZero)
+s, constant     residual_scale                a number, or depth: 1/√(2·depth) for 2·depth branches (Hanin and Rolnick)
+ω, the skip's   skip_weight                   a number; deepnorm: (2·depth)^¼ (DeepNorm, with norm=post); learned: one
+weight                                        number per feature and branch, 1 at first (Admin, with norm=post)
+==============  ============================  =============================================================================
+
+α and a learned ω are parameters of the block itself: initializers of weights leave them at these neutral values. Rules for the
+weights that belong to such a structure (T-Fixup's, DeepNorm's, Sub-LN's, Admin's profile of ω) are an initializer's part.
+
+Sources: Vaswani et al., Attention Is All You Need, 2017 (post); Xiong et al., On Layer Normalization in the Transformer
+Architecture, 2020 (pre); Wang et al., Foundation Transformers, 2022 (sub); Bachlechner et al., ReZero is All You Need, 2020,
+and De, Smith, Batch Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks, 2020 (scalar); Hanin,
+Rolnick, How to Start Training, 2018 (the scale); Wang et al., DeepNet: Scaling Transformers to 1,000 Layers, 2022 (deepnorm);
+Liu et al., Understanding the Difficulty of Training Transformers, 2020 (learned).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fanin import specs
+from fanin.errors import SpecError, shown
+from fanin.models import activations, normalization
+from fanin.models.attention import Attention, check_heads
+from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, check_count
+from fanin.models.dropout import check_rate
+from fanin.models.normalization import Norm
+from fanin.models.patch_embedding import TwoLayers
+
+EXPANSION = 4
+"""Hidden width of a block's two layers, in units of the model's width: as in the sources."""
+
+Place = Literal["pre", "post", "sub"]
+"""Where layer normalization stands; None for nowhere."""
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """Width of a step's vector, number of blocks and of attention heads, the activation of the blocks' two layers, where layer
+    normalization stands, how the sums around the branches are weighted (`fanin.models.transformer_blocks` has the formula), and the dropout
+    rate: behind the embedding, the attention and each of the two layers.
+
+    `bias` is that of all layers of the blocks.
+    """
+
+    name: ClassVar[str] = "transformer"
+    width: int = 64
+    depth: int = 4
+    heads: int = 4
+    activation: str = "gelu"
+    norm: Place | None = "pre"
+    residual: Literal["plain", "scalar"] = "plain"
+    residual_scale: float | Literal["depth"] = 1.0
+    skip_weight: float | Literal["deepnorm", "learned"] = 1.0
+    bias: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        specs.settle(self.name, self)
+        for option, most in (("width", MAX_WIDTH), ("depth", MAX_DEPTH), ("heads", MAX_WIDTH)):
+            check_count(getattr(self, option), option, most)
+        check_heads(self.name, self.width, self.heads)
+        _check_positive(self.residual_scale, "residual_scale")
+        _check_positive(self.skip_weight, "skip_weight")
+        object.__setattr__(self, "activation", activations.get(self.activation).name)
+        object.__setattr__(self, "dropout", check_rate(self.dropout))
+
+    @property
+    def scale(self) -> float:
+        """s: what every branch is multiplied by."""
+        return 1 / math.sqrt(2 * self.depth) if isinstance(self.residual_scale, str) else self.residual_scale
+
+    @property
+    def skip(self) -> float:
+        """ω at first: what every skip is multiplied by."""
+        if isinstance(self.skip_weight, str):
+            return (2 * self.depth) ** 0.25 if self.skip_weight == "deepnorm" else 1.0
+        return self.skip_weight
+
+    @property
+    def final_norm(self) -> Norm | None:
+        """The normalization behind the last block: without one, what pre and sub add up would reach the output as it is."""
+        return "layer" if self.norm in ("pre", "sub") else None
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then two layers, each with a skip around it; see the module for the formula.
+
+    With `causal`, step t sees the steps up to t only.
+    """
+
+    alpha1: nn.Parameter | None
+    alpha2: nn.Parameter | None
+    skip1: nn.Parameter | None
+    skip2: nn.Parameter | None
+
+    def __init__(self, options: StackOptions, *, causal: bool = False) -> None:
+        super().__init__()
+        width, bias, dropout = options.width, options.bias, options.dropout
+        self.post, self.scale, self.skip = options.norm == "post", options.scale, options.skip
+        outer: Norm | None = "layer" if options.norm else None
+        inner: Norm | None = "layer" if options.norm == "sub" else None
+        self.norm1 = normalization.of_features(outer, width)
+        self.attention = Attention(width, options.heads, bias=bias, dropout=dropout, causal=causal, norm=inner)
+        self.norm2 = normalization.of_features(outer, width)
+        layers = SubNormalized if inner else TwoLayers
+        self.mlp = layers(width, EXPANSION * width, activation=options.activation, bias=bias, dropout=dropout)
+        scalar, learned = options.residual == "scalar", options.skip_weight == "learned"
+        self.alpha1, self.alpha2 = (nn.Parameter(torch.zeros(1)) if scalar else None for _ in range(2))
+        self.skip1, self.skip2 = (nn.Parameter(torch.ones(width)) if learned else None for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, steps, width) → (N, steps, width)."""
+        x = self._sum(x, self.attention, self.norm1, self.alpha1, self.skip1)
+        return self._sum(x, self.mlp, self.norm2, self.alpha2, self.skip2)
+
+    def _sum(self, x: Tensor, branch: nn.Module, norm: nn.Module, alpha: Tensor | None, skip: Tensor | None) -> Tensor:
+        added = branch(x if self.post else norm(x))
+        if alpha is not None:
+            added = alpha * added
+        if self.scale != 1:
+            added = self.scale * added
+        if skip is not None:
+            x = skip * x
+        elif self.skip != 1:
+            x = self.skip * x
+        mixed: Tensor = norm(x + added) if self.post else x + added
+        return mixed
+
+
+class SubNormalized(TwoLayers):
+    """linear to `hidden` → activation → dropout → norm → linear back → dropout: Sub-LN's two layers."""
+
+    def __init__(self, features: int, hidden: int, *, activation: str, bias: bool, dropout: float) -> None:
+        super().__init__(features, hidden, activation=activation, bias=bias, dropout=dropout)
+        self.norm = normalization.of_features("layer", hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, features) → (…, features)."""
+        hidden = self.norm(self.dropout1(self.activation(self.linear1(x))))
+        mapped: Tensor = self.dropout2(self.linear2(hidden))
+        return mapped
+
+
+def stack(options: StackOptions, *, causal: bool = False) -> nn.ModuleList:
+    """All blocks of a model."""
+    return nn.ModuleList(TransformerBlock(options, causal=causal) for _ in range(options.depth))
+
+
+def _check_positive(value: float | str, option: str) -> None:
+    if not isinstance(value, str) and value <= 0:
+        raise SpecError(f"{option} is a number above 0, or a word; received {shown(value)}. 1 leaves the sum as it is.")

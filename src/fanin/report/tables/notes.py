@@ -1,0 +1,160 @@
+"""Notes: what must be said below a table for it to be read rightly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from fanin.analysis.design import Design
+from fanin.analysis.factors import title
+from fanin.analysis.frames import OUTCOMES
+from fanin.analysis.ranking import Verdict
+from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
+from fanin.report.numbers import number_format
+
+if TYPE_CHECKING:
+    from fanin.cell.plan import Plan
+    from fanin.cell.result import Result
+
+_LISTED = 8
+_MESSAGE = 160
+
+
+def nothing_yet(planned: int) -> str:
+    """What stands in place of a table without results."""
+    return (
+        f"Nothing to show yet: none of the {planned:,} planned cells has run." if planned else "Nothing to show yet: no cells."
+    )
+
+
+def all_notes(
+    plan: Plan,
+    frame: pd.DataFrame,
+    results: Mapping[str, Result],
+    judged: list[Verdict],
+    design: Design,
+    *,
+    ranked: bool = True,
+) -> tuple[str, ...]:
+    """The study's own notes, then what is incomplete, what the numbers are, what may be concluded, what is unusual.
+
+    `ranked` says whether the table has a column of mean ranks.
+    """
+    replicates = most_replicates(frame, design)
+    found = [
+        *plan.notes,
+        *_incomplete(frame),
+        *_meaning(frame, replicates, ranked),
+        *_conclusions(design, judged, replicates),
+        *_mixed_environments(frame, design),
+        *_foreign_data(plan, results),
+    ]
+    return sentences(found)
+
+
+def sentences(found: Iterable[str]) -> tuple[str, ...]:
+    """The notes, each beginning with a capital."""
+    return tuple(note[:1].upper() + note[1:] for note in found)
+
+
+def most_replicates(frame: pd.DataFrame, design: Design) -> int:
+    """How often the most repeated condition was planned."""
+    return int(frame.groupby([*design.section, design.compared], dropna=False, sort=False).size().max())
+
+
+def _incomplete(frame: pd.DataFrame) -> list[str]:
+    counts = {outcome: int((frame["outcome"] == outcome).sum()) for outcome in OUTCOMES}
+    if counts["ok"] == len(frame):
+        return []
+    words = {"missing": "missing (not run yet)", "killed": "killed (their process died or hung)"}
+    others = ", ".join(f"{counts[name]:,} {words.get(name, name)}" for name in OUTCOMES[1:] if counts[name])
+    said = [f"{counts['ok']:,} of {len(frame):,} cells trained to their end; {others}"]
+    failed = frame[frame["outcome"].isin(("failed", "killed"))]
+    for message, count in failed["message"].value_counts().head(2).items():
+        said.append(f"{count:,} × {_cut(_last_line(str(message)) or 'failed without a message')}")
+    return said
+
+
+def _last_line(message: str) -> str:
+    """Where a traceback says what went wrong; a message in words has one line or says it in its first."""
+    lines = message.strip().splitlines()
+    return lines[-1] if lines and lines[0].startswith("Traceback") else message
+
+
+def _meaning(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[str]:
+    if replicates == 1:
+        return []
+    if replicates >= MIN_FOR_INTERVAL:
+        said = [
+            f"mean ± half-width of its 95 % interval (Student's t over n replicates), from {MIN_FOR_INTERVAL} replicates on"
+        ]
+    else:
+        said = [f"mean ± standard deviation over n replicates; an interval needs {MIN_FOR_INTERVAL}"]
+    if (frame["outcome"] == "diverged").any():
+        rank = ", rank the mean rank" if ranked else ""
+        said.append(f"no mean where a replicate diverged: med is the median{rank}, diverged runs counted as worst")
+    return said
+
+
+def _conclusions(design: Design, judged: list[Verdict], replicates: int) -> list[str]:
+    if not judged:
+        return []
+    if replicates == 1:
+        return ["one replicate per row: too few to rank, differences may be chance"]
+    few = [verdict for verdict in judged if verdict.too_few]
+    said = []
+    if len(few) < len(judged):
+        marked = (
+            f"* beats every other {title(design.compared)} of its section"
+            if any(verdict.best for verdict in judged)
+            else "no value is marked as best: none beats every other of its section"
+        )
+        said.append(f"{marked} (paired t intervals over replicates, 95 % after Bonferroni)")
+    if few:
+        pairs = f"{min(v.pairs for v in few)} of the {MIN_FOR_TEST} paired replicates needed"
+        said.append(
+            f"too few to rank or test{'' if len(few) == len(judged) else ' elsewhere'} ({pairs}){_detectable(design, few)}"
+        )
+    return said
+
+
+def _detectable(design: Design, few: list[Verdict]) -> str:
+    seen = [verdict for verdict in few if math.isfinite(verdict.detectable)]
+    if not seen:
+        return ""
+    listed = "; ".join(
+        f"{_place(design, v)}{number_format(v.metric, [v.detectable]).text(v.detectable)} in {_words(v.metric)}"
+        for v in seen[:_LISTED]
+    )
+    more = f"; and {len(seen) - _LISTED} more" if len(seen) > _LISTED else ""
+    return f". Smallest difference that could have been seen (80 % power, two-sided 5 %): {listed}{more}"
+
+
+def _mixed_environments(frame: pd.DataFrame, design: Design) -> list[str]:
+    run = frame[frame["outcome"] != "missing"]
+    compared = run.groupby([*design.section, *design.pairing], dropna=False, sort=False)
+    mixed = int((compared["environment"].nunique() > 1).sum())
+    return [f"{mixed:,} blocks mix environments; runs of different environments are never paired"] if mixed else []
+
+
+def _foreign_data(plan: Plan, results: Mapping[str, Result]) -> list[str]:
+    found = [results[planned.cell.id] for planned in plan.cells if planned.cell.id in results]
+    names = sorted({result.cell.data for result in found if result.data.get("canonical") is False})
+    return [f"not the published bytes of the data set: {', '.join(names)}"] if names else []
+
+
+def _place(design: Design, verdict: Verdict) -> str:
+    heading = design.heading(verdict.section)
+    return f"{heading} " if heading else ""
+
+
+def _words(metric: str) -> str:
+    return metric.replace("mae", "MAE").replace("_", " ")
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MESSAGE else line[: _MESSAGE - 1] + "…"

@@ -1,0 +1,112 @@
+"""The study's table: one row per condition in the case study's own columns, or one figure per condition as a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from fanin.analysis.design import Design, design_of, sections
+from fanin.analysis.factors import needs_title, title, value_text
+from fanin.analysis.frames import cells_frame
+from fanin.analysis.ranking import Verdict, verdicts
+from fanin.analysis.summary import metric_names, summarise
+from fanin.report.numbers import NumberFormat
+from fanin.report.tables import matrix, notes
+from fanin.report.tables.table import Column, Entry, Table
+from fanin.report.tables.table_entries import metric_format, number_entry, outcome_text, spread_suffix
+
+if TYPE_CHECKING:
+    from fanin.cell.plan import Plan
+    from fanin.cell.result import Result
+
+MANY_ROWS = 24
+"""Rows beyond which a table of more than models and data sets becomes a matrix."""
+
+
+def study_table(plan: Plan, results: Mapping[str, Result]) -> Table:
+    """The table of a plan's results.
+
+    With several replicates a number is their mean, ± the half-width of its 95 % interval (from 5 planned replicates on) or the
+    standard deviation (below). Where a replicate diverged there is no mean but the median (``med``), with the share of diverged
+    runs and the mean rank beside it. A best value is marked only where paired intervals over at least 10 replicates allow it.
+
+    A section lists what is compared (the initializers, where they vary) in rows. Where factors besides model and data vary
+    and there are more than `MANY_ROWS` rows, a section becomes one row and what is compared becomes columns, with the test
+    metric alone in them (`fanin.report.tables.matrix`).
+    """
+    frame = cells_frame(plan, results)
+    heading = f"{plan.study}: {plan.question}" if plan.question else plan.study
+    if not len(frame) or (frame["outcome"] == "missing").all():
+        return Table(heading, (), (), notes=notes.sentences(plan.notes), empty=notes.nothing_yet(len(frame)))
+    design = design_of(frame)
+    judged = verdicts(frame, design)
+    summary = summarise(frame, design)
+    replicates = notes.most_replicates(frame, design)
+    compact = bool(design.further) and len(summary) > MANY_ROWS and summary[design.compared].nunique() > 1
+    if compact:
+        columns, rows = matrix.columns_and_rows(frame, summary, design, judged, spread_suffix(replicates))
+    else:
+        columns = _columns(frame, design, replicates > 1)
+        parts = [part for _, part in sections(summary, design)]
+        rows = tuple(row for part in parts for row in _section_rows(part, columns, judged, design))
+    said = notes.all_notes(plan, frame, results, judged, design, ranked=not compact)
+    return Table(heading, columns, rows, notes=said)
+
+
+def _columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tuple[Column, ...]:
+    heads = [
+        Column(name, design.title(name), numeric=False, heads_section=True, named=needs_title(name)) for name in design.headings
+    ]
+    finished = frame[frame["outcome"].isin(("ok", "diverged"))]
+    rate = [Column("learning_rate", title("learning_rate"))] if design.tuned else []
+    metrics = [Column(name, title(name)) for name in _shown_metrics(finished)]
+    count = [Column("n", "n")] if replicated else []
+    rank = [Column("mean_rank", "rank")] if replicated and (frame["outcome"] == "diverged").any() else []
+    outcome = [Column("outcome", "outcome", numeric=False)] if (frame["outcome"] != "ok").any() else []
+    compared = Column(design.compared, design.title(design.compared), numeric=False)
+    return (*heads, compared, *rate, *metrics, *count, *rank, *outcome)
+
+
+def _shown_metrics(finished: pd.DataFrame) -> list[str]:
+    """Validation accuracy, the test metrics, test loss and epochs, as far as any run has them."""
+    ok = finished[finished["outcome"] == "ok"]
+    measured = [name for name in metric_names(finished) if ok[name].notna().any()]
+    tests = sorted(name for name in measured if name.startswith("test_") and name != "test_loss")
+    return [name for name in ("val_accuracy", *tests, "test_loss", "epochs") if name in measured]
+
+
+def _section_rows(
+    section: pd.DataFrame, columns: tuple[Column, ...], judged: list[Verdict], design: Design
+) -> list[tuple[Entry, ...]]:
+    suffix = spread_suffix(int(section["planned"].max()))
+    formats = {
+        column.key: metric_format(section, column.key, suffix)
+        for column in columns
+        if column.key in section and column.numeric and column.key not in design.factors
+    }
+    best = {(*verdict.section, verdict.best, verdict.metric) for verdict in judged if verdict.best}
+    return [
+        tuple(_entry(group, column.key, formats, suffix, best, design) for column in columns)
+        for group in section.to_dict("records")
+    ]
+
+
+def _entry(
+    group: Mapping[Any, Any],
+    key: str,
+    formats: Mapping[str, NumberFormat],
+    suffix: str,
+    best: set[tuple[Any, ...]],
+    design: Design,
+) -> Entry:
+    if key == "n":
+        return Entry(str(group["ok"]), group["ok"])
+    if key == "outcome":
+        text = outcome_text(group)
+        return Entry(text, text)
+    if key not in formats:
+        return Entry(value_text(group[key]), group[key])
+    marked = (*(group[name] for name in design.section), value_text(group[design.compared]), key) in best
+    return number_entry(group, key, formats[key], suffix, best=marked)

@@ -1,0 +1,121 @@
+"""Table: what a table says, apart from where it is shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from fanin.report.escaping import visible
+from fanin.report.numbers import NOTHING
+from fanin.report.tables.text_table import Line, Section, paragraph, table_lines
+
+SCHEMA = 1
+BEST = " *"
+
+_NUMBER = re.compile(r"\(?(med )?[-\d.,]+")
+
+
+@dataclass(frozen=True)
+class Column:
+    key: str
+    title: str
+    numeric: bool = True
+    """Numbers stand to the right."""
+    heads_section: bool = False
+    """Part of a section's heading where a table is shown in sections."""
+    named: bool = False
+    """Its texts stand in a heading together with its title: ``depth 16``."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table: what people read, and the value at full precision."""
+
+    text: str = NOTHING
+    value: float | str | None = None
+    spread: float | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, columns, rows with an entry per column, and notes. ``str`` gives text for 80 columns."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    notes: tuple[str, ...] = ()
+    empty: str = "Nothing to show yet."
+    """What is said where there are no rows."""
+
+    def __str__(self) -> str:
+        return "\n".join(line.text for line in self.lines(80))
+
+    def lines(self, width: int) -> list[Line]:
+        """Lines of plain text, no wider than `width` where words allow."""
+        lines = [Line(text, "heading") for text in paragraph(visible(self.title), width)] + [Line("", "blank")]
+        if self.rows:
+            loose, tight = (self._body(width, plus_minus) for plus_minus in (" ± ", "±"))
+            lines += tight if len(tight) < len(loose) else loose
+        else:
+            lines += [Line(text, "row") for text in paragraph(visible(self.empty), width)]
+        notes = [Line(text, "row") for note in self.notes for text in paragraph(visible(note), width, "- ")]
+        return lines + ([Line("", "blank"), *notes] if notes else [])
+
+    def to_json(self) -> dict[str, Any]:
+        """An object that JSON can hold: values at full precision, and the texts that people see."""
+        keys = [column.key for column in self.columns]
+        return {
+            "schema": SCHEMA,
+            "title": self.title,
+            "columns": [{"key": column.key, "title": column.title} for column in self.columns],
+            "rows": [{key: _entry_json(entry) for key, entry in zip(keys, row, strict=True)} for row in self.rows],
+            "notes": list(self.notes),
+            "empty": "" if self.rows else self.empty,
+        }
+
+    def by_section(self) -> list[tuple[str, list[tuple[Entry, ...]]]]:
+        """(heading, rows): rows in sequence whose heading columns agree, these columns left out."""
+        heads = [i for i, column in enumerate(self.columns) if column.heads_section]
+        found: list[tuple[str, list[tuple[Entry, ...]]]] = []
+        for row in self.rows:
+            heading = " · ".join(
+                f"{self.columns[i].title} {row[i].text}" if self.columns[i].named else row[i].text for i in heads
+            )
+            if not found or found[-1][0] != heading:
+                found.append((heading, []))
+            found[-1][1].append(tuple(entry for i, entry in enumerate(row) if i not in heads))
+        return found
+
+    @property
+    def _shown(self) -> list[Column]:
+        return [column for column in self.columns if not column.heads_section]
+
+    def _body(self, width: int, plus_minus: str) -> list[Line]:
+        titles = [visible(column.title) for column in self._shown]
+        numeric = [column.numeric for column in self._shown]
+        sections = [Section(visible(heading), _texts(rows, numeric, plus_minus)) for heading, rows in self.by_section()]
+        return table_lines(titles, numeric, sections, width)
+
+
+def _texts(rows: list[tuple[Entry, ...]], numeric: list[bool], plus_minus: str) -> list[list[str]]:
+    """The rows as text, with their decimals aligned where they stand to the right."""
+    columns = [
+        [(visible(entry.text) + BEST * entry.best).replace(" ± ", plus_minus) for entry in column]
+        for column in zip(*rows, strict=True)
+    ]
+    aligned = (_aligned(column) if right else column for column, right in zip(columns, numeric, strict=True))
+    return [list(row) for row in zip(*aligned, strict=True)]
+
+
+def _aligned(texts: list[str]) -> list[str]:
+    """Texts of numbers of equally many decimals, padded so that their first numbers end in one place."""
+    tails = [len(text) - match.end() if (match := _NUMBER.match(text)) else None for text in texts]
+    longest = max((tail for tail in tails if tail is not None), default=0)
+    return [text if tail is None else text + " " * (longest - tail) for text, tail in zip(texts, tails, strict=True)]
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    fields = {"text": entry.text, "value": entry.value, "spread": entry.spread, "best": entry.best or None}
+    return {key: value for key, value in fields.items() if value is not None}

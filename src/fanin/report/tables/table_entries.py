@@ -1,0 +1,48 @@
+"""Entries: how one condition of a summary is written in a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from fanin.analysis.frames import OUTCOMES
+from fanin.analysis.statistics import MIN_FOR_INTERVAL
+from fanin.report.numbers import NumberFormat, number_format
+from fanin.report.tables.table import Entry
+
+
+def spread_suffix(planned: int) -> str:
+    """Which column of a summary stands after ±, by the number of replicates planned; empty for none."""
+    return "_half_width" if planned >= MIN_FOR_INTERVAL else "_sd" if planned > 1 else ""
+
+
+def metric_format(summary: pd.DataFrame, key: str, suffix: str) -> NumberFormat:
+    """The format that a metric's numbers share in these rows of a summary."""
+    if key == "mean_rank":
+        return NumberFormat(1)
+    values = [*summary[key], *(summary[f"{key}_median"][summary[key].isna()])]
+    return number_format(key, values, summary[key + suffix] if suffix else ())
+
+
+def number_entry(group: Mapping[Any, Any], key: str, form: NumberFormat, suffix: str, *, best: bool) -> Entry:
+    """The entry of one metric of a summary's row: mean and spread, or where a replicate diverged the median."""
+    value = float(group[key])
+    if math.isfinite(value):
+        spread = float(group[key + suffix]) if suffix and key != "mean_rank" else math.nan
+        return Entry(form.text(value, spread), value, spread if math.isfinite(spread) else None, best)
+    median = float(group.get(f"{key}_median", math.nan))
+    if group["diverged"] and math.isfinite(median):
+        return Entry(f"med {form.text(median)}")
+    return Entry()
+
+
+def outcome_text(group: Mapping[Any, Any]) -> str:
+    """``diverged``, ``2/5 diverged, 1/5 missing``, or nothing where every replicate trained to its end."""
+    planned = group["planned"]
+    others = [(outcome, group[outcome]) for outcome in OUTCOMES[1:] if group[outcome]]
+    if len(others) == 1 and others[0][1] == planned:
+        return others[0][0]
+    return ", ".join(f"{count}/{planned} {outcome}" for outcome, count in others)

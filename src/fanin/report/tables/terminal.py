@@ -1,0 +1,39 @@
+"""Tables on a terminal, and as plain text where there is none."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from fanin.report.tables.table import Table
+
+_STYLES = {"titles": "bold", "heading": "bold cyan", "row": "", "blank": ""}
+_ASCII = str.maketrans({"±": "+/-", "—": "-", "–": "-", "·": "|", "×": "x", "−": "-", "…": "...", "σ": "sigma"})
+
+
+def show(table: Table, file: TextIO | None = None) -> None:
+    """Print a table: with colours to a terminal (NO_COLOR is honoured), otherwise as plain text of 80 columns.
+
+    Characters that the output's encoding lacks are replaced.
+    """
+    out = file if file is not None else sys.stdout
+    console = Console(file=out, highlight=False, markup=False, emoji=False)
+    width = max(console.width, 40) if console.is_terminal else 80
+    for line in table.lines(width):
+        text = encodable(line.text, getattr(out, "encoding", None) or "utf-8")
+        if console.is_terminal:
+            console.print(Text(text, style=_STYLES[line.kind]), soft_wrap=True)
+        else:
+            print(text, file=out)
+
+
+def encodable(text: str, encoding: str) -> str:
+    """The text, in words that the encoding has."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
+    return text

@@ -1,0 +1,197 @@
+"""The SQLite file of a results store: connections, schema and its versions, and what SQLite's errors mean.
+
+Rollback journal and ``synchronous=FULL``: what was committed survives a crash of the program and of the machine. (SQLite's
+write-ahead log does not work on network file systems, and has corrupted files before 3.51.3.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from fanin.crash_points import crash_point
+from fanin.errors import OutputError, StoreCorrupt, StoreError, StoreFull
+from fanin.store.results_folder import unwritable
+
+APPLICATION_ID = 0x66616E69  # "fani", in the file's header: tells our files from other programs'
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE result (
+            number INTEGER PRIMARY KEY,
+            cell TEXT NOT NULL,
+            attempt INTEGER NOT NULL,
+            outcome TEXT NOT NULL,
+            record TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            UNIQUE (cell, attempt)
+        )""",
+        "CREATE TABLE plan (number INTEGER PRIMARY KEY, record TEXT NOT NULL, digest TEXT NOT NULL)",
+    ),
+)
+"""Statements that lead from version i to version i + 1; the schema's version is how many were applied."""
+
+# Seconds that a writer waits for readers, and a reader for the writer. Waits come in slices, so that Ctrl-C is heard.
+_PATIENCE = 600.0
+_SLICE = 1.0
+
+
+def create(path: Path) -> None:
+    """Make an empty store at `path`. It appears whole or not at all, so an empty file is always a damaged one."""
+    if path.with_name(f"{path.name}-journal").exists():
+        raise StoreCorrupt(
+            f"{path} is missing, but its journal {path.name}-journal is there. Put the file back beside its journal, or choose "
+            f"another --out."
+        )
+    aside = path.with_name(f"{path.name}.new")
+    try:
+        for leftover in (aside, aside.with_name(f"{aside.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        with explained(path), contextlib.closing(_connect(aside, "rwc")) as connection:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            migrate(connection)
+        crash_point("store.before_created")
+        aside.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """A connection to an existing store, checked and brought to the present version."""
+    with explained(path):
+        connection = _connect(path, "rw")
+        try:
+            _check(connection, path)
+            if (problem := patiently(connection, "PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise _corrupt(path, problem)
+            if (version := _version(connection)) < len(MIGRATIONS):
+                _back_up(connection, path.with_name(f"{path.name}.version-{version}"))
+                migrate(connection)
+            patiently(connection, "PRAGMA journal_mode = DELETE")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@contextlib.contextmanager
+def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection inside one read transaction. Read everything at once and leave: a reader holds the writer up.
+
+    The file is opened writable where that is possible, and SQLite reads it otherwise: the first to open it after a crash has to
+    undo the write that was cut off.
+    """
+    with explained(path), contextlib.closing(_connect(path, "rw")) as connection:
+        patiently(connection, "BEGIN")
+        _check(connection, path)
+        if _version(connection) == len(MIGRATIONS):
+            yield connection
+            return
+        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:  # an old store stays as it is
+            connection.backup(copy)
+            migrate(copy)
+            yield copy
+
+
+def patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
+    """Execute a statement, waiting while other processes hold the file."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if not _name(error).startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of what happens inside, or nothing."""
+    patiently(connection, "BEGIN IMMEDIATE")
+    try:
+        yield
+        patiently(connection, "COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite itself has rolled back after some errors, a full disk among them
+            connection.execute("ROLLBACK")
+        raise
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to the present version, in one transaction."""
+    with transaction(connection):
+        for version in range(_version(connection), len(MIGRATIONS)):
+            for statement in MIGRATIONS[version]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into fanin's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explanation(path, error) from error
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=_SLICE, isolation_level=None)
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # damaged text is found by its digest
+    patiently(connection, "PRAGMA synchronous = FULL")  # reads the file, too
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection)  # the first statement that reads the file
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or version < 1:
+        raise _corrupt(path, "not a results store of fanin")
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{path} has schema version {version}; this fanin knows versions up to {len(MIGRATIONS)}. "
+            f"Use the newer fanin that wrote it."
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(patiently(connection, "PRAGMA user_version").fetchone()[0])
+
+
+def _back_up(connection: sqlite3.Connection, path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as copy:
+        connection.backup(copy)
+
+
+def _corrupt(path: Path, problem: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{path} cannot be used: {problem}. The file was left as it is. `fanin store verify` says more; to go on, restore a "
+        f"copy or choose another --out."
+    )
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", "")
+
+
+def _explanation(path: Path, error: sqlite3.Error) -> StoreError | OutputError:
+    name = _name(error)
+    if name == "SQLITE_FULL":
+        return StoreFull(
+            f"Disk full: {path} takes no more results. All committed ones are safe. Free space, then repeat the command."
+        )
+    if name.startswith("SQLITE_IOERR"):
+        return StoreFull(
+            f"The disk refused to read or write {path} ({name}): disk full, a quota or file size limit reached, or a failing "
+            f"disk. All committed results are safe. Repeat the command when the cause is gone."
+        )
+    if name.startswith("SQLITE_BUSY"):
+        return StoreError(f"Another program has kept {path} locked for {_PATIENCE:g} s. Close it, then repeat the command.")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return OutputError(
+            f"{path} cannot be opened ({error}). Check that file and folder may be read, and written too where a write was cut "
+            f"off (there is a {path.name}-journal); or copy the folder to a place where they may."
+        )
+    return _corrupt(path, str(error))

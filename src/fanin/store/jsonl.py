@@ -1,0 +1,66 @@
+"""Results as JSON lines: one `Result.to_json` a line, for version control and for other stores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from fanin.cell.result import Result
+from fanin.errors import StoreCorrupt, UsageError, shown
+from fanin.store.results_folder import write_atomically
+
+
+def text(results: Iterable[Result]) -> str:
+    """Results as lines, in an order that depends on their cells only."""
+    lines = [json.dumps(result.to_json(), sort_keys=True, allow_nan=False) for result in sorted(results, key=_order)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def write(results: Iterable[Result], path: Path | str) -> int:
+    """Write `text`; returns how many results.
+
+    Raises `StoreFull` or `OutputError`; the file is then what it was before.
+    """
+    lines = text(results)
+    write_atomically(Path(path), lines)
+    return lines.count("\n")
+
+
+def read(path: Path | str) -> tuple[list[Result], list[str]]:
+    """The results in a file, and warnings. A last line that was cut off is left out with a warning.
+
+    Raises `StoreCorrupt`, naming the line, for anything else that is not a result.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+    lines = content.split(b"\n")
+    torn = lines.pop()  # empty where the file ends as it should
+    results = [_result(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not torn.strip():
+        return results, []
+    try:
+        return [*results, _result(torn, f"{path}, line {len(lines) + 1}")], []
+    except StoreCorrupt:
+        return results, [f"{path}: the last line was cut off and is left out."]
+
+
+def _result(line: bytes, where: str) -> Result:
+    try:
+        return Result.from_json(json.loads(line, parse_constant=_refuse))
+    except StoreCorrupt as error:
+        raise StoreCorrupt(f"{where}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise StoreCorrupt(f"{where}: expected a JSON object, received {shown(line)} ({error}).") from None
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _order(result: Result) -> tuple[str, str, int, str, str]:
+    cell = result.cell
+    return cell.data, cell.model, cell.replicate, cell.initializer, cell.id

@@ -1,0 +1,121 @@
+"""One writer per results folder: an advisory lock that names its holder.
+
+The lock is the kernel's (`flock`), so a runner that dies, however it died, holds it no longer; the file that it leaves behind
+is no obstacle. The text in the file only says who holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from fanin.errors import StoreError, StoreLocked
+from fanin.store.results_folder import unwritable
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+# A reader that asks who holds the lock takes it for microseconds; a writer must not be refused because of that.
+_PATIENCE = 1.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that writes a results folder."""
+
+    pid: int
+    host: str
+    started: str
+    """Local time at which it took the lock, ISO 8601."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.started})" if self.pid else "another process"
+
+
+_UNKNOWN = Holder(pid=0, host="", started="")
+
+
+class Lock:
+    """The lock, held from construction to `release`; raises `StoreLocked` where another process holds it."""
+
+    def __init__(self, path: Path) -> None:
+        _require_fcntl()
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise unwritable(path, error) from None
+        deadline = time.monotonic() + _PATIENCE
+        while not _taken(self._descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                holder = _named(self._descriptor)
+                os.close(self._descriptor)
+                raise StoreLocked(
+                    f"{path.parent} is in use by {holder}. Wait until it has finished, stop it, or choose another --out."
+                )
+            time.sleep(0.02)
+        self._sign()
+
+    def release(self) -> None:
+        """Give the lock back. The file stays: removing it could part two processes that both believe they hold it."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+    def _sign(self) -> None:
+        holder = Holder(pid=os.getpid(), host=socket.gethostname(), started=time.strftime("%Y-%m-%dT%H:%M:%S"))
+        with contextlib.suppress(OSError):  # on a full disk the lock still locks, it only stays unsigned
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(asdict(holder)).encode(), 0)
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Who holds the lock now; None if nobody does."""
+    _require_fcntl()
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return None if _taken(descriptor, fcntl.LOCK_SH) else _named(descriptor)
+    finally:
+        os.close(descriptor)  # gives the lock back, too
+
+
+def _taken(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise StoreError(
+            f"This file system has no advisory locks ({error.strerror}), without which two runners could write one store. "
+            f"Choose an --out on a local disk."
+        ) from None
+    return True
+
+
+def _named(descriptor: int) -> Holder:
+    try:
+        record = json.loads(os.pread(descriptor, 4096, 0))
+        return Holder(pid=int(record["pid"]), host=str(record["host"]), started=str(record["started"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return _UNKNOWN
+
+
+def _require_fcntl() -> None:
+    if fcntl is None:
+        raise StoreError("Results need advisory file locks (fcntl), which this system lacks. Run fanin on Linux or macOS.")

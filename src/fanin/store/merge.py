@@ -1,0 +1,84 @@
+"""Merging results from other stores and from committed JSON lines into one store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fanin.cell.plan import Plan
+from fanin.cell.result import SETTLED, Result
+from fanin.errors import UsageError
+from fanin.store import jsonl
+from fanin.store.results_store import Store, read
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did."""
+
+    added: int
+    """Results that the store did not have, or had only as failed or killed."""
+    skipped: int
+    """Results that say nothing new."""
+    conflicts: tuple[str, ...]
+    """Cells for which two different results exist; the store keeps its own."""
+    warnings: tuple[str, ...]
+
+
+def merge(out: Path | str, sources: Iterable[Path | str]) -> Merged:
+    """Add the results of `sources` (results folders, ``.sqlite`` files' folders, ``.jsonl`` files) to the store in `out`.
+
+    All sources are read before anything is written, and all results are committed together. A store without a plan takes over
+    that of the first source that has one. Raises `UsageError`, `StoreCorrupt`, `StoreLocked`, `StoreFull`.
+    """
+    gathered = [(str(source), *_read(source)) for source in sources]
+    with Store.create_or_open(out) as store:
+        before = store.results()
+        known, new, skipped, conflicts = dict(before), dict[str, Result](), 0, list[str]()
+        for name, results, _, _ in gathered:
+            for result in results:
+                mine = known.get(result.cell.id)
+                if mine is None or (mine.outcome not in SETTLED and result.outcome in SETTLED):
+                    known[result.cell.id] = new[result.cell.id] = result
+                elif result.outcome not in SETTLED or _same_numbers(mine, result):
+                    skipped += 1
+                else:
+                    conflicts.append(_conflict(mine, result, name))
+        if new:
+            store.add_all(new.values())
+        plan = next((plan for _, _, plan, _ in gathered if plan is not None), None)
+        if plan is not None and store.plan() is None:
+            store.set_plan(plan)
+    warnings = tuple(warning for *_, found in gathered for warning in found)
+    return Merged(len(new), skipped, tuple(conflicts), warnings)
+
+
+def _read(source: Path | str) -> tuple[list[Result], Plan | None, list[str]]:
+    path = Path(source)
+    if path.is_dir():
+        snapshot = read(path)
+        return list(snapshot.results.values()), snapshot.plan, []
+    if path.suffix == ".jsonl":
+        results, warnings = jsonl.read(path)
+        return results, None, warnings
+    raise UsageError(f"Cannot merge {source}: expected a results folder or a .jsonl file.")
+
+
+def _same_numbers(a: Result, b: Result) -> bool:
+    """Equal in all but time and place."""
+    return _numbers(a) == _numbers(b)
+
+
+def _numbers(result: Result) -> object:
+    record = result.to_json()  # there, NaN equals NaN
+    history = {name: column for name, column in record["history"].items() if name != "seconds"}
+    return result.outcome, history, record["metrics"], result.data.get("fingerprint")
+
+
+def _conflict(mine: Result, other: Result, name: str) -> str:
+    cell = mine.cell
+    return (
+        f"{cell.id} ({cell.model}, {cell.data}, {cell.initializer}, replicate {cell.replicate}): {name} has other numbers "
+        f"({other.environment_key}) than the store ({mine.environment_key}), which keeps its own"
+    )

@@ -1,0 +1,98 @@
+"""Which files a results folder holds, and how one of them is replaced without ever being half written.
+
+    results.sqlite    every result and the latest plan (`fanin.store.results_store`)
+    lock              held by the one runner that writes here
+    progress.json     what that runner is doing, for `fanin status`
+    checkpoints/      state of unfinished cells: <cell id>.….safetensors
+    logs/             what workers printed, capped
+    weights/          initial and best weights, on request
+
+Names in this folder are fixed or made of cell ids; nothing that a user can name becomes a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+
+from fanin import atomic
+from fanin.crash_points import crash_point
+from fanin.errors import OutputError, StoreFull
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A results folder; the path is absolute, since workers and user code may stand elsewhere."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, out: Path | str) -> Folder:
+        """The folder `out`, whether it exists or not."""
+        return cls(Path(out).absolute())
+
+    @property
+    def database(self) -> Path:
+        return self.path / "results.sqlite"
+
+    @property
+    def study(self) -> Path:
+        """The resolved copy of the study that ran last."""
+        return self.path / "study.toml"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def progress(self) -> Path:
+        return self.path / "progress.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights"
+
+    def create(self) -> None:
+        """Make the folder; raises `OutputError` where it cannot be written."""
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def remove_checkpoints(self, cell_id: str) -> None:
+        """Remove the cell's checkpoints, and what a crash left of one."""
+        for path in self.checkpoints.glob(f"{cell_id}.*"):
+            with contextlib.suppress(OSError):  # a leftover costs space, never a result
+                path.unlink()
+
+
+def write_atomically(target: Path, text: str) -> None:
+    """Write a text file beside its target, sync it and move it into place: readers see the old or the new, whole.
+
+    A target that is no regular file, such as ``/dev/stdout``, is written directly. Raises `StoreFull` or `OutputError`.
+    """
+    content = text.encode("utf-8")
+    try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(content)
+        else:
+            atomic.replace(target, content, when_written=lambda: crash_point("file.before_replace"))
+    except OSError as error:
+        raise unwritable(target, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> OutputError | StoreFull:
+    """The error to show when a file or folder cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StoreFull(f"Cannot write {path}: disk full ({error.strerror}). Free space, then repeat the command.")
+    return OutputError(f"Cannot write {path}: {error.strerror}. Choose another place, or make it writable.")

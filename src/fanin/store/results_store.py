@@ -1,0 +1,188 @@
+"""The results store: every attempt at every cell, and the latest plan, in ``<out>/results.sqlite``.
+
+One writer (`Store`, which holds the folder's lock), any number of readers (`read`). A result is committed whole, its history
+included, in one transaction, as the JSON text of `Result.to_json` and that text's SHA-256: no number that changed on the disk
+is ever taken for a result. A later attempt at a cell supersedes the earlier ones, which are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from fanin.cell.plan import Plan, PlannedCell
+from fanin.cell.result import Result
+from fanin.crash_points import crash_point
+from fanin.errors import StoreCorrupt, UsageError
+from fanin.store import database
+from fanin.store.lock import Holder, Lock, holder_of
+from fanin.store.progress_file import Progress, read_progress
+from fanin.store.results_folder import Folder
+
+_LATEST = """SELECT cell, attempt, record, digest FROM result AS r
+             WHERE attempt = (SELECT max(attempt) FROM result WHERE cell = r.cell) ORDER BY number"""
+_LATEST_PLAN = "SELECT record, digest FROM plan ORDER BY number DESC LIMIT 1"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a results folder held at one moment."""
+
+    path: Path
+    plan: Plan | None
+    """Of the latest run command; None where results were only merged."""
+    results: Mapping[str, Result]
+    """The latest attempt by cell id, in the order in which they were committed."""
+    attempts: Mapping[str, int]
+    """How many attempts each cell has had."""
+    holder: Holder | None
+    """The runner at work; None if none is."""
+    progress: Progress | None
+    """What that runner is doing."""
+
+    def planned(self) -> list[tuple[PlannedCell, Result | None]]:
+        """The latest plan's cells, each with its result if there is one."""
+        return [(planned, self.results.get(planned.cell.id)) for planned in (self.plan.cells if self.plan else ())]
+
+
+class Store:
+    """The one writer of a results folder. Use it as a context manager, from one thread."""
+
+    def __init__(self, folder: Folder, lock: Lock, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self._lock = lock
+        self._connection = connection
+
+    @classmethod
+    def create_or_open(cls, out: Path | str) -> Store:
+        """Open the store in the folder `out`, making what is missing.
+
+        Raises `OutputError` (cannot be written), `StoreLocked` (another writer), `StoreCorrupt`, `StoreFull`.
+        """
+        folder = Folder.at(out)
+        folder.create()
+        lock = Lock(folder.lock)
+        try:
+            if not folder.database.exists():
+                database.create(folder.database)
+            return cls(folder, lock, database.open_for_writing(folder.database))
+        except BaseException:
+            lock.release()
+            raise
+
+    def add(self, result: Result) -> int:
+        """Commit a result as its cell's next attempt, whose number (from 1) is returned."""
+        return self.add_all([result])[0]
+
+    def add_all(self, results: Iterable[Result]) -> list[int]:
+        """Commit several results: all or, on an error, none."""
+        with database.explained(self.folder.database), database.transaction(self._connection):
+            attempts = [self._insert(result) for result in results]
+            crash_point("store.before_commit")
+        crash_point("store.after_commit")
+        return attempts
+
+    def set_plan(self, plan: Plan) -> None:
+        """Make `plan` the latest one."""
+        text = _text(plan.to_json())
+        with database.explained(self.folder.database), database.transaction(self._connection):
+            latest = self._connection.execute(_LATEST_PLAN).fetchone()
+            if latest is None or latest[0] != text:
+                self._connection.execute("INSERT INTO plan (record, digest) VALUES (?, ?)", (text, digest(text)))
+
+    def plan(self) -> Plan | None:
+        """The latest plan."""
+        with database.explained(self.folder.database):
+            return _plan(database.patiently(self._connection, _LATEST_PLAN).fetchone())
+
+    def results(self) -> dict[str, Result]:
+        """The latest attempt by cell id, in the order in which they were committed."""
+        with database.explained(self.folder.database):
+            rows = database.patiently(self._connection, _LATEST).fetchall()
+        return {cell: result_of(cell, record, stored) for cell, _, record, stored in rows}
+
+    def close(self) -> None:
+        """Close the file and give the lock back."""
+        self._connection.close()
+        self._lock.release()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _insert(self, result: Result) -> int:
+        cell, text = result.cell.id, _text(result.to_json())
+        counted = self._connection.execute("SELECT coalesce(max(attempt), 0) FROM result WHERE cell = ?", (cell,))
+        attempt = int(counted.fetchone()[0]) + 1
+        self._connection.execute(
+            "INSERT INTO result (cell, attempt, outcome, record, digest) VALUES (?, ?, ?, ?, ?)",
+            (cell, attempt, result.outcome, text, digest(text)),
+        )
+        return attempt
+
+
+def read(out: Path | str) -> Snapshot:
+    """What the results folder holds now, also while a runner writes it.
+
+    Raises `UsageError` where there is no store, and `StoreCorrupt`.
+    """
+    folder = existing(out)
+    with database.open_for_reading(folder.database) as connection:
+        rows = connection.execute(_LATEST).fetchall()
+        plan = connection.execute(_LATEST_PLAN).fetchone()
+    holder = holder_of(folder.lock)
+    return Snapshot(
+        path=folder.path,
+        plan=_plan(plan),
+        results={cell: result_of(cell, record, stored) for cell, _, record, stored in rows},
+        attempts={cell: attempt for cell, attempt, _, _ in rows},
+        holder=holder,
+        progress=read_progress(folder.progress) if holder else None,
+    )
+
+
+def existing(out: Path | str) -> Folder:
+    """The results folder `out`; raises `UsageError` where it holds no store."""
+    folder = Folder.at(out)
+    if not folder.database.is_file():
+        raise UsageError(f"No results in {out}: expected a folder with {folder.database.name}, as `fanin run` makes.")
+    return folder
+
+
+def result_of(cell: str, record: str, stored_digest: str) -> Result:
+    """The result in a row; raises `StoreCorrupt` where the row is not what was written."""
+    result = Result.from_json(intact(f"result of cell {cell}", record, stored_digest))
+    if result.cell.id != cell:
+        raise StoreCorrupt(f"The result stored for cell {cell} is that of cell {result.cell.id}.")
+    return result
+
+
+def intact(what: str, record: Any, stored_digest: str) -> Any:
+    """The JSON value of a stored text; raises `StoreCorrupt` where its bytes are not those that were written."""
+    if not isinstance(record, str) or digest(record) != stored_digest:
+        raise StoreCorrupt(f"The stored {what} is damaged: its bytes are not those that were written.")
+    try:
+        return json.loads(record)
+    except (ValueError, RecursionError):
+        raise StoreCorrupt(f"The stored {what} is not JSON.") from None
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a stored text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _plan(row: tuple[str, str] | None) -> Plan | None:
+    return None if row is None else Plan.from_json(intact("plan", *row))
+
+
+def _text(record: dict[str, Any]) -> str:
+    return json.dumps(record, allow_nan=False, separators=(",", ":"))

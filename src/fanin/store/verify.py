@@ -1,0 +1,56 @@
+"""Checking a results store to the last byte."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from fanin.cell.plan import Plan
+from fanin.errors import FaninError, StoreCorrupt
+from fanin.store import database
+from fanin.store.results_store import existing, intact, result_of
+
+
+def verify(out: Path | str) -> list[str]:
+    """Everything that is wrong with the store in `out`; an empty list if nothing is. Changes nothing.
+
+    Raises `UsageError` where there is no store.
+    """
+    path = existing(out).database
+    try:
+        with database.open_for_reading(path) as connection:
+            return [*_structure(connection), *_results(connection), *_plans(connection)]
+    except FaninError as error:
+        return [str(error)]
+
+
+def _structure(connection: sqlite3.Connection) -> list[str]:
+    found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+    return [] if found == ["ok"] else [f"SQLite finds: {problem}" for problem in found]
+
+
+def _results(connection: sqlite3.Connection) -> list[str]:
+    problems, attempts = list[str](), dict[str, int]()
+    for cell, attempt, outcome, record, stored in connection.execute(
+        "SELECT cell, attempt, outcome, record, digest FROM result ORDER BY number"
+    ):
+        where = f"cell {cell}, attempt {attempt}"
+        try:
+            if result_of(cell, record, stored).outcome != outcome:
+                problems.append(f"{where}: the record's outcome is not {outcome}")
+        except StoreCorrupt as error:
+            problems.append(f"{where}: {error}")
+        if attempt != attempts.get(cell, 0) + 1:
+            problems.append(f"{where}: expected attempt {attempts.get(cell, 0) + 1}")
+        attempts[cell] = attempt
+    return problems
+
+
+def _plans(connection: sqlite3.Connection) -> list[str]:
+    problems = list[str]()
+    for number, record, stored in connection.execute("SELECT number, record, digest FROM plan ORDER BY number"):
+        try:
+            Plan.from_json(intact("plan", record, stored))
+        except StoreCorrupt as error:
+            problems.append(f"plan {number}: {error}")
+    return problems

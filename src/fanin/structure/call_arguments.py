@@ -1,0 +1,97 @@
+"""The arguments of one call: which of them are computed, which are weights, and how to make the call again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx
+
+from fanin.structure.module_kinds import Weights
+
+Source = int | Weights
+"""Where a tensor comes from: the index of a node, or the weights that it was made of. Constants have none."""
+
+Find = Callable[[Any], Source | None]
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """The place of a computed tensor among the arguments."""
+
+    position: int
+
+
+class Arguments:
+    """The arguments of one call, read once.
+
+    Attributes:
+        inputs: the nodes among them, each once, in order.
+        slots: as `inputs`, with repetitions.
+        owners: the layers whose weights are among them.
+        args, kwargs: the arguments with a placeholder for each computed tensor.
+    """
+
+    def __init__(self, args: Sequence[Any], kwargs: Mapping[str, Any], find: Find) -> None:
+        self.inputs: list[int] = []
+        self.slots: list[int] = []
+        self.owners: list[str] = []
+        self._find = find
+        self._complete = True
+        self.args = [self._read(value) for value in args]
+        self.kwargs = {key: self._read(value) for key, value in kwargs.items()}
+
+    def node(self, position: int, keyword: str) -> int | None:
+        """The node that was given as one argument, by its position or keyword; None where that is no node."""
+        value = self.args[position] if position < len(self.args) else self.kwargs.get(keyword)
+        return self.inputs[value.position] if isinstance(value, _Slot) else None
+
+    def call_again(self, function: Callable[..., Any] | None) -> Callable[..., Tensor] | None:
+        """The call as a function of the values of `inputs`; None where it needs tensors that are not among them."""
+        if function is None or not self._complete:
+            return None
+        args, kwargs = tuple(self.args), dict(self.kwargs)
+
+        def again(*values: Tensor) -> Tensor:
+            result: Tensor = function(*_filled(args, values), **_filled(kwargs, values))
+            return result
+
+        return again
+
+    def _read(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._read(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._read(item) for item in value]
+        source = self._find(value)
+        if isinstance(source, int):
+            return self._slot(source)
+        if isinstance(source, Weights):
+            self.owners += [owner for owner in source.owners if owner not in self.owners]
+        return self._constant(value)
+
+    def _slot(self, source: int) -> _Slot:
+        self.slots.append(source)
+        if source not in self.inputs:
+            self.inputs.append(source)
+        return _Slot(self.inputs.index(source))
+
+    def _constant(self, value: Any) -> Any:
+        """A single number is kept. A larger tensor would have to fit what it meets, so that there is no calling again."""
+        if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta:
+            return value.detach().clone()
+        if isinstance(value, (Tensor, fx.Node)):
+            self._complete = False
+            return None
+        return value
+
+
+def _filled(template: Any, values: Sequence[Tensor]) -> Any:
+    if isinstance(template, _Slot):
+        return values[template.position]
+    if isinstance(template, dict):
+        return {key: _filled(item, values) for key, item in template.items()}
+    if isinstance(template, (list, tuple)):
+        return [_filled(item, values) for item in template]
+    return template

@@ -1,0 +1,111 @@
+"""Building a graph, step by step, from the calls of modules and functions that somebody sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from fanin.structure import function_kinds
+from fanin.structure.call_arguments import Arguments, Source
+from fanin.structure.function_kinds import function_kind, is_elementwise, is_ignored
+from fanin.structure.graph import Graph, Kind, Node
+from fanin.structure.module_kinds import Weights, layer_paths
+
+
+class Builder:
+    """Takes the steps of one model in the order of their computation."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._nodes: list[Node] = []
+        self._computed: set[int] = set()
+        """The nodes that a layer precedes: masks, positions and other inputs are not among them."""
+        self._origins: list[int] = []
+        """Of each node, the one node that it is a linear function of, if it moves, selects or adds parts of that one only."""
+
+    def graph(self) -> Graph:
+        """What was built."""
+        paths = dict.fromkeys(layer_paths(self._model))
+        paths |= dict.fromkeys(node.target for node in self._nodes if node.kind == "layer")
+        return Graph(tuple(self._nodes), tuple(paths))
+
+    def add(
+        self,
+        kind: Kind,
+        target: str,
+        inputs: Sequence[int] = (),
+        module: nn.Module | None = None,
+        spec: str | None = None,
+        function: Callable[..., Tensor] | None = None,
+    ) -> int:
+        """Add one step and return its index."""
+        index = len(self._nodes)
+        self._nodes.append(Node(index, kind, target, module, tuple(dict.fromkeys(inputs)), spec, function))
+        if kind == "layer" or not self._computed.isdisjoint(inputs):
+            self._computed.add(index)
+        origins = {self._origins[source] for source in inputs}
+        self._origins.append(origins.pop() if kind == "transparent" and len(origins) == 1 else index)
+        return index
+
+    def module(self, path: str, module: nn.Module, kind: Kind, inputs: Sequence[int]) -> int:
+        """Add the call of a module that is one step; the index of what comes out."""
+        function = module if kind == "activation" and len(inputs) == 1 else None
+        index = self.add(kind, path, inputs, module, function=function)
+        if isinstance(module, nn.MultiheadAttention):  # it calls F.linear with its child's weight, not the child
+            return self.add("layer", f"{path}.out_proj" if path else "out_proj", (index,), module.out_proj)
+        return index
+
+    def call(self, name: str, function: Callable[..., Any] | None, arguments: Arguments) -> Source | None:
+        """Add the call of a function; where its result comes from, or None if no signal passes."""
+        inputs, owners = arguments.inputs, arguments.owners
+        if is_ignored(name) or (name == "getattr" and arguments.args[1] not in function_kinds.ATTRIBUTES):
+            return None
+        if owners and name in function_kinds.LAYERS and (inputs or name in function_kinds.LOOKUPS):
+            return self._layers(owners, inputs)
+        if not inputs:
+            return Weights(tuple(owners)) if owners else None
+        if name == function_kinds.ATTENTION:
+            return self._attention(name, arguments)
+        again = arguments.call_again(function) if is_elementwise(name) else None
+        kind = self._kind(name, arguments)
+        spec = function_kinds.activation_spec(name, arguments.args[1:], arguments.kwargs) if kind == "activation" else None
+        return self.add(kind, name, inputs, spec=spec, function=again)
+
+    def _layers(self, owners: Sequence[str], inputs: Sequence[int]) -> int:
+        """A function that was given the weights of these layers."""
+        found = [self.add("layer", owner, inputs, self._model.get_submodule(owner)) for owner in owners]
+        return found[0] if len(found) == 1 else self.add("transparent", "several layers", found)
+
+    def _attention(self, name: str, arguments: Arguments) -> int:
+        """Queries and keys meet in a softmax, with a bias that may be learned; values are averaged by it."""
+        value, *met = (arguments.node(*place) for place in ((2, "value"), (0, "query"), (1, "key"), (3, "attn_mask")))
+        scores = self.add("softmax", name, [node for node in met if node is not None])
+        return self.add("transparent", name, [scores] if value is None else [value, scores])
+
+    def _kind(self, name: str, arguments: Arguments) -> Kind:
+        if name in function_kinds.SUMS:
+            return "add" if self._is_sum_of_several(arguments.inputs) else "transparent"
+        if name in function_kinds.PRODUCTS:
+            return self._product(name, arguments)
+        return function_kind(name)
+
+    def _product(self, name: str, arguments: Arguments) -> Kind:
+        if name in function_kinds.DIVISIONS and arguments.node(0, "input") is None:
+            return "other"  # a constant divided by what was computed
+        computed = [index for index in arguments.slots if index in self._computed]
+        if len(computed) < 2 or (name in function_kinds.MIXING and any(map(self._is_from_softmax, computed))):
+            return "transparent"
+        return "product"
+
+    def _is_sum_of_several(self, indices: Sequence[int]) -> bool:
+        """Whether different tensors are added, and not parts of one, as where a rotation adds a query's halves."""
+        return len({self._origins[index] for index in indices}) > 1 and not self._computed.isdisjoint(indices)
+
+    def _is_from_softmax(self, index: int) -> bool:
+        """Whether a tensor is the weights of attention; dropout and the like may lie between, but not what they averaged."""
+        node = self._nodes[index]
+        while node.kind == "transparent" and node.inputs and node.target not in function_kinds.AVERAGES:
+            node = self._nodes[node.inputs[0]]
+        return node.kind == "softmax"

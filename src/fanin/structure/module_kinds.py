@@ -1,0 +1,137 @@
+"""What kind of step a module is, and which layer owns a parameter."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
+
+from fanin.errors import FitError, UsageError, shown
+from fanin.structure.graph import Kind
+
+_LAYERS = (
+    nn.Linear,
+    _ConvNd,
+    nn.Bilinear,
+    nn.Embedding,
+    nn.EmbeddingBag,
+    nn.MultiheadAttention,
+    nn.RNNBase,
+    nn.RNNCellBase,
+)
+
+_KINDS: dict[type[nn.Module], Kind] = {
+    nn.Identity: "transparent",
+    nn.GLU: "product",
+    nn.Softmax: "softmax",
+    nn.Softmin: "softmax",
+    nn.Softmax2d: "softmax",
+    nn.LogSoftmax: "softmax",
+    nn.CrossEntropyLoss: "softmax",
+    # Close to the identity for activities of the size that initialization aims at: it divides by (2 + 1e-4·Σx²)^0.75 or so.
+    nn.LocalResponseNorm: "transparent",
+}
+_FILES: dict[str, Kind] = {
+    "activation": "activation",
+    "batchnorm": "normalization",
+    "instancenorm": "normalization",
+    "normalization": "normalization",
+    "dropout": "transparent",
+    "pooling": "transparent",
+    "padding": "transparent",
+    "flatten": "transparent",
+    "pixelshuffle": "transparent",
+    "upsampling": "transparent",
+    "channelshuffle": "transparent",
+    "fold": "transparent",
+    "loss": "output",
+}
+"""Torch keeps modules of one kind in one file of ``torch.nn.modules``."""
+
+# Modules that torch does not have, where their code would not say it as well: transformers' activations are written out.
+_NAMES: tuple[tuple[re.Pattern[str], Kind], ...] = (
+    (re.compile(r"norm", re.IGNORECASE), "normalization"),
+    (re.compile(r"identity|linearactivation|dropout|drop_?path|stochastic_?depth", re.IGNORECASE), "transparent"),
+    (
+        re.compile(r"relu|gelu|[cs]?elu$|silu|swish|mish$|sigmoid$|tanh$|softplus|activation|snake|^sine?$", re.IGNORECASE),
+        "activation",
+    ),
+)
+_GATED = re.compile(r"glu", re.IGNORECASE)
+_PARAMETRIZED = re.compile(r"(^|\.)parametrizations(\.|$).*")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a tensor is that was made of parameters alone: the weights of these layers."""
+
+    owners: tuple[str, ...]
+
+
+def check_model(model: object) -> None:
+    """A `UsageError` for what is not a module, a `FitError` for one whose parameters have no shape yet."""
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"Expected a torch.nn.Module, not {shown(model)}.")
+    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        raise FitError(f"{lazy[0]} has no shape yet (a lazy parameter). Run one batch through the model first.")
+
+
+def module_kind(module: nn.Module) -> Kind | None:
+    """The kind of a module that is one step, or None for one whose own code is to be followed."""
+    if isinstance(module, _LAYERS) or _is_conv1d(module):
+        return "layer"
+    for base in type(module).__mro__:
+        if base in _KINDS:
+            return _KINDS[base]
+        package, _, file = base.__module__.rpartition(".")
+        if package == "torch.nn.modules" and file in _FILES:
+            return _FILES[file]
+    return _kind_by_name(module)
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module has a weight: a layer of torch, or any module without children that owns a matrix."""
+    kind = module_kind(module)
+    return kind == "layer" or (kind is None and _is_leaf(module) and _owns_matrix(module))
+
+
+def layer_paths(model: nn.Module) -> tuple[str, ...]:
+    """The qualified paths of all layers; one that has several is named by its first."""
+    return tuple(path for path, module in model.named_modules() if is_layer(module) and not _PARAMETRIZED.search(path))
+
+
+def weights_of(model: nn.Module) -> dict[int, Weights]:
+    """By the id of each parameter of at least two dimensions, the layer that owns it; of a tied one, the first."""
+    found: dict[int, Weights] = {}
+    for path, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter.dim() >= 2:
+                found.setdefault(id(parameter), Weights((_PARAMETRIZED.sub("", path),)))
+    return found
+
+
+def _is_conv1d(module: nn.Module) -> bool:
+    """transformers' Conv1D, a linear layer whose weight is transposed; known by name, since the package may not be there."""
+    return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and isinstance(getattr(module, "weight", None), Tensor)
+
+
+def _kind_by_name(module: nn.Module) -> Kind | None:
+    name = type(module).__name__
+    if not _is_leaf(module) or _owns_matrix(module) or _GATED.search(name):
+        return None
+    return next((kind for pattern, kind in _NAMES if pattern.search(name)), None)
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return next(module.children(), None) is None
+
+
+def _owns_matrix(module: nn.Module) -> bool:
+    """A scale or shift that is written with more dimensions, such as (1, C, 1, 1), is no matrix."""
+    return any(
+        parameter.dim() >= 2 and parameter.numel() > max(parameter.shape) for parameter in module.parameters(recurse=False)
+    )

@@ -1,0 +1,96 @@
+"""Checkpoints: a cell's whole state at an epoch's end, written so that no crash leaves half of one.
+
+A checkpoint is one safetensors file, ``<cell id>.<digest>.safetensors``, whose name carries the first 16 hexadecimal digits of
+its SHA-256. It is written aside, synced and moved into place; the one before it is removed afterwards. A file whose bytes do
+not give the digest in its name is ignored, and the cell starts again: never a wrong number, never a crash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fanin import atomic
+from fanin.crash_points import crash_point
+
+FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors, and everything else as a JSON object."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def save(folder: Path, cell_id: str, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint of the cell and remove the one before it. Tensors are stored contiguous, whatever their strides."""
+    from safetensors.torch import save as to_bytes
+
+    payload = to_bytes(_apart(checkpoint.tensors), {"format": FORMAT, "cell": cell_id, "state": json.dumps(checkpoint.state)})
+    folder.mkdir(parents=True, exist_ok=True)
+    before = list(folder.glob(f"{cell_id}.*"))
+    target = folder / f"{cell_id}.{_digest(payload)}.safetensors"
+    atomic.replace(target, payload, when_written=lambda: crash_point("checkpoint.before_replace"))
+    crash_point("checkpoint.after_replace")
+    for path in before:
+        if path != target:
+            path.unlink(missing_ok=True)
+    return target
+
+
+def load(folder: Path, cell_id: str) -> Checkpoint | None:
+    """The newest intact checkpoint of the cell, or None."""
+    for path in sorted(folder.glob(f"{cell_id}.*.safetensors"), key=lambda p: p.stat().st_mtime_ns, reverse=True):
+        if (found := _read(path, cell_id)) is not None:
+            return found
+    return None
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write named weights as a plain safetensors file."""
+    from safetensors.torch import save as to_bytes
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.replace(path, to_bytes(_apart(tensors)))
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous, and none sharing memory with another, as tied weights do: safetensors asks for it."""
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    counts = Counter(tensor.untyped_storage().data_ptr() for tensor in stored.values())
+    return {name: t.clone() if counts[t.untyped_storage().data_ptr()] > 1 else t for name, t in stored.items()}
+
+
+def like(tensor: Tensor, stored: Tensor) -> Tensor:
+    """A copy of `stored` with the strides, dtype and device of `tensor`."""
+    return torch.empty_like(tensor, memory_format=torch.preserve_format).copy_(stored)
+
+
+def _read(path: Path, cell_id: str) -> Checkpoint | None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    try:
+        payload = path.read_bytes()
+        if _digest(payload) != path.name.split(".")[1]:
+            return None
+        header_size = int.from_bytes(payload[:8], "little")
+        metadata = json.loads(payload[8 : 8 + header_size])["__metadata__"]
+        if metadata["format"] != FORMAT or metadata["cell"] != cell_id:
+            return None
+        return Checkpoint(from_bytes(payload), json.loads(metadata["state"]))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def _digest(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()[:16]

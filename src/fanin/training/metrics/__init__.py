@@ -1,0 +1,13 @@
+"""Metrics: what is measured beside the loss, by name.
+
+A metric is either scored sample by sample and averaged, or follows from the mean loss. Each task has its own; a study adds
+others with ``metrics = ["perplexity"]``. Names are columns of results and never change.
+"""
+
+from fanin.training.metrics import builtin_metrics as builtin_metrics
+from fanin.training.metrics.metric import REGISTRY as REGISTRY
+from fanin.training.metrics.metric import Better as Better
+from fanin.training.metrics.metric import Metric as Metric
+from fanin.training.metrics.selection import chosen as chosen
+from fanin.training.metrics.selection import get as get
+from fanin.training.metrics.selection import of_task as of_task

@@ -1,0 +1,49 @@
+"""Metrics by spec, and those of a task."""
+
+from __future__ import annotations
+
+from fanin import specs
+from fanin.data import DataInfo
+from fanin.errors import StudyError
+from fanin.training.metrics import user_metric
+from fanin.training.metrics.metric import REGISTRY, Metric
+
+_OWN: dict[str, tuple[str, ...]] = {
+    "classification": ("accuracy",),
+    "regression": ("mae",),
+    "token_classification": ("bits_per_character", "perplexity", "token_accuracy"),
+    "autoencoding": ("squared_error",),
+}
+"""Task → its metrics, the main one first."""
+
+
+def get(spec: str) -> tuple[str, Metric]:
+    """The canonical spec and the metric of a spec string; a target is the user's own (`fanin.user_code`)."""
+    name, options = specs.parse(spec)
+    if specs.is_target(name):
+        return user_metric.metric(name, options)
+    metric = REGISTRY.get(name)
+    if options:
+        raise StudyError(f"{name} takes no options; received {spec}.")
+    return name, metric
+
+
+def of_task(task: str) -> tuple[Metric, ...]:
+    """The metrics that a task has without being asked, the main one first."""
+    return tuple(REGISTRY.get(name) for name in _OWN[task])
+
+
+def chosen(info: DataInfo, further: tuple[str, ...]) -> tuple[Metric, ...]:
+    """The task's own metrics and the further ones, each once.
+
+    Raises `StudyError` for one that does not measure the task.
+    """
+    own = of_task(info.task)
+    found = {metric.name: metric for metric in own}
+    for spec in further:
+        metric = get(spec)[1]
+        if metric.tasks and info.task not in metric.tasks:
+            fitting = ", ".join(other.name for other in REGISTRY if info.task in other.tasks)
+            raise StudyError(f"{metric.name} does not measure {info.task}, the task of {info.name}. Metrics for it: {fitting}.")
+        found.setdefault(metric.name, metric)
+    return tuple(found.values())

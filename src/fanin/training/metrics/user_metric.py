@@ -1,0 +1,58 @@
+"""The user's own metric: a target in the place of a name (`fanin.user_code`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from fanin import registry, specs, user_code
+from fanin.errors import FitError, shown
+from fanin.training.metrics.metric import REGISTRY, Better, Metric
+
+_RESERVED = ("loss", "epoch", "epochs", "best_epoch", "seconds")
+
+
+def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
+    """The canonical spec and the metric that a target names.
+
+    It is called as the function says: by its attribute `name`, or by the name of the file (of ``my_file.py:make``) or of the
+    callable itself. Higher is better unless its attribute `better` is "min".
+    """
+    part = user_code.own_part(target, user_code.METRIC)
+    chosen: Any = specs.construct(part.name, part.options, options)
+    measure = part.call(chosen)
+    if not callable(measure):
+        raise part.refused(measure)
+    better: Any = getattr(measure, "better", "max")
+    if better not in get_args(Better):
+        raise part.refused(measure, f"one whose attribute better is {shown(better)} instead of max or min")
+    name = getattr(measure, "name", None) or _name(part)
+    if not registry.is_name(name):
+        raise FitError(f"{part.name} measures {shown(name)}, which cannot name a metric: use lower-case letters, digits and _.")
+    if name in _RESERVED or name in REGISTRY or name.startswith(("val_", "test_")):
+        raise FitError(
+            f"{part.name} measures {name}, which is the name of a column or of a metric of fanin's. Give the function another "
+            f"name, or an attribute name."
+        )
+    return specs.identity(part.name, chosen), Metric(name, f"{part.name}.", better, (), score=_summed(part, measure))
+
+
+def _name(part: user_code.OwnPart) -> str:
+    place, _, attribute = part.name.rpartition(":")
+    return Path(place).stem if attribute == "make" else attribute.lower()
+
+
+def _summed(part: user_code.OwnPart, measure: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor], Tensor]:
+    def score(outputs: Tensor, y: Tensor) -> Tensor:
+        with part.running(part.name):
+            values = measure(outputs, y)
+        if not isinstance(values, Tensor) or values.shape != (len(y),):
+            came = f"a tensor of shape {tuple(values.shape)}" if isinstance(values, Tensor) else shown(values)
+            raise part.refused(measure, f"a function that returned {came} for a batch of {len(y)}")
+        return values.sum(dtype=torch.float64)
+
+    return score

@@ -1,0 +1,103 @@
+"""Adam and AdamW, with torch's epsilon or Keras'."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from fanin.training.optimizers.decay import Decay, check_decay, parameter_groups
+from fanin.training.optimizers.optimizer import OPTIMIZERS, OptimizerEntry
+from fanin.training.optimizers.ranges import require_not_negative, require_share
+
+KERAS_EPSILON = 1e-7
+
+Epsilon = float | Literal["keras"]
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980).
+
+    θ ← θ − lr · m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ): torch's form, the paper's Algorithm 1.
+
+    ``epsilon="keras"`` gives Keras' Adam: ε = 1e-7 is added to √v *before* bias correction (the form before Section 2.1 of
+    the paper), which equals torch's form with ε / √(1 − β₂ᵗ) in step t. With |g| = 1e-6, five such steps move a weight less
+    than half as far as with a constant ε of 1e-7.
+
+    Weight decay λ is coupled, g ← g + λ·θ, as in torch: the moments see it. Keras' ``Adam(weight_decay=…)`` is decoupled, and
+    so the same as `AdamW`.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: Epsilon = 1e-8
+    weight_decay: float = 0.0
+    decay: Decay = "weights"
+
+    def __post_init__(self) -> None:
+        _check("adam", self)
+
+    def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+        """torch's fused Adam; Keras' ε is set anew before each step."""
+        groups = parameter_groups(model, self.weight_decay, self.decay)
+        adam = torch.optim.Adam(groups, lr=lr, betas=(self.beta1, self.beta2), eps=_constant(self.epsilon), fused=True)
+        return _with_keras_epsilon(adam) if self.epsilon == "keras" else adam
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW: `Adam`'s step after θ ← θ − lr · λ · θ, so that the moments do not see the decay.
+
+    The defaults are torch's. Keras' AdamW is ``adamw(epsilon=keras, weight_decay=0.004, decay=all)``.
+
+    Differs from the paper, which multiplies λ by the schedule's factor and not by the learning rate.
+
+    Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization, 2019.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: Epsilon = 1e-8
+    weight_decay: float = 0.01
+    decay: Decay = "weights"
+
+    def __post_init__(self) -> None:
+        _check("adamw", self)
+
+    def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+        """torch's fused AdamW; Keras' ε is set anew before each step."""
+        groups = parameter_groups(model, self.weight_decay, self.decay)
+        adam = torch.optim.AdamW(groups, lr=lr, betas=(self.beta1, self.beta2), eps=_constant(self.epsilon), fused=True)
+        return _with_keras_epsilon(adam) if self.epsilon == "keras" else adam
+
+
+OPTIMIZERS.add(OptimizerEntry(name="adam", summary="Adam with torch's epsilon (1e-8), or Keras' (epsilon=keras)", options=Adam))
+OPTIMIZERS.add(OptimizerEntry(name="adamw", summary="Adam with decoupled weight decay (0.01; Keras has 0.004)", options=AdamW))
+
+
+def _check(name: str, options: Adam | AdamW) -> None:
+    require_share(f"{name}(beta1=…)", options.beta1)
+    require_share(f"{name}(beta2=…)", options.beta2)
+    if options.epsilon != "keras":
+        require_not_negative(f"{name}(epsilon=…), unless it is keras,", options.epsilon)
+    check_decay(name, options.weight_decay, options.decay)
+
+
+def _constant(epsilon: Epsilon) -> float:
+    return KERAS_EPSILON if epsilon == "keras" else epsilon
+
+
+def _with_keras_epsilon(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    optimizer.register_step_pre_hook(_set_keras_epsilon)
+    return optimizer
+
+
+def _set_keras_epsilon(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    for group in optimizer.param_groups:
+        group["steps_done"] = group.get("steps_done", 0) + 1
+        beta2 = group["betas"][1]
+        group["eps"] = KERAS_EPSILON / math.sqrt(1 - beta2 ** group["steps_done"])

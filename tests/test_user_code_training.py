@@ -1,0 +1,212 @@
+"""A user's own parts in training: the same bits again, resumed without loss, and refused before they spoil a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fanin.cell.cell import Cell
+from fanin.cell.result import Result
+from fanin.errors import FaninError, FitError, StudyError
+from fanin.study import study_file
+from fanin.study.canonical_cell import make_cell
+from fanin.training import metrics, optimizers
+from fanin.training.train import Cache, Interrupted, train
+
+PARTS = """
+import torch
+from torch import nn
+
+def dropping(input_shape, outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.5), nn.ReLU(), nn.Linear(16, outputs))
+
+class Tied(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.one, self.two, self.out = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, outputs)
+        self.two.weight = self.one.weight
+    def forward(self, x):
+        return self.out(torch.relu(self.two(torch.relu(self.one(x.flatten(1))))))
+
+def tied(input_shape, outputs):
+    return Tied(outputs)
+
+def halves(parameters, lr):
+    parameters = list(parameters)
+    return torch.optim.SGD([{"params": parameters[:2]}, {"params": parameters[2:], "lr": lr / 10}], lr)
+
+class Counting(torch.optim.SGD):
+    def step(self, closure=None):
+        super().step(closure)
+        self.state[self.param_groups[0]["params"][0]]["n"] = 3
+
+def counting(parameters, lr):
+    return Counting(list(parameters), lr)
+
+def partly(parameters, lr):
+    return torch.optim.SGD(list(parameters)[:1], lr)
+
+def zeros():
+    def loss(outputs, targets):
+        return torch.zeros(len(targets))
+    loss.name = "loss"
+    return loss
+
+def flat():
+    return lambda outputs, targets: outputs.sum()
+
+def lower():
+    def spread(outputs, targets):
+        return outputs.std(1)
+    spread.better, spread.name = "min", "spread"
+    return spread
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The target of the parts, without the name of the function."""
+    (tmp_path / "own.py").write_text(PARTS)
+    monkeypatch.chdir(tmp_path)
+    return "own.py"
+
+
+def cell(**changes: Any) -> Cell:
+    base = {"data": "digits", "model": "mlp(widths=[8], activation=relu)", "initializer": "he_normal", "epochs": 3}
+    return make_cell({**base, "optimizer": "sgd(momentum=0.9)", "learning_rate": 0.01, **changes})
+
+
+def run(chosen: Cell, **options: Any) -> Result:
+    return train(chosen, cache=Cache(), environment={}, **options)
+
+
+def resumed(chosen: Cell, folder: Path) -> Result:
+    with pytest.raises(Interrupted):
+        run(chosen, checkpoints=folder, checkpoint_interval=0, stop=lambda: True)
+    return run(chosen, checkpoints=folder)
+
+
+def test_torchs_own_dropout_gives_the_same_bits_again_and_after_a_resume(own: str, tmp_path: Path) -> None:
+    chosen = cell(model=f"{own}:dropping")
+    whole = run(chosen)
+    torch.rand(7, generator=torch.Generator().manual_seed(0))
+    assert run(chosen).history["loss"] == whole.history["loss"]
+    assert resumed(chosen, tmp_path / "c").history["loss"] == whole.history["loss"]
+    assert run(cell(model=f"{own}:dropping", dropout_seed=9)).history["loss"] != whole.history["loss"]
+
+
+def test_a_model_with_tied_weights_is_saved_and_resumed(own: str, tmp_path: Path) -> None:
+    chosen = cell(model=f"{own}:tied")
+    assert resumed(chosen, tmp_path / "c").history["loss"] == run(chosen, weights=tmp_path / "w").history["loss"]
+    assert len(list((tmp_path / "w").iterdir())) == 2
+
+
+@pytest.mark.parametrize("target", ["torch.optim:NAdam", "torch.optim:ASGD", "torch.optim:Adagrad", "torch.optim:RAdam"])
+def test_an_optimizer_of_torch_that_fanin_does_not_have_resumes_bit_for_bit(target: str, tmp_path: Path) -> None:
+    chosen = cell(optimizer=target)
+    assert resumed(chosen, tmp_path).history["loss"] == run(chosen).history["loss"]
+
+
+def test_an_optimizer_that_remembers_numbers_starts_anew_instead_of_resuming_wrong(own: str, tmp_path: Path) -> None:
+    chosen = cell(optimizer=f"{own}:counting")
+    assert resumed(chosen, tmp_path / "c").history["loss"] == run(chosen).history["loss"]
+    assert not list((tmp_path / "c").glob("*"))
+
+
+@pytest.mark.usefixtures("draws_globally")
+def test_groups_with_rates_of_their_own_keep_their_proportions_under_a_schedule(own: str) -> None:
+    made = optimizers.get(f"{own}:halves")[1].make(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), 0.1)
+    optimizers.set_rate(made, 0.02)
+    assert [group["lr"] for group in made.param_groups] == pytest.approx([0.02, 0.002])
+
+
+def test_an_optimizer_over_part_of_the_parameters_is_refused(own: str) -> None:
+    with pytest.raises(FitError, match="1 of the model's 4 parameters"):
+        run(cell(optimizer=f"{own}:partly"))
+
+
+def test_a_metric_may_not_take_the_place_of_a_column(own: str) -> None:
+    with pytest.raises(FitError, match="name of a column"):
+        metrics.get(f"{own}:zeros")
+
+
+def test_a_metric_must_give_a_number_for_each_sample(own: str) -> None:
+    with pytest.raises(FitError, match=r"a tensor of shape \(\) for a batch"):
+        run(cell(metrics=[f"{own}:flat"]))
+
+
+def test_a_metric_of_ones_own_is_measured_and_its_direction_recorded(own: str) -> None:
+    result = run(cell(metrics=[f"{own}:lower"]))
+    assert result.metrics["val_spread"] == min(result.history["val_spread"])
+    assert result.data["metrics"] == {"spread": "min"}
+    assert result.cell.sources[0][0] == f"{own}:lower"
+
+
+def test_a_file_that_changed_since_the_cell_was_planned_is_refused(own: str) -> None:
+    chosen = cell(model=f"{own}:tied")
+    Path(own).write_text(PARTS + "\n# changed\n")
+    with pytest.raises(FaninError, match="changed"):
+        run(chosen)
+
+
+# What a study refuses before any work
+
+
+STUDY = """
+replicates = 1
+[base]
+data = "digits"
+model = "mlp(widths=[8], activation=relu)"
+epochs = 1
+[axes]
+"""
+
+
+def message(text: str) -> str:
+    with pytest.raises(FaninError) as caught:
+        study_file.parse(STUDY + text, "mine").plan()
+    return str(caught.value)
+
+
+def test_smoothing_of_a_regression_is_refused_behind_a_value_that_fits() -> None:
+    text = 'data = ["diabetes"]\nmodel = ["regression"]\ninitializer = ["zero"]\nlabel_smoothing = [0, 0.1]\n'
+    assert "spreads a label over classes" in message(text)
+
+
+def test_a_metric_that_does_not_measure_the_task_is_refused_with_its_line() -> None:
+    assert "line 8 (metrics = [mae]) and line 4 (data): mae does not measure" in message(
+        'metrics = [["mae"]]\ninitializer = ["zero"]\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('initializer = [{ label = "x", use = "zero" }, { label = "x", use = "he_normal" }]', "are called 'x'"),
+        ('initializer = ["zero"]\n[tune]\nlearning_rate = [nan, 0.1]', "different positive numbers"),
+        ('initializer = ["zero"]\nbiases.value = [1.0]', "biases, which is not given"),
+        ('initializer = ["zero"]\noptimizer = ["sgd(lr=0)"]', "positive number, not 0"),
+    ],
+)
+def test_mistakes_that_were_let_pass_are_told(text: str, says: str) -> None:
+    assert says in message(text)
+
+
+def test_a_learning_rate_beside_its_tuning_is_refused() -> None:
+    text = STUDY.replace("epochs = 1", "learning_rate = 0.5") + 'initializer = ["zero"]\n[tune]\nlearning_rate = [0.1, 0.2]\n'
+    with pytest.raises(StudyError, match="line 6: the learning rate is tuned, and given here too"):
+        study_file.parse(text, "mine")
+
+
+def test_combinations_that_cannot_exist_can_be_excluded() -> None:
+    text = 'data = ["digits", "diabetes"]\nmodel = ["mlp", "regression"]\ninitializer = ["zero"]\n'
+    text += '[[exclude]]\ndata = "digits"\nmodel = "regression"\n'
+    planned = study_file.parse(STUDY + text, "mine").plan().cells
+    assert [(p.cell.data, p.cell.model) for p in planned] == [
+        ("digits", "mlp"),
+        ("diabetes", "mlp"),
+        ("diabetes", "regression"),
+    ]
