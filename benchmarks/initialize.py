@@ -1,11 +1,14 @@
-"""Seconds to initialize a transformer of 355 million parameters: fanin.initialize against torch.nn.init, in alternation.
+"""Seconds to initialize a transformer of 355 million parameters: fanin.initialize against
+torch.nn.init, in alternation.
 
     python benchmarks/initialize.py --rounds 5 --output results/initialize.json
 
-Both fill the same model with the same laws: linear weights by the rule, embeddings N(0, 0.02²), biases 0, normalization 1 and
-0. fanin's time includes its record, for which every weight's standard deviation is measured. The promised ratios are at most
-1.3 for normal laws, 1.7 for uniform ones (all laws are made from one normal draw, so that comparisons are paired), 1/3 for
-truncated ones, and 1 for orthogonal.
+Both fill the same model with the same laws: linear weights by the rule, embeddings N(0, 0.02²),
+biases 0, normalization 1 and
+0. fanin's time includes its record, for which every weight's standard deviation is measured. The
+  promised ratios are at most
+1.3 for normal laws, 1.7 for uniform ones (all laws are made from one normal draw, so that
+comparisons are paired), 1/3 for truncated ones, and 1 for orthogonal.
 """
 
 from __future__ import annotations
@@ -34,7 +37,10 @@ RULES: dict[str, tuple[Fill, float]] = {
     "he_normal": (init.kaiming_normal_, 1.3),
     "xavier_normal": (init.xavier_normal_, 1.3),
     "xavier_uniform": (init.xavier_uniform_, 1.7),
-    "truncated_normal(std=0.02)": (lambda weight: init.trunc_normal_(weight, 0.0, 0.02, -0.04, 0.04), 1 / 3),
+    "truncated_normal(std=0.02)": (
+        lambda weight: init.trunc_normal_(weight, 0.0, 0.02, -0.04, 0.04),
+        1 / 3,
+    ),
     "orthogonal": (init.orthogonal_, 1.0),
 }
 
@@ -89,18 +95,24 @@ def seconds(work: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure rule by rule and round by round, print a table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rules", nargs="*", default=list(RULES), choices=list(RULES))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     model = build()
-    times: dict[str, dict[str, list[float]]] = {rule: {"torch": [], "fanin": []} for rule in options.rules}
+    times: dict[str, dict[str, list[float]]] = {
+        rule: {"torch": [], "fanin": []} for rule in options.rules
+    }
     for number in range(options.rounds):
         for rule in options.rules:
             fill = RULES[rule][0]
             times[rule]["torch"].append(seconds(lambda fill=fill: by_torch(model, fill)))  # type: ignore[misc]
-            times[rule]["fanin"].append(seconds(lambda rule=rule: fanin.initialize(model, rule, seed=0)))  # type: ignore[misc]
+            times[rule]["fanin"].append(
+                seconds(lambda rule=rule: fanin.initialize(model, rule, seed=0))
+            )  # type: ignore[misc]
         print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
     report = {
         "device": cpu_name(),
@@ -116,9 +128,14 @@ def main() -> None:
 
 def table(report: dict[str, Any]) -> str:
     """The figures as Markdown: medians, their spread, and ratios of each round."""
-    lines = ["| rule | torch.nn.init s | fanin s | fanin : torch | promised |", "|---|--:|--:|--:|--:|"]
+    lines = [
+        "| rule | torch.nn.init s | fanin s | fanin : torch | promised |",
+        "|---|--:|--:|--:|--:|",
+    ]
     for rule, sides in report["seconds"].items():
-        ratios = [ours / theirs for ours, theirs in zip(sides["fanin"], sides["torch"], strict=True)]
+        ratios = [
+            ours / theirs for ours, theirs in zip(sides["fanin"], sides["torch"], strict=True)
+        ]
         figures = [_spread(values) for values in (sides["torch"], sides["fanin"], ratios)]
         lines.append("| " + " | ".join([f"`{rule}`", *figures, f"{RULES[rule][1]:.2g}"]) + " |")
     return "\n".join(lines)

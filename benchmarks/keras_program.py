@@ -1,10 +1,13 @@
-"""The case study's own program, written anew from its protocol for Keras (TensorFlow): the peer that fanin is timed against.
+"""The case study's own program, written anew from its protocol for Keras (TensorFlow): the peer
+that fanin is timed against.
 
-    python benchmarks/keras_program.py mlp mnist --epochs 3 --trainings 2          # as published: one process
-    python benchmarks/keras_program.py mlp mnist --epochs 3 --threads 1            # one of two one-thread processes
+    python benchmarks/keras_program.py mlp mnist --epochs 3 --trainings 2          # as published:
+    one process python benchmarks/keras_program.py mlp mnist --epochs 3 --threads 1            # one
+    of two one-thread processes
 
-Prints one JSON object: seconds of each training (model built, fitted with validation after every epoch, best weights restored,
-evaluated), without start-up and reading of data, and what it reached. Data are read by fanin, so both train on the same arrays.
+Prints one JSON object: seconds of each training (model built, fitted with validation after every
+epoch, best weights restored, evaluated), without start-up and reading of data, and what it reached.
+Data are read by fanin, so both train on the same arrays.
 """
 
 from __future__ import annotations
@@ -18,11 +21,20 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-INITIALIZERS = ("zeros", "random_normal", "glorot_uniform", "he_normal", "lecun_normal", "orthogonal")
+INITIALIZERS = (
+    "zeros",
+    "random_normal",
+    "glorot_uniform",
+    "he_normal",
+    "lecun_normal",
+    "orthogonal",
+)
 
 
 def load(name: str) -> tuple[Any, Any, Any, Any]:
-    """The arrays as the program uses them: images (N, H, W, C) divided by 255; a table standardised, its target in dollars."""
+    """The arrays as the program uses them: images (N, H, W, C) divided by 255; a table
+    standardised, its target in dollars.
+    """
     from fanin import data
 
     dataset = data.load(name)
@@ -48,7 +60,12 @@ def build(model: str, shape: tuple[int, ...], classes: int, initializer: str) ->
         return layers.Conv2D(filters, (3, 3), activation="relu", kernel_initializer=kernel)
 
     bodies = {
-        "mlp": lambda: [layers.Flatten(), dense(256, "sigmoid"), dense(128, "tanh"), dense(classes, "softmax")],
+        "mlp": lambda: [
+            layers.Flatten(),
+            dense(256, "sigmoid"),
+            dense(128, "tanh"),
+            dense(classes, "softmax"),
+        ],
         "cnn": lambda: [
             convolution(32),
             layers.MaxPooling2D((2, 2)),
@@ -62,12 +79,18 @@ def build(model: str, shape: tuple[int, ...], classes: int, initializer: str) ->
         "regression": lambda: [dense(64, "relu"), dense(32, "relu"), dense(1)],
     }
     network = keras.Sequential([layers.Input(shape), *bodies[model]()])
-    loss, metric = ("mse", "mae") if model == "regression" else ("sparse_categorical_crossentropy", "accuracy")
-    network.compile(optimizer=keras.optimizers.Adam(learning_rate=0.001), loss=loss, metrics=[metric])
+    loss, metric = (
+        ("mse", "mae") if model == "regression" else ("sparse_categorical_crossentropy", "accuracy")
+    )
+    network.compile(
+        optimizer=keras.optimizers.Adam(learning_rate=0.001), loss=loss, metrics=[metric]
+    )
     return network
 
 
-def train(model: str, arrays: tuple[Any, Any, Any, Any], initializer: str, epochs: int) -> tuple[float, list[float]]:
+def train(
+    model: str, arrays: tuple[Any, Any, Any, Any], initializer: str, epochs: int
+) -> tuple[float, list[float]]:
     """One training of the program: its seconds, and the test loss and metric."""
     import keras
 
@@ -75,20 +98,37 @@ def train(model: str, arrays: tuple[Any, Any, Any, Any], initializer: str, epoch
     classes = 1 if model == "regression" else int(y.max()) + 1
     started = time.perf_counter()
     network = build(model, x.shape[1:], classes, initializer)
-    stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=5, restore_best_weights=True)
-    network.fit(x, y, batch_size=64, epochs=epochs, validation_data=(x_test, y_test), callbacks=[stopping], verbose=0)
+    stopping = keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=5, restore_best_weights=True
+    )
+    network.fit(
+        x,
+        y,
+        batch_size=64,
+        epochs=epochs,
+        validation_data=(x_test, y_test),
+        callbacks=[stopping],
+        verbose=0,
+    )
     scores = network.evaluate(x_test, y_test, verbose=0)
     return time.perf_counter() - started, [float(score) for score in scores]
 
 
 def main() -> None:
     """Parse, train, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", choices=("mlp", "cnn", "regression"))
     parser.add_argument("data")
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--trainings", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=0, help="0: as TensorFlow chooses, as the program was published")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="0: as TensorFlow chooses, as the program was published",
+    )
     parser.add_argument("--initializer", default="he_normal", choices=INITIALIZERS)
     options = parser.parse_args()
 
@@ -99,7 +139,10 @@ def main() -> None:
         tf.config.threading.set_intra_op_parallelism_threads(options.threads)
         tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     arrays = load(options.data)
-    runs = [train(options.model, arrays, options.initializer, options.epochs) for _ in range(options.trainings)]
+    runs = [
+        train(options.model, arrays, options.initializer, options.epochs)
+        for _ in range(options.trainings)
+    ]
     report = {
         "seconds": [seconds for seconds, _ in runs],
         "scores": [scores for _, scores in runs],

@@ -1,11 +1,13 @@
-"""Trainings per hour: fanin against the case study's own program, in alternation on the same cores and data.
+"""Trainings per hour: fanin against the case study's own program, in alternation on the same cores
+and data.
 
     python benchmarks/peer.py --rounds 5 --output docs/speed-peer.json
 
-Each round times, one after the other and nothing beside it: the program as published (one process, threads as TensorFlow
-chooses), the program as two one-thread processes, and fanin with two workers. Start-up and reading of data are left out on all
-sides; building, fitting with validation after every epoch, restoring and evaluating are counted. A side that runs two trainings
-at once does so from beginning to end.
+Each round times, one after the other and nothing beside it: the program as published (one process,
+threads as TensorFlow chooses), the program as two one-thread processes, and fanin with two workers.
+Start-up and reading of data are left out on all sides; building, fitting with validation after
+every epoch, restoring and evaluating are counted. A side that runs two trainings at once does so
+from beginning to end.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained, for how many epochs at a time, and the ratio that fanin promises against the published program."""
+    """What is trained, for how many epochs at a time, and the ratio that fanin promises against the
+    published program.
+    """
 
     model: str
     data: str
@@ -62,7 +66,9 @@ def published(work: Workload) -> float:
 
 def two_processes(work: Workload) -> float:
     """Trainings per hour of two one-thread processes of the program, side by side."""
-    return sum(3600 / statistics.mean(report["seconds"]) for report in _keras(work, threads=1, processes=2))
+    return sum(
+        3600 / statistics.mean(report["seconds"]) for report in _keras(work, threads=1, processes=2)
+    )
 
 
 def ours(work: Workload) -> float:
@@ -81,15 +87,23 @@ def ours(work: Workload) -> float:
     with tempfile.TemporaryDirectory() as out:
         run_plan(study_file.parse(text, "speed").plan(), out, workers=2)
         results = results_store.read(out).results.values()
-    seconds = [sum(result.timings[part] for part in ("setup", "train", "evaluate")) for result in results]
+    seconds = [
+        sum(result.timings[part] for part in ("setup", "train", "evaluate")) for result in results
+    ]
     return 2 * 3600 / statistics.mean(seconds)
 
 
-SIDES: dict[str, Callable[[Workload], float]] = {"published": published, "two processes": two_processes, "fanin": ours}
+SIDES: dict[str, Callable[[Workload], float]] = {
+    "published": published,
+    "two processes": two_processes,
+    "fanin": ours,
+}
 
 
 def peak() -> dict[str, float]:
-    """fp32 GFLOP/s of a 2048³ product with one thread, by both matmul backends: what this machine could do."""
+    """fp32 GFLOP/s of a 2048³ product with one thread, by both matmul backends: what this machine
+    could do.
+    """
     torch.set_num_threads(1)
     found = {}
     a, b = torch.rand(2048, 2048), torch.rand(2048, 2048)
@@ -107,11 +121,15 @@ def peak() -> dict[str, float]:
 
 def main() -> None:
     """Measure round by round, print a table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    rates: dict[str, dict[str, list[float]]] = {work.name: {side: [] for side in SIDES} for work in WORKLOADS}
+    rates: dict[str, dict[str, list[float]]] = {
+        work.name: {side: [] for side in SIDES} for work in WORKLOADS
+    }
     peaks = [peak()]
     for number in range(options.rounds):
         for work in WORKLOADS:
@@ -133,7 +151,8 @@ def main() -> None:
 def table(report: dict[str, Any]) -> str:
     """The figures as Markdown: medians, their spread, and ratios of each round."""
     lines = [
-        "| training | epochs | published program /h | two one-thread processes /h | fanin /h | fanin : published | promised |",
+        "| training | epochs | published program /h | two one-thread processes /h | fanin /h | "
+        "fanin : published | promised |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for work in WORKLOADS:
@@ -141,7 +160,11 @@ def table(report: dict[str, Any]) -> str:
         ratios = [a / b for a, b in zip(rates["fanin"], rates["published"], strict=True)]
         figures = [_spread(rates[side]) for side in SIDES]
         promised = f"{work.promise:g}"
-        lines.append("| " + " | ".join([work.name, str(work.epochs), *figures, _spread(ratios, 2), promised]) + " |")
+        lines.append(
+            "| "
+            + " | ".join([work.name, str(work.epochs), *figures, _spread(ratios, 2), promised])
+            + " |"
+        )
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """Write docs/case-study.md and its figure from committed results.
 
-python docs/case_study.py            # reads results/case-study.jsonl, writes docs/case-study.md and docs/case-study.png
-python docs/case_study.py --check    # writes nothing; fails if the page is not what the results give
+python docs/case_study.py            # reads results/case-study.jsonl, writes docs/case-study.md and
+docs/case-study.png python docs/case_study.py --check    # writes nothing; fails if the page is not
+what the results give
 """
 
 from __future__ import annotations
@@ -66,16 +67,27 @@ def _verdict(compared: Sequence[Comparison]) -> str:
     if any(c.interval for c in compared):
         s = published.summarise(compared)
         lines += [
-            f"Of {s.judged} cells with random weights, {s.misses} published runs lie outside the 95 % prediction interval for",
-            f"one more run of ours. This very design gives {s.expected:.1f} misses on average when nothing differs, and at",
-            f"least {s.misses} in {100 * s.p_value:.0f} % of {s.simulations:,} simulated studies (misses of a group share one",
-            f"spread and the same batches, so they are not binomial; {100 * s.shared:.0f} % of the variance is common to a",
+            f"Of {s.judged} cells with random weights, {s.misses} published runs lie outside the "
+            "95 % prediction interval for",
+            f"one more run of ours. This very design gives {s.expected:.1f} misses on average when "
+            "nothing differs, and at",
+            f"least {s.misses} in {100 * s.p_value:.0f} % of {s.simulations:,} simulated studies "
+            "(misses of a group share one",
+            f"spread and the same batches, so they are not binomial; {100 * s.shared:.0f} % of the "
+            "variance is common to a",
             "replicate).",
         ]
     else:
-        lines += ["There is one replicate so far: no interval can be given, so no cell with random weights has a verdict yet."]
+        lines += [
+            "There is one replicate so far: no interval can be given, so no cell with random "
+            "weights has a verdict yet."
+        ]
     agree = sum(bool(c.agrees) for c in zeros)
-    lines += ["", f"Of {len(zeros)} zero cells, {agree} equal the published figures (accuracy exactly, loss to ±1 in its last"]
+    lines += [
+        "",
+        f"Of {len(zeros)} zero cells, {agree} equal the published figures (accuracy exactly, loss "
+        "to ±1 in its last",
+    ]
     lines += ["printed digit, MAE to a relative 1e-6; their epochs are left out)."]
     return "\n".join(lines)
 
@@ -90,7 +102,13 @@ def _table(compared: Sequence[Comparison]) -> str:
 def _row(c: Comparison) -> str:
     money = not math.isnan(c.published.test_mae)
     digits = 2 if money else 4
-    interval = f"{c.interval[0]:,.{digits}f} to {c.interval[1]:,.{digits}f}" if c.interval else "exact" if _is_zero(c) else ""
+    interval = (
+        f"{c.interval[0]:,.{digits}f} to {c.interval[1]:,.{digits}f}"
+        if c.interval
+        else "exact"
+        if _is_zero(c)
+        else ""
+    )
     ours = c.metrics
     cells = [
         *c.key,
@@ -139,17 +157,27 @@ def _streams() -> str:
         if (result := results.get(planned.cell.id)) is not None:
             key = (planned.cell.model, planned.cell.data, planned.labels["initializer"])
             streams = pairs.setdefault(key, {"own": {}, "shared": {}})
-            streams[planned.labels["shared_stream"]][planned.cell.replicate] = published.main_figure(result)
+            streams[planned.labels["shared_stream"]][planned.cell.replicate] = (
+                published.main_figure(result)
+            )
     machines = sorted({str(result.environment["device"]) for result in results.values()})
     rows = [_stream_row(key, streams) for key, streams in pairs.items()]
-    tested = sorted(p for streams in pairs.values() if not math.isnan(p := _paired(streams)[2].p_value))
+    tested = sorted(
+        p for streams in pairs.values() if not math.isnan(p := _paired(streams)[2].p_value)
+    )
     few = sum(p < ALPHA / len(tested) for p in tested)
-    verdict = _STREAMS_VERDICT.format(tested=len(tested), few=few or "none", smallest=tested[0], level=ALPHA / len(tested))
+    verdict = _STREAMS_VERDICT.format(
+        tested=len(tested), few=few or "none", smallest=tested[0], level=ALPHA / len(tested)
+    )
     return _STREAMS.format(n=len(results), machines="; ".join(machines)) + "\n".join(rows) + verdict
 
 
-def _paired(streams: Mapping[str, Mapping[int, float]]) -> tuple[list[float], list[float], PairedDifference]:
-    """Figures with own streams and with a shared one, of the replicates that have both, and their difference."""
+def _paired(
+    streams: Mapping[str, Mapping[int, float]],
+) -> tuple[list[float], list[float], PairedDifference]:
+    """Figures with own streams and with a shared one, of the replicates that have both, and their
+    difference.
+    """
     common = sorted(streams["own"].keys() & streams["shared"].keys())
     own, shared = ([streams[name][replicate] for replicate in common] for name in ("own", "shared"))
     return own, shared, paired_difference(shared, own)
@@ -160,7 +188,11 @@ def _stream_row(key: published.Key, streams: Mapping[str, Mapping[int, float]]) 
     money = key[0] == "regression"
     digits = 0 if money else 4
     estimate = difference.estimate
-    interval = f"{estimate.mean:+,.{digits}f} ± {estimate.half_width:,.{digits}f}" if estimate.n >= MIN_FOR_TEST else ""
+    interval = (
+        f"{estimate.mean:+,.{digits}f} ± {estimate.half_width:,.{digits}f}"
+        if estimate.n >= MIN_FOR_TEST
+        else ""
+    )
     detectable = (
         ""
         if math.isnan(difference.detectable)
@@ -169,7 +201,13 @@ def _stream_row(key: published.Key, streams: Mapping[str, Mapping[int, float]]) 
     means = [f"{sum(values) / len(values):,.{digits}f}" for values in (own, shared)]
     p_value = "too few to test" if math.isnan(difference.p_value) else f"{difference.p_value:.2g}"
     published_figure = _number(published.published_table()[key].verdict, digits)
-    return "| " + " | ".join([*key, str(estimate.n), *means, interval or detectable, p_value, published_figure]) + " |"
+    return (
+        "| "
+        + " | ".join(
+            [*key, str(estimate.n), *means, interval or detectable, p_value, published_figure]
+        )
+        + " |"
+    )
 
 
 _STREAMS = """
@@ -204,9 +242,11 @@ def main() -> int:
     """Write the page and the figure, or check the page."""
     plan, results = load()
     if "--check" not in sys.argv[1:]:
-        there = tuple(planned for planned in plan.cells if planned.cell.id in results)  # replicates are not equally many
+        there = tuple(
+            planned for planned in plan.cells if planned.cell.id in results
+        )  # replicates are not equally many
         curves_grid(replace(plan, cells=there), results, FIGURE)
-    return write_or_check(PAGE, lambda: page(plan, results))
+    return write_or_check(PAGE, page(plan, results))
 
 
 if __name__ == "__main__":

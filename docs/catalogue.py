@@ -1,7 +1,7 @@
 """Write docs/catalogue.md from the registry of initializers.
 
-python docs/catalogue.py            # writes docs/catalogue.md
-python docs/catalogue.py --check    # writes nothing; fails if the page is not what the registry gives
+python docs/catalogue.py            # writes docs/catalogue.md python docs/catalogue.py --check    #
+writes nothing; fails if the page is not what the registry gives
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ groups, transposition and packed parameters taken into account (`fanin.fans`); z
 
 def page() -> str:
     """The whole page as Markdown."""
-    entries = sorted(initializers.REGISTRY, key=lambda entry: (entry.level == "model", entry.year, entry.name))
+    entries = sorted(
+        initializers.REGISTRY, key=lambda entry: (entry.level == "model", entry.year, entry.name)
+    )
     lines = [*_HEAD.strip().splitlines(), "", *_table(entries)]
     for entry in entries:
         lines += ["", *_section(catalogue.describe("initializers", entry.name), entry)]
@@ -46,7 +48,10 @@ def _section(description: Description, entry: InitializerEntry) -> Iterator[str]
     yield ""
     yield description.summary
     yield ""
-    for heading, text in {"formula": f"`{entry.formula}`", **dict(list(description.facts.items())[1:])}.items():
+    for heading, text in {
+        "formula": f"`{entry.formula}`",
+        **dict(list(description.facts.items())[1:]),
+    }.items():
         yield f"- **{heading}**: {text}"
     yield f"- **year**: {entry.year}"
     for option in description.options:
@@ -67,4 +72,4 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(write_or_check(PAGE, page))
+    raise SystemExit(write_or_check(PAGE, page()))

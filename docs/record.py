@@ -1,7 +1,8 @@
 """Write docs/record.md: the records of three models, parameter by parameter.
 
-python docs/record.py            # needs the extra peers (transformers); builds from configuration, downloads nothing
-python docs/record.py --check    # writes nothing; fails if the page is not what initialize gives
+python docs/record.py            # needs the extra peers (transformers); builds from configuration,
+downloads nothing python docs/record.py --check    # writes nothing; fails if the page is not what
+initialize gives
 """
 
 from __future__ import annotations
@@ -131,9 +132,14 @@ def page() -> str:
 def _section(example: Example) -> str:
     record = example.record()
     call, text = example.call.strip(), example.text.strip()
-    blocks = [f"```python\n{call}\n```", text, f"```text\n{record[example.explained]}\n```", f"```text\n{record}\n```"]
+    blocks = [
+        f"```python\n{call}\n```",
+        text,
+        f"```text\n{record[example.explained]}\n```",
+        f"```text\n{record}\n```",
+    ]
     return "\n\n".join([f"## {example.title}", *blocks])
 
 
 if __name__ == "__main__":
-    raise SystemExit(write_or_check(PAGE, page))
+    raise SystemExit(write_or_check(PAGE, page()))

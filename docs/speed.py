@@ -1,7 +1,8 @@
 """Write docs/speed.md from the committed measurements.
 
-python docs/speed.py            # reads results/peer.json and results/initialize.json, writes docs/speed.md
-python docs/speed.py --check    # writes nothing; fails if the page is not what the measurements give
+python docs/speed.py            # reads results/peer.json and results/initialize.json, writes
+docs/speed.md python docs/speed.py --check    # writes nothing; fails if the page is not what the
+measurements give
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ truncated laws are made from the one normal draw that underlies every law, so th
 def page() -> str:
     """The whole page as Markdown."""
     peers, init = _read("peer"), _read("initialize")
-    peaks = {name: f"{statistics.median(peak[name] for peak in peers['peak_gflops']):.0f}" for name in ("default", "onednn")}
+    peaks = {
+        name: f"{statistics.median(peak[name] for peak in peers['peak_gflops']):.0f}"
+        for name in ("default", "onednn")
+    }
     rounds = len(next(iter(peers["trainings_per_hour"].values()))["fanin"])
     return _TEXT.lstrip().format(
         rounds=rounds,
@@ -80,9 +84,11 @@ def page() -> str:
 
 
 def _read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(
+        (ROOT / "results" / f"{name}.json").read_text(encoding="utf-8")
+    )
     return found
 
 
 if __name__ == "__main__":
-    raise SystemExit(write_or_check(PAGE, page))
+    raise SystemExit(write_or_check(PAGE, page()))

@@ -3,7 +3,8 @@
     python examples/compare_initializers.py          # five replicates of ten epochs
     python examples/compare_initializers.py 1        # of one epoch
 
-Results stay in ``runs/compare-initializers``: the same command again trains only what is missing there.
+Results stay in ``runs/compare-initializers``: the same command again trains only what is missing
+there.
 """
 
 from __future__ import annotations

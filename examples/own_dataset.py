@@ -13,7 +13,8 @@ import numpy as np
 def make(*, n: int = 600, arms: int = 3, noise: float = 0.1) -> dict[str, np.ndarray]:
     """`n` points to train on and half as many to test on: (N, 2) float32, classes 0 to arms − 1.
 
-    Every call must give the same arrays, so all random numbers come from a generator with a fixed seed.
+    Every call must give the same arrays, so all random numbers come from a generator with a fixed
+    seed.
     """
     random = np.random.default_rng(0)
 
@@ -21,7 +22,9 @@ def make(*, n: int = 600, arms: int = 3, noise: float = 0.1) -> dict[str, np.nda
         classes = np.arange(count) % arms
         radius = random.uniform(0.1, 1, count)
         angle = 2 * np.pi * classes / arms + 4 * radius + noise * random.standard_normal(count)
-        return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32), classes
+        return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(
+            np.float32
+        ), classes
 
     x_train, y_train = points(n)
     x_test, y_test = points(n // 2)

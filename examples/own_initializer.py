@@ -20,10 +20,12 @@ from fanin import seeds
 
 
 def make(tensor: Tensor, *, gain: float = 1.0, generator: torch.Generator, fan_in: float) -> None:
-    """w = −b · sign(u) · log(1 − |u|) with b = gain / √(2 · fan_in), so that Var w = gain² / fan_in.
+    """w = −b · sign(u) · log(1 − |u|) with b = gain / √(2 · fan_in), so that Var w = gain² /
+    fan_in.
 
-    u = erf(z/√2) is uniform on (−1, 1), and z is the normal draw from which fanin's own initializers start under the same
-    seed: so a comparison with them is paired. ``tensor.normal_(generator=generator)`` would do as well, without that.
+    u = erf(z/√2) is uniform on (−1, 1), and z is the normal draw from which fanin's own
+    initializers start under the same seed: so a comparison with them is paired.
+    ``tensor.normal_(generator=generator)`` would do as well, without that.
     """
     z = seeds.standard_normal(tuple(tensor.shape), generator)
     u = torch.erf(z / math.sqrt(2)).clamp(-1 + 1e-7, 1 - 1e-7)

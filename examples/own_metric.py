@@ -13,7 +13,9 @@ from torch import Tensor
 
 
 def make(*, k: int = 2) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of outputs (N, classes) and classes (N,) that returns 1 or 0 for each sample; its mean is reported."""
+    """A function of outputs (N, classes) and classes (N,) that returns 1 or 0 for each sample; its
+    mean is reported.
+    """
 
     def among_the_best(outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs.topk(k, dim=1).indices == targets.unsqueeze(1)).any(dim=1).float()

@@ -23,7 +23,9 @@ class Block(nn.Module):
         return x + self.inside(x)
 
 
-def make(input_shape: tuple[int, ...], outputs: int, *, width: int = 32, depth: int = 4) -> nn.Module:
+def make(
+    input_shape: tuple[int, ...], outputs: int, *, width: int = 32, depth: int = 4
+) -> nn.Module:
     """Residual blocks of one width, for any input that can be flattened."""
     return nn.Sequential(
         nn.Flatten(),

@@ -1,4 +1,5 @@
-"""An optimizer of your own: Lion (Chen et al. 2023, https://arxiv.org/abs/2302.06675), Algorithm 2, without weight decay.
+"""An optimizer of your own: Lion (Chen et al. 2023, https://arxiv.org/abs/2302.06675), Algorithm 2,
+without weight decay.
 
 In a study:
 
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 class Lion(torch.optim.Optimizer):
     """θ ← θ − lr · sign(β₁ m + (1 − β₁) g), then m ← β₂ m + (1 − β₂) g."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, beta1: float, beta2: float) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, beta1: float, beta2: float
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "beta1": beta1, "beta2": beta2})
 
     @torch.no_grad()
@@ -36,6 +39,10 @@ class Lion(torch.optim.Optimizer):
         momentum.lerp_(gradient, 1 - group["beta2"])
 
 
-def make(parameters: Iterable[nn.Parameter], lr: float, *, beta1: float = 0.9, beta2: float = 0.99) -> torch.optim.Optimizer:
-    """Lion over the parameters. A schedule changes ``lr`` in its groups; its state is tensors, so it can be resumed."""
+def make(
+    parameters: Iterable[nn.Parameter], lr: float, *, beta1: float = 0.9, beta2: float = 0.99
+) -> torch.optim.Optimizer:
+    """Lion over the parameters. A schedule changes ``lr`` in its groups; its state is tensors, so
+    it can be resumed.
+    """
     return Lion(parameters, lr, beta1, beta2)

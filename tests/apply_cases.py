@@ -1,4 +1,6 @@
-"""Models for the tests of `fanin.initialize`, and tests of laws: layers of every kind, ties, frozen and unknown parameters."""
+"""Models for the tests of `fanin.initialize`, and tests of laws: layers of every kind, ties, frozen
+and unknown parameters.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Everything(nn.Module):
         self.table = nn.Embedding(50, 16, padding_idx=3)
         self.conv = nn.Conv2d(8, 16, 3, groups=4)
         self.up = nn.ConvTranspose2d(16, 8, 3, stride=2, groups=2)
-        self.norms = nn.ModuleList([nn.BatchNorm2d(16), nn.LayerNorm((3, 4)), nn.GroupNorm(2, 8), nn.RMSNorm(5)])
+        self.norms = nn.ModuleList(
+            [nn.BatchNorm2d(16), nn.LayerNorm((3, 4)), nn.GroupNorm(2, 8), nn.RMSNorm(5)]
+        )
         self.norms.append(nn.InstanceNorm1d(4, affine=True))
         self.slope = nn.PReLU()
         self.frozen = nn.Linear(3, 4).requires_grad_(False)
@@ -71,7 +75,9 @@ def state(model: nn.Module) -> dict[str, Tensor]:
 
 def unchanged(model: nn.Module, before: dict[str, Tensor]) -> bool:
     after = model.state_dict()
-    return after.keys() == before.keys() and all(torch.equal(value, before[name]) for name, value in after.items())
+    return after.keys() == before.keys() and all(
+        torch.equal(value, before[name]) for name, value in after.items()
+    )
 
 
 def equal(one: nn.Module, other: nn.Module) -> bool:
@@ -81,10 +87,22 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 
 def fits(initializer: Initializer) -> bool:
     """Whether a rule suits the weights of every layer in these tests."""
-    layers = [*everything().modules(), *stack(lambda: nn.Linear(20, 30), lambda: nn.Linear(300, 200))]
-    held = [holding for layer in layers for holding in fans.describe_parameters(layer).values() if holding.role == "weight"]
-    layouts = [part.layout for holding in held for part in holding.layout.parts] + [holding.layout for holding in held]
-    return not initializer.gate_bias and all(refusal(initializer, layout) is None for layout in layouts)
+    layers = [
+        *everything().modules(),
+        *stack(lambda: nn.Linear(20, 30), lambda: nn.Linear(300, 200)),
+    ]
+    held = [
+        holding
+        for layer in layers
+        for holding in fans.describe_parameters(layer).values()
+        if holding.role == "weight"
+    ]
+    layouts = [part.layout for holding in held for part in holding.layout.parts] + [
+        holding.layout for holding in held
+    ]
+    return not initializer.gate_bias and all(
+        refusal(initializer, layout) is None for layout in layouts
+    )
 
 
 RULES = [spec for spec in SPECS if fits(initializers.get(spec))]
@@ -95,7 +113,8 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-# --- laws --------------------------------------------------------------------------------------------------------------
+# --- laws
+# --------------------------------------------------------------------------------------------------------------
 
 
 def distance(sample: Tensor, cdf: Callable[[Tensor], Tensor]) -> float:
@@ -113,12 +132,16 @@ def critical(n: int) -> float:
 
 
 def is_uniform(sample: Tensor, bound: float) -> bool:
-    """Whether the sample may be from U[-bound, bound]; also asserts that the test would see a spread that is 5 % off."""
+    """Whether the sample may be from U[-bound, bound]; also asserts that the test would see a
+    spread that is 5 % off.
+    """
     return _follows(sample, lambda x: (x / (2 * bound) + 0.5).clamp(0, 1))
 
 
 def is_normal(sample: Tensor, std: float) -> bool:
-    """Whether the sample may be from N(0, std²); also asserts that the test would see a spread that is 5 % off."""
+    """Whether the sample may be from N(0, std²); also asserts that the test would see a spread that
+    is 5 % off.
+    """
     return _follows(sample, lambda x: torch.special.ndtr(x / std))
 
 
@@ -126,12 +149,16 @@ def _follows(sample: Tensor, cdf: Callable[[Tensor], Tensor]) -> bool:
     limit = critical(sample.numel())
     found = distance(sample, cdf) < limit
     if found:
-        assert distance(sample * 1.05, cdf) > limit or distance(sample / 1.05, cdf) > limit, "too few numbers for this test"
+        assert distance(sample * 1.05, cdf) > limit or distance(sample / 1.05, cdf) > limit, (
+            "too few numbers for this test"
+        )
     return found
 
 
 def same_law(one: Tensor, other: Tensor) -> bool:
-    """Whether two samples may be from one law: Kolmogorov–Smirnov on two samples; a spread that is 5 % off is seen."""
+    """Whether two samples may be from one law: Kolmogorov–Smirnov on two samples; a spread that is
+    5 % off is seen.
+    """
     n, m = one.numel(), other.numel()
     limit = math.sqrt(-math.log(LEVEL / 2) / 2 * (1 / n + 1 / m))
     found = _two_samples(one, other) < limit

@@ -1,4 +1,6 @@
-"""What the tests of the command line share: a command run in this process, and a study small enough to be trained for real."""
+"""What the tests of the command line share: a command run in this process, and a study small enough
+to be trained for real.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from typing import Any
 
 from fanin.cli import main
 
-importlib.import_module("rich.progress")  # draws from Python's own generator when it is first imported
+importlib.import_module(
+    "rich.progress"
+)  # draws from Python's own generator when it is first imported
 
 TINY = """
 question = "Is the command line in order?"

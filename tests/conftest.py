@@ -1,4 +1,6 @@
-"""One torch thread, Keras on JAX, no network, and a guard: nothing in fanin moves the caller's global random state."""
+"""One torch thread, Keras on JAX, no network, and a guard: nothing in fanin moves the caller's
+global random state.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ import random
 from collections.abc import Iterator
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-os.environ["FANIN_OFFLINE"] = "1"  # tests of downloads talk to a server of their own, and take this away
+os.environ["FANIN_OFFLINE"] = (
+    "1"  # tests of downloads talk to a server of their own, and take this away
+)
 
 import numpy as np
 import pytest
@@ -27,7 +31,9 @@ def _global_state() -> dict[str, bytes]:
 
 @pytest.fixture
 def draws_globally() -> None:
-    """For a test that itself moves the global random state, such as one that runs Keras; the guard lets it pass."""
+    """For a test that itself moves the global random state, such as one that runs Keras; the guard
+    lets it pass.
+    """
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +44,10 @@ def _global_random_state_is_not_moved(request: pytest.FixtureRequest) -> Iterato
     moved = [name for name in before if before[name] != after[name]]
     if moved and "draws_globally" not in request.fixturenames:
         pytest.fail(
-            f"The global random state of {', '.join(moved)} was moved. If fanin did it, that is a bug. If the test did: draw "
-            f"from generators of its own, build torch modules under fanin.seeds.torch_state_kept(0), or use the fixture "
+            f"The global random state of {', '.join(moved)} was moved. If fanin did it, that is a "
+            "bug. If the test did: draw "
+            "from generators of its own, build torch modules under "
+            "fanin.seeds.torch_state_kept(0), or use the fixture "
             f"draws_globally.",
             pytrace=False,
         )

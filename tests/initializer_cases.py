@@ -1,4 +1,6 @@
-"""What the tests of initializers fill: every spec of the catalogue, and layouts of every kind of layer."""
+"""What the tests of initializers fill: every spec of the catalogue, and layouts of every kind of
+layer.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,25 @@ MODEL_ENTRIES = tuple(entry for entry in ENTRIES if entry.level == "model")
 
 def specs_of(*entries: InitializerEntry) -> tuple[str, ...]:
     """The specs that the entries show: the plain one, where it works, and the examples."""
-    return tuple(dict.fromkeys(spec for entry in entries for spec in (entry.example, *entry.examples)))
+    return tuple(
+        dict.fromkeys(spec for entry in entries for spec in (entry.example, *entry.examples))
+    )
 
 
 SPECS = specs_of(*TENSOR_ENTRIES)
 
-SHAPES = [(7, 40), (40, 7), (12, 8), (1, 1), (4, 1), (1, 20), (6, 4, 3), (8, 4, 3, 5), (16, 4, 2, 4), (4, 2, 2, 3, 2)]
+SHAPES = [
+    (7, 40),
+    (40, 7),
+    (12, 8),
+    (1, 1),
+    (4, 1),
+    (1, 20),
+    (6, 4, 3),
+    (8, 4, 3, 5),
+    (16, 4, 2, 4),
+    (4, 2, 2, 3, 2),
+]
 """Shapes of tensors; every law fits at least half of them, and (12, 8) and (8, 4, 3, 5)."""
 
 with seeds.torch_state_kept(0):
@@ -51,7 +66,11 @@ LAYOUTS = {
 """Every law fits at least half of them."""
 
 GATE_BIASES = {"LSTM": LSTM["bias_ih_l0"].layout, "GRU": GRU["bias_hh_l0"].layout}
-VECTORS = {"bias": Layout((12,), Fans(20, 12)), "vector": Layout((5,), None), "scalar": Layout((), None)}
+VECTORS = {
+    "bias": Layout((12,), Fans(20, 12)),
+    "vector": Layout((5,), None),
+    "scalar": Layout((), None),
+}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -72,19 +91,25 @@ def at_home(spec: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
     """A tensor of the home layout, filled."""
     initializer = initializers.get(spec)
     layout = home(initializer)
-    return initializer.fill(torch.empty(layout.shape, dtype=dtype), layout, generator=generator(seed))
+    return initializer.fill(
+        torch.empty(layout.shape, dtype=dtype), layout, generator=generator(seed)
+    )
 
 
 def drawn(initializer: Initializer, layout: Layout, g: torch.Generator) -> Tensor:
     """A draw for a layer's parameter: of a pack each part for itself, unless the law packs."""
     if initializer.packs or not layout.parts:
         return initializer.sample(layout, g)
-    return torch.cat([initializer.sample(part.layout, g) for part in layout.parts], dim=layout.parts[0].dim)
+    return torch.cat(
+        [initializer.sample(part.layout, g) for part in layout.parts], dim=layout.parts[0].dim
+    )
 
 
 def intended(initializer: Initializer, layout: Layout) -> float | None:
     """The intended standard deviation of what `drawn` gives; the parts of the packs here are alike."""
-    return initializer.intended_std(layout if initializer.packs or not layout.parts else layout.parts[0].layout)
+    return initializer.intended_std(
+        layout if initializer.packs or not layout.parts else layout.parts[0].layout
+    )
 
 
 def refusal(initializer: Initializer, layout: Layout) -> str | None:

@@ -1,4 +1,6 @@
-"""A local server that plays mirrors of a data set, good and bad ones, and the small data sets that it serves."""
+"""A local server that plays mirrors of a data set, good and bad ones, and the small data sets that
+it serves.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 
 
 class MirrorServer:
-    """``url(answer, file)`` answers in that manner with the file's content; `asked` lists the paths that were asked for."""
+    """``url(answer, file)`` answers in that manner with the file's content; `asked` lists the paths
+    that were asked for.
+    """
 
     def __init__(self, port: int, contents: Mapping[str, bytes]) -> None:
         self.root = f"http://127.0.0.1:{port}"
@@ -68,22 +72,33 @@ def tiny_entry(name: str = "tiny", **fields: object) -> tuple[data.DatasetEntry,
         "test.raw": rng.integers(1, 256, (500, 30), dtype=np.uint8),
     }
     contents = {file: array.tobytes() for file, array in arrays.items()}
-    info = data.DataInfo(name=name, task="regression", input_shape=(30,), outputs=1, n_train=2000, n_test=500)
-    entry = data.DatasetEntry(info=info, title="a test", reference="none", files=published(contents), read=_read, **fields)
+    info = data.DataInfo(
+        name=name, task="regression", input_shape=(30,), outputs=1, n_train=2000, n_test=500
+    )
+    entry = data.DatasetEntry(
+        info=info, title="a test", reference="none", files=published(contents), read=_read, **fields
+    )
     return entry, contents
 
 
-def published(contents: Mapping[str, bytes], algorithm: str = "sha256") -> tuple[data.CanonicalFile, ...]:
+def published(
+    contents: Mapping[str, bytes], algorithm: str = "sha256"
+) -> tuple[data.CanonicalFile, ...]:
     """The contents as the files of a registered data set."""
     return tuple(
-        data.CanonicalFile(name=name, bytes=len(content), **{algorithm: hashlib.new(algorithm, content).hexdigest()})
+        data.CanonicalFile(
+            name=name,
+            bytes=len(content),
+            **{algorithm: hashlib.new(algorithm, content).hexdigest()},
+        )
         for name, content in contents.items()
     )
 
 
 def _read(contents: Mapping[str, bytes]) -> data.Arrays:
     train, test = (
-        np.frombuffer(contents[f"{part}.raw"], np.uint8).reshape(-1, 30).astype(np.float32) for part in ("train", "test")
+        np.frombuffer(contents[f"{part}.raw"], np.uint8).reshape(-1, 30).astype(np.float32)
+        for part in ("train", "test")
     )
     return data.Arrays(train, train[:, 0], test, test[:, 0])
 
@@ -159,7 +174,10 @@ ANSWERS: dict[str, Answer] = {
     "empty-without-length": lambda to, body: _send(to, b"", length=None),
     "empty-202": lambda to, body: _send(to, b"", status=202, length=None),
     "page": lambda to, body: _send(
-        to, b"<!DOCTYPE html><p>Prove that you are human.", kind="text/html; charset=utf-8", length=None
+        to,
+        b"<!DOCTYPE html><p>Prove that you are human.",
+        kind="text/html; charset=utf-8",
+        length=None,
     ),
     "page-as-data": lambda to, body: _send(to, b"\n<html>" + body, length=None),
     "403": lambda to, body: _send(to, b"no", status=403),

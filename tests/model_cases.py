@@ -1,7 +1,8 @@
-"""Cases of the models' tests: a data set of each kind, which models fit it, random samples of it, a few steps of training.
+"""Cases of the models' tests: a data set of each kind, which models fit it, random samples of it, a
+few steps of training.
 
-The contract of the models asks `every_fit` and `case_of`, which ask the registry: a new entry is tested on all data that it
-takes, a new case with all models that take it.
+The contract of the models asks `every_fit` and `case_of`, which ask the registry: a new entry is
+tested on all data that it takes, a new case with all models that take it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 CLASSES = 10
 
 
-def _case(name: str, task: str, shape: tuple[int, ...], outputs: int, vocabulary: int | None = None) -> DataInfo:
+def _case(
+    name: str, task: str, shape: tuple[int, ...], outputs: int, vocabulary: int | None = None
+) -> DataInfo:
     return DataInfo(
         name=name,
         task=task,  # type: ignore[arg-type]
@@ -52,7 +55,9 @@ CASES = {
         _case("rows-again", "autoencoding", (8,), 8),
     )
 }
-"""Every kind of input that a data set can have, with every task that goes with it; small, but for images of the usual sizes."""
+"""Every kind of input that a data set can have, with every task that goes with it; small, but for
+images of the usual sizes.
+"""
 
 
 def default(entry: ModelEntry) -> Model:
@@ -89,11 +94,15 @@ def inputs(case: DataInfo, count: int = 4) -> Tensor:
     """Standard normal numbers or random tokens of a data set's shape, the same every time."""
     if case.vocabulary is None:
         return images(case.input_shape, count)
-    return torch.randint(case.vocabulary, (count, *case.input_shape), generator=seeds.generator(0, "x"))
+    return torch.randint(
+        case.vocabulary, (count, *case.input_shape), generator=seeds.generator(0, "x")
+    )
 
 
 def targets(case: DataInfo, x: Tensor) -> Tensor:
-    """What `x` is to become, the same every time: random classes or numbers, or the inputs themselves."""
+    """What `x` is to become, the same every time: random classes or numbers, or the inputs
+    themselves.
+    """
     count, generator = len(x), seeds.generator(0, "y")
     match case.task:
         case "autoencoding":
@@ -113,9 +122,11 @@ def loss(case: DataInfo, outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def known_by_heart(case: DataInfo, outputs: Tensor, y: Tensor) -> bool:
-    """Whether every class is right, or 0.9 of the variance of the numbers is explained; half of it through a narrow code.
+    """Whether every class is right, or 0.9 of the variance of the numbers is explained; half of it
+    through a narrow code.
 
-    The 16 largest principal components of 32 normal samples of 64 numbers explain 0.7 of their variance.
+    The 16 largest principal components of 32 normal samples of 64 numbers explain 0.7 of their
+    variance.
     """
     if case.task in ("regression", "autoencoding"):
         left = 0.5 if case.task == "autoencoding" else 0.1
@@ -131,7 +142,9 @@ def build(entry: ModelEntry, case: DataInfo, rule: str | None = None, seed: int 
     return module
 
 
-def learns_by_heart(module: nn.Module, case: DataInfo, *, samples: int = 32, steps: int = 300, lr: float = 1e-3) -> bool:
+def learns_by_heart(
+    module: nn.Module, case: DataInfo, *, samples: int = 32, steps: int = 300, lr: float = 1e-3
+) -> bool:
     """Whether Adam teaches it random targets, as `known_by_heart` says, within so many steps."""
     x = inputs(case, samples)
     y = targets(case, x)
@@ -154,14 +167,23 @@ def images(shape: tuple[int, ...], count: int = 4) -> Tensor:
     return torch.randn(count, *shape, generator=seeds.generator(0, "x"))
 
 
-def initialized(spec: str, shape: tuple[int, ...], rule: str = "he_normal", seed: int = 0) -> nn.Module:
+def initialized(
+    spec: str, shape: tuple[int, ...], rule: str = "he_normal", seed: int = 0
+) -> nn.Module:
     """The model of a spec with weights that the rule drew."""
     module = models.get(spec).build(shape, CLASSES)
     fanin.initialize(module, rule, seed=seed, batch=images(shape, 2))
     return module
 
 
-def overfits(module: nn.Module, shape: tuple[int, ...], *, samples: int = 32, steps: int = 300, lr: float = 1e-3) -> bool:
+def overfits(
+    module: nn.Module,
+    shape: tuple[int, ...],
+    *,
+    samples: int = 32,
+    steps: int = 300,
+    lr: float = 1e-3,
+) -> bool:
     """Whether Adam learns random labels by heart within so many steps."""
     case = _case("images", "classification", shape, CLASSES)
     return learns_by_heart(module, case, samples=samples, steps=steps, lr=lr)
@@ -174,4 +196,8 @@ def count(module: nn.Module) -> int:
 
 def kinds(module: nn.Module, suffix: str = "weight") -> list[str]:
     """The qualified names of the parameters that end so, without that ending."""
-    return [name.removesuffix(f".{suffix}") for name, _ in module.named_parameters() if name.endswith(f".{suffix}")]
+    return [
+        name.removesuffix(f".{suffix}")
+        for name, _ in module.named_parameters()
+        if name.endswith(f".{suffix}")
+    ]

@@ -33,7 +33,9 @@ def ours(spec: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest distance of the two samples' distribution functions; both samples sorted (scipy's is slow at this size)."""
+    """The largest distance of the two samples' distribution functions; both samples sorted (scipy's
+    is slow at this size).
+    """
     n, m = a.size, b.size
     above = np.arange(1, n + 1) / n - np.searchsorted(b, a, side="right") / m
     below = np.searchsorted(b, a, side="left") / m - np.arange(n) / n
@@ -41,7 +43,8 @@ def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def compare(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether mean and standard deviation agree within 4.9 standard errors and a two-sample KS test lets them stand.
+    """Whether mean and standard deviation agree within 4.9 standard errors and a two-sample KS test
+    lets them stand.
 
     Asserts on the way that the KS test alone would see a spread that is 3 % off.
     """

@@ -1,4 +1,5 @@
-"""One of two processes that hold models together: it initializes their shards and compares them, put together, with the whole.
+"""One of two processes that hold models together: it initializes their shards and compares them,
+put together, with the whole.
 
 python sharded_ranks.py RANK FILE    prints what differs, by case and rule, as JSON
 """
@@ -42,13 +43,17 @@ class Model(nn.Module):
         return self.linear(x)
 
 
-def distribute(model: nn.Module, mesh: DeviceMesh, placement: Callable[[Tensor], Placement]) -> nn.Module:
+def distribute(
+    model: nn.Module, mesh: DeviceMesh, placement: Callable[[Tensor], Placement]
+) -> nn.Module:
     """The model with every parameter sharded; ties stay ties."""
     new: dict[nn.Parameter, nn.Parameter] = {}
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter not in new:
-                new[parameter] = nn.Parameter(distribute_tensor(parameter.detach(), mesh, [placement(parameter)]))
+                new[parameter] = nn.Parameter(
+                    distribute_tensor(parameter.detach(), mesh, [placement(parameter)])
+                )
             setattr(module, name, new[parameter])
     return model
 
@@ -62,7 +67,9 @@ CASES: dict[str, Callable[[nn.Module, DeviceMesh], nn.Module]] = {
     "last dimension": lambda model, mesh: distribute(model, mesh, last),
     "replicated": lambda model, mesh: distribute(model, mesh, lambda parameter: Replicate()),
     "fsdp": lambda model, mesh: fully_shard(model, mesh=mesh),
-    "fsdp, nested": lambda model, mesh: [fully_shard(one, mesh=mesh) for one in (model.lstm, model.attention, model)][-1],
+    "fsdp, nested": lambda model, mesh: [
+        fully_shard(one, mesh=mesh) for one in (model.lstm, model.attention, model)
+    ][-1],
     "fsdp from meta": lambda model, mesh: fully_shard(model, mesh=mesh),
 }
 
@@ -79,7 +86,9 @@ def differences(case: str, rule: str, mesh: DeviceMesh) -> list[str]:
     with torch.device("meta" if meta else "cpu"):
         model = Model()
     model = CASES[case](model, mesh)
-    record: Record = initialize(model, {"scale": "normal"}, default=rule, seed=9, device="cpu" if meta else None)
+    record: Record = initialize(
+        model, {"scale": "normal"}, default=rule, seed=9, device="cpu" if meta else None
+    )
     found = [
         name
         for name, parameter in model.named_parameters(remove_duplicate=False)
@@ -87,7 +96,9 @@ def differences(case: str, rule: str, mesh: DeviceMesh) -> list[str]:
     ]
     sharded = sum(isinstance(parameter, DTensor) for parameter in model.parameters())
     found += [] if sharded == len(list(model.parameters())) else ["not all are sharded"]
-    told = [json.dumps(one.to_json()).replace("FSDP", "") for one in (record, reference)]  # classes are renamed
+    told = [
+        json.dumps(one.to_json()).replace("FSDP", "") for one in (record, reference)
+    ]  # classes are renamed
     found += [] if told[0] == told[1] else ["record"]
     x = torch.ones(2, 6)
     if "fsdp" in case and not torch.allclose(model(x), expected(x), atol=1e-6):

@@ -11,8 +11,19 @@ from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Outcome, Result
 
-INITIALIZERS = ("zero", "random_normal", "xavier_uniform", "he_normal", "lecun_normal", "orthogonal")
-CLASSIFICATION = tuple((model, data) for model in ("mlp", "cnn") for data in ("mnist", "fashion-mnist", "cifar10", "cifar100"))
+INITIALIZERS = (
+    "zero",
+    "random_normal",
+    "xavier_uniform",
+    "he_normal",
+    "lecun_normal",
+    "orthogonal",
+)
+CLASSIFICATION = tuple(
+    (model, data)
+    for model in ("mlp", "cnn")
+    for data in ("mnist", "fashion-mnist", "cifar10", "cifar100")
+)
 REGRESSION = (("regression", "california-housing"),)
 # Best loss and accuracy of a data set's healthy runs.
 _LEVELS = {
@@ -29,17 +40,31 @@ def plan_of(
     replicates: int = 1,
     **texts: object,
 ) -> Plan:
-    """A plan of every pair with every initializer, replicate by replicate; `random_normal` is a label."""
+    """A plan of every pair with every initializer, replicate by replicate; `random_normal` is a
+    label.
+    """
     cells = tuple(
         PlannedCell(
-            Cell(data=data, model=model, initializer=_spec(name), replicate=replicate, protocol="case-study"),
+            Cell(
+                data=data,
+                model=model,
+                initializer=_spec(name),
+                replicate=replicate,
+                protocol="case-study",
+            ),
             {"model": model, "data": data, "initializer": name},
         )
         for replicate in range(replicates)
         for model, data in pairs
         for name in initializers
     )
-    plan = Plan("case-study", "Does the initializer matter?", "case-study", cells, ("the learning rate is fixed, not tuned",))
+    plan = Plan(
+        "case-study",
+        "Does the initializer matter?",
+        "case-study",
+        cells,
+        ("the learning rate is fixed, not tuned",),
+    )
     return replace(plan, **texts)  # type: ignore[arg-type]
 
 
@@ -49,7 +74,9 @@ def results_of(plan: Plan) -> dict[str, Result]:
 
 
 def result_of(cell: Cell, outcome: Outcome = "ok", **fields: object) -> Result:
-    """A result with curves that look like those of the case study; a diverged one stops in its fourth epoch."""
+    """A result with curves that look like those of the case study; a diverged one stops in its
+    fourth epoch.
+    """
     history = _regression(cell) if cell.model == "regression" else _classification(cell)
     if outcome == "diverged":
         history = {name: [*column[:3], math.nan] for name, column in history.items()}
@@ -60,9 +87,20 @@ def result_of(cell: Cell, outcome: Outcome = "ok", **fields: object) -> Result:
         outcome=outcome,
         message="" if outcome == "ok" else f"the run {outcome}",
         history=history,
-        metrics=_metrics(history) if outcome == "ok" else {"epochs": 4.0} if outcome == "diverged" else {},
+        metrics=_metrics(history)
+        if outcome == "ok"
+        else {"epochs": 4.0}
+        if outcome == "diverged"
+        else {},
         timings={"total": 12.5},
-        environment={"device": "a CPU", "engine": 1, "torch": "2.13.0", "threads": 1, "matmul": "default", "dtype": "float32"},
+        environment={
+            "device": "a CPU",
+            "engine": 1,
+            "torch": "2.13.0",
+            "threads": 1,
+            "matmul": "default",
+            "dtype": "float32",
+        },
         data={"canonical": True, "fingerprint": "f" * 16},
     )
     return replace(result, **fields)  # type: ignore[arg-type]
@@ -72,11 +110,17 @@ def of_outcomes(plan: Plan, *outcomes: Outcome | None) -> dict[str, Result]:
     """Results whose outcomes follow one another in turn; None leaves a cell without a result."""
     turns = (outcomes[i % len(outcomes)] for i in range(len(plan.cells)))
     pairs = zip(plan.cells, turns, strict=False)
-    return {planned.cell.id: result_of(planned.cell, outcome) for planned, outcome in pairs if outcome is not None}
+    return {
+        planned.cell.id: result_of(planned.cell, outcome)
+        for planned, outcome in pairs
+        if outcome is not None
+    }
 
 
 def _spec(name: str) -> str:
-    return {"random_normal": "normal(std=0.05)", "he_normal": "he_normal(truncated=true)"}.get(name, name)
+    return {"random_normal": "normal(std=0.05)", "he_normal": "he_normal(truncated=true)"}.get(
+        name, name
+    )
 
 
 def _classification(cell: Cell) -> dict[str, list[float]]:
@@ -84,18 +128,28 @@ def _classification(cell: Cell) -> dict[str, list[float]]:
     loss, accuracy, classes = _LEVELS.get(cell.data, _LEVELS["mnist"])
     dead = cell.initializer == "zero"
     n = 6 if dead else int(noise.integers(12, 24))
-    columns: dict[str, list[float]] = {name: [] for name in ("loss", "val_loss", "accuracy", "val_accuracy", "seconds")}
+    columns: dict[str, list[float]] = {
+        name: [] for name in ("loss", "val_loss", "accuracy", "val_accuracy", "seconds")
+    }
     shift = float(noise.normal(0, 0.003))
     for epoch in range(1, n + 1):
         left = math.exp(-epoch / 4)
         start = math.log(classes)
-        columns["loss"].append(start if dead else loss * math.exp(-epoch / 25) * 0.8 + 0.6 * start * left)
-        columns["val_loss"].append(
-            start if dead else loss * (1 + epoch / 200) + 0.4 * start * left + float(noise.normal(0, 0.01 * loss))
+        columns["loss"].append(
+            start if dead else loss * math.exp(-epoch / 25) * 0.8 + 0.6 * start * left
         )
-        columns["accuracy"].append(1 / classes if dead else min(accuracy + epoch / 500, 1.0) * (1 - 0.5 * left))
+        columns["val_loss"].append(
+            start
+            if dead
+            else loss * (1 + epoch / 200) + 0.4 * start * left + float(noise.normal(0, 0.01 * loss))
+        )
+        columns["accuracy"].append(
+            1 / classes if dead else min(accuracy + epoch / 500, 1.0) * (1 - 0.5 * left)
+        )
         columns["val_accuracy"].append(
-            1 / classes if dead else (accuracy + shift) * (1 - 0.3 * left) + float(noise.normal(0, 0.002))
+            1 / classes
+            if dead
+            else (accuracy + shift) * (1 - 0.3 * left) + float(noise.normal(0, 0.002))
         )
         columns["seconds"].append(1.5)
     return columns
@@ -103,7 +157,10 @@ def _classification(cell: Cell) -> dict[str, list[float]]:
 
 def _regression(cell: Cell) -> dict[str, list[float]]:
     noise = seeds.numpy_generator(cell.replicate, "curves", cell.model, cell.data, cell.initializer)
-    worst, best = 2.07e5, (2.06e5 if cell.initializer == "zero" else 5.05e4 + float(noise.normal(0, 400)))
+    worst, best = (
+        2.07e5,
+        (2.06e5 if cell.initializer == "zero" else 5.05e4 + float(noise.normal(0, 400))),
+    )
     mae = [best + (worst - best) * math.exp(-epoch / 8) for epoch in range(50)]
     val = [value * (1 + float(noise.normal(0, 0.005))) for value in mae]
     return {

@@ -12,7 +12,9 @@ from fanin.models import activations
 
 
 @pytest.mark.parametrize("entry", tuple(activations.ACTIVATIONS), ids=lambda entry: entry.name)
-def test_an_activation_is_marked_monotone_exactly_when_it_never_decreases(entry: activations.Activation) -> None:
+def test_an_activation_is_marked_monotone_exactly_when_it_never_decreases(
+    entry: activations.Activation,
+) -> None:
     values = entry.make()(torch.linspace(-8, 8, 4001, dtype=torch.float64))
     assert entry.monotone == bool((values.diff() >= -1e-12).all())
 
@@ -36,9 +38,13 @@ def test_an_activation_is_marked_monotone_exactly_when_it_never_decreases(entry:
         ("identity", -1.0, 1.0),
     ],
 )
-def test_an_activation_has_the_values_of_its_formula(name: str, at_minus_one: float, at_one: float) -> None:
+def test_an_activation_has_the_values_of_its_formula(
+    name: str, at_minus_one: float, at_one: float
+) -> None:
     values = activations.get(name).make()(torch.tensor([-1.0, 1.0], dtype=torch.float64))
-    torch.testing.assert_close(values, torch.tensor([at_minus_one, at_one], dtype=torch.float64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        values, torch.tensor([at_minus_one, at_one], dtype=torch.float64), rtol=1e-12, atol=0
+    )
 
 
 @pytest.mark.parametrize("near", ["rellu", "swsh", "leaky-relu"])

@@ -24,7 +24,9 @@ MLP = {"model": "mlp", "data": "digits"}
 
 
 def frame_of(plan: Plan, **fields: object):
-    return cells_frame(plan, {planned.cell.id: scored(planned.cell, **fields) for planned in plan.cells})
+    return cells_frame(
+        plan, {planned.cell.id: scored(planned.cell, **fields) for planned in plan.cells}
+    )
 
 
 def test_an_option_that_is_an_axis_is_a_column_of_numbers_and_leaves_its_spec():
@@ -45,19 +47,31 @@ def test_an_option_that_its_spec_leaves_out_as_a_default_is_still_shown():
 def test_a_cell_without_the_option_has_none():
     deep = study_plan({**MLP, "initializer": "zero"}, {"model.depth": (3, 4)}, 1)
     other = study_plan({"model": "cnn", "data": "digits"}, {"initializer": ("zero",)}, 1)
-    assert frame_of(replace(deep, cells=deep.cells + other.cells))["model.depth"].tolist() == [3, 4, ""]
+    assert frame_of(replace(deep, cells=deep.cells + other.cells))["model.depth"].tolist() == [
+        3,
+        4,
+        "",
+    ]
 
 
 def test_a_label_that_is_a_number_written_otherwise_gives_way_to_the_number():
     plan = study_plan({**MLP, "initializer": "zero"}, {"learning_rate": (1.0, 0.1)}, 1)
-    cells = tuple(replace(p, labels={"learning_rate": text}) for p, text in zip(plan.cells, ("1", "1e-1"), strict=True))
+    cells = tuple(
+        replace(p, labels={"learning_rate": text})
+        for p, text in zip(plan.cells, ("1", "1e-1"), strict=True)
+    )
     assert frame_of(replace(plan, cells=cells))["learning_rate"].tolist() == [1.0, 0.1]
 
 
 def test_new_columns_come_after_those_that_exports_already_have():
     columns = list(cells_frame(*kind_of_study("depth", 1)).columns)
     assert columns[:12] == [*list(FACTORS)[:10], "replicate", "outcome"]
-    assert columns.index("message") < columns.index("normalization") < columns.index("model.depth") < columns.index("seed")
+    assert (
+        columns.index("message")
+        < columns.index("normalization")
+        < columns.index("model.depth")
+        < columns.index("seed")
+    )
     summary = list(summarise(cells_frame(*kind_of_study("depth", 1))).columns)
     assert summary[:11] == [*list(FACTORS)[:10], "planned"]
     assert summary[-1] == "model.depth"
@@ -84,9 +98,18 @@ def test_every_field_of_a_cell_is_a_factor_or_named_as_none():
 
 def test_a_models_own_activation_is_called_what_its_axis_calls_it():
     plan = study_plan({**MLP, "initializer": "zero"}, {"activation": (None, "tanh")}, 1)
-    cells = tuple(replace(p, labels={"activation": p.labels["activation"].replace("None", "relu")}) for p in plan.cells)
-    other = study_plan({"model": "lstm", "data": "digits", "initializer": "zero"}, {"batch_size": (64,)}, 1)
-    assert frame_of(replace(plan, cells=cells + other.cells))["activation"].tolist() == ["relu", "tanh", ""]
+    cells = tuple(
+        replace(p, labels={"activation": p.labels["activation"].replace("None", "relu")})
+        for p in plan.cells
+    )
+    other = study_plan(
+        {"model": "lstm", "data": "digits", "initializer": "zero"}, {"batch_size": (64,)}, 1
+    )
+    assert frame_of(replace(plan, cells=cells + other.cells))["activation"].tolist() == [
+        "relu",
+        "tanh",
+        "",
+    ]
 
 
 def test_labels_of_an_option_that_are_numbers_are_numbers():
@@ -120,17 +143,32 @@ def test_history_has_the_factors_too():
         ("combined", "initializer", ("normalization", "optimizer")),
     ],
 )
-def test_what_is_compared_follows_from_what_varies(kind: str, compared: str, further: tuple[str, ...]):
+def test_what_is_compared_follows_from_what_varies(
+    kind: str, compared: str, further: tuple[str, ...]
+):
     design = design_of(cells_frame(*kind_of_study(kind, 1)))
     assert (design.compared, design.further) == (compared, further)
 
 
 def test_without_initializers_the_words_with_most_values_are_compared():
-    plan = study_plan({**MLP, "initializer": "zero"}, {"optimizer": ("sgd", "adam"), "activation": ("relu", "tanh", "elu")}, 1)
+    plan = study_plan(
+        {**MLP, "initializer": "zero"},
+        {"optimizer": ("sgd", "adam"), "activation": ("relu", "tanh", "elu")},
+        1,
+    )
     assert design_of(frame_of(plan)).compared == "activation"
-    numbers = study_plan({**MLP, "initializer": "zero"}, {"batch_size": (16, 32, 64), "optimizer": ("sgd", "adam")}, 1)
+    numbers = study_plan(
+        {**MLP, "initializer": "zero"},
+        {"batch_size": (16, 32, 64), "optimizer": ("sgd", "adam")},
+        1,
+    )
     assert design_of(frame_of(numbers)).compared == "optimizer"
-    assert design_of(frame_of(study_plan({**MLP, "initializer": "zero"}, {"batch_size": (16, 32)}, 1))).compared == "batch_size"
+    assert (
+        design_of(
+            frame_of(study_plan({**MLP, "initializer": "zero"}, {"batch_size": (16, 32)}, 1))
+        ).compared
+        == "batch_size"
+    )
 
 
 def test_results_on_different_data_are_never_compared():
@@ -140,7 +178,9 @@ def test_results_on_different_data_are_never_compared():
 
 
 def test_initializers_that_never_stand_side_by_side_are_not_compared():
-    plan = study_plan(MLP, {"activation": ("relu", "tanh"), "initializer": ("he_normal", "xavier_uniform")}, 1)
+    plan = study_plan(
+        MLP, {"activation": ("relu", "tanh"), "initializer": ("he_normal", "xavier_uniform")}, 1
+    )
     tied = replace(plan, cells=(plan.cells[0], plan.cells[3]))
     assert len(summarise(frame_of(tied))) == 2
     assert verdicts(frame_of(tied)) == []
@@ -149,7 +189,10 @@ def test_initializers_that_never_stand_side_by_side_are_not_compared():
 def test_a_learning_rate_tuned_for_each_initializer_keeps_them_comparable():
     plan = study_plan(MLP, {"initializer": ("zero", "he_normal", "orthogonal")}, 10)
     rates = {"zero": 0.1, "he_normal": 0.01, "orthogonal": 0.01}
-    cells = tuple(replace(p, cell=replace(p.cell, learning_rate=rates[p.cell.initializer])) for p in plan.cells)
+    cells = tuple(
+        replace(p, cell=replace(p.cell, learning_rate=rates[p.cell.initializer]))
+        for p in plan.cells
+    )
     design = design_of(frame_of(replace(plan, cells=cells)))
     assert design.tuned
     assert "learning_rate" not in design.section
@@ -193,7 +236,10 @@ def test_a_users_metric_is_better_the_way_its_results_say():
     for planned in plan.cells:
         value = 5.0 * (planned.cell.initializer == "he_normal") + planned.cell.replicate / 100
         results[planned.cell.id] = scored(
-            planned.cell, outcome="ok", metrics={"test_fit": value}, data={"metrics": {"fit": "max"}}
+            planned.cell,
+            outcome="ok",
+            metrics={"test_fit": value},
+            data={"metrics": {"fit": "max"}},
         )
     frame = cells_frame(plan, results)
     assert verdicts(frame)[0].best == "he_normal"
@@ -221,7 +267,13 @@ def test_titles_and_values_are_words():
     assert title("model.depth") == "depth"
     assert title("model.depth", ("model.depth", "data.depth")) == "model.depth"
     assert title("learning_rate") == "learning rate"
-    assert [value_text(value) for value in (True, 1e-4, 0.1 + 0.2, "", 64)] == ["true", "0.0001", "0.3", "default", "64"]
+    assert [value_text(value) for value in (True, 1e-4, 0.1 + 0.2, "", 64)] == [
+        "true",
+        "0.0001",
+        "0.3",
+        "default",
+        "64",
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

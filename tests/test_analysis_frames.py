@@ -20,7 +20,9 @@ DIGITS = [("mlp", "digits")]
 
 
 def with_accuracies(accuracies: dict[str, list[float | None]]) -> tuple[Plan, dict[str, Result]]:
-    """One section whose test accuracies by replicate are given; None stands for a run that diverged."""
+    """One section whose test accuracies by replicate are given; None stands for a run that
+    diverged.
+    """
     plan = plan_of(DIGITS, tuple(accuracies), replicates=len(next(iter(accuracies.values()))))
     results = {}
     for planned in plan.cells:
@@ -48,19 +50,37 @@ def test_results_outside_the_plan_are_not_shown():
 
 def test_an_empty_plan_gives_frames_without_rows():
     plan = plan_of([])
-    assert len(cells_frame(plan, {})) == len(history_frame(plan, {})) == len(summarise(cells_frame(plan, {}))) == 0
+    assert (
+        len(cells_frame(plan, {}))
+        == len(history_frame(plan, {}))
+        == len(summarise(cells_frame(plan, {})))
+        == 0
+    )
 
 
 def test_a_label_of_two_values_never_merges_them():
-    cells = [Cell(data="digits", model="mlp", initializer=spec) for spec in ("he_normal", "he_normal(truncated=true)")]
-    plan = replace(plan_of([]), cells=tuple(PlannedCell(cell, {"initializer": "he"}) for cell in cells))
-    assert cells_frame(plan, {})["initializer"].tolist() == ["he = he_normal", "he = he_normal(truncated=true)"]
+    cells = [
+        Cell(data="digits", model="mlp", initializer=spec)
+        for spec in ("he_normal", "he_normal(truncated=true)")
+    ]
+    plan = replace(
+        plan_of([]), cells=tuple(PlannedCell(cell, {"initializer": "he"}) for cell in cells)
+    )
+    assert cells_frame(plan, {})["initializer"].tolist() == [
+        "he = he_normal",
+        "he = he_normal(truncated=true)",
+    ]
     assert len(summarise(cells_frame(plan, {}))) == 2
 
 
 def test_a_value_of_two_labels_is_shown_as_it_is():
-    cells = [Cell(data="digits", model="mlp", initializer="zero", activation=name) for name in ("relu", "tanh")]
-    labelled = tuple(PlannedCell(cell, {"model": f"mlp(activation={cell.activation})"}) for cell in cells)
+    cells = [
+        Cell(data="digits", model="mlp", initializer="zero", activation=name)
+        for name in ("relu", "tanh")
+    ]
+    labelled = tuple(
+        PlannedCell(cell, {"model": f"mlp(activation={cell.activation})"}) for cell in cells
+    )
     frame = cells_frame(replace(plan_of([]), cells=labelled), {})
     assert frame["model"].tolist() == ["mlp", "mlp"]
     assert frame["activation"].tolist() == ["relu", "tanh"]
@@ -82,7 +102,9 @@ def test_a_summary_has_mean_deviation_and_interval_over_the_replicates():
     assert (zero["planned"], zero["ok"], zero["divergence_rate"]) == (5, 5, 0.0)
     assert zero["test_accuracy"] == pytest.approx(0.3)
     assert zero["test_accuracy_sd"] == pytest.approx(math.sqrt(0.025))
-    assert zero["test_accuracy_half_width"] == pytest.approx(2.776445 * math.sqrt(0.025 / 5), rel=1e-6)
+    assert zero["test_accuracy_half_width"] == pytest.approx(
+        2.776445 * math.sqrt(0.025 / 5), rel=1e-6
+    )
     assert zero["mean_rank"] == 2.0
 
 
@@ -123,7 +145,9 @@ def spread(center: float, n: int = 12) -> list[float | None]:
 
 
 def test_a_clear_winner_over_ten_replicates_is_the_best():
-    plan, results = with_accuracies({"zero": spread(0.1), "he_normal": spread(0.95), "orthogonal": spread(0.9)})
+    plan, results = with_accuracies(
+        {"zero": spread(0.1), "he_normal": spread(0.95), "orthogonal": spread(0.9)}
+    )
     [verdict] = verdicts(cells_frame(plan, results))
     assert (verdict.best, verdict.pairs, verdict.too_few) == ("he_normal", 12, False)
 
@@ -157,14 +181,16 @@ def test_runs_of_different_environments_are_never_paired():
     for planned in plan.cells[:8]:
         if planned.labels["initializer"] == "zero":
             old = results[planned.cell.id]
-            results[planned.cell.id] = replace(old, environment=old.environment | {"device": "another CPU"})
+            results[planned.cell.id] = replace(
+                old, environment=old.environment | {"device": "another CPU"}
+            )
     [verdict] = verdicts(cells_frame(plan, results))
     assert (verdict.pairs, verdict.best) == (8, None)
 
 
 def test_equal_initializers_are_called_best_in_fewer_than_five_percent_of_studies():
-    # 100 studies of 6 equal initializers, 10 replicates: at a rate of 0.05 more than 14 would be seen with probability 1e-4;
-    # naming the best mean without a test would name one in all of them.
+    # 100 studies of 6 equal initializers, 10 replicates: at a rate of 0.05 more than 14 would be
+    # seen with probability 1e-4; naming the best mean without a test would name one in all of them.
     plan = plan_of(DIGITS, replicates=10)
     frame = cells_frame(plan, results_of(plan))
     named = 0

@@ -19,7 +19,9 @@ def test_mean_and_deviation_of_a_hand_worked_case():
     found = statistics.estimate(FIVE)
     assert (found.n, found.mean) == (5, 4.0)
     assert found.sd == pytest.approx(math.sqrt(6 / 4))
-    assert found.half_width == pytest.approx(2.776445105 * math.sqrt(1.5) / math.sqrt(5), rel=1e-9)  # t from a printed table
+    assert found.half_width == pytest.approx(
+        2.776445105 * math.sqrt(1.5) / math.sqrt(5), rel=1e-9
+    )  # t from a printed table
 
 
 @pytest.mark.parametrize(("n", "level"), [(5, 0.95), (12, 0.99), (40, 0.5)])
@@ -27,7 +29,9 @@ def test_the_interval_equals_that_of_scipy(n: int, level: float):
     x = seeds.numpy_generator(0, "test", n).normal(3, 2, n)
     low, high = stats.t.interval(level, n - 1, loc=x.mean(), scale=stats.sem(x))
     found = statistics.estimate(x, level)
-    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx((low, high), rel=1e-9)
+    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx(
+        (low, high), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("n", range(5))
@@ -43,8 +47,8 @@ def test_a_nan_is_never_dropped_in_silence():
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says():
-    # 20,000 samples of n = 5 from a normal: coverage 0.95 ± 0.0062 at four standard errors; one that took z = 1.96 for t
-    # would cover 0.878.
+    # 20,000 samples of n = 5 from a normal: coverage 0.95 ± 0.0062 at four standard errors; one
+    # that took z = 1.96 for t would cover 0.878.
     samples = seeds.numpy_generator(1, "test").normal(7, 3, (20_000, 5))
     half = stats.t.ppf(0.975, 4) / math.sqrt(5) * samples.std(axis=1, ddof=1)
     ours = np.array([statistics.estimate(sample).half_width for sample in samples[:500]])
@@ -70,7 +74,9 @@ def test_divergence_is_a_rate_of_finished_runs():
         ([], 0, True, math.nan),
     ],
 )
-def test_the_median_counts_diverged_runs_as_worst(values: list[float], diverged: int, higher: bool, median: float):
+def test_the_median_counts_diverged_runs_as_worst(
+    values: list[float], diverged: int, higher: bool, median: float
+):
     found = statistics.median_with_diverged(values, diverged, higher_is_better=higher)
     assert found == pytest.approx(median, nan_ok=True)
 
@@ -78,7 +84,11 @@ def test_the_median_counts_diverged_runs_as_worst(values: list[float], diverged:
 def test_ranks_share_ties_and_put_diverged_runs_last():
     found = statistics.ranks([0.5, 0.9, math.nan, 0.9, math.nan], higher_is_better=True)
     assert found.tolist() == [3.0, 1.5, 4.5, 1.5, 4.5]
-    assert statistics.ranks([0.5, 0.9, math.nan], higher_is_better=False).tolist() == [1.0, 2.0, 3.0]
+    assert statistics.ranks([0.5, 0.9, math.nan], higher_is_better=False).tolist() == [
+        1.0,
+        2.0,
+        3.0,
+    ]
 
 
 def test_ranks_equal_those_of_scipy():
@@ -126,12 +136,16 @@ def test_the_detectable_difference_has_the_power_it_claims(n: int):
 
 
 def test_the_detectable_difference_is_seen_in_80_percent_of_simulated_studies():
-    # 20,000 studies of n = 5 pairs: 0.8 ± 0.0113 at four standard errors. The formula with normal quantiles has less power.
+    # 20,000 studies of n = 5 pairs: 0.8 ± 0.0113 at four standard errors. The formula with normal
+    # quantiles has less power.
     n, sd = 5, 2.0
     delta = statistics.smallest_detectable_difference(sd, n)
     planted = (1.96 + 0.8416) * sd / math.sqrt(n)
     noise = seeds.numpy_generator(5, "test").normal(0, sd, (20_000, n))
-    seen = [float((stats.ttest_1samp(noise + shift, 0, axis=1).pvalue < 0.05).mean()) for shift in (delta, planted)]
+    seen = [
+        float((stats.ttest_1samp(noise + shift, 0, axis=1).pvalue < 0.05).mean())
+        for shift in (delta, planted)
+    ]
     assert abs(seen[0] - 0.8) < 0.0113
     assert seen[1] < 0.75
 

@@ -18,7 +18,8 @@ def test_nearly_all_rules_suit_the_layers_of_these_tests() -> None:
     assert len(RULES) >= 30
 
 
-# --- what is filled ----------------------------------------------------------------------------------------------------
+# --- what is filled
+# ----------------------------------------------------------------------------------------------------
 
 
 @every_rule
@@ -29,7 +30,9 @@ def test_a_weight_gets_what_the_rule_draws_for_its_layout_from_its_own_stream(ru
         layer = model.get_submodule(name)
         layout = fans.module_layout(layer)
         assert layout is not None
-        expected = initializers.get(rule).sample(layout, seeds.generator(7, "init", f"{name}.weight"))
+        expected = initializers.get(rule).sample(
+            layout, seeds.generator(7, "init", f"{name}.weight")
+        )
         assert torch.equal(layer.weight.detach(), expected)
 
 
@@ -56,7 +59,9 @@ def test_weights_are_those_that_every_version_before_drew() -> None:
     model = mlp()
     initialize(model, "he_normal", seed=11)
     first, last = model[0].weight[0, :4].detach(), model[2].weight[-1, -3:].detach()
-    assert first.tolist() == pytest.approx([-0.33494002, -0.30562833, 0.12818615, 0.47792763], rel=1e-5)
+    assert first.tolist() == pytest.approx(
+        [-0.33494002, -0.30562833, 0.12818615, 0.47792763], rel=1e-5
+    )
     assert last.tolist() == pytest.approx([0.14220807, 0.19275814, -0.07069515], rel=1e-5)
 
 
@@ -87,7 +92,13 @@ def test_biases_are_zero_norms_one_and_zero_embeddings_small_with_a_zero_padding
 def test_biases_norms_and_embeddings_can_be_told_otherwise() -> None:
     model = everything()
     record = initialize(
-        model, "zero", seed=0, biases="constant(value=0.5)", norms="zero", embeddings="lecun_normal", exclude="attention.*"
+        model,
+        "zero",
+        seed=0,
+        biases="constant(value=0.5)",
+        norms="zero",
+        embeddings="lecun_normal",
+        exclude="attention.*",
     )
     assert (model.conv.bias == 0.5).all()
     assert (model.norms[0].weight == 0).all()
@@ -164,7 +175,8 @@ def test_dtype_memory_format_and_gradients_are_kept(dtype: torch.dtype) -> None:
             assert parameter.requires_grad
 
 
-# --- ties --------------------------------------------------------------------------------------------------------------
+# --- ties
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_tied_parameter_is_filled_once_and_both_rows_say_so() -> None:
@@ -183,7 +195,9 @@ def test_parameters_that_share_memory_are_tied_too() -> None:
     model[1].weight = nn.Parameter(model[0].weight.detach().t())
     record = initialize(model, "normal", seed=0)
     assert record["1.weight"].tied_to == "0.weight"
-    assert torch.equal(model[0].weight, seeds.standard_normal((4, 6), seeds.generator(0, "init", "0.weight")))
+    assert torch.equal(
+        model[0].weight, seeds.standard_normal((4, 6), seeds.generator(0, "init", "0.weight"))
+    )
 
 
 def test_a_tie_is_filled_in_its_first_known_role() -> None:
@@ -196,7 +210,10 @@ def test_a_tie_is_filled_in_its_first_known_role() -> None:
 
 def test_the_padding_row_stays_zero_when_the_head_comes_first() -> None:
     model = nn.ModuleDict(
-        {"head": stack(lambda: nn.Linear(4, 9, bias=False))[0], "table": stack(lambda: nn.Embedding(9, 4, 2))[0]}
+        {
+            "head": stack(lambda: nn.Linear(4, 9, bias=False))[0],
+            "table": stack(lambda: nn.Embedding(9, 4, 2))[0],
+        }
     )
     model["table"].weight = model["head"].weight
     record = initialize(model, "he_normal", seed=0)
@@ -218,7 +235,8 @@ def test_a_module_that_is_used_twice_is_initialized_once() -> None:
     assert [parameter.tied_to for parameter in record] == [None, None, "0.weight", "0.bias"]
 
 
-# --- patterns and preview ----------------------------------------------------------------------------------------------
+# --- patterns and preview
+# ----------------------------------------------------------------------------------------------
 
 
 def test_include_and_exclude_choose_by_pattern() -> None:
@@ -234,7 +252,10 @@ def test_include_and_exclude_choose_by_pattern() -> None:
 
 def test_a_tied_parameter_answers_to_each_of_its_names() -> None:
     assert initialize(everything(), "zero", seed=0, include="head.*")["table.weight"].changed
-    assert initialize(everything(), "zero", seed=0, exclude="head.*")["table.weight"].reason == "excluded"
+    assert (
+        initialize(everything(), "zero", seed=0, exclude="head.*")["table.weight"].reason
+        == "excluded"
+    )
 
 
 @pytest.mark.parametrize("argument", ["include", "exclude"])
@@ -269,7 +290,8 @@ def test_a_preview_is_the_record_and_changes_nothing(rule: str) -> None:
         )
 
 
-# --- mistakes ----------------------------------------------------------------------------------------------------------
+# --- mistakes
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", [None, torch.zeros(3), {"a": 1}, nn.Linear])
@@ -301,7 +323,9 @@ def test_the_seed_is_required() -> None:
     ],
     ids=str,
 )
-def test_a_mistake_is_found_before_anything_is_written(arguments: dict[str, object], error: type[Exception]) -> None:
+def test_a_mistake_is_found_before_anything_is_written(
+    arguments: dict[str, object], error: type[Exception]
+) -> None:
     model = everything()
     before = state(model)
     given = {"rule": "zero", "seed": 0} | arguments

@@ -1,4 +1,6 @@
-"""Models without memory: the same weights as when built on the CPU, and whatever nothing fills is an error that names it."""
+"""Models without memory: the same weights as when built on the CPU, and whatever nothing fills is
+an error that names it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from fanin.errors import FitError, UsageError
 
 
 class Tied(nn.Module):
-    """A table with a padding row and a head that share their weight, and a module that occurs twice."""
+    """A table with a padding row and a head that share their weight, and a module that occurs
+    twice.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +32,9 @@ class Tied(nn.Module):
 
 
 class Frozen(nn.Module):
-    """A layer that no rule fills, because it is frozen, and a slope of unknown role: both have reset methods."""
+    """A layer that no rule fills, because it is frozen, and a slope of unknown role: both have
+    reset methods.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,13 +58,22 @@ class Angles(nn.Module):
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(6, 5),
-    "convolutions": lambda: nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.ConvTranspose2d(6, 4, 2)),
+    "convolutions": lambda: nn.Sequential(
+        nn.Conv2d(4, 6, 3, groups=2), nn.ConvTranspose2d(6, 4, 2)
+    ),
     "recurrent": Recurrent,
     "attention": lambda: nn.MultiheadAttention(8, 2, add_bias_kv=True),
     "attention with other keys": lambda: nn.MultiheadAttention(8, 2, kdim=6, vdim=4),
-    "transformer": lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2, enable_nested_tensor=False),
+    "transformer": lambda: nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(8, 2, 16), 2, enable_nested_tensor=False
+    ),
     "norms": lambda: nn.ModuleList(
-        [nn.BatchNorm2d(6), nn.LayerNorm(6), nn.BatchNorm1d(3, affine=False), nn.InstanceNorm1d(6, affine=True)]
+        [
+            nn.BatchNorm2d(6),
+            nn.LayerNorm(6),
+            nn.BatchNorm1d(3, affine=False),
+            nn.InstanceNorm1d(6, affine=True),
+        ]
     ),
     "ties": Tied,
     "weight_norm": lambda: parametrizations.weight_norm(nn.Linear(6, 5)),
@@ -75,7 +90,8 @@ def places(model: nn.Module) -> set[str]:
     return {tensor.device.type for tensor in (*model.parameters(), *model.buffers())}
 
 
-# --- the same as on the CPU --------------------------------------------------------------------------------------------
+# --- the same as on the CPU
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", ["he_normal", "orthogonal", "torch_default", "keras_default"])
@@ -93,7 +109,10 @@ def test_all_layers_that_work_on_the_cpu_work_when_they_come_from_meta() -> None
     for make, x in (
         (lambda: nn.LSTM(5, 6, num_layers=2, bidirectional=True), torch.zeros(4, 2, 5)),
         (lambda: nn.GRU(5, 6, bidirectional=True), torch.zeros(4, 2, 5)),
-        (lambda: nn.Sequential(nn.Conv1d(3, 4, 2), nn.BatchNorm1d(4), nn.PReLU()), torch.zeros(2, 3, 8)),
+        (
+            lambda: nn.Sequential(nn.Conv1d(3, 4, 2), nn.BatchNorm1d(4), nn.PReLU()),
+            torch.zeros(2, 3, 8),
+        ),
     ):
         expected, model = built(make), on_meta(make)
         for each, device in ((expected, None), (model, "cpu")):
@@ -119,7 +138,9 @@ def test_what_shares_a_parameter_still_shares_it() -> None:
 
 
 def test_dtype_memory_format_gradients_and_notes_on_a_parameter_are_kept() -> None:
-    model = on_meta(lambda: nn.Conv2d(4, 6, 3, dtype=torch.bfloat16)).to(memory_format=torch.channels_last)
+    model = on_meta(lambda: nn.Conv2d(4, 6, 3, dtype=torch.bfloat16)).to(
+        memory_format=torch.channels_last
+    )
     model.bias.note = "mine"  # type: ignore[attr-defined]
     initialize(model, "he_normal", seed=0, device="cpu")
     assert model.weight.dtype is torch.bfloat16
@@ -138,7 +159,8 @@ def test_what_has_memory_stays_where_it_is() -> None:
     assert model[3].weight.device.type == "cpu"
 
 
-# --- what no rule fills ------------------------------------------------------------------------------------------------
+# --- what no rule fills
+# ------------------------------------------------------------------------------------------------
 
 
 def test_running_statistics_start_as_torch_starts_them() -> None:
@@ -223,7 +245,10 @@ def test_what_nothing_fills_is_an_error_that_names_it_and_the_model_is_as_it_was
         initialize(model, "he_normal", seed=0, device="cpu")
     assert places(model) == {"meta"}
     after = [*model.named_parameters(), *model.named_buffers()]
-    assert all(name == other and one is two for (name, one), (other, two) in zip(before, after, strict=True))
+    assert all(
+        name == other and one is two
+        for (name, one), (other, two) in zip(before, after, strict=True)
+    )
 
 
 def test_a_rule_by_a_pattern_fills_what_has_no_reset_method() -> None:
@@ -232,7 +257,8 @@ def test_a_rule_by_a_pattern_fills_what_has_no_reset_method() -> None:
     assert torch.equal(model.scale, torch.full((4,), 0.5))
 
 
-# --- without a device, or with a bad one -------------------------------------------------------------------------------
+# --- without a device, or with a bad one
+# -------------------------------------------------------------------------------
 
 
 def test_without_a_device_it_is_an_error_that_says_what_to_do() -> None:
@@ -272,7 +298,8 @@ def test_a_rule_that_does_not_fit_is_found_before_memory_is_given() -> None:
     assert places(model) == {"meta"}
 
 
-# --- lazy --------------------------------------------------------------------------------------------------------------
+# --- lazy
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
@@ -286,8 +313,13 @@ def test_a_lazy_model_is_filled_after_its_first_forward_pass() -> None:
 
 
 def test_an_untraceable_default_of_gains_does_not_differ_on_meta() -> None:
-    """auto reads the slope of a PReLU, which has no value on meta: it takes the one that the reset method will fill in."""
-    make: Callable[[], nn.Module] = lambda: nn.Sequential(nn.Linear(6, 5), nn.PReLU(init=0.5), nn.Linear(5, 2))  # noqa: E731
+    """auto reads the slope of a PReLU, which has no value on meta: it takes the one that the reset
+    method will fill in.
+    """
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 5), nn.PReLU(init=0.5), nn.Linear(5, 2))
+
     expected, model = built(make), on_meta(make)
     initialize(expected, "auto", seed=0)
     initialize(model, "auto", seed=0, device="cpu")

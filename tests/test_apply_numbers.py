@@ -1,4 +1,6 @@
-"""Parameters of other numbers and shapes: complex ones get two draws where that is defined; others are refused."""
+"""Parameters of other numbers and shapes: complex ones get two draws where that is defined; others
+are refused.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,18 @@ COMPLEX = torch.complex64
 
 
 def complex_model(dtype: torch.dtype = COMPLEX) -> nn.Sequential:
-    model = built(lambda: nn.Sequential(nn.Linear(300, 400, dtype=dtype), nn.Conv1d(4, 6, 3, dtype=dtype)))
+    model = built(
+        lambda: nn.Sequential(nn.Linear(300, 400, dtype=dtype), nn.Conv1d(4, 6, 3, dtype=dtype))
+    )
     assert isinstance(model, nn.Sequential)
     return model
 
 
 @pytest.mark.parametrize("rule", ["he_normal", "xavier_normal", "lecun_normal", "normal(std=0.05)"])
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
-def test_a_complex_weight_has_the_intended_variance_half_in_each_of_its_parts(rule: str, dtype: torch.dtype) -> None:
+def test_a_complex_weight_has_the_intended_variance_half_in_each_of_its_parts(
+    rule: str, dtype: torch.dtype
+) -> None:
     """n = 120,000 numbers in each part, level 1e-4."""
     model = complex_model(dtype=dtype)
     record = initialize(model, rule, seed=0)
@@ -34,7 +40,9 @@ def test_a_complex_weight_has_the_intended_variance_half_in_each_of_its_parts(ru
         assert is_normal(part, std / math.sqrt(2))
     correlation = torch.corrcoef(torch.stack([weight.real.flatten(), weight.imag.flatten()]))[0, 1]
     assert abs(correlation) < 4 / math.sqrt(120_000)
-    assert record["0.weight"].measured_std == pytest.approx(weight.abs().square().mean().sqrt().item(), rel=1e-3)
+    assert record["0.weight"].measured_std == pytest.approx(
+        weight.abs().square().mean().sqrt().item(), rel=1e-3
+    )
     assert record["0.weight"].measured_std == pytest.approx(std, rel=0.01)
     assert record["0.weight"].dtype == str(dtype).removeprefix("torch.")
 
@@ -48,7 +56,9 @@ def test_the_real_part_is_the_draw_that_a_real_weight_gets() -> None:
 
 def test_what_is_not_random_is_real() -> None:
     model = complex_model()
-    initialize(model, {"0.weight": "constant(value=0.5)", "1.weight": "dirac"}, default="zero", seed=0)
+    initialize(
+        model, {"0.weight": "constant(value=0.5)", "1.weight": "dirac"}, default="zero", seed=0
+    )
     assert torch.equal(model[0].weight.detach(), torch.full((400, 300), 0.5, dtype=COMPLEX))
     assert not model[0].bias.any()
     assert model[1].weight.real.sum() == 4
@@ -56,12 +66,23 @@ def test_what_is_not_random_is_real() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", ["xavier_uniform", "he_normal(truncated=true)", "orthogonal", "uniform", "sparse", "normal(mean=0.1)"]
+    "rule",
+    [
+        "xavier_uniform",
+        "he_normal(truncated=true)",
+        "orthogonal",
+        "uniform",
+        "sparse",
+        "normal(mean=0.1)",
+    ],
 )
 def test_a_law_that_is_not_defined_for_complex_numbers_is_refused_with_a_reason(rule: str) -> None:
     model = complex_model()
     before = state(model)
-    with pytest.raises(FitError, match=r"0\.weight .*holds torch\.complex64, for which .* is not defined: use a normal law"):
+    with pytest.raises(
+        FitError,
+        match=r"0\.weight .*holds torch\.complex64, for which .* is not defined: use a normal law",
+    ):
         initialize(model, rule, seed=0)
     assert unchanged(model, before)
 
@@ -99,7 +120,8 @@ def test_one_tensor_that_holds_no_dense_floating_point_numbers_is_refused(tensor
         initializers.get("normal")(tensor, generator=torch.Generator())
     with pytest.raises(FitError, match="quint8"):
         initializers.get("normal")(
-            torch.quantize_per_tensor(torch.ones(2, 3), 0.1, 0, torch.quint8), generator=torch.Generator()
+            torch.quantize_per_tensor(torch.ones(2, 3), 0.1, 0, torch.quint8),
+            generator=torch.Generator(),
         )
 
 
@@ -114,7 +136,9 @@ def test_a_sparse_parameter_is_refused_with_a_reason_or_kept() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (0, 3), (2, 3, 4, 5, 6, 2)], ids=str)
-def test_a_parameter_of_any_number_of_dimensions_is_filled_where_a_pattern_names_it(shape: tuple[int, ...]) -> None:
+def test_a_parameter_of_any_number_of_dimensions_is_filled_where_a_pattern_names_it(
+    shape: tuple[int, ...],
+) -> None:
     model = nn.Module()
     model.register_parameter("mine", nn.Parameter(torch.full(shape, 7.0)))
     record = initialize(model, {"mine": "normal"}, default="zero", seed=0)

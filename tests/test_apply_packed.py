@@ -1,4 +1,6 @@
-"""Parameters that pack several maps: each of q, k and v, and of the gates of a recurrent layer, is drawn on its own."""
+"""Parameters that pack several maps: each of q, k and v, and of the gates of a recurrent layer, is
+drawn on its own.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,17 @@ def gates(module: nn.Module, name: str) -> dict[str, Tensor]:
     return {part.name: part.of(module.get_parameter(name).detach()).clone() for part in parts}
 
 
-# --- attention ---------------------------------------------------------------------------------------------------------
+# --- attention
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", ["xavier_uniform", "xavier_normal", "he_normal", "lecun_uniform"])
 def test_packed_q_k_and_v_have_the_law_of_separate_ones(rule: str) -> None:
     """n = 65,536 numbers on either side, level 1e-4; as one map Xavier's would be 0.71 of it."""
     packed = built(lambda: nn.MultiheadAttention(D, 4))
-    separate = built(lambda: nn.MultiheadAttention(D, 4, kdim=D, vdim=D + 8))  # so that torch does not pack
+    separate = built(
+        lambda: nn.MultiheadAttention(D, 4, kdim=D, vdim=D + 8)
+    )  # so that torch does not pack
     initialize(packed, rule, seed=0)
     initialize(separate, rule, seed=1)
     found = gates(packed, "in_proj_weight")
@@ -56,7 +61,10 @@ def test_xavier_of_q_k_and_v_has_the_bound_of_a_square_map() -> None:
 def test_keys_and_values_of_other_dimensions_have_their_own_fans() -> None:
     attention = built(lambda: nn.MultiheadAttention(16, 2, kdim=10, vdim=40, add_bias_kv=True))
     record = initialize(attention, "he_normal", seed=0)
-    stds = {name: record[name].intended_std for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")}
+    stds = {
+        name: record[name].intended_std
+        for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+    }
     assert stds == {
         "q_proj_weight": math.sqrt(2 / 16),
         "k_proj_weight": math.sqrt(2 / 10),
@@ -92,12 +100,15 @@ def test_the_record_has_a_row_of_facts_for_each_part() -> None:
     for part in weight.parts:
         assert (part.rule, part.shape, part.fan_in, part.fan_out) == ("he_normal", (16, 16), 16, 16)
         assert part.intended_std == weight.intended_std == math.sqrt(2 / 16)
-        assert part.measured_std == pytest.approx(part.intended_std, rel=0.25)  # n = 256: standard error 4.4 %
+        assert part.measured_std == pytest.approx(
+            part.intended_std, rel=0.25
+        )  # n = 256: standard error 4.4 %
     squares = [part.measured_std**2 for part in weight.parts]
     assert weight.measured_std == pytest.approx(math.sqrt(sum(squares) / 3))
 
 
-# --- recurrent weights -------------------------------------------------------------------------------------------------
+# --- recurrent weights
+# -------------------------------------------------------------------------------------------------
 
 
 def test_every_gate_of_every_recurrent_layer_is_orthogonal() -> None:
@@ -106,20 +117,25 @@ def test_every_gate_of_every_recurrent_layer_is_orthogonal() -> None:
     seen = 0
     for module in model.modules():
         for name, held in describe_parameters(module).items():
-            if held.role not in ("weight", "recurrent weight") or name not in dict(module.named_parameters(recurse=False)):
+            if held.role not in ("weight", "recurrent weight") or name not in dict(
+                module.named_parameters(recurse=False)
+            ):
                 continue
             whole = module.get_parameter(name).detach()
             for gate in gates(module, name).values() or [whole]:
                 small = gate @ gate.T if gate.shape[0] <= gate.shape[1] else gate.T @ gate
                 assert torch.allclose(small, torch.eye(len(small)), atol=1e-5)
                 seen += 1
-    # 1 matrix per RNN weight; an LSTM of 2 layers and 2 directions has 4·(4 + 4) gates and 4 projections; a GRU 2·(3 + 3).
+    # 1 matrix per RNN weight; an LSTM of 2 layers and 2 directions has 4·(4 + 4) gates and 4
+    # projections; a GRU 2·(3 + 3).
     assert seen == 2 + 4 * (4 + 4 + 1) + 2 * (3 + 3) + (2 + 8 + 6)
 
 
 @pytest.mark.parametrize(("make", "count"), [(nn.LSTM, 4), (nn.GRU, 3)])
 def test_xavier_of_a_gate_has_the_bound_of_that_gate(make: type[nn.RNNBase], count: int) -> None:
-    """n = 49,152 per gate, level 1e-4; the pack as one map would have √((192 + 256)/(192 + 256·gates)) of the bound."""
+    """n = 49,152 per gate, level 1e-4; the pack as one map would have √((192 + 256)/(192 +
+    256·gates)) of the bound.
+    """
     module = built(lambda: make(192, D))
     initialize(module, "xavier_uniform", seed=0)
     found = gates(module, "weight_ih_l0")
@@ -131,7 +147,9 @@ def test_no_two_gates_are_equal() -> None:
     model = recurrent()
     initialize(model, "normal", seed=0)
     found = [
-        gate for name in ("weight_hh_l0", "weight_hh_l1", "weight_hh_l0_reverse") for gate in gates(model.lstm, name).values()
+        gate
+        for name in ("weight_hh_l0", "weight_hh_l1", "weight_hh_l0_reverse")
+        for gate in gates(model.lstm, name).values()
     ]
     assert len({tuple(gate.flatten().tolist()) for gate in found}) == 12
 
@@ -141,17 +159,26 @@ def test_recurrent_weights_can_have_a_rule_of_their_own() -> None:
     record = initialize(model, "lecun_normal", seed=0, recurrent="identity")
     assert torch.equal(model.rnn.weight_hh_l0, torch.eye(6))
     assert torch.equal(gates(model.gru, "weight_hh_l1")["n"], torch.eye(6))
-    assert {parameter.rule for parameter in record if "weight_ih" in parameter.name} == {"lecun_normal"}
-    assert {parameter.rule for parameter in record if "weight_hr" in parameter.name} == {"lecun_normal"}
+    assert {parameter.rule for parameter in record if "weight_ih" in parameter.name} == {
+        "lecun_normal"
+    }
+    assert {parameter.rule for parameter in record if "weight_hr" in parameter.name} == {
+        "lecun_normal"
+    }
 
 
-# --- biases of gates ---------------------------------------------------------------------------------------------------
+# --- biases of gates
+# ---------------------------------------------------------------------------------------------------
 
 
 def sums(module: nn.Module) -> list[Tensor]:
     """What the gates see: bias_ih + bias_hh, of every layer and direction."""
     held = dict(module.named_parameters(recurse=False))
-    return [(held[name] + held[name.replace("_ih", "_hh")]).detach() for name in held if name.startswith("bias_ih")]
+    return [
+        (held[name] + held[name.replace("_ih", "_hh")]).detach()
+        for name in held
+        if name.startswith("bias_ih")
+    ]
 
 
 H = 6
@@ -159,14 +186,21 @@ H = 6
 
 @pytest.mark.parametrize("how", ["biases", "pattern"])
 def test_the_two_biases_of_a_forget_gate_add_up_to_its_value(how: str) -> None:
-    """torch's order is i, f, g, o, so that the forget gate is [H:2H]; a GRU's update gate z, of r, z, n, is there as well."""
+    """torch's order is i, f, g, o, so that the forget gate is [H:2H]; a GRU's update gate z, of r,
+    z, n, is there as well.
+    """
     model = recurrent()
     rule = "forget_gate(value=1.5)"
     if how == "biases":
         initialize(model, "orthogonal", seed=0, biases=rule)
     else:
         initialize(model, {"*.bias_*": rule}, default="orthogonal", seed=0)
-    for module, gate_count in ((model.lstm, 4), (model.cells[1], 4), (model.gru, 3), (model.cells[2], 3)):
+    for module, gate_count in (
+        (model.lstm, 4),
+        (model.cells[1], 4),
+        (model.gru, 3),
+        (model.cells[2], 3),
+    ):
         expected = torch.zeros(gate_count * H)
         expected[H : 2 * H] = 1.5
         found = sums(module)
@@ -190,7 +224,9 @@ def test_the_record_says_why_the_second_bias_is_zero() -> None:
 
 
 def test_chrono_spreads_memories_from_2_to_t_max_steps() -> None:
-    """n = 1,000 units, level 1e-4: exp b_f is uniform on [1, t_max - 1], and b_i = -b_f unit by unit."""
+    """n = 1,000 units, level 1e-4: exp b_f is uniform on [1, t_max - 1], and b_i = -b_f unit by
+    unit.
+    """
     module = built(lambda: nn.LSTM(1, 1000))
     initialize(module, "zero", seed=0, biases="chrono(t_max=101)")
     (bias,) = sums(module)
@@ -198,18 +234,25 @@ def test_chrono_spreads_memories_from_2_to_t_max_steps() -> None:
     steps = f.exp()
     assert steps.min() >= 1
     assert steps.max() <= 100 + 1e-3
-    assert distance(steps, lambda x: ((x - 1) / 99).clamp(0, 1)) < critical(1000) < distance(f, lambda x: x.clamp(0, 4.6) / 4.6)
+    assert (
+        distance(steps, lambda x: ((x - 1) / 99).clamp(0, 1))
+        < critical(1000)
+        < distance(f, lambda x: x.clamp(0, 4.6) / 4.6)
+    )
     assert torch.equal(i, -f)
     assert not torch.cat([g, o]).any()
 
 
-# --- packs that fanin does not know: split -----------------------------------------------------------------------------
+# --- packs that fanin does not know: split
+# -----------------------------------------------------------------------------
 
 QKV = {"q": 64, "k": 16, "v": 16}
 
 
 def fused() -> nn.Module:
-    """Grouped-query attention: one linear layer for 64 queries, 16 keys and 16 values, and a transposed one."""
+    """Grouped-query attention: one linear layer for 64 queries, 16 keys and 16 values, and a
+    transposed one.
+    """
     return built(lambda: nn.ModuleDict({"qkv": nn.Linear(64, 96), "other": nn.Linear(64, 96)}))
 
 
@@ -217,7 +260,11 @@ def fused() -> nn.Module:
 def test_a_fused_weight_is_split_by_hand(sizes: object) -> None:
     model = fused()
     record = initialize(model, "xavier_normal", seed=0, split={"qkv.*": sizes})  # type: ignore[dict-item]
-    expected = {"q": math.sqrt(2 / (64 + 64)), "k": math.sqrt(2 / (64 + 16)), "v": math.sqrt(2 / (64 + 16))}
+    expected = {
+        "q": math.sqrt(2 / (64 + 64)),
+        "k": math.sqrt(2 / (64 + 16)),
+        "v": math.sqrt(2 / (64 + 16)),
+    }
     assert {part.name: part.intended_std for part in record["qkv.weight"].parts} == expected
     assert record["qkv.weight"].fan_out is None  # the parts do not agree
     assert record["other.weight"].parts == ()
@@ -226,25 +273,36 @@ def test_a_fused_weight_is_split_by_hand(sizes: object) -> None:
     for part, start in (("q", 0), ("k", 64), ("v", 80)):
         size = QKV[part]
         stream = seeds.generator(0, "init", f"qkv.weight[{part}]")
-        wanted = layout(describe_parameters(nn.Linear(64, size, device="meta"))["weight"].layout, stream)
+        wanted = layout(
+            describe_parameters(nn.Linear(64, size, device="meta"))["weight"].layout, stream
+        )
         assert torch.equal(model["qkv"].weight[start : start + size], wanted)
 
 
 def test_equal_parts_are_given_by_their_number() -> None:
     model = fused()
     thirds = initialize(model, "orthogonal", seed=0, split={"qkv.weight": 3})["qkv.weight"]
-    assert [(part.name, part.shape) for part in thirds.parts] == [("q", (32, 64)), ("k", (32, 64)), ("v", (32, 64))]
+    assert [(part.name, part.shape) for part in thirds.parts] == [
+        ("q", (32, 64)),
+        ("k", (32, 64)),
+        ("v", (32, 64)),
+    ]
     for block in model["qkv"].weight.detach().chunk(3):
         assert torch.allclose(block @ block.T, torch.eye(32), atol=1e-5)
     halves = initialize(model, "orthogonal", seed=0, split={"qkv.weight": 2})["qkv.weight"]
     assert [part.name for part in halves.parts] == ["0", "1"]
 
 
-def test_the_outputs_of_a_weight_stored_the_other_way_are_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_outputs_of_a_weight_stored_the_other_way_are_its_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Conv1D(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.weight, self.bias = nn.Parameter(torch.zeros(32, 96)), nn.Parameter(torch.zeros(96))
+            self.weight, self.bias = (
+                nn.Parameter(torch.zeros(32, 96)),
+                nn.Parameter(torch.zeros(96)),
+            )
 
     monkeypatch.setattr(Conv1D, "__module__", "transformers.pytorch_utils")
     layer = Conv1D()
@@ -273,7 +331,9 @@ def test_the_outputs_of_a_weight_stored_the_other_way_are_its_columns(monkeypatc
     ],
     ids=str,
 )
-def test_a_split_that_does_not_fit_is_an_error_and_changes_nothing(split: object, error: type[Exception], text: str) -> None:
+def test_a_split_that_does_not_fit_is_an_error_and_changes_nothing(
+    split: object, error: type[Exception], text: str
+) -> None:
     model = fused()
     with pytest.raises(error, match=text):
         initialize(model, "zero", seed=0, split=split)  # type: ignore[arg-type]
@@ -282,7 +342,9 @@ def test_a_split_that_does_not_fit_is_an_error_and_changes_nothing(split: object
 
 def test_what_is_packed_already_or_grouped_is_not_split_again() -> None:
     with pytest.raises(FitError, match=r"split of in_proj_weight: .*has parts already"):
-        initialize(built(lambda: nn.MultiheadAttention(8, 2)), "zero", seed=0, split={"in_proj_weight": 3})
+        initialize(
+            built(lambda: nn.MultiheadAttention(8, 2)), "zero", seed=0, split={"in_proj_weight": 3}
+        )
     with pytest.raises(FitError, match="cannot be split"):
         initialize(built(lambda: nn.Conv1d(6, 6, 3, groups=3)), "zero", seed=0, split={"weight": 3})
     with pytest.raises(FitError, match="role: unknown"):

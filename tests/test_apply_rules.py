@@ -1,4 +1,6 @@
-"""Rules by pattern: the last one counts, what overlaps is told, what matches nothing is an error; from Python and from TOML."""
+"""Rules by pattern: the last one counts, what overlaps is told, what matches nothing is an error;
+from Python and from TOML.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +43,23 @@ def rules_of(record: Record) -> dict[str, str | None]:
     return {parameter.name: parameter.rule for parameter in record}
 
 
-# --- which rule --------------------------------------------------------------------------------------------------------
+# --- which rule
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_pattern_decides_about_the_weights_it_matches_and_the_default_about_the_others() -> None:
     found = rules_of(
-        initialize(transformer(), {"*.attn.*": "xavier_uniform", "head.weight": "zero"}, default="he_normal", seed=0)
+        initialize(
+            transformer(),
+            {"*.attn.*": "xavier_uniform", "head.weight": "zero"},
+            default="he_normal",
+            seed=0,
+        )
     )
     assert {name for name, rule in found.items() if rule == "xavier_uniform"} == {
-        f"blocks.{block}.attn.{name}" for block in (0, 1) for name in ("in_proj_weight", "out_proj.weight")
+        f"blocks.{block}.attn.{name}"
+        for block in (0, 1)
+        for name in ("in_proj_weight", "out_proj.weight")
     }
     assert found["head.weight"] == "zero"
     assert found["blocks.1.mlp.2.weight"] == "he_normal"
@@ -95,9 +105,17 @@ def test_without_overlaps_the_record_is_silent_about_them() -> None:
     [
         (
             "blocks.0.*",
-            {"blocks.0.attn.in_proj_weight", "blocks.0.attn.out_proj.weight", "blocks.0.mlp.0.weight", "blocks.0.mlp.2.weight"},
+            {
+                "blocks.0.attn.in_proj_weight",
+                "blocks.0.attn.out_proj.weight",
+                "blocks.0.mlp.0.weight",
+                "blocks.0.mlp.2.weight",
+            },
         ),
-        ("*.0.*.bias", {"blocks.0.attn.out_proj.bias", "blocks.0.mlp.0.bias", "blocks.0.mlp.2.bias"}),
+        (
+            "*.0.*.bias",
+            {"blocks.0.attn.out_proj.bias", "blocks.0.mlp.0.bias", "blocks.0.mlp.2.bias"},
+        ),
         ("*.0.norm.*", {"blocks.0.norm.weight", "blocks.0.norm.bias"}),
         (
             "*bias",
@@ -123,12 +141,20 @@ def test_without_overlaps_the_record_is_silent_about_them() -> None:
 )
 def test_a_pattern_is_about_one_class_of_parameters(pattern: str, expected: set[str]) -> None:
     record = initialize(
-        transformer(), {pattern: "constant(value=0.25)"}, default="keep", seed=0, biases="keep", norms="keep", embeddings="keep"
+        transformer(),
+        {pattern: "constant(value=0.25)"},
+        default="keep",
+        seed=0,
+        biases="keep",
+        norms="keep",
+        embeddings="keep",
     )
     assert {name for name, rule in rules_of(record).items() if rule} == expected
 
 
-def test_a_parameter_of_unknown_role_is_filled_where_a_pattern_names_it_as_torch_would_see_it() -> None:
+def test_a_parameter_of_unknown_role_is_filled_where_a_pattern_names_it_as_torch_would_see_it() -> (
+    None
+):
     model = transformer()
     record = initialize(model, {"scale": "he_normal"}, default="zero", seed=0)
     assert record["scale"].intended_std == pytest.approx((2 / 4) ** 0.5)
@@ -147,19 +173,28 @@ def test_keep_means_everything_that_its_pattern_matches() -> None:
 
 
 def test_a_later_pattern_fills_what_an_earlier_one_keeps() -> None:
-    record = initialize(transformer(), {"blocks.*": "keep", "*.attn.*": "zero"}, default="keep", seed=0)
+    record = initialize(
+        transformer(), {"blocks.*": "keep", "*.attn.*": "zero"}, default="keep", seed=0
+    )
     assert record["blocks.0.attn.in_proj_weight"].rule == "zero"
     assert record["blocks.0.attn.in_proj_bias"].rule is None
 
 
 def test_excluded_and_frozen_parameters_stay_whatever_a_pattern_says() -> None:
     model = everything()
-    record = initialize(model, {"frozen.weight": "zero", "conv.weight": "zero"}, default="zero", seed=0, exclude="conv.*")
+    record = initialize(
+        model,
+        {"frozen.weight": "zero", "conv.weight": "zero"},
+        default="zero",
+        seed=0,
+        exclude="conv.*",
+    )
     assert record["frozen.weight"].reason.startswith("frozen")
     assert record["conv.weight"].reason == "excluded"
 
 
-# --- ties --------------------------------------------------------------------------------------------------------------
+# --- ties
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_pattern_at_the_second_name_of_a_tied_parameter_decides() -> None:
@@ -172,10 +207,16 @@ def test_a_pattern_at_the_second_name_of_a_tied_parameter_decides() -> None:
     assert not model.head.weight[3].any()  # padding stays zero
 
 
-@pytest.mark.parametrize("names", [("table.weight", "head.weight"), ("head.weight", "table.weight")])
-def test_of_patterns_at_both_names_of_a_tied_parameter_the_last_counts_and_the_other_is_told(names: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "names", [("table.weight", "head.weight"), ("head.weight", "table.weight")]
+)
+def test_of_patterns_at_both_names_of_a_tied_parameter_the_last_counts_and_the_other_is_told(
+    names: tuple[str, str],
+) -> None:
     first, last = names
-    record = initialize(everything(), {first: "normal", last: "constant(value=0.5)"}, default="zero", seed=0)
+    record = initialize(
+        everything(), {first: "normal", last: "constant(value=0.5)"}, default="zero", seed=0
+    )
     assert record["table.weight"].rule == "constant(value=0.5)"
     (overlap,) = record.overlaps
     assert (overlap.name, overlap.pattern, overlap.over) == (last, last, (first,))
@@ -187,7 +228,8 @@ def test_one_pattern_at_both_names_is_no_overlap() -> None:
     assert initialize(model, {"*.weight": "zero"}, default="keep", seed=0).overlaps == ()
 
 
-# --- mistakes ----------------------------------------------------------------------------------------------------------
+# --- mistakes
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -198,14 +240,24 @@ def test_one_pattern_at_both_names_is_no_overlap() -> None:
         ({"": "zero"}, {"default": "zero"}, UsageError, "rules: expected a pattern"),
         ({3: "zero"}, {"default": "zero"}, UsageError, "rules: expected a pattern"),
         ({"0.*": "zeroo"}, {"default": "zero"}, UnknownName, r"pattern '0\.\*': .*zero"),
-        ({"0.*": "he_normal(mode=up)"}, {"default": "zero"}, SpecError, r"pattern '0\.\*': he_normal"),
+        (
+            {"0.*": "he_normal(mode=up)"},
+            {"default": "zero"},
+            SpecError,
+            r"pattern '0\.\*': he_normal",
+        ),
         ({"0.*": 3}, {"default": "zero"}, SpecError, r"pattern '0\.\*': A rule is a spec"),
         ({"0.*": None}, {"default": "zero"}, SpecError, "A rule is a spec"),
         ({"0.*": "zero"}, {}, UsageError, "need a default"),
         ({}, {}, UsageError, "need a default"),
         ("zero", {"default": "zero"}, UsageError, "default belongs to rules by pattern"),
         (Rules(default="zero"), {"default": "zero"}, UsageError, "default cannot be given besides"),
-        (Rules(default="zero"), {"biases": "zero", "split": {}}, UsageError, "biases, split cannot be given besides"),
+        (
+            Rules(default="zero"),
+            {"biases": "zero", "split": {}},
+            UsageError,
+            "biases, split cannot be given besides",
+        ),
         ("zero", {"biases": "zeroo"}, UnknownName, "biases: .*zero"),
         ("zero", {"recurrent": 3}, SpecError, "recurrent: A rule is a spec"),
         ({"0.bias": "he_normal"}, {"default": "zero"}, FitError, r"0\.bias"),
@@ -222,7 +274,8 @@ def test_a_mistake_in_rules_is_found_before_anything_is_written(
     assert unchanged(model, before)
 
 
-# --- from a file -------------------------------------------------------------------------------------------------------
+# --- from a file
+# -------------------------------------------------------------------------------------------------------
 
 FILE = """
 default = "he_normal"
@@ -269,13 +322,20 @@ def test_rules_from_a_file_are_the_rules_from_python(tmp_path: Path) -> None:
 
 def test_rules_are_changed_by_making_new_ones(tmp_path: Path) -> None:
     rules = Rules.load(str(file(tmp_path, FILE)))
-    assert initialize(transformer(), dataclasses.replace(rules, default="zero"), seed=3)["blocks.0.mlp.0.weight"].rule == "zero"
+    assert (
+        initialize(transformer(), dataclasses.replace(rules, default="zero"), seed=3)[
+            "blocks.0.mlp.0.weight"
+        ].rule
+        == "zero"
+    )
     assert fanin.Rules is Rules
 
 
 def test_initializers_are_rules_as_their_specs_are() -> None:
     one, other = mlp(), mlp()
-    initialize(one, {"0.*": fanin.get("xavier_normal", gain=2.0)}, default=fanin.get("he_normal"), seed=0)
+    initialize(
+        one, {"0.*": fanin.get("xavier_normal", gain=2.0)}, default=fanin.get("he_normal"), seed=0
+    )
     record = initialize(other, {"0.*": "xavier_normal(gain=2.0)"}, default="he_normal", seed=0)
     assert equal(one, other)
     assert record.rules["patterns"] == {"0.*": "xavier_normal(gain=2.0)"}
@@ -293,8 +353,14 @@ def test_initializers_are_rules_as_their_specs_are() -> None:
         ('default = "zero"\nbiases = true', "biases: A rule is a spec"),
         ('default = "zero"\npatterns = "zero"', "patterns maps patterns"),
         ('default = "zero"\nsplit = 3', "split maps patterns"),
-        ('default = "zero"\n[patterns]\n"*.attn.*" = "xavier"', r"pattern '\*\.attn\.\*': .*xavier_normal"),
-        ('default = "zero"\n[patterns]\n"*.attn.*" = 3', r"pattern '\*\.attn\.\*': A rule is a spec"),
+        (
+            'default = "zero"\n[patterns]\n"*.attn.*" = "xavier"',
+            r"pattern '\*\.attn\.\*': .*xavier_normal",
+        ),
+        (
+            'default = "zero"\n[patterns]\n"*.attn.*" = 3',
+            r"pattern '\*\.attn\.\*': A rule is a spec",
+        ),
     ],
 )
 def test_a_mistake_in_a_file_names_the_file(tmp_path: Path, text: str | bytes, error: str) -> None:
@@ -302,7 +368,11 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path: Path, text: str | bytes, e
         Rules.load(file(tmp_path, text))
 
 
-@pytest.mark.parametrize("make", [lambda folder: folder / "absent.toml", lambda folder: folder], ids=["absent", "a folder"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda folder: folder / "absent.toml", lambda folder: folder],
+    ids=["absent", "a folder"],
+)
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         Rules.load(make(tmp_path))
@@ -318,4 +388,6 @@ def test_rules_need_a_default_and_take_keywords_only() -> None:
 def test_the_catalogue_of_classes_covers_every_role() -> None:
     """A pattern over a whole model of every role still means its weights only."""
     record = initialize(built(Everything), {"*": "zero"}, default="he_normal", seed=0)
-    assert {parameter.role for parameter in record if parameter.reason.startswith("pattern")} == {"weight"}
+    assert {parameter.role for parameter in record if parameter.reason.startswith("pattern")} == {
+        "weight"
+    }

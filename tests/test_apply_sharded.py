@@ -1,4 +1,6 @@
-"""Sharded parameters (DTensor, FSDP2): two processes on the CPU get, put together, the weights of one."""
+"""Sharded parameters (DTensor, FSDP2): two processes on the CPU get, put together, the weights of
+one.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,19 @@ import pytest
 import torch
 
 SCRIPT = Path(__file__).with_name("sharded_ranks.py")
-CASES = ("first dimension", "last dimension", "replicated", "fsdp", "fsdp, nested", "fsdp from meta")
+CASES = (
+    "first dimension",
+    "last dimension",
+    "replicated",
+    "fsdp",
+    "fsdp, nested",
+    "fsdp from meta",
+)
 RULES = ("he_normal", "orthogonal", "torch_default", "auto")
 
 pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or sys.platform == "win32", reason="needs torch.distributed with gloo"
+    not torch.distributed.is_available() or sys.platform == "win32",
+    reason="needs torch.distributed with gloo",
 )
 
 Found = dict[str, Any]
@@ -27,7 +37,10 @@ Found = dict[str, Any]
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
     """What the two processes print: by case and rule, what is not as in the unsharded model."""
     meeting = tmp_path_factory.mktemp("ranks") / "meeting"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "GLOO_SOCKET_IFNAME": "lo"}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
     started = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), str(rank), str(meeting)],
@@ -49,7 +62,9 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_sharded_parameters_get_the_same_weights_as_unsharded_ones(case: str, ranks: list[Found]) -> None:
+def test_sharded_parameters_get_the_same_weights_as_unsharded_ones(
+    case: str, ranks: list[Found]
+) -> None:
     for found in ranks:
         assert found[case] == {rule: [] for rule in RULES}
 

@@ -1,4 +1,6 @@
-"""The folders are the architecture: what may import what, who owns which side effect, how large things may be."""
+"""The folders are the architecture: what may import what, who owns which side effect, how large
+things may be.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "fanin"
 
-# A module imports only from those above it, and from its own folder. `_version` is what everybody may know.
+# A module imports only from those above it, and from its own folder. `_version` is what everybody
+# may know.
 ORDER = (
     "_version",
     "errors",
@@ -84,7 +87,10 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pooch": ("data/sources/mirrors.py",),
 }
 
-MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.rglob("*.py")}
+MODULES = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+    for path in ROOT.rglob("*.py")
+}
 
 
 def layer_of(file: str) -> str:
@@ -120,7 +126,16 @@ def own_modules(file: str, tree: ast.AST) -> set[str]:
         for length in (len(parts), len(parts) - 1):
             path = "/".join(parts[1:length])
             hit = next(
-                (c for c in (f"{path}.py", f"{path}/__init__.py", "__init__.py" if not path else "") if c in MODULES), None
+                (
+                    c
+                    for c in (
+                        f"{path}.py",
+                        f"{path}/__init__.py",
+                        "__init__.py" if not path else "",
+                    )
+                    if c in MODULES
+                ),
+                None,
             )
             if hit:
                 found.add(hit)
@@ -134,12 +149,16 @@ def used_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             aliases |= {
-                alias.asname or alias.name.partition(".")[0]: alias.name if alias.asname else alias.name.partition(".")[0]
+                alias.asname or alias.name.partition(".")[0]: alias.name
+                if alias.asname
+                else alias.name.partition(".")[0]
                 for alias in node.names
             }
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            aliases |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            aliases |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
@@ -152,7 +171,9 @@ def used_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def breaches(file: str, tree: ast.AST) -> list[str]:
-    """Uses of what another place owns. A generator's type may be named anywhere, in annotations and checks; none is made."""
+    """Uses of what another place owns. A generator's type may be named anywhere, in annotations and
+    checks; none is made.
+    """
     called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     found = []
     for name, line in used_names(tree):
@@ -161,7 +182,10 @@ def breaches(file: str, tree: ast.AST) -> list[str]:
         for owned, owners in OWNERS.items():
             if name != owned and not name.startswith(f"{owned}."):
                 continue
-            if not any(file == owner or (owner.endswith("/") and file.startswith(owner)) for owner in owners):
+            if not any(
+                file == owner or (owner.endswith("/") and file.startswith(owner))
+                for owner in owners
+            ):
                 found.append(f"{file}:{line} uses {name}")
     return found
 
@@ -172,7 +196,9 @@ def test_a_module_imports_only_from_layers_above_it(file: str) -> None:
         return
     rank = ORDER.index(layer_of(file))
     below = {
-        other for other in own_modules(file, MODULES[file]) if other != "__init__.py" and ORDER.index(layer_of(other)) > rank
+        other
+        for other in own_modules(file, MODULES[file])
+        if other != "__init__.py" and ORDER.index(layer_of(other)) > rank
     }
     assert below == set()
 
@@ -183,17 +209,22 @@ def test_every_module_belongs_to_a_layer() -> None:
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     edges = {
-        file: own_modules(file, tree) - {other for one, other in BACKWARDS if one == file} for file, tree in MODULES.items()
+        file: own_modules(file, tree) - {other for one, other in BACKWARDS if one == file}
+        for file, tree in MODULES.items()
     }
     assert circle(edges) == []
 
 
 def test_no_exception_to_the_direction_of_imports_outlives_its_reason() -> None:
-    assert {(one, other) for one, other in BACKWARDS if other in own_modules(one, MODULES[one])} == BACKWARDS
+    assert {
+        (one, other) for one, other in BACKWARDS if other in own_modules(one, MODULES[one])
+    } == BACKWARDS
 
 
 def circle(edges: dict[str, set[str]]) -> list[str]:
-    """A path that returns to its start, if there is one. A package's own `__init__` re-exports, and is passed through."""
+    """A path that returns to its start, if there is one. A package's own `__init__` re-exports, and
+    is passed through.
+    """
     done: set[str] = set()
 
     def visit(file: str, path: list[str]) -> list[str]:
@@ -244,20 +275,34 @@ def test_a_planted_side_effect_is_found(code: str) -> None:
 def test_files_and_functions_stay_small(file: str) -> None:
     lines = (ROOT / file).read_text(encoding="utf-8").count("\n")
     assert lines <= FILE_LIMIT
-    functions = [node for node in ast.walk(MODULES[file]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = {f"{file}:{f.name}" for f in functions if (f.end_lineno or f.lineno) - f.lineno + 1 > FUNCTION_LIMIT}
+    functions = [
+        node
+        for node in ast.walk(MODULES[file])
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    long = {
+        f"{file}:{f.name}"
+        for f in functions
+        if (f.end_lineno or f.lineno) - f.lineno + 1 > FUNCTION_LIMIT
+    }
     assert long - LONG_FUNCTIONS == set()
 
 
 def test_no_exception_to_a_limit_outlives_its_reason() -> None:
     for name in LONG_FUNCTIONS:
         file, _, function = name.partition(":")
-        (found,) = [node for node in ast.walk(MODULES[file]) if isinstance(node, ast.FunctionDef) and node.name == function]
+        (found,) = [
+            node
+            for node in ast.walk(MODULES[file])
+            if isinstance(node, ast.FunctionDef) and node.name == function
+        ]
         assert (found.end_lineno or 0) - found.lineno + 1 > FUNCTION_LIMIT
 
 
 def test_no_file_is_named_after_nothing() -> None:
-    assert [file for file in MODULES if set(Path(file).with_suffix("").parts) & FORBIDDEN_NAMES] == []
+    assert [
+        file for file in MODULES if set(Path(file).with_suffix("").parts) & FORBIDDEN_NAMES
+    ] == []
 
 
 @pytest.mark.parametrize("file", MODULES)

@@ -1,4 +1,6 @@
-"""Augmentation: equal to a slow twin, independent of batches and their order, and as random as it says."""
+"""Augmentation: equal to a slow twin, independent of batches and their order, and as random as it
+says.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ ALL = ("shift(pixels=3)", "flip")
 
 
 def _images(dtype: torch.dtype = torch.uint8, n: int = N) -> Tensor:
-    """Images of which no two pixels near each other are equal, and none is 0, which is what moves in."""
+    """Images of which no two pixels near each other are equal, and none is 0, which is what moves
+    in.
+    """
     return (torch.arange(n * math.prod(SHAPE)) % 251 + 1).view(n, *SHAPE).to(dtype)
 
 
@@ -28,7 +32,9 @@ def _changed(specs: tuple[str, ...], x: Tensor, *, seed: int = 5, epoch: int = 0
 
 
 def _slowly_shifted(image: Tensor, down: int, right: int) -> Tensor:
-    """Pixel by pixel: what was at (row, column) is at (row + down, column + right), and what was nowhere is 0."""
+    """Pixel by pixel: what was at (row, column) is at (row + down, column + right), and what was
+    nowhere is 0.
+    """
     channels, height, width = image.shape
     moved = torch.zeros_like(image)
     for row in range(height):
@@ -50,7 +56,9 @@ def _slowly_flipped(image: Tensor) -> Tensor:
 def test_every_shifted_image_equals_the_slow_twins(dtype: torch.dtype) -> None:
     x, augmenter = _images(dtype), Augmenter(["shift(pixels=3)"], 5)
     (drawn,) = draws = augmenter.draws(0, N)
-    for image, moved, (down, right) in zip(x, augmenter.apply(x, torch.arange(N), draws), drawn.tolist(), strict=True):
+    for image, moved, (down, right) in zip(
+        x, augmenter.apply(x, torch.arange(N), draws), drawn.tolist(), strict=True
+    ):
         assert torch.equal(moved, _slowly_shifted(image, down, right))
 
 
@@ -58,14 +66,18 @@ def test_every_shifted_image_equals_the_slow_twins(dtype: torch.dtype) -> None:
 def test_every_flipped_image_equals_the_slow_twins(dtype: torch.dtype) -> None:
     x, augmenter = _images(dtype), Augmenter(["flip"], 5)
     (drawn,) = draws = augmenter.draws(0, N)
-    for image, seen, flipped in zip(x, augmenter.apply(x, torch.arange(N), draws), drawn.tolist(), strict=True):
+    for image, seen, flipped in zip(
+        x, augmenter.apply(x, torch.arange(N), draws), drawn.tolist(), strict=True
+    ):
         assert torch.equal(seen, _slowly_flipped(image) if flipped else image)
 
 
 def test_changes_are_made_in_the_order_given() -> None:
     x = _images()
     shifted, flips = _changed(("shift(pixels=3)",), x), Augmenter(["flip"], 5).draws(0, N)[0]
-    expected = torch.stack([_slowly_flipped(i) if flip else i for i, flip in zip(shifted, flips.tolist(), strict=True)])
+    expected = torch.stack(
+        [_slowly_flipped(i) if flip else i for i, flip in zip(shifted, flips.tolist(), strict=True)]
+    )
     assert torch.equal(_changed(ALL, x), expected)
     assert not torch.equal(_changed(ALL[::-1], x), expected)
 
@@ -89,7 +101,9 @@ def test_a_sample_meets_the_same_change_whatever_batch_it_comes_in() -> None:
     whole = augmenter.apply(x, torch.arange(N), draws)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
     for size in (1, 7, N):
-        batches = torch.cat([augmenter.apply(x[index], index, draws) for index in torch.split(order, size)])
+        batches = torch.cat(
+            [augmenter.apply(x[index], index, draws) for index in torch.split(order, size)]
+        )
         assert torch.equal(batches, whole[order])
 
 
@@ -111,8 +125,9 @@ def test_no_augmentation_changes_nothing() -> None:
 
 
 def test_half_of_all_images_are_flipped_each_epoch_anew() -> None:
-    # n = 40,000 flips of probability 1/2 in each of two epochs, and as many pairs. Each share is within 4 standard deviations
-    # with probability 1 − 6e-5 (level 2e-4 for all three); a probability of 0.49, or equal epochs, would be found.
+    # n = 40,000 flips of probability 1/2 in each of two epochs, and as many pairs. Each share is
+    # within 4 standard deviations with probability 1 − 6e-5 (level 2e-4 for all three); a
+    # probability of 0.49, or equal epochs, would be found.
     n = 40_000
     augmenter = Augmenter(["flip"], 11)
     first, second = (augmenter.draws(epoch, n)[0].double() for epoch in (0, 1))
@@ -123,8 +138,9 @@ def test_half_of_all_images_are_flipped_each_epoch_anew() -> None:
 
 
 def test_all_offsets_are_equally_likely_in_both_directions_together() -> None:
-    # n = 81,000 shifts over 81 cells of expectation 1,000: chi-squared of 80 degrees of freedom is below 153 with probability
-    # 1 − 2e-6. Offsets that lack one value, or that are equal in both directions, give more than 9,000.
+    # n = 81,000 shifts over 81 cells of expectation 1,000: chi-squared of 80 degrees of freedom is
+    # below 153 with probability 1 − 2e-6. Offsets that lack one value, or that are equal in both
+    # directions, give more than 9,000.
     n = 81_000
     (drawn,) = Augmenter(["shift"], 11).draws(0, n)
     assert _chi_squared(drawn) < 153
@@ -146,7 +162,9 @@ def test_a_gpu_changes_images_as_the_cpu_does() -> None:
     assert torch.equal(there.cpu(), augmenter.apply(x, index, augmenter.draws(0, N)))
 
 
-@pytest.mark.parametrize(("spec", "canonical"), [("shift(pixels=4)", "shift"), ("shift(pixels=2)", "shift(pixels=2)")])
+@pytest.mark.parametrize(
+    ("spec", "canonical"), [("shift(pixels=4)", "shift"), ("shift(pixels=2)", "shift(pixels=2)")]
+)
 def test_one_change_has_one_spec(spec: str, canonical: str) -> None:
     assert augmentation.get(spec)[0] == canonical
 
@@ -164,7 +182,9 @@ def test_unknown_names_are_refused(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", augmentation.AUGMENTATIONS.names())
-@pytest.mark.parametrize(("shape", "kind"), [((13,), "table"), ((28, 28), "sequence"), ((64,), "tokens")])
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((13,), "table"), ((28, 28), "sequence"), ((64,), "tokens")]
+)
 def test_only_images_are_changed(spec: str, shape: tuple[int, ...], kind: str) -> None:
     with pytest.raises(FitError, match=f"kind {kind}"):
         augmentation.check(spec, shape, kind)

@@ -1,4 +1,6 @@
-"""auto: the gain of each layer from what really follows it, traced or observed; critical gains in deep plain chains."""
+"""auto: the gain of each layer from what really follows it, traced or observed; critical gains in
+deep plain chains.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], float]] = {
 """Numbers from the table of methods.md A3, by quadrature elsewhere."""
 
 
-def followed_by(*after: Callable[[], nn.Module], first: Callable[[], nn.Module] = lambda: nn.Linear(30, 20)) -> nn.Sequential:
+def followed_by(
+    *after: Callable[[], nn.Module], first: Callable[[], nn.Module] = lambda: nn.Linear(30, 20)
+) -> nn.Sequential:
     model = built(lambda: nn.Sequential(first(), *(make() for make in after)))
     assert isinstance(model, nn.Sequential)
     return model
@@ -48,11 +52,14 @@ def gain_of(model: nn.Module, name: str = "0.weight", **arguments: object) -> fl
     return initialize(model, "auto", seed=0, preview=True, **arguments)[name].gain  # type: ignore[arg-type, return-value]
 
 
-# --- the gain that suits what follows ----------------------------------------------------------------------------------
+# --- the gain that suits what follows
+# ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("activation", "expected"), ACTIVATIONS.values(), ids=ACTIVATIONS)
-def test_the_gain_is_that_of_the_activation_behind_the_layer(activation: Callable[[], nn.Module], expected: float) -> None:
+def test_the_gain_is_that_of_the_activation_behind_the_layer(
+    activation: Callable[[], nn.Module], expected: float
+) -> None:
     model = followed_by(activation, lambda: nn.Linear(20, 5))
     assert gain_of(model) == pytest.approx(expected, rel=1e-3)
     assert gain_of(model, batch=torch.zeros(2, 30)) == pytest.approx(expected, rel=1e-3)
@@ -60,7 +67,13 @@ def test_the_gain_is_that_of_the_activation_behind_the_layer(activation: Callabl
 
 
 def test_each_layer_has_the_gain_of_its_own_activation_and_the_record_says_why() -> None:
-    model = followed_by(nn.ReLU, lambda: nn.Linear(20, 20), nn.Tanh, lambda: nn.Linear(20, 20), lambda: nn.Linear(20, 3))
+    model = followed_by(
+        nn.ReLU,
+        lambda: nn.Linear(20, 20),
+        nn.Tanh,
+        lambda: nn.Linear(20, 20),
+        lambda: nn.Linear(20, 3),
+    )
     record = initialize(model, "auto", seed=0)
     expected = {
         "0.weight": (RELU, "ReLU"),
@@ -70,7 +83,9 @@ def test_each_layer_has_the_gain_of_its_own_activation_and_the_record_says_why()
     }
     for name, (gain, why) in expected.items():
         assert record[name].gain == pytest.approx(gain, rel=1e-3)
-        assert record[name].intended_std == pytest.approx(gain / math.sqrt(record[name].fan_in), rel=1e-3)
+        assert record[name].intended_std == pytest.approx(
+            gain / math.sqrt(record[name].fan_in), rel=1e-3
+        )
         assert why in record[name].reason
         assert f"gain {gain:.4g}"[:8] in record[name].reason
     assert record.rule == "auto"
@@ -88,7 +103,13 @@ def test_weights_are_normal_with_that_gain_or_uniform_on_request() -> None:
 
 
 @pytest.mark.parametrize(
-    "norm", [lambda: nn.BatchNorm1d(20), lambda: nn.LayerNorm(20), lambda: nn.RMSNorm(20), lambda: nn.GroupNorm(4, 20)]
+    "norm",
+    [
+        lambda: nn.BatchNorm1d(20),
+        lambda: nn.LayerNorm(20),
+        lambda: nn.RMSNorm(20),
+        lambda: nn.GroupNorm(4, 20),
+    ],
 )
 def test_before_normalization_the_gain_is_one(norm: Callable[[], nn.Module]) -> None:
     model = followed_by(norm, nn.ReLU, lambda: nn.Linear(20, 5))
@@ -140,15 +161,20 @@ class Swish3(nn.Module):
 
 def test_an_activation_of_a_users_own_has_its_own_gain() -> None:
     expected = gains.gain(lambda x: x * torch.sigmoid(3 * x))
-    assert gain_of(followed_by(Swish3, lambda: nn.Linear(20, 5))) == pytest.approx(expected, rel=1e-6)
+    assert gain_of(followed_by(Swish3, lambda: nn.Linear(20, 5))) == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
-# --- fans and other layers ---------------------------------------------------------------------------------------------
+# --- fans and other layers
+# ---------------------------------------------------------------------------------------------
 
 
 def test_a_transposed_convolution_has_effective_fans() -> None:
     """Stride 2 in two dimensions: of 4 × 4 taps an output meets 2 × 2."""
-    model = followed_by(nn.ReLU, lambda: nn.Conv2d(4, 2, 3), first=lambda: nn.ConvTranspose2d(8, 4, 4, stride=2))
+    model = followed_by(
+        nn.ReLU, lambda: nn.Conv2d(4, 2, 3), first=lambda: nn.ConvTranspose2d(8, 4, 4, stride=2)
+    )
     weight = initialize(model, "auto", seed=0)["0.weight"]
     assert weight.fan_in == 8 * 4
     assert weight.intended_std == pytest.approx(math.sqrt(2 / 32))
@@ -167,7 +193,9 @@ def test_recurrent_matrices_are_orthogonal_gate_by_gate_and_inputs_keep_the_vari
 def test_attention_keeps_the_variance_of_each_of_its_maps() -> None:
     model = built(lambda: nn.TransformerEncoderLayer(16, 2, 32, activation="gelu"))
     record = initialize(model, "auto", seed=0, batch=torch.zeros(3, 2, 16))
-    assert [part.gain for part in record["self_attn.in_proj_weight"].parts] == pytest.approx([1.0] * 3)
+    assert [part.gain for part in record["self_attn.in_proj_weight"].parts] == pytest.approx(
+        [1.0] * 3
+    )
     assert record["self_attn.out_proj.weight"].gain == pytest.approx(1.0)
     assert record["linear1.weight"].gain == pytest.approx(1.5335, rel=1e-3)
 
@@ -192,24 +220,38 @@ def test_auto_may_be_a_default_or_the_rule_of_a_pattern() -> None:
     default = initialize(model, {"4.weight": "zero"}, default="auto", seed=0)
     assert (default["0.weight"].gain, default["4.weight"].rule) == (pytest.approx(RELU), "zero")
     pattern = initialize(model, {"2.weight": "auto"}, default="lecun_normal", seed=0)
-    assert (pattern["0.weight"].gain, pattern["2.weight"].gain) == (pytest.approx(1.0), pytest.approx(RELU))
+    assert (pattern["0.weight"].gain, pattern["2.weight"].gain) == (
+        pytest.approx(1.0),
+        pytest.approx(RELU),
+    )
     assert pattern["2.weight"].reason.startswith("pattern '2.weight': followed by ReLU")
 
 
 def test_biases_tables_and_norms_keep_their_usual_rules_under_auto() -> None:
     model = built(lambda: nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.LayerNorm(4)))
     record = initialize(model, "auto", seed=0)
-    assert [record[name].rule for name in ("0.weight", "1.bias", "2.weight")] == ["normal(std=0.02)", "zero", "constant"]
-    assert initialize(model, "zero", seed=0, biases="auto")["1.bias"].rule == "zero"  # auto has nothing to say about biases
+    assert [record[name].rule for name in ("0.weight", "1.bias", "2.weight")] == [
+        "normal(std=0.02)",
+        "zero",
+        "constant",
+    ]
+    assert (
+        initialize(model, "zero", seed=0, biases="auto")["1.bias"].rule == "zero"
+    )  # auto has nothing to say about biases
 
 
-# --- deep and plain ----------------------------------------------------------------------------------------------------
+# --- deep and plain
+# ----------------------------------------------------------------------------------------------------
 
 
 def deep(depth: int, activation: Callable[[], nn.Module], width: int = 100) -> nn.Sequential:
-    layers = itertools.chain.from_iterable([(lambda: nn.Linear(width, width)), activation] for _ in range(depth - 1))
+    layers = itertools.chain.from_iterable(
+        [(lambda: nn.Linear(width, width)), activation] for _ in range(depth - 1)
+    )
     return followed_by(
-        *itertools.islice(layers, 1, None), lambda: nn.Linear(width, width), first=lambda: nn.Linear(width, width)
+        *itertools.islice(layers, 1, None),
+        lambda: nn.Linear(width, width),
+        first=lambda: nn.Linear(width, width),
     )
 
 
@@ -239,10 +281,14 @@ def test_normalization_or_a_residual_sum_makes_a_chain_not_plain() -> None:
     [(nn.Tanh, 1 / (2 * 50)), (nn.ReLU, 1.0), (nn.Softsign, 3e-4), (nn.Hardtanh, 0.1)],
     ids=["tanh", "relu", "softsign", "hardtanh"],
 )
-def test_fifty_plain_layers_keep_their_signal_and_gradient(activation: Callable[[], nn.Module], lowest: float) -> None:
-    """Mean squares of five networks of width 300, forward and backward: not below a third of what is expected and not above 10.
+def test_fifty_plain_layers_keep_their_signal_and_gradient(
+    activation: Callable[[], nn.Module], lowest: float
+) -> None:
+    """Mean squares of five networks of width 300, forward and backward: not below a third of what
+    is expected and not above 10.
 
-    tanh falls as 1/(2·layer), softsign faster, but algebraically too; of torch's own start less than 1e-6 is left.
+    tanh falls as 1/(2·layer), softsign faster, but algebraically too; of torch's own start less
+    than 1e-6 is left.
     """
     forward, backward, torchs = [], [], []
     for seed in range(5):
@@ -266,7 +312,8 @@ def test_an_activation_for_which_no_gain_will_do_is_told() -> None:
     assert "normalize, or choose an odd activation" in record["0.weight"].reason
 
 
-# --- reading the model -------------------------------------------------------------------------------------------------
+# --- reading the model
+# -------------------------------------------------------------------------------------------------
 
 
 class Branching(nn.Module):
@@ -286,11 +333,17 @@ def test_a_model_that_cannot_be_traced_asks_for_a_batch_and_takes_it() -> None:
     with pytest.raises(FitError, match=r"cannot be traced without data.*batch="):
         initialize(model, "auto", seed=0)
     assert unchanged(model, before)
-    assert initialize(model, "auto", seed=0, batch=torch.ones(3, 6))["a.weight"].gain == pytest.approx(RELU)
+    assert initialize(model, "auto", seed=0, batch=torch.ones(3, 6))[
+        "a.weight"
+    ].gain == pytest.approx(RELU)
 
 
 def test_traced_and_observed_give_the_same_weights_and_leave_the_model_as_it_was() -> None:
-    make = lambda: followed_by(lambda: nn.BatchNorm1d(20), nn.ReLU, lambda: nn.Dropout(0.5), lambda: nn.Linear(20, 5))  # noqa: E731
+    def make() -> nn.Module:
+        return followed_by(
+            lambda: nn.BatchNorm1d(20), nn.ReLU, lambda: nn.Dropout(0.5), lambda: nn.Linear(20, 5)
+        )
+
     traced, observed = make(), make()
     initialize(traced, "auto", seed=0)
     initialize(observed, "auto", seed=0, batch=torch.ones(3, 30))

@@ -7,7 +7,9 @@ from fanin.cell.result import Result
 from fanin.execution.blocks import mixed, to_train, unfinished
 
 INITIALIZERS = ("zero", "he_normal", "xavier_uniform")
-CELLS = tuple(Cell(data=d, model="mlp", initializer=i) for d in ("mnist", "digits") for i in INITIALIZERS)
+CELLS = tuple(
+    Cell(data=d, model="mlp", initializer=i) for d in ("mnist", "digits") for i in INITIALIZERS
+)
 HERE, ELSEWHERE = ({"device": device} for device in ("here", "elsewhere"))
 KEY = Result(cell=CELLS[0], outcome="ok", environment=HERE).environment_key
 
@@ -17,7 +19,10 @@ def results(*outcomes: tuple[int, str, dict[str, str]]) -> dict[str, Result]:
 
 
 def trained(found: dict[str, Result], *, accept_changed: bool = False) -> list[int]:
-    return [CELLS.index(cell) for cell in to_train(CELLS, found, KEY, accept_changed=accept_changed).cells]
+    return [
+        CELLS.index(cell)
+        for cell in to_train(CELLS, found, KEY, accept_changed=accept_changed).cells
+    ]
 
 
 def test_everything_is_trained_once_in_the_order_of_the_plan() -> None:
@@ -26,7 +31,13 @@ def test_everything_is_trained_once_in_the_order_of_the_plan() -> None:
 
 
 def test_failed_and_killed_cells_are_tried_again_and_diverged_ones_never() -> None:
-    assert trained(results((0, "failed", HERE), (1, "killed", HERE), (2, "diverged", HERE))) == [0, 1, 3, 4, 5]
+    assert trained(results((0, "failed", HERE), (1, "killed", HERE), (2, "diverged", HERE))) == [
+        0,
+        1,
+        3,
+        4,
+        5,
+    ]
 
 
 def test_a_whole_block_of_another_machine_stands() -> None:
@@ -42,7 +53,12 @@ def test_a_half_done_block_of_another_machine_is_trained_anew() -> None:
 
 
 def test_accepting_the_change_trains_only_what_is_missing() -> None:
-    assert trained(results((0, "ok", ELSEWHERE), (1, "ok", ELSEWHERE)), accept_changed=True) == [2, 3, 4, 5]
+    assert trained(results((0, "ok", ELSEWHERE), (1, "ok", ELSEWHERE)), accept_changed=True) == [
+        2,
+        3,
+        4,
+        5,
+    ]
 
 
 def test_a_block_whose_new_training_was_interrupted_is_finished_here() -> None:
@@ -59,12 +75,16 @@ def test_a_failed_result_of_another_machine_does_not_make_its_block_whole() -> N
 def test_whether_there_is_anything_to_do_needs_no_environment() -> None:
     whole = results(*((i, "ok", ELSEWHERE if i < 3 else HERE) for i in range(6)))
     assert unfinished(CELLS, whole) == ()
-    assert [c.initializer for c in unfinished(CELLS, results((0, "ok", HERE), (1, "ok", HERE)))][:1] == ["xavier_uniform"]
+    assert [c.initializer for c in unfinished(CELLS, results((0, "ok", HERE), (1, "ok", HERE)))][
+        :1
+    ] == ["xavier_uniform"]
     split = whole | results((0, "ok", HERE))
     assert unfinished(CELLS, split) == CELLS[:3]
     assert unfinished(CELLS, split, accept_changed=True) == ()
 
 
 def test_mixed_blocks_are_found() -> None:
-    found = results((0, "ok", HERE), (1, "ok", ELSEWHERE), (2, "failed", ELSEWHERE), (3, "ok", ELSEWHERE))
+    found = results(
+        (0, "ok", HERE), (1, "ok", ELSEWHERE), (2, "failed", ELSEWHERE), (3, "ok", ELSEWHERE)
+    )
     assert list(mixed(found.values())) == [CELLS[0].block]

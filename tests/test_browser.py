@@ -16,7 +16,9 @@ from study_cases import INITIALIZERS, plan_of, results_of
 from fanin.report.figures.curve_panel import LOSS, METRIC
 from fanin.report.results import Results
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 QUIET = (
     "--headless",
     "--disable-gpu",
@@ -29,13 +31,17 @@ QUIET = (
     "--disable-dev-shm-usage",
 )
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)"
+)
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = plan_of([("mlp", "mnist"), ("regression", "california-housing")], replicates=2)
-    return Results(plan, results_of(plan)).report(tmp_path_factory.mktemp("browser") / "report.html")
+    return Results(plan, results_of(plan)).report(
+        tmp_path_factory.mktemp("browser") / "report.html"
+    )
 
 
 def browse(page: Path, *words: str) -> str:
@@ -43,7 +49,11 @@ def browse(page: Path, *words: str) -> str:
     root = ("--no-sandbox",) if os.geteuid() == 0 else ()
     profile = f"--user-data-dir={page.parent / 'profile'}"
     done = subprocess.run(
-        [str(CHROMIUM), *QUIET, *root, profile, *words, page.as_uri()], capture_output=True, text=True, timeout=120, check=True
+        [str(CHROMIUM), *QUIET, *root, profile, *words, page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     return done.stdout
 
@@ -71,7 +81,10 @@ def test_the_browser_sees_every_row_and_the_curves(page: Path) -> None:
 def test_the_curves_are_drawn_although_the_policy_forbids_everything_else(page: Path) -> None:
     seen = screenshot(page, 1200, 2600)
     without = page.with_name("blind.html")
-    without.write_text(page.read_text(encoding="utf-8").replace("img-src data:", "img-src 'none'"), encoding="utf-8")
+    without.write_text(
+        page.read_text(encoding="utf-8").replace("img-src data:", "img-src 'none'"),
+        encoding="utf-8",
+    )
     blind = screenshot(without, 1200, 2600)
     for colour in (LOSS, METRIC):
         assert share_near(seen, colour) > 3 * share_near(blind, colour) + 1e-5

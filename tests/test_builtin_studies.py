@@ -1,4 +1,6 @@
-"""The studies that come with fanin: each says its question and its time, plans, and runs shortened, without a download."""
+"""The studies that come with fanin: each says its question and its time, plans, and runs shortened,
+without a download.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ from fanin.study.study import Study
 
 NAMES = study_file.builtin_names()
 EMBEDDED = ("digits", "diabetes")
-IMAGES = {"mnist": (28, 1, 10), "fashion-mnist": (28, 1, 10), "cifar10": (32, 3, 10), "cifar100": (32, 3, 100)}
+IMAGES = {
+    "mnist": (28, 1, 10),
+    "fashion-mnist": (28, 1, 10),
+    "cifar10": (32, 3, 10),
+    "cifar100": (32, 3, 100),
+}
 
 every_study = pytest.mark.parametrize("name", NAMES)
 
@@ -30,7 +37,12 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         x[:, : grown.shape[1], : grown.shape[2]] = grown[..., None]
         save(tmp_path, name, x, digits.target[:200], classes=np.arange(classes))
     diabetes = load_diabetes()
-    save(tmp_path, "california-housing", diabetes.data[:200, :8].astype(np.float32), diabetes.target[:200].astype(np.float32))
+    save(
+        tmp_path,
+        "california-housing",
+        diabetes.data[:200, :8].astype(np.float32),
+        diabetes.target[:200].astype(np.float32),
+    )
     monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
 
 
@@ -43,7 +55,10 @@ def save(folder: Path, name: str, x: np.ndarray, y: np.ndarray, **further: np.nd
 def shortened(study: Study) -> dict[str, list[str]]:
     """One value of each axis and two initializers."""
     grid = study.grids[0]
-    return {axis: [choice.label for choice in choices[: 2 if axis == "initializer" else 1]] for axis, choices in grid.items()}
+    return {
+        axis: [choice.label for choice in choices[: 2 if axis == "initializer" else 1]]
+        for axis, choices in grid.items()
+    }
 
 
 @every_study
@@ -74,13 +89,19 @@ def test_a_study_runs_shortened_without_any_download(
 ) -> None:
     monkeypatch.setattr(learning_rate_tuning, "MOST_EXTENSIONS", 0)  # each would start workers anew
     study = Study.load(name)
-    results = fanin.run(study, out=tmp_path / "out", replicates=1, max_epochs=1, only=shortened(study), workers=1)
+    results = fanin.run(
+        study, out=tmp_path / "out", replicates=1, max_epochs=1, only=shortened(study), workers=1
+    )
     assert set(results.outcomes) <= {"ok", "diverged"}
     assert results.outcomes.get("ok")
     assert len(str(results).splitlines()) > 3
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("case-study", "shared-stream")])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name not in ("case-study", "shared-stream")]
+)
 def test_a_study_other_than_the_case_studys_needs_no_download(name: str) -> None:
     data = {planned.cell.data for planned in Study.load(name).plan(replicates=1).cells}
-    assert all(any(one == embedded or f"of={embedded}" in one for embedded in EMBEDDED) for one in data)
+    assert all(
+        any(one == embedded or f"of={embedded}" in one for embedded in EMBEDDED) for one in data
+    )

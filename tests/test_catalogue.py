@@ -42,7 +42,9 @@ def test_the_example_of_an_initializer_is_a_spec_that_works(name: str) -> None:
 
 
 def test_options_have_the_defaults_of_the_entry() -> None:
-    options = {option.name: option for option in catalogue.describe("initializers", "he_normal").options}
+    options = {
+        option.name: option for option in catalogue.describe("initializers", "he_normal").options
+    }
     assert options["mode"].default == "fan_in"
     assert options["mode"].takes == "fan_in or fan_out or fan_avg"
     assert options["truncated"].default == "false"
@@ -72,7 +74,9 @@ def test_an_unknown_kind_or_name_offers_near_ones() -> None:
 
 def test_a_name_of_two_things_must_be_qualified(monkeypatch: pytest.MonkeyPatch) -> None:
     models = catalogue._KINDS["models"]
-    monkeypatch.setitem(catalogue._KINDS, "models", catalogue._Kind(lambda: ("quick", "mlp"), models.describe))
+    monkeypatch.setitem(
+        catalogue._KINDS, "models", catalogue._Kind(lambda: ("quick", "mlp"), models.describe)
+    )
     with pytest.raises(UsageError, match="models:quick or studies:quick"):
         catalogue.find("quick")
     assert catalogue.find("studies:quick").kind == "studies"

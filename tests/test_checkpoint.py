@@ -17,7 +17,8 @@ CELL = "0123456789abcdef"
 def _example(epoch: int = 1) -> Checkpoint:
     weight = torch.arange(24.0).view(2, 3, 2, 2).to(memory_format=torch.channels_last)
     return Checkpoint(
-        {"model.weight": weight, "optimizer.0.step": torch.tensor(5.0)}, {"epoch": epoch, "history": {"loss": [0.1]}}
+        {"model.weight": weight, "optimizer.0.step": torch.tensor(5.0)},
+        {"epoch": epoch, "history": {"loss": [0.1]}},
     )
 
 
@@ -76,7 +77,9 @@ def test_another_cells_checkpoint_is_not_taken(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path, other) is None
 
 
-def test_a_failed_write_leaves_the_old_checkpoint_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_checkpoint_and_no_rubbish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint.save(tmp_path, CELL, _example(1))
 
     def full(descriptor: int) -> None:

@@ -50,7 +50,9 @@ def test_progress_goes_to_standard_error_in_plain_lines(trained: tuple[Path, Don
     assert "cells on" not in trained[1].out
 
 
-def test_no_line_of_a_table_is_wider_than_80_columns(trained: tuple[Path, Done], folder: Path) -> None:
+def test_no_line_of_a_table_is_wider_than_80_columns(
+    trained: tuple[Path, Done], folder: Path
+) -> None:
     table = trained[1].out.partition("Page:")[0]
     assert max(map(len, table.splitlines())) <= 80
     assert max(map(len, fanin("status", folder).out.splitlines()[:6])) <= 80
@@ -106,7 +108,9 @@ def test_report_writes_the_files_anew(folder: Path, tmp_path: Path) -> None:
     }
 
 
-def test_report_of_several_folders_needs_a_place_and_shows_them_as_one(folder: Path, tmp_path: Path) -> None:
+def test_report_of_several_folders_needs_a_place_and_shows_them_as_one(
+    folder: Path, tmp_path: Path
+) -> None:
     assert fanin("report", folder, folder).code == 2
     record = fanin("report", folder, folder, "--output", tmp_path, "--json").record
     assert record["outcomes"] == {"ok": 2}
@@ -114,7 +118,12 @@ def test_report_of_several_folders_needs_a_place_and_shows_them_as_one(folder: P
 
 @pytest.mark.parametrize(
     ("to", "begins"),
-    [("csv", "model,dataset"), ("csv-cells", "model,dataset"), ("latex", r"\begin{table}"), ("markdown", "**tiny")],
+    [
+        ("csv", "model,dataset"),
+        ("csv-cells", "model,dataset"),
+        ("latex", r"\begin{table}"),
+        ("markdown", "**tiny"),
+    ],
 )
 def test_export_prints_the_table_in_every_format(folder: Path, to: str, begins: str) -> None:
     done = fanin("export", folder, "--to", to)
@@ -155,12 +164,16 @@ def test_python_and_the_command_line_see_the_same_results(folder: Path) -> None:
 
 
 def test_only_keeps_a_part_of_the_study(folder: Path) -> None:
-    record = again(folder, "--only", "initializer=he_normal,model=mlp,data=digits", "--dry-run", "--json").record
+    record = again(
+        folder, "--only", "initializer=he_normal,model=mlp,data=digits", "--dry-run", "--json"
+    ).record
     assert [cell["labels"]["initializer"] for cell in record["cells"]] == ["he_normal"]
     assert record["to_train"] == 0
 
 
-def test_a_dry_run_lists_cells_and_estimates_time_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+def test_a_dry_run_lists_cells_and_estimates_time_and_leaves_nothing(
+    folder: Path, tmp_path: Path
+) -> None:
     done = again(folder, "--out", tmp_path / "new", "--dry-run")
     assert done.code == 0
     assert done.out.count("replicate 0") == 2
@@ -168,7 +181,9 @@ def test_a_dry_run_lists_cells_and_estimates_time_and_leaves_nothing(folder: Pat
     assert not (tmp_path / "new").exists()
 
 
-def test_a_failed_cell_gives_exit_code_1_and_status_tells_its_message(folder: Path, tmp_path: Path) -> None:
+def test_a_failed_cell_gives_exit_code_1_and_status_tells_its_message(
+    folder: Path, tmp_path: Path
+) -> None:
     from fanin.cell.result import Result
     from fanin.experiment import make_plan
     from fanin.store.results_store import Store
@@ -176,11 +191,20 @@ def test_a_failed_cell_gives_exit_code_1_and_status_tells_its_message(folder: Pa
     plan = make_plan(str(folder.parent / "tiny.toml"))
     with Store.create_or_open(tmp_path) as store:
         store.set_plan(plan)
-        store.add(Result(cell=plan.cells[0].cell, outcome="failed", message="first line\nRuntimeError: it broke"))
+        store.add(
+            Result(
+                cell=plan.cells[0].cell,
+                outcome="failed",
+                message="first line\nRuntimeError: it broke",
+            )
+        )
     done = fanin("status", tmp_path)
     assert "RuntimeError: it broke" in done.out
     assert "tries failed and killed ones once more" in done.out
-    assert "RuntimeError: it broke" in fanin("status", tmp_path, "--json").record["failures"][0]["message"]
+    assert (
+        "RuntimeError: it broke"
+        in fanin("status", tmp_path, "--json").record["failures"][0]["message"]
+    )
 
 
 def test_the_version_is_printed() -> None:
@@ -188,28 +212,40 @@ def test_the_version_is_printed() -> None:
 
 
 def test_python_m_fanin_is_the_command_line_too() -> None:
-    done = subprocess.run([sys.executable, "-m", "fanin", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "fanin", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"fanin {__version__}\n"
 
 
 HEAVY = ("torch", "pandas", "scipy", "sklearn", "matplotlib")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["status"], ["status", "--json"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["status"], ["status", "--json"]], ids=" ".join
+)
 def test_help_and_status_import_no_torch(words: list[str], folder: Path) -> None:
     code = "import sys; from fanin.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     where = [str(folder)] if words[0] == "status" else []
-    done = subprocess.run([sys.executable, "-c", code, *words, *where], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, *where], capture_output=True, text=True, check=True
+    )
     imported = done.stderr.split()
     assert "fanin.cli.app" in imported
     assert [name for name in HEAVY if name in imported] == []
 
 
 @pytest.mark.parametrize("package", ["pydantic", "matplotlib"])
-def test_a_missing_extra_is_named_with_the_command_that_installs_it(package: str, folder: Path) -> None:
-    words = {"pydantic": ["run", "quick", "--dry-run"], "matplotlib": ["report", str(folder)]}[package]
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
+    package: str, folder: Path
+) -> None:
+    words = {"pydantic": ["run", "quick", "--dry-run"], "matplotlib": ["report", str(folder)]}[
+        package
+    ]
     code = f"import sys; sys.modules[{package!r}] = None; from fanin.cli import main; sys.exit(main(sys.argv[1:]))"
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert package in done.stderr
     assert 'pip install "fanin[study]"' in done.stderr
@@ -231,17 +267,31 @@ def test_every_entry_of_the_catalogue_is_listed_and_explained_within_80_columns(
 
 def test_list_without_a_kind_lists_the_kinds() -> None:
     found = set(fanin("list", "--json").record["kinds"])
-    assert found >= {"initializers", "models", "datasets", "studies", "optimizers", "schedules", "metrics", "activations"}
+    assert found >= {
+        "initializers",
+        "models",
+        "datasets",
+        "studies",
+        "optimizers",
+        "schedules",
+        "metrics",
+        "activations",
+    }
 
 
-def test_data_commands_list_check_add_and_locate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_commands_list_check_add_and_locate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import numpy as np
 
     monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path / "data"))
     x, y = np.zeros((6, 3), np.float32), np.array([0, 1, 0, 1, 0, 1])
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     assert fanin("data", "add", "mine", tmp_path / "mine.npz").code == 0
-    listed = {entry["name"]: entry["state"] for entry in fanin("data", "list", "--json").record["datasets"]}
+    listed = {
+        entry["name"]: entry["state"]
+        for entry in fanin("data", "list", "--json").record["datasets"]
+    }
     assert listed["mine"] == "user copy"
     assert listed["mnist"] == "missing"
     assert fanin("data", "verify", "mine").code == 0
@@ -252,14 +302,18 @@ def test_data_commands_list_check_add_and_locate(tmp_path: Path, monkeypatch: py
     assert "mine" in fanin("show", "mine").out
 
 
-def test_what_a_plug_in_prints_does_not_reach_the_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_plug_in_prints_does_not_reach_the_json_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from fanin import catalogue
 
     def noisy() -> tuple[str, ...]:
         print("hello from a plug-in")
         return ("quick",)
 
-    monkeypatch.setitem(catalogue._KINDS, "studies", catalogue._Kind(noisy, catalogue._KINDS["studies"].describe))
+    monkeypatch.setitem(
+        catalogue._KINDS, "studies", catalogue._Kind(noisy, catalogue._KINDS["studies"].describe)
+    )
     done = fanin("list", "studies", "--json")
     assert json.loads(done.out)["entries"][0]["name"] == "quick"
     assert "hello from a plug-in" in done.err
@@ -268,6 +322,10 @@ def test_what_a_plug_in_prints_does_not_reach_the_json_object(monkeypatch: pytes
 def test_a_terminal_without_unicode_gets_words_it_can_show(folder: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(
-        [sys.executable, "-m", "fanin", "status", str(folder)], capture_output=True, text=True, env=environment, check=True
+        [sys.executable, "-m", "fanin", "status", str(folder)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
     )
     assert "digits" in done.stdout

@@ -1,4 +1,6 @@
-"""Bad input: each mistake is a clear error with the right exit code, nothing lost, no traceback, and an object under --json."""
+"""Bad input: each mistake is a clear error with the right exit code, nothing lost, no traceback,
+and an object under --json.
+"""
 
 from __future__ import annotations
 
@@ -54,13 +56,33 @@ WORDS = {
     "an emoji as a study": (["run", "🦄"], 2, "No study is called '🦄'"),
     "a name of 300 characters": (["run", "x" * 300], 2, "…"),
     "a file name of 300 characters": (["run", "x" * 300 + ".toml"], 2, "cannot be read"),
-    "an unknown axis": (["run", "quick", "--only", "dta=digits"], 2, "No axis is called 'dta'. Did you mean data?"),
-    "an unknown value of an axis": (["run", "quick", "--only", "data=digts"], 2, "Did you mean digits"),
+    "an unknown axis": (
+        ["run", "quick", "--only", "dta=digits"],
+        2,
+        "No axis is called 'dta'. Did you mean data?",
+    ),
+    "an unknown value of an axis": (
+        ["run", "quick", "--only", "data=digts"],
+        2,
+        "Did you mean digits",
+    ),
     "an only without a key": (["run", "quick", "--only", "digits"], 2, "--only takes key=value"),
-    "no replicates": (["run", "quick", "--replicates", 0], 2, "replicates must be a whole number from 1"),
-    "negative epochs": (["run", "quick", "--max-epochs", -1], 2, "max_epochs must be a whole number from 1"),
+    "no replicates": (
+        ["run", "quick", "--replicates", 0],
+        2,
+        "replicates must be a whole number from 1",
+    ),
+    "negative epochs": (
+        ["run", "quick", "--max-epochs", -1],
+        2,
+        "max_epochs must be a whole number from 1",
+    ),
     "no workers": (["run", "quick", "--workers", 0], 2, "workers must be at least 1, not 0"),
-    "a timeout that is no number": (["run", "quick", "--timeout", "nan"], 2, "timeout must be more than 0 seconds, not nan"),
+    "a timeout that is no number": (
+        ["run", "quick", "--timeout", "nan"],
+        2,
+        "timeout must be more than 0 seconds, not nan",
+    ),
     "an unknown option": (["run", "quick", "--replicate", 3], 2, "--replicates"),
     "an unknown command": (["rn"], 2, "Did you mean 'run'?"),
     "an unknown kind": (["list", "initialisers"], 2, "Did you mean initializers"),
@@ -102,15 +124,30 @@ FILES: dict[str, tuple[Callable[[], str], str]] = {
     "malformed TOML": (lambda: study("[base\n"), "is not valid TOML"),
     "an unknown key": (lambda: study(TINY + "\n[bse]\nepochs = 1\n"), "Did you mean base"),
     "an unknown initializer": (lambda: tiny("he_normal", "he_norml"), "Did you mean he_normal"),
-    "an unknown option": (lambda: tiny('"he_normal"', '"he_normal(mod=fan_in)"'), "Did you mean mode?"),
+    "an unknown option": (
+        lambda: tiny('"he_normal"', '"he_normal(mod=fan_in)"'),
+        "Did you mean mode?",
+    ),
     "an unknown data set": (lambda: tiny("digits", "digts"), "Did you mean digits"),
     "a data set that is a path": (lambda: tiny("digits", "../digits"), "No dataset is called"),
     "an unknown axis": (lambda: tiny("initializer =", "initialiser ="), "Did you mean initializer"),
-    "a model too deep for the images": (lambda: tiny("mlp(widths=[8], activation=relu)", "cnn"), "cnn on digits"),
-    "a regression model for classes": (lambda: tiny("mlp(widths=[8], activation=relu)", "regression"), "regression"),
-    "a model of too many parameters": (lambda: tiny("widths=[8]", "widths=[1000000, 1000000]"), "parameters"),
+    "a model too deep for the images": (
+        lambda: tiny("mlp(widths=[8], activation=relu)", "cnn"),
+        "cnn on digits",
+    ),
+    "a regression model for classes": (
+        lambda: tiny("mlp(widths=[8], activation=relu)", "regression"),
+        "regression",
+    ),
+    "a model of too many parameters": (
+        lambda: tiny("widths=[8]", "widths=[1000000, 1000000]"),
+        "parameters",
+    ),
     "a negative seed": (lambda: study("seed = -1\n" + TINY), "seed"),
-    "the same cell twice": (lambda: tiny('"zero", "he_normal"', '"zero", "zero"'), "the same cell twice"),
+    "the same cell twice": (
+        lambda: tiny('"zero", "he_normal"', '"zero", "zero"'),
+        "the same cell twice",
+    ),
     "an empty axis": (lambda: tiny('["zero", "he_normal"]', "[]"), "is empty"),
 }
 
@@ -125,7 +162,12 @@ def test_a_mistake_in_a_study_file_is_explained(case: str) -> None:
 def test_a_grid_of_a_billion_cells_is_refused_before_it_is_built() -> None:
     seeds = ", ".join(map(str, range(1000)))
     axes = "".join(f"{factor}_seed = [{seeds}]\n" for factor in ("init", "order", "dropout"))
-    refused(fanin("run", tiny("[axes]\n", f"[axes]\n{axes}")), 2, "2,000,000,000 cells", "at most 100,000")
+    refused(
+        fanin("run", tiny("[axes]\n", f"[axes]\n{axes}")),
+        2,
+        "2,000,000,000 cells",
+        "at most 100,000",
+    )
 
 
 def test_a_binary_file_is_no_study() -> None:
@@ -179,10 +221,17 @@ def test_a_read_only_output_folder_is_an_error() -> None:
 def test_an_output_folder_on_a_read_only_file_system_is_an_error() -> None:
     if not Path("/proc/self").exists():
         pytest.skip("needs a file system on which nobody can make a folder")
-    refused(fanin("run", tiny(), "--out", "/proc/fanin"), 2, "Cannot write /proc/fanin", "Choose another place")
+    refused(
+        fanin("run", tiny(), "--out", "/proc/fanin"),
+        2,
+        "Cannot write /proc/fanin",
+        "Choose another place",
+    )
 
 
-def test_a_full_disk_is_store_full_and_keeps_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_store_full_and_keeps_what_was_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     store_with_result(Path("out"))
     before = Path("out/results.sqlite").read_bytes()
 
@@ -197,7 +246,11 @@ def test_a_full_disk_is_store_full_and_keeps_what_was_there(monkeypatch: pytest.
 
 def test_an_export_that_cannot_be_written_is_an_error() -> None:
     store_with_result(Path("out"))
-    refused(fanin("export", "out", "--to", "jsonl", "--output", "/proc/lines.jsonl"), 2, "/proc/lines.jsonl")
+    refused(
+        fanin("export", "out", "--to", "jsonl", "--output", "/proc/lines.jsonl"),
+        2,
+        "/proc/lines.jsonl",
+    )
     refused(fanin("report", "out", "--output", "/proc/shown"), 2, "/proc/shown")
 
 
@@ -209,12 +262,20 @@ def store_with_result(out: Path) -> None:
         store.add(Result(cell=plan.cells[0].cell, outcome="failed", message="it broke"))
 
 
-READERS = [["status"], ["report"], ["export", "--to", "csv"], ["export", "--to", "jsonl"], ["store", "verify"]]
+READERS = [
+    ["status"],
+    ["report"],
+    ["export", "--to", "csv"],
+    ["export", "--to", "jsonl"],
+    ["store", "verify"],
+]
 
 
 @pytest.mark.parametrize("words", [*READERS, ["run"]], ids=" ".join)
 @pytest.mark.parametrize("damage", ["overwritten", "cut off", "another file", "changed row"])
-def test_a_corrupted_store_is_exit_code_3_and_is_left_as_it_is(words: list[str], damage: str) -> None:
+def test_a_corrupted_store_is_exit_code_3_and_is_left_as_it_is(
+    words: list[str], damage: str
+) -> None:
     store_with_result(Path("out"))
     database = Folder.at("out").database
     content = database.read_bytes()
@@ -224,7 +285,11 @@ def test_a_corrupted_store_is_exit_code_3_and_is_left_as_it_is(words: list[str],
         connection.close()
     else:
         database.write_bytes(
-            {"overwritten": b"\xff" * len(content), "cut off": content[: len(content) // 2], "another file": b"hello\n"}[damage]
+            {
+                "overwritten": b"\xff" * len(content),
+                "cut off": content[: len(content) // 2],
+                "another file": b"hello\n",
+            }[damage]
         )
     damaged = database.read_bytes()
     where = [tiny(), "--out", "out"] if words == ["run"] else ["out"]
@@ -246,7 +311,9 @@ def test_a_line_that_is_no_result_is_named_and_nothing_is_merged() -> None:
     assert not Path("out").exists()
 
 
-def test_an_unexpected_exception_is_called_a_bug_and_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_is_called_a_bug_and_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(kind: str) -> tuple[str, ...]:
         raise RuntimeError("unforeseen")
 
@@ -267,4 +334,8 @@ def test_ctrl_c_outside_of_training_is_exit_code_130(monkeypatch: pytest.MonkeyP
 
 
 def test_control_characters_of_a_label_do_not_reach_the_terminal() -> None:
-    refused(fanin("run", tiny('"he_normal"', '{ label = "\\u001b[31mred", use = "he_normal" }')), 2, "printable")
+    refused(
+        fanin("run", tiny('"he_normal"', '{ label = "\\u001b[31mred", use = "he_normal" }')),
+        2,
+        "printable",
+    )

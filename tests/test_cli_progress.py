@@ -15,7 +15,15 @@ from fanin.cli.only_option import selection
 from fanin.cli.progress import shown
 from fanin.cli.remaining_time import Remaining
 from fanin.errors import UsageError
-from fanin.execution.events import CellFinished, CellStarted, EpochFinished, Event, Notice, RunStarted, WorkerLost
+from fanin.execution.events import (
+    CellFinished,
+    CellStarted,
+    EpochFinished,
+    Event,
+    Notice,
+    RunStarted,
+    WorkerLost,
+)
 
 CELLS = [Cell(data="digits", model="mlp", initializer="he_normal", replicate=i) for i in range(4)]
 SLOW = Cell(data="digits", model="cnn", initializer="he_normal")
@@ -31,14 +39,23 @@ class Terminal(io.StringIO):
 def story(*, outcome: str = "ok") -> list[Event]:
     """Two of four cells, the second of which is lost once."""
     first, second = CELLS[:2]
-    row = {"epoch": 1.0, "loss": 1.0, "val_loss": 0.51239, "accuracy": 0.5, "val_accuracy": 0.5, "seconds": 0.1}
+    row = {
+        "epoch": 1.0,
+        "loss": 1.0,
+        "val_loss": 0.51239,
+        "accuracy": 0.5,
+        "val_accuracy": 0.5,
+        "seconds": 0.1,
+    }
     message = "" if outcome == "ok" else "Traceback\nRuntimeError: it broke"
     return [
         RunStarted(5, 4, 2, {}),
         CellStarted(first, 1),
         EpochFinished(first, 1, row),
         CellStarted(second, 2),
-        CellFinished(Result(cell=first, outcome=outcome, message=message, metrics={"epochs": 7.0}), 1),
+        CellFinished(
+            Result(cell=first, outcome=outcome, message=message, metrics={"epochs": 7.0}), 1
+        ),
         WorkerLost(2, second, "the process was killed by SIGKILL", True),
         Notice("Something to know."),
     ]
@@ -60,11 +77,16 @@ def test_off_a_terminal_progress_is_plain_lines() -> None:
     ]
 
 
-def test_lines_about_finished_cells_are_throttled_but_failures_and_the_end_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_about_finished_cells_are_throttled_but_failures_and_the_end_are_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY", 1000.0)
     outcomes = ["ok", "ok", "failed", "ok"]
     events: list[Event] = [RunStarted(4, 4, 1, {})]
-    events += [CellFinished(Result(cell=cell, outcome=outcome), 1) for cell, outcome in zip(CELLS, outcomes, strict=True)]
+    events += [
+        CellFinished(Result(cell=cell, outcome=outcome), 1)
+        for cell, outcome in zip(CELLS, outcomes, strict=True)
+    ]
     lines = told(io.StringIO(), events).splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["Training", "1/4", "3/4", "4/4"]
     assert "1 failed" in lines[-1]
@@ -99,7 +121,9 @@ def test_remaining_time_is_that_of_finished_cells_of_the_same_kind() -> None:
     assert remaining.seconds(0.0) is None
     remaining.begin(CELLS[0], 0.0)
     remaining.end(CELLS[0], 10.0)
-    assert remaining.seconds(10.0) == pytest.approx(4 * 10)  # the slow one counts as the others while nothing is known of it
+    assert remaining.seconds(10.0) == pytest.approx(
+        4 * 10
+    )  # the slow one counts as the others while nothing is known of it
     remaining.begin(SLOW, 10.0)
     remaining.end(SLOW, 110.0)
     assert remaining.seconds(110.0) == pytest.approx(3 * 10)
@@ -126,7 +150,14 @@ def test_a_cell_whose_worker_was_lost_waits_again() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.4, "0 s"), (59.4, "59 s"), (61, "1 min"), (3600, "1 h 00 min"), (7800, "2 h 10 min"), (3e5, "3 days")],
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (61, "1 min"),
+        (3600, "1 h 00 min"),
+        (7800, "2 h 10 min"),
+        (3e5, "3 days"),
+    ],
 )
 def test_durations_are_spoken(seconds: float, words: str) -> None:
     assert spoken(seconds) == words
@@ -138,7 +169,10 @@ def test_durations_are_spoken(seconds: float, words: str) -> None:
         (["data=mnist"], {"data": ["mnist"]}),
         (["data=mnist,cifar10,model=mlp"], {"data": ["mnist", "cifar10"], "model": ["mlp"]}),
         (["data=mnist", "data=cifar10"], {"data": ["mnist", "cifar10"]}),
-        (["initializer=he_normal(a=0.2,mode=fan_out),zero"], {"initializer": ["he_normal(a=0.2,mode=fan_out)", "zero"]}),
+        (
+            ["initializer=he_normal(a=0.2,mode=fan_out),zero"],
+            {"initializer": ["he_normal(a=0.2,mode=fan_out)", "zero"]},
+        ),
         (["activation=[relu, tanh] , relu"], {"activation": ["[relu, tanh]", "relu"]}),
         (["optimizer=adam(epsilon='a,b')"], {"optimizer": ["adam(epsilon='a,b')"]}),
         ([], {}),

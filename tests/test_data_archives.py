@@ -1,4 +1,6 @@
-"""Archives of unknown origin, the pickles inside CIFAR's Python version, and data sets that come out of archives."""
+"""Archives of unknown origin, the pickles inside CIFAR's Python version, and data sets that come
+out of archives.
+"""
 
 import gzip
 import hashlib
@@ -48,7 +50,9 @@ def good(folder="d/"):
 
 @pytest.fixture
 def unpack(tmp_path):
-    """Reads the wanted members of an archive; checks that nothing but the archive itself is anywhere near."""
+    """Reads the wanted members of an archive; checks that nothing but the archive itself is
+    anywhere near.
+    """
     outer = tmp_path / "outer" / "inner"
     outer.mkdir(parents=True)
 
@@ -56,7 +60,10 @@ def unpack(tmp_path):
         file = outer / "some.tar.gz"
         file.write_bytes(archive)
         try:
-            return {file.name: content for file, content in archives.unpack(file, published(WANTED), folders=("d", ""))}
+            return {
+                file.name: content
+                for file, content in archives.unpack(file, published(WANTED), folders=("d", ""))
+            }
         finally:
             assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
 
@@ -66,7 +73,11 @@ def unpack(tmp_path):
 @pytest.mark.parametrize("folder", ["d/", "./d/", "", "./"])
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_wanted_members_are_read_wherever_they_may_lie(unpack, folder, form):
-    others = [member("d", kind=tarfile.DIRTYPE), member("d/readme.html", b"<html>"), member("e/a.bin", b"elsewhere")]
+    others = [
+        member("d", kind=tarfile.DIRTYPE),
+        member("d/readme.html", b"<html>"),
+        member("e/a.bin", b"elsewhere"),
+    ]
     assert unpack(tar_gz([*others, *good(folder)], form)) == WANTED
 
 
@@ -93,11 +104,16 @@ STRANGE = {
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
 def test_an_archive_with_links_devices_or_paths_out_of_it_is_refused(unpack, strange, first):
-    with pytest.raises(DataInvalid, match=r"a path that leads out of it|is a link, a device or otherwise no plain file"):
+    with pytest.raises(
+        DataInvalid,
+        match=r"a path that leads out of it|is a link, a device or otherwise no plain file",
+    ):
         unpack(tar_gz([strange, *good()] if first else [*good(), strange]))
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE]
+)
 def test_a_wanted_member_that_is_no_plain_file_is_refused(unpack, kind):
     with pytest.raises(DataInvalid, match=r"no.* plain file"):
         unpack(tar_gz([member("d/a.bin", kind=kind, linkname="/etc/passwd"), good()[1]]))
@@ -111,7 +127,9 @@ def test_a_wanted_member_that_is_there_twice_is_refused(unpack, name):
 
 @pytest.mark.parametrize("content", [b"", b"contents of", b"contents of a and more"])
 def test_a_wanted_member_of_another_size_is_refused(unpack, content):
-    with pytest.raises(DataInvalid, match=rf"a\.bin' of some.tar.gz has {len(content)} bytes; expected 13"):
+    with pytest.raises(
+        DataInvalid, match=rf"a\.bin' of some.tar.gz has {len(content)} bytes; expected 13"
+    ):
         unpack(tar_gz([member("d/a.bin", content), good()[1]]))
 
 
@@ -124,7 +142,15 @@ def test_a_truncated_archive_is_refused_wherever_it_ends(unpack):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>", b"\x1f\x8b", gzip.compress(b""), gzip.compress(b"x" * 5000), b"PK\x03\x04" + bytes(600)]
+    "content",
+    [
+        b"",
+        b"<html>",
+        b"\x1f\x8b",
+        gzip.compress(b""),
+        gzip.compress(b"x" * 5000),
+        b"PK\x03\x04" + bytes(600),
+    ],
 )
 def test_what_is_no_archive_is_refused(unpack, content):
     with pytest.raises(DataInvalid, match=r"not a complete gzipped tar|lacks"):
@@ -132,14 +158,19 @@ def test_what_is_no_archive_is_refused(unpack, content):
 
 
 def ten_gigabytes(name):
-    """A gzipped tar of 10 MB whose member holds 10 GB of zeros: a header, then one compressed block over and over."""
+    """A gzipped tar of 10 MB whose member holds 10 GB of zeros: a header, then one compressed block
+    over and over.
+    """
     info = tarfile.TarInfo(name)
     info.size = 10 << 30
     header = gzip.compress(info.tobuf(tarfile.GNU_FORMAT), mtime=0)
     return header + gzip.compress(bytes(1 << 24), 9, mtime=0) * (info.size >> 24)
 
 
-@pytest.mark.parametrize(("name", "reason"), [("d/other", "far more bytes than were published"), ("d/a.bin", "expected 13")])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("d/other", "far more bytes than were published"), ("d/a.bin", "expected 13")],
+)
 def test_a_bomb_is_refused_in_little_memory(unpack, name, reason):
     bomb = ten_gigabytes(name)
     tracemalloc.start()
@@ -177,7 +208,10 @@ def test_damaged_archives_raise_nothing_else(unpack):
         damaged = bytearray(whole)
         for position in rng.integers(0, 1600, 3):
             damaged[position] = rng.integers(256)
-        for start in (0, 1024):  # with a right checksum of the header, so that the numbers in it are believed
+        for start in (
+            0,
+            1024,
+        ):  # with a right checksum of the header, so that the numbers in it are believed
             header = damaged[start : start + 148] + b" " * 8 + damaged[start + 156 : start + 512]
             damaged[start + 148 : start + 156] = b"%06o\0 " % sum(header)
         try:
@@ -191,7 +225,9 @@ def test_damaged_archives_raise_nothing_else(unpack):
 
 def cifar_arrays(rows, classes):
     rng = seeds.numpy_generator(0, "cifar", rows, classes)
-    return rng.integers(0, 256, (rows, 3, 32, 32), dtype=np.uint8), rng.integers(0, classes, rows, dtype=np.uint8)
+    return rng.integers(0, 256, (rows, 3, 32, 32), dtype=np.uint8), rng.integers(
+        0, classes, rows, dtype=np.uint8
+    )
 
 
 class Python2(pickle._Pickler):
@@ -232,25 +268,54 @@ class Set:
     def entry(self, *mirrors):
         read = partial(cifar.read, self.info, self.layout)
         return data.DatasetEntry(
-            info=self.info, title="a test", reference="none", files=self.files, mirrors=mirrors, read=read, divisor=255.0
+            info=self.info,
+            title="a test",
+            reference="none",
+            files=self.files,
+            mirrors=mirrors,
+            read=read,
+            divisor=255.0,
         )
 
     def binary(self, folder=None, **changed):
         folder = self.layout.folder + "/" if folder is None else folder
         contents = {**self.contents, **changed}
-        return tar_gz([member(folder + "readme.html", b"<p>"), *(member(folder + name, contents[name]) for name in contents)])
+        return tar_gz(
+            [
+                member(folder + "readme.html", b"<p>"),
+                *(member(folder + name, contents[name]) for name in contents),
+            ]
+        )
 
     def python(self, **changed):
         """The Python archive; `changed` replaces batches by other pickles."""
         batches = {name.removesuffix(".bin"): self.batch(name) for name in self.contents}
         pickles = {name: python2_pickle(batch) for name, batch in batches.items()} | changed
-        meta = member(f"{self.layout.python_folder}/batches.meta", python2_pickle({b"label_names": [b"x"]}))
-        return tar_gz([meta, *(member(f"{self.layout.python_folder}/{name}", content) for name, content in pickles.items())])
+        meta = member(
+            f"{self.layout.python_folder}/batches.meta", python2_pickle({b"label_names": [b"x"]})
+        )
+        return tar_gz(
+            [
+                meta,
+                *(
+                    member(f"{self.layout.python_folder}/{name}", content)
+                    for name, content in pickles.items()
+                ),
+            ]
+        )
 
     def batch(self, name):
         x, y = self.arrays[name]
-        labels = {key: values.tolist() for key, values in zip(self.layout.labels, self._labels(y), strict=True)}
-        return {b"batch_label": b"a test", b"data": x.reshape(len(x), -1), **labels, b"filenames": [b"x.png"] * len(x)}
+        labels = {
+            key: values.tolist()
+            for key, values in zip(self.layout.labels, self._labels(y), strict=True)
+        }
+        return {
+            b"batch_label": b"a test",
+            b"data": x.reshape(len(x), -1),
+            **labels,
+            b"filenames": [b"x.png"] * len(x),
+        }
 
     def _records(self, x, y):
         return np.column_stack([*self._labels(y), x.reshape(len(x), -1)]).tobytes()
@@ -275,7 +340,10 @@ def fetched(tmp_path, monkeypatch):
     def fetch(small, *mirrors, on_progress=None):
         served = {f"{i}.tar.gz": content for i, (content, _) in enumerate(mirrors)}
         with serving(served) as server:
-            described = [data.Mirror(url=f"{server.root}/good/{i}.tar.gz", **fields) for i, (_, fields) in enumerate(mirrors)]
+            described = [
+                data.Mirror(url=f"{server.root}/good/{i}.tar.gz", **fields)
+                for i, (_, fields) in enumerate(mirrors)
+            ]
             monkeypatch.setitem(data.REGISTRY._entries, "small", small.entry(*described))
             data.fetch("small", on_progress=on_progress)
         return data.load("small")
@@ -285,13 +353,19 @@ def fetched(tmp_path, monkeypatch):
 
 def exact(archive, small):
     """A mirror of the Python version."""
-    return archive, {"unpack": small.layout.unpack_python, "exact": True, "sha256": hashlib.sha256(archive).hexdigest()}
+    return archive, {
+        "unpack": small.layout.unpack_python,
+        "exact": True,
+        "sha256": hashlib.sha256(archive).hexdigest(),
+    }
 
 
 def assert_right(dataset, small):
     train = [small.arrays[name] for name in small.layout.train]
     assert torch.equal(dataset.x_train, torch.from_numpy(np.concatenate([x for x, _ in train])))
-    assert torch.equal(dataset.y_train, torch.from_numpy(np.concatenate([y for _, y in train])).long())
+    assert torch.equal(
+        dataset.y_train, torch.from_numpy(np.concatenate([y for _, y in train])).long()
+    )
     assert torch.equal(dataset.x_test, torch.from_numpy(small.arrays[small.layout.test][0]))
     assert torch.equal(dataset.y_test, torch.from_numpy(small.arrays[small.layout.test][1]).long())
     assert (dataset.x_train.dtype, dataset.x_train.is_contiguous()) == (torch.uint8, True)
@@ -300,36 +374,59 @@ def assert_right(dataset, small):
 
 def test_the_binary_version_loads_as_it_was_written(small, fetched, tmp_path):
     assert_right(fetched(small, (small.binary(), {"unpack": small.layout.unpack})), small)
-    assert {file.name for file in (tmp_path / "small").iterdir()} == {*small.contents, ".fetching.lock"}
+    assert {file.name for file in (tmp_path / "small").iterdir()} == {
+        *small.contents,
+        ".fetching.lock",
+    }
     checks = data.verify("small")
     assert all(check.ok for check in checks)
-    assert [(check.expected_sha256, check.expected_sha1) for check in checks] == [(None, file.sha1) for file in small.files]
+    assert [(check.expected_sha256, check.expected_sha1) for check in checks] == [
+        (None, file.sha1) for file in small.files
+    ]
 
 
 def test_a_repack_whose_members_are_right_is_accepted(small, fetched):
     repack = tar_gz(
-        [pair for name, content in small.contents.items() for pair in (member(f"._{name}", b"Mac"), member(name, content))]
+        [
+            pair
+            for name, content in small.contents.items()
+            for pair in (member(f"._{name}", b"Mac"), member(name, content))
+        ]
     )
-    assert_right(fetched(small, (repack, {"unpack": small.layout.unpack, "sha256": "0" * 64, "bytes": 1})), small)
+    assert_right(
+        fetched(small, (repack, {"unpack": small.layout.unpack, "sha256": "0" * 64, "bytes": 1})),
+        small,
+    )
 
 
 def test_the_python_version_becomes_the_binary_one(small, fetched, tmp_path):
     assert_right(fetched(small, exact(small.python(), small)), small)
-    assert {name: (tmp_path / "small" / name).read_bytes() for name in small.contents} == small.contents
+    assert {
+        name: (tmp_path / "small" / name).read_bytes() for name in small.contents
+    } == small.contents
 
 
-def test_an_archive_with_a_wrong_member_is_passed_over_and_both_checksums_are_named(small, fetched, tmp_path):
+def test_an_archive_with_a_wrong_member_is_passed_over_and_both_checksums_are_named(
+    small, fetched, tmp_path
+):
     name = small.layout.test
     wrong = small.binary(**{name: bytes(len(small.contents[name]))})
     described = {"unpack": small.layout.unpack, "sha256": "f" * 64}
     seen = []
-    assert_right(fetched(small, (wrong, described), (small.binary(), described), on_progress=seen.append), small)
+    assert_right(
+        fetched(small, (wrong, described), (small.binary(), described), on_progress=seen.append),
+        small,
+    )
     (reason,) = [event.reason for event in seen if event.state == "failed"]
     assert (
-        f"{name} is not the published file: its SHA-1 is {hashlib.sha1(bytes(len(small.contents[name]))).hexdigest()}" in reason
+        f"{name} is not the published file: its SHA-1 is "
+        f"{hashlib.sha1(bytes(len(small.contents[name]))).hexdigest()}" in reason
     )
     assert f"expected {small.files[-1].sha1}" in reason
-    assert f"The archive's SHA-256 is {hashlib.sha256(wrong).hexdigest()}; expected {'f' * 64}" in reason
+    assert (
+        f"The archive's SHA-256 is {hashlib.sha256(wrong).hexdigest()}; expected {'f' * 64}"
+        in reason
+    )
 
 
 def test_of_a_bad_archive_no_member_is_kept(small, fetched, tmp_path):
@@ -371,13 +468,17 @@ def hostile_pickles(marker):
 
 
 @pytest.mark.parametrize("kind", hostile_pickles("x"))
-def test_a_pickle_with_a_payload_is_never_executed_even_where_the_archive_is_the_published_one(small, fetched, tmp_path, kind):
+def test_a_pickle_with_a_payload_is_never_executed_even_where_the_archive_is_the_published_one(
+    small, fetched, tmp_path, kind
+):
     marker = tmp_path / "marker"
     content = hostile_pickles(marker)[kind]
     with pytest.raises(DataInvalid, match=r"never called|not a complete pickle"):
         unpickling.load(content, "a batch")
     name = small.layout.test
-    padding = python2_pickle(bytes(len(small.contents[name])))[2:-1] + b"0"  # a string of the right size, and POP
+    padding = (
+        python2_pickle(bytes(len(small.contents[name])))[2:-1] + b"0"
+    )  # a string of the right size, and POP
     padded = (content[:2] + padding + content[2:]) if content[:1] == b"\x80" else padding + content
     archive = small.python(**{name.removesuffix(".bin"): padded})
     with pytest.raises(DataUnavailable, match=r"never called|not a complete pickle"):
@@ -419,9 +520,16 @@ def test_a_batch_that_is_none_is_refused(wrong, fetched):
     small = Set(CIFAR10, 10)
     name = CIFAR10.train[0]
     batch = {**small.batch(name), **wrong} if isinstance(wrong, dict) else wrong
-    batch = {**batch, b"padding": bytes(4 * PIXELS)} if isinstance(batch, dict) else [batch, bytes(4 * PIXELS + 1000)]
+    batch = (
+        {**batch, b"padding": bytes(4 * PIXELS)}
+        if isinstance(batch, dict)
+        else [batch, bytes(4 * PIXELS + 1000)]
+    )
     archive = small.python(**{name.removesuffix(".bin"): python2_pickle(batch)})
-    with pytest.raises(DataUnavailable, match=r"is not a dict|is not a uint8 array|has shape|are not 4 class numbers"):
+    with pytest.raises(
+        DataUnavailable,
+        match=r"is not a dict|is not a uint8 array|has shape|are not 4 class numbers",
+    ):
         fetched(small, exact(archive, small))
 
 
@@ -465,19 +573,32 @@ def housing_text(table):
 @pytest.mark.parametrize("shape", [(50,), (50, 1)])
 def test_keras_housing_gives_the_published_table_byte_for_byte(tmp_path, dtype, shape):
     table = housing_table()
-    np.savez(tmp_path / "housing.npz", x=table[:, :-1].astype(dtype), y=table[:, -1].astype(dtype).reshape(shape))
+    np.savez(
+        tmp_path / "housing.npz",
+        x=table[:, :-1].astype(dtype),
+        y=table[:, -1].astype(dtype).reshape(shape),
+    )
     files = published({"cal_housing.data": housing_text(table)})
     ((file, content),) = california_housing.unpack_keras_housing(tmp_path / "housing.npz", files)
     assert (file, content) == (files[0], housing_text(table))
 
 
 @pytest.mark.parametrize(
-    "arrays", [{"x": np.zeros((3, 2))}, {"x": np.zeros((3, 2)), "y": np.zeros(4)}, {"x": np.zeros(3), "y": np.zeros(3)}]
+    "arrays",
+    [
+        {"x": np.zeros((3, 2))},
+        {"x": np.zeros((3, 2)), "y": np.zeros(4)},
+        {"x": np.zeros(3), "y": np.zeros(3)},
+    ],
 )
 def test_another_npz_is_not_keras_housing(tmp_path, arrays):
     np.savez(tmp_path / "housing.npz", **arrays)
     with pytest.raises(DataInvalid, match=r"lacks the arrays|expected a float table"):
-        list(california_housing.unpack_keras_housing(tmp_path / "housing.npz", published({"cal_housing.data": b"x"})))
+        list(
+            california_housing.unpack_keras_housing(
+                tmp_path / "housing.npz", published({"cal_housing.data": b"x"})
+            )
+        )
 
 
 def test_a_pickle_inside_keras_housing_is_never_executed(tmp_path):
@@ -485,5 +606,9 @@ def test_a_pickle_inside_keras_housing_is_never_executed(tmp_path):
     hostile = np.array([Payload(marker)], object)
     np.savez(tmp_path / "housing.npz", x=hostile, y=hostile)
     with pytest.raises(DataInvalid, match="never loaded"):
-        list(california_housing.unpack_keras_housing(tmp_path / "housing.npz", published({"cal_housing.data": b"x"})))
+        list(
+            california_housing.unpack_keras_housing(
+                tmp_path / "housing.npz", published({"cal_housing.data": b"x"})
+            )
+        )
     assert not marker.exists()

@@ -32,7 +32,15 @@ def save_copy(root, name):
 
 
 def test_the_case_studys_data_sets_and_the_embedded_ones_are_registered():
-    wanted = {"digits", "diabetes", "mnist", "fashion-mnist", "cifar10", "cifar100", "california-housing"}
+    wanted = {
+        "digits",
+        "diabetes",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "cifar100",
+        "california-housing",
+    }
     assert wanted <= set(data.names())
 
 
@@ -59,10 +67,15 @@ def test_embedded_data_are_as_described(root, name):
 
 def test_digits_are_bytes_from_0_to_16_and_their_split_is_stratified_and_for_ever_the_same(root):
     dataset = data.load("digits")
-    assert (dataset.x_train.dtype, int(dataset.x_train.max()), dataset.divisor) == (torch.uint8, 16, 16.0)
+    assert (dataset.x_train.dtype, int(dataset.x_train.max()), dataset.divisor) == (
+        torch.uint8,
+        16,
+        16.0,
+    )
     train, test = dataset.y_train.bincount(), dataset.y_test.bincount()
     assert ((test - 0.2 * (train + test)).abs() < 1).all()
-    # A stored result names this fingerprint: a change of the split or of the reading would orphan it.
+    # A stored result names this fingerprint: a change of the split or of the reading would orphan
+    # it.
     assert dataset.fingerprint == "970dfd8777af0a22be02a2aba43cdc271fe83081104fcb93edac9eecb8f23c8f"
 
 
@@ -89,7 +102,12 @@ def test_what_is_missing_says_where_it_was_looked_for_and_what_to_do(root, name)
     for use in (data.load, data.require):
         with pytest.raises(DataUnavailable) as caught:
             use(name)
-        for part in (str(root / name), "FANIN_DATA_DIR", f"fanin data add {name} FILE.npz", f"{name}.npz"):
+        for part in (
+            str(root / name),
+            "FANIN_DATA_DIR",
+            f"fanin data add {name} FILE.npz",
+            f"{name}.npz",
+        ):
             assert part in str(caught.value)
         for file in data.REGISTRY.get(name).files:
             assert file.name in str(caught.value)
@@ -117,7 +135,10 @@ def test_the_catalogue_lists_everything_with_its_state(root):
     (root / "notes.txt").write_text("no data set")
     listings = {listing.name: listing for listing in data.catalogue()}
     assert list(listings) == [*data.names(), "broken", "mine"]
-    assert (listings["digits"].state, listings["digits"].where) == ("available", "embedded in scikit-learn")
+    assert (listings["digits"].state, listings["digits"].where) == (
+        "available",
+        "embedded in scikit-learn",
+    )
     assert (listings["mnist"].state, listings["mnist"].where) == ("missing", str(root / "mnist"))
     assert listings["cifar10"].state == "missing"
     assert "data_batch_1.bin" in listings["cifar10"].note
@@ -141,13 +162,18 @@ def test_verify_measures_each_file_against_what_was_published(root):
     (root / "mnist" / images.TEST_LABELS).write_bytes(bytes(4542))
     (root / "mnist" / images.TRAIN_LABELS).write_bytes(b"cut short")
     checks = {check.path.name: check for check in data.verify("mnist")}
-    assert [checks[name].note for name in (images.TEST_LABELS, images.TRAIN_LABELS, images.TEST_IMAGES)] == [
+    assert [
+        checks[name].note for name in (images.TEST_LABELS, images.TRAIN_LABELS, images.TEST_IMAGES)
+    ] == [
         "another checksum",
         "another size",
         "missing",
     ]
     assert not any(check.ok for check in checks.values())
-    assert (checks[images.TRAIN_LABELS].actual_bytes, checks[images.TRAIN_LABELS].expected_bytes) == (9, 28_881)
+    assert (
+        checks[images.TRAIN_LABELS].actual_bytes,
+        checks[images.TRAIN_LABELS].expected_bytes,
+    ) == (9, 28_881)
     assert checks[images.TEST_LABELS].expected_sha256.startswith("f7ae60f9")
     assert checks[images.TEST_IMAGES].actual_sha256 is None
     with pytest.raises(DataUnavailable):
@@ -158,7 +184,11 @@ def test_verify_checks_the_structure_of_a_users_copy(root):
     file = save_copy(root, "mine")
     (check,) = data.verify("mine")
     assert check.ok
-    assert (check.path, check.actual_bytes, check.expected_bytes) == (file, file.stat().st_size, None)
+    assert (check.path, check.actual_bytes, check.expected_bytes) == (
+        file,
+        file.stat().st_size,
+        None,
+    )
     assert "not canonical" in check.note
     file.write_bytes(file.read_bytes()[:-30])
     (check,) = data.verify("mine")
@@ -172,7 +202,11 @@ def test_verify_has_nothing_to_check_for_embedded_data_and_reports_absent_files(
     assert data.verify("digits") == []
     train, _ = data.verify("cifar100")
     assert (train.path, train.ok, train.note) == (root / "cifar100" / "train.bin", False, "missing")
-    assert (train.expected_bytes, train.expected_sha256, len(train.expected_sha1)) == (153_700_000, None, 40)
+    assert (train.expected_bytes, train.expected_sha256, len(train.expected_sha1)) == (
+        153_700_000,
+        None,
+        40,
+    )
 
 
 def test_the_folder_is_the_one_that_the_variable_names(tmp_path, monkeypatch):
@@ -224,7 +258,9 @@ def test_a_folder_that_may_not_be_searched_is_a_clear_error(root, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "is_file", denied)
-    with pytest.raises(DataUnavailable, match=r"cannot be read: Permission denied\. Check its permissions"):
+    with pytest.raises(
+        DataUnavailable, match=r"cannot be read: Permission denied\. Check its permissions"
+    ):
         data.load("mnist")
 
 

@@ -8,7 +8,16 @@ import pytest
 from fanin import data
 from fanin.errors import DataUnavailable, SpecError, UnknownName, UsageError
 
-WAYS = (data.describe, data.load, data.require, data.ensure, data.fetch, data.verify, data.canonical_spec, data.listing)
+WAYS = (
+    data.describe,
+    data.load,
+    data.require,
+    data.ensure,
+    data.fetch,
+    data.verify,
+    data.canonical_spec,
+    data.listing,
+)
 
 
 @pytest.fixture
@@ -69,7 +78,9 @@ def test_every_family_is_named_and_described_by_default_without_files(root, name
 def test_options_are_frozen_and_have_defaults(family):
     assert family.options.__dataclass_params__.frozen
     assert family.options() == family.options()
-    assert all(field.default is not dataclasses.MISSING for field in dataclasses.fields(family.options))
+    assert all(
+        field.default is not dataclasses.MISSING for field in dataclasses.fields(family.options)
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +96,11 @@ def test_options_are_frozen_and_have_defaults(family):
         ("rows(digits)", SpecError, "options are written key=value"),
         ("rows(of=digits", SpecError, "malformed"),
         ("pixels(size=2.5)", SpecError, "must be a whole number or none"),
-        ("adding(length=1)", SpecError, r"adding\(length=…\) must be a whole number from 2 to 10,000, not 1"),
+        (
+            "adding(length=1)",
+            SpecError,
+            r"adding\(length=…\) must be a whole number from 2 to 10,000, not 1",
+        ),
         ("adding(n_test=0)", SpecError, "from 1 to 10,000,000, not 0"),
         ("adding(length=10000, n_train=10000000)", SpecError, "would hold 200,040,000,000 numbers"),
         ("copying(symbols=1)", SpecError, "from 2 to 10,000, not 1"),
@@ -105,14 +120,30 @@ def test_what_cannot_be_is_refused_however_it_is_asked_for(root, spec, error, me
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("rows(of=diabetes)", "rows reads images .* diabetes is a data set for regression whose inputs are of kind table"),
-        ("pixels(of=adding)", "adding is a data set for regression whose inputs are of kind sequence"),
+        (
+            "rows(of=diabetes)",
+            "rows reads images .* diabetes is a data set for regression whose inputs are of kind "
+            "table",
+        ),
+        (
+            "pixels(of=adding)",
+            "adding is a data set for regression whose inputs are of kind sequence",
+        ),
         ("pixels(of='autoencoding')", "autoencoding is a data set for autoencoding"),
-        ("rows(of=rows)", "rows is a data set for classification whose inputs are of kind sequence"),
+        (
+            "rows(of=rows)",
+            "rows is a data set for classification whose inputs are of kind sequence",
+        ),
         ("autoencoding(of=copying)", "of kind tokens"),
         ("autoencoding(of=autoencoding)", "not reconstructed already"),
-        ("pixels(of=digits, size=3)", r"size=3\) must divide the 8 × 8 pixels of digits .* Use 1, 2, 4, 8 or none"),
-        ("pixels(size=0)", r"size=0\) must divide the 28 × 28 pixels of mnist .* Use 1, 2, 4, 7, 14, 28 or none"),
+        (
+            "pixels(of=digits, size=3)",
+            r"size=3\) must divide the 8 × 8 pixels of digits .* Use 1, 2, 4, 8 or none",
+        ),
+        (
+            "pixels(size=0)",
+            r"size=0\) must divide the 28 × 28 pixels of mnist .* Use 1, 2, 4, 7, 14, 28 or none",
+        ),
         ("pixels(of=digits, size=16)", r"size=16\) must divide"),
     ],
 )
@@ -144,7 +175,11 @@ def test_what_is_generated_needs_no_files(root):
 def test_a_family_follows_a_users_own_copy(root):
     file = save_copy(root, "mine")
     dataset = data.load("rows(of=mine)")
-    assert (dataset.info.input_shape, dataset.canonical, dataset.source) == ((4, 6), False, "user's copy mine.npz")
+    assert (dataset.info.input_shape, dataset.canonical, dataset.source) == (
+        (4, 6),
+        False,
+        "user's copy mine.npz",
+    )
     (check,) = data.verify("rows(of=mine)")
     assert (check.path, check.ok) == (file, True)
     assert data.fetch("rows(of=mine)") == file.parent
@@ -152,15 +187,34 @@ def test_a_family_follows_a_users_own_copy(root):
 
 def test_source_canonical_and_divisor_follow_the_base_set(root):
     dataset = data.load("pixels(of=digits)")
-    assert (dataset.source, dataset.canonical, dataset.divisor) == ("embedded in scikit-learn", True, 16.0)
-    assert dataset.fingerprint != data.load("rows(of=digits)").fingerprint != data.load("digits").fingerprint
+    assert (dataset.source, dataset.canonical, dataset.divisor) == (
+        "embedded in scikit-learn",
+        True,
+        16.0,
+    )
+    assert (
+        dataset.fingerprint
+        != data.load("rows(of=digits)").fingerprint
+        != data.load("digits").fingerprint
+    )
 
 
 def test_the_catalogue_lists_families_and_where_their_files_are(root):
     listings = {listing.name: listing for listing in data.catalogue()}
-    assert (listings["rows"].state, listings["rows"].where, listings["rows"].of) == ("missing", str(root / "mnist"), "mnist")
-    assert (listings["adding"].state, listings["adding"].where, listings["adding"].of) == ("available", "generated", "")
-    assert (listings["image-fitting"].state, listings["image-fitting"].where) == ("available", "embedded in scikit-learn")
+    assert (listings["rows"].state, listings["rows"].where, listings["rows"].of) == (
+        "missing",
+        str(root / "mnist"),
+        "mnist",
+    )
+    assert (listings["adding"].state, listings["adding"].where, listings["adding"].of) == (
+        "available",
+        "generated",
+        "",
+    )
+    assert (listings["image-fitting"].state, listings["image-fitting"].where) == (
+        "available",
+        "embedded in scikit-learn",
+    )
     shakespeare = listings["tiny-shakespeare"]
     assert (shakespeare.state, shakespeare.where) == ("missing", str(root / "tinyshakespeare"))
     assert shakespeare.note == "lacks input.txt"
@@ -178,7 +232,9 @@ def test_a_copy_of_the_users_own_cannot_have_a_familys_name(root, tmp_path):
     with pytest.raises(UsageError, match="adding is the name of a family"):
         data.add("adding", file)
     save_copy(root, "copying")
-    with pytest.raises(UsageError, match=r"copying is the name of a family .* Rename folder and file"):
+    with pytest.raises(
+        UsageError, match=r"copying is the name of a family .* Rename folder and file"
+    ):
         data.load("copying(length=5)")
     (listing,) = [listing for listing in data.catalogue() if listing.name == "copying"]
     assert (listing.state, listing.info) == ("invalid", None)
@@ -192,7 +248,9 @@ def test_a_damaged_base_set_does_not_break_the_catalogue(root):
 
 
 def test_a_missing_text_says_where_and_how(root):
-    with pytest.raises(DataUnavailable, match=r"input\.txt \(1,115,394 bytes\).*fanin data fetch tiny-shakespeare") as caught:
+    with pytest.raises(
+        DataUnavailable, match=r"input\.txt \(1,115,394 bytes\).*fanin data fetch tiny-shakespeare"
+    ) as caught:
         data.load("tiny-shakespeare(length=10)")
     assert str(root / "tinyshakespeare") in str(caught.value)
     assert "fanin data add" not in str(caught.value)
@@ -221,7 +279,10 @@ def test_a_data_set_is_as_described_and_for_ever_the_same(root, spec, fingerprin
     dataset, info = data.load(spec), data.describe(spec)
     assert dataset.info == info
     assert dataset.fingerprint.startswith(fingerprint)
-    for x, y, n in ((dataset.x_train, dataset.y_train, info.n_train), (dataset.x_test, dataset.y_test, info.n_test)):
+    for x, y, n in (
+        (dataset.x_train, dataset.y_train, info.n_train),
+        (dataset.x_test, dataset.y_test, info.n_test),
+    ):
         assert x.shape == (n, *info.input_shape)
         assert x.is_contiguous()
         assert len(y) == n

@@ -54,7 +54,9 @@ def root(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny(root, monkeypatch):
-    """A registered data set of two files, a server that has them, and the folder in which they should come to lie."""
+    """A registered data set of two files, a server that has them, and the folder in which they
+    should come to lie.
+    """
     entry, contents = tiny_entry()
     with serving(contents) as server:
         # The entry is put in place past `add`, so that it is gone after the test.
@@ -63,15 +65,23 @@ def tiny(root, monkeypatch):
 
 
 def fetch(server, *answers, **options):
-    return data.fetch("tiny", mirrors=[server.mirror(answer) for answer in answers], limits=QUICK, **options)
+    return data.fetch(
+        "tiny", mirrors=[server.mirror(answer) for answer in answers], limits=QUICK, **options
+    )
 
 
 def kept(folder):
     """The files in the folder, but for the lock that stays."""
-    return {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != ".fetching.lock"}
+    return {
+        file.name: file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != ".fetching.lock"
+    }
 
 
-@pytest.mark.parametrize("answer", ["good", "without-length", "chunked", "redirect-to-good", "more-than-announced"])
+@pytest.mark.parametrize(
+    "answer", ["good", "without-length", "chunked", "redirect-to-good", "more-than-announced"]
+)
 def test_files_come_whole_and_load(tiny, answer):
     _, server, folder = tiny
     assert fetch(server, answer) == folder
@@ -88,9 +98,14 @@ def test_a_bad_mirror_is_passed_over_for_the_next(tiny, fault):
     fetch(server, fault, "good", on_progress=seen.append)
     assert kept(folder) == server.contents
     failed = [event for event in seen if event.state == "failed"]
-    assert [(event.url, event.dataset) for event in failed] == [(f"{server.root}/{fault}/train.raw", "tiny")]
+    assert [(event.url, event.dataset) for event in failed] == [
+        (f"{server.root}/{fault}/train.raw", "tiny")
+    ]
     # The one that works is asked first for the second file.
-    assert [path for path in server.asked if fault not in path] == ["/good/train.raw", "/good/test.raw"]
+    assert [path for path in server.asked if fault not in path] == [
+        "/good/train.raw",
+        "/good/test.raw",
+    ]
 
 
 @pytest.mark.parametrize(("fault", "reason"), FAULTS.items())
@@ -100,7 +115,12 @@ def test_what_a_bad_mirror_sends_is_never_kept_and_the_reason_is_said(tiny, faul
         fetch(server, fault)
     text = str(caught.value)
     assert kept(folder) == {}
-    for part in ("train.raw (60,000 bytes", f"{server.root}/{fault}/train.raw", str(folder), "fanin data add tiny FILE.npz"):
+    for part in (
+        "train.raw (60,000 bytes",
+        f"{server.root}/{fault}/train.raw",
+        str(folder),
+        "fanin data add tiny FILE.npz",
+    ):
         assert part in text
     assert re.search(reason.replace("{expected}", entry.files[0].sha256), text)
 
@@ -130,7 +150,9 @@ def test_a_stalling_mirror_is_given_up_within_its_window(tiny):
 def test_where_all_mirrors_are_slow_the_slow_line_is_put_up_with(tiny):
     _, server, folder = tiny
     slow = data.Limits(speed=1e9, slowest=1000.0, window=0.1, total=5.0)
-    data.fetch("tiny", mirrors=[server.mirror("404"), server.mirror("100-kB-a-second")], limits=slow)
+    data.fetch(
+        "tiny", mirrors=[server.mirror("404"), server.mirror("100-kB-a-second")], limits=slow
+    )
     assert kept(folder) == server.contents
     assert server.asked.count("/100-kB-a-second/train.raw") == 2
     assert server.asked.count("/404/train.raw") == 1
@@ -139,7 +161,11 @@ def test_where_all_mirrors_are_slow_the_slow_line_is_put_up_with(tiny):
 def test_the_total_time_is_limited(tiny):
     _, server, _ = tiny
     with pytest.raises(DataUnavailable, match=r"was not done after 0\.2 s"):
-        data.fetch("tiny", mirrors=[server.mirror("100-kB-a-second")], limits=data.Limits(speed=1.0, window=5.0, total=0.2))
+        data.fetch(
+            "tiny",
+            mirrors=[server.mirror("100-kB-a-second")],
+            limits=data.Limits(speed=1.0, window=5.0, total=0.2),
+        )
 
 
 def test_a_jumping_wall_clock_disturbs_nothing(tiny, monkeypatch):
@@ -183,7 +209,10 @@ def test_what_came_before_a_failure_is_kept(tiny):
 def test_offline_nothing_is_contacted(tiny, monkeypatch):
     _, server, folder = tiny
     monkeypatch.setenv("FANIN_OFFLINE", "1")
-    with pytest.raises(DataUnavailable, match=r"(?s)train\.raw.*test\.raw.*FANIN_OFFLINE is set.*fanin data add tiny"):
+    with pytest.raises(
+        DataUnavailable,
+        match=r"(?s)train\.raw.*test\.raw.*FANIN_OFFLINE is set.*fanin data add tiny",
+    ):
         fetch(server, "good")
     assert not folder.exists()
     monkeypatch.setenv("FANIN_OFFLINE", "0")
@@ -200,10 +229,15 @@ def test_progress_names_mirror_size_speed_and_time_left(tiny):
     seen = []
     fetch(server, "100-kB-a-second", on_progress=seen.append)
     first = [event for event in seen if event.file == "train.raw"]
-    assert [event.state for event in first][:1] + [event.state for event in first][-1:] == ["started", "done"]
+    assert [event.state for event in first][:1] + [event.state for event in first][-1:] == [
+        "started",
+        "done",
+    ]
     under_way = [event for event in first if event.state == "receiving"]
     assert len(under_way) > 2
-    assert {(event.mirror, event.total) for event in under_way} == {(server.root.removeprefix("http://"), 60_000)}
+    assert {(event.mirror, event.total) for event in under_way} == {
+        (server.root.removeprefix("http://"), 60_000)
+    }
     received = [event.received for event in under_way]
     assert received == sorted(received)
     assert received[-1] == first[-1].received == first[-1].total == 60_000
@@ -237,7 +271,9 @@ def test_another_folder_can_be_named(tiny, tmp_path):
 def test_a_folder_that_cannot_be_made_and_a_full_disk_are_clear_errors(tiny, monkeypatch):
     _, server, folder = tiny
     folder.write_text("a file in its place")
-    with pytest.raises(OutputError, match=r"cannot be written: .*Check FANIN_DATA_DIR, or free space"):
+    with pytest.raises(
+        OutputError, match=r"cannot be written: .*Check FANIN_DATA_DIR, or free space"
+    ):
         fetch(server, "good")
     folder.unlink()
 
@@ -298,7 +334,9 @@ def test_a_users_own_copy_wins_and_is_never_downloaded_over(tiny):
 def test_ensure_and_fetch_of_what_has_no_mirror_or_no_entry(root):
     with pytest.raises(DataUnavailable, match="no mirror is known"):
         data.fetch("tiny")
-    with pytest.raises(DataUnavailable, match=r"tiny is not there\. Looked in .* Put the files there"):
+    with pytest.raises(
+        DataUnavailable, match=r"tiny is not there\. Looked in .* Put the files there"
+    ):
         data.ensure("tiny")
     for use in (data.fetch, data.ensure):
         with pytest.raises(UnknownName, match="fashion-mnist"):
@@ -312,7 +350,9 @@ def test_ensure_and_fetch_of_what_has_no_mirror_or_no_entry(root):
 def test_without_pooch_the_extra_is_named(tiny, monkeypatch):
     _, server, _ = tiny
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(MissingExtra, match=r'Downloading data needs pooch.*pip install "fanin\[study\]"'):
+    with pytest.raises(
+        MissingExtra, match=r'Downloading data needs pooch.*pip install "fanin\[study\]"'
+    ):
         fetch(server, "good")
 
 
@@ -328,7 +368,9 @@ def test_registered_mirrors_are_well_formed(name):
         assert len(file.checksum) == {"SHA-256": 64, "SHA-1": 40}[file.algorithm]
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "cifar100", "california-housing"])
+@pytest.mark.parametrize(
+    "name", ["mnist", "fashion-mnist", "cifar10", "cifar100", "california-housing"]
+)
 def test_the_case_studys_data_sets_can_be_fetched_and_errors_say_how(root, name):
     assert name in data.fetchable()
     for use in (data.load, data.require):
@@ -344,5 +386,13 @@ def test_a_file_without_checksum_and_an_exact_archive_without_one_are_refused():
 
 
 def test_every_answer_of_the_server_is_tested():
-    good = {"good", "leisurely", "without-length", "chunked", "redirect-to-good", "more-than-announced", "100-kB-a-second"}
+    good = {
+        "good",
+        "leisurely",
+        "without-length",
+        "chunked",
+        "redirect-to-good",
+        "more-than-announced",
+        "100-kB-a-second",
+    }
     assert set(mirror_server.ANSWERS) == good | set(FAULTS)

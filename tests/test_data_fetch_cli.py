@@ -12,7 +12,9 @@ from fanin.cli import download_progress
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """A registered data set with a mirror that lacks it and one that has it, the server, and its folder."""
+    """A registered data set with a mirror that lacks it and one that has it, the server, and its
+    folder.
+    """
     monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("FANIN_OFFLINE", raising=False)
@@ -24,7 +26,9 @@ def tiny(tmp_path, monkeypatch):
 
 
 def event(state, **facts):
-    return data.Progress(dataset="tiny", state=state, url="https://example.org/files/train.raw", **facts)
+    return data.Progress(
+        dataset="tiny", state=state, url="https://example.org/files/train.raw", **facts
+    )
 
 
 def test_fetch_downloads_and_says_from_where(tiny):
@@ -42,10 +46,19 @@ def test_json_lists_what_was_downloaded_and_the_second_time_nothing_is(tiny):
     server, folder = tiny
     done = fanin("data", "fetch", "tiny", "--json")
     (found,) = done.record["datasets"]
-    assert (done.code, done.record["complete"], found["state"], found["error"]) == (0, True, "available", "")
+    assert (done.code, done.record["complete"], found["state"], found["error"]) == (
+        0,
+        True,
+        "available",
+        "",
+    )
     assert (found["name"], found["where"]) == ("tiny", str(folder))
-    assert found["downloaded"] == [f"{server.root}/good/{name}" for name in ("train.raw", "test.raw")]
-    assert fanin("data", "fetch", "tiny", "--json").record["datasets"] == [{**found, "downloaded": []}]
+    assert found["downloaded"] == [
+        f"{server.root}/good/{name}" for name in ("train.raw", "test.raw")
+    ]
+    assert fanin("data", "fetch", "tiny", "--json").record["datasets"] == [
+        {**found, "downloaded": []}
+    ]
 
 
 def test_a_failure_exits_4_and_names_mirrors_and_the_way_by_hand(tiny, monkeypatch):
@@ -71,15 +84,24 @@ def test_one_failure_does_not_keep_the_others_from_being_fetched(tiny, monkeypat
     broken, _ = tiny_entry("broken", mirrors=(server.mirror("403"),))
     monkeypatch.setitem(data.REGISTRY._entries, "broken", broken)
     done = fanin("data", "fetch", "broken", "tiny", "digits", "--json")
-    states = {record["name"]: (record["state"], bool(record["error"])) for record in done.record["datasets"]}
+    states = {
+        record["name"]: (record["state"], bool(record["error"]))
+        for record in done.record["datasets"]
+    }
     assert (done.code, done.record["complete"]) == (4, False)
-    assert states == {"broken": ("missing", True), "tiny": ("available", False), "digits": ("available", False)}
+    assert states == {
+        "broken": ("missing", True),
+        "tiny": ("available", False),
+        "digits": ("available", False),
+    }
     assert fanin("data", "fetch", "broken", "tiny").code == 4
 
 
 def test_without_names_all_that_can_be_downloaded_is(tiny, monkeypatch):
     monkeypatch.setattr(data, "fetchable", lambda: ("tiny",))
-    assert [record["name"] for record in fanin("data", "fetch", "--json").record["datasets"]] == ["tiny"]
+    assert [record["name"] for record in fanin("data", "fetch", "--json").record["datasets"]] == [
+        "tiny"
+    ]
 
 
 def test_a_misspelt_name_is_found_before_anything_is_downloaded(tiny):

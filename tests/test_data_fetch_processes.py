@@ -64,7 +64,9 @@ def parts(folder):
     return [file for file in folder.glob(".fetching-*/**/*") if file.is_file()]
 
 
-def test_after_a_kill_nothing_half_done_has_a_name_and_the_next_fetch_starts_clean(root, monkeypatch):
+def test_after_a_kill_nothing_half_done_has_a_name_and_the_next_fetch_starts_clean(
+    root, monkeypatch
+):
     entry, contents = tiny_entry()
     folder = root / "tiny"
     with serving(contents) as server, start(server.mirror("half-then-silent")) as child:
@@ -83,7 +85,11 @@ def test_after_a_kill_nothing_half_done_has_a_name_and_the_next_fetch_starts_cle
 
 def test_two_processes_at_once_take_turns_and_download_once(root):
     _, contents = tiny_entry()
-    with serving(contents) as server, start(server.mirror("leisurely")) as one, start(server.mirror("leisurely")) as other:
+    with (
+        serving(contents) as server,
+        start(server.mirror("leisurely")) as one,
+        start(server.mirror("leisurely")) as other,
+    ):
         go(one, other)
         assert (one.wait(30), other.wait(30)) == (0, 0)
     assert sorted(server.asked) == ["/leisurely/test.raw", "/leisurely/train.raw"]
@@ -94,7 +100,10 @@ def test_where_the_file_system_has_no_locks_two_workspaces_do_not_meet(tmp_path,
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(staging.fcntl, "flock", none)
-    with staging.workspace(tmp_path, lambda: None) as one, staging.workspace(tmp_path, lambda: None) as other:
+    with (
+        staging.workspace(tmp_path, lambda: None) as one,
+        staging.workspace(tmp_path, lambda: None) as other,
+    ):
         (one / "part").write_bytes(b"1")
         assert one != other
         assert list(other.iterdir()) == []

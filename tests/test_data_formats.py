@@ -12,7 +12,13 @@ import torch
 from fanin import seeds
 from fanin.data import CanonicalFile, DataInfo, DatasetEntry
 from fanin.data.datasets.california_housing import HOUSING_FILE, parse_csv, read_housing
-from fanin.data.datasets.images import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, read_idx
+from fanin.data.datasets.images import (
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    read_idx,
+)
 from fanin.data.formats import idx
 from fanin.data.sources import published_files
 from fanin.errors import DataInvalid, DataUnavailable
@@ -21,14 +27,19 @@ from fanin.errors import DataInvalid, DataUnavailable
 def idx_bytes(array, *, magic=None, shape=None, extra=b""):
     shape = array.shape if shape is None else shape
     magic = 0x0800 + len(shape) if magic is None else magic
-    return gzip.compress(struct.pack(f">{1 + len(shape)}I", magic, *shape) + array.tobytes() + extra, mtime=0)
+    return gzip.compress(
+        struct.pack(f">{1 + len(shape)}I", magic, *shape) + array.tobytes() + extra, mtime=0
+    )
 
 
 def entry_of(contents, info, read, **fields):
     files = tuple(
-        CanonicalFile(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest()) for name, data in contents.items()
+        CanonicalFile(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        for name, data in contents.items()
     )
-    return DatasetEntry(info=info, title="a test", reference="none", files=files, read=partial(read, info), **fields)
+    return DatasetEntry(
+        info=info, title="a test", reference="none", files=files, read=partial(read, info), **fields
+    )
 
 
 @pytest.fixture
@@ -48,7 +59,9 @@ def images(root):
         TEST_LABELS: rng.integers(0, 3, 6, dtype=np.uint8),
     }
     contents = {name: idx_bytes(array) for name, array in arrays.items()}
-    info = DataInfo(name="tiny", task="classification", input_shape=(1, 5, 4), outputs=3, n_train=20, n_test=6)
+    info = DataInfo(
+        name="tiny", task="classification", input_shape=(1, 5, 4), outputs=3, n_train=20, n_test=6
+    )
     folder = root / "tiny"
     folder.mkdir()
     for name, content in contents.items():
@@ -75,7 +88,10 @@ def test_a_file_with_another_checksum_is_refused_and_both_are_named(images):
     changed[-1] ^= 1
     file.write_bytes(changed)
     received = hashlib.sha256(changed).hexdigest()
-    with pytest.raises(DataInvalid, match=f"(?s){TRAIN_LABELS}.*{received}.*{entry.files[1].sha256}.*Copy the file again"):
+    with pytest.raises(
+        DataInvalid,
+        match=f"(?s){TRAIN_LABELS}.*{received}.*{entry.files[1].sha256}.*Copy the file again",
+    ):
         published_files.read(entry)
 
 
@@ -83,7 +99,9 @@ def test_a_truncated_file_is_called_cut_short(images):
     entry, _, folder = images
     file = folder / TEST_IMAGES
     file.write_bytes(file.read_bytes()[:-7])
-    with pytest.raises(DataInvalid, match=f"{TEST_IMAGES} is cut short: {entry.files[2].bytes - 7} bytes; expected"):
+    with pytest.raises(
+        DataInvalid, match=f"{TEST_IMAGES} is cut short: {entry.files[2].bytes - 7} bytes; expected"
+    ):
         published_files.read(entry)
 
 
@@ -101,7 +119,9 @@ def test_a_label_beyond_the_classes_is_refused(images):
     entry, arrays, folder = images
     labels = arrays[TEST_LABELS].copy()
     labels[4] = 9
-    contents = {name: idx_bytes(labels if name == TEST_LABELS else array) for name, array in arrays.items()}
+    contents = {
+        name: idx_bytes(labels if name == TEST_LABELS else array) for name, array in arrays.items()
+    }
     (folder / TEST_LABELS).write_bytes(contents[TEST_LABELS])
     with pytest.raises(DataInvalid, match="y_test of tiny holds the label 9, first in row 4"):
         published_files.read(entry_of(contents, entry.info, read_idx))
@@ -113,7 +133,10 @@ IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (idx_bytes(IMAGES, magic=2049), "begins with the number 2049; expected IDX's magic number 2051"),
+        (
+            idx_bytes(IMAGES, magic=2049),
+            "begins with the number 2049; expected IDX's magic number 2051",
+        ),
         (idx_bytes(IMAGES, shape=(2, 4, 3)), r"declares shape \(2, 4, 3\); expected \(2, 3, 4\)"),
         (idx_bytes(IMAGES[:1], shape=(2, 3, 4)), "holds 12 values; expected 24"),
         (idx_bytes(IMAGES, extra=b"\0"), "goes on after the 24 values"),
@@ -143,10 +166,14 @@ def test_a_gzip_bomb_is_not_unpacked():
 def housing(root):
     table = np.arange(50 * 9, dtype=np.float64).reshape(50, 9) / 7
     content = "\n".join(",".join(f"{value:.6f}" for value in row) for row in table).encode()
-    info = DataInfo(name="houses", task="regression", input_shape=(8,), outputs=1, n_train=40, n_test=10)
+    info = DataInfo(
+        name="houses", task="regression", input_shape=(8,), outputs=1, n_train=40, n_test=10
+    )
     (root / "houses").mkdir()
     (root / "houses" / HOUSING_FILE).write_bytes(content)
-    return entry_of({HOUSING_FILE: content}, info, read_housing, standardise=True, units="US dollars"), table.round(6)
+    return entry_of(
+        {HOUSING_FILE: content}, info, read_housing, standardise=True, units="US dollars"
+    ), table.round(6)
 
 
 def test_housing_is_shuffled_as_keras_does_and_its_target_is_last(housing):

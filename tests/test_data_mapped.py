@@ -19,7 +19,13 @@ LABELS = np.arange(30) % 3
 TARGETS = RNG.standard_normal((30, 2))
 FLOAT_IMAGES = RNG.standard_normal((30, 4, 3, 2)).astype(np.float32)
 
-CASES = [(COLOUR, LABELS), (GREY, LABELS), (TABLE, LABELS), (TABLE, TARGETS), (FLOAT_IMAGES, LABELS)]
+CASES = [
+    (COLOUR, LABELS),
+    (GREY, LABELS),
+    (TABLE, LABELS),
+    (TABLE, TARGETS),
+    (FLOAT_IMAGES, LABELS),
+]
 
 
 @pytest.fixture
@@ -47,7 +53,11 @@ def test_a_mapped_data_set_holds_the_same_numbers(root, monkeypatch, x, y):
     write(root, x, y)
     read, mapped = both(monkeypatch)
     assert (read.mapped, mapped.mapped) == (False, True)
-    assert (mapped.info, mapped.fingerprint, mapped.divisor) == (read.info, read.fingerprint, read.divisor)
+    assert (mapped.info, mapped.fingerprint, mapped.divisor) == (
+        read.info,
+        read.fingerprint,
+        read.divisor,
+    )
     for name in ("x_train", "y_train", "x_test", "y_test"):
         assert torch.equal(getattr(mapped, name).clone(), getattr(read, name))
 
@@ -62,7 +72,11 @@ def test_training_gathers_the_same_batches(root, monkeypatch, x, y, holdout):
     for name in ("train", "validation", "test"):
         expected, received = getattr(read, name), getattr(mapped, name)
         assert isinstance(received.x, DiskSamples)
-        assert (received.x.shape, received.x.dtype, len(received.x)) == (expected.x.shape, expected.x.dtype, len(expected.x))
+        assert (received.x.shape, received.x.dtype, len(received.x)) == (
+            expected.x.shape,
+            expected.x.dtype,
+            len(expected.x),
+        )
         assert torch.equal(received.y, expected.y)
         chosen = order[order < len(expected.y)]
         for batch in torch.split(chosen, 7):
@@ -126,7 +140,12 @@ def test_a_table_in_column_order_is_read_whole(root, monkeypatch):
 
 
 def test_a_table_that_is_standardised_is_read_whole(root, monkeypatch):
-    write(root, RNG.standard_normal((30, 8)).astype(np.float32), TARGETS[:, 0], name="california-housing")
+    write(
+        root,
+        RNG.standard_normal((30, 8)).astype(np.float32),
+        TARGETS[:, 0],
+        name="california-housing",
+    )
     monkeypatch.setenv("FANIN_MAP_FROM", "0")
     assert not data.load("california-housing").mapped
 
@@ -169,7 +188,9 @@ def test_a_flipped_byte_in_a_mapped_file_never_ends_in_wrong_numbers(root, monke
     file = write(root, COLOUR[:, :1, :1], LABELS)
     right, content = data.load("mine").fingerprint, file.read_bytes()
     for position in range(0, len(content), 3):
-        file.write_bytes(content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :])
+        file.write_bytes(
+            content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :]
+        )
         try:
             received = data.load("mine").fingerprint
         except DataInvalid:
@@ -180,7 +201,9 @@ def test_a_flipped_byte_in_a_mapped_file_never_ends_in_wrong_numbers(root, monke
 @pytest.mark.parametrize("part", ["x_train", "x_test"])
 def test_the_checksum_of_a_mapped_array_is_compared(root, monkeypatch, part):
     monkeypatch.setenv("FANIN_MAP_FROM", "0")
-    x = RNG.integers(0, 256, (30, 100, 100), dtype=np.uint8)  # far more than is read for the sake of the header
+    x = RNG.integers(
+        0, 256, (30, 100, 100), dtype=np.uint8
+    )  # far more than is read for the sake of the header
     file = write(root, x, LABELS)
     content = bytearray(file.read_bytes())
     content[content.find({"x_train": x[:24], "x_test": x[24:]}[part].tobytes()) + 40_000] ^= 1
@@ -196,7 +219,10 @@ def test_what_is_only_looked_at_otherwise_stays_mapped(root, monkeypatch, spec):
     read, mapped = both(monkeypatch, spec)
     assert mapped.mapped
     assert mapped.fingerprint == read.fingerprint
-    parts = [data.prepare(d, holdout=0.25, split_seed=0, standardise_target=False) for d in (read, mapped)]
+    parts = [
+        data.prepare(d, holdout=0.25, split_seed=0, standardise_target=False)
+        for d in (read, mapped)
+    ]
     assert torch.equal(parts[1].train.x[:], parts[0].train.x)
     assert (parts[1].train.y is parts[1].train.x) == ("autoencoding" in spec)
 
@@ -237,7 +263,9 @@ def test_a_mapped_file_takes_little_memory_of_its_own(root, monkeypatch, mapped)
     file.parent.mkdir()
     np.savez(file, x_train=x, y_train=np.arange(1000) % 3, x_test=x[:10], y_test=np.arange(10) % 3)
     monkeypatch.setenv("FANIN_MAP_FROM", "50" if mapped else "500")
-    ran = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
+    )
     was_mapped, resident, traced = ran.stdout.split()
     assert was_mapped == str(mapped)
     assert (int(resident) < 25e6, int(traced) < 25e6) == (mapped, mapped)

@@ -18,16 +18,25 @@ def classification(counts=(30, 20, 10), n_test=7):
     y = y[torch.randperm(len(y), generator=seeds.generator(1, "labels"))]
     x = torch.arange(len(y) * 4).remainder(251).to(torch.uint8).view(-1, 1, 2, 2)
     info = DataInfo(
-        name="images", task="classification", input_shape=(1, 2, 2), outputs=len(counts), n_train=len(y), n_test=n_test
+        name="images",
+        task="classification",
+        input_shape=(1, 2, 2),
+        outputs=len(counts),
+        n_train=len(y),
+        n_test=n_test,
     )
     return Dataset(info, x, y, x[:n_test], y[:n_test], 255.0, False, "", False, "a test", "")
 
 
 def regression(n=50, n_test=9):
     generator = seeds.generator(2, "table")
-    x = seeds.standard_normal((n + n_test, 3), generator) * torch.tensor([1.0, 100.0, 1e-3]) + torch.tensor([0.0, 1e4, 5.0])
+    x = seeds.standard_normal((n + n_test, 3), generator) * torch.tensor(
+        [1.0, 100.0, 1e-3]
+    ) + torch.tensor([0.0, 1e4, 5.0])
     y = 2e5 + 1e5 * seeds.standard_normal((n + n_test,), generator)
-    info = DataInfo(name="table", task="regression", input_shape=(3,), outputs=1, n_train=n, n_test=n_test)
+    info = DataInfo(
+        name="table", task="regression", input_shape=(3,), outputs=1, n_train=n, n_test=n_test
+    )
     return Dataset(info, x[:n], y[:n], x[n:], y[n:], 1.0, True, "", False, "a test", "dollars")
 
 
@@ -54,10 +63,16 @@ def test_holding_out_leaves_the_test_set_alone():
 
 def test_the_split_seed_alone_decides_and_order_is_kept():
     dataset = classification()
-    dataset = dataclasses.replace(dataset, x_train=torch.arange(60, dtype=torch.uint8).view(60, 1, 1, 1))
+    dataset = dataclasses.replace(
+        dataset, x_train=torch.arange(60, dtype=torch.uint8).view(60, 1, 1, 1)
+    )
 
     def kept(seed):
-        return prepare(dataset, holdout=0.2, split_seed=seed, standardise_target=False).train.x.flatten().tolist()
+        return (
+            prepare(dataset, holdout=0.2, split_seed=seed, standardise_target=False)
+            .train.x.flatten()
+            .tolist()
+        )
 
     assert kept(3) == kept(3)
     assert kept(3) != kept(4)
@@ -65,7 +80,11 @@ def test_the_split_seed_alone_decides_and_order_is_kept():
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.floats(0.001, 0.999), st.integers(0, 2**63 - 1))
+@given(
+    st.lists(st.integers(0, 40), min_size=1, max_size=12),
+    st.floats(0.001, 0.999),
+    st.integers(0, 2**63 - 1),
+)
 def test_a_stratified_split_is_a_partition_with_fair_shares(counts, fraction, seed):
     y = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     y = y[torch.randperm(len(y), generator=seeds.generator(seed, "labels"))]
@@ -73,7 +92,9 @@ def test_a_stratified_split_is_a_partition_with_fair_shares(counts, fraction, se
         with pytest.raises(UsageError, match="can be held out"):
             split(y, fraction=fraction, stratified=True, generator=seeds.generator(seed, "split"))
         return
-    kept, held = split(y, fraction=fraction, stratified=True, generator=seeds.generator(seed, "split"))
+    kept, held = split(
+        y, fraction=fraction, stratified=True, generator=seeds.generator(seed, "split")
+    )
     assert sorted([*kept.tolist(), *held.tolist()]) == list(range(len(y)))
     assert kept.tolist() == sorted(kept.tolist())
     assert held.tolist() == sorted(held.tolist())
@@ -83,25 +104,32 @@ def test_a_stratified_split_is_a_partition_with_fair_shares(counts, fraction, se
         assert taken < count or count == 0
     total = max(1, int(fraction * len(y) + 0.5))
     assert 1 <= len(held) <= total
-    if fraction <= 0.5 and 1 not in counts:  # otherwise the sample that each class keeps may be one too many
+    if (
+        fraction <= 0.5 and 1 not in counts
+    ):  # otherwise the sample that each class keeps may be one too many
         assert len(held) == total
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 200), st.floats(0.001, 0.999))
 def test_a_plain_split_is_a_partition_of_the_right_size(n, fraction):
-    kept, held = split(torch.zeros(n), fraction=fraction, stratified=False, generator=seeds.generator(0, "split"))
+    kept, held = split(
+        torch.zeros(n), fraction=fraction, stratified=False, generator=seeds.generator(0, "split")
+    )
     assert sorted([*kept.tolist(), *held.tolist()]) == list(range(n))
     assert len(held) == min(max(1, int(fraction * n + 0.5)), n - 1)
 
 
 def test_each_sample_is_held_out_about_equally_often():
-    # 2000 splits of 20 samples, a fifth held out: each count is binomial(2000, 1/5), mean 400, sd 17.9. The bound of 5 sd
-    # errs with a chance below 2e-5 over the 20 samples; taking always the first of each class would miss by 1600.
+    # 2000 splits of 20 samples, a fifth held out: each count is binomial(2000, 1/5), mean 400, sd
+    # 17.9. The bound of 5 sd errs with a chance below 2e-5 over the 20 samples; taking always the
+    # first of each class would miss by 1600.
     y = torch.arange(20) % 2
     counts = torch.zeros(20)
     for seed in range(2000):
-        counts[split(y, fraction=0.2, stratified=True, generator=seeds.generator(seed, "split"))[1]] += 1
+        counts[
+            split(y, fraction=0.2, stratified=True, generator=seeds.generator(seed, "split"))[1]
+        ] += 1
     assert ((counts - 400).abs() < 5 * 17.9).all()
 
 
@@ -114,7 +142,12 @@ def test_an_impossible_fraction_is_refused(holdout):
 def test_one_sample_cannot_be_split():
     for stratified in (True, False):
         with pytest.raises(UsageError, match="None of these 1 samples can be held out"):
-            split(torch.zeros(1, dtype=torch.int64), fraction=0.5, stratified=stratified, generator=seeds.generator(0, "split"))
+            split(
+                torch.zeros(1, dtype=torch.int64),
+                fraction=0.5,
+                stratified=stratified,
+                generator=seeds.generator(0, "split"),
+            )
 
 
 @pytest.mark.parametrize("holdout", [0, 0.3])
@@ -123,7 +156,9 @@ def test_a_table_is_standardised_by_the_training_part_alone(holdout):
     prepared = prepare(dataset, holdout=holdout, split_seed=0, standardise_target=False)
     exact = prepared.train.x.double()
     assert torch.allclose(exact.mean(dim=0), torch.zeros(3, dtype=torch.float64), atol=1e-5)
-    assert torch.allclose(exact.std(dim=0, correction=0), torch.ones(3, dtype=torch.float64), atol=1e-5)
+    assert torch.allclose(
+        exact.std(dim=0, correction=0), torch.ones(3, dtype=torch.float64), atol=1e-5
+    )
     assert prepared.validation.x.double().mean(dim=0).abs().max() > 1e-3
     assert prepared.train.x.dtype == prepared.test.x.dtype == torch.float32
 
@@ -133,10 +168,14 @@ def test_a_table_is_standardised_by_the_training_part_alone(holdout):
 def test_no_held_out_sample_moves_the_moments(seed, value):
     dataset = regression()
     before = prepare(dataset, holdout=0.3, split_seed=seed, standardise_target=True)
-    _, held = split(dataset.y_train, fraction=0.3, stratified=False, generator=seeds.generator(seed, "split"))
+    _, held = split(
+        dataset.y_train, fraction=0.3, stratified=False, generator=seeds.generator(seed, "split")
+    )
     x, y = dataset.x_train.clone(), dataset.y_train.clone()
     x[held], y[held] = value, value
-    changed = dataclasses.replace(dataset, x_train=x, y_train=y, x_test=dataset.x_test + value, y_test=dataset.y_test + value)
+    changed = dataclasses.replace(
+        dataset, x_train=x, y_train=y, x_test=dataset.x_test + value, y_test=dataset.y_test + value
+    )
     after = prepare(changed, holdout=0.3, split_seed=seed, standardise_target=True)
     assert torch.equal(after.train.x, before.train.x)
     assert torch.equal(after.train.y, before.train.y)
@@ -165,15 +204,21 @@ def several_targets():
     dataset = regression()
     y = torch.stack([dataset.y_train, dataset.x_train[:, 0], torch.full((50,), 3.0)], dim=1)
     y_test = torch.stack([dataset.y_test, dataset.x_test[:, 0], torch.full((9,), 3.0)], dim=1)
-    return dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, outputs=3), y_train=y, y_test=y_test)
+    return dataclasses.replace(
+        dataset, info=dataclasses.replace(dataset.info, outputs=3), y_train=y, y_test=y_test
+    )
 
 
 def test_several_targets_are_standardised_column_by_column():
     dataset = several_targets()
     prepared = prepare(dataset, holdout=0.2, split_seed=0, standardise_target=True)
     assert torch.allclose(prepared.train.y.mean(dim=0), torch.zeros(3), atol=1e-5)
-    assert torch.allclose(prepared.train.y.std(dim=0, correction=0), torch.tensor([1.0, 1.0, 0.0]), atol=1e-5)
-    back = prepared.test.y.double() * torch.tensor(prepared.target_scales) + torch.tensor(prepared.target_means)
+    assert torch.allclose(
+        prepared.train.y.std(dim=0, correction=0), torch.tensor([1.0, 1.0, 0.0]), atol=1e-5
+    )
+    back = prepared.test.y.double() * torch.tensor(prepared.target_scales) + torch.tensor(
+        prepared.target_means
+    )
     assert torch.allclose(back.float(), dataset.y_test, rtol=1e-5, atol=1e-5)
 
 
@@ -185,14 +230,23 @@ def test_the_errors_of_several_targets_stay_in_standard_deviations():
 
 def test_one_target_has_its_own_mean_and_scale():
     prepared = prepare(regression(), holdout=0, split_seed=0, standardise_target=True)
-    assert (prepared.target_means, prepared.target_scales) == ((prepared.target_mean,), (prepared.target_scale,))
+    assert (prepared.target_means, prepared.target_scales) == (
+        (prepared.target_mean,),
+        (prepared.target_scale,),
+    )
     assert prepared.target_scale > 1000
 
 
 def steps(n=40, length=5):
     x = torch.arange(n * length).remainder(7).to(torch.uint8).view(n, length)
     info = DataInfo(
-        name="steps", task="token_classification", input_shape=(length,), outputs=7, n_train=n, n_test=n, vocabulary=7
+        name="steps",
+        task="token_classification",
+        input_shape=(length,),
+        outputs=7,
+        n_train=n,
+        n_test=n,
+        vocabulary=7,
     )
     return Dataset(info, x, x.long(), x, x.long(), 1.0, False, "", True, "a test", "")
 
@@ -200,20 +254,28 @@ def steps(n=40, length=5):
 def test_tokens_are_held_out_without_strata_and_stay_bytes():
     dataset = steps()
     prepared = prepare(dataset, holdout=0.1, split_seed=0, standardise_target=True)
-    assert (prepared.train.x.shape, prepared.train.y.shape, len(prepared.validation.y)) == ((36, 5), (36, 5), 4)
+    assert (prepared.train.x.shape, prepared.train.y.shape, len(prepared.validation.y)) == (
+        (36, 5),
+        (36, 5),
+        4,
+    )
     assert torch.equal(prepared.train.x.long(), prepared.train.y)
     assert (prepared.train.x.dtype, prepared.target_scale) == (torch.uint8, 1.0)
 
 
 def reconstruction(dataset):
-    info = dataclasses.replace(dataset.info, task="autoencoding", outputs=dataset.x_train[0].numel())
+    info = dataclasses.replace(
+        dataset.info, task="autoencoding", outputs=dataset.x_train[0].numel()
+    )
     return dataclasses.replace(dataset, info=info, y_train=dataset.x_train, y_test=dataset.x_test)
 
 
 @pytest.mark.parametrize("holdout", [0, 0.3])
 @pytest.mark.parametrize("base", [classification, regression])
 def test_the_target_of_autoencoding_is_the_input_itself_in_every_part(base, holdout):
-    prepared = prepare(reconstruction(base()), holdout=holdout, split_seed=0, standardise_target=True)
+    prepared = prepare(
+        reconstruction(base()), holdout=holdout, split_seed=0, standardise_target=True
+    )
     plain = prepare(base(), holdout=0, split_seed=0, standardise_target=False)
     for part in (prepared.train, prepared.validation, prepared.test):
         assert part.y is part.x
@@ -230,12 +292,16 @@ def test_a_raw_target_stays_as_it_is():
 
 
 def test_a_constant_column_becomes_zero_and_a_new_value_in_it_is_not_blown_up():
-    # The float64 mean of 0.1 (float32) over 50 rows is off by rounding; a scale computed from that would be 1e-17.
+    # The float64 mean of 0.1 (float32) over 50 rows is off by rounding; a scale computed from that
+    # would be 1e-17.
     dataset = regression()
     x_train, x_test = dataset.x_train.clone(), dataset.x_test.clone()
     x_train[:, 1], x_test[:, 1] = 0.1, 0.6
     prepared = prepare(
-        dataclasses.replace(dataset, x_train=x_train, x_test=x_test), holdout=0, split_seed=0, standardise_target=False
+        dataclasses.replace(dataset, x_train=x_train, x_test=x_test),
+        holdout=0,
+        split_seed=0,
+        standardise_target=False,
     )
     assert prepared.train.x[:, 1].abs().max() < 1e-12
     assert torch.allclose(prepared.test.x[:, 1], torch.tensor(0.5))
@@ -244,7 +310,10 @@ def test_a_constant_column_becomes_zero_and_a_new_value_in_it_is_not_blown_up():
 def test_a_constant_target_is_shifted_and_not_scaled():
     dataset = regression()
     prepared = prepare(
-        dataclasses.replace(dataset, y_train=torch.full((50,), 7.0)), holdout=0, split_seed=0, standardise_target=True
+        dataclasses.replace(dataset, y_train=torch.full((50,), 7.0)),
+        holdout=0,
+        split_seed=0,
+        standardise_target=True,
     )
     assert (prepared.target_mean, prepared.target_scale) == (7.0, 1.0)
 

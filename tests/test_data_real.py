@@ -12,7 +12,10 @@ from fanin.errors import DataUnavailable
 
 pytestmark = [
     pytest.mark.realdata,
-    pytest.mark.skipif(not os.environ.get("FANIN_DATA_DIR"), reason="FANIN_DATA_DIR names no folder with the real data sets"),
+    pytest.mark.skipif(
+        not os.environ.get("FANIN_DATA_DIR"),
+        reason="FANIN_DATA_DIR names no folder with the real data sets",
+    ),
 ]
 
 REAL = [entry.name for entry in data.REGISTRY if not entry.package]
@@ -35,7 +38,9 @@ def test_real_data_are_as_described_and_verified(name):
         assert (int(dataset.x_train.min()), int(dataset.x_train.max())) == (0, 255)
 
 
-@pytest.mark.parametrize(("name", "mean", "std"), [("mnist", 0.1307, 0.3081), ("fashion-mnist", 0.2860, 0.3530)])
+@pytest.mark.parametrize(
+    ("name", "mean", "std"), [("mnist", 0.1307, 0.3081), ("fashion-mnist", 0.2860, 0.3530)]
+)
 def test_grey_images_have_their_well_known_moments(name, mean, std):
     dataset = loaded(name)
     assert dataset.canonical
@@ -44,10 +49,15 @@ def test_grey_images_have_their_well_known_moments(name, mean, std):
     assert pixels.std().item() == pytest.approx(std, abs=5e-5)
 
 
-@pytest.mark.parametrize(("name", "means"), [("cifar10", (0.4914, 0.4822, 0.4465)), ("cifar100", (0.5071, 0.4865, 0.4409))])
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [("cifar10", (0.4914, 0.4822, 0.4465)), ("cifar100", (0.5071, 0.4865, 0.4409))],
+)
 def test_colour_images_have_their_published_means_by_channel(name, means):
     dataset = loaded(name)
-    received = torch.stack([dataset.x_train[:, c].double().mean() for c in range(3)]) / dataset.divisor
+    received = (
+        torch.stack([dataset.x_train[:, c].double().mean() for c in range(3)]) / dataset.divisor
+    )
     assert received.tolist() == pytest.approx(means, abs=1e-4)
     assert dataset.y_train.bincount().unique().numel() == 1
 
@@ -60,7 +70,9 @@ def test_the_most_frequent_digit_of_mnists_test_set_is_a_share_of_0_1135():
 def test_predicting_12_9_for_california_housing_errs_by_the_published_amount():
     dataset = loaded("california-housing")
     assert dataset.canonical
-    assert (dataset.y_test.double() - 12.9).abs().mean().item() == pytest.approx(207_080.44, abs=0.005)
+    assert (dataset.y_test.double() - 12.9).abs().mean().item() == pytest.approx(
+        207_080.44, abs=0.005
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +99,11 @@ def test_shakespeare_can_be_read_and_its_test_set_is_the_last_tenth():
     def spelt(tokens):
         return bytes(kinds[token] for token in tokens.tolist())
 
-    assert spelt(dataset.x_train[0]) == text[:63] == b"First Citizen:\nBefore we proceed any further, hear me speak.\n\nA"
+    assert (
+        spelt(dataset.x_train[0])
+        == text[:63]
+        == b"First Citizen:\nBefore we proceed any further, hear me speak.\n\nA"
+    )
     assert spelt(dataset.y_train[0]) == text[1:64]
     assert spelt(dataset.x_test[0]) == text[1_003_854:][:63]
     assert dataset.y_train[-1].shape == (63,)
@@ -105,7 +121,8 @@ def test_loading_and_splitting_keeps_within_twice_the_bytes_and_600_mb():
     loaded("cifar10")
     code = (
         # Not getrusage: its peak begins with that of the process that started this one.
-        "import re; from fanin import data; d = data.load('cifar10'); n = d.x_train.nbytes + d.x_test.nbytes;"
+        "import re; from fanin import data; d = data.load('cifar10'); n = d.x_train.nbytes + "
+        "d.x_test.nbytes;"
         "p = data.prepare(d, holdout=0.1, split_seed=0, standardise_target=True);"
         "print(n, int(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]) * 1024)"
     )

@@ -1,4 +1,6 @@
-"""Sequences: images read row by row and pixel by pixel; the adding and the copying problem beside slow twins."""
+"""Sequences: images read row by row and pixel by pixel; the adding and the copying problem beside
+slow twins.
+"""
 
 import math
 
@@ -20,7 +22,13 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
     (tmp_path / "mine").mkdir()
     y = np.arange(5)
-    np.savez(tmp_path / "mine" / "mine.npz", x_train=COLOUR, y_train=y, x_test=COLOUR[::-1], y_test=y[::-1])
+    np.savez(
+        tmp_path / "mine" / "mine.npz",
+        x_train=COLOUR,
+        y_train=y,
+        x_test=COLOUR[::-1],
+        y_test=y[::-1],
+    )
     return tmp_path
 
 
@@ -43,11 +51,17 @@ def test_pixels_come_row_by_row():
 
 def test_averaged_pixels_are_means_over_squares_in_the_models_units():
     dataset = data.load("pixels(of=mine, size=2)")
-    assert (dataset.info.input_shape, dataset.x_train.dtype, dataset.divisor) == ((6, 3), torch.float32, 1.0)
+    assert (dataset.info.input_shape, dataset.x_train.dtype, dataset.divisor) == (
+        (6, 3),
+        torch.float32,
+        1.0,
+    )
     for n, step, channel in ((0, 0, 0), (1, 4, 2), (4, 5, 1)):
         row, column = divmod(step, 3)
         square = COLOUR[n, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, channel]
-        assert dataset.x_train[n, step, channel].item() == pytest.approx(float(square.mean()) / 255, rel=1e-6)
+        assert dataset.x_train[n, step, channel].item() == pytest.approx(
+            float(square.mean()) / 255, rel=1e-6
+        )
 
 
 @pytest.mark.parametrize("steps", [1, 24, 196, 784])
@@ -67,7 +81,10 @@ def test_all_samples_are_permuted_alike():
 
 
 def test_permuted_pixels_are_averaged_first():
-    plain, permuted = data.load("pixels(of=digits, size=4)"), data.load("pixels(of=digits, size=4, permuted=true)")
+    plain, permuted = (
+        data.load("pixels(of=digits, size=4)"),
+        data.load("pixels(of=digits, size=4, permuted=true)"),
+    )
     assert torch.equal(permuted.x_train, plain.x_train[:, permutation(16)])
 
 
@@ -84,9 +101,10 @@ def test_the_target_of_adding_is_the_sum_of_one_marked_value_of_each_half(length
 
 
 def test_the_values_of_adding_are_uniform_and_to_answer_1_errs_by_a_sixth():
-    # 20,000 targets: their squared distance from 1 has mean 1/6 and variance 1/15 − 1/36 = 0.0389, so the mean of n has a
-    # standard error of 0.00139; that of 2,000,000 uniform values of 0.0002. Bounds of 5 standard errors err with a chance
-    # below 1e-6; values in [−1, 1], or markers that may stand at the same step, miss them by far.
+    # 20,000 targets: their squared distance from 1 has mean 1/6 and variance 1/15 − 1/36 = 0.0389,
+    # so the mean of n has a standard error of 0.00139; that of 2,000,000 uniform values of 0.0002.
+    # Bounds of 5 standard errors err with a chance below 1e-6; values in [−1, 1], or markers that
+    # may stand at the same step, miss them by far.
     dataset = data.load("adding")
     values = dataset.x_train[..., 0]
     assert 0 <= values.min() < 1e-4 < 1 - 1e-4 < values.max() < 1
@@ -96,14 +114,18 @@ def test_the_values_of_adding_are_uniform_and_to_answer_1_errs_by_a_sixth():
 
 
 def test_every_step_of_its_half_is_marked_equally_often():
-    # 20,000 sequences, 50 steps in each half: each count is binomial(20000, 1/50), mean 400, sd 19.8; 5 sd over 100 steps err
-    # with a chance below 6e-5. A half that lacks its last step misses by 400.
+    # 20,000 sequences, 50 steps in each half: each count is binomial(20000, 1/50), mean 400, sd
+    # 19.8; 5 sd over 100 steps err with a chance below 6e-5. A half that lacks its last step misses
+    # by 400.
     counts = data.load("adding").x_train[..., 1].sum(dim=0)
     assert ((counts - 400).abs() < 5 * 19.8).all()
 
 
 def test_train_and_test_are_drawn_apart_and_neither_depends_on_the_others_size():
-    one, other = data.load("adding(n_train=40, n_test=40)"), data.load("adding(n_train=40, n_test=20)")
+    one, other = (
+        data.load("adding(n_train=40, n_test=40)"),
+        data.load("adding(n_train=40, n_test=20)"),
+    )
     assert torch.equal(one.x_train, other.x_train)
     assert not torch.equal(one.x_train, one.x_test)
     copying = data.load("copying(n_train=40, n_test=40)")
@@ -117,9 +139,13 @@ def slow_copying(symbols, length, n_symbols):
     return inputs, [blank] * (length + len(symbols)) + list(symbols)
 
 
-@pytest.mark.parametrize(("length", "symbols", "memory"), [(20, 8, 10), (1, 2, 1), (7, 3, 4), (2, 254, 5), (2, 255, 5)])
+@pytest.mark.parametrize(
+    ("length", "symbols", "memory"), [(20, 8, 10), (1, 2, 1), (7, 3, 4), (2, 254, 5), (2, 255, 5)]
+)
 def test_copying_follows_its_definition(length, symbols, memory):
-    dataset = data.load(f"copying(length={length}, symbols={symbols}, memory={memory}, n_train=60, n_test=5)")
+    dataset = data.load(
+        f"copying(length={length}, symbols={symbols}, memory={memory}, n_train=60, n_test=5)"
+    )
     assert dataset.info.input_shape == (length + 2 * memory,)
     assert (dataset.info.vocabulary, dataset.info.outputs) == (symbols + 2, symbols + 1)
     assert dataset.x_train.dtype == (torch.uint8 if symbols + 2 <= 256 else torch.int64)
@@ -130,10 +156,13 @@ def test_copying_follows_its_definition(length, symbols, memory):
 
 
 def test_every_symbol_is_drawn_equally_often_and_without_memory_the_loss_is_the_published_one():
-    # 200,000 symbols of 8 kinds: each count is binomial(200000, 1/8), mean 25000, sd 148; 5 sd over 8 kinds err with a chance
-    # below 5e-6. A kind left out misses by 25000.
+    # 200,000 symbols of 8 kinds: each count is binomial(200000, 1/8), mean 25000, sd 148; 5 sd over
+    # 8 kinds err with a chance below 5e-6. A kind left out misses by 25000.
     dataset = data.load("copying")
-    assert ((dataset.x_train[:, :10].long().flatten().bincount(minlength=10)[:8] - 25000).abs() < 5 * 148).all()
+    assert (
+        (dataset.x_train[:, :10].long().flatten().bincount(minlength=10)[:8] - 25000).abs()
+        < 5 * 148
+    ).all()
     share = (dataset.y_train != 8).double().mean().item()
     assert share * math.log(8) == pytest.approx(10 * math.log(8) / (20 + 20))
 
@@ -141,7 +170,10 @@ def test_every_symbol_is_drawn_equally_often_and_without_memory_the_loss_is_the_
 def test_a_token_that_is_not_in_the_vocabulary_is_refused():
     info = data.describe("copying(length=1, symbols=2, memory=1, n_train=2, n_test=1)")
     x, y = np.array([[0, 3, 2], [1, 3, 4]]), np.array([[2, 2, 0], [2, 2, 1]])
-    with pytest.raises(DataInvalid, match=r"x_train of a test holds the token 4, first in row 1\. Expected numbers 0 to 3"):
+    with pytest.raises(
+        DataInvalid,
+        match=r"x_train of a test holds the token 4, first in row 1\. Expected numbers 0 to 3",
+    ):
         tensors(info, data.Arrays(x, y, x[:1], y[:1]), "a test")
     with pytest.raises(DataInvalid, match=r"y_train of a test has shape \(2,\); expected \(2, 3\)"):
         tensors(info, data.Arrays(x % 4, y[:, 0], x[:1], y[:1]), "a test")

@@ -14,7 +14,10 @@ def test_windows_follow_one_another_without_overlap_and_targets_are_the_next_cha
     train, test = TEXT[:60], TEXT[60:]
     kinds = sorted(set(TEXT))
     arrays = windows(TEXT, 60, length)
-    for part, x, y in ((train, arrays.x_train, arrays.y_train), (test, arrays.x_test, arrays.y_test)):
+    for part, x, y in (
+        (train, arrays.x_train, arrays.y_train),
+        (test, arrays.x_test, arrays.y_test),
+    ):
         assert len(x) == len(part) // (length + 1)
         for n in range(len(x)):
             window = part[n * (length + 1) : (n + 1) * (length + 1)]
@@ -25,7 +28,12 @@ def test_windows_follow_one_another_without_overlap_and_targets_are_the_next_cha
 def test_a_description_needs_no_file(tmp_path, monkeypatch):
     monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
     info = data.describe("tiny-shakespeare(length=99)")
-    assert (info.task, info.kind, info.input_shape, info.per_step) == ("token_classification", "tokens", (99,), True)
+    assert (info.task, info.kind, info.input_shape, info.per_step) == (
+        "token_classification",
+        "tokens",
+        (99,),
+        True,
+    )
     assert (info.n_train, info.n_test, info.vocabulary, info.outputs) == (10_038, 1_115, 65, 65)
     assert data.describe("tiny-shakespeare(length=111539)").n_test == 1
 

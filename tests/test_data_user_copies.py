@@ -43,8 +43,15 @@ def test_colour_images_become_channels_first_and_stay_bytes(root):
     dataset = data.load("mine")
     assert torch.equal(dataset.x_train, torch.from_numpy(COLOUR[:8]).permute(0, 3, 1, 2))
     assert dataset.x_train.is_contiguous()
-    assert dataset.info == DataInfo(name="mine", task="classification", input_shape=(3, 6, 5), outputs=3, n_train=8, n_test=4)
-    assert (dataset.divisor, dataset.standardise, dataset.canonical, dataset.units) == (255.0, False, False, "")
+    assert dataset.info == DataInfo(
+        name="mine", task="classification", input_shape=(3, 6, 5), outputs=3, n_train=8, n_test=4
+    )
+    assert (dataset.divisor, dataset.standardise, dataset.canonical, dataset.units) == (
+        255.0,
+        False,
+        False,
+        "",
+    )
     assert dataset.source == "user's copy mine.npz"
     assert dataset.y_train.dtype == torch.int64
 
@@ -58,7 +65,9 @@ def test_grey_images_get_one_channel(root):
 def test_float_images_are_taken_as_they_are(root):
     write(root, arrays_of(COLOUR / 100.0, LABELS))
     dataset = data.load("mine")
-    assert torch.equal(dataset.x_train, torch.from_numpy(COLOUR[:8] / 100.0).float().permute(0, 3, 1, 2))
+    assert torch.equal(
+        dataset.x_train, torch.from_numpy(COLOUR[:8] / 100.0).float().permute(0, 3, 1, 2)
+    )
     assert dataset.divisor == 1.0
 
 
@@ -68,7 +77,11 @@ def test_a_float_table_with_float_targets_is_a_regression(root, dtype):
     dataset = data.load("mine")
     assert torch.equal(dataset.x_train, torch.from_numpy(TABLE[:8].astype(dtype).astype("float32")))
     assert torch.equal(dataset.y_test, torch.from_numpy(TARGETS[8:]).float())
-    assert (dataset.info.task, dataset.info.outputs, dataset.info.input_shape) == ("regression", 1, (4,))
+    assert (dataset.info.task, dataset.info.outputs, dataset.info.input_shape) == (
+        "regression",
+        1,
+        (4,),
+    )
     assert (dataset.divisor, dataset.standardise) == (1.0, False)
 
 
@@ -76,7 +89,11 @@ def test_several_columns_of_float_targets_are_a_regression_of_several_numbers(ro
     targets = np.stack([TARGETS, TARGETS**2, -TARGETS], axis=1)
     write(root, arrays_of(TABLE, targets))
     dataset = data.load("mine")
-    assert (dataset.info.task, dataset.info.outputs, data.describe("mine")) == ("regression", 3, dataset.info)
+    assert (dataset.info.task, dataset.info.outputs, data.describe("mine")) == (
+        "regression",
+        3,
+        dataset.info,
+    )
     assert torch.equal(dataset.y_test, torch.from_numpy(targets[8:]).float())
 
 
@@ -100,7 +117,9 @@ def test_a_class_that_only_the_test_set_has_counts(root):
     assert data.describe("mine").outputs == 6
 
 
-@pytest.mark.parametrize("arrays", [arrays_of(COLOUR, LABELS), arrays_of(TABLE, TARGETS), arrays_of(TABLE, LABELS)])
+@pytest.mark.parametrize(
+    "arrays", [arrays_of(COLOUR, LABELS), arrays_of(TABLE, TARGETS), arrays_of(TABLE, LABELS)]
+)
 def test_the_description_is_that_of_the_loaded_data(root, arrays):
     write(root, arrays)
     assert data.describe("mine") == data.load("mine").info
@@ -137,7 +156,13 @@ def test_a_copy_that_does_not_fit_its_registered_name_is_refused(root):
     write(root, arrays_of(COLOUR, TARGETS), name="cifar10")
     with pytest.raises(DataInvalid) as caught:
         data.load("cifar10")
-    for part in ("task regression", "input shape (3, 6, 5)", "expected task classification", "(3, 32, 32)", "name of its own"):
+    for part in (
+        "task regression",
+        "input shape (3, 6, 5)",
+        "expected task classification",
+        "(3, 32, 32)",
+        "name of its own",
+    ):
         assert part in str(caught.value)
 
 
@@ -152,13 +177,34 @@ def _row(array, row, value):
     [
         ({"x_train": COLOUR, "y_train": LABELS}, "lacks x_test, y_test: it holds x_train, y_train"),
         ({}, "lacks x_train, y_train, x_test, y_test: it holds no arrays"),
-        (arrays_of(TABLE, TARGETS, x_train=_row(TABLE[:8], 5, np.nan)), "x_train .* first in row 5"),
-        (arrays_of(TABLE, TARGETS, x_test=_row(TABLE[8:], (2, 1), -np.inf)), "x_test .* first in row 2"),
-        (arrays_of(TABLE, TARGETS, y_test=_row(TARGETS[8:], 3, np.nan)), "y_test .* first in row 3"),
-        (arrays_of(TABLE, TARGETS, x_test=_row(TABLE[8:], 0, 1e39)), "too large for float32, first in row 0"),
-        (arrays_of(TABLE, TARGETS, y_train=TARGETS[:7]), r"y_train of .* has shape \(7,\). Expected \(8,\)"),
-        (arrays_of(TABLE, TARGETS, y_train=np.zeros((8, 2))), "y_train of .* has 2 targets for each row, y_test 1"),
-        (arrays_of(TABLE, np.zeros((12, 2, 2))), r"y_train of .* has shape \(8, 2, 2\). Expected \(8,\)"),
+        (
+            arrays_of(TABLE, TARGETS, x_train=_row(TABLE[:8], 5, np.nan)),
+            "x_train .* first in row 5",
+        ),
+        (
+            arrays_of(TABLE, TARGETS, x_test=_row(TABLE[8:], (2, 1), -np.inf)),
+            "x_test .* first in row 2",
+        ),
+        (
+            arrays_of(TABLE, TARGETS, y_test=_row(TARGETS[8:], 3, np.nan)),
+            "y_test .* first in row 3",
+        ),
+        (
+            arrays_of(TABLE, TARGETS, x_test=_row(TABLE[8:], 0, 1e39)),
+            "too large for float32, first in row 0",
+        ),
+        (
+            arrays_of(TABLE, TARGETS, y_train=TARGETS[:7]),
+            r"y_train of .* has shape \(7,\). Expected \(8,\)",
+        ),
+        (
+            arrays_of(TABLE, TARGETS, y_train=np.zeros((8, 2))),
+            "y_train of .* has 2 targets for each row, y_test 1",
+        ),
+        (
+            arrays_of(TABLE, np.zeros((12, 2, 2))),
+            r"y_train of .* has shape \(8, 2, 2\). Expected \(8,\)",
+        ),
         (arrays_of(TABLE, np.zeros((12, 0))), r"y_train of .* has shape \(8, 0\). Expected \(8,\)"),
         (
             arrays_of(TABLE, LABELS[:, None].repeat(2, 1)),
@@ -169,14 +215,26 @@ def _row(array, row, value):
         (arrays_of(TABLE[:, 0], TARGETS), r"x_train of .* has shape \(8,\)"),
         (arrays_of(COLOUR[..., None], LABELS), r"x_train of .* has shape \(8, 6, 5, 3, 1\)"),
         (arrays_of(COLOUR[:, 0, 0], LABELS), r"x_train of .* has shape \(8, 3\) \(uint8\)"),
-        (arrays_of(COLOUR, LABELS, x_test=COLOUR[8:, :5]), r"rows of shape \(6, 5, 3\) uint8 and \(5, 5, 3\)"),
+        (
+            arrays_of(COLOUR, LABELS, x_test=COLOUR[8:, :5]),
+            r"rows of shape \(6, 5, 3\) uint8 and \(5, 5, 3\)",
+        ),
         (arrays_of(COLOUR, LABELS, x_test=COLOUR[8:] / 255), "differ: .* uint8 and .* float64"),
-        (arrays_of(COLOUR.astype(np.int64), LABELS), "x_train of .* is int64. Expected uint8 images, or float"),
+        (
+            arrays_of(COLOUR.astype(np.int64), LABELS),
+            "x_train of .* is int64. Expected uint8 images, or float",
+        ),
         (arrays_of(COLOUR.transpose(0, 3, 1, 2), LABELS), r"looks like \(N, C, H, W\)"),
         (arrays_of(COLOUR, LABELS, y_test=LABELS[8:] - 1), "begin at -1"),
-        (arrays_of(COLOUR, LABELS, y_test=LABELS[8:] / 2), "are int64 and float64. Expected integer labels or float"),
+        (
+            arrays_of(COLOUR, LABELS, y_test=LABELS[8:] / 2),
+            "are int64 and float64. Expected integer labels or float",
+        ),
         (arrays_of(COLOUR, LABELS > 1), "are bool and bool"),
-        (arrays_of(COLOUR, LABELS * 250_000), "up to 500000, more classes than rows. For a regression save y as float"),
+        (
+            arrays_of(COLOUR, LABELS * 250_000),
+            "up to 500000, more classes than rows. For a regression save y as float",
+        ),
         (
             arrays_of(COLOUR, LABELS, classes=np.array(["a", "b"])),
             "holds the label 2, first in row 2. Expected class numbers 0 to 1",
@@ -244,7 +302,9 @@ def test_a_flipped_byte_never_ends_in_a_traceback_or_wrong_numbers(root, save):
     file = write(root, arrays_of(COLOUR[:, :2, :2], LABELS), save=save)
     right, content = data.load("mine").fingerprint, file.read_bytes()
     for position in range(0, len(content), 3):
-        file.write_bytes(content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :])
+        file.write_bytes(
+            content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :]
+        )
         try:
             received = data.load("mine").fingerprint
         except DataInvalid:
@@ -260,7 +320,9 @@ def test_a_header_that_claims_more_than_the_file_holds_is_refused(root):
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(DataInvalid, match=r"x_train of .* declares shape .* 48,000,\d+ bytes; the file holds"):
+    with pytest.raises(
+        DataInvalid, match=r"x_train of .* declares shape .* 48,000,\d+ bytes; the file holds"
+    ):
         data.load("mine")
 
 
@@ -275,7 +337,9 @@ def test_a_zip_bomb_is_not_unpacked(root):
         np.lib.format.write_array_header_1_0(stream, header)
         for _ in range(300):
             stream.write(bytes(1_000_000))
-    with pytest.raises(DataInvalid, match=r"x_train.npy of .* claims to unpack from .* more than 200 to 1"):
+    with pytest.raises(
+        DataInvalid, match=r"x_train.npy of .* claims to unpack from .* more than 200 to 1"
+    ):
         data.describe("mine")
 
 
@@ -285,7 +349,8 @@ def test_data_larger_than_the_machines_memory_are_refused_before_reading(root, m
     write(root, arrays_of(COLOUR, LABELS), save=np.savez_compressed)
     monkeypatch.setattr(npz, "_memory_bytes", lambda: 1000.0)
     with pytest.raises(
-        DataInvalid, match=r"needs .* bytes of memory; this machine has 1,000.*uncompressed: then they are read"
+        DataInvalid,
+        match=r"needs .* bytes of memory; this machine has 1,000.*uncompressed: then they are read",
     ):
         data.load("mine")
 
@@ -373,7 +438,10 @@ def test_what_cannot_be_loaded_cannot_be_added(root, tmp_path):
     assert not (root / "mine").exists()
 
 
-@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "", "Mine", "a b", "a" * 61, "nul\0", "x/y", "..", None, "😀", "~"])
+@pytest.mark.parametrize(
+    "name",
+    ["../../x", "/etc/passwd", "", "Mine", "a b", "a" * 61, "nul\0", "x/y", "..", None, "😀", "~"],
+)
 def test_a_name_never_becomes_a_path(root, file, name):
     with pytest.raises(UsageError, match="cannot name a dataset"):
         data.add(name, file)

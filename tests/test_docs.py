@@ -1,4 +1,6 @@
-"""Documents cannot go stale: commands, versions, links and examples are checked against the package."""
+"""Documents cannot go stale: commands, versions, links and examples are checked against the
+package.
+"""
 
 from __future__ import annotations
 
@@ -60,12 +62,19 @@ def test_every_command_stands_in_the_readme(command: str) -> None:
 
 
 def test_commands_that_do_not_exist_are_not_in_the_readme() -> None:
-    named = set(re.findall(r"\bfanin ([a-z]+)\b", " ".join(re.findall(r"`fanin[^`]*`|^fanin .*$", README, flags=re.MULTILINE))))
+    named = set(
+        re.findall(
+            r"\bfanin ([a-z]+)\b",
+            " ".join(re.findall(r"`fanin[^`]*`|^fanin .*$", README, flags=re.MULTILINE)),
+        )
+    )
     assert named <= {command.partition(" ")[0] for command in COMMANDS}
 
 
 @pytest.mark.parametrize("number", range(README.count("```python")))
-def test_the_examples_of_the_readme_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_readme_run(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from fanin import seeds
 
     example = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[number]
@@ -75,11 +84,15 @@ def test_the_examples_of_the_readme_run(number: int, tmp_path: Path, monkeypatch
         exec(compile(example, f"README example {number + 1}", "exec"), {})
 
 
-@pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs" / "study-files.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", ROOT / "docs" / "study-files.md"], ids=lambda path: path.name
+)
 def test_the_study_files_of_the_documents_plan(document: Path) -> None:
     from fanin.study import study_file
 
-    examples = re.findall(r"```toml\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    examples = re.findall(
+        r"```toml\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     assert examples
     for text in examples:
         assert study_file.parse(text, document.stem).plan().cells
@@ -89,13 +102,19 @@ def test_the_model_of_the_contributing_guide_is_complete(monkeypatch: pytest.Mon
     import fanin
     from fanin import models
 
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    (example,) = re.findall(
+        r"```python\n(.*?)```",
+        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
     monkeypatch.setattr(models.REGISTRY, "_entries", dict(models.REGISTRY._entries))
     module = types.ModuleType("shallow")
     monkeypatch.setitem(sys.modules, "shallow", module)
     exec(compile(example, "the model of CONTRIBUTING.md", "exec"), vars(module))
     model = models.get("shallow(width=5, activation=swish)").build((1, 8, 8), 3)
-    assert {record.name for record in fanin.initialize(model, "auto", seed=0)} == set(dict(model.named_parameters()))
+    assert {record.name for record in fanin.initialize(model, "auto", seed=0)} == set(
+        dict(model.named_parameters())
+    )
     assert "shallow" in models.names()
 
 
@@ -103,12 +122,16 @@ def test_every_file_of_the_models_is_imported() -> None:
     from fanin import models
 
     here = {path.stem for path in (ROOT / "src" / "fanin" / "models").glob("*.py")} - {"__init__"}
-    assert {name.rpartition(".")[2] for name in sys.modules if name.startswith("fanin.models.")} >= here
+    assert {
+        name.rpartition(".")[2] for name in sys.modules if name.startswith("fanin.models.")
+    } >= here
     assert models.names()
 
 
 def test_the_changelog_begins_with_the_version_of_the_package() -> None:
-    versions = re.findall(r"^## \[([^]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    versions = re.findall(
+        r"^## \[([^]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert versions[0] == __version__
 
 
@@ -124,13 +147,19 @@ def test_every_file_that_a_document_names_is_there(document: Path) -> None:
 def test_every_target_of_the_makefile_is_explained() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
-    assert [target for target in targets.split() if not re.search(rf"^{target}:.*## ", makefile, flags=re.MULTILINE)] == []
+    assert [
+        target
+        for target in targets.split()
+        if not re.search(rf"^{target}:.*## ", makefile, flags=re.MULTILINE)
+    ] == []
 
 
 def test_constraints_pin_torch_for_every_platform() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert any(re.fullmatch(r"torch==\d+\.\d+\.\d+", line) for line in lines)
-    assert [line for line in lines if line.strip() and not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)] == []
+    assert [
+        line for line in lines if line.strip() and not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)
+    ] == []
 
 
 @pytest.mark.parametrize("page", ["case_study", "catalogue", "speed", "studies"])

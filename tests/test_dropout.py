@@ -21,7 +21,9 @@ def two_layers(rate: float = 0.5) -> nn.Sequential:
     return nn.Sequential(Dropout(rate), Dropout(rate))
 
 
-def masks(model: nn.Sequential, seed: int, epoch: int, step: int, shape: tuple[int, ...] = (64, 128)) -> list[Tensor]:
+def masks(
+    model: nn.Sequential, seed: int, epoch: int, step: int, shape: tuple[int, ...] = (64, 128)
+) -> list[Tensor]:
     """Which elements each layer keeps of a batch of ones."""
     keys = DropoutKeys(model, seed)
     keys.set(epoch, step)
@@ -29,7 +31,9 @@ def masks(model: nn.Sequential, seed: int, epoch: int, step: int, shape: tuple[i
 
 
 def far_from_binomial(kept: int, n: int, probability: float, sigmas: float = 5.0) -> bool:
-    """Whether a count is further than `sigmas` standard deviations (level 6e-7) from that of n independent draws."""
+    """Whether a count is further than `sigmas` standard deviations (level 6e-7) from that of n
+    independent draws.
+    """
     return abs(kept - n * probability) > sigmas * math.sqrt(n * probability * (1 - probability))
 
 
@@ -62,7 +66,10 @@ def test_the_same_place_gives_the_same_mask_whatever_happened_before() -> None:
     model = two_layers()
     masks(model, seed=9, epoch=0, step=3)
     torch.rand(5)
-    assert all(torch.equal(a, b) for a, b in zip(masks(model, seed=4, epoch=2, step=9), expected, strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(masks(model, seed=4, epoch=2, step=9), expected, strict=True)
+    )
 
 
 def test_a_new_layer_changes_no_other_layers_mask() -> None:
@@ -89,7 +96,9 @@ def test_what_is_kept_is_scaled_so_that_the_mean_stays_and_so_is_the_gradient() 
     x = torch.full((500, 500), 3.0, requires_grad=True)
     y = layer(x)
     assert set(y.unique().tolist()) == {0.0, 3.75}
-    assert float(y.detach().mean()) == pytest.approx(3.0, abs=5 * 1.5 / 500)  # 5 standard errors of the mean
+    assert float(y.detach().mean()) == pytest.approx(
+        3.0, abs=5 * 1.5 / 500
+    )  # 5 standard errors of the mean
     y.sum().backward()
     assert x.grad is not None
     torch.testing.assert_close(x.grad, y.detach() / 3)
@@ -147,7 +156,9 @@ def test_members_under_vmap_get_the_masks_they_get_alone(shared: bool) -> None:
 
     together = torch.func.vmap(run, in_dims=(0, None if shared else 0))(parameters, buffers)
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
-    assert torch.equal(alone[0], alone[1]) == shared  # the members' weights are equal, so only the masks tell them apart
+    assert (
+        torch.equal(alone[0], alone[1]) == shared
+    )  # the members' weights are equal, so only the masks tell them apart
 
 
 def test_a_key_stays_out_of_checkpoints_and_is_changed_in_place() -> None:

@@ -11,7 +11,9 @@ from fanin.cell.cell import Cell
 from fanin.errors import UsageError
 from fanin.execution.engine import DEFAULT, Job, TorchEngine, load
 
-CELL = Cell(data="digits", model="mlp(widths=[8])", initializer="he_normal", activation="relu", epochs=2)
+CELL = Cell(
+    data="digits", model="mlp(widths=[8])", initializer="he_normal", activation="relu", epochs=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,11 @@ def test_settings_that_a_model_changes_are_put_back(
     engine.set_up("cpu", "default")
     monkeypatch.setattr(engine._train, "train", meddle)
     with pytest.raises(RuntimeError, match="and then it fails"):
-        engine.train(Job(cell=CELL, checkpoints=tmp_path, checkpoint_interval=10), lambda row: None, lambda: False)
+        engine.train(
+            Job(cell=CELL, checkpoints=tmp_path, checkpoint_interval=10),
+            lambda row: None,
+            lambda: False,
+        )
     assert torch.get_num_threads() == 1
     assert torch.get_default_dtype() == torch.float32
     assert torch.get_default_device() == torch.device("cpu")
@@ -45,7 +51,9 @@ def test_settings_that_a_model_changes_are_put_back(
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_cell_that_is_told_to_stop_returns_nothing_and_leaves_a_checkpoint(engine: TorchEngine, tmp_path: Path) -> None:
+def test_a_cell_that_is_told_to_stop_returns_nothing_and_leaves_a_checkpoint(
+    engine: TorchEngine, tmp_path: Path
+) -> None:
     environment = engine.set_up("cpu", "default")
     job = Job(cell=CELL, checkpoints=tmp_path, checkpoint_interval=1000)
     rows = list[dict[str, float]]()
@@ -64,7 +72,8 @@ def test_a_model_that_cannot_be_built_does_not_stop_the_matmul_check(engine: Tor
 
 
 @pytest.mark.parametrize(
-    ("exact", "speedup", "expected"), [(True, 2.0, "onednn"), (True, 1.0, "default"), (False, 2.0, "default")]
+    ("exact", "speedup", "expected"),
+    [(True, 2.0, "onednn"), (True, 1.0, "default"), (False, 2.0, "default")],
 )
 def test_onednn_is_chosen_only_where_it_is_exact_and_faster(
     engine: TorchEngine, monkeypatch: pytest.MonkeyPatch, exact: bool, speedup: float, expected: str
@@ -79,7 +88,9 @@ def test_onednn_is_chosen_only_where_it_is_exact_and_faster(
     [
         "warp-drive",
         "meta:x",
-        pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")),
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+        ),
     ],
 )
 def test_a_device_that_is_not_there_is_the_users_error(engine: TorchEngine, device: str) -> None:

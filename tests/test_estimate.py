@@ -10,8 +10,17 @@ from fanin.data import DataInfo
 from fanin.execution.estimate import Pace, Work, measured, seconds_at_most
 from fanin.training.steps import EVALUATION_BATCH
 
-CELL = Cell(data="digits", model="mlp", initializer="zero", batch_size=64, epochs=10, protocol="case-study")
-INFO = DataInfo(name="digits", task="classification", input_shape=(64,), outputs=10, n_train=640, n_test=2 * EVALUATION_BATCH)
+CELL = Cell(
+    data="digits", model="mlp", initializer="zero", batch_size=64, epochs=10, protocol="case-study"
+)
+INFO = DataInfo(
+    name="digits",
+    task="classification",
+    input_shape=(64,),
+    outputs=10,
+    n_train=640,
+    n_test=2 * EVALUATION_BATCH,
+)
 
 
 def test_time_is_steps_times_seconds_per_step_over_workers() -> None:
@@ -35,10 +44,14 @@ def test_nothing_to_train_takes_no_time() -> None:
 def test_a_protocol_that_holds_out_trains_on_fewer_samples() -> None:
     sound = Cell(data="digits", model="mlp", initializer="zero", epochs=1)
     paces = {Work.of(sound): Pace(step=1.0, evaluation=100.0)}
-    assert seconds_at_most([sound], paces, {"digits": INFO}, 1) == 9 + 100  # 576 of 640 in batches of 64; 64 for validation
+    assert (
+        seconds_at_most([sound], paces, {"digits": INFO}, 1) == 9 + 100
+    )  # 576 of 640 in batches of 64; 64 for validation
 
 
-@pytest.mark.parametrize(("model", "data"), [("mlp", "digits"), ("cnn", "cifar10"), ("regression", "diabetes")])
+@pytest.mark.parametrize(
+    ("model", "data"), [("mlp", "digits"), ("cnn", "cifar10"), ("regression", "diabetes")]
+)
 def test_steps_of_every_kind_are_measured_and_leave_no_trace(model: str, data: str) -> None:
     threads = torch.get_num_threads()
     cell = Cell(data=data, model=model, initializer="zero")
@@ -50,5 +63,9 @@ def test_steps_of_every_kind_are_measured_and_leave_no_trace(model: str, data: s
 
 
 def test_cells_that_differ_in_initializer_or_replicate_are_measured_once() -> None:
-    cells = [Cell(data="digits", model="mlp", initializer=name, replicate=i) for name in ("zero", "uniform") for i in range(3)]
+    cells = [
+        Cell(data="digits", model="mlp", initializer=name, replicate=i)
+        for name in ("zero", "uniform")
+        for i in range(3)
+    ]
     assert len(measured(cells, budget=0.01)) == 1

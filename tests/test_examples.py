@@ -19,7 +19,13 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 SCRIPTS = {"initialize_a_model.py": (), "compare_initializers.py": ("1",)}
-PARTS = ("own_model.py", "own_initializer.py", "own_dataset.py", "own_optimizer.py", "own_metric.py")
+PARTS = (
+    "own_model.py",
+    "own_initializer.py",
+    "own_dataset.py",
+    "own_optimizer.py",
+    "own_metric.py",
+)
 STUDY = "own_study.toml"
 
 
@@ -32,7 +38,14 @@ def part(name: str, contract: Contract, **options: object) -> object:
 def finished(*command: str, folder: Path) -> str:
     """What a Python program prints, run in a folder; it must end well."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -48,7 +61,18 @@ def test_a_script_ends_well(name: str, tmp_path: Path) -> None:
 
 
 def test_the_study_of_own_parts_runs(tmp_path: Path) -> None:
-    command = ("-m", "fanin", "run", f"examples/{STUDY}", "--max-epochs", "1", "--replicates", "1", "--workers", "1")
+    command = (
+        "-m",
+        "fanin",
+        "run",
+        f"examples/{STUDY}",
+        "--max-epochs",
+        "1",
+        "--replicates",
+        "1",
+        "--workers",
+        "1",
+    )
     assert "laplace" in finished(*command, "--out", str(tmp_path / "runs"), folder=ROOT)
 
 
@@ -67,7 +91,8 @@ def test_the_model_fits_images_and_tables() -> None:
 
 
 def test_the_initializer_has_the_variance_that_it_says() -> None:
-    # n = 160,000 numbers with kurtosis 6: the standard error of their std is √(5/(4n)) = 0.28 % of it; five of them.
+    # n = 160,000 numbers with kurtosis 6: the standard error of their std is √(5/(4n)) = 0.28 % of
+    # it; five of them.
     initializer = fanin.get(f"{EXAMPLES / 'own_initializer.py'}:make(gain=1.5)")
     layout = fans.tensor_layout(torch.empty(400, 400))
     weight = initializer.sample(layout, seeds.generator(0, "init", "w"))

@@ -30,7 +30,9 @@ with seeds.torch_state_kept(0):
         "transposed, strided": nn.ConvTranspose2d(8, 3, 4, stride=2, bias=False),
         "transposed, odd stride": nn.ConvTranspose1d(2, 3, 5, stride=3, bias=False),
         "transposed, grouped": nn.ConvTranspose2d(8, 12, 3, groups=4, bias=False),
-        "transposed, grouped, strided": nn.ConvTranspose2d(12, 8, 4, groups=4, stride=2, bias=False),
+        "transposed, grouped, strided": nn.ConvTranspose2d(
+            12, 8, 4, groups=4, stride=2, bias=False
+        ),
         "transposed depthwise": nn.ConvTranspose2d(6, 6, 3, groups=6, bias=False),
     }
 
@@ -79,10 +81,14 @@ def test_kernel_fans_ignore_the_stride(layer: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_weights_of_variance_one_over_fan_in_keep_the_variance_of_the_signal(layer: nn.Module) -> None:
-    """300 draws of weights and input, at least two outputs of each: the standard error of the variance is below 6 %.
+def test_weights_of_variance_one_over_fan_in_keep_the_variance_of_the_signal(
+    layer: nn.Module,
+) -> None:
+    """300 draws of weights and input, at least two outputs of each: the standard error of the
+    variance is below 6 %.
 
-    Tolerance 25 %; forgetting the groups, the transposition or the stride is a factor of at least 2 in these layers.
+    Tolerance 25 %; forgetting the groups, the transposition or the stride is a factor of at least 2
+    in these layers.
     """
     g = torch.Generator().manual_seed(1)
     std = fans_of(layer, "effective").fan_in ** -0.5
@@ -92,7 +98,11 @@ def test_weights_of_variance_one_over_fan_in_keep_the_variance_of_the_signal(lay
     for _ in range(300):
         x = torch.randn(1, layer.in_channels, *sides, generator=g)
         weight = torch.randn(layer.weight.shape, generator=g) * std
-        squares.append(interior(torch.func.functional_call(layer, {"weight": weight}, (x,)), period).square().mean())
+        squares.append(
+            interior(torch.func.functional_call(layer, {"weight": weight}, (x,)), period)
+            .square()
+            .mean()
+        )
     assert torch.stack(squares).mean().item() == pytest.approx(1.0, rel=0.25)
 
 
@@ -111,7 +121,10 @@ def test_an_embedding_looks_up_one_row_so_its_fan_in_is_one(make: type[nn.Module
 
 def test_a_tensor_has_the_fans_of_torch() -> None:
     weight = torch.empty(8, 4, 3, 5)
-    assert (fans_of(weight).fan_in, fans_of(weight).fan_out) == nn.init._calculate_fan_in_and_fan_out(weight)
+    assert (
+        fans_of(weight).fan_in,
+        fans_of(weight).fan_out,
+    ) == nn.init._calculate_fan_in_and_fan_out(weight)
 
 
 def test_grouped_and_transposed_layers_differ_from_what_torch_sees_in_the_tensor() -> None:

@@ -1,7 +1,8 @@
-"""Whatever dies, and whenever: no finished cell is lost, the same command continues, the numbers are the same bit for bit.
+"""Whatever dies, and whenever: no finished cell is lost, the same command continues, the numbers
+are the same bit for bit.
 
-These tests run a stand-in engine, whose epochs take milliseconds, in real runner and worker processes;
-`test_faults_training.py` does the same with real training.
+These tests run a stand-in engine, whose epochs take milliseconds, in real runner and worker
+processes; `test_faults_training.py` does the same with real training.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ def worker_of(out: Path) -> int:
     """A worker process of the run in `out`."""
     return eventually(
         lambda: next(
-            (p for p in processes_of(out) if b"fanin.execution.worker" in Path(f"/proc/{p}/cmdline").read_bytes()), None
+            (
+                p
+                for p in processes_of(out)
+                if b"fanin.execution.worker" in Path(f"/proc/{p}/cmdline").read_bytes()
+            ),
+            None,
         )
     )
 
@@ -59,9 +65,14 @@ def test_killed_at_any_crash_point_and_started_again_the_run_ends_as_if_undistur
 ) -> None:
     out = tmp_path / "out"
     passes_once = ("store.before_created", "runner.after_plan", "worker.after_setup")
-    code, _, _ = run(PLAN, out, env={AT: point if point in passes_once else f"{point}:2", ONCE: str(tmp_path)})
+    code, _, _ = run(
+        PLAN, out, env={AT: point if point in passes_once else f"{point}:2", ONCE: str(tmp_path)}
+    )
     assert (tmp_path / point).exists()
-    assert code == (0 if point.startswith(("worker", "checkpoint")) else -signal.SIGKILL) or point == "file.before_replace"
+    assert (
+        code == (0 if point.startswith(("worker", "checkpoint")) else -signal.SIGKILL)
+        or point == "file.before_replace"
+    )
     assert no_process_of(out)
     before = read(out).results if (out / "results.sqlite").exists() else {}
 
@@ -75,7 +86,9 @@ def test_killed_at_any_crash_point_and_started_again_the_run_ends_as_if_undistur
     assert list((out / "checkpoints").iterdir()) == []
 
 
-def test_killed_twenty_times_at_random_moments_the_run_ends_as_if_undisturbed(tmp_path: Path) -> None:
+def test_killed_twenty_times_at_random_moments_the_run_ends_as_if_undisturbed(
+    tmp_path: Path,
+) -> None:
     plan = plan_of(*(cell(initializer=f"init_{i}", epochs=4) for i in range(16)))
     assert run(plan, tmp_path / "undisturbed")[0] == 0
     out, moments, before, started = tmp_path / "out", random.Random(0), set[str](), 0
@@ -94,14 +107,18 @@ def test_killed_twenty_times_at_random_moments_the_run_ends_as_if_undisturbed(tm
         assert before | acknowledged <= stays  # never lost
         before = stays
     assert started > 10
-    assert 3 < len(before) < 16  # cells ended before some of the kills, and there was work left for the last
+    assert (
+        3 < len(before) < 16
+    )  # cells ended before some of the kills, and there was work left for the last
     assert run(plan, out)[0] == 0
     assert stored(out) == stored(tmp_path / "undisturbed")
     assert verify(out) == []
     assert no_process_of(out)
 
 
-def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+def test_a_killed_worker_costs_nothing_but_time(
+    tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
     out = tmp_path / "out"
     runner = start(PLAN, out, workers=2, env={"STAND_IN_SECONDS": "0.1"})
     eventually(lambda: list((out / "checkpoints").glob("*.json")))
@@ -133,7 +150,9 @@ def test_the_first_signal_stops_at_a_checkpoint_and_the_same_command_continues(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_second_signal_ends_at_once(tmp_path: Path, number: signal.Signals, status: int) -> None:
+def test_the_second_signal_ends_at_once(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
     out = tmp_path / "out"
     runner = start(plan_of(cell(), cell("sleeps")), out, workers=2)
     eventually((out / "checkpoints" / f"{cell('sleeps').id}.json").exists)
@@ -170,7 +189,9 @@ def test_workers_and_what_they_forked_die_with_a_killed_runner(tmp_path: Path) -
     assert no_process_of(out)
 
 
-def test_of_four_runners_on_one_store_one_works_and_three_name_it(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+def test_of_four_runners_on_one_store_one_works_and_three_name_it(
+    tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
     out = tmp_path / "out"
     runners = [start(PLAN, out, workers=1, env={"STAND_IN_SECONDS": "0.15"}) for _ in range(4)]
     ends = [finish(runner) for runner in runners]
@@ -199,12 +220,20 @@ def test_status_can_be_read_while_a_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_stops_the_run_and_the_same_command_continues(tmp_path: Path) -> None:
-    out, plan = tmp_path / "out", plan_of(*(cell(initializer=f"init_{i}", epochs=400) for i in range(8)))
+    out, plan = (
+        tmp_path / "out",
+        plan_of(*(cell(initializer=f"init_{i}", epochs=400) for i in range(8))),
+    )
     rarely = {"checkpoint_interval": 1e9}
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))"
-    (tmp_path / "sitecustomize.py").write_text(f"import sys\nif 'run_study.py' in sys.argv[0]:\n    {limited}\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys\nif 'run_study.py' in sys.argv[0]:\n    {limited}\n"
+    )
     code, output, errors = run(
-        plan, out, env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent}", "STAND_IN_SECONDS": "0"}, **rarely
+        plan,
+        out,
+        env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent}", "STAND_IN_SECONDS": "0"},
+        **rarely,
     )
     assert code == 3
     assert "disk full" in errors
@@ -224,7 +253,13 @@ def test_no_home_a_c_locale_and_a_folder_of_spaces_and_unicode_are_no_obstacle(
 ) -> None:
     out = tmp_path / "a b" / "ü 结果 '\""
     out.parent.mkdir()
-    environment = {"LC_ALL": "C", "LANG": "C", "HOME": "/nowhere/at/all", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = {
+        "LC_ALL": "C",
+        "LANG": "C",
+        "HOME": "/nowhere/at/all",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
     code, _, errors = run(PLAN, out, env=environment)
     assert (code, errors) == (0, "")
     assert stored(out) == undisturbed
@@ -247,7 +282,9 @@ def test_a_corrupted_store_stops_the_run_before_anything_is_changed(tmp_path: Pa
     assert (out / "results.sqlite").read_bytes() == b"x" * 5000
 
 
-def test_a_database_locked_by_another_program_is_waited_for(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+def test_a_database_locked_by_another_program_is_waited_for(
+    tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
     out = tmp_path / "out"
     Store.create_or_open(out).close()
     other = sqlite3.connect(out / "results.sqlite", isolation_level=None)

@@ -1,6 +1,8 @@
-"""Real training, killed: the numbers are those of an undisturbed run bit for bit, also in the middle of a cell.
+"""Real training, killed: the numbers are those of an undisturbed run bit for bit, also in the
+middle of a cell.
 
-Starting a worker costs seconds here (it imports torch), so what `test_faults.py` does point by point is done on one store.
+Starting a worker costs seconds here (it imports torch), so what `test_faults.py` does point by
+point is done on one store.
 """
 
 from __future__ import annotations
@@ -26,10 +28,18 @@ from fanin.study.canonical_cell import make_cell
 IN_WORKERS = [point for point in POINTS if point.startswith(("worker.", "checkpoint."))]
 IN_RUNNER = [point for point in POINTS if point not in IN_WORKERS]
 
-# A copy of a user's own, since importing scikit-learn for digits would take longer than the training.
+# A copy of a user's own, since importing scikit-learn for digits would take longer than the
+# training.
 PLAN = plan_of(
     *(
-        Cell(data="tiny", model="mlp(widths=[8])", initializer=i, activation="relu", epochs=4, replicate=replicate)
+        Cell(
+            data="tiny",
+            model="mlp(widths=[8])",
+            initializer=i,
+            activation="relu",
+            epochs=4,
+            replicate=replicate,
+        )
         for i in ("zero", "he_normal", "orthogonal")
         for replicate in range(2)
     )
@@ -43,14 +53,21 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("data")
     (folder / "tiny").mkdir()
     draws = np.random.Generator(np.random.PCG64(0))
-    arrays = {f"x_{part}": draws.normal(size=(n, 6)).astype(np.float32) for part, n in (("train", 300), ("test", 60))}
-    labels = {name.replace("x", "y"): x[:, :3].argmax(1).astype(np.int64) for name, x in arrays.items()}
+    arrays = {
+        f"x_{part}": draws.normal(size=(n, 6)).astype(np.float32)
+        for part, n in (("train", 300), ("test", 60))
+    }
+    labels = {
+        name.replace("x", "y"): x[:, :3].argmax(1).astype(np.int64) for name, x in arrays.items()
+    }
     np.savez(folder / "tiny" / "tiny.npz", **arrays, **labels)
     return {"FANIN_DATA_DIR": str(folder)}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> dict[str, Any]:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     code, _, errors = run(PLAN, out, workers=1, env=environment, **REAL)
     assert (code, errors) == (0, "")
@@ -82,7 +99,13 @@ def test_one_worker_undisturbed_equals_two_workers_killed_at_every_crash_point(
 def test_killed_at_twenty_random_moments_equals_undisturbed(tmp_path: Path) -> None:
     cells = (
         make_cell(
-            {"data": "digits", "model": "mlp(widths=[32], activation=tanh)", "initializer": i, "epochs": 50, "replicate": r}
+            {
+                "data": "digits",
+                "model": "mlp(widths=[32], activation=tanh)",
+                "initializer": i,
+                "epochs": 50,
+                "replicate": r,
+            }
         )
         for i in ("zero", "he_normal", "orthogonal")
         for r in range(8)
@@ -94,8 +117,16 @@ def test_killed_at_twenty_random_moments_equals_undisturbed(tmp_path: Path) -> N
         (out / "progress.json").unlink(missing_ok=True)
         runner = start(plan, out, workers=2, **REAL)
         if moments.random() < 0.8:
-            eventually(lambda runner=runner: (out / "progress.json").exists() or runner.poll() is not None, 60)
-            eventually(lambda runner=runner: list((out / "checkpoints").glob("*.safetensors")) or runner.poll() is not None, 60)
+            eventually(
+                lambda runner=runner: (out / "progress.json").exists() or runner.poll() is not None,
+                60,
+            )
+            eventually(
+                lambda runner=runner: (
+                    list((out / "checkpoints").glob("*.safetensors")) or runner.poll() is not None
+                ),
+                60,
+            )
             in_training += runner.poll() is None
         time.sleep(moments.uniform(0, 1.5))
         runner.kill()

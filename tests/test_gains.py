@@ -20,7 +20,8 @@ from fanin.errors import SpecError, UnknownName, UsageError
 from fanin.gains import Moments, calculate_gain, critical_gain, gain, gain_rules, moments
 from fanin.gains.activation_functions import resolved
 
-# E f, E f², forward, centred and backward gain at unit variance, by a quadrature that is not fanin's; to 4 digits.
+# E f, E f², forward, centred and backward gain at unit variance, by a quadrature that is not
+# fanin's; to 4 digits.
 TABLE = {
     "relu": (0.3989, 0.5000, 1.4142, 1.7129, 1.4142),
     "leaky_relu(negative_slope=0.2)": (0.3192, 0.5200, 1.3868, 1.5465, 1.3868),
@@ -44,16 +45,31 @@ TABLE = {
 CLOSED: dict[str, tuple[Callable[[float], str], Callable[[Tensor, float], Tensor]]] = {
     "linear": (lambda p: "linear", lambda x, p: x * 1.0),
     "relu": (lambda p: "relu", lambda x, p: x.clamp(min=0)),
-    "leaky_relu": (lambda p: f"leaky_relu(negative_slope={p})", lambda x, p: torch.where(x > 0, x, p * x)),
-    "negative slope": (lambda p: f"leaky_relu(negative_slope=-{p})", lambda x, p: torch.where(x > 0, x, -p * x)),
+    "leaky_relu": (
+        lambda p: f"leaky_relu(negative_slope={p})",
+        lambda x, p: torch.where(x > 0, x, p * x),
+    ),
+    "negative slope": (
+        lambda p: f"leaky_relu(negative_slope=-{p})",
+        lambda x, p: torch.where(x > 0, x, -p * x),
+    ),
     "prelu": (lambda p: f"prelu(weight={p})", lambda x, p: torch.where(x > 0, x, p * x)),
     "relu6": (lambda p: "relu6", lambda x, p: x.clamp(0, 6)),
     "relu2": (lambda p: "relu2", lambda x, p: x.clamp(min=0) ** 2),
-    "elu": (lambda p: f"elu(alpha={p})", lambda x, p: torch.where(x > 0, x, p * torch.expm1(x.clamp(max=0)))),
+    "elu": (
+        lambda p: f"elu(alpha={p})",
+        lambda x, p: torch.where(x > 0, x, p * torch.expm1(x.clamp(max=0))),
+    ),
     "selu": (lambda p: "selu", lambda x, p: F.selu(x)),
     "gelu": (lambda p: "gelu", lambda x, p: x * torch.special.ndtr(x)),
-    "hardtanh": (lambda p: f"hardtanh(min_val=-{p}, max_val={2 * p})", lambda x, p: x.clamp(-p, 2 * p)),
-    "hardtanh of one side": (lambda p: f"hardtanh(min_val={p}, max_val={3 * p})", lambda x, p: x.clamp(p, 3 * p)),
+    "hardtanh": (
+        lambda p: f"hardtanh(min_val=-{p}, max_val={2 * p})",
+        lambda x, p: x.clamp(-p, 2 * p),
+    ),
+    "hardtanh of one side": (
+        lambda p: f"hardtanh(min_val={p}, max_val={3 * p})",
+        lambda x, p: x.clamp(p, 3 * p),
+    ),
     "hardswish": (lambda p: "hardswish", lambda x, p: x * (x + 3).clamp(0, 6) / 6),
     "sin": (lambda p: f"sin(omega={10 * p})", lambda x, p: torch.sin(10 * p * x)),
 }
@@ -68,7 +84,9 @@ FORMULAS: dict[str, Callable[[float], float]] = {
     "mish": lambda x: x * math.tanh(math.log1p(math.exp(x))),
     "softplus(beta=2.0)": lambda x: math.log1p(math.exp(2 * x)) / 2,
     "celu(alpha=0.5)": lambda x: max(x, 0.0) + min(0.0, 0.5 * math.expm1(2 * x)),
-    "gelu(approximate=tanh)": lambda x: x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "gelu(approximate=tanh)": lambda x: (
+        x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    ),
     "hardsigmoid": lambda x: min(max(x / 6 + 0.5, 0.0), 1.0),
     "tanhshrink": lambda x: x - math.tanh(x),
     "hardshrink(lambd=0.7)": lambda x: x if abs(x) > 0.7 else 0.0,
@@ -89,7 +107,13 @@ def close(found: Moments, expected: Moments, tolerance: float) -> bool:
 @pytest.mark.parametrize(("spec", "row"), TABLE.items(), ids=TABLE)
 def test_moments_and_gains_are_those_of_the_table(spec: str, row: tuple[float, ...]) -> None:
     found = moments(spec)
-    values = (found.mean, found.second, gain(spec), gain(spec, center=True), gain(spec, direction="backward"))
+    values = (
+        found.mean,
+        found.second,
+        gain(spec),
+        gain(spec, center=True),
+        gain(spec, direction="backward"),
+    )
     assert values == pytest.approx(row, abs=5.1e-5)
 
 
@@ -113,8 +137,12 @@ def test_a_closed_form_keeps_its_accuracy_at_extreme_variances(name: str, varian
 
 
 @pytest.mark.parametrize("variance", [1e-300, 1e300])
-@pytest.mark.parametrize("spec", ["relu", "tanh", "gelu", "hardswish", "hardtanh", "elu", "sin", "silu"])
-def test_moments_are_finite_at_any_variance_that_a_float_can_hold(spec: str, variance: float) -> None:
+@pytest.mark.parametrize(
+    "spec", ["relu", "tanh", "gelu", "hardswish", "hardtanh", "elu", "sin", "silu"]
+)
+def test_moments_are_finite_at_any_variance_that_a_float_can_hold(
+    spec: str, variance: float
+) -> None:
     found = moments(spec, variance=variance)
     assert all(map(math.isfinite, (found.mean, found.second, found.slope2)))
 
@@ -142,7 +170,9 @@ def test_quadrature_agrees_with_scipy(spec: str, variance: float) -> None:
         return value
 
     found = moments(spec, variance=variance)
-    assert (found.mean, found.second) == pytest.approx((expected(1), expected(2)), rel=1e-10, abs=1e-11)
+    assert (found.mean, found.second) == pytest.approx(
+        (expected(1), expected(2)), rel=1e-10, abs=1e-11
+    )
 
 
 def test_gelu_has_the_moments_of_its_closed_form_at_unit_variance() -> None:
@@ -166,7 +196,9 @@ def test_forward_and_backward_agree_for_rectifiers(spec: str) -> None:
     assert gain(spec) == pytest.approx(gain(spec, direction="backward"), rel=1e-14)
 
 
-@pytest.mark.parametrize("spec", ["tanh", "sigmoid", "gelu", "silu", "mish", "elu", "selu", "softplus", "sin"])
+@pytest.mark.parametrize(
+    "spec", ["tanh", "sigmoid", "gelu", "silu", "mish", "elu", "selu", "softplus", "sin"]
+)
 def test_forward_and_backward_differ_for_smooth_activations(spec: str) -> None:
     assert abs(gain(spec) / gain(spec, direction="backward") - 1) > 0.01
 
@@ -195,7 +227,9 @@ def test_forward_and_backward_differ_for_smooth_activations(spec: str) -> None:
     ],
     ids=str,
 )
-def test_a_module_with_its_parameters_is_the_spec_that_names_it(module: nn.Module, spec: str) -> None:
+def test_a_module_with_its_parameters_is_the_spec_that_names_it(
+    module: nn.Module, spec: str
+) -> None:
     assert moments(module, variance=1.7) == moments(spec, variance=1.7)
 
 
@@ -263,8 +297,13 @@ def test_a_module_stays_as_it_was() -> None:
     gain(module)
     critical_gain(module)
     assert [part.training for part in module.modules()] == modes
-    assert all(torch.equal(value, before[key]) and value.dtype == torch.float32 for key, value in module.state_dict().items())
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in module.parameters())
+    assert all(
+        torch.equal(value, before[key]) and value.dtype == torch.float32
+        for key, value in module.state_dict().items()
+    )
+    assert all(
+        parameter.grad is None and parameter.requires_grad for parameter in module.parameters()
+    )
 
 
 def test_a_module_is_read_anew_each_time() -> None:
@@ -275,7 +314,9 @@ def test_a_module_is_read_anew_each_time() -> None:
     assert gain(module) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, lambda: torch.device("meta")])
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.inference_mode, lambda: torch.device("meta")]
+)
 def test_the_callers_mode_changes_nothing(mode: Callable[[], torch.no_grad]) -> None:
     expected = moments(torch.tanh), critical_gain(torch.tanh), gain(nn.Sequential(nn.PReLU()))
     with mode():
@@ -293,7 +334,9 @@ def test_the_default_dtype_changes_nothing_and_is_not_changed() -> None:
         torch.set_default_dtype(torch.float32)
 
 
-def test_the_moments_of_a_named_activation_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_moments_of_a_named_activation_are_computed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     expected = moments("mish", variance=1.25)
     monkeypatch.setattr(gain_rules, "integrated", lambda *_: pytest.fail("computed again"))
     assert moments(nn.Mish(), variance=1.25) == expected
@@ -318,7 +361,9 @@ def test_the_moments_of_a_named_activation_are_computed_once(monkeypatch: pytest
         (lambda x: x.relu() - (-x).relu(), 1),
     ],
 )
-def test_an_odd_activation_is_critical_at_the_inverse_of_its_slope_at_zero(activation, expected: float) -> None:
+def test_an_odd_activation_is_critical_at_the_inverse_of_its_slope_at_zero(
+    activation, expected: float
+) -> None:
     found = critical_gain(activation)
     assert found.gain == pytest.approx(expected, rel=1e-12)
     assert found.depth is None
@@ -327,7 +372,13 @@ def test_an_odd_activation_is_critical_at_the_inverse_of_its_slope_at_zero(activ
 
 @pytest.mark.parametrize(
     "activation",
-    [torch.sinh, "tanhshrink", lambda x: x**3, lambda x: torch.tanh(x) + 1e-6 * x * x, "leaky_relu(negative_slope=0.9999)"],
+    [
+        torch.sinh,
+        "tanhshrink",
+        lambda x: x**3,
+        lambda x: torch.tanh(x) + 1e-6 * x * x,
+        "leaky_relu(negative_slope=0.9999)",
+    ],
     ids=["steeper outside", "flat at 0", "cubic", "nearly odd", "nearly linear"],
 )
 def test_the_rule_for_odd_activations_is_not_used_where_it_does_not_hold(activation) -> None:
@@ -336,7 +387,11 @@ def test_the_rule_for_odd_activations_is_not_used_where_it_does_not_hold(activat
 
 @pytest.mark.parametrize(
     ("spec", "expected"),
-    [("relu", math.sqrt(2)), ("leaky_relu(negative_slope=0.2)", math.sqrt(2 / 1.04)), ("prelu", math.sqrt(2 / 1.0625))],
+    [
+        ("relu", math.sqrt(2)),
+        ("leaky_relu(negative_slope=0.2)", math.sqrt(2 / 1.04)),
+        ("prelu", math.sqrt(2 / 1.0625)),
+    ],
 )
 def test_a_rectifier_is_critical_at_any_depth(spec: str, expected: float) -> None:
     found = critical_gain(spec)
@@ -344,15 +399,20 @@ def test_a_rectifier_is_critical_at_any_depth(spec: str, expected: float) -> Non
     assert found.depth is None
 
 
-@pytest.mark.parametrize("spec", ["sigmoid", "elu", "selu", "gelu", "silu", "mish", "softplus", "hardswish", "relu2"])
-def test_any_other_activation_is_critical_where_gradients_are_kept_at_unit_variance(spec: str) -> None:
+@pytest.mark.parametrize(
+    "spec", ["sigmoid", "elu", "selu", "gelu", "silu", "mish", "softplus", "hardswish", "relu2"]
+)
+def test_any_other_activation_is_critical_where_gradients_are_kept_at_unit_variance(
+    spec: str,
+) -> None:
     assert critical_gain(spec).gain == gain(spec, direction="backward")
 
 
-# Signals sent through random networks: 50 layers of 512 units, 2 networks, 64 inputs of unit variance, zero biases.
-# The second moment of one layer has a relative standard error of about √(5/512/2) = 7 % (relu; less where f is bounded). It
-# adds up over the layers of a rectifier, whose map q → q forgets nothing, to a factor of √e^(50 · 5/512/2) ≈ 1.6, and does not
-# where the map pulls back to a fixed point.
+# Signals sent through random networks: 50 layers of 512 units, 2 networks, 64 inputs of unit
+# variance, zero biases. The second moment of one layer has a relative standard error of about
+# √(5/512/2) = 7 % (relu; less where f is bounded). It adds up over the layers of a rectifier, whose
+# map q → q forgets nothing, to a factor of √e^(50 · 5/512/2) ≈ 1.6, and does not where the map
+# pulls back to a fixed point.
 
 WIDTH, LAYERS, NETS = 512, 50, 2
 
@@ -371,13 +431,17 @@ def nets() -> Nets:
     for net in range(NETS):
         inputs = seeds.standard_normal((64, WIDTH), seeds.generator(0, "test gains", "inputs", net))
         shape = (LAYERS, WIDTH, WIDTH)
-        matrices = seeds.standard_normal(shape, seeds.generator(0, "test gains", net)).div_(math.sqrt(WIDTH))
+        matrices = seeds.standard_normal(shape, seeds.generator(0, "test gains", net)).div_(
+            math.sqrt(WIDTH)
+        )
         found.append((inputs, list(matrices)))
     return found
 
 
 def measured(nets: Nets, spec: str, factor: float, *, center: bool = False) -> Tensor:
-    """The second moment of the pre-activations of each layer, the mean over units, inputs and networks."""
+    """The second moment of the pre-activations of each layer, the mean over units, inputs and
+    networks.
+    """
     function = resolved(spec)
     total = torch.zeros(LAYERS)
     for h, matrices in nets:
@@ -413,19 +477,27 @@ def test_a_gain_that_is_a_fifth_too_large_does_not(nets: Nets, spec: str) -> Non
 
 
 @pytest.mark.parametrize("spec", RECTIFIERS)
-def test_the_critical_gain_of_a_rectifier_keeps_the_second_moment_through_50_layers(nets: Nets, spec: str) -> None:
+def test_the_critical_gain_of_a_rectifier_keeps_the_second_moment_through_50_layers(
+    nets: Nets, spec: str
+) -> None:
     assert kept(measured(nets, spec, critical_gain(spec).gain), 2.5)
 
 
 @pytest.mark.parametrize("planted", [0.97, 1.03, 1 / math.sqrt(2)])
 @pytest.mark.parametrize("spec", RECTIFIERS)
-def test_a_gain_that_is_a_little_wrong_does_not_keep_it(nets: Nets, spec: str, planted: float) -> None:
+def test_a_gain_that_is_a_little_wrong_does_not_keep_it(
+    nets: Nets, spec: str, planted: float
+) -> None:
     assert not kept(measured(nets, spec, planted * critical_gain(spec).gain), 2.5)
 
 
 @pytest.mark.parametrize("spec", ODD)
-def test_the_signal_of_an_odd_activation_falls_algebraically_as_theory_says(nets: Nets, spec: str) -> None:
-    """A power of depth of at most 2 leaves a quarter from layer 25 to 50; a gain that is a tenth too small 0.81^25 = 0.5 %."""
+def test_the_signal_of_an_odd_activation_falls_algebraically_as_theory_says(
+    nets: Nets, spec: str
+) -> None:
+    """A power of depth of at most 2 leaves a quarter from layer 25 to 50; a gain that is a tenth
+    too small 0.81^25 = 0.5 %.
+    """
     factor = critical_gain(spec).gain
     found = measured(nets, spec, factor)
     assert torch.allclose(found, predicted(spec, factor), rtol=0.15)
@@ -435,7 +507,9 @@ def test_the_signal_of_an_odd_activation_falls_algebraically_as_theory_says(nets
 
 
 @pytest.mark.parametrize("spec", SHALLOW)
-def test_the_second_moment_leaves_its_interval_after_the_layers_that_are_said(nets: Nets, spec: str) -> None:
+def test_the_second_moment_leaves_its_interval_after_the_layers_that_are_said(
+    nets: Nets, spec: str
+) -> None:
     found = critical_gain(spec)
     assert found.depth is not None
     inside = (predicted(spec, found.gain) >= 0.5).long()
@@ -447,7 +521,9 @@ def test_the_second_moment_leaves_its_interval_after_the_layers_that_are_said(ne
 
 
 @pytest.mark.parametrize("spec", SHALLOW)
-def test_unit_variance_is_unstable_where_the_table_of_depths_is_short(nets: Nets, spec: str) -> None:
+def test_unit_variance_is_unstable_where_the_table_of_depths_is_short(
+    nets: Nets, spec: str
+) -> None:
     assert not kept(measured(nets, spec, gain(spec)), 2.5)
 
 
@@ -483,7 +559,9 @@ def gradient(nets: Nets, spec: str, factor: float) -> float:
     return (found.square().mean() / up.square().mean()).item()
 
 
-def test_gradients_of_tanh_explode_under_the_forward_gain_and_not_under_the_critical_one(nets: Nets) -> None:
+def test_gradients_of_tanh_explode_under_the_forward_gain_and_not_under_the_critical_one(
+    nets: Nets,
+) -> None:
     """Theory: (1.5925/1.4674)^(2 · 50) = 3600, and a power of depth."""
     assert gradient(nets, "tanh", gain("tanh")) > 500
     assert 1e-3 < gradient(nets, "tanh", critical_gain("tanh").gain) < 1
@@ -492,7 +570,15 @@ def test_gradients_of_tanh_explode_under_the_forward_gain_and_not_under_the_crit
 # What torch says.
 
 TORCH_NAMES = [
-    *("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+    *(
+        "linear",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+    ),
     *("sigmoid", "tanh", "relu", "leaky_relu", "selu"),
 ]
 
@@ -628,7 +714,9 @@ def test_a_centred_backward_gain_is_an_error() -> None:
         (lambda: critical_gain(torch.ones_like), "E f'²"),
     ],
 )
-def test_an_activation_whose_moment_is_zero_has_no_gain(ask: Callable[[], object], text: str) -> None:
+def test_an_activation_whose_moment_is_zero_has_no_gain(
+    ask: Callable[[], object], text: str
+) -> None:
     with pytest.raises(SpecError, match=f"{text} .* is 0"):
         ask()
 

@@ -30,7 +30,9 @@ WIDTH = 3000
         ("identity", 1.0, 0.0, "critical"),
     ],
 )
-def test_phases_are_those_of_the_literature(activation: str, weight_std: float, bias_std: float, phase: str) -> None:
+def test_phases_are_those_of_the_literature(
+    activation: str, weight_std: float, bias_std: float, phase: str
+) -> None:
     found = mean_field(activation, weight_std, bias_std)
     assert found.phase == phase
     assert math.isinf(found.depth_scale) == (phase == "critical")
@@ -62,7 +64,9 @@ def propagated(weight_std: float, bias_std: float, layers: int) -> tuple[float, 
     x = seeds.standard_normal((2, WIDTH), seeds.generator(0, "x"))
     x[1] = 0.9 * x[0] + math.sqrt(1 - 0.81) * x[1]
     for layer in range(layers):
-        weight = seeds.standard_normal((WIDTH, WIDTH), seeds.generator(0, "w", layer)) * (weight_std / math.sqrt(WIDTH))
+        weight = seeds.standard_normal((WIDTH, WIDTH), seeds.generator(0, "w", layer)) * (
+            weight_std / math.sqrt(WIDTH)
+        )
         bias = seeds.standard_normal((WIDTH,), seeds.generator(0, "b", layer)) * bias_std
         x = torch.tanh(x) @ weight.T + bias
     return float(x.square().mean()), float(correlation(x))
@@ -73,8 +77,9 @@ def correlation(x: Tensor) -> Tensor:
 
 
 def test_a_wide_random_network_settles_where_the_theory_says() -> None:
-    # Width 3,000: q scatters by about √(2/3000) = 2.6 % around q*, the correlation by less. A mistake in either formula (σ_w
-    # for σ_w², the slope for the value) moves both by more than 10 %.
+    # Width 3,000: q scatters by about √(2/3000) = 2.6 % around q*, the correlation by less. A
+    # mistake in either formula (σ_w for σ_w², the slope for the value) moves both by more than 10
+    # %.
     found = mean_field("tanh", 1.8, 0.4)
     second, settled = propagated(1.8, 0.4, 25)
     assert second == pytest.approx(found.second_moment, rel=0.1)
@@ -93,10 +98,16 @@ def test_correlations_settle_at_the_rate_of_the_depth_scale() -> None:
     for _ in range(6):
         c = (1.8**2 * _pair("tanh", q, c)[0] + 0.4**2) / q
         distances.append(c - found.correlation)
-    assert distances[-1] / distances[-2] == pytest.approx(math.exp(-1 / found.depth_scale), rel=1e-2)
+    assert distances[-1] / distances[-2] == pytest.approx(
+        math.exp(-1 / found.depth_scale), rel=1e-2
+    )
 
 
-@pytest.mark.parametrize(("weight_std", "bias_std"), [(-1, 0), (math.nan, 0), (1, -0.1), (True, 0), (math.inf, 0)])
-def test_standard_deviations_must_be_finite_numbers_of_at_least_0(weight_std: float, bias_std: float) -> None:
+@pytest.mark.parametrize(
+    ("weight_std", "bias_std"), [(-1, 0), (math.nan, 0), (1, -0.1), (True, 0), (math.inf, 0)]
+)
+def test_standard_deviations_must_be_finite_numbers_of_at_least_0(
+    weight_std: float, bias_std: float
+) -> None:
     with pytest.raises(SpecError, match="finite number of at least 0"):
         mean_field("tanh", weight_std, bias_std)

@@ -1,6 +1,8 @@
-"""What every initializer promises, run over the whole catalogue: a new entry is tested the moment it is registered.
+"""What every initializer promises, run over the whole catalogue: a new entry is tested the moment
+it is registered.
 
-Here what can be said of an entry and of a tensor that is filled; `test_initializers_layouts.py` draws for layers.
+Here what can be said of an entry and of a tensor that is filled; `test_initializers_layouts.py`
+draws for layers.
 """
 
 from __future__ import annotations
@@ -39,12 +41,21 @@ every_spec = pytest.mark.parametrize("spec", SPECS)
 COMPLEX = [spec for spec in SPECS if (law := initializers.get(spec)).gaussian or law.deterministic]
 
 
-# --- the catalogue -----------------------------------------------------------------------------------------------------
+# --- the catalogue
+# -----------------------------------------------------------------------------------------------------
 
 
 @every_entry
 def test_an_entry_is_documented_and_cited(entry: InitializerEntry) -> None:
-    for text in (entry.summary, entry.formula, entry.suited, entry.avoid, entry.cost, entry.differs, entry.make.__doc__):
+    for text in (
+        entry.summary,
+        entry.formula,
+        entry.suited,
+        entry.avoid,
+        entry.cost,
+        entry.differs,
+        entry.make.__doc__,
+    ):
         assert text
         assert len(text.strip()) > 4
     assert entry.paper.authors
@@ -76,7 +87,9 @@ def test_an_initializer_is_final_frozen_and_hashable(entry: InitializerEntry) ->
 @every_entry
 def test_every_option_can_be_seen_in_an_example(entry: InitializerEntry) -> None:
     shown = " ".join(entry.examples)
-    assert [field.name for field in dataclasses.fields(entry.make) if f"{field.name}=" not in shown] == []
+    assert [
+        field.name for field in dataclasses.fields(entry.make) if f"{field.name}=" not in shown
+    ] == []
 
 
 @pytest.mark.parametrize("spec", specs_of(*ENTRIES))
@@ -181,7 +194,8 @@ def test_what_is_built_directly_is_checked_and_converted_as_well() -> None:
         initializers.Normal(std=-1.0)
 
 
-# --- filling a tensor --------------------------------------------------------------------------------------------------
+# --- filling a tensor
+# --------------------------------------------------------------------------------------------------
 
 
 @every_spec
@@ -193,7 +207,11 @@ def test_a_tensor_is_filled_in_place_and_returned_or_refused_unchanged(spec: str
         reason = refusal(initializer, fans.tensor_layout(tensor))
         if reason is None:
             assert filled(spec, tensor.fill_(torch.nan)) is tensor
-            assert (tensor.shape, tensor.data_ptr(), tensor.dtype) == (shape, address, torch.float32)
+            assert (tensor.shape, tensor.data_ptr(), tensor.dtype) == (
+                shape,
+                address,
+                torch.float32,
+            )
             assert tensor.isfinite().all()
         else:
             with pytest.raises(FitError) as refused:
@@ -205,7 +223,9 @@ def test_a_tensor_is_filled_in_place_and_returned_or_refused_unchanged(spec: str
 @every_spec
 def test_a_law_fits_at_least_half_of_the_shapes(spec: str) -> None:
     initializer = initializers.get(spec)
-    fits = [refusal(initializer, fans.tensor_layout(torch.empty(shape))) is None for shape in SHAPES]
+    fits = [
+        refusal(initializer, fans.tensor_layout(torch.empty(shape))) is None for shape in SHAPES
+    ]
     assert sum(fits) * 2 >= len(SHAPES)
 
 
@@ -239,7 +259,10 @@ def test_every_dtype_gets_the_fp32_numbers_rounded(spec: str) -> None:
 @every_spec
 def test_every_memory_format_gets_the_same_numbers_and_is_kept(spec: str) -> None:
     channels_last = torch.empty(8, 4, 3, 5).to(memory_format=torch.channels_last)
-    transposed, strided = torch.empty(5, 3, 4, 8).permute(3, 2, 1, 0), torch.empty(8, 4, 3, 10)[..., ::2]
+    transposed, strided = (
+        torch.empty(5, 3, 4, 8).permute(3, 2, 1, 0),
+        torch.empty(8, 4, 3, 10)[..., ::2],
+    )
     for tensor in (channels_last, transposed, strided, torch.empty(9, 4, 3, 5)[1:]):
         strides = tensor.stride()
         assert torch.equal(filled(spec, tensor), filled(spec, torch.empty(8, 4, 3, 5)))
@@ -279,7 +302,8 @@ def test_a_vector_is_filled_or_refused_with_nothing_changed(spec: str) -> None:
             assert (tensor == 7.5).all()
 
 
-# --- what cannot be filled ---------------------------------------------------------------------------------------------
+# --- what cannot be filled
+# ---------------------------------------------------------------------------------------------
 
 
 @every_spec
@@ -312,14 +336,24 @@ def test_a_law_that_is_not_defined_for_complex_numbers_says_so(spec: str) -> Non
 
 
 def test_every_normal_law_of_mean_zero_is_defined_for_complex_numbers() -> None:
-    normal = ["normal", "xavier_normal", "he_normal", "lecun_normal", "variance_scaling(distribution=normal)", "small_init"]
+    normal = [
+        "normal",
+        "xavier_normal",
+        "he_normal",
+        "lecun_normal",
+        "variance_scaling(distribution=normal)",
+        "small_init",
+    ]
     normal += ["random_walk", "random_walk(activation=relu)", "wang_init(layers=12)"]
     assert [spec for spec in normal if not initializers.get(spec).gaussian] == []
 
 
 @pytest.mark.parametrize("spec", COMPLEX)
-def test_a_complex_tensor_gets_the_variance_of_a_real_one_in_two_independent_parts(spec: str) -> None:
-    """n = 64,000: the standard error of the root mean square is 0.2 %, of the correlation 0.004, of the fourth moment 0.04.
+def test_a_complex_tensor_gets_the_variance_of_a_real_one_in_two_independent_parts(
+    spec: str,
+) -> None:
+    """n = 64,000: the standard error of the root mean square is 0.2 %, of the correlation 0.004, of
+    the fourth moment 0.04.
 
     Tolerances are 5 of them. The fourth moment of a normal law is 3, of a truncated one below 2.4.
     """
@@ -330,10 +364,17 @@ def test_a_complex_tensor_gets_the_variance_of_a_real_one_in_two_independent_par
         return
     std = initializer.intended_std(fans.tensor_layout(tensor))
     assert tensor.abs().double().square().mean().sqrt().item() == pytest.approx(std, rel=0.01)
-    assert tensor.real.double().std().item() == pytest.approx(tensor.imag.double().std().item(), rel=0.02)
+    assert tensor.real.double().std().item() == pytest.approx(
+        tensor.imag.double().std().item(), rel=0.02
+    )
     for part in (tensor.real.double(), tensor.imag.double()):
         assert (part / part.std()).pow(4).mean().item() == pytest.approx(3, abs=0.2)
-    assert abs(torch.corrcoef(torch.stack([tensor.real.flatten(), tensor.imag.flatten()]))[0, 1].item()) < 0.02
+    assert (
+        abs(
+            torch.corrcoef(torch.stack([tensor.real.flatten(), tensor.imag.flatten()]))[0, 1].item()
+        )
+        < 0.02
+    )
 
 
 @pytest.mark.parametrize(
@@ -360,7 +401,8 @@ def test_what_is_no_generator_is_refused_and_told_how_to_make_one(bad: object) -
     assert (tensor == 1).all()
 
 
-# --- initializers of whole models --------------------------------------------------------------------------------------
+# --- initializers of whole models
+# --------------------------------------------------------------------------------------
 
 
 @every_model_entry

@@ -1,7 +1,8 @@
-"""random_walk: the logarithm of a signal's norm does not drift, at widths at which He's and LeCun's variance lets it fall.
+"""random_walk: the logarithm of a signal's norm does not drift, at widths at which He's and LeCun's
+variance lets it fall.
 
-n = 40,000 layers of width 16. The standard error of the mean log |Wx|² is below 0.004; tolerances are 4.9 of them (level 1e-6)
-and 0.004 for what the formulas, which are approximations, leave.
+n = 40,000 layers of width 16. The standard error of the mean log |Wx|² is below 0.004; tolerances
+are 4.9 of them (level 1e-6) and 0.004 for what the formulas, which are approximations, leave.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ STACK = Layout((WIDTH * LAYERS, WIDTH), Fans(WIDTH, WIDTH), groups=LAYERS)
 
 
 def drift(spec: str, *, rectified: bool) -> tuple[float, float]:
-    """The mean of log |f(Wx)|² over layers, for |x| = 1, and its standard error; layers that are silent are left out."""
+    """The mean of log |f(Wx)|² over layers, for |x| = 1, and its standard error; layers that are
+    silent are left out.
+    """
     matrices = STACK.to_matrices(initializers.get(spec).sample(STACK, generator(3)))
     x = torch.randn(WIDTH, generator=generator(4)).double()
     out = matrices.double() @ (x / x.norm())
@@ -50,13 +53,17 @@ def test_rectified_layers_do_not_drift_with_a_random_walk_and_do_with_hes_varian
 
 @pytest.mark.parametrize("width", [4, 16, 64, 1000])
 def test_the_linear_gain_is_the_one_that_makes_the_mean_log_norm_zero(width: int) -> None:
-    """E log χ²_n = ψ(n/2) + log 2; exp(1/(2n)) takes the first term of its expansion and leaves 1/(3n²) of log g²."""
+    """E log χ²_n = ψ(n/2) + log 2; exp(1/(2n)) takes the first term of its expansion and leaves
+    1/(3n²) of log g².
+    """
     std = initializers.get("random_walk").intended_std(Layout((width, width), Fans(width, width)))
     left = special.digamma(width / 2) + math.log(2) + 2 * math.log(std)
     assert abs(left) < 0.4 / width**2
 
 
-@pytest.mark.parametrize(("activation", "plain"), [("linear", "lecun_normal"), ("relu", "he_normal")])
+@pytest.mark.parametrize(
+    ("activation", "plain"), [("linear", "lecun_normal"), ("relu", "he_normal")]
+)
 def test_wide_layers_are_those_of_the_plain_law(activation: str, plain: str) -> None:
     layout = Layout((10_000, 10_000), Fans(10_000, 10_000))
     walk = initializers.get(f"random_walk(activation={activation})").intended_std(layout)
@@ -64,6 +71,9 @@ def test_wide_layers_are_those_of_the_plain_law(activation: str, plain: str) -> 
 
 
 def test_the_rectified_gain_is_bounded_at_small_widths() -> None:
-    stds = [initializers.get("random_walk(activation=relu)").intended_std(Layout((9, n), Fans(n, 9))) for n in (1, 2, 3, 6)]
+    stds = [
+        initializers.get("random_walk(activation=relu)").intended_std(Layout((9, n), Fans(n, 9)))
+        for n in (1, 2, 3, 6)
+    ]
     gains = [std * math.sqrt(n) for std, n in zip(stds, (1, 2, 3, 6), strict=True)]
     assert gains == pytest.approx([math.sqrt(2) * math.exp(1.2 / 3.6)] * 4)

@@ -1,4 +1,6 @@
-"""forget_gate and chrono: which slice of a bias they fill, what torch's own layers do with it, and the law of chrono."""
+"""forget_gate and chrono: which slice of a bias they fill, what torch's own layers do with it, and
+the law of chrono.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from torch import Tensor, nn
 from fanin import fans, initializers, seeds
 from fanin.fans import Fans, Layout, packed
 
-integrate = pytest.importorskip("scipy.integrate", reason="the moments are compared to scipy's integrals")
+integrate = pytest.importorskip(
+    "scipy.integrate", reason="the moments are compared to scipy's integrals"
+)
 stats = pytest.importorskip("scipy.stats", reason="the laws come from scipy")
 
 LAWS = ["forget_gate", "forget_gate(value=2.0)", "chrono(t_max=100.0)"]
@@ -27,7 +31,9 @@ def bias_of(spec: str, layout: Layout) -> Tensor:
 
 
 def without_weights(make: Callable[[], nn.Module], spec: str) -> nn.Module:
-    """A recurrent layer of zeros whose first bias is drawn, so that its gates do not depend on anything."""
+    """A recurrent layer of zeros whose first bias is drawn, so that its gates do not depend on
+    anything.
+    """
     with seeds.torch_state_kept(0):
         layer = make()
     layout = fans.describe_parameters(layer)["bias_ih"].layout
@@ -61,9 +67,15 @@ def test_torchs_gru_forgets_at_the_rate_that_the_update_gate_says() -> None:
     assert torch.allclose(memory, torch.full((1, 5), 1 / (1 + math.exp(-2))))
 
 
-@pytest.mark.parametrize("make", [lambda: nn.LSTMCell(3, 500), lambda: nn.GRUCell(3, 500)], ids=["LSTM", "GRU"])
-def test_memories_of_torchs_layers_last_from_two_steps_to_t_max(make: Callable[[], nn.Module]) -> None:
-    """The time in which a state decays to 1/e is -1/log f, about u + 1/2 steps for u ~ U[1, t_max - 1]; 500 units."""
+@pytest.mark.parametrize(
+    "make", [lambda: nn.LSTMCell(3, 500), lambda: nn.GRUCell(3, 500)], ids=["LSTM", "GRU"]
+)
+def test_memories_of_torchs_layers_last_from_two_steps_to_t_max(
+    make: Callable[[], nn.Module],
+) -> None:
+    """The time in which a state decays to 1/e is -1/log f, about u + 1/2 steps for u ~ U[1, t_max -
+    1]; 500 units.
+    """
     cell = without_weights(make, "chrono(t_max=50.0)")
     lstm = isinstance(cell, nn.LSTMCell)
     ones = torch.ones(1, 500)
@@ -88,7 +100,12 @@ def test_a_gate_is_found_by_its_name_in_any_order(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", LAWS)
 def test_whatever_has_no_gates_becomes_zero_without_a_draw(spec: str) -> None:
-    others = [*VECTORS.values(), *LAYOUTS.values(), LSTM["weight_ih_l0"].layout, ATTENTION["in_proj_bias"].layout]
+    others = [
+        *VECTORS.values(),
+        *LAYOUTS.values(),
+        LSTM["weight_ih_l0"].layout,
+        ATTENTION["in_proj_bias"].layout,
+    ]
     for layout in (*others, replace(GATE_BIASES["LSTM"], parts=())):
         g = generator()
         before = g.get_state()
@@ -98,7 +115,8 @@ def test_whatever_has_no_gates_becomes_zero_without_a_draw(spec: str) -> None:
     assert (filled(spec, torch.ones(12, 8)) == 0).all()
 
 
-# --- the law of chrono -------------------------------------------------------------------------------------------------
+# --- the law of chrono
+# -------------------------------------------------------------------------------------------------
 
 
 def wide(gates: str) -> Layout:
@@ -108,7 +126,12 @@ def wide(gates: str) -> Layout:
 def follows(bias: np.ndarray, t_max: float) -> bool:
     """Whether a KS test at level 1e-4 lets the law stand in which exp(bias) ~ U[1, t_max - 1]."""
     assert bias.size == 250_000
-    return bool(stats.ks_1samp(bias, lambda x: np.clip(np.expm1(x) / (t_max - 2), 0, 1), method="asymp").pvalue > LEVEL)
+    return bool(
+        stats.ks_1samp(
+            bias, lambda x: np.clip(np.expm1(x) / (t_max - 2), 0, 1), method="asymp"
+        ).pvalue
+        > LEVEL
+    )
 
 
 @pytest.mark.parametrize("t_max", [3.0, 100.0, 10_000.0])
@@ -141,8 +164,14 @@ def test_chrono_grows_with_the_shared_normal_draw() -> None:
 
 @pytest.mark.parametrize("t_max", [2.001, 2.5, 3.0, 100.0, 1e6])
 def test_the_intended_std_of_chrono_is_that_of_an_integral(t_max: float) -> None:
-    moments = [integrate.quad(lambda u, p=power: math.log(u) ** p / (t_max - 2), 1, t_max - 1)[0] for power in (1, 2)]
+    moments = [
+        integrate.quad(lambda u, p=power: math.log(u) ** p / (t_max - 2), 1, t_max - 1)[0]
+        for power in (1, 2)
+    ]
     mean, square = moments
-    lstm, gru = (initializers.get(f"chrono(t_max={t_max})").intended_std(GATE_BIASES[name]) for name in ("LSTM", "GRU"))
+    lstm, gru = (
+        initializers.get(f"chrono(t_max={t_max})").intended_std(GATE_BIASES[name])
+        for name in ("LSTM", "GRU")
+    )
     assert lstm == pytest.approx(math.sqrt(square / 2), rel=1e-5)
     assert gru == pytest.approx(math.sqrt(square / 3 - (mean / 3) ** 2), rel=1e-5)

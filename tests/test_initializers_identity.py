@@ -19,7 +19,9 @@ def padded(x: Tensor, kernel: tuple[int, ...], *, more_after: bool) -> Tensor:
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), (4, 2), (1, 5), (2, 2)], ids=str)
-def test_an_identity_convolution_returns_its_input_with_the_padding_of_same(kernel: tuple[int, ...]) -> None:
+def test_an_identity_convolution_returns_its_input_with_the_padding_of_same(
+    kernel: tuple[int, ...],
+) -> None:
     x = torch.randn(2, 6, 7, 7, generator=generator())
     weight = filled("identity", torch.empty(6, 6, *kernel))
     assert torch.equal(F.conv2d(padded(x, kernel, more_after=True), weight), x)
@@ -27,7 +29,9 @@ def test_an_identity_convolution_returns_its_input_with_the_padding_of_same(kern
 
 @pytest.mark.parametrize("spec", ["dirac", "identity(even=right)"])
 @pytest.mark.parametrize("kernel", [(3, 3), (4, 2)], ids=str)
-def test_the_other_centre_of_an_even_kernel_needs_the_other_padding(spec: str, kernel: tuple[int, ...]) -> None:
+def test_the_other_centre_of_an_even_kernel_needs_the_other_padding(
+    spec: str, kernel: tuple[int, ...]
+) -> None:
     x = torch.randn(2, 6, 7, 7, generator=generator())
     weight = filled(spec, torch.empty(6, 6, *kernel))
     assert torch.equal(F.conv2d(padded(x, kernel, more_after=False), weight), x)
@@ -52,7 +56,9 @@ def test_a_transposed_convolution_copies_too(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", ["identity", "dirac"])
-def test_outputs_beyond_the_inputs_are_zero_and_inputs_beyond_the_outputs_unheard(spec: str) -> None:
+def test_outputs_beyond_the_inputs_are_zero_and_inputs_beyond_the_outputs_unheard(
+    spec: str,
+) -> None:
     tall, wide = filled(spec, torch.empty(7, 3)), filled(spec, torch.empty(3, 7))
     assert torch.equal(tall, torch.cat([torch.eye(3), torch.zeros(4, 3)]))
     assert torch.equal(wide, tall.T)
@@ -60,11 +66,17 @@ def test_outputs_beyond_the_inputs_are_zero_and_inputs_beyond_the_outputs_unhear
 
 def test_repeated_outputs_copy_the_inputs_again() -> None:
     x = torch.randn(3, generator=generator())
-    assert torch.equal(filled("identity(repeat=true)", torch.empty(7, 3)) @ x, torch.cat([x, x, x[:1]]))
+    assert torch.equal(
+        filled("identity(repeat=true)", torch.empty(7, 3)) @ x, torch.cat([x, x, x[:1]])
+    )
 
 
-@pytest.mark.parametrize("shape", [(8, 3), (9, 3), (3, 8), (3, 9), (5, 5), (16, 4, 3, 3), (4, 16, 2)], ids=str)
-def test_a_repeated_identity_keeps_the_variance_of_uncorrelated_inputs_at_every_output(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "shape", [(8, 3), (9, 3), (3, 8), (3, 9), (5, 5), (16, 4, 3, 3), (4, 16, 2)], ids=str
+)
+def test_a_repeated_identity_keeps_the_variance_of_uncorrelated_inputs_at_every_output(
+    shape: tuple[int, ...],
+) -> None:
     weight = filled("identity(repeat=true)", torch.empty(shape))
     assert torch.allclose(weight.flatten(1).norm(dim=1), torch.ones(shape[0]), atol=1e-6)
 
@@ -81,7 +93,9 @@ def test_the_gain_is_a_factor(spec: str) -> None:
     name, _, options = spec.partition("(")
     scaled = f"{name}(gain=0.5, {options or ')'}"
     for shape in [(7, 3), (3, 7), (4, 4, 3)]:
-        assert torch.allclose(filled(scaled, torch.empty(shape)), 0.5 * filled(spec, torch.empty(shape)))
+        assert torch.allclose(
+            filled(scaled, torch.empty(shape)), 0.5 * filled(spec, torch.empty(shape))
+        )
 
 
 def test_an_identity_on_two_inputs_copies_their_first_products() -> None:

@@ -1,7 +1,8 @@
 """Initializers against jax.nn.initializers, side by side, on rectangular tensors.
 
-Two-sample Kolmogorov–Smirnov tests with n = 420,000 on either side and level 1e-4, as in `test_initializers_peers.py`: a scale
-that is 3 % off is shown to be caught in every comparison. JAX' kernels are (*kernel, in, out).
+Two-sample Kolmogorov–Smirnov tests with n = 420,000 on either side and level 1e-4, as in
+`test_initializers_peers.py`: a scale that is 3 % off is shown to be caught in every comparison.
+JAX' kernels are (*kernel, in, out).
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ DISTRIBUTIONS = {"normal": "normal", "truncated": "truncated_normal", "uniform":
 
 def theirs(make: Make, shape: tuple[int, ...]) -> np.ndarray:
     """A weight of JAX, for a shape of torch."""
-    return np.asarray(make(jax.nn.initializers)(jax.random.key(1), elsewhere(shape), np.float32), dtype=np.float64)
+    return np.asarray(
+        make(jax.nn.initializers)(jax.random.key(1), elsewhere(shape), np.float32), dtype=np.float64
+    )
 
 
 @pytest.mark.parametrize("shape", [MATRIX, KERNEL], ids=str)
@@ -60,7 +63,9 @@ def test_variance_scaling_is_that_of_jax(mode: str, distribution: str) -> None:
     assert compare(ours(spec, KERNEL), drawn.flatten())
 
 
-@pytest.mark.parametrize(("spec", "name"), [("he_normal", "he_normal"), ("lecun_normal", "lecun_normal")])
+@pytest.mark.parametrize(
+    ("spec", "name"), [("he_normal", "he_normal"), ("lecun_normal", "lecun_normal")]
+)
 def test_without_truncation_he_and_lecun_are_not_those_of_jax(spec: str, name: str) -> None:
     assert not compare(ours(spec, MATRIX), theirs(lambda j: getattr(j, name)(), MATRIX).flatten())
 
@@ -92,7 +97,9 @@ def test_delta_orthogonal_is_that_of_jax() -> None:
 
 
 @pytest.mark.parametrize("kernel", [(3,), (4,), (3, 4), (2, 5), (2, 3, 4)], ids=str)
-def test_the_centre_of_a_delta_orthogonal_kernel_is_where_jax_has_it(kernel: tuple[int, ...]) -> None:
+def test_the_centre_of_a_delta_orthogonal_kernel_is_where_jax_has_it(
+    kernel: tuple[int, ...],
+) -> None:
     mine = filled("delta_orthogonal", torch.empty(8, 6, *kernel))
     other = as_torch(theirs(lambda j: j.delta_orthogonal(), (8, 6, *kernel)))
     assert torch.equal(mine != 0, other != 0)
@@ -106,9 +113,21 @@ def test_delta_orthogonal_refuses_what_jax_refuses() -> None:
 
 
 def test_every_initializer_of_jax_is_compared() -> None:
-    """By JAX' own list, without the second names of the Glorot and He laws, and the type of them all."""
-    public = {name for name in dir(jax.nn.initializers) if not name.startswith("_")} - {"Initializer"}
+    """By JAX' own list, without the second names of the Glorot and He laws, and the type of them
+    all.
+    """
+    public = {name for name in dir(jax.nn.initializers) if not name.startswith("_")} - {
+        "Initializer"
+    }
     names = {name for name in public if not name.startswith(("xavier", "kaiming"))}
-    assert names == {"zeros", "ones", "constant", "normal", "uniform", "truncated_normal", "variance_scaling"} | {
+    assert names == {
+        "zeros",
+        "ones",
+        "constant",
+        "normal",
+        "uniform",
+        "truncated_normal",
+        "variance_scaling",
+    } | {
         f"{family}_{law}" for family in ("glorot", "he", "lecun") for law in ("normal", "uniform")
     } | {"orthogonal", "delta_orthogonal"}

@@ -1,4 +1,6 @@
-"""What every initializer promises for the layouts of layers: groups, transposition, packs, two inputs, one map per gate."""
+"""What every initializer promises for the layouts of layers: groups, transposition, packs, two
+inputs, one map per gate.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,16 @@ LAWS = {spec: initializers.get(spec) for spec in SPECS}
 
 every_spec = pytest.mark.parametrize("spec", SPECS)
 every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-every_vector = pytest.mark.parametrize("layout", [*VECTORS.values(), *GATE_BIASES.values()], ids=[*VECTORS, *GATE_BIASES])
+every_vector = pytest.mark.parametrize(
+    "layout", [*VECTORS.values(), *GATE_BIASES.values()], ids=[*VECTORS, *GATE_BIASES]
+)
 
 
 @every_spec
 @every_layout
-def test_a_sample_is_contiguous_fp32_of_the_layouts_shape_or_refused(spec: str, layout: Layout) -> None:
+def test_a_sample_is_contiguous_fp32_of_the_layouts_shape_or_refused(
+    spec: str, layout: Layout
+) -> None:
     reason = refusal(LAWS[spec], layout)
     if reason is not None:
         with pytest.raises(FitError) as refused:
@@ -46,7 +52,9 @@ def test_a_sample_is_contiguous_fp32_of_the_layouts_shape_or_refused(spec: str, 
 
 @every_spec
 def test_a_law_fits_at_least_half_of_the_layouts(spec: str) -> None:
-    assert sum(refusal(LAWS[spec], layout) is None for layout in LAYOUTS.values()) * 2 >= len(LAYOUTS)
+    assert sum(refusal(LAWS[spec], layout) is None for layout in LAYOUTS.values()) * 2 >= len(
+        LAYOUTS
+    )
 
 
 @every_spec
@@ -62,9 +70,12 @@ def test_a_vector_is_drawn_or_refused_as_its_intended_std_says(spec: str, layout
 
 
 @every_spec
-@pytest.mark.parametrize("layout", [*LAYOUTS.values(), *GATE_BIASES.values()], ids=[*LAYOUTS, *GATE_BIASES])
+@pytest.mark.parametrize(
+    "layout", [*LAYOUTS.values(), *GATE_BIASES.values()], ids=[*LAYOUTS, *GATE_BIASES]
+)
 def test_the_intended_std_is_what_many_draws_have(spec: str, layout: Layout) -> None:
-    """300 draws of at least 24 weights that are not zero: the standard error of the std is below 0.9 %, the tolerance 4 %.
+    """300 draws of at least 24 weights that are not zero: the standard error of the std is below
+    0.9 %, the tolerance 4 %.
 
     Where nothing is drawn it is exact.
     """
@@ -74,30 +85,44 @@ def test_the_intended_std_is_what_many_draws_have(spec: str, layout: Layout) -> 
     std = intended(initializer, layout)
     if std is None:
         return
-    draws = torch.stack([drawn(initializer, layout, g) for _ in range(1 if initializer.deterministic else 300)]).double()
+    draws = torch.stack(
+        [drawn(initializer, layout, g) for _ in range(1 if initializer.deterministic else 300)]
+    ).double()
     rel = 1e-6 if initializer.deterministic else 0.04
     assert draws.std(correction=0).item() == pytest.approx(std, rel=rel, abs=1e-6)
 
 
-@pytest.mark.parametrize("spec", [spec for spec in SPECS if not LAWS[spec].deterministic and not LAWS[spec].gate_bias])
+@pytest.mark.parametrize(
+    "spec", [spec for spec in SPECS if not LAWS[spec].deterministic and not LAWS[spec].gate_bias]
+)
 @pytest.mark.parametrize("layout", [as_one_map(layout) for layout in LAYOUTS.values()], ids=LAYOUTS)
 def test_every_law_starts_from_the_same_standard_normal_draw(spec: str, layout: Layout) -> None:
-    """Weights (those that are not zero) go with the z that the generator gives first, and not with another one.
+    """Weights (those that are not zero) go with the z that the generator gives first, and not with
+    another one.
 
-    Eight draws of at least 24 weights: an unrelated z has a correlation above 0.4 with a probability below 1e-7.
+    Eight draws of at least 24 weights: an unrelated z has a correlation above 0.4 with a
+    probability below 1e-7.
     """
     if refusal(LAWS[spec], layout) is not None:
         return
     samples = torch.stack([LAWS[spec].sample(layout, generator(seed)) for seed in range(8)])
     for shift, related in ((0, True), (100, False)):
-        z = torch.stack([seeds.standard_normal(layout.shape, generator(seed + shift)) for seed in range(8)])
+        z = torch.stack(
+            [seeds.standard_normal(layout.shape, generator(seed + shift)) for seed in range(8)]
+        )
         r = torch.corrcoef(torch.stack([z[samples != 0], samples[samples != 0]]))[0, 1].item()
         assert (r > 0.4) is related
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if not LAWS[spec].packs])
-@pytest.mark.parametrize("layout", [LSTM["weight_hh_l0"].layout, ATTENTION["in_proj_weight"].layout], ids=["gates", "q, k, v"])
-def test_a_part_of_a_pack_is_drawn_in_the_law_of_a_layer_of_its_own(spec: str, layout: Layout) -> None:
+@pytest.mark.parametrize(
+    "layout",
+    [LSTM["weight_hh_l0"].layout, ATTENTION["in_proj_weight"].layout],
+    ids=["gates", "q, k, v"],
+)
+def test_a_part_of_a_pack_is_drawn_in_the_law_of_a_layer_of_its_own(
+    spec: str, layout: Layout
+) -> None:
     part = layout.parts[1].layout
     alone = Layout(part.shape, part.fans)
     assert LAWS[spec].intended_std(part) == LAWS[spec].intended_std(alone)

@@ -1,7 +1,9 @@
-"""The relatives of orthogonal: what they keep of a signal, on layers that grow and shrink, with kernels and groups.
+"""The relatives of orthogonal: what they keep of a signal, on layers that grow and shrink, with
+kernels and groups.
 
-What is exact is compared to 1e-5. A mean square that is kept in expectation is an average over at least 400 draws and within
-4.9 of its standard errors (level 1e-6), which are below 2 %; every such comparison is shown to see a mistake.
+What is exact is compared to 1e-5. A mean square that is kept in expectation is an average over at
+least 400 draws and within 4.9 of its standard errors (level 1e-6), which are below 2 %; every such
+comparison is shown to see a mistake.
 """
 
 from __future__ import annotations
@@ -27,13 +29,17 @@ def signal(channels: int, *size: int, batch: int = 2) -> Tensor:
 
 
 def circular(x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
-    """A convolution of stride 1 that wraps around: no borders, and the centre of the kernel leaves a signal in place."""
+    """A convolution of stride 1 that wraps around: no borders, and the centre of the kernel leaves
+    a signal in place.
+    """
     pads = [side for size in reversed(weight.shape[2:]) for side in ((size - 1) // 2, size // 2)]
     return WRAP[weight.ndim - 2](F.pad(x, pads, mode="circular"), weight, groups=groups)
 
 
 def mean_square_gain(spec: str, x: Tensor, outputs: int, *kernel: int, draws: int = 400) -> Tensor:
-    """The mean square of a layer's outputs over that of its inputs, for each of many draws of the layer."""
+    """The mean square of a layer's outputs over that of its inputs, for each of many draws of the
+    layer.
+    """
     g, initializer = generator(1), initializers.get(spec)
     weight = torch.empty(outputs, x.shape[1], *kernel)
     apply = circular if kernel else F.linear
@@ -48,39 +54,65 @@ def is_one_on_average(gains: Tensor) -> bool:
     return abs(gains.mean().item() - 1) < 4.9 * error + 1e-5
 
 
-# --- scaled_uniform_orthogonal -----------------------------------------------------------------------------------------
+# --- scaled_uniform_orthogonal
+# -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", ["scaled_uniform_orthogonal", "scaled_uniform_orthogonal(delta=true)"])
+@pytest.mark.parametrize(
+    "spec", ["scaled_uniform_orthogonal", "scaled_uniform_orthogonal(delta=true)"]
+)
 def test_a_widening_linear_layer_keeps_the_mean_square_of_every_signal(spec: str) -> None:
-    assert torch.allclose(mean_square_gain(spec, signal(16, batch=1), 64), torch.ones(400, dtype=torch.float64), atol=1e-5)
+    assert torch.allclose(
+        mean_square_gain(spec, signal(16, batch=1), 64),
+        torch.ones(400, dtype=torch.float64),
+        atol=1e-5,
+    )
     plain = mean_square_gain("orthogonal", signal(16, batch=1), 64)
     assert torch.allclose(plain, torch.full((400,), 0.25, dtype=torch.float64), atol=1e-5)
 
 
-@pytest.mark.parametrize("spec", ["scaled_uniform_orthogonal", "scaled_uniform_orthogonal(delta=true)"])
+@pytest.mark.parametrize(
+    "spec", ["scaled_uniform_orthogonal", "scaled_uniform_orthogonal(delta=true)"]
+)
 def test_a_narrowing_linear_layer_keeps_the_mean_square_in_expectation(spec: str) -> None:
     assert is_one_on_average(mean_square_gain(spec, signal(64, batch=1), 16, draws=1000))
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(64, 16), (16, 64)])
 @pytest.mark.parametrize("delta", ["true", "false"])
-def test_a_convolution_keeps_the_mean_square_in_expectation(inputs: int, outputs: int, delta: str) -> None:
-    x = signal(inputs, 2, 2, batch=1).repeat_interleave(3, 2).repeat_interleave(3, 3)  # smooth, as images are
-    assert is_one_on_average(mean_square_gain(f"scaled_uniform_orthogonal(delta={delta})", x, outputs, 3, 3, draws=800))
+def test_a_convolution_keeps_the_mean_square_in_expectation(
+    inputs: int, outputs: int, delta: str
+) -> None:
+    x = (
+        signal(inputs, 2, 2, batch=1).repeat_interleave(3, 2).repeat_interleave(3, 3)
+    )  # smooth, as images are
+    assert is_one_on_average(
+        mean_square_gain(f"scaled_uniform_orthogonal(delta={delta})", x, outputs, 3, 3, draws=800)
+    )
 
 
 def test_a_layer_whose_fans_are_swapped_or_that_is_not_scaled_would_be_seen() -> None:
     narrowing, widening = signal(64, batch=1), signal(16, 4, 4, batch=1)
-    assert not is_one_on_average(mean_square_gain("scaled_uniform_orthogonal(gain=2.0)", narrowing, 16, draws=1000))
-    assert not is_one_on_average(mean_square_gain("scaled_uniform_orthogonal(gain=1.05)", narrowing, 16, draws=1000))
+    assert not is_one_on_average(
+        mean_square_gain("scaled_uniform_orthogonal(gain=2.0)", narrowing, 16, draws=1000)
+    )
+    assert not is_one_on_average(
+        mean_square_gain("scaled_uniform_orthogonal(gain=1.05)", narrowing, 16, draws=1000)
+    )
     assert not is_one_on_average(mean_square_gain("delta_orthogonal", widening, 64, 3, 3))
     assert not is_one_on_average(mean_square_gain("orthogonal", signal(4, 4, 4, batch=1), 64, 3, 3))
 
 
 def test_without_delta_it_is_orthogonal_times_a_number() -> None:
-    for shape, scale in [((64, 16), 2.0), ((16, 64), 1.0), ((64, 4, 2, 2), 2.0), ((16, 16, 3), 1.0)]:
-        suo, plain = (filled(spec, torch.empty(shape)) for spec in ("scaled_uniform_orthogonal", "orthogonal"))
+    for shape, scale in [
+        ((64, 16), 2.0),
+        ((16, 64), 1.0),
+        ((64, 4, 2, 2), 2.0),
+        ((16, 16, 3), 1.0),
+    ]:
+        suo, plain = (
+            filled(spec, torch.empty(shape)) for spec in ("scaled_uniform_orthogonal", "orthogonal")
+        )
         assert torch.allclose(suo, scale * plain, atol=1e-6)
 
 
@@ -91,7 +123,8 @@ def test_the_scale_counts_the_channels_of_a_group() -> None:
     assert torch.allclose(gram, 3 * torch.eye(2).expand(4, -1, -1), atol=1e-5)
 
 
-# --- delta_orthogonal --------------------------------------------------------------------------------------------------
+# --- delta_orthogonal
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("gain", [1.0, 1.5])
@@ -104,7 +137,9 @@ def test_a_delta_orthogonal_convolution_keeps_the_norm_of_every_signal(
     weight = initializers.DeltaOrthogonal(gain).sample(layout, generator())
     x = signal(6, *(7 for _ in kernel))
     y = circular(x, weight, groups)
-    assert torch.allclose(y.view(2, groups, -1).norm(dim=2), gain * x.view(2, groups, -1).norm(dim=2), rtol=1e-5)
+    assert torch.allclose(
+        y.view(2, groups, -1).norm(dim=2), gain * x.view(2, groups, -1).norm(dim=2), rtol=1e-5
+    )
 
 
 def test_an_orthogonal_convolution_does_not_keep_norms() -> None:
@@ -112,7 +147,9 @@ def test_an_orthogonal_convolution_does_not_keep_norms() -> None:
     y = circular(x, filled("orthogonal", torch.empty(54, 6, 3, 3)))
     smooth = torch.ones(2, 6, 7, 7)
     z = circular(smooth, filled("orthogonal", torch.empty(12, 6, 3, 3)))
-    assert (y.norm() / x.norm()).item() == pytest.approx(3, rel=0.02)  # each position is in nine patches
+    assert (y.norm() / x.norm()).item() == pytest.approx(
+        3, rel=0.02
+    )  # each position is in nine patches
     assert abs((z.norm() / smooth.norm()).item() - 1) > 0.02
 
 
@@ -133,9 +170,14 @@ def test_a_delta_orthogonal_kernel_is_zero_but_for_its_centre() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 8), (4, 8, 3, 3)])
-def test_fewer_outputs_than_inputs_are_refused_with_what_to_use_instead(shape: tuple[int, ...]) -> None:
+def test_fewer_outputs_than_inputs_are_refused_with_what_to_use_instead(
+    shape: tuple[int, ...],
+) -> None:
     tensor = torch.full(shape, 7.5)
-    with pytest.raises(FitError, match=r"it has 4 outputs for 8 inputs.*Use scaled_uniform_orthogonal\(delta=true\)"):
+    with pytest.raises(
+        FitError,
+        match=r"it has 4 outputs for 8 inputs.*Use scaled_uniform_orthogonal\(delta=true\)",
+    ):
         filled("delta_orthogonal", tensor)
     assert (tensor == 7.5).all()
     assert filled("scaled_uniform_orthogonal(delta=true)", tensor).isfinite().all()
@@ -147,7 +189,8 @@ def test_the_room_for_outputs_is_that_of_a_group() -> None:
         initializers.get("delta_orthogonal").sample(layout, generator())
 
 
-# --- block_orthogonal --------------------------------------------------------------------------------------------------
+# --- block_orthogonal
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("gain", [1.0, 1.5])
@@ -169,14 +212,18 @@ def test_each_block_keeps_the_norm_and_a_pack_as_one_map_halves_it() -> None:
 
 def test_blocks_are_independent_of_one_another() -> None:
     """1,000 draws of two 4×4 blocks: a correlation of independent entries is within 4.9/√16,000."""
-    draws = torch.stack([filled("block_orthogonal(blocks=2)", torch.empty(8, 4), seed) for seed in range(1000)])
+    draws = torch.stack(
+        [filled("block_orthogonal(blocks=2)", torch.empty(8, 4), seed) for seed in range(1000)]
+    )
     first, second = draws[:, :4].flatten(), draws[:, 4:].flatten()
     assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1].item()) < 4.9 / math.sqrt(16_000)
 
 
 def test_one_block_is_orthogonal() -> None:
     for spec in ("block_orthogonal", "block_orthogonal(blocks=1)"):
-        assert torch.equal(filled(spec, torch.empty(12, 8)), filled("orthogonal", torch.empty(12, 8)))
+        assert torch.equal(
+            filled(spec, torch.empty(12, 8)), filled("orthogonal", torch.empty(12, 8))
+        )
 
 
 def test_the_gates_of_a_layer_are_orthogonal_on_their_own_without_blocks() -> None:
@@ -189,6 +236,8 @@ def test_the_gates_of_a_layer_are_orthogonal_on_their_own_without_blocks() -> No
 
 def test_outputs_that_do_not_divide_into_the_blocks_are_refused() -> None:
     tensor = torch.full((10, 8), 7.5)
-    with pytest.raises(FitError, match=r"has 10 of them per group\. Use a number of blocks that divides 10"):
+    with pytest.raises(
+        FitError, match=r"has 10 of them per group\. Use a number of blocks that divides 10"
+    ):
         filled("block_orthogonal(blocks=4)", tensor)
     assert (tensor == 7.5).all()

@@ -1,7 +1,8 @@
-"""Initializers against the laws they claim, on rectangular tensors and with the true fans of grouped and transposed layers.
+"""Initializers against the laws they claim, on rectangular tensors and with the true fans of
+grouped and transposed layers.
 
-Kolmogorov–Smirnov tests have n above 200,000 and level 1e-4: they see a scale that is 3 % off (a distance of 0.007 in a normal
-law against a critical 0.005), and every one of them is shown to.
+Kolmogorov–Smirnov tests have n above 200,000 and level 1e-4: they see a scale that is 3 % off (a
+distance of 0.007 in a normal law against a critical 0.005), and every one of them is shown to.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def uniform(std: float) -> Law:
 
 @dataclass(frozen=True)
 class Truncated:
-    """N(0, parent²) cut at two standard deviations; what scipy's truncnorm is, in a tenth of its time."""
+    """N(0, parent²) cut at two standard deviations; what scipy's truncnorm is, in a tenth of its
+    time.
+    """
 
     parent: float
 
@@ -59,7 +62,9 @@ class Truncated:
 
 
 def truncated(std: float) -> Law:
-    """Cut at two standard deviations of the normal before the cut, its own standard deviation `std`."""
+    """Cut at two standard deviations of the normal before the cut, its own standard deviation
+    `std`.
+    """
     return Truncated(std / Truncated(1.0).std())
 
 
@@ -73,8 +78,12 @@ LAWS: dict[str, Callable[[Fans], Law]] = {
     "truncated_normal(cut=0.5)": lambda f: stats.truncnorm(-0.5, 0.5),
     "truncated_normal(cut=8.0)": lambda f: stats.norm(),
     "variance_scaling": lambda f: truncated(math.sqrt(1 / f.fan_in)),
-    "variance_scaling(scale=2.0, mode=fan_out, distribution=normal)": lambda f: normal(math.sqrt(2 / f.fan_out)),
-    "variance_scaling(scale=0.5, mode=fan_avg, distribution=uniform)": lambda f: uniform(math.sqrt(1 / (f.fan_in + f.fan_out))),
+    "variance_scaling(scale=2.0, mode=fan_out, distribution=normal)": lambda f: normal(
+        math.sqrt(2 / f.fan_out)
+    ),
+    "variance_scaling(scale=0.5, mode=fan_avg, distribution=uniform)": lambda f: uniform(
+        math.sqrt(1 / (f.fan_in + f.fan_out))
+    ),
     "xavier_uniform": lambda f: uniform(math.sqrt(2 / (f.fan_in + f.fan_out))),
     "xavier_normal(gain=1.5)": lambda f: normal(1.5 * math.sqrt(2 / (f.fan_in + f.fan_out))),
     "xavier_normal(truncated=true)": lambda f: truncated(math.sqrt(2 / (f.fan_in + f.fan_out))),
@@ -86,7 +95,9 @@ LAWS: dict[str, Callable[[Fans], Law]] = {
     "lecun_normal": lambda f: normal(math.sqrt(1 / f.fan_in)),
     "lecun_normal(truncated=true)": lambda f: truncated(math.sqrt(1 / f.fan_in)),
     "random_walk": lambda f: normal(math.exp(1 / (2 * f.fan_in)) / math.sqrt(f.fan_in)),
-    "random_walk(activation=relu)": lambda f: normal(math.sqrt(2 / f.fan_in) * math.exp(1.2 / (f.fan_in - 2.4))),
+    "random_walk(activation=relu)": lambda f: normal(
+        math.sqrt(2 / f.fan_in) * math.exp(1.2 / (f.fan_in - 2.4))
+    ),
     "siren": lambda f: uniform(math.sqrt(2 / f.fan_in) / 30),
     "siren(omega=5.0)": lambda f: uniform(math.sqrt(2 / f.fan_in) / 5),
     "siren(first=true)": lambda f: uniform(1 / (math.sqrt(3) * f.fan_in)),
@@ -103,7 +114,8 @@ with seeds.torch_state_kept(0):
 
 every_law = pytest.mark.parametrize("spec", LAWS)
 every_law_of_fans = pytest.mark.parametrize(
-    "spec", [spec for spec, law in LAWS.items() if law(Fans(10, 20)).std() != law(Fans(40, 50)).std()]
+    "spec",
+    [spec for spec, law in LAWS.items() if law(Fans(10, 20)).std() != law(Fans(40, 50)).std()],
 )
 every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 
@@ -115,15 +127,26 @@ def follows(weights: np.ndarray, law: Law) -> bool:
 
 
 def test_every_law_of_the_catalogue_is_tested_here() -> None:
-    own_tests = {"orthogonal", "block_orthogonal", "scaled_uniform_orthogonal", "delta_orthogonal", "sparse", "chrono"}
+    own_tests = {
+        "orthogonal",
+        "block_orthogonal",
+        "scaled_uniform_orthogonal",
+        "delta_orthogonal",
+        "sparse",
+        "chrono",
+    }
     known = {spec.partition("(")[0] for spec in LAWS} | own_tests
     assert {entry.name for entry in TENSOR_ENTRIES if not entry.deterministic} <= known
 
 
 @every_law
 def test_a_rectangular_tensor_follows_the_law(spec: str) -> None:
-    """n = 210,000; mean and standard deviation within 4.9 standard errors (level 1e-6), then KS; a planted 3 % is caught."""
-    tensor = initializers.get(spec)(torch.empty(300, 700), generator=torch.Generator().manual_seed(1))
+    """n = 210,000; mean and standard deviation within 4.9 standard errors (level 1e-6), then KS; a
+    planted 3 % is caught.
+    """
+    tensor = initializers.get(spec)(
+        torch.empty(300, 700), generator=torch.Generator().manual_seed(1)
+    )
     law, weights = LAWS[spec](Fans(700, 300)), tensor.double().flatten().numpy()
     n = weights.size
     assert abs(weights.mean() - law.mean()) < 4.9 * law.std() / math.sqrt(n)
@@ -144,11 +167,15 @@ def test_a_layer_follows_the_law_with_its_true_fans(spec: str, layer: nn.Module)
     assert follows(weights.double().flatten().numpy(), LAWS[spec](layout.fans))
 
 
-@pytest.mark.parametrize(("name", "spec"), [("grouped", "he_normal(mode=fan_out)"), ("transposed, grouped", "he_normal")])
+@pytest.mark.parametrize(
+    ("name", "spec"), [("grouped", "he_normal(mode=fan_out)"), ("transposed, grouped", "he_normal")]
+)
 def test_the_fans_of_the_tensor_alone_would_be_caught(name: str, spec: str) -> None:
     layout = fans.module_layout(LAYERS[name])
     assert layout is not None
-    blind = initializers.get(spec)(torch.empty(layout.shape), generator=torch.Generator().manual_seed(0))
+    blind = initializers.get(spec)(
+        torch.empty(layout.shape), generator=torch.Generator().manual_seed(0)
+    )
     fan = layout.fans.fan_out if "fan_out" in spec else layout.fans.fan_in
     assert not follows(blind.double().flatten().numpy(), normal(math.sqrt(2 / fan)))
 
@@ -158,12 +185,15 @@ def test_the_quick_truncated_law_is_scipys() -> None:
     assert Truncated(0.1).cdf(x) == pytest.approx(stats.truncnorm(-2, 2, 0, 0.1).cdf(x), abs=1e-12)
 
 
-# --- the transformations of z ------------------------------------------------------------------------------------------
+# --- the transformations of z
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cut", [0.01, 0.5, 1.0, 2.0, 3.0, 5.0])
 def test_the_std_of_a_truncated_normal_is_scipys(cut: float) -> None:
-    assert distributions.truncated_std(cut) == pytest.approx(stats.truncnorm(-cut, cut).std(), rel=1e-6)
+    assert distributions.truncated_std(cut) == pytest.approx(
+        stats.truncnorm(-cut, cut).std(), rel=1e-6
+    )
 
 
 def test_the_correction_at_two_sigma_is_the_constant_of_keras_and_jax() -> None:
@@ -172,7 +202,9 @@ def test_the_correction_at_two_sigma_is_the_constant_of_keras_and_jax() -> None:
 
 @pytest.mark.parametrize("cut", [0.01, 1.0, 2.0, 6.0, 40.0])
 def test_nothing_lies_beyond_the_cut_and_nothing_is_infinite(cut: float) -> None:
-    w = distributions.truncated_normal((1_000_000,), torch.Generator().manual_seed(0), std=1.0, cut=cut)
+    w = distributions.truncated_normal(
+        (1_000_000,), torch.Generator().manual_seed(0), std=1.0, cut=cut
+    )
     assert w.abs().max().item() <= np.float32(cut)
     assert w.isfinite().all()
 
@@ -196,11 +228,14 @@ def test_the_extremes_of_z_stay_inside_the_bounds(monkeypatch: pytest.MonkeyPatc
         distributions.uniform((5,), g, low=0.1, high=0.3).clamp(0.1, 0.3).tolist()
         == distributions.uniform((5,), g, low=0.1, high=0.3).tolist()
     )
-    assert distributions.truncated_normal((5,), g, std=1.0, cut=2.0).tolist() == pytest.approx([-2, -2, 0, 2, 2], abs=1e-5)
+    assert distributions.truncated_normal((5,), g, std=1.0, cut=2.0).tolist() == pytest.approx(
+        [-2, -2, 0, 2, 2], abs=1e-5
+    )
     assert distributions.truncated_normal((5,), g, std=1.0, cut=50.0).isfinite().all()
 
 
-# --- orthogonal --------------------------------------------------------------------------------------------------------
+# --- orthogonal
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("gain", [1.0, 1.7])
@@ -215,30 +250,45 @@ def test_the_extremes_of_z_stay_inside_the_bounds(monkeypatch: pytest.MonkeyPatc
         Layout((12, 5, 3), Fans(12, 15), groups=3, transposed=True),
         Layout((4, 40), Fans(4, 40), transposed=True),
     ],
-    ids=["wide", "tall", "conv", "expanding conv", "grouped", "transposed, grouped", "transposed, expanding"],
+    ids=[
+        "wide",
+        "tall",
+        "conv",
+        "expanding conv",
+        "grouped",
+        "transposed, grouped",
+        "transposed, expanding",
+    ],
 )
-def test_the_rows_or_columns_of_every_group_are_orthonormal_times_the_gain(layout: Layout, gain: float) -> None:
+def test_the_rows_or_columns_of_every_group_are_orthonormal_times_the_gain(
+    layout: Layout, gain: float
+) -> None:
     weight = initializers.Orthogonal(gain).sample(layout, torch.Generator().manual_seed(0))
     matrices = layout.to_matrices(weight).double()
     if matrices.shape[1] > matrices.shape[2]:
         matrices = matrices.mT
-    expected = gain**2 * torch.eye(matrices.shape[1], dtype=torch.float64).expand(matrices.shape[0], -1, -1)
+    expected = gain**2 * torch.eye(matrices.shape[1], dtype=torch.float64).expand(
+        matrices.shape[0], -1, -1
+    )
     assert torch.allclose(matrices @ matrices.mT, expected, atol=1e-5)
 
 
 def test_an_orthogonal_grouped_layer_keeps_the_norm_of_every_group() -> None:
     layout = Layout((8, 2), Fans(2, 2), groups=4)
-    weight = initializers.Orthogonal().sample(layout, torch.Generator().manual_seed(0)).unsqueeze(-1)
+    weight = (
+        initializers.Orthogonal().sample(layout, torch.Generator().manual_seed(0)).unsqueeze(-1)
+    )
     x = torch.randn(5, 8, 1, generator=torch.Generator().manual_seed(1))
     y = torch.conv1d(x, weight, groups=4)
     assert torch.allclose(y.view(5, 4, 2).norm(dim=-1), x.view(5, 4, 2).norm(dim=-1), atol=1e-5)
 
 
 def even(q: Tensor) -> bool:
-    """Whether matrices, shape (n, d, d), look evenly distributed over the orthogonal group, each check at level 1e-5.
+    """Whether matrices, shape (n, d, d), look evenly distributed over the orthogonal group, each
+    check at level 1e-5.
 
-    Under the Haar law the trace has mean 0 and mean square 1, half of the determinants are 1, and every entry is a coordinate
-    of a point on the sphere: (q + 1)/2 ~ Beta((d - 1)/2, (d - 1)/2).
+    Under the Haar law the trace has mean 0 and mean square 1, half of the determinants are 1, and
+    every entry is a coordinate of a point on the sphere: (q + 1)/2 ~ Beta((d - 1)/2, (d - 1)/2).
     """
     n, d = q.shape[0], q.shape[1]
     assert (n, d) == (20_000, 5)
@@ -278,7 +328,8 @@ def test_a_zero_on_the_diagonal_of_r_zeroes_no_column() -> None:
     assert torch.allclose(q.mT @ q, torch.eye(3).expand(2, -1, -1), atol=1e-5)
 
 
-# --- sparse ------------------------------------------------------------------------------------------------------------
+# --- sparse
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -311,5 +362,7 @@ def test_the_connections_of_sparse_are_normal_and_evenly_placed() -> None:
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_torchs_rule_zeroes_the_stated_fraction_of_every_column(sparsity: float) -> None:
-    weight = initializers.Sparse(sparsity=sparsity)(torch.empty(64, 30), generator=torch.Generator().manual_seed(0))
+    weight = initializers.Sparse(sparsity=sparsity)(
+        torch.empty(64, 30), generator=torch.Generator().manual_seed(0)
+    )
     assert ((weight == 0).sum(0) == math.ceil(sparsity * 64)).all()

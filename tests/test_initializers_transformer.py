@@ -1,4 +1,6 @@
-"""small_init and wang_init: one standard deviation for all matrices of a transformer, taken from its width."""
+"""small_init and wang_init: one standard deviation for all matrices of a transformer, taken from
+its width.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,12 @@ every_matrix = pytest.mark.parametrize("layout", MATRICES.values(), ids=MATRICES
 
 @every_matrix
 def test_every_matrix_of_a_transformer_gets_the_std_of_its_width(layout: Layout) -> None:
-    assert initializers.get("small_init").intended_std(layout) == pytest.approx(math.sqrt(2 / (5 * D)))
-    assert initializers.get("wang_init(layers=12)").intended_std(layout) == pytest.approx(2 / (12 * math.sqrt(D)))
+    assert initializers.get("small_init").intended_std(layout) == pytest.approx(
+        math.sqrt(2 / (5 * D))
+    )
+    assert initializers.get("wang_init(layers=12)").intended_std(layout) == pytest.approx(
+        2 / (12 * math.sqrt(D))
+    )
 
 
 @pytest.mark.parametrize("options", [{"kdim": 48, "vdim": 64}, {}], ids=["apart", "packed"])
@@ -38,22 +44,36 @@ def test_q_k_and_v_get_the_std_of_the_width(options: dict[str, int]) -> None:
     held = fans.describe_parameters(nn.MultiheadAttention(D, 4, device="meta", **options))
     weights = [held[f"{name}_proj_weight"].layout for name in "qkv"] if options else []
     for layout in weights or [part.layout for part in held["in_proj_weight"].layout.parts]:
-        assert initializers.get("small_init").intended_std(layout) == pytest.approx(math.sqrt(2 / (5 * D)))
+        assert initializers.get("small_init").intended_std(layout) == pytest.approx(
+            math.sqrt(2 / (5 * D))
+        )
 
 
 def test_a_width_that_is_given_overrides_the_matrix() -> None:
     layout = MATRICES["up"]
-    assert initializers.get("small_init(dim=512)").intended_std(layout) == pytest.approx(math.sqrt(2 / 2560))
-    assert initializers.get("wang_init(layers=4, dim=64)").intended_std(layout) == pytest.approx(2 / (4 * 8))
+    assert initializers.get("small_init(dim=512)").intended_std(layout) == pytest.approx(
+        math.sqrt(2 / 2560)
+    )
+    assert initializers.get("wang_init(layers=4, dim=64)").intended_std(layout) == pytest.approx(
+        2 / (4 * 8)
+    )
 
 
 @pytest.mark.parametrize(
-    ("spec", "std"), [("small_init", math.sqrt(2 / 1500)), ("wang_init(layers=12)", 2 / (12 * math.sqrt(300)))]
+    ("spec", "std"),
+    [("small_init", math.sqrt(2 / 1500)), ("wang_init(layers=12)", 2 / (12 * math.sqrt(300)))],
 )
 def test_a_rectangular_matrix_follows_the_law(spec: str, std: float) -> None:
-    """n = 210,000, level 1e-4; a planted 3 % is caught, and so is the longer side instead of the shorter."""
+    """n = 210,000, level 1e-4; a planted 3 % is caught, and so is the longer side instead of the
+    shorter.
+    """
     for shape in ((300, 700), (700, 300)):
-        weights = initializers.get(spec)(torch.empty(shape), generator=generator(1)).double().flatten().numpy()
+        weights = (
+            initializers.get(spec)(torch.empty(shape), generator=generator(1))
+            .double()
+            .flatten()
+            .numpy()
+        )
         assert weights.size == 210_000
         for wrong, stands in ((1.0, True), (1.03, False), (math.sqrt(300 / 700), False)):
             found = stats.ks_1samp(weights * wrong, stats.norm(0, std).cdf, method="asymp")
@@ -61,5 +81,8 @@ def test_a_rectangular_matrix_follows_the_law(spec: str, std: float) -> None:
 
 
 def test_depth_shrinks_what_a_block_adds() -> None:
-    stds = [initializers.get(f"wang_init(layers={layers})").intended_std(MATRICES["down"]) for layers in (1, 2, 8)]
+    stds = [
+        initializers.get(f"wang_init(layers={layers})").intended_std(MATRICES["down"])
+        for layers in (1, 2, 8)
+    ]
     assert [stds[0] / std for std in stds] == pytest.approx([1, 2, 8])

@@ -1,4 +1,6 @@
-"""Characters of tiny Shakespeare: a small GPT and an LSTM learn something real, and report it in the field's units."""
+"""Characters of tiny Shakespeare: a small GPT and an LSTM learn something real, and report it in
+the field's units.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def test_a_small_model_learns_the_letters_of_shakespeare(model: str) -> None:
     )
     result = train(cell, cache=Cache(), environment={})
     bits = result.metrics["test_bits_per_character"]
-    # Guessing evenly among 65 characters costs 6.02 bits, by their frequencies 4.78; knowing the one before, at best 3.54.
+    # Guessing evenly among 65 characters costs 6.02 bits, by their frequencies 4.78; knowing the
+    # one before, at best 3.54.
     assert bits < 3.45
     assert result.metrics["test_perplexity"] == pytest.approx(2**bits)
     assert 0.3 < result.metrics["test_token_accuracy"] < 0.7

@@ -1,4 +1,6 @@
-"""What layers hold: role, fans and parts of every parameter, against sums written out by hand and what torch computes."""
+"""What layers hold: role, fans and parts of every parameter, against sums written out by hand and
+what torch computes.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def all_facts(module: nn.Module) -> dict[str, Facts]:
     return {name: facts(held[name]) for name, _ in module.named_parameters(recurse=False)}
 
 
-# --- one map -----------------------------------------------------------------------------------------------------------
+# --- one map
+# -----------------------------------------------------------------------------------------------------------
 
 with seeds.torch_state_kept(0):
     LAYERS: dict[str, tuple[nn.Module, tuple[int, ...], int, int]] = {
@@ -78,7 +81,10 @@ def test_a_table_is_looked_up_one_row_at_a_time(make: type[nn.Module]) -> None:
 def test_a_normalization_has_a_scale_and_a_shift_without_fans(make: type[nn.Module]) -> None:
     norm = make()
     shape = tuple(norm.weight.shape)
-    assert all_facts(norm) == {"weight": ("norm scale", shape, None, None), "bias": ("norm shift", shape, None, None)}
+    assert all_facts(norm) == {
+        "weight": ("norm scale", shape, None, None),
+        "bias": ("norm shift", shape, None, None),
+    }
 
 
 def test_what_is_absent_or_unknown_is_not_there() -> None:
@@ -91,21 +97,33 @@ def test_a_subclass_is_what_its_base_is() -> None:
     class Mine(nn.Linear):
         pass
 
-    assert facts(describe_parameters(built(lambda: Mine(5, 3)))["weight"]) == ("weight", (3, 5), 5, 3)
+    assert facts(describe_parameters(built(lambda: Mine(5, 3)))["weight"]) == (
+        "weight",
+        (3, 5),
+        5,
+        3,
+    )
 
 
-def test_a_bilinear_layer_keeps_the_variance_of_the_products_with_weights_of_variance_one_over_fan_in() -> None:
-    """n = 20,000 outputs of 200 draws of weights: standard error below 4 %, tolerance 20 %; in1 alone would give a factor 7."""
+def test_a_bilinear_layer_keeps_the_variance_of_the_products_with_weights_of_variance_one_over_fan_in() -> (
+    None
+):
+    """n = 20,000 outputs of 200 draws of weights: standard error below 4 %, tolerance 20 %; in1
+    alone would give a factor 7.
+    """
     g = torch.Generator().manual_seed(0)
     std = fans.fans(built(lambda: nn.Bilinear(9, 7, 10))).fan_in ** -0.5
     squares = []
     for _ in range(200):
         a, b = torch.randn(10, 9, generator=g), torch.randn(10, 7, generator=g)
-        squares.append(nn.functional.bilinear(a, b, torch.randn(10, 9, 7, generator=g) * std).square().mean())
+        squares.append(
+            nn.functional.bilinear(a, b, torch.randn(10, 9, 7, generator=g) * std).square().mean()
+        )
     assert torch.stack(squares).mean().item() == pytest.approx(1.0, rel=0.2)
 
 
-# --- transformers' Conv1D ----------------------------------------------------------------------------------------------
+# --- transformers' Conv1D
+# ----------------------------------------------------------------------------------------------
 
 
 class Conv1D(nn.Module):
@@ -118,15 +136,24 @@ class Conv1D(nn.Module):
         self.bias = nn.Parameter(torch.zeros(nf))
 
 
-def test_transformers_conv1d_is_a_linear_layer_stored_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert describe_parameters(Conv1D(12, 5)) == {}  # another module's class of this name is not known
+def test_transformers_conv1d_is_a_linear_layer_stored_the_other_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (
+        describe_parameters(Conv1D(12, 5)) == {}
+    )  # another module's class of this name is not known
     monkeypatch.setattr(Conv1D, "__module__", "transformers.pytorch_utils")
     layer = Conv1D(12, 5)
-    assert all_facts(layer) == {"weight": ("weight", (5, 12), 5, 12), "bias": ("bias", (12,), 5, 12)}
+    assert all_facts(layer) == {
+        "weight": ("weight", (5, 12), 5, 12),
+        "bias": ("bias", (12,), 5, 12),
+    }
     assert describe_parameters(layer)["weight"].layout.matrices_shape == (1, 12, 5)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason='needs the extra "peers"')
+@pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None, reason='needs the extra "peers"'
+)
 @pytest.mark.usefixtures("draws_globally")
 @pytest.mark.filterwarnings("ignore")
 def test_the_conv1d_of_transformers_itself_is_known() -> None:
@@ -135,14 +162,22 @@ def test_the_conv1d_of_transformers_itself_is_known() -> None:
     assert all_facts(layer)["weight"] == ("weight", (5, 12), 5, 12)
 
 
-# --- attention ---------------------------------------------------------------------------------------------------------
+# --- attention
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_attention_packs_q_k_and_v_each_a_map_of_its_own() -> None:
     attention = built(lambda: nn.MultiheadAttention(8, 2))
-    assert all_facts(attention) == {"in_proj_weight": ("weight", (24, 8), 8, 8), "in_proj_bias": ("bias", (24,), 8, 8)}
+    assert all_facts(attention) == {
+        "in_proj_weight": ("weight", (24, 8), 8, 8),
+        "in_proj_bias": ("bias", (24,), 8, 8),
+    }
     parts = describe_parameters(attention)["in_proj_weight"].layout.parts
-    assert [(part.name, part.dim, part.start, part.size) for part in parts] == [("q", 0, 0, 8), ("k", 0, 8, 8), ("v", 0, 16, 8)]
+    assert [(part.name, part.dim, part.start, part.size) for part in parts] == [
+        ("q", 0, 0, 8),
+        ("k", 0, 8, 8),
+        ("v", 0, 16, 8),
+    ]
     assert facts(describe_parameters(attention.out_proj)["weight"]) == ("weight", (8, 8), 8, 8)
 
 
@@ -165,13 +200,16 @@ def test_fans_of_a_layer_of_several_weights_are_an_error_that_names_them() -> No
         fans.fans(built(lambda: nn.LSTM(3, 4)))
 
 
-# --- recurrent layers --------------------------------------------------------------------------------------------------
+# --- recurrent layers
+# --------------------------------------------------------------------------------------------------
 
 IN, H, P = 5, 6, 4
 
 
 def recurrent(gates: int, layers: int, directions: int, projection: int) -> dict[str, Facts]:
-    """Written out by hand: every gate is a map from the inputs, or from the state, to the hidden units."""
+    """Written out by hand: every gate is a map from the inputs, or from the state, to the hidden
+    units.
+    """
     found: dict[str, Facts] = {}
     state = projection or H
     for layer in range(layers):
@@ -198,14 +236,20 @@ def test_every_gate_of_every_layer_and_direction_is_a_map(
 
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_projection_makes_the_state_smaller_and_is_a_map_of_its_own(layers: int, directions: int) -> None:
-    module = built(lambda: nn.LSTM(IN, H, num_layers=layers, bidirectional=directions == 2, proj_size=P))
+def test_a_projection_makes_the_state_smaller_and_is_a_map_of_its_own(
+    layers: int, directions: int
+) -> None:
+    module = built(
+        lambda: nn.LSTM(IN, H, num_layers=layers, bidirectional=directions == 2, proj_size=P)
+    )
     assert all_facts(module) == recurrent(4, layers, directions, P)
 
 
 @pytest.mark.parametrize(("make", "gates"), [(nn.RNNCell, 1), (nn.LSTMCell, 4), (nn.GRUCell, 3)])
 def test_a_cell_is_one_layer_without_a_number(make: type[nn.RNNCellBase], gates: int) -> None:
-    expected = {name.removesuffix("_l0"): found for name, found in recurrent(gates, 1, 1, 0).items()}
+    expected = {
+        name.removesuffix("_l0"): found for name, found in recurrent(gates, 1, 1, 0).items()
+    }
     assert all_facts(built(lambda: make(IN, H))) == expected
 
 
@@ -226,14 +270,18 @@ def open_gate(cell: nn.RNNCellBase, **biases: float) -> nn.RNNCellBase:
 
 
 def lstm(**biases: float) -> tuple[Tensor, Tensor]:
-    """New hidden state and cell state, after h = 0 and c = 0.8, of an LSTM with these biases of its gates."""
+    """New hidden state and cell state, after h = 0 and c = 0.8, of an LSTM with these biases of its
+    gates.
+    """
     cell = open_gate(built(lambda: nn.LSTMCell(1, 3)), **biases)
     h, c = cell(torch.zeros(1, 1), (torch.zeros(1, 3), torch.full((1, 3), 0.8)))
     return h.detach(), c.detach()
 
 
 def test_the_parts_of_an_lstm_are_the_gates_that_torch_computes() -> None:
-    """All gates are ½ and the new content 0 unless a bias says otherwise: c' = f·c + i·g, h' = o·tanh(c')."""
+    """All gates are ½ and the new content 0 unless a bias says otherwise: c' = f·c + i·g, h' =
+    o·tanh(c').
+    """
     full = torch.full((1, 3), 0.8)
     assert torch.allclose(lstm()[1], full / 2)
     assert torch.allclose(lstm(f=50.0)[1], full)
@@ -267,15 +315,21 @@ def test_a_layer_has_the_gates_of_its_cell() -> None:
         assert of_layer == describe_parameters(built(lambda cell=cell: cell(IN, H)))["weight_hh"]
 
 
-# --- conventions, packs and mistakes -----------------------------------------------------------------------------------
+# --- conventions, packs and mistakes
+# -----------------------------------------------------------------------------------
 
 
 def test_strides_matter_in_effective_fans_only() -> None:
-    strided, transposed = built(lambda: nn.Conv2d(3, 8, 4, stride=2)), built(lambda: nn.ConvTranspose2d(8, 3, 4, stride=2))
+    strided, transposed = (
+        built(lambda: nn.Conv2d(3, 8, 4, stride=2)),
+        built(lambda: nn.ConvTranspose2d(8, 3, 4, stride=2)),
+    )
     for module, expected in ((strided, Fans(48, 32)), (transposed, Fans(32, 48))):
         assert describe_parameters(module, "effective")["weight"].layout.fans == expected
         assert describe_parameters(module, "effective")["bias"].layout.fans == expected
-    assert describe_parameters(built(lambda: nn.LSTM(IN, H)), "effective") == describe_parameters(built(lambda: nn.LSTM(IN, H)))
+    assert describe_parameters(built(lambda: nn.LSTM(IN, H)), "effective") == describe_parameters(
+        built(lambda: nn.LSTM(IN, H))
+    )
 
 
 def test_a_part_is_a_view_of_its_rows_and_has_the_fans_of_its_share() -> None:

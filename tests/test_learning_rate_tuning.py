@@ -1,4 +1,6 @@
-"""Tuning of the learning rate: which rate is chosen, when the grid grows, and a study that does it for real."""
+"""Tuning of the learning rate: which rate is chosen, when the grid grows, and a study that does it
+for real.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def results_of(trials: Plan, loss: Loss) -> dict[str, Result]:
     for planned in trials.cells:
         value = loss(planned)
         outcome = "ok" if math.isfinite(value) else "diverged"
-        found[planned.cell.id] = Result(cell=planned.cell, outcome=outcome, metrics={"val_loss": value})  # type: ignore[arg-type]
+        found[planned.cell.id] = Result(
+            cell=planned.cell, outcome=outcome, metrics={"val_loss": value}
+        )  # type: ignore[arg-type]
     return found
 
 
@@ -68,10 +72,14 @@ def distance(target: float) -> Loss:
 
 def test_each_condition_tries_each_rate_on_seeds_that_the_evaluation_does_not_use() -> None:
     tuning, evaluation = plan()
-    trials = learning_rate_tuning.tuning_plan(tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation))
+    trials = learning_rate_tuning.tuning_plan(
+        tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation)
+    )
     assert len(trials.cells) == 4 * 3 * 2
     drawn = {p.cell.seed_of(f) for p in trials.cells for f in ("init", "order", "split")}
-    assert not drawn & {p.cell.seed_of(f) for p in evaluation.cells for f in ("init", "order", "split")}
+    assert not drawn & {
+        p.cell.seed_of(f) for p in evaluation.cells for f in ("init", "order", "split")
+    }
 
 
 def test_the_lowest_mean_validation_loss_wins_and_diverged_runs_count_as_infinite() -> None:
@@ -79,7 +87,11 @@ def test_the_lowest_mean_validation_loss_wins_and_diverged_runs_count_as_infinit
 
     def diverges(planned: PlannedCell) -> float:
         at_best = planned.cell.learning_rate == 0.1 and planned.cell.replicate == 1
-        return math.inf if at_best else distance(0.1)(planned) + (0.5 if planned.cell.learning_rate == 1.0 else 0)
+        return (
+            math.inf
+            if at_best
+            else distance(0.1)(planned) + (0.5 if planned.cell.learning_rate == 1.0 else 0)
+        )
 
     assert set(chosen(diverges).values()) == {0.01}
 
@@ -99,17 +111,25 @@ def test_only_the_conditions_at_the_edge_try_another_rate() -> None:
     best = dict.fromkeys(rates, 0.1) | {("he_normal", "none"): 1.0}
     grown = learning_rate_tuning.extended(tuning, rates, best)
     assert grown is not None
-    assert {condition for condition in grown if len(grown[condition]) > 3} == {("he_normal", "none")}
+    assert {condition for condition in grown if len(grown[condition]) > 3} == {
+        ("he_normal", "none")
+    }
 
 
 def test_rates_that_share_the_best_loss_give_the_middle_one() -> None:
-    assert set(chosen(lambda planned: 1.0 if planned.cell.learning_rate < 1.0 else 2.0).values()) == {0.01}
-    assert set(chosen(lambda planned: 1.0 if 0.005 < planned.cell.learning_rate < 50 else 2.0).values()) == {0.1}
+    assert set(
+        chosen(lambda planned: 1.0 if planned.cell.learning_rate < 1.0 else 2.0).values()
+    ) == {0.01}
+    assert set(
+        chosen(lambda planned: 1.0 if 0.005 < planned.cell.learning_rate < 50 else 2.0).values()
+    ) == {0.1}
 
 
 def test_where_nothing_learns_or_everything_diverges_lower_rates_are_tried() -> None:
     assert set(chosen(lambda planned: 2.3).values()) == {0.000001}
-    assert set(chosen(lambda planned: math.inf if planned.cell.learning_rate > 1e-4 else 1.0).values()) == {0.00001}
+    assert set(
+        chosen(lambda planned: math.inf if planned.cell.learning_rate > 1e-4 else 1.0).values()
+    ) == {0.00001}
 
 
 def test_a_rate_for_each_initializer_averages_the_ranks_over_the_rest() -> None:
@@ -126,7 +146,9 @@ def test_a_rate_for_each_initializer_averages_the_ranks_over_the_rest() -> None:
 def test_a_rate_can_be_tuned_on_few_conditions() -> None:
     text = STUDY + 'per = ["initializer"]\nat = { normalization = "none" }\n'
     tuning, evaluation = plan(text)
-    trials = learning_rate_tuning.tuning_plan(tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation))
+    trials = learning_rate_tuning.tuning_plan(
+        tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation)
+    )
     assert {p.cell.normalization for p in trials.cells} == {None}
     assert len(trials.cells) == 2 * 3 * 2
 
@@ -134,10 +156,14 @@ def test_a_rate_can_be_tuned_on_few_conditions() -> None:
 def test_the_evaluation_has_the_chosen_rates_and_one_block_per_comparison() -> None:
     tuning, evaluation = plan()
     best = {
-        condition: 0.1 if condition[0] == "zero" else 0.01 for condition in learning_rate_tuning.first_rates(tuning, evaluation)
+        condition: 0.1 if condition[0] == "zero" else 0.01
+        for condition in learning_rate_tuning.first_rates(tuning, evaluation)
     }
     tuned = learning_rate_tuning.tuned_plan(tuning, evaluation, best)
-    assert {(p.cell.initializer, p.cell.learning_rate) for p in tuned.cells} == {("zero", 0.1), ("he_normal", 0.01)}
+    assert {(p.cell.initializer, p.cell.learning_rate) for p in tuned.cells} == {
+        ("zero", 0.1),
+        ("he_normal", 0.01),
+    }
     assert len({p.cell.block for p in tuned.cells}) == 4  # two normalizations, two replicates
     assert any("tuned" in note for note in tuned.notes)
     assert not any("not tuned" in note for note in tuned.notes)
@@ -154,7 +180,10 @@ def test_the_evaluation_has_the_chosen_rates_and_one_block_per_comparison() -> N
         ("[tune]\nlearning_rates = [0.1, 0.2]", "learning_rate"),
         ("[tune]\nlearning_rate = [0.1, 0.2]\nper = ['optimizer']", "axis of the study"),
         ("[tune]\nlearning_rate = [0.1, 0.2]\nat.optimizer = 'sgd'", "axis of the study"),
-        ("[[grid]]\nlearning_rate = [0.1]\n[tune]\nlearning_rate = [0.1, 0.2]", "is an axis already"),
+        (
+            "[[grid]]\nlearning_rate = [0.1]\n[tune]\nlearning_rate = [0.1, 0.2]",
+            "is an axis already",
+        ),
     ],
 )
 def test_a_mistake_in_the_tuning_is_told(text: str, says: str) -> None:
@@ -166,7 +195,9 @@ def test_a_place_to_tune_that_a_condition_lacks_is_an_error() -> None:
     text = STUDY + 'at = { initializer = "zero" }\n'
     tuning, evaluation = plan(text)
     with pytest.raises(StudyError, match="without a training to tune on"):
-        learning_rate_tuning.tuning_plan(tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation))
+        learning_rate_tuning.tuning_plan(
+            tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation)
+        )
 
 
 def test_a_study_tunes_then_evaluates_and_the_same_command_trains_nothing_more(
@@ -174,7 +205,11 @@ def test_a_study_tunes_then_evaluates_and_the_same_command_trains_nothing_more(
 ) -> None:
     monkeypatch.setattr(learning_rate_tuning, "MOST_EXTENSIONS", 1)  # each starts workers anew
     study = tmp_path / "tuned.toml"
-    study.write_text(STUDY.replace("[0.01, 0.1, 1.0]", "[0.001, 0.003, 0.01]").replace("replicates = 2\n[base]", "[base]"))
+    study.write_text(
+        STUDY.replace("[0.01, 0.1, 1.0]", "[0.001, 0.003, 0.01]").replace(
+            "replicates = 2\n[base]", "[base]"
+        )
+    )
     results = fanin.run(str(study), out=tmp_path / "out", workers=1)
     assert results.outcomes == {"ok": 4}
     assert all(p.cell.tuned for p in results.plan.cells)
@@ -183,7 +218,9 @@ def test_a_study_tunes_then_evaluates_and_the_same_command_trains_nothing_more(
     started = []
     again = fanin.run(str(study), out=tmp_path / "out", workers=1, on_event=started.append)
     assert {p.cell.id for p in again.plan.cells} == {p.cell.id for p in results.plan.cells}
-    assert [type(event).__name__ for event in started if type(event).__name__ == "CellFinished"] == []
+    assert [
+        type(event).__name__ for event in started if type(event).__name__ == "CellFinished"
+    ] == []
     assert experiment.load_results(tmp_path / "out").plan == results.plan
 
 
@@ -191,8 +228,21 @@ def test_a_dry_run_prices_tuning_and_evaluation_and_knows_what_is_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = tmp_path / "tuned.toml"
-    study.write_text(STUDY.replace("[0.01, 0.1, 1.0]", "[0.001, 0.003, 0.01]").replace("epochs = 2", "epochs = 1"))
-    words = ["run", str(study), "--out", str(tmp_path / "out"), "--replicates", "1", "--workers", "1"]
+    study.write_text(
+        STUDY.replace("[0.01, 0.1, 1.0]", "[0.001, 0.003, 0.01]").replace(
+            "epochs = 2", "epochs = 1"
+        )
+    )
+    words = [
+        "run",
+        str(study),
+        "--out",
+        str(tmp_path / "out"),
+        "--replicates",
+        "1",
+        "--workers",
+        "1",
+    ]
 
     def priced() -> dict[str, object]:
         capsys.readouterr()
@@ -208,15 +258,21 @@ def test_a_dry_run_prices_tuning_and_evaluation_and_knows_what_is_done(
 
 
 def test_named_seeds_are_others_in_the_tuning_too() -> None:
-    tuning, evaluation = plan(STUDY.replace("epochs = 2", "epochs = 2\ninit_seed = 5\norder_seed = 7"))
-    trials = learning_rate_tuning.tuning_plan(tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation))
+    tuning, evaluation = plan(
+        STUDY.replace("epochs = 2", "epochs = 2\ninit_seed = 5\norder_seed = 7")
+    )
+    trials = learning_rate_tuning.tuning_plan(
+        tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation)
+    )
     drawn = {p.cell.seed_of(factor) for p in trials.cells for factor in ("init", "order")}
     assert not drawn & {5, 7}
     assert len({p.cell.seed_of("init") for p in trials.cells}) == 2
 
 
 def test_a_part_of_a_study_gets_the_rates_that_the_whole_would_get() -> None:
-    study = study_file.parse(STUDY + 'per = ["initializer"]\nat = { normalization = "layer" }\n', "mine")
+    study = study_file.parse(
+        STUDY + 'per = ["initializer"]\nat = { normalization = "layer" }\n', "mine"
+    )
     assert study.tuning
     part = study.plan(only={"normalization": ["none"], "initializer": ["zero"]})
     stages = learning_rate_tuning.stages(study.tuning, part, dict, whole=study.plan(replicates=1))
@@ -236,7 +292,9 @@ def test_a_trial_that_failed_makes_no_grid_grow() -> None:
     assert learning_rate_tuning.extended(tuning, rates, best, failed) is None
 
 
-@pytest.mark.parametrize("only", [{"normalization": "none"}, {"normalization": ["none"], "epochs": 2}])
+@pytest.mark.parametrize(
+    "only", [{"normalization": "none"}, {"normalization": ["none"], "epochs": 2}]
+)
 def test_only_takes_values_as_python_has_them(only: dict[str, object]) -> None:
     study = study_file.parse(STUDY, "mine")
     assert {p.cell.normalization for p in experiment.make_plan(study, only=only).cells} == {None}

@@ -24,7 +24,10 @@ pytestmark = pytest.mark.usefixtures("draws_globally")
         ("mlp(widths=[8], activation=[relu])", "mlp(activation=relu, widths=[8])"),
         ("regression(activation=[relu, relu])", "regression"),
         ("cnn(dropout=0)", "cnn(dropout=0.0)"),
-        ("cnn(activation=[relu, gelu, relu], channels=(32, 64))", "cnn(activation=[relu, gelu, relu])"),
+        (
+            "cnn(activation=[relu, gelu, relu], channels=(32, 64))",
+            "cnn(activation=[relu, gelu, relu])",
+        ),
     ],
 )
 def test_equal_networks_have_one_identity(written: str, canonical: str) -> None:
@@ -59,7 +62,10 @@ def test_options_made_by_hand_are_as_canonical_as_parsed_ones() -> None:
 
 
 def test_plain_modules_can_be_made_by_hand() -> None:
-    assert MLP(MLPOptions(widths=(4,), activation="relu"), (3,), 2)(torch.zeros(5, 3)).shape == (5, 2)
+    assert MLP(MLPOptions(widths=(4,), activation="relu"), (3,), 2)(torch.zeros(5, 3)).shape == (
+        5,
+        2,
+    )
     assert CNN(CNNOptions(), (1, 28, 28), 10)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
@@ -88,6 +94,8 @@ def test_plain_modules_can_be_made_by_hand() -> None:
         ("cnn(dropout=half)", SpecError, "a finite number"),
     ],
 )
-def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(spec: str, error: type[Exception], says: str) -> None:
+def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(
+    spec: str, error: type[Exception], says: str
+) -> None:
     with pytest.raises(error, match=says):
         models.get(spec)

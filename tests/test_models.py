@@ -26,7 +26,8 @@ ENTRIES = tuple(models.REGISTRY)
 every_model = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 every_pair = pytest.mark.parametrize(
-    ("entry", "case"), [pytest.param(entry, case, id=f"{entry.name}-{case.name}") for entry, case in every_fit()]
+    ("entry", "case"),
+    [pytest.param(entry, case, id=f"{entry.name}-{case.name}") for entry, case in every_fit()],
 )
 
 
@@ -38,7 +39,9 @@ def parameter_count(module: nn.Module) -> int:
 
 
 @every_pair
-def test_a_model_maps_a_batch_to_one_row_of_outputs_per_sample_or_step(entry: models.ModelEntry, case: DataInfo) -> None:
+def test_a_model_maps_a_batch_to_one_row_of_outputs_per_sample_or_step(
+    entry: models.ModelEntry, case: DataInfo
+) -> None:
     module = default(entry).build_for(case)
     output = module(inputs(case, 5))
     steps = case.input_shape[:1] if case.per_step else ()
@@ -63,7 +66,9 @@ def test_a_model_fits_at_least_one_kind_of_data(entry: models.ModelEntry) -> Non
 
 
 @every_model
-def test_an_entry_says_what_it_is_and_its_options_are_frozen_and_have_defaults(entry: models.ModelEntry) -> None:
+def test_an_entry_says_what_it_is_and_its_options_are_frozen_and_have_defaults(
+    entry: models.ModelEntry,
+) -> None:
     assert entry.summary.endswith(".")
     assert entry.paper
     options = entry.options()
@@ -75,7 +80,9 @@ def test_an_entry_says_what_it_is_and_its_options_are_frozen_and_have_defaults(e
 
 
 @every_pair
-def test_building_moves_no_global_state_and_gives_fp32_on_the_cpu_every_time(entry: models.ModelEntry, case: DataInfo) -> None:
+def test_building_moves_no_global_state_and_gives_fp32_on_the_cpu_every_time(
+    entry: models.ModelEntry, case: DataInfo
+) -> None:
     model = default(entry)
     before = torch.get_rng_state()
     first = model.build_for(case)
@@ -90,7 +97,9 @@ def test_building_moves_no_global_state_and_gives_fp32_on_the_cpu_every_time(ent
     assert torch.equal(torch.get_rng_state(), before)
     assert {p.dtype for p in (*first.parameters(), *other.parameters())} == {torch.float32}
     assert {str(p.device) for p in first.parameters()} == {"cpu"}
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)
+    )
 
 
 @every_model
@@ -99,7 +108,9 @@ def test_random_streams_of_the_parameters_are_distinct(entry: models.ModelEntry)
     seeds.require_distinct({name: seeds.stream(0, "init", name) for name in names})
 
 
-@pytest.mark.parametrize("entry", [e for e in ENTRIES if benchmark_model.takes(e, "image")], ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry", [e for e in ENTRIES if benchmark_model.takes(e, "image")], ids=lambda entry: entry.name
+)
 def test_memory_format_does_not_change_the_outputs(entry: models.ModelEntry) -> None:
     case = [case for case in cases_of(entry) if case.kind == "image"][-1]
     x = inputs(case)
@@ -107,7 +118,9 @@ def test_memory_format_does_not_change_the_outputs(entry: models.ModelEntry) -> 
     expected = module(x)
     if entry.channels_last:
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    torch.testing.assert_close(module(x.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        module(x.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 # The case study's networks
@@ -118,8 +131,18 @@ def test_memory_format_does_not_change_the_outputs(entry: models.ModelEntry) -> 
     [
         ("mlp", (1, 28, 28), 10, (784 + 1) * 256 + (256 + 1) * 128 + (128 + 1) * 10),
         ("mlp", (3, 32, 32), 100, (3072 + 1) * 256 + (256 + 1) * 128 + (128 + 1) * 100),
-        ("cnn", (1, 28, 28), 10, (9 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 5 * 5 + 1) * 128 + (128 + 1) * 10),
-        ("cnn", (3, 32, 32), 100, (27 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 6 * 6 + 1) * 128 + (128 + 1) * 100),
+        (
+            "cnn",
+            (1, 28, 28),
+            10,
+            (9 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 5 * 5 + 1) * 128 + (128 + 1) * 10,
+        ),
+        (
+            "cnn",
+            (3, 32, 32),
+            100,
+            (27 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 6 * 6 + 1) * 128 + (128 + 1) * 100,
+        ),
         ("regression", (8,), 1, (8 + 1) * 64 + (64 + 1) * 32 + (32 + 1) * 1),
     ],
 )
@@ -176,15 +199,23 @@ def slow_cnn(module: CNN, x: Tensor, names: tuple[str, ...]) -> Tensor:
 
 
 @pytest.mark.parametrize("name", activations.ACTIVATIONS.names())
-def test_pooling_before_the_activation_gives_the_value_and_gradient_of_pooling_after_it(name: str) -> None:
-    module = CNN(CNNOptions(channels=(4, 5), widths=(6,), activation=name, dropout=0.0), (2, 12, 13), 3).double()
+def test_pooling_before_the_activation_gives_the_value_and_gradient_of_pooling_after_it(
+    name: str,
+) -> None:
+    module = CNN(
+        CNNOptions(channels=(4, 5), widths=(6,), activation=name, dropout=0.0), (2, 12, 13), 3
+    ).double()
     with torch.no_grad():
         for index, parameter in enumerate(module.parameters()):
             parameter.normal_(0, 0.5, generator=seeds.generator(0, "w", index))
-    x = torch.randn(6, 2, 12, 13, dtype=torch.float64, generator=seeds.generator(0, "x")).requires_grad_()
+    x = torch.randn(
+        6, 2, 12, 13, dtype=torch.float64, generator=seeds.generator(0, "x")
+    ).requires_grad_()
     results = []
     for output in (module(x), slow_cnn(module, x, (name,) * 3)):
-        gradients = torch.autograd.grad(output.square().sum(), [x, *module.parameters()], materialize_grads=True)
+        gradients = torch.autograd.grad(
+            output.square().sum(), [x, *module.parameters()], materialize_grads=True
+        )
         results.append([output, *gradients])
     torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
 
@@ -198,10 +229,14 @@ def test_images_are_flattened_in_the_order_channels_height_width(spec: str) -> N
     seen: list[Tensor] = []
     hidden = module.get_submodule("hidden.0")
     hidden.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    x = torch.randn(4, 2, 6, 5, generator=seeds.generator(0, "x")).contiguous(memory_format=torch.channels_last)
+    x = torch.randn(4, 2, 6, 5, generator=seeds.generator(0, "x")).contiguous(
+        memory_format=torch.channels_last
+    )
     with torch.no_grad():
         module(x)
-        maps = F.max_pool2d(module.get_submodule("conv.0")(x), 2) if model.entry.channels_last else x
+        maps = (
+            F.max_pool2d(module.get_submodule("conv.0")(x), 2) if model.entry.channels_last else x
+        )
     loops = [[float(maps[n, c, i, j]) for c, i, j in positions(maps)] for n in range(4)]
     torch.testing.assert_close(seen[0], torch.tensor(loops))
 
@@ -214,7 +249,9 @@ def positions(maps: Tensor) -> list[tuple[int, int, int]]:
 def test_the_cnn_drops_half_of_its_last_hidden_layer_in_training_only() -> None:
     module = models.get("cnn").build((1, 10, 10), 4)
     seen: list[Tensor] = []
-    module.get_submodule("output").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module.get_submodule("output").register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0])
+    )
     x = torch.randn(32, 1, 10, 10, generator=seeds.generator(0, "x"))
     with seeds.torch_state_kept(0):
         module(x)
@@ -233,15 +270,30 @@ def test_the_cnn_drops_half_of_its_last_hidden_layer_in_training_only() -> None:
     [
         ("cnn", (1, 8, 8), "classification", "at least 10×10; the data has 1×8×8. Use mlp"),
         ("cnn", (3, 32, 9), "classification", "at least 10×10; the data has 3×32×9"),
-        ("cnn(channels=[4, 4, 4])", (3, 21, 40), "classification", "at least 22×22; the data has 3×21×40"),
-        ("cnn", (8,), "regression", "takes images .* has shape 8. Models for such inputs: .*mlp, regression"),
+        (
+            "cnn(channels=[4, 4, 4])",
+            (3, 21, 40),
+            "classification",
+            "at least 22×22; the data has 3×21×40",
+        ),
+        (
+            "cnn",
+            (8,),
+            "regression",
+            "takes images .* has shape 8. Models for such inputs: .*mlp, regression",
+        ),
         (
             "regression",
             (8,),
             "classification",
             "a model for regression; .* is classification. Models for such data: mlp, siren",
         ),
-        ("regression", (1, 8, 8), "regression", "takes tables .* has shape 1×8×8. Models for such inputs: "),
+        (
+            "regression",
+            (1, 8, 8),
+            "regression",
+            "takes tables .* has shape 1×8×8. Models for such inputs: ",
+        ),
         ("mlp(widths=[1000000, 1000000])", (8,), "regression", "1,000,011,000,001 parameters"),
         ("cnn(channels=[1000000, 1000000])", (3, 32, 32), "classification", "Use smaller widths"),
     ],
@@ -300,14 +352,20 @@ def test_what_passes_the_check_can_be_built_and_run_and_what_fails_it_cannot_be_
     usual = "regression" if entry.task == "any" else entry.task
     per_step = per_step and entry.task == "any"
     try:
-        model.check(shape, outputs, "token_classification" if per_step else usual, vocabulary=vocabulary)
+        model.check(
+            shape, outputs, "token_classification" if per_step else usual, vocabulary=vocabulary
+        )
     except FitError:
         with pytest.raises(FitError):
             model.build(shape, outputs, vocabulary=vocabulary, per_step=per_step)
         return
     x = torch.zeros(2, *shape, dtype=torch.int64 if vocabulary else torch.float32)
     steps = shape[:1] if per_step else ()
-    assert model.build(shape, outputs, vocabulary=vocabulary, per_step=per_step)(x).shape == (2, *steps, outputs)
+    assert model.build(shape, outputs, vocabulary=vocabulary, per_step=per_step)(x).shape == (
+        2,
+        *steps,
+        outputs,
+    )
 
 
 def test_a_third_party_model_goes_through_the_same_door() -> None:
@@ -316,7 +374,14 @@ def test_a_third_party_model_goes_through_the_same_door() -> None:
         activation: str = "relu"
 
     entry = models.ModelEntry(
-        "linear", "A linear map.", Options, lambda _, shape, k: nn.Linear(shape[0], k), "table", "any", False, "folklore"
+        "linear",
+        "A linear map.",
+        Options,
+        lambda _, shape, k: nn.Linear(shape[0], k),
+        "table",
+        "any",
+        False,
+        "folklore",
     )
     model = benchmark_model.Model(entry, Options())
     assert model.spec == "linear"
@@ -326,7 +391,9 @@ def test_a_third_party_model_goes_through_the_same_door() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 29, 30), (2, 22, 23)])
-def test_cutting_off_what_reaches_no_output_changes_neither_function_nor_gradient(shape: tuple[int, ...]) -> None:
+def test_cutting_off_what_reaches_no_output_changes_neither_function_nor_gradient(
+    shape: tuple[int, ...],
+) -> None:
     cut = models.get("cnn(dropout=0)").build(shape, 3).double()
     whole = models.get("cnn(dropout=0)").build(shape, 3).double()
     whole.reach = shape[1], shape[2]
@@ -334,7 +401,8 @@ def test_cutting_off_what_reaches_no_output_changes_neither_function_nor_gradien
     outputs = [model(x) for model in (cut, whole)]
     torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-12)
     gradients = [
-        torch.autograd.grad(o.square().sum(), list(m.parameters())) for o, m in zip(outputs, (cut, whole), strict=True)
+        torch.autograd.grad(o.square().sum(), list(m.parameters()))
+        for o, m in zip(outputs, (cut, whole), strict=True)
     ]
     for ours, twins in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, twins, rtol=1e-9, atol=1e-12)

@@ -16,11 +16,19 @@ pytestmark = pytest.mark.usefixtures("draws_globally")
 
 def test_the_published_number_of_parameters_is_met() -> None:
     assert count(models.get("lenet5").build(MNIST, 10)) == 61_706
-    assert count(models.get("lenet5").build(CIFAR, 10)) == 456 + 2_416 + (576 + 1) * 120 + 10_164 + 850
+    assert (
+        count(models.get("lenet5").build(CIFAR, 10)) == 456 + 2_416 + (576 + 1) * 120 + 10_164 + 850
+    )
 
 
 def test_names_of_parameters_are_frozen() -> None:
-    assert kinds(models.get("lenet5").build(MNIST, 10)) == ["conv.0", "conv.1", "hidden.0", "hidden.1", "output"]
+    assert kinds(models.get("lenet5").build(MNIST, 10)) == [
+        "conv.0",
+        "conv.1",
+        "hidden.0",
+        "hidden.1",
+        "output",
+    ]
 
 
 @pytest.mark.parametrize("pool", ["average", "max"])
@@ -36,11 +44,15 @@ def test_it_is_two_convolutions_with_pooling_and_three_linear_layers(pool: str) 
 
 
 def test_the_plain_module_can_be_made_by_hand() -> None:
-    assert LeNet5(LeNet5Options(activation="relu", pool="max", dropout=0.5), CIFAR, 4)(images(CIFAR)).shape == (4, 4)
+    assert LeNet5(LeNet5Options(activation="relu", pool="max", dropout=0.5), CIFAR, 4)(
+        images(CIFAR)
+    ).shape == (4, 4)
 
 
 def test_images_below_twelve_pixels_do_not_fit() -> None:
-    with pytest.raises(FitError, match=r"lenet5 needs images of at least 12×12; the data has 1×8×8\. Use mlp"):
+    with pytest.raises(
+        FitError, match=r"lenet5 needs images of at least 12×12; the data has 1×8×8\. Use mlp"
+    ):
         models.get("lenet5").build(DIGITS, 10)
     with pytest.raises(FitError, match="the data has 1×40×11"):
         models.get("lenet5").build((1, 40, 11), 10)

@@ -1,4 +1,6 @@
-"""Options of `mlp` and `regression`: depth, normalization, biases and dropout, none of which changes what was there before."""
+"""Options of `mlp` and `regression`: depth, normalization, biases and dropout, none of which
+changes what was there before.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +32,27 @@ def test_depth_repeats_the_list_of_widths() -> None:
         ("mlp(widths=[64], depth=50, activation=relu)", DEEP),
         (f"mlp(widths={[64] * 50}, activation=relu)", DEEP),
         ("mlp(widths=[64, 64], depth=25, activation=relu)", DEEP),
-        (f"mlp(widths={[64, 32] * 9}, activation=relu)", "mlp(activation=relu, depth=9, widths=[64, 32])"),
+        (
+            f"mlp(widths={[64, 32] * 9}, activation=relu)",
+            "mlp(activation=relu, depth=9, widths=[64, 32])",
+        ),
         ("mlp(widths=[8, 8, 8], activation=relu)", "mlp(activation=relu, depth=3, widths=[8])"),
-        ("mlp(widths=[8, 4, 8, 4], activation=relu)", "mlp(activation=relu, depth=2, widths=[8, 4])"),
+        (
+            "mlp(widths=[8, 4, 8, 4], activation=relu)",
+            "mlp(activation=relu, depth=2, widths=[8, 4])",
+        ),
         ("mlp(widths=[8, 8, 4], activation=relu)", "mlp(activation=relu, widths=[8, 8, 4])"),
-        (f"mlp(widths={[*range(1, 13)]}, activation=relu)", f"mlp(activation=relu, widths={[*range(1, 13)]})"),
+        (
+            f"mlp(widths={[*range(1, 13)]}, activation=relu)",
+            f"mlp(activation=relu, widths={[*range(1, 13)]})",
+        ),
         ("mlp(norm=none, bias=true, dropout=0)", "mlp"),
         ("regression(norm=layer, dropout=0.1)", "regression(dropout=0.1, norm=layer)"),
     ],
 )
-def test_equal_networks_have_one_identity_however_they_are_written(written: str, canonical: str) -> None:
+def test_equal_networks_have_one_identity_however_they_are_written(
+    written: str, canonical: str
+) -> None:
     model = models.get(written)
     assert model.spec == canonical
     assert models.get(canonical) == model
@@ -59,8 +72,14 @@ def test_normalization_stands_between_layer_and_activation(norm: str) -> None:
     module = models.get(f"mlp(widths=[6], activation=tanh, norm={norm})").build((4,), 2)
     w, x = module.state_dict(), images((4,), 8)
     hidden = x @ w["hidden.0.weight"].T + w["hidden.0.bias"]
-    normal = F.layer_norm(hidden, (6,)) if norm == "layer" else F.batch_norm(hidden, None, None, training=True)
-    torch.testing.assert_close(module(x), torch.tanh(normal) @ w["output.weight"].T + w["output.bias"])
+    normal = (
+        F.layer_norm(hidden, (6,))
+        if norm == "layer"
+        else F.batch_norm(hidden, None, None, training=True)
+    )
+    torch.testing.assert_close(
+        module(x), torch.tanh(normal) @ w["output.weight"].T + w["output.bias"]
+    )
 
 
 def test_without_biases_only_the_output_has_one() -> None:
@@ -72,7 +91,9 @@ def test_dropout_drops_a_share_of_every_hidden_layers_activations_in_training_on
     module = models.get("mlp(widths=[100, 100], activation=sigmoid, dropout=0.25)").build((4,), 2)
     seen: list[Tensor] = []
     for name in ("hidden.1", "output"):
-        module.get_submodule(name).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        module.get_submodule(name).register_forward_pre_hook(
+            lambda _, inputs: seen.append(inputs[0])
+        )
     module(images((4,), 50))
     assert all(0.2 < float((x == 0).float().mean()) < 0.3 for x in seen)  # of 5,000, 3.6 σ is 0.022
     module.eval()(images((4,), 50))
@@ -84,19 +105,27 @@ def test_two_layers_of_one_width_drop_different_elements() -> None:
     models.DropoutKeys(module, 0)
     seen: list[Tensor] = []
     for name in ("hidden.1", "output"):
-        module.get_submodule(name).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0] == 0))
+        module.get_submodule(name).register_forward_pre_hook(
+            lambda _, inputs: seen.append(inputs[0] == 0)
+        )
     module(images((4,), 50))
     assert not torch.equal(*seen)
 
 
 def test_the_defaults_have_no_more_modules_than_the_case_studys_network() -> None:
     module = models.get("mlp").build((4,), 2)
-    leaves = [type(one) for one in module.modules() if not list(one.children()) and not isinstance(one, nn.ModuleList)]
+    leaves = [
+        type(one)
+        for one in module.modules()
+        if not list(one.children()) and not isinstance(one, nn.ModuleList)
+    ]
     assert leaves == [nn.Linear, nn.Linear, nn.Sigmoid, nn.Tanh, nn.Linear]
     assert list(module.buffers()) == []
 
 
-@pytest.mark.parametrize("options", ["norm=batch", "norm=layer", "norm=group", "bias=false", "dropout=0.1"])
+@pytest.mark.parametrize(
+    "options", ["norm=batch", "norm=layer", "norm=group", "bias=false", "dropout=0.1"]
+)
 def test_every_option_learns_random_labels_by_heart(options: str) -> None:
     spec = f"mlp(widths=[64], depth=3, activation=relu, {options})"
     assert overfits(initialized(spec, DIGITS), DIGITS)
@@ -113,11 +142,15 @@ def test_every_option_learns_random_labels_by_heart(options: str) -> None:
         ("mlp(bias=1)", "true or false"),
     ],
 )
-def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(spec: str, says: str) -> None:
+def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(
+    spec: str, says: str
+) -> None:
     with pytest.raises(SpecError, match=says):
         models.get(spec)
 
 
 def test_options_made_by_hand_are_as_canonical_as_parsed_ones() -> None:
-    assert MLPOptions(widths=(64,) * 50, activation="relu") == MLPOptions(widths=(64,), depth=50, activation="relu")
+    assert MLPOptions(widths=(64,) * 50, activation="relu") == MLPOptions(
+        widths=(64,), depth=50, activation="relu"
+    )
     assert MLPOptions(dropout=0) == MLPOptions()

@@ -1,4 +1,6 @@
-"""`rnn`, `lstm` and `gru`: the formulas of their docstring, what initializers make of them, what a step sees."""
+"""`rnn`, `lstm` and `gru`: the formulas of their docstring, what initializers make of them, what a
+step sees.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,12 @@ def of_vectors(spec: str, *, per_step: bool = False) -> nn.Module:
     return models.get(spec).build_for(STEPS if per_step else SEQUENCES)
 
 
-def states(cell: str, x: Tensor, w: dict[str, Tensor], layer: int, function: str = "tanh") -> Tensor:
-    """All states of a layer, (N, steps, width), step by step as the formulas have it; without biases where it has none."""
+def states(
+    cell: str, x: Tensor, w: dict[str, Tensor], layer: int, function: str = "tanh"
+) -> Tensor:
+    """All states of a layer, (N, steps, width), step by step as the formulas have it; without
+    biases where it has none.
+    """
     name = f"layers.{layer}"
     wide, deep = w[f"{name}.weight_ih_l0"], w[f"{name}.weight_hh_l0"]
     none = wide.new_zeros(len(wide))
@@ -35,7 +41,10 @@ def states(cell: str, x: Tensor, w: dict[str, Tensor], layer: int, function: str
     h = k = x.new_zeros(len(x), deep.shape[1])
     found = []
     for step in x.unbind(1):
-        fed, kept = (step @ wide.T + b).chunk(GATES[cell], 1), (h @ deep.T + c).chunk(GATES[cell], 1)
+        fed, kept = (
+            (step @ wide.T + b).chunk(GATES[cell], 1),
+            (h @ deep.T + c).chunk(GATES[cell], 1),
+        )
         if cell == "rnn":
             h = getattr(torch, function)(fed[0] + kept[0])
         elif cell == "lstm":
@@ -43,7 +52,9 @@ def states(cell: str, x: Tensor, w: dict[str, Tensor], layer: int, function: str
             k = torch.sigmoid(f) * k + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(k)
         else:
-            r, z = (torch.sigmoid(one + other) for one, other in zip(fed[:2], kept[:2], strict=True))
+            r, z = (
+                torch.sigmoid(one + other) for one, other in zip(fed[:2], kept[:2], strict=True)
+            )
             h = (1 - z) * torch.tanh(fed[2] + r * kept[2]) + z * h
         found.append(h)
     return torch.stack(found, 1)
@@ -51,19 +62,25 @@ def states(cell: str, x: Tensor, w: dict[str, Tensor], layer: int, function: str
 
 @pytest.mark.parametrize("options", ["", "bias=false", "width=5, depth=3"])
 @every_cell
-def test_the_outputs_are_a_linear_map_of_the_last_layers_last_state(cell: str, options: str) -> None:
+def test_the_outputs_are_a_linear_map_of_the_last_layers_last_state(
+    cell: str, options: str
+) -> None:
     module = of_vectors(f"{cell}({options})")
     w, h = module.state_dict(), inputs(SEQUENCES)
     for layer in range(3 if "depth" in options else 1):
         h = states(cell, h, w, layer)
-    torch.testing.assert_close(module(inputs(SEQUENCES)), h[:, -1] @ w["output.weight"].T + w["output.bias"])
+    torch.testing.assert_close(
+        module(inputs(SEQUENCES)), h[:, -1] @ w["output.weight"].T + w["output.bias"]
+    )
 
 
 @every_cell
 def test_per_step_the_outputs_are_the_same_map_of_every_state(cell: str) -> None:
     module = of_vectors(cell, per_step=True)
     w, x = module.state_dict(), inputs(STEPS)
-    torch.testing.assert_close(module(x), states(cell, x, w, 0) @ w["output.weight"].T + w["output.bias"])
+    torch.testing.assert_close(
+        module(x), states(cell, x, w, 0) @ w["output.weight"].T + w["output.bias"]
+    )
 
 
 def test_a_relu_rnn_is_one_of_relu() -> None:
@@ -83,13 +100,18 @@ def test_tokens_are_rows_of_a_table(cell: str) -> None:
 
 
 def test_a_tokens_vector_is_as_wide_as_the_state_by_default() -> None:
-    assert models.get("gru(width=9)").build_for(TEXTS).get_parameter("embedding.weight").shape == (50, 9)
+    assert models.get("gru(width=9)").build_for(TEXTS).get_parameter("embedding.weight").shape == (
+        50,
+        9,
+    )
     assert models.get("gru(width=9, embedding=9)").spec == "gru(width=9)"
     assert models.get("gru(width=9, embedding=64)").spec == "gru(embedding=64, width=9)"
 
 
 @every_cell
-def test_an_input_changes_no_output_of_the_steps_before_it_and_every_one_from_it_on(cell: str) -> None:
+def test_an_input_changes_no_output_of_the_steps_before_it_and_every_one_from_it_on(
+    cell: str,
+) -> None:
     module = of_vectors(f"{cell}(depth=2)", per_step=True).eval()
     x = inputs(STEPS)
     other = x.clone()
@@ -118,7 +140,9 @@ def test_orthogonal_makes_the_recurrent_matrix_of_every_gate_orthogonal(cell: st
     module = of_vectors(f"{cell}(depth=2)")
     record = fanin.initialize(module, "orthogonal", seed=0)
     for layer in range(2):
-        for part in module.get_parameter(f"layers.{layer}.weight_hh_l0").detach().chunk(GATES[cell]):
+        for part in (
+            module.get_parameter(f"layers.{layer}.weight_hh_l0").detach().chunk(GATES[cell])
+        ):
             torch.testing.assert_close(part @ part.T, torch.eye(64), atol=1e-5, rtol=0)
     assert {one.role for one in record} == {"weight", "recurrent weight", "bias", "recurrent bias"}
 
@@ -129,7 +153,11 @@ def test_rules_for_gates_find_the_one_that_keeps_the_state(cell: str, gate: int,
     module = of_vectors(cell)
     fanin.initialize(module, "he_normal", seed=0, biases=rule)
     kept = module.get_parameter("layers.0.bias_ih_l0").detach().chunk(GATES[cell])[gate]
-    assert bool((kept == 1).all()) if rule == "forget_gate" else 0 <= float(kept.min()) < float(kept.max()) <= 2.4
+    assert (
+        bool((kept == 1).all())
+        if rule == "forget_gate"
+        else 0 <= float(kept.min()) < float(kept.max()) <= 2.4
+    )
     assert not module.get_parameter("layers.0.bias_hh_l0").any()
 
 
@@ -139,13 +167,23 @@ def test_irnn_gives_a_relu_rnn_that_adds_up_its_inputs() -> None:
     assert torch.equal(module.get_parameter("layers.0.weight_hh_l0").detach(), torch.eye(64))
 
 
-@pytest.mark.parametrize("rule", ["auto", "he_normal", "orthogonal", "torch_default", "keras_default", "irnn"])
+@pytest.mark.parametrize(
+    "rule", ["auto", "he_normal", "orthogonal", "torch_default", "keras_default", "irnn"]
+)
 @pytest.mark.parametrize("case", [SEQUENCES, TEXTS], ids=lambda case: str(case.name))
 @every_cell
-def test_no_parameter_is_unknown_to_any_rule(cell: str, case: fanin.data.DataInfo, rule: str) -> None:
+def test_no_parameter_is_unknown_to_any_rule(
+    cell: str, case: fanin.data.DataInfo, rule: str
+) -> None:
     module = models.get(f"{cell}(depth=2)").build_for(case)
     record = fanin.initialize(module, rule, seed=0)
-    assert {one.role for one in record} <= {"weight", "recurrent weight", "bias", "recurrent bias", "embedding"}
+    assert {one.role for one in record} <= {
+        "weight",
+        "recurrent weight",
+        "bias",
+        "recurrent bias",
+        "embedding",
+    }
     assert all(one.changed for one in record if one.role in ("weight", "recurrent weight"))
 
 
@@ -174,9 +212,14 @@ def test_the_numbers_of_a_batch_do_not_depend_on_its_other_samples(cell: str) ->
 
 
 @every_cell
-def test_dropout_is_keyed_and_stands_behind_every_layer_and_none_of_torchs_is_there(cell: str) -> None:
+def test_dropout_is_keyed_and_stands_behind_every_layer_and_none_of_torchs_is_there(
+    cell: str,
+) -> None:
     module = of_vectors(f"{cell}(depth=2, dropout=0.5)")
-    assert [layer.dropout for layer in module.modules() if isinstance(layer, nn.RNNBase)] == [0.0, 0.0]
+    assert [layer.dropout for layer in module.modules() if isinstance(layer, nn.RNNBase)] == [
+        0.0,
+        0.0,
+    ]
     keys = models.DropoutKeys(module, 0)
     assert set(keys.layers) == {"dropout.0", "dropout.1"}
     x = inputs(SEQUENCES)
@@ -206,7 +249,9 @@ def test_bias_is_that_of_the_recurrent_layers(cell: str) -> None:
 @pytest.mark.parametrize("options", ["depth=2", "bias=false", "dropout=0.1"])
 @pytest.mark.parametrize("case", [SEQUENCES, TEXTS], ids=lambda case: str(case.name))
 @every_cell
-def test_every_option_learns_random_labels_by_heart(cell: str, case: fanin.data.DataInfo, options: str) -> None:
+def test_every_option_learns_random_labels_by_heart(
+    cell: str, case: fanin.data.DataInfo, options: str
+) -> None:
     module = models.get(f"{cell}({options})").build_for(case)
     fanin.initialize(module, "orthogonal", seed=0)
     assert learns_by_heart(module, case, lr=3e-3)
@@ -214,7 +259,9 @@ def test_every_option_learns_random_labels_by_heart(cell: str, case: fanin.data.
 
 @every_cell
 def test_the_copying_of_a_token_over_some_steps_is_learnt(cell: str) -> None:
-    """32 sequences: the first of 12 tokens is the class. A network that is blind to it is right 1 time in 10."""
+    """32 sequences: the first of 12 tokens is the class. A network that is blind to it is right 1
+    time in 10.
+    """
     module = models.get(f"{cell}(width=32)").build_for(TEXTS)
     fanin.initialize(module, "orthogonal", seed=0, biases="forget_gate")
     x = inputs(TEXTS, 32)
@@ -231,7 +278,12 @@ def test_the_copying_of_a_token_over_some_steps_is_learnt(cell: str) -> None:
 
 
 def test_equal_networks_have_one_identity() -> None:
-    assert models.get("lstm(activation=tanh, width=64, depth=1, dropout=0, bias=true, embedding=none)").spec == "lstm"
+    assert (
+        models.get(
+            "lstm(activation=tanh, width=64, depth=1, dropout=0, bias=true, embedding=none)"
+        ).spec
+        == "lstm"
+    )
     assert models.get("rnn", "relu").spec == "rnn(activation=relu)"
     assert models.get("rnn").spec != models.get("gru").spec
     assert models.get(*models.get("gru(depth=2)").split()) == models.get("gru(depth=2)")
@@ -239,15 +291,27 @@ def test_equal_networks_have_one_identity() -> None:
 
 def test_plain_modules_can_be_made_by_hand() -> None:
     assert Recurrent(RNNOptions(width=3), (12, 3), 2)(inputs(SEQUENCES)).shape == (4, 2)
-    assert Recurrent(LSTMOptions(), (12,), 2, vocabulary=50, per_step=True)(inputs(TEXTS)).shape == (4, 12, 2)
-    assert {options.cell for options in (RNNOptions, LSTMOptions, recurrent.GRUOptions)} == set(CELLS)
+    assert Recurrent(LSTMOptions(), (12,), 2, vocabulary=50, per_step=True)(
+        inputs(TEXTS)
+    ).shape == (4, 12, 2)
+    assert {options.cell for options in (RNNOptions, LSTMOptions, recurrent.GRUOptions)} == set(
+        CELLS
+    )
 
 
 @pytest.mark.parametrize(
     ("spec", "error", "says"),
     [
-        ("lstm(activation=relu)", SpecError, r"lstm is tanh; its gates are sigmoid. Received 'relu'. .*rnn\(activation=relu\)"),
-        ("gru(activation=sigmoid)", SpecError, "gru is tanh; its gates are sigmoid. Received 'sigmoid'. Leave it out.$"),
+        (
+            "lstm(activation=relu)",
+            SpecError,
+            r"lstm is tanh; its gates are sigmoid. Received 'relu'. .*rnn\(activation=relu\)",
+        ),
+        (
+            "gru(activation=sigmoid)",
+            SpecError,
+            "gru is tanh; its gates are sigmoid. Received 'sigmoid'. Leave it out.$",
+        ),
         ("rnn(activation=gelu)", SpecError, "rnn is tanh or relu. Received 'gelu'. Leave it out"),
         ("rnn(activation=rellu)", UnknownName, "Did you mean .*relu"),
         ("rnn(width=0)", SpecError, "width is a whole number from 1"),
@@ -257,13 +321,17 @@ def test_plain_modules_can_be_made_by_hand() -> None:
         ("lstm(bidirectional=true)", UnknownName, "option of lstm"),
     ],
 )
-def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(spec: str, error: type[Exception], says: str) -> None:
+def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(
+    spec: str, error: type[Exception], says: str
+) -> None:
     with pytest.raises(error, match=says):
         models.get(spec)
 
 
 def test_an_embedding_of_vectors_does_not_fit() -> None:
-    with pytest.raises(FitError, match=r"the inputs are vectors of 3 numbers already\. Leave embedding out"):
+    with pytest.raises(
+        FitError, match=r"the inputs are vectors of 3 numbers already\. Leave embedding out"
+    ):
         models.get("rnn(embedding=8)").build_for(SEQUENCES)
 
 

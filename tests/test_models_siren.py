@@ -45,7 +45,9 @@ def test_with_another_activation_it_is_the_usual_network_without_frequencies() -
 
 
 def test_the_weights_of_the_paper_are_bounded_as_it_says() -> None:
-    """Uniform draws of 512 numbers and more reach 0.99 of their bound, but for one time in 170 with the smallest."""
+    """Uniform draws of 512 numbers and more reach 0.99 of their bound, but for one time in 170 with
+    the smallest.
+    """
     module = models.get("siren(width=256)").build_for(PLACES)
     fanin.initialize(module, PAPER, default="siren", seed=0)
     hidden = math.sqrt(6 / 256) / 30
@@ -57,7 +59,9 @@ def test_the_weights_of_the_paper_are_bounded_as_it_says() -> None:
 
 
 def test_with_the_papers_weights_phases_have_a_variance_near_one_at_every_depth() -> None:
-    """512 units × 1,000 places: within 5 % of √0.797; weights for a frequency that is 10 % off are seen."""
+    """512 units × 1,000 places: within 5 % of √0.797; weights for a frequency that is 10 % off are
+    seen.
+    """
     module = models.get("siren(width=512, depth=6)").build((2,), 1)
     fanin.initialize(module, PAPER, default="siren", seed=0)
     assert phase(module) == pytest.approx(math.sqrt(0.797), rel=0.05)
@@ -68,14 +72,18 @@ def test_with_the_papers_weights_phases_have_a_variance_near_one_at_every_depth(
 def phase(module: nn.Module) -> float:
     """The standard deviation of what goes into the last sines."""
     seen: list[Tensor] = []
-    handle = module.get_submodule("activations.5").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    handle = module.get_submodule("activations.5").register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0])
+    )
     with torch.no_grad():
         module(coordinates(1000))
     handle.remove()
     return float(seen[0].std())
 
 
-def test_the_layer_of_the_coordinates_says_so_in_its_layout_and_has_the_fans_of_a_linear_layer() -> None:
+def test_the_layer_of_the_coordinates_says_so_in_its_layout_and_has_the_fans_of_a_linear_layer() -> (
+    None
+):
     module = models.get("siren(width=5)").build_for(PLACES)
     layouts = [module_layout(layer) for layer in module.get_submodule("hidden").children()]
     assert [layout and layout.part for layout in layouts] == [COORDINATES, "", ""]
@@ -86,7 +94,9 @@ def test_the_rule_alone_knows_the_layer_of_the_coordinates() -> None:
     alone, by_pattern = (models.get("siren").build_for(PLACES) for _ in range(2))
     fanin.initialize(alone, "siren", seed=0)
     fanin.initialize(by_pattern, PAPER, default="siren", seed=0)
-    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), by_pattern.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(alone.parameters(), by_pattern.parameters(), strict=True)
+    )
 
 
 def test_auto_sees_the_frequency_inside_the_sine() -> None:
@@ -131,7 +141,10 @@ def test_parameters_number_what_the_layers_add_up_to_and_have_frozen_names() -> 
 
 def test_equal_networks_have_one_identity() -> None:
     assert models.get("siren(omega=30, omega_hidden=30, activation=sin)").spec == "siren"
-    assert models.get("siren(activation=relu, omega=10.0, omega_hidden=5.0)").spec == "siren(activation=relu)"
+    assert (
+        models.get("siren(activation=relu, omega=10.0, omega_hidden=5.0)").spec
+        == "siren(activation=relu)"
+    )
     assert models.get("siren(depth=1, omega_hidden=5.0)").spec == "siren(depth=1)"
     assert models.get("siren(omega=10.0)").spec == "siren(omega=10.0)"
     assert models.get(*models.get("siren(omega=10.0)").split()) == models.get("siren(omega=10.0)")
@@ -150,7 +163,9 @@ def test_the_plain_module_can_be_made_by_hand() -> None:
         ("siren(width=0)", "width is a whole number from 1"),
     ],
 )
-def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(spec: str, says: str) -> None:
+def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(
+    spec: str, says: str
+) -> None:
     with pytest.raises(SpecError, match=says):
         models.get(spec)
 

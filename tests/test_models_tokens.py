@@ -34,21 +34,28 @@ def two_layers(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
 def attention(x: Tensor, w: dict[str, Tensor], name: str, heads: int) -> Tensor:
     size = x.shape[2] // heads
     q, k, v = (linear(x, w, f"{name}.{part}").split(size, 2) for part in ("query", "key", "value"))
-    mixed = [torch.softmax(q[head] @ k[head].transpose(1, 2) / math.sqrt(size), 2) @ v[head] for head in range(heads)]
+    mixed = [
+        torch.softmax(q[head] @ k[head].transpose(1, 2) / math.sqrt(size), 2) @ v[head]
+        for head in range(heads)
+    ]
     return linear(torch.cat(mixed, 2), w, f"{name}.output")
 
 
 def patches(x: Tensor, w: dict[str, Tensor], side: int) -> Tensor:
     """Patch by patch, row by row, each flattened in the order channels, rows, columns."""
     rows, columns = range(0, x.shape[2], side), range(0, x.shape[3], side)
-    flat = torch.stack([x[:, :, i : i + side, j : j + side].flatten(1) for i in rows for j in columns], 1)
+    flat = torch.stack(
+        [x[:, :, i : i + side, j : j + side].flatten(1) for i in rows for j in columns], 1
+    )
     return flat @ w["patches.conv.weight"].flatten(1).T + w["patches.conv.bias"]
 
 
 @pytest.mark.parametrize("place", ["pre", "post", "none"])
 @pytest.mark.parametrize("pool", ["token", "mean"])
 def test_vit_is_the_formula_of_its_docstring(place: str, pool: str) -> None:
-    module = models.get(f"vit(width=8, depth=1, heads=2, norm={place}, pool={pool})").build((2, 8, 12), 3)
+    module = models.get(f"vit(width=8, depth=1, heads=2, norm={place}, pool={pool})").build(
+        (2, 8, 12), 3
+    )
     module.get_parameter("positions").data.normal_()
     w, x = module.state_dict(), images((2, 8, 12))
     tokens = patches(x, w, 4)
@@ -56,7 +63,10 @@ def test_vit_is_the_formula_of_its_docstring(place: str, pool: str) -> None:
         module.get_parameter("token").data.normal_()
         tokens = torch.cat([w["token"].expand(4, 1, 8), tokens], 1)
     tokens = tokens + w["positions"]
-    for branch in (lambda y: attention(y, w, "blocks.0.attention", 2), lambda y: two_layers(y, w, "blocks.0.mlp")):
+    for branch in (
+        lambda y: attention(y, w, "blocks.0.attention", 2),
+        lambda y: two_layers(y, w, "blocks.0.mlp"),
+    ):
         inner = branch(norm(tokens)) if place == "pre" else branch(tokens)
         tokens = norm(tokens + inner) if place == "post" else tokens + inner
     tokens = norm(tokens) if place == "pre" else tokens
@@ -75,7 +85,9 @@ def test_mixer_is_the_formula_of_its_docstring() -> None:
 
 def test_parameters_number_what_the_layers_add_up_to() -> None:
     block = 4 * 65 * 64 + 65 * 256 + 257 * 64 + 2 * 128
-    assert count(models.get("vit").build(CIFAR, 10)) == 49 * 64 + 64 + 65 * 64 + 4 * block + 128 + 650
+    assert (
+        count(models.get("vit").build(CIFAR, 10)) == 49 * 64 + 64 + 65 * 64 + 4 * block + 128 + 650
+    )
     block = 65 * 32 + 33 * 64 + 65 * 256 + 257 * 64 + 2 * 128
     assert count(models.get("mixer").build(CIFAR, 10)) == 49 * 64 + 4 * block + 128 + 650
 
@@ -96,7 +108,10 @@ def test_names_of_parameters_are_frozen() -> None:
     vit = models.get("vit(depth=1)").build(CIFAR, 10)
     assert kinds(vit) == [
         "patches.conv",
-        *(f"blocks.0.{name}" for name in ("norm1", *(f"attention.{n}" for n in ("query", "key", "value", "output")))),
+        *(
+            f"blocks.0.{name}"
+            for name in ("norm1", *(f"attention.{n}" for n in ("query", "key", "value", "output")))
+        ),
         *(f"blocks.0.{name}" for name in ("norm2", "mlp.linear1", "mlp.linear2")),
         *("norm", "output"),
     ]
@@ -109,7 +124,9 @@ def test_names_of_parameters_are_frozen() -> None:
     ]
 
 
-def test_without_positions_a_vit_is_blind_to_the_order_of_the_patches_and_with_them_it_is_not() -> None:
+def test_without_positions_a_vit_is_blind_to_the_order_of_the_patches_and_with_them_it_is_not() -> (
+    None
+):
     module = initialized("vit(pool=mean)", DIGITS)
     x = images(DIGITS)
     swapped = torch.cat([x[:, :, 4:], x[:, :, :4]], 2)
@@ -119,7 +136,14 @@ def test_without_positions_a_vit_is_blind_to_the_order_of_the_patches_and_with_t
 
 
 @pytest.mark.parametrize(
-    "spec", ["vit(norm=post)", "vit(norm=none)", "vit(pool=mean, bias=false)", "mixer(norm=false)", "mixer(bias=false)"]
+    "spec",
+    [
+        "vit(norm=post)",
+        "vit(norm=none)",
+        "vit(pool=mean, bias=false)",
+        "mixer(norm=false)",
+        "mixer(bias=false)",
+    ],
 )
 def test_every_option_learns_random_labels_by_heart(spec: str) -> None:
     assert overfits(initialized(spec, DIGITS, "xavier_uniform"), DIGITS)
@@ -128,7 +152,10 @@ def test_every_option_learns_random_labels_by_heart(spec: str) -> None:
 def test_dropout_stands_behind_every_layer_of_a_block_and_is_keyed() -> None:
     module = models.get("vit(depth=1, dropout=0.5)").build(DIGITS, 10)
     keys = models.DropoutKeys(module, 0)
-    assert set(keys.layers) == {"dropout", *(f"blocks.0.{n}" for n in ("attention.dropout", "mlp.dropout1", "mlp.dropout2"))}
+    assert set(keys.layers) == {
+        "dropout",
+        *(f"blocks.0.{n}" for n in ("attention.dropout", "mlp.dropout1", "mlp.dropout2")),
+    }
     x = images(DIGITS)
     first = module(x)
     assert torch.equal(first, module(x))
@@ -137,8 +164,12 @@ def test_dropout_stands_behind_every_layer_of_a_block_and_is_keyed() -> None:
 
 
 def test_plain_modules_can_be_made_by_hand() -> None:
-    assert ViT(ViTOptions(patch=7, heads=2, depth=1, dropout=0.1), MNIST, 3)(images(MNIST)).shape == (4, 3)
-    assert Mixer(MixerOptions(patch=2, width=8, token_width=5, depth=1), MNIST, 3)(images(MNIST)).shape == (4, 3)
+    assert ViT(ViTOptions(patch=7, heads=2, depth=1, dropout=0.1), MNIST, 3)(
+        images(MNIST)
+    ).shape == (4, 3)
+    assert Mixer(MixerOptions(patch=2, width=8, token_width=5, depth=1), MNIST, 3)(
+        images(MNIST)
+    ).shape == (4, 3)
 
 
 def test_equal_networks_have_one_identity() -> None:
@@ -159,12 +190,17 @@ def test_equal_networks_have_one_identity() -> None:
         ("mixer(token_width=0)", "token_width is a whole number from 1"),
     ],
 )
-def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(spec: str, says: str) -> None:
+def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(
+    spec: str, says: str
+) -> None:
     with pytest.raises(SpecError, match=says):
         models.get(spec)
 
 
 @pytest.mark.parametrize("name", ["vit", "mixer"])
 def test_images_that_patches_do_not_cover_do_not_fit(name: str) -> None:
-    with pytest.raises(FitError, match=f"{name} with patch=5 needs images whose sides are multiples of 5; the data has 1×8×8"):
+    with pytest.raises(
+        FitError,
+        match=f"{name} with patch=5 needs images whose sides are multiples of 5; the data has 1×8×8",
+    ):
         models.get(f"{name}(patch=5)").build(DIGITS, CLASSES)

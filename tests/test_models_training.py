@@ -1,4 +1,6 @@
-"""The contract of every model in training: initialized whole, every parameter learns, random targets are learnt by heart."""
+"""The contract of every model in training: initialized whole, every parameter learns, random
+targets are learnt by heart.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ every_pair = pytest.mark.parametrize(
     [
         # Of a heavy model the first kind of data is enough for every day.
         pytest.param(
-            entry, case, id=f"{entry.name}-{case.name}", marks=[pytest.mark.slow] * (entry.name in HEAVY and not first)
+            entry,
+            case,
+            id=f"{entry.name}-{case.name}",
+            marks=[pytest.mark.slow] * (entry.name in HEAVY and not first),
         )
         for entry in ENTRIES
         for first, case in zip([True, *[False] * len(CASES)], cases_of(entry), strict=False)
@@ -45,7 +50,9 @@ def rule_of(entry: ModelEntry) -> str:
 
 @every_model
 @pytest.mark.parametrize("rule", ["auto", "he_normal"])
-def test_an_initializer_knows_every_parameter_but_those_that_start_neutral(entry: ModelEntry, rule: str) -> None:
+def test_an_initializer_knows_every_parameter_but_those_that_start_neutral(
+    entry: ModelEntry, rule: str
+) -> None:
     case = case_of(entry)
     record = fanin.initialize(build(entry, case), rule, seed=0, batch=inputs(case, 2))
     assert {one.name for one in record if one.role == "unknown"} == UNKNOWN.get(entry.name, set())
@@ -59,27 +66,38 @@ def test_auto_knows_what_follows_every_layer(entry: ModelEntry, case: DataInfo) 
 
 
 @every_pair
-def test_one_step_changes_every_parameter_of_an_initialized_model(entry: ModelEntry, case: DataInfo) -> None:
+def test_one_step_changes_every_parameter_of_an_initialized_model(
+    entry: ModelEntry, case: DataInfo
+) -> None:
     module = build(entry, case, "he_normal").train()
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     optimizer = torch.optim.SGD(module.parameters(), 0.1)
     x = inputs(case, 32)
     loss(case, module(x), targets(case, x)).backward()
     optimizer.step()
-    assert [name for name, parameter in module.named_parameters() if torch.equal(parameter, before[name])] == []
+    assert [
+        name
+        for name, parameter in module.named_parameters()
+        if torch.equal(parameter, before[name])
+    ] == []
 
 
 @every_model
 def test_the_same_seed_gives_the_same_outputs(entry: ModelEntry) -> None:
     case = case_of(entry)
-    first, again, other = (build(entry, case, "he_normal", seed=seed).eval()(inputs(case)) for seed in (0, 0, 1))
+    first, again, other = (
+        build(entry, case, "he_normal", seed=seed).eval()(inputs(case)) for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
 
 
 @pytest.mark.parametrize(
     "entry",
-    [pytest.param(entry, id=entry.name, marks=[pytest.mark.slow] * (entry.name in HEAVY)) for entry in ENTRIES],
+    [
+        pytest.param(entry, id=entry.name, marks=[pytest.mark.slow] * (entry.name in HEAVY))
+        for entry in ENTRIES
+    ],
 )
 def test_a_model_learns_random_targets_by_heart(entry: ModelEntry) -> None:
     case = case_of(entry)

@@ -1,4 +1,6 @@
-"""`transformer`: its blocks against torch's and against their formula, its positions, and what initializers see of it."""
+"""`transformer`: its blocks against torch's and against their formula, its positions, and what
+initializers see of it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,14 @@ from fanin.models.transformer_blocks import StackOptions, TransformerBlock
 # Modules made by hand and torch's own dropout draw from the global generator.
 pytestmark = pytest.mark.usefixtures("draws_globally")
 
-LINEAR = ("attention.query", "attention.key", "attention.value", "attention.output", "mlp.linear1", "mlp.linear2")
+LINEAR = (
+    "attention.query",
+    "attention.key",
+    "attention.value",
+    "attention.output",
+    "mlp.linear1",
+    "mlp.linear2",
+)
 
 
 def norm(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
@@ -49,19 +58,34 @@ def linear(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
 
 def attention(x: Tensor, w: dict[str, Tensor], heads: int) -> Tensor:
     size = x.shape[2] // heads
-    q, k, v = (linear(x, w, f"attention.{part}").split(size, 2) for part in ("query", "key", "value"))
-    mixed = torch.cat([torch.softmax(q[h] @ k[h].mT / math.sqrt(size), 2) @ v[h] for h in range(heads)], 2)
-    return linear(norm(mixed, w, "attention.norm") if "attention.norm.weight" in w else mixed, w, "attention.output")
+    q, k, v = (
+        linear(x, w, f"attention.{part}").split(size, 2) for part in ("query", "key", "value")
+    )
+    mixed = torch.cat(
+        [torch.softmax(q[h] @ k[h].mT / math.sqrt(size), 2) @ v[h] for h in range(heads)], 2
+    )
+    return linear(
+        norm(mixed, w, "attention.norm") if "attention.norm.weight" in w else mixed,
+        w,
+        "attention.output",
+    )
 
 
 def two_layers(x: Tensor, w: dict[str, Tensor]) -> Tensor:
     hidden = F.gelu(linear(x, w, "mlp.linear1"))
-    return linear(norm(hidden, w, "mlp.norm") if "mlp.norm.weight" in w else hidden, w, "mlp.linear2")
+    return linear(
+        norm(hidden, w, "mlp.norm") if "mlp.norm.weight" in w else hidden, w, "mlp.linear2"
+    )
 
 
-def slow_block(x: Tensor, w: dict[str, Tensor], options: StackOptions, scale: float, skip: float) -> Tensor:
+def slow_block(
+    x: Tensor, w: dict[str, Tensor], options: StackOptions, scale: float, skip: float
+) -> Tensor:
     """The formula of the blocks, each sum by itself."""
-    for number, branch in ((1, lambda y: attention(y, w, options.heads)), (2, lambda y: two_layers(y, w))):
+    for number, branch in (
+        (1, lambda y: attention(y, w, options.heads)),
+        (2, lambda y: two_layers(y, w)),
+    ):
         factor = w.get(f"alpha{number}", torch.ones(1).double()) * scale
         kept = x * w.get(f"skip{number}", torch.ones(1).double()) * skip
         if options.norm == "post":
@@ -82,7 +106,9 @@ def block_of(options: StackOptions) -> TransformerBlock:
 
 @pytest.mark.parametrize("place", ["pre", "post"])
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
-def test_a_block_equals_the_encoder_layer_of_torch_with_its_weights(place: str, activation: str) -> None:
+def test_a_block_equals_the_encoder_layer_of_torch_with_its_weights(
+    place: str, activation: str
+) -> None:
     options = StackOptions(width=12, heads=3, norm=place, activation=activation)  # type: ignore[arg-type]
     block, x = block_of(options), vectors(features=12).double()
     torch.testing.assert_close(block(x), torch_layer(block, options)(x), rtol=1e-10, atol=1e-10)
@@ -103,7 +129,9 @@ def test_a_block_equals_the_encoder_layer_of_torch_with_its_weights(place: str, 
     ],
     ids=str,
 )
-def test_a_block_is_the_formula_of_its_options(place: str | None, option: dict[str, str], scale: float, skip: float) -> None:
+def test_a_block_is_the_formula_of_its_options(
+    place: str | None, option: dict[str, str], scale: float, skip: float
+) -> None:
     options = StackOptions(width=12, heads=2, depth=3, norm=place, **option)  # type: ignore[arg-type]
     block, x = block_of(options), vectors(features=12).double()
     expected = slow_block(x, block.state_dict(), options, scale, skip)
@@ -113,9 +141,14 @@ def test_a_block_is_the_formula_of_its_options(place: str | None, option: dict[s
 def test_learned_weights_of_the_sums_start_neutral_and_only_their_options_have_them() -> None:
     def own(spec: str) -> dict[str, tuple[int, float]]:
         block = of_vectors(spec).get_submodule("blocks.0")
-        return {name: (p.numel(), float(p.detach().mean())) for name, p in block.named_parameters(recurse=False)}
+        return {
+            name: (p.numel(), float(p.detach().mean()))
+            for name, p in block.named_parameters(recurse=False)
+        }
 
-    assert own("transformer") == own("transformer(residual_scale=depth, skip_weight=deepnorm)") == {}
+    assert (
+        own("transformer") == own("transformer(residual_scale=depth, skip_weight=deepnorm)") == {}
+    )
     assert own("transformer(residual=scalar)") == {"alpha1": (1, 0.0), "alpha2": (1, 0.0)}
     assert own("transformer(skip_weight=learned)") == {"skip1": (64, 1.0), "skip2": (64, 1.0)}
 
@@ -137,9 +170,15 @@ def test_with_scalars_a_model_is_blind_to_its_branches_at_first() -> None:
 @pytest.mark.parametrize("per_step", [False, True])
 @pytest.mark.parametrize("place", ["pre", "post", "sub", "none"])
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none"])
-def test_a_model_is_the_formula_of_its_docstring(kind: str, per_step: bool, place: str, positions: str) -> None:
+def test_a_model_is_the_formula_of_its_docstring(
+    kind: str, per_step: bool, place: str, positions: str
+) -> None:
     spec = f"transformer(width=12, depth=2, heads=2, norm={place}, positions={positions})"
-    module = randomised(of_vectors(spec, per_step=per_step) if kind == "vectors" else of_tokens(spec, per_step=per_step))
+    module = randomised(
+        of_vectors(spec, per_step=per_step)
+        if kind == "vectors"
+        else of_tokens(spec, per_step=per_step)
+    )
     w = module.state_dict()
     x = vectors().double() if kind == "vectors" else tokens()
     h = linear(x, w, "embedding") if kind == "vectors" else w["embedding.weight"][x]
@@ -157,16 +196,29 @@ def test_a_model_is_the_formula_of_its_docstring(kind: str, per_step: bool, plac
 
 @pytest.mark.parametrize("place", ["pre", "post", "sub", "none"])
 def test_parameters_number_what_the_layers_add_up_to(place: str) -> None:
-    block = 4 * 65 * 64 + 65 * 256 + 257 * 64 + {"none": 0, "pre": 256, "post": 256, "sub": 256 + 128 + 512}[place]
+    block = (
+        4 * 65 * 64
+        + 65 * 256
+        + 257 * 64
+        + {"none": 0, "pre": 256, "post": 256, "sub": 256 + 128 + 512}[place]
+    )
     rest = 4 * block + (128 if place in ("pre", "sub") else 0) + 65 * CLASSES
     assert count(of_vectors(f"transformer(norm={place})")) == 6 * 64 + rest
     assert count(of_tokens(f"transformer(norm={place})")) == VOCABULARY * 64 + rest
-    assert count(of_tokens(f"transformer(norm={place}, positions=learned)")) == (VOCABULARY + STEPS) * 64 + rest
+    assert (
+        count(of_tokens(f"transformer(norm={place}, positions=learned)"))
+        == (VOCABULARY + STEPS) * 64 + rest
+    )
 
 
 def test_names_of_parameters_are_frozen() -> None:
     block = ["norm1", *LINEAR[:4], "norm2", *LINEAR[4:]]
-    assert kinds(of_vectors("transformer(depth=1)")) == ["embedding", *(f"blocks.0.{n}" for n in block), "norm", "output"]
+    assert kinds(of_vectors("transformer(depth=1)")) == [
+        "embedding",
+        *(f"blocks.0.{n}" for n in block),
+        "norm",
+        "output",
+    ]
     block = ["norm1", *LINEAR[:3], "attention.norm", LINEAR[3], "norm2", *LINEAR[4:], "mlp.norm"]
     found = kinds(of_tokens("transformer(depth=1, norm=sub, positions=learned)"))
     assert found == ["embedding", "positions", *(f"blocks.0.{n}" for n in block), "norm", "output"]
@@ -175,15 +227,25 @@ def test_names_of_parameters_are_frozen() -> None:
 
 def test_a_model_can_be_built_without_memory_and_by_hand() -> None:
     with torch.device("meta"):
-        skeleton = Transformer(TransformerOptions(norm="sub", residual="scalar", skip_weight="learned"), (9,), 2, vocabulary=5)
+        skeleton = Transformer(
+            TransformerOptions(norm="sub", residual="scalar", skip_weight="learned"),
+            (9,),
+            2,
+            vocabulary=5,
+        )
     assert all(tensor.is_meta for tensor in skeleton.state_dict().values())
-    assert Transformer(TransformerOptions(width=6, heads=2, dropout=0.1), (STEPS, FEATURES), 2)(vectors()).shape == (4, 2)
+    assert Transformer(TransformerOptions(width=6, heads=2, dropout=0.1), (STEPS, FEATURES), 2)(
+        vectors()
+    ).shape == (4, 2)
 
 
 def test_dropout_stands_behind_the_embedding_and_every_layer_of_a_block_and_is_keyed() -> None:
     module = of_tokens("transformer(depth=1, dropout=0.5, norm=sub)")
     keys = models.DropoutKeys(module, 0)
-    assert set(keys.layers) == {"dropout", *(f"blocks.0.{n}" for n in ("attention.dropout", "mlp.dropout1", "mlp.dropout2"))}
+    assert set(keys.layers) == {
+        "dropout",
+        *(f"blocks.0.{n}" for n in ("attention.dropout", "mlp.dropout1", "mlp.dropout2")),
+    }
     first = module(tokens())
     assert torch.equal(first, module(tokens()))
     keys.set(0, 1)
@@ -206,13 +268,19 @@ def waves(steps: int, width: int) -> Tensor:
 @pytest.mark.parametrize("width", [1, 5, 8])
 def test_sinusoids_are_those_of_the_paper_for_any_width_and_length(width: int) -> None:
     added = Sinusoids(width)(torch.zeros(2, 300, width))
-    torch.testing.assert_close(added, waves(300, width).float().expand(2, -1, -1), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        added, waves(300, width).float().expand(2, -1, -1), rtol=0, atol=1e-4
+    )
     assert list(Sinusoids(width).state_dict()) == []
 
 
 @pytest.mark.parametrize("kind", ["vectors", "tokens"])
-@pytest.mark.parametrize(("positions", "blind"), [("none", True), ("sinusoidal", False), ("learned", False)])
-def test_positions_are_what_tells_the_order_of_the_steps(kind: str, positions: str, blind: bool) -> None:
+@pytest.mark.parametrize(
+    ("positions", "blind"), [("none", True), ("sinusoidal", False), ("learned", False)]
+)
+def test_positions_are_what_tells_the_order_of_the_steps(
+    kind: str, positions: str, blind: bool
+) -> None:
     spec = f"transformer(positions={positions})"
     module, x = (of_vectors(spec), vectors()) if kind == "vectors" else (of_tokens(spec), tokens())
     fanin.initialize(module, "he_normal", seed=0)
@@ -233,7 +301,11 @@ def test_a_sequence_of_another_length_is_taken_up_to_the_last_of_the_learned_pos
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", ["vectors", "tokens"])
 def test_an_initializer_knows_every_parameter(rule: str, kind: str) -> None:
-    module, x = (of_vectors("transformer"), vectors()) if kind == "vectors" else (of_tokens("transformer"), tokens())
+    module, x = (
+        (of_vectors("transformer"), vectors())
+        if kind == "vectors"
+        else (of_tokens("transformer"), tokens())
+    )
     record = record_of(module, rule, x)
     assert [one.name for one in record if one.role == "unknown" or not one.changed] == []
     assert [one.name for one in record if "not known" in one.reason] == []
@@ -244,23 +316,35 @@ def test_only_the_learned_weights_of_the_sums_are_unknown_and_they_stay_neutral(
     module = of_tokens("transformer(residual=scalar, skip_weight=learned, norm=sub, depth=2)")
     record = record_of(module, rule, tokens())
     unknown = {one.name for one in record if one.role == "unknown"}
-    assert unknown == {f"blocks.{block}.{name}{n}" for block in range(2) for name in ("alpha", "skip") for n in (1, 2)}
-    assert all(bool((module.get_parameter(name) == float("skip" in name)).all()) for name in unknown)
+    assert unknown == {
+        f"blocks.{block}.{name}{n}"
+        for block in range(2)
+        for name in ("alpha", "skip")
+        for n in (1, 2)
+    }
+    assert all(
+        bool((module.get_parameter(name) == float("skip" in name)).all()) for name in unknown
+    )
 
 
 def test_every_matrix_of_a_block_has_the_fans_of_its_own_map() -> None:
     record = record_of(of_tokens("transformer(width=8, heads=2)"), "xavier_uniform", tokens())
     for name in LINEAR:
         one = record[f"blocks.3.{name}.weight"]
-        assert (one.fan_in, one.fan_out) == {"mlp.linear1": (8, 32), "mlp.linear2": (32, 8)}.get(name, (8, 8))
+        assert (one.fan_in, one.fan_out) == {"mlp.linear1": (8, 32), "mlp.linear2": (32, 8)}.get(
+            name, (8, 8)
+        )
         assert one.intended_std == pytest.approx(math.sqrt(2 / (one.fan_in + one.fan_out)))
         assert one.parts == ()
 
 
 @pytest.mark.parametrize(
-    ("rule", "filled"), [("he_normal", "normal(std=0.02)"), ("torch_default", "normal"), ("keras_default", "uniform")]
+    ("rule", "filled"),
+    [("he_normal", "normal(std=0.02)"), ("torch_default", "normal"), ("keras_default", "uniform")],
 )
-def test_tables_of_tokens_and_positions_get_the_same_rule_for_embeddings(rule: str, filled: str) -> None:
+def test_tables_of_tokens_and_positions_get_the_same_rule_for_embeddings(
+    rule: str, filled: str
+) -> None:
     record = record_of(of_tokens("transformer(positions=learned)"), rule, tokens())
     tables = [record["embedding.weight"], record["positions.weight"]]
     assert [one.role for one in tables] == ["embedding", "embedding"]
@@ -268,7 +352,9 @@ def test_tables_of_tokens_and_positions_get_the_same_rule_for_embeddings(rule: s
     assert str(tables[0].rule).startswith(filled)
 
 
-@pytest.mark.parametrize("spec", ["transformer", "transformer(positions=learned)", "transformer(norm=none)"])
+@pytest.mark.parametrize(
+    "spec", ["transformer", "transformer(positions=learned)", "transformer(norm=none)"]
+)
 def test_a_model_can_be_traced_so_that_auto_needs_no_batch(spec: str) -> None:
     module = of_tokens(spec)
     traced = [(one.name, one.rule) for one in fanin.initialize(module, "auto", seed=0)]
@@ -280,36 +366,61 @@ def test_a_model_can_be_traced_so_that_auto_needs_no_batch(spec: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", ["vectors", "tokens"])
-def test_it_learns_random_labels_of_sequences_by_heart_from_every_rule(kind: str, rule: str) -> None:
-    module, x = (of_vectors("transformer"), vectors(32)) if kind == "vectors" else (of_tokens("transformer"), tokens(32))
+def test_it_learns_random_labels_of_sequences_by_heart_from_every_rule(
+    kind: str, rule: str
+) -> None:
+    module, x = (
+        (of_vectors("transformer"), vectors(32))
+        if kind == "vectors"
+        else (of_tokens("transformer"), tokens(32))
+    )
     assert by_heart(module, x, labels(32), rule)
 
 
-@pytest.mark.parametrize("options", ["norm=post", "norm=sub", "norm=none", "residual=scalar, norm=none", "bias=false"])
+@pytest.mark.parametrize(
+    "options", ["norm=post", "norm=sub", "norm=none", "residual=scalar, norm=none", "bias=false"]
+)
 def test_every_structure_learns_random_labels_of_all_steps_by_heart(options: str) -> None:
     module = of_vectors(f"transformer({options}, depth=2)", per_step=True)
     assert by_heart(module, vectors(32), labels(32, STEPS), "xavier_uniform", lr=3e-3)
 
 
-@pytest.mark.parametrize("options", ["skip_weight=deepnorm", "skip_weight=learned", "residual_scale=depth, skip_weight=0.9"])
+@pytest.mark.parametrize(
+    "options",
+    ["skip_weight=deepnorm", "skip_weight=learned", "residual_scale=depth, skip_weight=0.9"],
+)
 def test_every_weight_of_the_sums_learns_random_labels_by_heart(options: str) -> None:
-    assert by_heart(of_tokens(f"transformer({options}, norm=post)"), tokens(32), labels(32), "xavier_uniform")
+    assert by_heart(
+        of_tokens(f"transformer({options}, norm=post)"), tokens(32), labels(32), "xavier_uniform"
+    )
 
 
 def test_one_step_of_training_changes_every_parameter() -> None:
-    module = of_tokens("transformer(skip_weight=learned, residual=scalar, norm=sub, positions=learned)", per_step=True)
+    module = of_tokens(
+        "transformer(skip_weight=learned, residual=scalar, norm=sub, positions=learned)",
+        per_step=True,
+    )
     fanin.initialize(module, {"*alpha*": "constant(value=1.0)"}, default="he_normal", seed=0)
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     F.cross_entropy(module(tokens(32)).flatten(0, 1), labels(32 * STEPS)).backward()
     torch.optim.SGD(module.parameters(), 0.1).step()
-    assert [name for name, parameter in module.named_parameters() if torch.equal(parameter, before[name])] == []
+    assert [
+        name
+        for name, parameter in module.named_parameters()
+        if torch.equal(parameter, before[name])
+    ] == []
 
 
 # Options
 
 
 def test_equal_models_have_one_identity() -> None:
-    assert models.get("transformer(norm=pre, residual_scale=1, skip_weight=1.0, positions=sinusoidal)").spec == "transformer"
+    assert (
+        models.get(
+            "transformer(norm=pre, residual_scale=1, skip_weight=1.0, positions=sinusoidal)"
+        ).spec
+        == "transformer"
+    )
     spec = "transformer(positions=none, residual_scale=depth, skip_weight=deepnorm)"
     assert models.get(spec).spec == spec
     assert models.get("transformer(activation=swish)").spec == "transformer(activation=silu)"
@@ -318,7 +429,11 @@ def test_equal_models_have_one_identity() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("heads=5", "The heads of transformer share .* received width=64, heads=5. Use a number of heads that divides"),
+        (
+            "heads=5",
+            "The heads of transformer share .* received width=64, heads=5. Use a number of heads "
+            "that divides",
+        ),
         ("heads=0", "heads is a whole number from 1"),
         ("width=0", "width is a whole number from 1"),
         ("depth=10001", "depth is a whole number from 1 to 10,000"),
@@ -332,7 +447,9 @@ def test_equal_models_have_one_identity() -> None:
         ("dropout=1", "at least 0 and below 1"),
     ],
 )
-def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(options: str, says: str) -> None:
+def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(
+    options: str, says: str
+) -> None:
     with pytest.raises(SpecError, match=says):
         models.get(f"transformer({options})")
 

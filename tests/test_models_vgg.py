@@ -23,13 +23,19 @@ def test_the_published_number_of_parameters_is_met(spec: str, convolutions: int)
 
 def test_names_of_parameters_are_frozen() -> None:
     module = models.get("vgg11(norm=batch, width=4)").build(CIFAR, 10)
-    assert kinds(module) == [f"{kind}.{layer}" for kind in ("conv", "norm") for layer in range(8)] + ["output"]
+    assert kinds(module) == [
+        f"{kind}.{layer}" for kind in ("conv", "norm") for layer in range(8)
+    ] + ["output"]
 
 
 @pytest.mark.parametrize(
-    ("shape", "sides"), [(CIFAR, [32, 16, 8, 8, 4, 4, 2, 2]), (MNIST, [28, 14, 7, 7, 4, 4, 2, 2])], ids=["cifar", "mnist"]
+    ("shape", "sides"),
+    [(CIFAR, [32, 16, 8, 8, 4, 4, 2, 2]), (MNIST, [28, 14, 7, 7, 4, 4, 2, 2])],
+    ids=["cifar", "mnist"],
 )
-def test_each_block_sees_half_the_side_of_the_one_before_rounded_up(shape: tuple[int, ...], sides: list[int]) -> None:
+def test_each_block_sees_half_the_side_of_the_one_before_rounded_up(
+    shape: tuple[int, ...], sides: list[int]
+) -> None:
     module = models.get("vgg11(width=4)").build(shape, 10)
     seen: list[int] = []
     for convolution in module.get_submodule("conv").children():
@@ -45,7 +51,9 @@ def test_vgg16_is_convolutions_in_blocks_of_2_2_3_3_3_with_pooling_behind_each()
     maps = x
     for number in (2, 2, 3, 3, 3):
         for layer in (next(layers) for _ in range(number)):
-            maps = torch.tanh(F.conv2d(maps, w[f"conv.{layer}.weight"], w[f"conv.{layer}.bias"], padding=1))
+            maps = torch.tanh(
+                F.conv2d(maps, w[f"conv.{layer}.weight"], w[f"conv.{layer}.bias"], padding=1)
+            )
         maps = F.max_pool2d(maps, 2)
     torch.testing.assert_close(module(x), maps.flatten(1) @ w["output.weight"].T + w["output.bias"])
 
@@ -62,7 +70,10 @@ def test_a_narrow_one_learns_random_labels_by_heart_with_every_norm(norm: str) -
 
 
 def test_the_plain_module_can_be_made_by_hand() -> None:
-    assert VGG(VGG16Options(width=6, norm="group", dropout=0.5), MNIST, 3)(images(MNIST)).shape == (4, 3)
+    assert VGG(VGG16Options(width=6, norm="group", dropout=0.5), MNIST, 3)(images(MNIST)).shape == (
+        4,
+        3,
+    )
 
 
 def test_equal_networks_have_one_identity() -> None:
@@ -80,4 +91,7 @@ def test_a_width_out_of_range_is_an_error_that_says_what_was_expected() -> None:
 def test_images_below_seventeen_pixels_do_not_fit() -> None:
     with pytest.raises(FitError, match="vgg11 needs images of at least 17×17; the data has 1×8×8"):
         models.get("vgg11").build(DIGITS, 10)
-    assert models.get("vgg11(width=4)").build((1, 17, 18), 2)(torch.zeros(2, 1, 17, 18)).shape == (2, 2)
+    assert models.get("vgg11(width=4)").build((1, 17, 18), 2)(torch.zeros(2, 1, 17, 18)).shape == (
+        2,
+        2,
+    )

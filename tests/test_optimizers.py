@@ -1,4 +1,6 @@
-"""Optimizers: equal to torch's and to Keras' step by step, also when the learning rate changes, and restored exactly."""
+"""Optimizers: equal to torch's and to Keras' step by step, also when the learning rate changes, and
+restored exactly.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,13 @@ def _made(spec: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
 
 
 def _trajectory(
-    make: str | Callable[[list[nn.Parameter]], torch.optim.Optimizer], gradients: list[np.ndarray], rates: Sequence[float]
+    make: str | Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+    gradients: list[np.ndarray],
+    rates: Sequence[float],
 ) -> list[np.ndarray]:
-    """Where a weight that starts at 1 stands after each step, under a spec or one of torch's own optimizers."""
+    """Where a weight that starts at 1 stands after each step, under a spec or one of torch's own
+    optimizers.
+    """
     model = Weight(torch.ones(5, 3))
     optimizer = _made(make, model, rates[0]) if isinstance(make, str) else make([model.weight])
     points = []
@@ -87,30 +93,50 @@ TORCH: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
         torch.optim.RMSprop,
         {"alpha": 0.9, "eps": 0.001, "weight_decay": 0.1},
     ),
-    "rmsprop(momentum=0.9, centered=true)": (torch.optim.RMSprop, {"momentum": 0.9, "centered": True}),
+    "rmsprop(momentum=0.9, centered=true)": (
+        torch.optim.RMSprop,
+        {"momentum": 0.9, "centered": True},
+    ),
     "adam": (torch.optim.Adam, {}),
     "adam(weight_decay=0.1)": (torch.optim.Adam, {"weight_decay": 0.1}),
     "adamw": (torch.optim.AdamW, {}),
-    "adamw(beta1=0.8, beta2=0.9, weight_decay=0.5)": (torch.optim.AdamW, {"betas": (0.8, 0.9), "weight_decay": 0.5}),
+    "adamw(beta1=0.8, beta2=0.9, weight_decay=0.5)": (
+        torch.optim.AdamW,
+        {"betas": (0.8, 0.9), "weight_decay": 0.5},
+    ),
 }
 """Spec → torch's class and what it is given for the same."""
 
 
 @pytest.mark.parametrize("spec", TORCH)
-def test_an_optimizer_equals_torchs_slow_one_in_every_step_while_the_rate_changes(spec: str) -> None:
+def test_an_optimizer_equals_torchs_slow_one_in_every_step_while_the_rate_changes(
+    spec: str,
+) -> None:
     cls, options = TORCH[spec]
     gradients = _gradients(1.0)
-    slow: dict[str, Any] = {"foreach": False} if cls is torch.optim.RMSprop else {"foreach": False, "fused": False}
-    theirs = _trajectory(lambda weights: cls(weights, lr=RATES[0], **options, **slow), gradients, RATES)  # type: ignore[call-arg]
+    slow: dict[str, Any] = (
+        {"foreach": False} if cls is torch.optim.RMSprop else {"foreach": False, "fused": False}
+    )
+    theirs = _trajectory(
+        lambda weights: cls(weights, lr=RATES[0], **options, **slow), gradients, RATES
+    )  # type: ignore[call-arg]
     for ours, point in zip(_trajectory(spec, gradients, RATES), theirs, strict=True):
         np.testing.assert_allclose(ours, point, rtol=1e-5, atol=2e-7)
 
 
 def test_the_comparison_with_torch_would_notice_another_decay_or_nesterov_left_out() -> None:
     gradients = _gradients(1.0)
-    for one, other in (("adam(weight_decay=0.1)", "adamw(weight_decay=0.1)"), ("sgd(momentum=0.9)", "sgd(momentum=0.8)")):
-        assert _worst(_trajectory(one, gradients, RATES), _trajectory(other, gradients, RATES)) > 1e-3
-    plain, nesterov = (_trajectory(f"sgd(momentum=0.9{more})", gradients, RATES) for more in ("", ", nesterov=true"))
+    for one, other in (
+        ("adam(weight_decay=0.1)", "adamw(weight_decay=0.1)"),
+        ("sgd(momentum=0.9)", "sgd(momentum=0.8)"),
+    ):
+        assert (
+            _worst(_trajectory(one, gradients, RATES), _trajectory(other, gradients, RATES)) > 1e-3
+        )
+    plain, nesterov = (
+        _trajectory(f"sgd(momentum=0.9{more})", gradients, RATES)
+        for more in ("", ", nesterov=true")
+    )
     assert _worst(plain, nesterov) > 1e-3
 
 
@@ -118,11 +144,20 @@ KERAS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {}),
     "sgd(momentum=0.9, form=keras)": ("SGD", {"momentum": 0.9}),
     "sgd(momentum=0.9, form=keras, nesterov=true)": ("SGD", {"momentum": 0.9, "nesterov": True}),
-    "sgd(momentum=0.9, form=keras, weight_decay=0.5)": ("SGD", {"momentum": 0.9, "weight_decay": 0.5}),
+    "sgd(momentum=0.9, form=keras, weight_decay=0.5)": (
+        "SGD",
+        {"momentum": 0.9, "weight_decay": 0.5},
+    ),
     "rmsprop(form=keras)": ("RMSprop", {}),
     "rmsprop(form=keras, rho=0.99, epsilon=0.001)": ("RMSprop", {"rho": 0.99, "epsilon": 0.001}),
-    "rmsprop(form=keras, momentum=0.9, weight_decay=0.5)": ("RMSprop", {"momentum": 0.9, "weight_decay": 0.5}),
-    "rmsprop(form=keras, momentum=0.9, centered=true)": ("RMSprop", {"momentum": 0.9, "centered": True}),
+    "rmsprop(form=keras, momentum=0.9, weight_decay=0.5)": (
+        "RMSprop",
+        {"momentum": 0.9, "weight_decay": 0.5},
+    ),
+    "rmsprop(form=keras, momentum=0.9, centered=true)": (
+        "RMSprop",
+        {"momentum": 0.9, "centered": True},
+    ),
     "adam(epsilon=keras)": ("Adam", {}),
     "adamw(epsilon=keras, weight_decay=0.004)": ("AdamW", {}),
     "adamw(epsilon=keras, weight_decay=0.5, decay=all)": ("Adam", {"weight_decay": 0.5}),
@@ -133,12 +168,17 @@ KERAS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-6])
 @pytest.mark.parametrize("spec", KERAS)
 @pytest.mark.usefixtures("draws_globally")
-def test_keras_forms_equal_keras_in_every_step_while_the_rate_changes(spec: str, scale: float) -> None:
+def test_keras_forms_equal_keras_in_every_step_while_the_rate_changes(
+    spec: str, scale: float
+) -> None:
     gradients = _gradients(scale)
-    ours, theirs = _trajectory(spec, gradients, RATES), _keras_trajectory(*KERAS[spec], gradients, RATES)
+    ours, theirs = (
+        _trajectory(spec, gradients, RATES),
+        _keras_trajectory(*KERAS[spec], gradients, RATES),
+    )
     for step, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-        # Moves are compared, not positions: a position near 1 hides a difference below 6e-8. fp32 near 1 resolves 6e-8,
-        # which 30 steps may add up.
+        # Moves are compared, not positions: a position near 1 hides a difference below 6e-8. fp32
+        # near 1 resolves 6e-8, which 30 steps may add up.
         np.testing.assert_allclose(a - 1, b - 1, atol=2e-6, rtol=2e-4, err_msg=f"step {step + 1}")
 
 
@@ -146,7 +186,10 @@ def test_keras_forms_equal_keras_in_every_step_while_the_rate_changes(spec: str,
 @pytest.mark.usefixtures("draws_globally")
 def test_keras_epsilon_equals_keras_in_every_step(scale: float) -> None:
     gradients = _gradients(scale)
-    ours, theirs = _trajectory("adam(epsilon=keras)", gradients, CONSTANT), _keras_trajectory("Adam", {}, gradients, CONSTANT)
+    ours, theirs = (
+        _trajectory("adam(epsilon=keras)", gradients, CONSTANT),
+        _keras_trajectory("Adam", {}, gradients, CONSTANT),
+    )
     for step, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         np.testing.assert_allclose(a - 1, b - 1, atol=5e-7, rtol=2e-4, err_msg=f"step {step + 1}")
 
@@ -166,16 +209,31 @@ def test_keras_epsilon_equals_keras_in_every_step(scale: float) -> None:
     ],
 )
 @pytest.mark.usefixtures("draws_globally")
-def test_the_comparison_with_keras_would_notice_torchs_form(wrong: str, right: str, scale: float) -> None:
+def test_the_comparison_with_keras_would_notice_torchs_form(
+    wrong: str, right: str, scale: float
+) -> None:
     gradients = _gradients(scale)
-    assert _worst(_trajectory(wrong, gradients, RATES), _keras_trajectory(*KERAS[right], gradients, RATES)) > 1e-3
+    assert (
+        _worst(
+            _trajectory(wrong, gradients, RATES), _keras_trajectory(*KERAS[right], gradients, RATES)
+        )
+        > 1e-3
+    )
 
 
 def test_both_forms_of_momentum_are_the_same_while_the_rate_is_constant() -> None:
     gradients = _gradients(1.0)
     for nesterov in ("", ", nesterov=true"):
-        torch_form, keras_form = (f"sgd(momentum=0.9{nesterov}{form})" for form in ("", ", form=keras"))
-        assert _worst(_trajectory(torch_form, gradients, CONSTANT), _trajectory(keras_form, gradients, CONSTANT)) < 1e-6
+        torch_form, keras_form = (
+            f"sgd(momentum=0.9{nesterov}{form})" for form in ("", ", form=keras")
+        )
+        assert (
+            _worst(
+                _trajectory(torch_form, gradients, CONSTANT),
+                _trajectory(keras_form, gradients, CONSTANT),
+            )
+            < 1e-6
+        )
 
 
 def test_after_a_drop_by_10_keras_momentum_goes_on_with_the_rates_of_old_gradients() -> None:
@@ -188,7 +246,9 @@ def test_after_a_drop_by_10_keras_momentum_goes_on_with_the_rates_of_old_gradien
     assert moves["keras"] / moves["torch"] == pytest.approx(9.1, rel=1e-2)
 
 
-def test_the_first_small_step_of_keras_rmsprop_is_a_tenth_of_that_with_epsilon_outside_the_root() -> None:
+def test_the_first_small_step_of_keras_rmsprop_is_a_tenth_of_that_with_epsilon_outside_the_root() -> (
+    None
+):
     gradients = [np.full((5, 3), 1e-4, dtype=np.float32)]
     (inside,) = _trajectory("rmsprop(form=keras)", gradients, [0.001])
     (outside,) = _trajectory("rmsprop(rho=0.9, epsilon=1e-7)", gradients, [0.001])
@@ -197,11 +257,17 @@ def test_the_first_small_step_of_keras_rmsprop_is_a_tenth_of_that_with_epsilon_o
 
 def test_five_small_gradients_move_a_weight_as_measured_in_keras() -> None:
     gradients, rates = [np.full((5, 3), 1e-6, dtype=np.float32)] * 5, [0.001] * 5
-    assert _trajectory("adam(epsilon=keras)", gradients, rates)[-1][0, 0] - 1 == pytest.approx(-0.0017, abs=5e-5)
-    assert _trajectory("adam(epsilon=1e-7)", gradients, rates)[-1][0, 0] - 1 == pytest.approx(-0.0045, abs=5e-5)
+    assert _trajectory("adam(epsilon=keras)", gradients, rates)[-1][0, 0] - 1 == pytest.approx(
+        -0.0017, abs=5e-5
+    )
+    assert _trajectory("adam(epsilon=1e-7)", gradients, rates)[-1][0, 0] - 1 == pytest.approx(
+        -0.0045, abs=5e-5
+    )
 
 
-@pytest.mark.parametrize("spec", ["sgd(momentum=0.9)", "sgd(momentum=0.9, form=keras)", "rmsprop(form=keras)", "adamw"])
+@pytest.mark.parametrize(
+    "spec", ["sgd(momentum=0.9)", "sgd(momentum=0.9, form=keras)", "rmsprop(form=keras)", "adamw"]
+)
 def test_a_parameter_whose_gradient_comes_later_starts_then(spec: str) -> None:
     late, punctual = Weight(torch.ones(2, 2)), Weight(torch.ones(2, 2))
     both = nn.ModuleList([late, Weight(torch.ones(2, 2))])
@@ -225,7 +291,9 @@ def _linear() -> nn.Linear:
 
 
 class Mixed(nn.Module):
-    """A convolution, three normalizations (one with a scale of two dimensions), attention, an embedding, tied weights."""
+    """A convolution, three normalizations (one with a scale of two dimensions), attention, an
+    embedding, tied weights.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -255,7 +323,11 @@ def test_weight_decay_spares_norms_biases_and_vectors() -> None:
     assert {names[id(p)] for p in spared["params"]} == {
         "scale",
         "conv.bias",
-        *(f"{norm}_norm.{part}" for norm in ("batch", "layer", "group") for part in ("weight", "bias")),
+        *(
+            f"{norm}_norm.{part}"
+            for norm in ("batch", "layer", "group")
+            for part in ("weight", "bias")
+        ),
         "attention.in_proj_bias",
         "attention.out_proj.bias",
         "head.bias",
@@ -274,7 +346,16 @@ def test_one_group_in_the_models_order_holds_everything_where_nothing_is_spared(
 
 
 @pytest.mark.parametrize(
-    "name", ["sgd", "sgd(momentum=0.9)", "sgd(momentum=0.9, form=keras)", "rmsprop", "rmsprop(form=keras)", "adam", "adamw"]
+    "name",
+    [
+        "sgd",
+        "sgd(momentum=0.9)",
+        "sgd(momentum=0.9, form=keras)",
+        "rmsprop",
+        "rmsprop(form=keras)",
+        "adam",
+        "adamw",
+    ],
 )
 def test_without_gradients_to_speak_of_only_weights_shrink_unless_all_decay(name: str) -> None:
     kind, _, options = name.partition("(")

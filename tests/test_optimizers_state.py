@@ -41,7 +41,11 @@ def _model() -> nn.Module:
     """Weights of all kinds of strides."""
     with seeds.torch_state_kept(0):
         model = nn.Sequential(
-            nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1, bias=False), nn.Flatten(), nn.Linear(8, 3)
+            nn.Conv2d(4, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.Conv2d(8, 8, 1, bias=False),
+            nn.Flatten(),
+            nn.Linear(8, 3),
         )
     for parameter in model.parameters():
         parameter.data = torch.linspace(-1, 1, parameter.numel()).view_as(parameter)
@@ -51,7 +55,9 @@ def _model() -> nn.Module:
 def _step(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
     optimizers.set_rate(optimizer, 0.01 / (1 + step))
     for index, parameter in enumerate(model.parameters()):
-        noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(100 * step + index))
+        noise = torch.randn(
+            parameter.shape, generator=torch.Generator().manual_seed(100 * step + index)
+        )
         parameter.grad = torch.empty_like(parameter).copy_(noise)
     optimizer.step()
 
@@ -64,12 +70,18 @@ def test_a_restored_optimizer_continues_bit_for_bit_on_channels_last_weights(spe
         _step(undisturbed, first, step)
     resumed.load_state_dict(undisturbed.state_dict())
     second = _made(spec, resumed, 0.01)
-    stored = {name: tensor.contiguous().clone() for name, tensor in optimizers.state_tensors(first).items()}
+    stored = {
+        name: tensor.contiguous().clone()
+        for name, tensor in optimizers.state_tensors(first).items()
+    }
     optimizers.restore_state(second, stored)
     for step in range(3, 6):
         _step(undisturbed, first, step)
         _step(resumed, second, step)
-    assert all(torch.equal(a, b) for a, b in zip(undisturbed.parameters(), resumed.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(undisturbed.parameters(), resumed.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("spec", REMEMBERING)
@@ -82,7 +94,10 @@ def test_an_optimizer_that_forgot_its_state_would_be_noticed(spec: str) -> None:
     second = _made(spec, forgetful, 0.01)
     _step(undisturbed, first, 3)
     _step(forgetful, second, 3)
-    assert not all(torch.equal(a, b) for a, b in zip(undisturbed.parameters(), forgetful.parameters(), strict=True))
+    assert not all(
+        torch.equal(a, b)
+        for a, b in zip(undisturbed.parameters(), forgetful.parameters(), strict=True)
+    )
 
 
 def test_an_optimizer_without_memory_has_no_state() -> None:
@@ -96,8 +111,17 @@ def test_the_names_of_the_state_are_positions_in_the_groups() -> None:
     model = nn.Sequential(_linear(3), _linear(2))
     optimizer = _made("adamw", model, 0.01)
     _step(model, optimizer, 0)
-    shapes = {name: tuple(t.shape) for name, t in optimizers.state_tensors(optimizer).items() if name.endswith(".exp_avg")}
-    assert shapes == {"0.exp_avg": (2, 3), "1.exp_avg": (2, 2), "2.exp_avg": (2,), "3.exp_avg": (2,)}
+    shapes = {
+        name: tuple(t.shape)
+        for name, t in optimizers.state_tensors(optimizer).items()
+        if name.endswith(".exp_avg")
+    }
+    assert shapes == {
+        "0.exp_avg": (2, 3),
+        "1.exp_avg": (2, 2),
+        "2.exp_avg": (2,),
+        "3.exp_avg": (2,),
+    }
 
 
 def test_a_rate_that_is_set_reaches_every_group() -> None:
@@ -110,10 +134,16 @@ def test_a_rate_that_is_set_reaches_every_group() -> None:
 def test_gradients_are_clipped_to_their_norm_over_all_parameters(max_norm: float) -> None:
     model = _model()
     for index, parameter in enumerate(model.parameters()):
-        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
-    before = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]).double()
+        parameter.grad = torch.randn(
+            parameter.shape, generator=torch.Generator().manual_seed(index)
+        )
+    before = torch.cat(
+        [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
+    ).double()
     norm = optimizers.clip_(model.parameters(), max_norm)
-    after = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
+    after = torch.cat(
+        [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
+    )
     assert float(norm) == pytest.approx(float(before.norm()), rel=1e-5)
     expected = before * min(1.0, max_norm / (float(before.norm()) + 1e-6))
     torch.testing.assert_close(after, expected.float(), rtol=1e-5, atol=1e-8)

@@ -33,10 +33,16 @@ def test_a_backend_that_computes_in_bf16_is_refused(monkeypatch: pytest.MonkeyPa
     assert not process_settings.onednn_is_exact(CELLS)
 
 
-def test_the_faster_backend_is_found_on_the_cells_own_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_faster_backend_is_found_on_the_cells_own_shapes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = torch.get_float32_matmul_precision()
     seconds = {"highest": 3.0, "medium": 2.0}
-    monkeypatch.setattr(process_settings, "_linear_seconds", lambda *shape: seconds[torch.get_float32_matmul_precision()])
+    monkeypatch.setattr(
+        process_settings,
+        "_linear_seconds",
+        lambda *shape: seconds[torch.get_float32_matmul_precision()],
+    )
     assert process_settings.onednn_speedup(CELLS) == 1.5
     assert process_settings.onednn_speedup([]) == 1.0
     assert torch.get_float32_matmul_precision() == before

@@ -10,7 +10,17 @@ import pytest
 
 import fanin
 
-HEAVY = ("scipy", "pandas", "sklearn", "pydantic", "matplotlib", "jinja2", "plotly", "pooch", "rich.console")
+HEAVY = (
+    "scipy",
+    "pandas",
+    "sklearn",
+    "pydantic",
+    "matplotlib",
+    "jinja2",
+    "plotly",
+    "pooch",
+    "rich.console",
+)
 
 
 def imported_by(code: str) -> set[str]:
@@ -36,7 +46,9 @@ def test_every_public_name_is_documented_and_so_are_its_methods(name: str) -> No
     thing = getattr(fanin, name)
     assert inspect.getdoc(thing)
     if inspect.isclass(thing):
-        methods = {m: f for m, f in vars(thing).items() if inspect.isfunction(f) and not m.startswith("_")}
+        methods = {
+            m: f for m, f in vars(thing).items() if inspect.isfunction(f) and not m.startswith("_")
+        }
         assert [m for m, f in methods.items() if not inspect.getdoc(f)] == []
 
 
@@ -51,11 +63,15 @@ def test_importing_fanin_loads_neither_torch_nor_anything_heavy() -> None:
 
 
 def test_initializers_load_torch_and_nothing_heavier() -> None:
-    loaded = imported_by("import fanin; fanin.get('he_normal'); fanin.initialize; fanin.names('initializers')")
+    loaded = imported_by(
+        "import fanin; fanin.get('he_normal'); fanin.initialize; fanin.names('initializers')"
+    )
     assert "torch" in loaded
     assert loaded.isdisjoint(HEAVY)
 
 
 def test_results_are_read_without_torch() -> None:
-    loaded = imported_by("from fanin.store import results_store; from fanin.execution import runner")
+    loaded = imported_by(
+        "from fanin.store import results_store; from fanin.execution import runner"
+    )
     assert loaded.isdisjoint({"torch", *HEAVY})

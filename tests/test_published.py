@@ -21,17 +21,26 @@ def _plan(replicates: int) -> Plan:
     return Study.load("case-study").plan(replicates=replicates)
 
 
-def _results(plan: Plan, noise: float = 0.001, seed: int = 0, shift: float = 0.0) -> dict[str, Result]:
+def _results(
+    plan: Plan, noise: float = 0.001, seed: int = 0, shift: float = 0.0
+) -> dict[str, Result]:
     """Runs that scatter around the published figures; zero cells reproduce them."""
     random = np.random.Generator(np.random.PCG64(seed))
     found = {}
     for planned in plan.cells:
         cell = planned.cell
         run = TABLE[cell.model, cell.data, planned.labels["initializer"]]
-        name, value = ("mae", run.test_mae) if cell.model == "regression" else ("accuracy", run.test_accuracy)
+        name, value = (
+            ("mae", run.test_mae) if cell.model == "regression" else ("accuracy", run.test_accuracy)
+        )
         if planned.labels["initializer"] != "zero":
             value *= 1 + shift + noise * random.standard_normal()
-        metrics = {f"test_{name}": value, f"val_{name}": value, "test_loss": run.test_loss, "epochs": run.epochs}
+        metrics = {
+            f"test_{name}": value,
+            f"val_{name}": value,
+            "test_loss": run.test_loss,
+            "epochs": run.epochs,
+        }
         found[cell.id] = Result(cell=cell, outcome="ok", metrics=metrics)
     return found
 
@@ -92,7 +101,9 @@ def test_diverged_and_failed_runs_are_left_out() -> None:
         ("epochs", 17, True),
     ],
 )
-def test_zero_cells_are_compared_exactly_but_for_their_epochs(metric: str, change: float, agrees: bool) -> None:
+def test_zero_cells_are_compared_exactly_but_for_their_epochs(
+    metric: str, change: float, agrees: bool
+) -> None:
     plan = _plan(1)
     results = _results(plan)
     cell = plan.cells[0].cell
@@ -103,19 +114,28 @@ def test_zero_cells_are_compared_exactly_but_for_their_epochs(metric: str, chang
 
 
 @pytest.mark.parametrize(("relative", "agrees"), [(9e-7, True), (2e-6, False)])
-def test_the_zero_cell_of_housing_is_compared_to_a_relative_millionth(relative: float, agrees: bool) -> None:
+def test_the_zero_cell_of_housing_is_compared_to_a_relative_millionth(
+    relative: float, agrees: bool
+) -> None:
     plan = _plan(1)
     results = _results(plan)
-    cell = next(p.cell for p in plan.cells if p.cell.model == "regression" and p.labels["initializer"] == "zero")
+    cell = next(
+        p.cell
+        for p in plan.cells
+        if p.cell.model == "regression" and p.labels["initializer"] == "zero"
+    )
     results[cell.id] = dataclasses.replace(
-        results[cell.id], metrics={**results[cell.id].metrics, "test_mae": 207080.5312 * (1 + relative)}
+        results[cell.id],
+        metrics={**results[cell.id].metrics, "test_mae": 207080.5312 * (1 + relative)},
     )
     compared = {c.key: c for c in published.compare(plan, results)}
     assert compared["regression", "california-housing", "zero"].agrees is agrees
 
 
 def test_a_study_that_equals_the_published_one_is_not_called_different() -> None:
-    """The published figures are the centre of our runs here, so misses are rarer than when they are draws themselves."""
+    """The published figures are the centre of our runs here, so misses are rarer than when they are
+    draws themselves.
+    """
     plan = _plan(3)
     summary = published.summarise(published.compare(plan, _results(plan)))
     assert summary.judged == 45
@@ -131,10 +151,13 @@ def test_a_planted_shift_of_five_spreads_is_noticed() -> None:
 
 
 def test_an_independent_design_misses_five_percent() -> None:
-    """With independent runs the interval is exact: 45 cells × 5 % = 2.25 expected, here simulated 20,000 times."""
+    """With independent runs the interval is exact: 45 cells × 5 % = 2.25 expected, here simulated
+    20,000 times.
+    """
     random = np.random.Generator(np.random.PCG64(1))
     misses = published._simulated_misses([3] * 5, 0.0, random)
-    # One group: 0.25 misses expected; the standard error of the mean of 20,000 counts is below 0.006.
+    # One group: 0.25 misses expected; the standard error of the mean of 20,000 counts is below
+    # 0.006.
     assert misses.mean() == pytest.approx(0.25, abs=0.02)
 
 
@@ -147,10 +170,13 @@ def test_shared_batches_make_misses_cluster() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
 def test_the_share_in_common_is_estimated(share: float) -> None:
-    """200 groups of 5 initializers × 4 replicates; the standard error of the estimate is below 0.03 (measured)."""
+    """200 groups of 5 initializers × 4 replicates; the standard error of the estimate is below 0.03
+    (measured).
+    """
     random = np.random.Generator(np.random.PCG64(3))
     groups = [
-        random.standard_normal((1, 4)) * math.sqrt(share) + random.standard_normal((5, 4)) * math.sqrt(1 - share)
+        random.standard_normal((1, 4)) * math.sqrt(share)
+        + random.standard_normal((5, 4)) * math.sqrt(1 - share)
         for _ in range(200)
     ]
     assert published._shared_variance(groups) == pytest.approx(share, abs=0.12)
@@ -160,7 +186,10 @@ def test_initializers_with_unequally_many_replicates_are_summarised_too() -> Non
     plan = _plan(3)
     results = _results(plan)
     for planned in plan.cells:
-        if planned.cell.replicate == 2 and planned.labels["initializer"] in ("he_normal", "orthogonal"):
+        if planned.cell.replicate == 2 and planned.labels["initializer"] in (
+            "he_normal",
+            "orthogonal",
+        ):
             del results[planned.cell.id]
     compared = published.compare(plan, results)
     assert {len(c.ours) for c in compared} == {2, 3}

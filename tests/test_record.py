@@ -1,4 +1,6 @@
-"""The record: of every parameter rule, reason, fans, gain, spread and stream; as a table of 80 columns, as JSON, as a frame."""
+"""The record: of every parameter rule, reason, fans, gain, spread and stream; as a table of 80
+columns, as JSON, as a frame.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,17 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from apply_cases import RULES, Everything, Recurrent, built, everything, mlp, stack, state, unchanged
+from apply_cases import (
+    RULES,
+    Everything,
+    Recurrent,
+    built,
+    everything,
+    mlp,
+    stack,
+    state,
+    unchanged,
+)
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -19,7 +31,8 @@ from fanin.errors import FaninError, MissingExtra, UnknownName
 every_rule = pytest.mark.parametrize("rule", RULES)
 
 
-# --- facts -------------------------------------------------------------------------------------------------------------
+# --- facts
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_record_has_true_fans_in_both_conventions() -> None:
@@ -35,7 +48,9 @@ def test_the_record_has_true_fans_in_both_conventions() -> None:
 
 @every_rule
 def test_the_measured_std_is_near_the_intended_one(rule: str) -> None:
-    """n = 60,000 weights (15 of 300 in each row for sparse): standard error below 1.3 %, tolerance 6 %."""
+    """n = 60,000 weights (15 of 300 in each row for sparse): standard error below 1.3 %, tolerance
+    6 %.
+    """
     weight = initialize(stack(lambda: nn.Linear(300, 200)), rule, seed=0)["0.weight"]
     if weight.stream is None:
         assert weight.measured_std is None
@@ -63,7 +78,10 @@ def test_a_bias_has_no_fans_and_no_gain_of_its_own() -> None:
     for parameter in record:
         if "bias" in parameter.role:
             assert (parameter.fan_in, parameter.fan_out, parameter.gain) == (None, None, None)
-            assert all((part.fan_in, part.fan_out, part.gain) == (None, None, None) for part in parameter.parts)
+            assert all(
+                (part.fan_in, part.fan_out, part.gain) == (None, None, None)
+                for part in parameter.parts
+            )
             assert parameter.measured_std == pytest.approx(0.1, rel=0.9)
 
 
@@ -73,7 +91,9 @@ def test_every_random_parameter_and_part_has_a_stream_of_its_own() -> None:
     assert None not in streams
     assert len(set(streams)) == len(streams) > 60
     assert record["rnn.weight_ih_l0"].stream == seeds.stream(0, "init", "rnn.weight_ih_l0")
-    assert record["gru.weight_ih_l0"].parts[1].stream == seeds.stream(0, "init", "gru.weight_ih_l0[z]")
+    assert record["gru.weight_ih_l0"].parts[1].stream == seeds.stream(
+        0, "init", "gru.weight_ih_l0[z]"
+    )
 
 
 def test_what_is_not_random_has_no_stream_and_no_measured_std() -> None:
@@ -95,13 +115,21 @@ def test_no_two_streams_may_coincide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_untouched_parameters_are_there_with_their_reason() -> None:
-    record = initialize(everything(), "he_normal", seed=0, exclude="up.*", include=["conv.*", "up.*", "frozen.*", "slope.*"])
+    record = initialize(
+        everything(),
+        "he_normal",
+        seed=0,
+        exclude="up.*",
+        include=["conv.*", "up.*", "frozen.*", "slope.*"],
+    )
     untouched = {parameter.name: parameter.reason for parameter in record if not parameter.changed}
     assert untouched["up.weight"] == "excluded"
     assert untouched["norms.0.weight"] == "not included"
     assert untouched["frozen.weight"].startswith("frozen")
     assert untouched["slope.weight"] == "unknown role in PReLU"
-    assert set(untouched) == {name for name, _ in everything().named_parameters(remove_duplicate=False)} - {
+    assert set(untouched) == {
+        name for name, _ in everything().named_parameters(remove_duplicate=False)
+    } - {
         "conv.weight",
         "conv.bias",
     }
@@ -116,13 +144,18 @@ def test_the_record_is_found_by_name_and_by_position() -> None:
         record["0.wieght"]
 
 
-# --- JSON and frames ---------------------------------------------------------------------------------------------------
+# --- JSON and frames
+# ---------------------------------------------------------------------------------------------------
 
 
 def full() -> Record:
     """A record with everything that a record can have."""
     model = nn.ModuleDict(
-        {"a": everything(), "b": built(Recurrent), "c": built(lambda: parametrizations.weight_norm(nn.Linear(6, 4)))}
+        {
+            "a": everything(),
+            "b": built(Recurrent),
+            "c": built(lambda: parametrizations.weight_norm(nn.Linear(6, 4))),
+        }
     )
     return initialize(
         model,
@@ -146,9 +179,16 @@ def test_json_has_parts_overlaps_and_rules_and_says_what_to_repeat() -> None:
     record = full()
     loaded = json.loads(json.dumps(record.to_json(), allow_nan=False))
     by_name = {parameter["name"]: parameter for parameter in loaded["parameters"]}
-    assert [part["name"] for part in by_name["b.lstm.weight_hh_l1_reverse"]["parts"]] == ["i", "f", "g", "o"]
+    assert [part["name"] for part in by_name["b.lstm.weight_hh_l1_reverse"]["parts"]] == [
+        "i",
+        "f",
+        "g",
+        "o",
+    ]
     assert by_name["a.head.weight"]["tied_to"] == "a.table.weight"
-    assert {"name": "a.conv.weight", "pattern": "*.weight", "over": ["a.conv.*"]} in loaded["overlaps"]
+    assert {"name": "a.conv.weight", "pattern": "*.weight", "over": ["a.conv.*"]} in loaded[
+        "overlaps"
+    ]
     assert loaded["rules"]["default"] == "he_normal"
     assert loaded["rules"]["biases"] == "forget_gate"
     assert loaded["rules"]["split"] == {"a.head.weight": {"first": 20, "rest": 30}}
@@ -176,16 +216,25 @@ def test_without_pandas_a_frame_says_what_to_install(monkeypatch: pytest.MonkeyP
         initialize(mlp(), "zero", seed=0).to_frame()
 
 
-# --- the table ---------------------------------------------------------------------------------------------------------
+# --- the table
+# ---------------------------------------------------------------------------------------------------------
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "everything": Everything,
     "recurrent": Recurrent,
     "attention": lambda: nn.MultiheadAttention(8, 2, kdim=6, vdim=10, add_bias_kv=True),
-    "transformer": lambda: nn.ModuleList([nn.TransformerEncoderLayer(16, 2, 32), nn.TransformerDecoderLayer(16, 2, 32)]),
-    "bilinear and tables": lambda: nn.ModuleList([nn.Bilinear(1000, 2000, 3), nn.EmbeddingBag(100_000, 16)]),
+    "transformer": lambda: nn.ModuleList(
+        [nn.TransformerEncoderLayer(16, 2, 32), nn.TransformerDecoderLayer(16, 2, 32)]
+    ),
+    "bilinear and tables": lambda: nn.ModuleList(
+        [nn.Bilinear(1000, 2000, 3), nn.EmbeddingBag(100_000, 16)]
+    ),
     "parametrized": lambda: nn.ModuleDict(
-        {"some": parametrizations.weight_norm(parametrizations.spectral_norm(nn.Linear(6, 4)), "bias", None)}
+        {
+            "some": parametrizations.weight_norm(
+                parametrizations.spectral_norm(nn.Linear(6, 4)), "bias", None
+            )
+        }
     ),
     "large": lambda: nn.Conv3d(2048, 4096, (3, 5, 7), device="meta"),
 }
@@ -194,7 +243,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("preview", [True, False])
 def test_the_printed_record_fits_80_columns_and_names_every_parameter(preview: bool) -> None:
     model = nn.ModuleDict({"a_rather_long_name_for_a_part_of_a_model": everything()})
-    lines = str(initialize(model, "he_normal(mode=fan_out, a=0.125)", seed=2**63 - 1, preview=preview)).splitlines()
+    lines = str(
+        initialize(model, "he_normal(mode=fan_out, a=0.125)", seed=2**63 - 1, preview=preview)
+    ).splitlines()
     assert max(map(len, lines)) <= 80
     rows = lines[1 : 1 + len(list(model.named_parameters(remove_duplicate=False)))]
     for row, (name, _) in zip(rows, model.named_parameters(remove_duplicate=False), strict=True):
@@ -205,19 +256,38 @@ def test_the_printed_record_fits_80_columns_and_names_every_parameter(preview: b
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize(
-    "rule", ["variance_scaling(scale=0.123456789, mode=fan_avg)", "torch_default", "keras_default", "keep"]
+    "rule",
+    ["variance_scaling(scale=0.123456789, mode=fan_avg)", "torch_default", "keras_default", "keep"],
 )
-def test_every_line_of_every_table_fits_80_columns(rule: str, make: Callable[[], nn.Module]) -> None:
+def test_every_line_of_every_table_fits_80_columns(
+    rule: str, make: Callable[[], nn.Module]
+) -> None:
     model = nn.ModuleDict({"encoder_of_the_model": built(make)})
     rules = {"*": rule, "*.*": rule}
-    record = initialize(model, rules, default="lecun_normal", seed=0, preview=True, biases="chrono(t_max=1234.5)")
+    record = initialize(
+        model, rules, default="lecun_normal", seed=0, preview=True, biases="chrono(t_max=1234.5)"
+    )
     lines = str(record).splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].split() == ["parameter", "shape", "rule", "fan", "in/out", "gain", "std", "meas."]
+    assert lines[0].split() == [
+        "parameter",
+        "shape",
+        "rule",
+        "fan",
+        "in/out",
+        "gain",
+        "std",
+        "meas.",
+    ]
 
 
 def test_parts_that_differ_have_rows_of_their_own_and_equal_ones_are_counted() -> None:
-    model = nn.ModuleDict({"qkv": built(lambda: nn.Linear(64, 96)), "attn": built(lambda: nn.MultiheadAttention(8, 2))})
+    model = nn.ModuleDict(
+        {
+            "qkv": built(lambda: nn.Linear(64, 96)),
+            "attn": built(lambda: nn.MultiheadAttention(8, 2)),
+        }
+    )
     text = str(initialize(model, "xavier_normal", seed=0, split={"qkv.weight": [64, 16, 16]}))
     rows = [line.split() for line in text.splitlines()]
     (whole,) = [row for row in rows if row[0] == "qkv.weight"]
@@ -234,7 +304,16 @@ def test_parts_that_differ_have_rows_of_their_own_and_equal_ones_are_counted() -
 def test_one_parameter_prints_all_there_is_to_know_about_it() -> None:
     text = str(full()["b.lstm.weight_ih_l1"])
     assert text.splitlines()[0] == "b.lstm.weight_ih_l1"
-    for word in ("24×8, float32", "weight", "orthogonal", "pattern 'b.lstm.*'", "part f", "fans 8/6", "intended", "measured"):
+    for word in (
+        "24×8, float32",
+        "weight",
+        "orthogonal",
+        "pattern 'b.lstm.*'",
+        "part f",
+        "fans 8/6",
+        "intended",
+        "measured",
+    ):
         assert word in text
     assert max(map(len, text.splitlines())) <= 80
 

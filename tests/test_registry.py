@@ -45,7 +45,9 @@ class Point:
 def plugins(monkeypatch: pytest.MonkeyPatch) -> list[Point]:
     """The entry points that an installation offers in the group of things."""
     points: list[Point] = []
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "fanin.things" else [])
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: points if group == "fanin.things" else []
+    )
     return points
 
 
@@ -92,12 +94,16 @@ def test_an_entry_of_another_type_is_refused(things: Registry[Thing]) -> None:
         things.add(SimpleNamespace(name="x"))  # type: ignore[arg-type]
 
 
-def test_a_plugin_may_be_an_entry_or_a_function_that_makes_one(things: Registry[Thing], plugins: list[Point]) -> None:
+def test_a_plugin_may_be_an_entry_or_a_function_that_makes_one(
+    things: Registry[Thing], plugins: list[Point]
+) -> None:
     plugins += [Point("a", lambda: Thing("third")), Point("b", lambda: lambda: Thing("fourth"))]
     assert things.names() == ("first", "second-one", "third", "fourth")
 
 
-def test_plugins_are_loaded_once_and_not_before_they_are_needed(things: Registry[Thing], plugins: list[Point]) -> None:
+def test_plugins_are_loaded_once_and_not_before_they_are_needed(
+    things: Registry[Thing], plugins: list[Point]
+) -> None:
     loads: list[str] = []
     plugins.append(Point("a", lambda: loads.append("load") or Thing("third")))
     assert loads == []
@@ -111,7 +117,11 @@ def _raises() -> object:
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [(_raises, "no module named missing"), (lambda: 3, "neither a Thing"), (lambda: Thing("first"), "called first already")],
+    [
+        (_raises, "no module named missing"),
+        (lambda: 3, "neither a Thing"),
+        (lambda: Thing("first"), "called first already"),
+    ],
     ids=["does not load", "is something else", "takes a name that is taken"],
 )
 def test_a_bad_plugin_is_left_out_with_a_warning_that_names_it(

@@ -55,7 +55,9 @@ def elements(path: Path) -> Elements:
 def hostile_results(initializers: int = 3) -> Results:
     """A study whose every name, label, note and message is hostile; some cells failed."""
     pairs = [(name, HOSTILE[-i]) for i, name in enumerate(HOSTILE)]
-    plan = plan_of(pairs, HOSTILE[:initializers], study=HOSTILE[0], question=HOSTILE[1], notes=HOSTILE)
+    plan = plan_of(
+        pairs, HOSTILE[:initializers], study=HOSTILE[0], question=HOSTILE[1], notes=HOSTILE
+    )
     results = {
         planned.cell.id: replace(
             result_of(planned.cell, "failed" if i % 7 == 3 else "ok"),
@@ -75,7 +77,9 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_html_gains_no_element_and_no_attribute_from_names(hostile_page: Path, tmp_path: Path):
     plan = plan_of([("mlp", "digits")])
-    usual = {p.cell.id: result_of(p.cell, "failed" if i == 3 else "ok") for i, p in enumerate(plan.cells)}
+    usual = {
+        p.cell.id: result_of(p.cell, "failed" if i == 3 else "ok") for i, p in enumerate(plan.cells)
+    }
     plain = elements(Results(plan, usual).report(tmp_path / "plain.html"))
     hostile = elements(hostile_page)
     assert hostile.tags - plain.tags == set()
@@ -136,7 +140,9 @@ def test_a_latex_row_cannot_begin_with_an_optional_argument():
 
 
 def test_every_markdown_row_has_the_columns_of_its_head():
-    lines = [line for line in hostile_results().export("markdown").splitlines() if line.startswith("| ")]
+    lines = [
+        line for line in hostile_results().export("markdown").splitlines() if line.startswith("| ")
+    ]
     bars = {line.replace("\\|", "").count("|") for line in lines}
     assert len(lines) > 30
     assert len(bars) == 1

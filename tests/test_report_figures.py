@@ -1,4 +1,6 @@
-"""Figures of studies of any factors: which are chosen, what they show, how they treat what diverged."""
+"""Figures of studies of any factors: which are chosen, what they show, how they treat what
+diverged.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ def text_of(figure: Figure) -> str:
     for legend in figure.legends:
         found += [text.get_text() for text in legend.get_texts()]
     for axes in figure.axes:
-        found += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel(), *(t.get_text() for t in axes.texts)]
+        found += [
+            axes.get_title(loc="left"),
+            axes.get_xlabel(),
+            axes.get_ylabel(),
+            *(t.get_text() for t in axes.texts),
+        ]
         found += [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
     return " / ".join(found)
 
@@ -47,10 +54,16 @@ def text_of(figure: Figure) -> str:
     [
         ("depth", ["Test accuracy by depth"]),
         ("phase-diagram", ["Test accuracy by gain and depth", "Test accuracy by gain"]),
-        ("normalization", ["Test accuracy by initializer", "Test accuracy by initializer and normalization"]),
+        (
+            "normalization",
+            ["Test accuracy by initializer", "Test accuracy by initializer and normalization"],
+        ),
         ("learning-rate", ["Test accuracy by learning rate"]),
         ("recurrent", ["Test metric by initializer"]),
-        ("combined", ["Test accuracy by initializer", "Test accuracy by initializer and normalization"]),
+        (
+            "combined",
+            ["Test accuracy by initializer", "Test accuracy by initializer and normalization"],
+        ),
     ],
 )
 def test_a_study_gets_the_figures_that_fit_its_axes(kind: str, titles: list[str]):
@@ -63,7 +76,9 @@ def test_a_study_without_results_or_variation_gets_none():
     plan = study_plan(MLP, {"initializer": ("zero", "he_normal")}, 2)
     assert study_figures(plan, {}) == []
     one = study_plan(MLP, {"initializer": ("zero",)}, 5)
-    assert study_figures(one, {planned.cell.id: scored(planned.cell) for planned in one.cells}) == []
+    assert (
+        study_figures(one, {planned.cell.id: scored(planned.cell) for planned in one.cells}) == []
+    )
     assert study_figures(replace(plan, cells=()), {}) == []
 
 
@@ -88,7 +103,11 @@ def test_a_response_goes_through_the_means_and_has_their_intervals():
     plan = study_plan({**MLP, "initializer": "he_normal"}, {"learning_rate": (0.001, 0.01, 0.1)}, 6)
     values = {rate: [0.5 + rate + 0.01 * i for i in range(6)] for rate in (0.001, 0.01, 0.1)}
     results = {
-        p.cell.id: scored(p.cell, outcome="ok", metrics={"test_accuracy": values[p.cell.learning_rate][p.cell.replicate]})
+        p.cell.id: scored(
+            p.cell,
+            outcome="ok",
+            metrics={"test_accuracy": values[p.cell.learning_rate][p.cell.replicate]},
+        )
         for p in plan.cells
     }
     axes = response(cells_frame(plan, results), "learning_rate").axes[0]
@@ -102,9 +121,14 @@ def test_a_response_goes_through_the_means_and_has_their_intervals():
 def test_a_response_has_no_mean_where_a_replicate_diverged():
     plan = study_plan({**MLP, "initializer": "he_normal"}, {"learning_rate": (0.001, 0.01)}, 5)
     results = {
-        p.cell.id: scored(p.cell, outcome="ok", metrics={"test_accuracy": 0.9 - 0.1 * p.cell.replicate}) for p in plan.cells
+        p.cell.id: scored(
+            p.cell, outcome="ok", metrics={"test_accuracy": 0.9 - 0.1 * p.cell.replicate}
+        )
+        for p in plan.cells
     }
-    worst = next(p.cell for p in plan.cells if p.cell.replicate == 0 and p.cell.learning_rate == 0.01)
+    worst = next(
+        p.cell for p in plan.cells if p.cell.replicate == 0 and p.cell.learning_rate == 0.01
+    )
     results[worst.id] = scored(worst, outcome="diverged", metrics={})
     figure = response(cells_frame(plan, results), "learning_rate")
     line = figure.axes[0].containers[0][0]
@@ -133,12 +157,18 @@ def cells_of(figure: Figure) -> list[Rectangle]:
     return [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
 
 
-def heat_of(scores: dict[tuple[str, str], list[float | None]], metric: str = "test_accuracy") -> Figure:
+def heat_of(
+    scores: dict[tuple[str, str], list[float | None]], metric: str = "test_accuracy"
+) -> Figure:
     optimizers, activations = (list(dict.fromkeys(names)) for names in zip(*scores, strict=True))
-    plan = study_plan({**MLP, "initializer": "zero"}, {"optimizer": optimizers, "activation": activations}, 4)
+    plan = study_plan(
+        {**MLP, "initializer": "zero"}, {"optimizer": optimizers, "activation": activations}, 4
+    )
     results = {}
     for planned in plan.cells:
-        value = scores[planned.labels["optimizer"], planned.labels["activation"]][planned.cell.replicate]
+        value = scores[planned.labels["optimizer"], planned.labels["activation"]][
+            planned.cell.replicate
+        ]
         outcome, metrics = ("diverged", {}) if value is None else ("ok", {metric: value})
         results[planned.cell.id] = scored(planned.cell, outcome=outcome, metrics=metrics)
     return heat_map(cells_frame(plan, results), "optimizer", "activation")
@@ -152,20 +182,31 @@ def brightness(patch: Rectangle) -> float:
 @pytest.mark.parametrize(("metric", "better"), [("test_accuracy", 0.9), ("test_loss", 0.1)])
 def test_in_a_heat_map_brighter_is_better_in_grey_too(metric: str, better: float):
     worse = 1.0 - better
-    figure = heat_of({("sgd", "relu"): [better] * 4, ("adam", "relu"): [0.5] * 4, ("lion", "relu"): [worse] * 4}, metric)
+    figure = heat_of(
+        {("sgd", "relu"): [better] * 4, ("adam", "relu"): [0.5] * 4, ("lion", "relu"): [worse] * 4},
+        metric,
+    )
     shades = [brightness(patch) for patch in cells_of(figure)]
     assert shades == sorted(shades, reverse=True)
     assert shades[0] - shades[2] > 0.5
 
 
 def test_a_heat_map_hatches_cells_with_diverged_replicates():
-    figure = heat_of({("sgd", "relu"): [0.9] * 4, ("adam", "relu"): [0.5, 0.5, 0.5, None], ("lion", "relu"): [None] * 4})
+    figure = heat_of(
+        {
+            ("sgd", "relu"): [0.9] * 4,
+            ("adam", "relu"): [0.5, 0.5, 0.5, None],
+            ("lion", "relu"): [None] * 4,
+        }
+    )
     hatches = [patch.get_hatch() for patch in cells_of(figure) if patch.get_hatch()]
     assert hatches == ["////", "xxxx"]
     assert "4/4" in text_of(figure)
     assert "half or more diverged" in text_of(figure)
     assert not [
-        patch for patch in cells_of(heat_of({("sgd", "relu"): [0.9] * 4, ("adam", "relu"): [0.8] * 4})) if patch.get_hatch()
+        patch
+        for patch in cells_of(heat_of({("sgd", "relu"): [0.9] * 4, ("adam", "relu"): [0.8] * 4}))
+        if patch.get_hatch()
     ]
 
 
@@ -173,7 +214,9 @@ def test_curves_over_a_heat_map_stand_in_its_factors_units():
     curve = ([1.0, 2.0, 3.0], [8.0, 64.0, 16.0], "depth scale")
     frame = cells_frame(*kind_of_study("phase-diagram", 1))
     everywhere = heat_map(frame, "initializer.gain", "model.depth", overlays=[curve])
-    assert [np.asarray(axes.lines[0].get_ydata()).tolist() for axes in everywhere.axes[:2]] == [[8.0, 64.0, 16.0]] * 2
+    assert [np.asarray(axes.lines[0].get_ydata()).tolist() for axes in everywhere.axes[:2]] == [
+        [8.0, 64.0, 16.0]
+    ] * 2
     assert "depth scale" in text_of(everywhere)
     assert everywhere.axes[0].get_yscale() == "log"
     tanh = heat_map(frame, "initializer.gain", "model.depth", overlays={"tanh": [curve]})
@@ -181,13 +224,28 @@ def test_curves_over_a_heat_map_stand_in_its_factors_units():
 
 
 def test_a_panel_of_a_heat_map_has_the_values_that_it_has_and_no_others():
-    one = study_plan({**MLP, "activation": "tanh"}, {"optimizer": ("sgd", "adam"), "learning_rate": (0.1, 0.2, 0.3)}, 1)
-    two = study_plan({**MLP, "activation": "relu"}, {"optimizer": ("sgd", "adam"), "learning_rate": (0.1, 0.25)}, 1)
+    one = study_plan(
+        {**MLP, "activation": "tanh"},
+        {"optimizer": ("sgd", "adam"), "learning_rate": (0.1, 0.2, 0.3)},
+        1,
+    )
+    two = study_plan(
+        {**MLP, "activation": "relu"},
+        {"optimizer": ("sgd", "adam"), "learning_rate": (0.1, 0.25)},
+        1,
+    )
     both = replace(one, cells=one.cells + two.cells)
-    figure = heat_map(cells_frame(both, {p.cell.id: scored(p.cell) for p in both.cells}), "learning_rate", "optimizer")
+    figure = heat_map(
+        cells_frame(both, {p.cell.id: scored(p.cell) for p in both.cells}),
+        "learning_rate",
+        "optimizer",
+    )
     cells = [[patch for patch in axes.patches if not patch.get_hatch()] for axes in figure.axes[:2]]
     assert [len(found) for found in cells] == [6, 4]
-    assert [axes.get_xlim() for axes in figure.axes[:2]] == [pytest.approx((0.05, 0.35)), pytest.approx((0.025, 0.325))]
+    assert [axes.get_xlim() for axes in figure.axes[:2]] == [
+        pytest.approx((0.05, 0.35)),
+        pytest.approx((0.025, 0.325)),
+    ]
 
 
 def test_points_show_every_replicate_and_the_mean():
@@ -216,7 +274,11 @@ def test_a_condition_that_is_merely_worse_stays_on_the_axis():
     plan = study_plan(MLP, {"initializer": ("zero", "he_normal", "orthogonal")}, 5)
     level = {"zero": 0.8, "he_normal": 0.9, "orthogonal": 0.95}
     results = {
-        p.cell.id: scored(p.cell, metrics={"test_accuracy": level[p.cell.initializer] + 0.01 * p.cell.replicate}, outcome="ok")
+        p.cell.id: scored(
+            p.cell,
+            metrics={"test_accuracy": level[p.cell.initializer] + 0.01 * p.cell.replicate},
+            outcome="ok",
+        )
         for p in plan.cells
     }
     assert points(cells_frame(plan, results)).axes[0].get_xlim()[0] < 0.8
@@ -240,18 +302,31 @@ def test_axes_are_logarithmic_for_wide_or_geometric_values_only():
 @pytest.mark.parametrize("kind", ["svg", "pdf"])
 def test_names_are_taken_literally(kind: str):
     names = ("$x_1^2$", "_hidden", "a\x1b[31m & <b>", "初期化")
-    plan = study_plan(MLP, {"learning_rate": (0.1, 0.01, 0.001), "initializer": ("zero", "a", "b", "c")}, 2)
+    plan = study_plan(
+        MLP, {"learning_rate": (0.1, 0.01, 0.001), "initializer": ("zero", "a", "b", "c")}, 2
+    )
     labels = dict(zip(("zero", "a", "b", "c"), names, strict=True))
     hostile = {"data": "$d_1$", "model": "_m"}
-    cells = [replace(p, labels={**p.labels, **hostile, "initializer": labels[p.cell.initializer]}) for p in plan.cells]
+    cells = [
+        replace(p, labels={**p.labels, **hostile, "initializer": labels[p.cell.initializer]})
+        for p in plan.cells
+    ]
     plan = replace(plan, cells=tuple(cells))
     frame = cells_frame(plan, {p.cell.id: scored(p.cell) for p in plan.cells})
-    for figure in (response(frame, "learning_rate"), points(frame), heat_map(frame, "learning_rate", "initializer")):
+    for figure in (
+        response(frame, "learning_rate"),
+        points(frame),
+        heat_map(frame, "learning_rate", "initializer"),
+    ):
         assert len(saved(figure, kind)) > 5_000
 
 
 def test_a_page_shows_the_figures_above_the_curves(tmp_path: Path):
-    page = Results(*kind_of_study("optimizers", 2)).report(tmp_path / "r.html").read_text(encoding="utf-8")
+    page = (
+        Results(*kind_of_study("optimizers", 2))
+        .report(tmp_path / "r.html")
+        .read_text(encoding="utf-8")
+    )
     assert page.index("<h2>Results") < page.index("<h2>Figures") < page.index("<h2>Training curves")
     assert page.count('src="data:image/png;base64,') == 3
     assert 'alt="Test accuracy by initializer and optimizer"' in page
@@ -268,7 +343,9 @@ def test_every_kind_of_study_is_drawn_with_a_single_replicate(kind: str):
 def phase_diagram(**changes: object) -> Plan:
     study = Study.load("phase-diagram")
     plan = replace(study, base={**study.base, **changes}).plan(replicates=1)
-    assert parse(plan.resolved, "phase-diagram").plan().cells == plan.cells  # so the resolved copy plans the same cells
+    assert (
+        parse(plan.resolved, "phase-diagram").plan().cells == plan.cells
+    )  # so the resolved copy plans the same cells
     return plan
 
 
@@ -285,5 +362,15 @@ def test_the_depth_scale_is_drawn_over_a_phase_diagram_on_both_sides_of_critical
 
 def test_no_depth_scale_is_drawn_over_other_axes_or_networks_that_are_not_plain() -> None:
     assert theory_curves.depth_scales(phase_diagram(), "learning_rate", "model.depth") == {}
-    assert theory_curves.depth_scales(phase_diagram(normalization="layer"), "initializer.gain", "model.depth") == {}
-    assert theory_curves.depth_scales(phase_diagram(initializer="xavier_normal"), "initializer.gain", "model.depth") == {}
+    assert (
+        theory_curves.depth_scales(
+            phase_diagram(normalization="layer"), "initializer.gain", "model.depth"
+        )
+        == {}
+    )
+    assert (
+        theory_curves.depth_scales(
+            phase_diagram(initializer="xavier_normal"), "initializer.gain", "model.depth"
+        )
+        == {}
+    )

@@ -46,15 +46,27 @@ def test_sections_are_named_by_what_varies_with_titles_where_values_say_little()
 
 def test_many_sections_of_several_factors_become_rows():
     table = table_of("depth")
-    assert [column.title for column in table.columns][:4] == ["model", "data", "metric", "depth · activation"]
-    assert [column.title for column in table.columns][4:8] == ["xavier_uniform", "he_normal", "lecun_normal", "orthogonal"]
+    assert [column.title for column in table.columns][:4] == [
+        "model",
+        "data",
+        "metric",
+        "depth · activation",
+    ]
+    assert [column.title for column in table.columns][4:8] == [
+        "xavier_uniform",
+        "he_normal",
+        "lecun_normal",
+        "orthogonal",
+    ]
     assert len(table.rows) == 12
     assert [row[3].text for row in table.rows[:2]] == ["2 · relu", "2 · tanh"]
 
 
 def test_a_row_holds_the_means_of_its_own_conditions():
     results = Results(*kind_of_study("depth", 5))
-    summary = results.summary().set_index(["model.depth", "activation", "initializer"])["test_accuracy"]
+    summary = results.summary().set_index(["model.depth", "activation", "initializer"])[
+        "test_accuracy"
+    ]
     table = results.table()
     for row in table.rows:
         depth, activation = row[3].text.split(" · ")
@@ -69,7 +81,9 @@ def test_a_row_says_what_diverged_in_place_of_a_mean():
     diverged = [entry for entry in entries if "div" in entry.text]
     assert diverged
     assert all(entry.value is None for entry in diverged)
-    assert any(entry.text.startswith("med 0.") and entry.text.endswith("/10 div.)") for entry in diverged)
+    assert any(
+        entry.text.startswith("med 0.") and entry.text.endswith("/10 div.)") for entry in diverged
+    )
     assert "diverged" in {entry.text for entry in diverged}
     assert "rank" not in " ".join(table.notes).replace("rank or test", "")
 
@@ -82,13 +96,20 @@ def test_a_row_says_how_many_replicates_it_has_where_some_are_missing():
 
 
 def test_a_study_of_models_and_data_alone_keeps_its_rows():
-    assert [column.key for column in table_of("recurrent").columns][:3] == ["model", "data", "initializer"]
+    assert [column.key for column in table_of("recurrent").columns][:3] == [
+        "model",
+        "data",
+        "initializer",
+    ]
 
 
 def test_a_tuned_learning_rate_is_shown_beside_each_condition():
     plan = study_plan(MLP, {"initializer": ("zero", "he_normal")}, 5)
     rates = {"zero": 0.1, "he_normal": 0.01}
-    cells = tuple(replace(p, cell=replace(p.cell, learning_rate=rates[p.cell.initializer])) for p in plan.cells)
+    cells = tuple(
+        replace(p, cell=replace(p.cell, learning_rate=rates[p.cell.initializer]))
+        for p in plan.cells
+    )
     tuned = replace(plan, cells=cells)
     table = study_table(tuned, {p.cell.id: scored(p.cell) for p in cells})
     at = [column.key for column in table.columns].index("learning_rate")

@@ -51,12 +51,16 @@ def failed_only() -> Results:
 def tied() -> Results:
     plan = plan_of([("mlp", "mnist")], replicates=10)
     like = result_of(plan.cells[1].cell)
-    cells = {p.cell.id: result_of(p.cell, history=like.history, metrics=like.metrics) for p in plan.cells}
+    cells = {
+        p.cell.id: result_of(p.cell, history=like.history, metrics=like.metrics) for p in plan.cells
+    }
     return Results(plan, cells)
 
 
 def thousand() -> Results:
-    plan = plan_of([(f"model{i}", "mnist") for i in range(5)], [f"init{i}" for i in range(5)], replicates=40)
+    plan = plan_of(
+        [(f"model{i}", "mnist") for i in range(5)], [f"init{i}" for i in range(5)], replicates=40
+    )
     return Results(plan, results_of(plan))
 
 
@@ -73,12 +77,16 @@ STORES = [
 
 
 @pytest.mark.parametrize(("store", "said"), STORES, ids=[store.__name__ for store, _ in STORES])
-def test_every_kind_of_store_renders_and_says_what_is_missing(store: Callable[[], Results], said: str, tmp_path: Path):
+def test_every_kind_of_store_renders_and_says_what_is_missing(
+    store: Callable[[], Results], said: str, tmp_path: Path
+):
     results = store()
     assert said in results.report(tmp_path / "report.html").read_text(encoding="utf-8")
     assert str(results)
     for kind in ("csv", "csv-cells", "markdown", "latex"):
-        assert results.export(kind, tmp_path / "table") == (tmp_path / "table").read_text(encoding="utf-8")
+        assert results.export(kind, tmp_path / "table") == (tmp_path / "table").read_text(
+            encoding="utf-8"
+        )
     assert len(results.frame()) == sum(results.outcomes.values())
     assert results.history() is not None
 
@@ -95,7 +103,9 @@ def test_a_page_holds_table_curves_messages_environment_and_command(tmp_path: Pa
 
 
 def test_a_given_command_is_shown_instead(tmp_path: Path):
-    page = Results(plan_of(PAIRS), {}, command="fanin run quick --max-epochs 3").report(tmp_path / "r.html")
+    page = Results(plan_of(PAIRS), {}, command="fanin run quick --max-epochs 3").report(
+        tmp_path / "r.html"
+    )
     assert "<code>fanin run quick --max-epochs 3</code>" in page.read_text(encoding="utf-8")
 
 
@@ -109,7 +119,12 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path):
     replace_file(target, b"second")
     assert [path.read_bytes() for path in target.parent.iterdir()] == [b"second"]
     (tmp_path / "file").write_bytes(b"")
-    for bad in (tmp_path / "new", tmp_path / "file" / "below", tmp_path / ("x" * 300), tmp_path / "nul\0"):
+    for bad in (
+        tmp_path / "new",
+        tmp_path / "file" / "below",
+        tmp_path / ("x" * 300),
+        tmp_path / "nul\0",
+    ):
         with pytest.raises(OutputError, match="cannot be written"):
             replace_file(bad, b"x")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "new", "page.html"]
@@ -123,7 +138,11 @@ def size(path: Path) -> tuple[int, int]:
 def test_the_grid_has_a_row_per_section_and_a_column_per_initializer(tmp_path: Path):
     small, wide, tall = (
         size(Results(plan, results_of(plan)).curves(tmp_path / "c.png"))
-        for plan in (plan_of(PAIRS[:1]), plan_of(PAIRS[:1], [f"i{k}" for k in range(8)]), plan_of(PAIRS))
+        for plan in (
+            plan_of(PAIRS[:1]),
+            plan_of(PAIRS[:1], [f"i{k}" for k in range(8)]),
+            plan_of(PAIRS),
+        )
     )
     assert wide[0] > small[0]
     assert wide[1] == small[1]
@@ -133,7 +152,9 @@ def test_the_grid_has_a_row_per_section_and_a_column_per_initializer(tmp_path: P
 def test_panels_without_results_and_diverged_ones_look_different(tmp_path: Path):
     plan = plan_of([("mlp", "mnist")], ("zero", "he_normal", "orthogonal"))
     images = [
-        imread(Results(plan, of_outcomes(plan, "ok", outcome, "ok")).curves(tmp_path / "c.png")).tobytes()
+        imread(
+            Results(plan, of_outcomes(plan, "ok", outcome, "ok")).curves(tmp_path / "c.png")
+        ).tobytes()
         for outcome in ("ok", "diverged", None)
     ]
     assert len(set(images)) == 3
@@ -185,11 +206,15 @@ def test_a_panel_says_what_is_not_as_planned():
     assert Panel([result_of(cell) for cell in cells], 5).status == ""
     assert Panel([], 5).status == "not run yet"
     assert Panel([], 0).status == "not in this study"
-    assert Panel([result_of(cells[0], "diverged"), result_of(cells[1])], 5).status == "1 of 5 diverged\n3 of 5 not run yet"
+    assert (
+        Panel([result_of(cells[0], "diverged"), result_of(cells[1])], 5).status
+        == "1 of 5 diverged\n3 of 5 not run yet"
+    )
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (0.5, "0.5"), (1500, "1,500"), (50_000, "50k"), (5e9, "5e9"), (2.5e-5, "2.5e-5")]
+    ("value", "text"),
+    [(0, "0"), (0.5, "0.5"), (1500, "1,500"), (50_000, "50k"), (5e9, "5e9"), (2.5e-5, "2.5e-5")],
 )
 def test_tick_labels_are_short(value: float, text: str):
     assert tick_text(value) == text

@@ -20,7 +20,16 @@ from fanin.report.results import Results
 from fanin.report.tables.study_table import study_table
 from fanin.report.tables.terminal import show
 
-PUBLISHED = ["model", "dataset", "initializer", "val_accuracy", "test_accuracy", "test_mae", "test_loss", "epochs"]
+PUBLISHED = [
+    "model",
+    "dataset",
+    "initializer",
+    "val_accuracy",
+    "test_accuracy",
+    "test_mae",
+    "test_loss",
+    "epochs",
+]
 DIGITS = [("mlp", "digits")]
 
 
@@ -31,18 +40,35 @@ def notes_of(plan: Plan, results: dict[str, Result]) -> str:
 def test_the_columns_are_the_case_studys_own():
     plan = plan_of()
     titles = [column.title for column in study_table(plan, results_of(plan)).columns]
-    assert titles == ["model", "data", "initializer", "val accuracy", "test accuracy", "test MAE", "test loss", "epochs"]
+    assert titles == [
+        "model",
+        "data",
+        "initializer",
+        "val accuracy",
+        "test accuracy",
+        "test MAE",
+        "test loss",
+        "epochs",
+    ]
 
 
 @pytest.mark.parametrize("replicates", [1, 3, 5, 12])
 def test_text_fits_eighty_columns(replicates: int):
     plan = plan_of(replicates=replicates)
-    for results in (results_of(plan), of_outcomes(plan, *["ok"] * 12, "diverged", None, "failed", "killed")):
+    for results in (
+        results_of(plan),
+        of_outcomes(plan, *["ok"] * 12, "diverged", None, "failed", "killed"),
+    ):
         assert max(cell_len(line) for line in str(study_table(plan, results)).splitlines()) <= 80
 
 
 def test_folding_and_wrapping_lose_nothing():
-    pairs = [("mlp(widths=[256, 128, 64, 32, 16, 8, 4], activation=sigmoid)", "a-data-set-with-a-long-name")]
+    pairs = [
+        (
+            "mlp(widths=[256, 128, 64, 32, 16, 8, 4], activation=sigmoid)",
+            "a-data-set-with-a-long-name",
+        )
+    ]
     names = ("zero", "normal(std=0.012345, low=-0.5, high=0.5)")
     plan = plan_of(pairs, names, replicates=5)
     table = study_table(plan, of_outcomes(plan, *["ok"] * 9, "diverged"))
@@ -110,7 +136,9 @@ def test_a_best_value_is_marked_only_where_ten_replicates_show_it():
 
 def test_nine_replicates_say_what_could_have_been_seen():
     plan = plan_of(DIGITS, replicates=9)
-    assert "Smallest difference that could have been seen (80 % power" in notes_of(plan, results_of(plan))
+    assert "Smallest difference that could have been seen (80 % power" in notes_of(
+        plan, results_of(plan)
+    )
 
 
 def test_notes_carry_the_plan_and_count_what_is_missing_and_failed():
@@ -131,14 +159,18 @@ def test_mixed_environments_and_foreign_data_are_said():
     plan = plan_of(DIGITS)
     results = results_of(plan)
     first = plan.cells[0].cell.id
-    results[first] = replace(results[first], environment={"device": "a GPU"}, data={"canonical": False})
+    results[first] = replace(
+        results[first], environment={"device": "a GPU"}, data={"canonical": False}
+    )
     assert "mix environments" in notes_of(plan, results)
     assert "not the published bytes of the data set: digits" in notes_of(plan, results).lower()
 
 
 def test_other_factors_that_vary_head_the_sections():
     plan = plan_of(DIGITS, ("zero", "he_normal"))
-    other = tuple(replace(planned, cell=replace(planned.cell, learning_rate=0.01)) for planned in plan.cells)
+    other = tuple(
+        replace(planned, cell=replace(planned.cell, learning_rate=0.01)) for planned in plan.cells
+    )
     both = replace(plan, cells=plan.cells + other)
     table = study_table(both, results_of(both))
     assert "learning rate" in [column.title for column in table.columns]
@@ -159,7 +191,13 @@ def test_group_csv_begins_with_the_published_columns_at_full_precision():
 
 def test_cell_csv_has_a_row_per_planned_cell():
     plan = plan_of(DIGITS, replicates=3)
-    rows = list(csv.DictReader(io.StringIO(Results(plan, of_outcomes(plan, "ok", "diverged", None)).export("csv-cells"))))
+    rows = list(
+        csv.DictReader(
+            io.StringIO(
+                Results(plan, of_outcomes(plan, "ok", "diverged", None)).export("csv-cells")
+            )
+        )
+    )
     assert [row["outcome"] for row in rows] == ["ok", "diverged", "missing"] * 6
     assert rows[1]["test_accuracy"] == ""
 
@@ -223,7 +261,9 @@ def test_a_terminal_gets_colours_unless_no_color_is_set(monkeypatch: pytest.Monk
         ("test_loss", [1e-9], [], "1.000e-9"),
     ],
 )
-def test_digits_follow_the_spread(metric: str, values: list[float], spreads: list[float], text: str):
+def test_digits_follow_the_spread(
+    metric: str, values: list[float], spreads: list[float], text: str
+):
     form = number_format(metric, values, spreads)
     assert form.text(values[0], *spreads) == text
 

@@ -17,7 +17,14 @@ from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.errors import FaninError, StoreLocked, UsageError
-from fanin.execution.events import CellFinished, CellStarted, EpochFinished, Notice, RunStarted, WorkerLost
+from fanin.execution.events import (
+    CellFinished,
+    CellStarted,
+    EpochFinished,
+    Notice,
+    RunStarted,
+    WorkerLost,
+)
 from fanin.execution.executors import LOG_LIMIT
 from fanin.execution.runner import RunSummary, run_plan
 from fanin.store.results_store import Snapshot, Store, read
@@ -43,7 +50,9 @@ MISBEHAVIOUR = [
 
 def run(plan: Plan, out: Path, **options: Any) -> tuple[RunSummary, list[Any]]:
     events = list[Any]()
-    summary = run_plan(plan, out, **{"engine": STAND_IN, "workers": 2, "on_event": events.append, **options})
+    summary = run_plan(
+        plan, out, **{"engine": STAND_IN, "workers": 2, "on_event": events.append, **options}
+    )
     return summary, events
 
 
@@ -62,15 +71,25 @@ def test_the_same_command_again_trains_nothing_and_starts_no_worker(tmp_path: Pa
     assert events == [RunStarted(2, 0, 0, {})]
 
 
-def test_failed_and_killed_cells_are_tried_again_once_a_command_and_diverged_ones_never(tmp_path: Path) -> None:
+def test_failed_and_killed_cells_are_tried_again_once_a_command_and_diverged_ones_never(
+    tmp_path: Path,
+) -> None:
     plan = plan_of(cell("raises"), cell("dies"), cell("diverges"))
     run(plan, tmp_path)
     summary, events = run(plan, tmp_path)
     assert summary == RunSummary({"failed": 1, "killed": 1, "diverged": 1}, trained=2, exit_code=1)
     started = [event.cell.model for event in events if isinstance(event, CellStarted)]
-    assert sorted(started) == ["dies", "dies", "raises"]  # a dead worker's cell is tried twice, an exception is final
+    assert sorted(started) == [
+        "dies",
+        "dies",
+        "raises",
+    ]  # a dead worker's cell is tried twice, an exception is final
     assert [event.retried for event in events if isinstance(event, WorkerLost)] == [True, False]
-    assert read(tmp_path).attempts == {cell("raises").id: 2, cell("dies").id: 2, cell("diverges").id: 1}
+    assert read(tmp_path).attempts == {
+        cell("raises").id: 2,
+        cell("dies").id: 2,
+        cell("diverges").id: 1,
+    }
 
 
 def test_a_plan_that_names_a_cell_twice_trains_it_once(tmp_path: Path) -> None:
@@ -94,14 +113,21 @@ def test_a_block_begun_in_another_environment_is_trained_anew_unless_the_change_
     monkeypatch.setenv("STAND_IN_ENGINE", "2")
     summary, events = run(whole, tmp_path / "anew")
     assert summary.trained == 2
-    assert ["--accept-changed" in event.text for event in events if isinstance(event, Notice)] == [True]
+    assert ["--accept-changed" in event.text for event in events if isinstance(event, Notice)] == [
+        True
+    ]
     assert run(whole, tmp_path / "anew")[0].trained == 0
     assert run(whole, tmp_path / "accepted", accept_changed=True)[0].trained == 1
     assert read(tmp_path / "accepted").attempts[cell().id] == 1
 
 
 def test_bad_options_are_refused_before_anything_is_made(tmp_path: Path) -> None:
-    for options in ({"workers": 0}, {"timeout": 0}, {"timeout": math.nan}, {"checkpoint_interval": -1}):
+    for options in (
+        {"workers": 0},
+        {"timeout": 0},
+        {"timeout": math.nan},
+        {"checkpoint_interval": -1},
+    ):
         with pytest.raises(UsageError, match=next(iter(options))):
             run(plan_of(cell()), tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
@@ -111,7 +137,9 @@ def test_bad_options_are_refused_before_anything_is_made(tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def misbehaved(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSummary, list[Any], Snapshot, list[int]]:
+def misbehaved(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[RunSummary, list[Any], Snapshot, list[int]]:
     """One run of every misbehaviour, a good cell after each."""
     out = tmp_path_factory.mktemp("misbehaviour") / "out"
     cells = [c for model in MISBEHAVIOUR for c in (cell(model), cell(initializer=f"after_{model}"))]
@@ -131,7 +159,10 @@ def test_good_cells_are_untouched_by_the_bad_ones_around_them(misbehaved, tmp_pa
     assert {record[0] for record in alone.values()} == {"ok"}
 
 
-@pytest.mark.parametrize("model", ["forks", "forks-and-goes-on", "prints", "reads", "writes-to-descriptors", "moves", "seeds"])
+@pytest.mark.parametrize(
+    "model",
+    ["forks", "forks-and-goes-on", "prints", "reads", "writes-to-descriptors", "moves", "seeds"],
+)
 def test_what_does_no_harm_ends_ok(misbehaved, model: str) -> None:
     assert outcome_of(misbehaved[2], cell(model)).outcome == "ok"
 
@@ -142,22 +173,33 @@ def test_what_does_no_harm_ends_ok(misbehaved, model: str) -> None:
         ("raises", "failed", "a mistake in the model"),
         ("raises-fanin", "failed", "The file is not what it should be."),
         ("exits", "failed", "SystemExit: enough"),
-        ("dies", "killed", "the process ended with exit status 3 (2 times)\nLast output:\nlast words"),
+        (
+            "dies",
+            "killed",
+            "the process ended with exit status 3 (2 times)\nLast output:\nlast words",
+        ),
         ("kills-itself", "killed", "killed by SIGKILL (out of memory?) (2 times)"),
         ("forks-and-dies", "killed", "exit status 4"),
         ("closes-descriptors", "killed", "SIGKILL"),
         ("diverges", "diverged", "loss was NaN"),
     ],
 )
-def test_what_does_harm_costs_its_own_cell_and_says_why(misbehaved, model: str, outcome: str, message: str) -> None:
+def test_what_does_harm_costs_its_own_cell_and_says_why(
+    misbehaved, model: str, outcome: str, message: str
+) -> None:
     result = outcome_of(misbehaved[2], cell(model))
     assert result.outcome == outcome
     assert message in result.message
     assert len(result.message) <= 10_001
 
 
-def test_a_mistake_of_fanins_own_kind_shows_no_traceback_and_data_sets_the_exit_code(misbehaved) -> None:
-    assert outcome_of(misbehaved[2], cell("raises-fanin")).message == "The file is not what it should be."
+def test_a_mistake_of_fanins_own_kind_shows_no_traceback_and_data_sets_the_exit_code(
+    misbehaved,
+) -> None:
+    assert (
+        outcome_of(misbehaved[2], cell("raises-fanin")).message
+        == "The file is not what it should be."
+    )
     assert misbehaved[0].exit_code == 4
 
 
@@ -178,16 +220,22 @@ def test_nothing_that_workers_forked_survives(misbehaved) -> None:
     assert misbehaved[3] == []
 
 
-def test_a_hung_cell_is_killed_with_its_children_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_cell_is_killed_with_its_children_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(FINGERPRINT, str(tmp_path))
-    summary, events = run(plan_of(cell("hangs"), cell(), cell(initializer="zero")), tmp_path, timeout=0.5)
+    summary, events = run(
+        plan_of(cell("hangs"), cell(), cell(initializer="zero")), tmp_path, timeout=0.5
+    )
     assert summary == RunSummary({"ok": 2, "killed": 1}, trained=3, exit_code=1)
     assert outcome_of(read(tmp_path), cell("hangs")).message == "no epoch ended for 0.5 s"
     assert [event.retried for event in events if isinstance(event, WorkerLost)] == [False]
     assert processes_of(tmp_path) == []
 
 
-def test_a_model_that_takes_the_process_along_in_the_matmul_check_costs_no_other_cell(tmp_path: Path) -> None:
+def test_a_model_that_takes_the_process_along_in_the_matmul_check_costs_no_other_cell(
+    tmp_path: Path,
+) -> None:
     summary, events = run(plan_of(cell("dies-in-check"), cell()), tmp_path)
     assert summary.counts["ok"] == 2  # the stand-in's model dies in the check only
     assert next(e for e in events if isinstance(e, RunStarted)).environment["matmul"] == "default"
@@ -208,7 +256,9 @@ def test_an_engine_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
 
 
 def test_workers_that_die_at_the_start_end_the_run_after_three(tmp_path: Path) -> None:
-    with pytest.raises(FaninError, match=r"Workers cannot be started: the process ended with exit status 5"):
+    with pytest.raises(
+        FaninError, match=r"Workers cannot be started: the process ended with exit status 5"
+    ):
         run(plan_of(cell()), tmp_path, engine="faults.stand_in:DiesAtStart")
 
 
@@ -226,7 +276,14 @@ def test_every_cell_is_told_from_start_over_each_epoch_to_end(tmp_path: Path) ->
     one = [CellStarted, EpochFinished, EpochFinished, EpochFinished]
     assert kinds[:5] == [RunStarted, *one]
     assert kinds.count(CellFinished) == 2
-    assert [event.row["epoch"] for event in events if isinstance(event, EpochFinished)] == [1, 2, 3, 1, 2, 3]
+    assert [event.row["epoch"] for event in events if isinstance(event, EpochFinished)] == [
+        1,
+        2,
+        3,
+        1,
+        2,
+        3,
+    ]
     assert events[0].workers == 1
     assert events[0].environment["device"] == "stand-in"
     assert [event.attempt for event in events if isinstance(event, CellFinished)] == [1, 1]
@@ -235,11 +292,18 @@ def test_every_cell_is_told_from_start_over_each_epoch_to_end(tmp_path: Path) ->
 def test_a_finished_run_leaves_no_checkpoint_progress_or_lock(tmp_path: Path) -> None:
     run(plan_of(cell()), tmp_path)
     assert list((tmp_path / "checkpoints").iterdir()) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "lock", "logs", "results.sqlite"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoints",
+        "lock",
+        "logs",
+        "results.sqlite",
+    ]
     assert read(tmp_path).holder is None
 
 
-def test_an_observer_that_raises_ends_the_run_without_orphans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_observer_that_raises_ends_the_run_without_orphans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(FINGERPRINT, str(tmp_path))
 
     def observe(event: object) -> None:
@@ -266,13 +330,17 @@ def test_it_works_outside_the_main_thread(tmp_path: Path) -> None:
     assert summaries == [RunSummary({"ok": 1}, trained=1, exit_code=0)]
 
 
-def test_a_relative_folder_is_meant_where_the_run_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_folder_is_meant_where_the_run_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     run(plan_of(cell("moves"), cell()), Path("out"), workers=1)
     assert {r.outcome for r in read(tmp_path / "out").results.values()} == {"ok"}
 
 
-def test_a_worker_ignores_the_signals_that_its_runner_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_ignores_the_signals_that_its_runner_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(FINGERPRINT, str(tmp_path))
     monkeypatch.setenv("STAND_IN_SECONDS", "0.1")
     signalled = list[int]()
@@ -289,7 +357,9 @@ def test_a_worker_ignores_the_signals_that_its_runner_answers(tmp_path: Path, mo
     assert summary.counts == {"ok": 2}
 
 
-def test_an_idle_worker_that_dies_is_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_worker_that_dies_is_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(FINGERPRINT, str(tmp_path))
     monkeypatch.setenv("STAND_IN_SECONDS", "0.1")
 

@@ -56,7 +56,9 @@ def _warm_cosine(optimizer: torch.optim.Optimizer) -> LRScheduler:
 
 def _warm_steps(optimizer: torch.optim.Optimizer) -> LRScheduler:
     # 1.5 epochs of 7 steps are 10.5, rounded up.
-    return ChainedScheduler([StepLR(optimizer, 5 * PER_EPOCH, gamma=0.2), _warm(optimizer, 11, 0.5)], optimizer)
+    return ChainedScheduler(
+        [StepLR(optimizer, 5 * PER_EPOCH, gamma=0.2), _warm(optimizer, 11, 0.5)], optimizer
+    )
 
 
 def _warm_milestones(optimizer: torch.optim.Optimizer) -> LRScheduler:
@@ -76,11 +78,24 @@ CASES: dict[str, Make] = {
     "milestones(at=[3, 9])": lambda o: MultiStepLR(o, [3 * PER_EPOCH, 9 * PER_EPOCH]),
     "milestones(at=[1, 9], gamma=0.5, warmup=2)": _warm_milestones,
     "one_cycle": lambda o: OneCycleLR(o, LR, total_steps=TOTAL, cycle_momentum=False),
-    "one_cycle(pct_start=0.5, div_factor=10, final_div_factor=100, anneal=linear)": lambda o: OneCycleLR(
-        o, LR, TOTAL, pct_start=0.5, div_factor=10, final_div_factor=100, anneal_strategy="linear", cycle_momentum=False
+    "one_cycle(pct_start=0.5, div_factor=10, final_div_factor=100, anneal=linear)": lambda o: (
+        OneCycleLR(
+            o,
+            LR,
+            TOTAL,
+            pct_start=0.5,
+            div_factor=10,
+            final_div_factor=100,
+            anneal_strategy="linear",
+            cycle_momentum=False,
+        )
     ),
-    "one_cycle(pct_start=0)": lambda o: OneCycleLR(o, LR, TOTAL, pct_start=0.0, cycle_momentum=False),
-    "one_cycle(pct_start=1)": lambda o: OneCycleLR(o, LR, TOTAL, pct_start=1.0, cycle_momentum=False),
+    "one_cycle(pct_start=0)": lambda o: OneCycleLR(
+        o, LR, TOTAL, pct_start=0.0, cycle_momentum=False
+    ),
+    "one_cycle(pct_start=1)": lambda o: OneCycleLR(
+        o, LR, TOTAL, pct_start=1.0, cycle_momentum=False
+    ),
 }
 """Spec → torch's scheduler of the same rates."""
 
@@ -117,7 +132,9 @@ def test_the_shortest_trainings_have_finite_rates(spec: str, per_epoch: int, epo
 
 
 def test_a_cycle_whose_rise_is_one_step_long_begins_at_its_top() -> None:
-    assert schedules.get("one_cycle(pct_start=0.25)")[1].factor(0, 4, 1) == 1.0  # torch divides by zero
+    assert (
+        schedules.get("one_cycle(pct_start=0.25)")[1].factor(0, 4, 1) == 1.0
+    )  # torch divides by zero
 
 
 def test_a_warm_up_longer_than_the_training_is_all_that_there_is() -> None:
@@ -128,7 +145,9 @@ def test_a_warm_up_longer_than_the_training_is_all_that_there_is() -> None:
 
 def test_step_drops_at_the_first_step_of_an_epoch() -> None:
     schedule = schedules.get("step(every=2)")[1]
-    assert [schedule.factor(step, 3, 9) for step in (5, 6, 11, 12)] == pytest.approx([1, 0.1, 0.1, 0.01])
+    assert [schedule.factor(step, 3, 9) for step in (5, 6, 11, 12)] == pytest.approx(
+        [1, 0.1, 0.1, 0.01]
+    )
 
 
 @pytest.mark.parametrize(

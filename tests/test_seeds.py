@@ -1,4 +1,6 @@
-"""Seeds: every number a function of (seed, purpose, name, position), and the traps of torch's generators."""
+"""Seeds: every number a function of (seed, purpose, name, position), and the traps of torch's
+generators.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,21 @@ from fanin.errors import FaninError, UsageError
 
 
 def test_the_same_stream_gives_the_same_numbers() -> None:
-    draws = [seeds.standard_normal((20,), seeds.generator(3, "init", "layer.weight")) for _ in range(2)]
+    draws = [
+        seeds.standard_normal((20,), seeds.generator(3, "init", "layer.weight")) for _ in range(2)
+    ]
     assert torch.equal(*draws)
 
 
 @pytest.mark.parametrize(
-    "other", [(4, "init", "a", "b"), (3, "order", "a", "b"), (3, "init", "ab"), (3, "init", "b", "a"), (3, "init", "a", "b", 0)]
+    "other",
+    [
+        (4, "init", "a", "b"),
+        (3, "order", "a", "b"),
+        (3, "init", "ab"),
+        (3, "init", "b", "a"),
+        (3, "init", "a", "b", 0),
+    ],
 )
 def test_another_seed_purpose_or_name_is_another_stream(other: tuple[int, str]) -> None:
     assert seeds.stream(3, "init", "a", "b") != seeds.stream(*other)
@@ -73,7 +84,12 @@ def test_torch_itself_draws_small_tensors_by_another_route() -> None:
 def test_a_draw_is_contiguous_fp32_on_the_cpu_whatever_the_defaults(shape: tuple[int, ...]) -> None:
     with torch.device("meta"):
         z = seeds.standard_normal(shape, torch.Generator("cpu").manual_seed(0))
-    assert (z.shape, z.dtype, z.device.type, z.is_contiguous()) == (shape, torch.float32, "cpu", True)
+    assert (z.shape, z.dtype, z.device.type, z.is_contiguous()) == (
+        shape,
+        torch.float32,
+        "cpu",
+        True,
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**63 - 1, np.int64(3)])
@@ -88,14 +104,18 @@ def test_anything_else_is_no_seed(seed: object) -> None:
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 1000), st.integers(0, 200))
-def test_an_order_is_a_permutation_and_a_function_of_seed_and_epoch(seed: int, epoch: int, n: int) -> None:
+def test_an_order_is_a_permutation_and_a_function_of_seed_and_epoch(
+    seed: int, epoch: int, n: int
+) -> None:
     order = seeds.order(seed, epoch, n)
     assert torch.equal(order.sort().values, torch.arange(n))
     assert torch.equal(order, seeds.order(seed, epoch, n))
 
 
 def test_epochs_and_seeds_have_different_orders() -> None:
-    orders = {tuple(seeds.order(seed, epoch, 30).tolist()) for seed in range(10) for epoch in range(10)}
+    orders = {
+        tuple(seeds.order(seed, epoch, 30).tolist()) for seed in range(10) for epoch in range(10)
+    }
     assert len(orders) == 100
 
 
@@ -111,13 +131,23 @@ def key(*place: int, layer: str = "dropout") -> torch.Tensor:
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
 def test_a_mask_keeps_the_stated_share(probability: float) -> None:
-    """n = 1,000,000 elements of 10 masks; two-sided level 1e-5 (4.42 standard errors, 0.0022 at p = 0.5)."""
-    kept = torch.stack([seeds.keep_mask(key(0, 0, step), (1000, 100), probability) for step in range(10)])
+    """n = 1,000,000 elements of 10 masks; two-sided level 1e-5 (4.42 standard errors, 0.0022 at p =
+    0.5).
+    """
+    kept = torch.stack(
+        [seeds.keep_mask(key(0, 0, step), (1000, 100), probability) for step in range(10)]
+    )
     n = kept.numel()
     assert n == 1_000_000
     error = 4.42 * math.sqrt(probability * (1 - probability) / n)
     assert abs(kept.double().mean().item() - probability) < error
-    assert abs(seeds.keep_mask(key(0, 0, 0), (1000, 1000), probability + 0.01).double().mean().item() - probability) > error
+    assert (
+        abs(
+            seeds.keep_mask(key(0, 0, 0), (1000, 1000), probability + 0.01).double().mean().item()
+            - probability
+        )
+        > error
+    )
 
 
 def test_probability_zero_keeps_nothing_and_one_everything() -> None:
@@ -126,12 +156,19 @@ def test_probability_zero_keeps_nothing_and_one_everything() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [key(1, 0, 0), key(0, 1, 0), key(0, 0, 1), key(0, 0, 0, layer="dropout2")], ids=["seed", "epoch", "step", "layer"]
+    "other",
+    [key(1, 0, 0), key(0, 1, 0), key(0, 0, 1), key(0, 0, 0, layer="dropout2")],
+    ids=["seed", "epoch", "step", "layer"],
 )
 def test_masks_of_different_places_are_independent(other: torch.Tensor) -> None:
     """n = 250,000 pairs; agreement is 1/2 within 4.42 standard errors (level 1e-5)."""
     shape = (500, 500)
-    agree = (seeds.keep_mask(key(0, 0, 0), shape, 0.5) == seeds.keep_mask(other, shape, 0.5)).double().mean().item()
+    agree = (
+        (seeds.keep_mask(key(0, 0, 0), shape, 0.5) == seeds.keep_mask(other, shape, 0.5))
+        .double()
+        .mean()
+        .item()
+    )
     assert abs(agree - 0.5) < 4.42 * 0.5 / 500
 
 

@@ -14,15 +14,21 @@ from hypothesis import strategies as st
 from fanin import specs
 from fanin.errors import SpecError, UnknownName
 
-NAMES = st.from_regex(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*", fullmatch=True).filter(lambda name: len(name) < 40)
-KEYS = st.from_regex(r"[a-z_][a-z0-9_]{0,15}", fullmatch=True).filter(lambda key: not keyword.iskeyword(key))
+NAMES = st.from_regex(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*", fullmatch=True).filter(
+    lambda name: len(name) < 40
+)
+KEYS = st.from_regex(r"[a-z_][a-z0-9_]{0,15}", fullmatch=True).filter(
+    lambda key: not keyword.iskeyword(key)
+)
 SCALARS = (
     st.booleans()
     | st.integers(-(10**30), 10**30)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.none()
     | st.text(max_size=10)
-    | st.sampled_from(["true", "None", "fan_out", "if", "lambda", "1.0", "a b", "ﬁ", "x'y\"z", "#", ")", "[1]"])
+    | st.sampled_from(
+        ["true", "None", "fan_out", "if", "lambda", "1.0", "a b", "ﬁ", "x'y\"z", "#", ")", "[1]"]
+    )
 )
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=5)
 
@@ -133,7 +139,9 @@ def test_names_may_hold_a_hyphen() -> None:
 
 
 def test_options_are_converted_to_the_types_of_the_fields() -> None:
-    made = specs.construct("thing", Options, {"size": 3, "gain": 2, "widths": [1, 2], "cut": 1, "mode": "fan_out"})
+    made = specs.construct(
+        "thing", Options, {"size": 3, "gain": 2, "widths": [1, 2], "cut": 1, "mode": "fan_out"}
+    )
     assert repr(made) == repr(Options(3, "fan_out", 2.0, True, (1, 2), 1.0, ""))
 
 
@@ -154,7 +162,9 @@ def test_options_are_converted_to_the_types_of_the_fields() -> None:
         ({}, "thing needs size"),
     ],
 )
-def test_an_option_of_the_wrong_type_says_what_is_expected(options: dict[str, object], message: str) -> None:
+def test_an_option_of_the_wrong_type_says_what_is_expected(
+    options: dict[str, object], message: str
+) -> None:
     with pytest.raises(SpecError, match=re.escape(message)):
         specs.construct("thing", Options, options)
 
@@ -166,12 +176,24 @@ def test_an_unknown_option_offers_the_near_one() -> None:
 
 def test_the_identity_leaves_out_defaults_and_sorts_the_rest() -> None:
     assert specs.identity("thing", Options(3)) == "thing(size=3)"
-    assert specs.identity("thing", Options(3, mode="fan_out", gain=0.5)) == "thing(gain=0.5, mode=fan_out, size=3)"
+    assert (
+        specs.identity("thing", Options(3, mode="fan_out", gain=0.5))
+        == "thing(gain=0.5, mode=fan_out, size=3)"
+    )
 
 
-@given(st.integers(0, 99), st.floats(0, 1e6), st.lists(st.integers(0, 9), max_size=3), st.none() | st.floats(0, 1))
-def test_the_identity_makes_an_equal_instance(size: int, gain: float, widths: list[int], cut: float | None) -> None:
-    made = specs.construct("thing", Options, {"size": size, "gain": gain, "widths": widths, "cut": cut})
+@given(
+    st.integers(0, 99),
+    st.floats(0, 1e6),
+    st.lists(st.integers(0, 9), max_size=3),
+    st.none() | st.floats(0, 1),
+)
+def test_the_identity_makes_an_equal_instance(
+    size: int, gain: float, widths: list[int], cut: float | None
+) -> None:
+    made = specs.construct(
+        "thing", Options, {"size": size, "gain": gain, "widths": widths, "cut": cut}
+    )
     name, options = specs.parse(specs.identity("thing", made))
     assert specs.construct(name, Options, options) == made
 

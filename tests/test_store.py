@@ -35,7 +35,9 @@ CELL = Cell(data="digits", model="mlp", initializer="he_normal")
 
 def result(loss: float = 0.5, outcome: str = "ok", epochs: int = 3, **fields: object) -> Result:
     cell = Cell(**{"data": "digits", "model": "mlp", "initializer": "he_normal", **fields})
-    return Result(cell=cell, outcome=outcome, history={"loss": [loss] * epochs}, metrics={"test_loss": loss})
+    return Result(
+        cell=cell, outcome=outcome, history={"loss": [loss] * epochs}, metrics={"test_loss": loss}
+    )
 
 
 def filled(out: Path, n: int = 5, epochs: int = 3) -> Path:
@@ -61,7 +63,11 @@ def as_nobody() -> Iterator[None]:
 def read_only(folder: Path) -> Iterator[None]:
     """A folder, and what is in it, that nobody may write and all may read."""
     if os.geteuid() == 0:
-        for parent in (folder.parent, folder.parent.parent, folder.parent.parent.parent):  # pytest's own, closed to others
+        for parent in (
+            folder.parent,
+            folder.parent.parent,
+            folder.parent.parent.parent,
+        ):  # pytest's own, closed to others
             parent.chmod(0o755)
     for path in folder.iterdir():
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -85,7 +91,9 @@ def test_every_float_and_text_comes_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, xs: list[float], text: str
 ) -> None:
     out = tmp_path_factory.mktemp("store")
-    given_result = Result(cell=CELL, outcome="diverged", message=text, history={"loss": xs}, metrics={"a": xs[0]})
+    given_result = Result(
+        cell=CELL, outcome="diverged", message=text, history={"loss": xs}, metrics={"a": xs[0]}
+    )
     with Store.create_or_open(out) as store:
         store.add(given_result)
     back = read(out).results[CELL.id]
@@ -96,7 +104,13 @@ def test_every_float_and_text_comes_back_bit_for_bit(
 
 def test_nan_and_both_infinities_and_negative_zero_come_back(tmp_path: Path) -> None:
     with Store.create_or_open(tmp_path) as store:
-        store.add(Result(cell=CELL, outcome="diverged", history={"loss": [math.nan, math.inf, -math.inf, -0.0]}))
+        store.add(
+            Result(
+                cell=CELL,
+                outcome="diverged",
+                history={"loss": [math.nan, math.inf, -math.inf, -0.0]},
+            )
+        )
     loss = read(tmp_path).results[CELL.id].history["loss"]
     assert math.isnan(loss[0])
     assert loss[1:3] == [math.inf, -math.inf]
@@ -111,12 +125,17 @@ def test_a_later_attempt_supersedes_and_the_earlier_one_is_kept(tmp_path: Path) 
     assert snapshot.results[CELL.id].metrics == {"test_loss": 0.25}
     assert snapshot.attempts == {CELL.id: 2}
     with contextlib.closing(sqlite3.connect(tmp_path / "results.sqlite")) as connection:
-        assert connection.execute("SELECT attempt, outcome FROM result").fetchall() == [(1, "failed"), (2, "ok")]
+        assert connection.execute("SELECT attempt, outcome FROM result").fetchall() == [
+            (1, "failed"),
+            (2, "ok"),
+        ]
 
 
 def test_the_latest_plan_is_the_one_that_is_read_and_all_cells_stay(tmp_path: Path) -> None:
     first, second = (
-        Plan("s", question, "sound", (PlannedCell(result(replicate=i).cell, {"initializer": "He"}),))
+        Plan(
+            "s", question, "sound", (PlannedCell(result(replicate=i).cell, {"initializer": "He"}),)
+        )
         for i, question in enumerate(("one?", "two?"))
     )
     with Store.create_or_open(tmp_path) as store:
@@ -165,7 +184,9 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_store(tmp_path: Path)
 
 
 def test_the_lock_file_of_a_dead_process_is_no_obstacle(tmp_path: Path) -> None:
-    (tmp_path / "lock").write_text('{"pid": 1, "host": "elsewhere", "started": "2020-01-01T00:00:00"}')
+    (tmp_path / "lock").write_text(
+        '{"pid": 1, "host": "elsewhere", "started": "2020-01-01T00:00:00"}'
+    )
     assert holder_of(tmp_path / "lock") is None
     with Store.create_or_open(tmp_path):
         assert read(tmp_path).holder.pid == os.getpid()
@@ -227,7 +248,9 @@ def test_a_writer_waits_for_a_reader_that_takes_its_time(tmp_path: Path) -> None
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM result").fetchall()
     with Store.create_or_open(tmp_path) as store:
-        timer = threading.Timer(1.3, lambda: reader.execute("COMMIT"))  # longer than SQLite itself waits
+        timer = threading.Timer(
+            1.3, lambda: reader.execute("COMMIT")
+        )  # longer than SQLite itself waits
         timer.start()
         store.add(result(replicate=1))
         timer.join()
@@ -254,14 +277,22 @@ def test_a_write_cut_off_in_the_middle_is_undone_by_the_next_reader(tmp_path: Pa
     path = filled(tmp_path, n=50, epochs=500)
     before = read(tmp_path)
     cut_off_a_write(path)
-    assert {k: v.to_json() for k, v in read(tmp_path).results.items()} == {k: v.to_json() for k, v in before.results.items()}
+    assert {k: v.to_json() for k, v in read(tmp_path).results.items()} == {
+        k: v.to_json() for k, v in before.results.items()
+    }
     assert verify(tmp_path) == []
 
 
-def test_a_write_cut_off_where_nothing_may_be_written_is_explained_and_undone_elsewhere(tmp_path: Path) -> None:
+def test_a_write_cut_off_where_nothing_may_be_written_is_explained_and_undone_elsewhere(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "out"
     cut_off_a_write(filled(folder, n=50, epochs=500))
-    with read_only(folder), as_nobody(), pytest.raises(OutputError, match=r"there is a results\.sqlite-journal"):
+    with (
+        read_only(folder),
+        as_nobody(),
+        pytest.raises(OutputError, match=r"there is a results\.sqlite-journal"),
+    ):
         read(folder)
     assert len(read(folder).results) == 50
 
@@ -297,7 +328,11 @@ def damage_zeroed_record(path: Path) -> None:
 def damage_one_digit(path: Path) -> None:
     content = path.read_bytes()
     at = content.index(b'"test_loss":0.') + len(b'"test_loss":0.')
-    path.write_bytes(content[:at] + bytes([ord("1") if content[at] != ord("1") else ord("2")]) + content[at + 1 :])
+    path.write_bytes(
+        content[:at]
+        + bytes([ord("1") if content[at] != ord("1") else ord("2")])
+        + content[at + 1 :]
+    )
 
 
 def damage_other_program(path: Path) -> None:
@@ -310,7 +345,9 @@ DAMAGES = [function for name, function in list(globals().items()) if name.starts
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_named_by_readers_and_by_verify_and_the_file_is_left_alone(tmp_path: Path, damage) -> None:
+def test_damage_is_named_by_readers_and_by_verify_and_the_file_is_left_alone(
+    tmp_path: Path, damage
+) -> None:
     path = filled(tmp_path)
     damage(path)
     before = path.read_bytes()
@@ -334,14 +371,18 @@ def test_a_store_of_a_newer_fanin_is_refused(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     for opening in (read, Store.create_or_open):
-        with pytest.raises(StoreError, match="schema version 99; this fanin knows versions up to 1"):
+        with pytest.raises(
+            StoreError, match="schema version 99; this fanin knows versions up to 1"
+        ):
             opening(tmp_path)
 
 
 def test_a_record_of_a_newer_fanin_is_refused(tmp_path: Path) -> None:
     path = filled(tmp_path, n=1)
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        record = json.loads(connection.execute("SELECT record FROM result").fetchone()[0]) | {"schema": 2}
+        record = json.loads(connection.execute("SELECT record FROM result").fetchone()[0]) | {
+            "schema": 2
+        }
         text = json.dumps(record)
         connection.execute("UPDATE result SET record = ?, digest = ?", (text, digest(text)))
         connection.commit()
@@ -354,7 +395,9 @@ def test_an_older_store_is_migrated_by_the_writer_with_a_copy_kept_and_in_memory
 ) -> None:
     path = filled(tmp_path)
     before = path.read_bytes()
-    monkeypatch.setattr(database, "MIGRATIONS", (*database.MIGRATIONS, ("ALTER TABLE result ADD COLUMN note TEXT",)))
+    monkeypatch.setattr(
+        database, "MIGRATIONS", (*database.MIGRATIONS, ("ALTER TABLE result ADD COLUMN note TEXT",))
+    )
     assert len(read(tmp_path).results) == 5
     assert path.read_bytes() == before
     with Store.create_or_open(tmp_path) as store:
@@ -366,7 +409,9 @@ def test_an_older_store_is_migrated_by_the_writer_with_a_copy_kept_and_in_memory
         assert connection.execute("SELECT count(*) FROM result").fetchone() == (5,)
 
 
-def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_that_fails_leaves_the_store_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     filled(tmp_path)
     steps = ("ALTER TABLE result ADD COLUMN note TEXT", "this is not SQL")
     monkeypatch.setattr(database, "MIGRATIONS", (*database.MIGRATIONS, steps))
@@ -403,7 +448,9 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_is_named_and_committed_results_stay_and_more_follow_later(tmp_path: Path) -> None:
+def test_a_full_disk_is_named_and_committed_results_stay_and_more_follow_later(
+    tmp_path: Path,
+) -> None:
     acknowledged = 0
     with Store.create_or_open(tmp_path) as store:
         with files_no_larger_than(300_000):
@@ -473,7 +520,9 @@ def test_nothing_in_a_store_is_ever_unpickled(tmp_path: Path) -> None:
     payload = b"cbuiltins\nopen\n(S'" + str(marker).encode() + b"'\nS'w'\ntR."
     path = filled(tmp_path / "out", n=1)
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE result SET record = ?, digest = ?", (payload, digest(payload.decode())))
+        connection.execute(
+            "UPDATE result SET record = ?, digest = ?", (payload, digest(payload.decode()))
+        )
         connection.commit()
     with pytest.raises(StoreCorrupt):
         read(tmp_path / "out")
@@ -484,10 +533,15 @@ def test_nothing_in_a_store_is_ever_unpickled(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_a_process_killed_while_it_makes_the_store_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+def test_a_process_killed_while_it_makes_the_store_leaves_nothing_in_the_way(
+    tmp_path: Path,
+) -> None:
     script = f"from fanin.store.results_store import Store; Store.create_or_open({str(tmp_path)!r})"
     environment = {**os.environ, AT: "store.before_created"}
-    assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run([sys.executable, "-c", script], env=environment).returncode
+        == -signal.SIGKILL
+    )
     assert not (tmp_path / "results.sqlite").exists()
     filled(tmp_path)
     assert len(read(tmp_path).results) == 5

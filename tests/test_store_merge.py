@@ -22,10 +22,18 @@ from fanin.store.merge import merge
 from fanin.store.results_store import Store, read
 
 
-def result(loss: float = 0.5, outcome: str = "ok", replicate: int = 0, seconds: float = 1.0, **fields: object) -> Result:
+def result(
+    loss: float = 0.5,
+    outcome: str = "ok",
+    replicate: int = 0,
+    seconds: float = 1.0,
+    **fields: object,
+) -> Result:
     cell = Cell(data="digits", model="mlp", initializer="he_normal", replicate=replicate)
     history = {"loss": [loss, math.nan], "seconds": [seconds, seconds]}
-    return Result(cell=cell, outcome=outcome, history=history, metrics={"test_loss": loss}, **fields)
+    return Result(
+        cell=cell, outcome=outcome, history=history, metrics={"test_loss": loss}, **fields
+    )
 
 
 def store_with(out: Path, *results: Result) -> Path:
@@ -72,7 +80,16 @@ def test_a_last_line_that_was_cut_off_anywhere_is_left_out_with_a_warning(tmp_pa
 
 @pytest.mark.parametrize(
     "line",
-    [b"{", b"[]", b"null", b"\xff\xfe", b'{"schema": NaN}', b"[" * 100_000, b'{"schema": 1, "id": "0"}', b"\x80\x04K\x01."],
+    [
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"schema": NaN}',
+        b"[" * 100_000,
+        b'{"schema": 1, "id": "0"}',
+        b"\x80\x04K\x01.",
+    ],
 )
 def test_any_other_bad_line_is_named(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "r.jsonl"
@@ -119,7 +136,9 @@ def test_an_export_that_is_killed_leaves_the_file_as_it_was(tmp_path: Path) -> N
     jsonl.write([result()], path)
     before = path.read_bytes()
     script = f"from fanin.store import jsonl; jsonl.write([], {str(path)!r})"
-    killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, AT: "file.before_replace"})
+    killed = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, AT: "file.before_replace"}
+    )
     assert killed.returncode == -signal.SIGKILL
     assert path.read_bytes() == before
 

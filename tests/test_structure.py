@@ -1,4 +1,6 @@
-"""What follows each layer: traced and observed, through modules, functions and methods, and nothing of the model is changed."""
+"""What follows each layer: traced and observed, through modules, functions and methods, and nothing
+of the model is changed.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ def dense(forward: Callable[..., object], names: str = "a b c") -> Net:
     return net(forward, **{name: linear() for name in names.split()})
 
 
-# --- one activation ----------------------------------------------------------------------------------------------------
+# --- one activation
+# ----------------------------------------------------------------------------------------------------
 
 
 @both
@@ -101,7 +104,9 @@ FUNCTIONS = [
 
 
 @both
-@pytest.mark.parametrize(("function", "spec"), FUNCTIONS, ids=[f"{i}-{spec}" for i, (_, spec) in enumerate(FUNCTIONS)])
+@pytest.mark.parametrize(
+    ("function", "spec"), FUNCTIONS, ids=[f"{i}-{spec}" for i, (_, spec) in enumerate(FUNCTIONS)]
+)
 def test_an_activation_that_is_called_as_a_function_is_named_with_its_options(
     way: str, function: Callable[[Tensor], Tensor], spec: str
 ) -> None:
@@ -121,7 +126,11 @@ def test_an_activation_without_a_name_is_handed_over_as_a_function(way: str) -> 
 WRITTEN_OUT = {
     "silu": (lambda x: x * torch.sigmoid(x), F.silu),
     "gelu": (
-        lambda x: 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0)))),
+        lambda x: (
+            0.5
+            * x
+            * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))))
+        ),
         lambda x: F.gelu(x, approximate="tanh"),
     ),
     "exact gelu": (lambda x: x * 0.5 * (1 + torch.erf(x / math.sqrt(2))), F.gelu),
@@ -134,7 +143,9 @@ WRITTEN_OUT = {
 
 @both
 @pytest.mark.parametrize("name", WRITTEN_OUT)
-def test_an_activation_that_is_written_out_becomes_a_function_that_computes_it(way: str, name: str) -> None:
+def test_an_activation_that_is_written_out_becomes_a_function_that_computes_it(
+    way: str, name: str
+) -> None:
     written, expected = WRITTEN_OUT[name]
     found = read(dense(lambda m, x: m.b(written(m.a(x))), "a b"), way, 2, 4)["a"]
     x = torch.linspace(-3, 3, 13, dtype=torch.float64)
@@ -168,7 +179,8 @@ def test_activations_and_normalizations_that_torch_does_not_have_stay_whole(way:
     assert (found["2"].kind, found["2"].reason) == ("normalization", "followed by RMSNorm")
 
 
-# --- what lies between -------------------------------------------------------------------------------------------------
+# --- what lies between
+# -------------------------------------------------------------------------------------------------
 
 
 @both
@@ -182,7 +194,9 @@ def test_a_normalization_decides_before_the_activation_after_it(way: str) -> Non
 @both
 @pytest.mark.parametrize("pool_first", [True, False])
 def test_pooling_before_or_after_the_activation_does_not_matter(way: str, pool_first: bool) -> None:
-    middle = [lambda: nn.MaxPool2d(2), nn.Tanh] if pool_first else [nn.Tanh, lambda: nn.MaxPool2d(2)]
+    middle = (
+        [lambda: nn.MaxPool2d(2), nn.Tanh] if pool_first else [nn.Tanh, lambda: nn.MaxPool2d(2)]
+    )
     model = stack(lambda: nn.Conv2d(3, 4, 3), *middle, nn.Flatten, linear(36, 2))
     found = read(model, way, 2, 3, 8, 8)
     assert found["0"].activation is model[1 + pool_first]
@@ -206,7 +220,11 @@ BETWEEN = {
 @pytest.mark.parametrize("between", BETWEEN)
 def test_what_moves_or_selects_numbers_is_passed_through(way: str, between: str) -> None:
     found = read(dense(lambda m, x: m.b(F.relu(BETWEEN[between](m.a(x)))), "a b"), way, 2, 4)
-    assert (found["a"].activation, found["a"].through_add, found["a"].reason) == ("relu", False, "followed by relu")
+    assert (found["a"].activation, found["a"].through_add, found["a"].reason) == (
+        "relu",
+        False,
+        "followed by relu",
+    )
 
 
 CONSTANTS = {"scale": lambda x: x * 2 / 3, "shift": lambda x: 1 - x, "frequency": lambda x: 30 * x}
@@ -215,7 +233,9 @@ CONSTANTS = {"scale": lambda x: x * 2 / 3, "shift": lambda x: 1 - x, "frequency"
 @both
 @pytest.mark.parametrize("constant", CONSTANTS)
 def test_constants_before_an_activation_are_part_of_it(way: str, constant: str) -> None:
-    found = read(dense(lambda m, x: m.b(torch.sin(CONSTANTS[constant](m.a(x)))), "a b"), way, 2, 4)["a"]
+    found = read(dense(lambda m, x: m.b(torch.sin(CONSTANTS[constant](m.a(x)))), "a b"), way, 2, 4)[
+        "a"
+    ]
     assert callable(found.activation)
     x = torch.linspace(-2, 2, 9)
     assert torch.allclose(found.activation(x), torch.sin(CONSTANTS[constant](x)))
@@ -249,10 +269,14 @@ def test_a_softmax_is_named(way: str) -> None:
 @both
 def test_a_function_that_is_not_known_is_named(way: str) -> None:
     found = read(dense(lambda m, x: m.b(torch.fft.fft(m.a(x)).real), "a b"), way, 2, 4)
-    assert (found["a"].kind, found["a"].reason) == ("unknown", "followed by fft_fft, which fanin does not know")
+    assert (found["a"].kind, found["a"].reason) == (
+        "unknown",
+        "followed by fft_fft, which fanin does not know",
+    )
 
 
-# --- sums, products, branches ------------------------------------------------------------------------------------------
+# --- sums, products, branches
+# ------------------------------------------------------------------------------------------
 
 
 @both
@@ -269,7 +293,11 @@ def test_a_sum_of_parts_of_one_tensor_is_no_residual_sum(way: str) -> None:
         return y * 0.8 + torch.cat([-y[..., 2:], y[..., :2]], -1) * 0.6
 
     found = read(dense(lambda m, x: m.b(F.relu(rotated(m.a(x)))), "a b"), way, 2, 4)
-    assert (found["a"].activation, found["a"].through_add, found["a"].plain_depth) == ("relu", False, 2)
+    assert (found["a"].activation, found["a"].through_add, found["a"].plain_depth) == (
+        "relu",
+        False,
+        2,
+    )
 
 
 def _in_place_residual(m: Net, x: Tensor) -> Tensor:
@@ -294,14 +322,18 @@ def test_adding_a_constant_or_a_parameter_is_no_residual_sum(way: str) -> None:
 
 
 @both
-def test_where_branches_disagree_the_activation_decides_and_the_reason_names_the_other(way: str) -> None:
+def test_where_branches_disagree_the_activation_decides_and_the_reason_names_the_other(
+    way: str,
+) -> None:
     def forward(m: Net, x: Tensor) -> Tensor:
         y = m.a(x)
         return m.b(y) + m.c(F.silu(y))
 
     found = read(dense(forward), way, 2, 4)
     assert (found["a"].kind, found["a"].activation) == ("activation", "silu")
-    assert found["a"].reason == "followed by silu; its branches disagree, also: followed by Linear b"
+    assert (
+        found["a"].reason == "followed by silu; its branches disagree, also: followed by Linear b"
+    )
 
 
 @both
@@ -340,7 +372,9 @@ def test_a_product_with_a_mask_of_the_input_is_no_gate(way: str) -> None:
 def test_a_shared_layer_says_where_its_uses_disagree(way: str) -> None:
     found = read(dense(lambda m, x: m.a(F.relu(m.a(x))), "a"), way, 2, 4)
     assert (found["a"].kind, found["a"].activation) == ("activation", "relu")
-    assert found["a"].reason == "followed by relu; its 2 calls disagree, also: nothing follows: output"
+    assert (
+        found["a"].reason == "followed by relu; its 2 calls disagree, also: nothing follows: output"
+    )
 
 
 @both
@@ -359,10 +393,14 @@ def test_a_layer_that_is_never_called_is_unknown(way: str) -> None:
 @both
 def test_a_layer_whose_output_nobody_uses_is_unknown(way: str) -> None:
     found = read(dense(lambda m, x: (m.a(x), m.b(x))[1], "a b"), way, 2, 4)
-    assert (found["a"].kind, found["a"].reason) == ("unknown", "nothing that can be seen uses its output")
+    assert (found["a"].kind, found["a"].reason) == (
+        "unknown",
+        "nothing that can be seen uses its output",
+    )
 
 
-# --- weights without the call of their layer ---------------------------------------------------------------------------
+# --- weights without the call of their layer
+# ---------------------------------------------------------------------------
 
 
 class Dense(nn.Module):
@@ -379,7 +417,12 @@ class Dense(nn.Module):
 
 @both
 def test_a_weight_that_is_used_by_a_function_belongs_to_the_layer_that_owns_it(way: str) -> None:
-    found = read(dense(lambda m, x: F.relu(F.linear(x, m.a.weight.t().contiguous(), m.a.bias)), "a"), way, 2, 4)
+    found = read(
+        dense(lambda m, x: F.relu(F.linear(x, m.a.weight.t().contiguous(), m.a.bias)), "a"),
+        way,
+        2,
+        4,
+    )
     assert found["a"].activation == "relu"
 
 
@@ -411,7 +454,9 @@ def test_a_layer_whose_inside_cannot_be_seen_is_one_step() -> None:
 @both
 def test_a_single_layer_is_a_model(way: str) -> None:
     (layer,) = stack(linear())
-    assert read(layer, way, 2, 4) == {"": Follower("", "output", None, False, 1, "nothing follows: output")}
+    assert read(layer, way, 2, 4) == {
+        "": Follower("", "output", None, False, 1, "nothing follows: output")
+    }
 
 
 @both
@@ -432,7 +477,8 @@ def test_tied_weights_keep_their_layers_apart(way: str) -> None:
     assert [found[name].kind for name in ("0", "1", "3")] == ["linear", "activation", "output"]
 
 
-# --- models that cannot be traced --------------------------------------------------------------------------------------
+# --- models that cannot be traced
+# --------------------------------------------------------------------------------------
 
 
 def _data_dependent(m: Net, x: Tensor) -> Tensor:
@@ -442,7 +488,9 @@ def _data_dependent(m: Net, x: Tensor) -> Tensor:
 
 def test_a_model_whose_control_flow_depends_on_data_is_observed_and_not_traced() -> None:
     model = dense(_data_dependent)
-    with pytest.raises(FitError, match=r"Net cannot be traced without data: TraceError.*Give batch="):
+    with pytest.raises(
+        FitError, match=r"Net cannot be traced without data: TraceError.*Give batch="
+    ):
         find(model)
     found = find(model, torch.ones(2, 4))
     assert found["a"].activation == "tanh"
@@ -455,7 +503,9 @@ def test_tracing_takes_optional_arguments_at_their_defaults() -> None:
             super().__init__()
             self.a = nn.Linear(4, 4)
 
-        def forward(self, x: Tensor, mask: Tensor | None = None, scale: float = 1.0, mode: str = "plain") -> Tensor:
+        def forward(
+            self, x: Tensor, mask: Tensor | None = None, scale: float = 1.0, mode: str = "plain"
+        ) -> Tensor:
             y: Tensor = self.a(x)
             return F.relu(y) if mask is None and mode == "plain" else y * mask
 
@@ -483,7 +533,9 @@ def test_the_convolutional_network_is_observed_with_its_activations() -> None:
     with pytest.raises(FitError, match="CNN cannot be traced"):
         trace(model)
     found = find(model, torch.ones(2, 1, 28, 28))
-    assert [found[name].activation for name in ("conv.0", "conv.1", "hidden.0")] == list(model.activations)
+    assert [found[name].activation for name in ("conv.0", "conv.1", "hidden.0")] == list(
+        model.activations
+    )
     assert {follower.plain_depth for follower in found.values()} == {4}
 
 
@@ -492,17 +544,27 @@ def _build(name: str, shape: tuple[int, ...]) -> nn.Module:
     return models.get(name).build(shape, 10)
 
 
-# --- attention and recurrence ------------------------------------------------------------------------------------------
+# --- attention and recurrence
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-def test_a_transformer_layer_is_seen_inside_in_training_and_in_evaluation(norm_first: bool, training: bool) -> None:
-    (model,) = stack(lambda: nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True, norm_first=norm_first))
+def test_a_transformer_layer_is_seen_inside_in_training_and_in_evaluation(
+    norm_first: bool, training: bool
+) -> None:
+    (model,) = stack(
+        lambda: nn.TransformerEncoderLayer(
+            8, 2, 16, activation="gelu", batch_first=True, norm_first=norm_first
+        )
+    )
     found = find(model.train(training), torch.ones(2, 3, 8))
     assert found["linear1"].activation == "gelu"
     assert (found["self_attn"].kind, found["self_attn"].plain_depth) == ("linear", 2)
-    assert (found["self_attn.out_proj"].kind, found["self_attn.out_proj"].through_add) == ("normalization", True)
+    assert (found["self_attn.out_proj"].kind, found["self_attn.out_proj"].through_add) == (
+        "normalization",
+        True,
+    )
     assert found["linear2"].kind == ("output" if norm_first else "normalization")
     assert found["linear2"].plain_depth == 2
     assert model.training is training
@@ -510,7 +572,9 @@ def test_a_transformer_layer_is_seen_inside_in_training_and_in_evaluation(norm_f
 
 
 def test_a_stack_of_transformer_layers_is_seen_inside() -> None:
-    (model,) = stack(lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 3))
+    (model,) = stack(
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 3)
+    )
     found = find(model.eval(), torch.ones(2, 3, 8))
     assert [found[f"layers.{i}.linear1"].activation for i in range(3)] == ["relu"] * 3
 
@@ -568,7 +632,8 @@ def test_recurrent_layers_say_what_is_inside_them() -> None:
         assert ("gates" in found.reason) is (kind == "unknown")
 
 
-# --- depth -------------------------------------------------------------------------------------------------------------
+# --- depth
+# -------------------------------------------------------------------------------------------------------------
 
 
 @both
@@ -579,7 +644,10 @@ def test_all_layers_of_a_plain_network_are_as_deep_as_the_network(way: str) -> N
 
 @both
 def test_normalizations_end_the_plain_depth(way: str) -> None:
-    model = stack(*[layer for _ in range(10) for layer in (linear(), lambda: nn.LayerNorm(4), nn.ReLU)], linear())
+    model = stack(
+        *[layer for _ in range(10) for layer in (linear(), lambda: nn.LayerNorm(4), nn.ReLU)],
+        linear(),
+    )
     assert {follower.plain_depth for follower in read(model, way, 2, 4).values()} == {1}
 
 
@@ -590,16 +658,24 @@ def test_residual_sums_end_the_plain_depth(way: str) -> None:
             x = x + second(F.relu(first(x)))
         return x
 
-    layers = {name: lambda: nn.ModuleList(nn.Linear(4, 4) for _ in range(10)) for name in ("first", "second")}
-    assert {follower.plain_depth for follower in read(net(forward, **layers), way, 2, 4).values()} == {2}
+    layers = {
+        name: lambda: nn.ModuleList(nn.Linear(4, 4) for _ in range(10))
+        for name in ("first", "second")
+    }
+    assert {
+        follower.plain_depth for follower in read(net(forward, **layers), way, 2, 4).values()
+    } == {2}
 
 
 def test_the_plain_depth_is_that_of_the_longest_path() -> None:
-    found = find(dense(lambda m, x: m.d(torch.cat([m.a(x)[:, :2], m.c(m.b(x))[:, 2:]], 1)), "a b c d"))
+    found = find(
+        dense(lambda m, x: m.d(torch.cat([m.a(x)[:, :2], m.c(m.b(x))[:, 2:]], 1)), "a b c d")
+    )
     assert [found[name].plain_depth for name in "abcd"] == [2, 3, 3, 3]
 
 
-# --- nothing is changed ------------------------------------------------------------------------------------------------
+# --- nothing is changed
+# ------------------------------------------------------------------------------------------------
 
 
 class Stateful(nn.Module):
@@ -632,19 +708,39 @@ def _stateful() -> tuple[Stateful, Tensor]:
 
 
 def _everything(model: Stateful) -> list[object]:
-    tensors = [*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    tensors = [
+        *model.parameters(),
+        *model.buffers(),
+        *(p.grad for p in model.parameters() if p.grad is not None),
+    ]
     hooks = [len(h) for m in model.modules() for h in (m._forward_hooks, m._forward_pre_hooks)]
-    return [[t.tolist() for t in tensors], hooks, [m.training for m in model.modules()], model.calls, sorted(vars(model))]
+    return [
+        [t.tolist() for t in tensors],
+        hooks,
+        [m.training for m in model.modules()],
+        model.calls,
+        sorted(vars(model)),
+    ]
 
 
 @pytest.mark.usefixtures("draws_globally")
 @pytest.mark.parametrize("fails", [False, True])
-def test_observing_leaves_model_batch_and_random_state_as_they_were_also_where_it_fails(fails: bool) -> None:
+def test_observing_leaves_model_batch_and_random_state_as_they_were_also_where_it_fails(
+    fails: bool,
+) -> None:
     model, batch = _stateful()
     model.fails = fails
-    buffers, before, kept, random = list(model.buffers()), _everything(model), batch.clone(), torch.get_rng_state()
+    buffers, before, kept, random = (
+        list(model.buffers()),
+        _everything(model),
+        batch.clone(),
+        torch.get_rng_state(),
+    )
     if fails:
-        with pytest.raises(FitError, match=r"failed in layer \(Linear\): RuntimeError.*Expected a batch that the model takes"):
+        with pytest.raises(
+            FitError,
+            match=r"failed in layer \(Linear\): RuntimeError.*Expected a batch that the model takes",
+        ):
             observe(model, batch)
     else:
         assert find(model, batch)["layer"].kind == "normalization"
@@ -703,11 +799,14 @@ def test_all_public_names_exist() -> None:
     assert all(hasattr(package, name) for name in package.__all__)
 
 
-# --- models of others --------------------------------------------------------------------------------------------------
+# --- models of others
+# --------------------------------------------------------------------------------------------------
 
 
 def published(model: str, config: str, **options: object) -> nn.Module:
-    """A model of transformers; where that cannot be imported, or its own imports fail, the test is skipped."""
+    """A model of transformers; where that cannot be imported, or its own imports fail, the test is
+    skipped.
+    """
     transformers = pytest.importorskip("transformers")
     try:
         make, options_of = getattr(transformers, model), getattr(transformers, config)
@@ -719,21 +818,32 @@ def published(model: str, config: str, **options: object) -> nn.Module:
 
 
 def test_a_small_gpt2() -> None:
-    model = published("GPT2LMHeadModel", "GPT2Config", vocab_size=17, n_positions=8, n_embd=8, n_layer=2, n_head=2)
+    model = published(
+        "GPT2LMHeadModel", "GPT2Config", vocab_size=17, n_positions=8, n_embd=8, n_layer=2, n_head=2
+    )
     found = find(model, {"input_ids": torch.tensor([[1, 2, 3]])})
     for block in ("transformer.h.0", "transformer.h.1"):
         assert found[f"{block}.mlp.c_fc"].activation is model.get_submodule(f"{block}.mlp.act")
         assert found[f"{block}.attn.c_attn"].kind == "softmax"
         assert "followed by Conv1D" in found[f"{block}.attn.c_attn"].reason
         for name in ("attn.c_proj", "mlp.c_proj"):
-            assert (found[f"{block}.{name}"].kind, found[f"{block}.{name}"].through_add) == ("normalization", True)
+            assert (found[f"{block}.{name}"].kind, found[f"{block}.{name}"].through_add) == (
+                "normalization",
+                True,
+            )
     assert found["lm_head"].kind == "output"
     assert found["transformer.wte"].kind == found["transformer.wpe"].kind == "normalization"
     assert {follower.plain_depth for follower in found.values()} <= {1, 2}
 
 
 def test_a_small_resnet() -> None:
-    sizes = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic", "num_labels": 3}
+    sizes = {
+        "embedding_size": 4,
+        "hidden_sizes": [4, 8],
+        "depths": [1, 1],
+        "layer_type": "basic",
+        "num_labels": 3,
+    }
     model = published("ResNetForImageClassification", "ResNetConfig", num_channels=3, **sizes)
     found = find(model, {"pixel_values": torch.ones(2, 3, 32, 32)})
     convolutions = [name for name in found if name != "classifier.1"]

@@ -60,11 +60,24 @@ def test_a_field_that_equals_its_default_is_left_out_of_the_identity() -> None:
 
 
 def test_every_field_is_part_of_the_identity() -> None:
-    other = {"activation": "relu", "init_seed": 1, "order_seed": 1, "dropout_seed": 1, "split_seed": 1}
-    other |= {"augmentation": ("flip",), "metrics": ("psnr",), "sources": (("a.py:make", "0"),), "biases": "zero"}
+    other = {
+        "activation": "relu",
+        "init_seed": 1,
+        "order_seed": 1,
+        "dropout_seed": 1,
+        "split_seed": 1,
+    }
+    other |= {
+        "augmentation": ("flip",),
+        "metrics": ("psnr",),
+        "sources": (("a.py:make", "0"),),
+        "biases": "zero",
+    }
     for field in dataclasses.fields(Cell):
         value = getattr(CELL, field.name)
-        changed = other.get(field.name, f"{value}x" if isinstance(value, str) else (value and value * 2) or 1)
+        changed = other.get(
+            field.name, f"{value}x" if isinstance(value, str) else (value and value * 2) or 1
+        )
         assert dataclasses.replace(CELL, **{field.name: changed}).id != CELL.id, field.name
 
 
@@ -85,12 +98,19 @@ def test_replicates_and_factors_have_seeds_of_their_own() -> None:
 
 
 def test_initializers_of_a_replicate_share_all_seeds() -> None:
-    assert dataclasses.replace(CELL, initializer="orthogonal").seed_of("init") == CELL.seed_of("init")
+    assert dataclasses.replace(CELL, initializer="orthogonal").seed_of("init") == CELL.seed_of(
+        "init"
+    )
 
 
 def test_a_result_survives_json_exactly_with_nan_and_infinities() -> None:
     values = [0.1 + 0.2, math.inf, -math.inf, 5e-324]
-    result = Result(cell=CELL, outcome="diverged", history={"loss": [*values, math.nan]}, metrics={"epochs": 3.0})
+    result = Result(
+        cell=CELL,
+        outcome="diverged",
+        history={"loss": [*values, math.nan]},
+        metrics={"epochs": 3.0},
+    )
     back = Result.from_json(json.loads(json.dumps(result.to_json(), allow_nan=False)))
     assert back.history["loss"][:4] == values
     assert math.isnan(back.history["loss"][4])

@@ -1,4 +1,6 @@
-"""Factors of a study: options as axes, every field of a cell, exclusions, and errors that name the line."""
+"""Factors of a study: options as axes, every field of a cell, exclusions, and errors that name the
+line.
+"""
 
 from __future__ import annotations
 
@@ -53,13 +55,17 @@ def message(text: str) -> str:
 
 def test_an_option_is_an_axis_and_is_folded_into_its_spec() -> None:
     cells = study(DEPTH).plan().cells
-    assert [p.cell.model for p in cells[:4]] == [f"mlp(depth={depth}, widths=[16])" for depth in (2, 2, 8, 8)]
+    assert [p.cell.model for p in cells[:4]] == [
+        f"mlp(depth={depth}, widths=[16])" for depth in (2, 2, 8, 8)
+    ]
     assert [p.labels["model.depth"] for p in cells[:4]] == ["2", "2", "8", "8"]
     assert {p.cell.normalization for p in cells} == {"layer"}
 
 
 def test_an_option_as_an_axis_and_in_the_spec_mean_the_same_cell() -> None:
-    assert cell(**{"model.widths": [8], "model.activation": "relu"}) == cell(model="mlp(widths=[8], activation=relu)")
+    assert cell(**{"model.widths": [8], "model.activation": "relu"}) == cell(
+        model="mlp(widths=[8], activation=relu)"
+    )
     assert cell(**{"initializer.mode": "fan_out"}) == cell(initializer="he_normal(mode=fan_out)")
     assert cell(**{"optimizer.epsilon": "keras"}) == cell(optimizer="adam(epsilon=keras)")
     assert cell(**{"schedule.warmup": 0.0}) == cell()
@@ -102,7 +108,9 @@ def test_the_normalization_is_the_models_option_norm() -> None:
         ({"biases": "zero()"}, {"biases": "zero"}),
     ],
 )
-def test_two_ways_to_write_a_factor_give_one_id(one: dict[str, object], other: dict[str, object]) -> None:
+def test_two_ways_to_write_a_factor_give_one_id(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
     assert cell(**one) == cell(**other)
 
 
@@ -142,7 +150,10 @@ def test_a_factor_that_cannot_be_is_refused_with_the_reason(
 
 def test_an_exclusion_leaves_out_the_cells_that_have_all_of_its_values() -> None:
     text = DEPTH + '\n[[exclude]]\nmodel.depth = 8\ninitializer = "wide"\n'
-    labels = [(p.labels["model.depth"], p.labels["initializer"]) for p in study(text).plan(replicates=1).cells]
+    labels = [
+        (p.labels["model.depth"], p.labels["initializer"])
+        for p in study(text).plan(replicates=1).cells
+    ]
     assert labels == [("2", "he_normal"), ("2", "wide"), ("8", "he_normal")]
 
 
@@ -153,7 +164,9 @@ def test_an_exclusion_takes_several_values_names_and_specs() -> None:
 
 def test_an_exclusion_that_leaves_nothing_out_is_an_error_with_its_line() -> None:
     text = DEPTH + '\n[[exclude]]\ninitializer = "orthogonal"\n'
-    assert re.search(r"Study mine, line 19: exclude initializer = orthogonal matches no cell", message(text))
+    assert re.search(
+        r"Study mine, line 19: exclude initializer = orthogonal matches no cell", message(text)
+    )
 
 
 def test_excluding_everything_is_an_error() -> None:
@@ -166,13 +179,33 @@ def test_excluding_everything_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("model.depth = [2, 8]", "model.depht = [2, 8]", r"Study mine, line 13 \(model.depht = 2\).*Did you mean depth"),
-        ('"he_normal",', '"he_nromal",', r"line 15 \(initializer = he_nromal\).*Did you mean he_normal"),
+        (
+            "model.depth = [2, 8]",
+            "model.depht = [2, 8]",
+            r"Study mine, line 13 \(model.depht = 2\).*Did you mean depth",
+        ),
+        (
+            '"he_normal",',
+            '"he_nromal",',
+            r"line 15 \(initializer = he_nromal\).*Did you mean he_normal",
+        ),
         ("gain=2.0", "gain=-2.0", r"line 16 \(initializer = wide\): .*gain"),
-        ("batch_size = 100", "batch_size = 100000", r"line 8 \(batch_size\) and line 6 \(data\): digits trains on"),
-        ("mlp(widths=[16], activation=relu)", "cnn", r"line 10 \(model.norm\) and line 7 \(model\)|line 13"),
+        (
+            "batch_size = 100",
+            "batch_size = 100000",
+            r"line 8 \(batch_size\) and line 6 \(data\): digits trains on",
+        ),
+        (
+            "mlp(widths=[16], activation=relu)",
+            "cnn",
+            r"line 10 \(model.norm\) and line 7 \(model\)|line 13",
+        ),
         ("epochs = 2", "label_smothing = 2", r"line 9: No key.*Did you mean label_smoothing"),
-        ("epochs = 2", "label_smoothing = 2", r"line 9 \(label_smoothing\): label_smoothing must be"),
+        (
+            "epochs = 2",
+            "label_smoothing = 2",
+            r"line 9 \(label_smoothing\): label_smoothing must be",
+        ),
         ("replicates = 2", "replicates = 0", r"line 3: replicates"),
         ("replicates = 2", "protocol = 'soudn'", r"Study mine, line 3: .*Did you mean sound"),
         ("[2, 8]", "[]", r"Study mine, line 13: axis model.depth is empty"),
@@ -188,18 +221,23 @@ def test_an_axis_that_does_not_apply_to_the_model_is_refused_with_its_line() -> 
     text = '[base]\ndata = "digits"\ninitializer = "zero"\nmodel = "lenet5"\n[axes]\nmodel.depth = [1, 2]\n'
     assert re.search(r"line 6 \(model.depth = 1\) and line 4 \(model\)", message(text))
     text = '[base]\ndata = "mnist"\ninitializer = "zero"\nmodel = "lenet5"\n[axes]\nnormalization = ["batch"]\n'
-    assert re.search(r"line 6 \(normalization = batch\): A normalization does not apply to lenet5", message(text))
+    assert re.search(
+        r"line 6 \(normalization = batch\): A normalization does not apply to lenet5", message(text)
+    )
 
 
 def test_an_image_model_on_a_table_is_refused_with_the_lines_of_both() -> None:
     text = '[base]\ndata = "diabetes"\ninitializer = "zero"\n[[grid]]\nmodel = ["mlp", "lenet5"]\n'
-    assert re.search(r"line 5 \(model = lenet5\) and line 2 \(data\): lenet5 on diabetes", message(text))
+    assert re.search(
+        r"line 5 \(model = lenet5\) and line 2 \(data\): lenet5 on diabetes", message(text)
+    )
 
 
 def test_a_last_batch_of_one_sample_is_refused_with_batch_normalization() -> None:
     text = DEPTH.replace('"layer"', '"batch"')
     study(text).plan()
-    # digits: 1,438 samples, 1,294 of them for training after the tenth that is held out: 3 · 431 + 1.
+    # digits: 1,438 samples, 1,294 of them for training after the tenth that is held out: 3 · 431 +
+    # 1.
     assert "a batch of one sample" in message(text.replace("batch_size = 100", "batch_size = 431"))
     study(DEPTH.replace("batch_size = 100", "batch_size = 431")).plan()
 
@@ -221,9 +259,7 @@ def test_the_resolved_copy_of_a_built_in_study_reads_back_as_the_same_study(name
 
 def test_the_resolved_copy_holds_exclusions_tuning_and_what_toml_must_escape() -> None:
     text = DEPTH.replace('"How deep?"', '"A \\"quote\\", a \\\\ and a\\u0007 bell\\u007f?"')
-    text += (
-        '\n[[exclude]]\nmodel.depth = 8\n[tune]\nlearning_rate = [0.1, 1e-5]\nper = ["initializer"]\nat.initializer = "wide"\n'
-    )
+    text += '\n[[exclude]]\nmodel.depth = 8\n[tune]\nlearning_rate = [0.1, 1e-5]\nper = ["initializer"]\nat.initializer = "wide"\n'
     original = study(text)
     assert study_file.parse(to_toml(original), "mine") == original
 

@@ -42,10 +42,14 @@ def test_the_case_study_has_its_54_cells() -> None:
     plan = Study.load("case-study").plan()
     cells = [planned.cell for planned in plan.cells]
     assert len(cells) == 54
-    assert {(c.data, c.model) for c in cells if c.model == "regression"} == {("california-housing", "regression")}
+    assert {(c.data, c.model) for c in cells if c.model == "regression"} == {
+        ("california-housing", "regression")
+    }
     assert len({(c.data, c.model) for c in cells}) == 9
     assert {c.optimizer for c in cells} == {"adam(epsilon=keras)"}
-    assert {(c.learning_rate, c.batch_size, c.epochs, c.protocol) for c in cells} == {(0.001, 64, 50, "case-study")}
+    assert {(c.learning_rate, c.batch_size, c.epochs, c.protocol) for c in cells} == {
+        (0.001, 64, 50, "case-study")
+    }
     assert {c.initializer for c in cells} == {
         "zero",
         "normal(std=0.05)",
@@ -55,7 +59,14 @@ def test_the_case_study_has_its_54_cells() -> None:
         "orthogonal",
     }
     labels = [planned.labels["initializer"] for planned in plan.cells[:6]]
-    assert labels == ["zero", "random_normal", "xavier_uniform", "he_normal", "lecun_normal", "orthogonal"]
+    assert labels == [
+        "zero",
+        "random_normal",
+        "xavier_uniform",
+        "he_normal",
+        "lecun_normal",
+        "orthogonal",
+    ]
     assert any("test set" in note for note in plan.notes)
 
 
@@ -114,7 +125,10 @@ def test_only_keeps_cells_by_label_value_or_name(only: dict[str, list[str]], cou
     assert len(small().plan(only=only).cells) == count
 
 
-@pytest.mark.parametrize("only", [{"data": ["mnist"]}, {"dataset": ["digits"]}, {"data": ["digits"], "model": ["regression"]}])
+@pytest.mark.parametrize(
+    "only",
+    [{"data": ["mnist"]}, {"dataset": ["digits"]}, {"data": ["digits"], "model": ["regression"]}],
+)
 def test_an_only_that_keeps_nothing_is_an_error(only: dict[str, list[str]]) -> None:
     with pytest.raises(UnknownName):
         small().plan(only=only)
@@ -134,7 +148,9 @@ def test_an_only_that_keeps_nothing_is_an_error(only: dict[str, list[str]]) -> N
         ({"optimizer": "adam(epsilon='keras', beta1=0.9)"}, {"optimizer": "adam(epsilon=keras)"}),
     ],
 )
-def test_two_ways_to_write_a_cell_give_one_id(one: dict[str, object], other: dict[str, object]) -> None:
+def test_two_ways_to_write_a_cell_give_one_id(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
     assert cell(**one) == cell(**other)
 
 
@@ -173,7 +189,9 @@ def test_an_activation_reaches_the_model() -> None:
         ({"data": "d" * 300}, FaninError),
     ],
 )
-def test_a_cell_that_cannot_be_is_refused_with_the_reason(changes: dict[str, object], error: type[FaninError]) -> None:
+def test_a_cell_that_cannot_be_is_refused_with_the_reason(
+    changes: dict[str, object], error: type[FaninError]
+) -> None:
     with pytest.raises(error) as caught:
         cell(**changes)
     assert "\0" not in str(caught.value)
@@ -199,7 +217,9 @@ def test_a_grid_of_a_billion_cells_is_refused_at_once() -> None:
 
 def test_the_same_cell_twice_is_refused() -> None:
     with pytest.raises(StudyError, match="same cell twice"):
-        study_file.parse(SMALL.replace('"mlp(widths=[8, 8])"', '"mlp(widths=[256, 128])"'), "s").plan()
+        study_file.parse(
+            SMALL.replace('"mlp(widths=[8, 8])"', '"mlp(widths=[256, 128])"'), "s"
+        ).plan()
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,12 @@ from fanin.training.train import Cache, Interrupted, train
 ENVIRONMENT = {"device": "test", "torch": torch.__version__}
 
 
-def _info(name: str, task: Any, shape: tuple[int, ...], outputs: int, n_train: int, n_test: int) -> DataInfo:
-    return DataInfo(name=name, task=task, input_shape=shape, outputs=outputs, n_train=n_train, n_test=n_test)
+def _info(
+    name: str, task: Any, shape: tuple[int, ...], outputs: int, n_train: int, n_test: int
+) -> DataInfo:
+    return DataInfo(
+        name=name, task=task, input_shape=shape, outputs=outputs, n_train=n_train, n_test=n_test
+    )
 
 
 def _images(n_train: int = 150, n_test: int = 70, size: int = 12) -> Dataset:
@@ -39,7 +43,19 @@ def _images(n_train: int = 150, n_test: int = 70, size: int = 12) -> Dataset:
     for label in range(3):
         x[y == label, 0, 3 * label : 3 * label + 3, :4] += 130
     info = _info("corners", "classification", (1, size, size), 3, n_train, n_test)
-    return Dataset(info, x[:n_train], y[:n_train], x[n_train:], y[n_train:], 255.0, False, "f", False, "test", "")
+    return Dataset(
+        info,
+        x[:n_train],
+        y[:n_train],
+        x[n_train:],
+        y[n_train:],
+        255.0,
+        False,
+        "f",
+        False,
+        "test",
+        "",
+    )
 
 
 def _table(n_train: int = 100, n_test: int = 40) -> Dataset:
@@ -47,10 +63,29 @@ def _table(n_train: int = 100, n_test: int = 40) -> Dataset:
     x = torch.randn(n_train + n_test, 5, generator=generator) * 3 + 1
     y = 1000 + 200 * x[:, 0] - 50 * x[:, 1]
     info = _info("plane", "regression", (5,), 1, n_train, n_test)
-    return Dataset(info, x[:n_train], y[:n_train], x[n_train:], y[n_train:], 1.0, True, "f", False, "test", "metres")
+    return Dataset(
+        info,
+        x[:n_train],
+        y[:n_train],
+        x[n_train:],
+        y[n_train:],
+        1.0,
+        True,
+        "f",
+        False,
+        "test",
+        "metres",
+    )
 
 
-CNN = Cell(data="corners", model="cnn", initializer="he_normal", optimizer="adam(epsilon=keras)", batch_size=32, epochs=4)
+CNN = Cell(
+    data="corners",
+    model="cnn",
+    initializer="he_normal",
+    optimizer="adam(epsilon=keras)",
+    batch_size=32,
+    epochs=4,
+)
 MLP = dataclasses.replace(CNN, model="mlp(widths=[16, 8])")
 TABLE = Cell(data="plane", model="regression", initializer="he_normal", batch_size=32, epochs=3)
 
@@ -66,14 +101,24 @@ def without_time(result: Result) -> tuple[Any, ...]:
 
 
 def test_the_engine_equals_a_slow_obvious_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sample by sample where the engine works by batch, torch's plain Adam, no channels_last, no in-place trick."""
+    """Sample by sample where the engine works by batch, torch's plain Adam, no channels_last, no
+    in-place trick.
+    """
     monkeypatch.setattr(steps, "GATHERED", 2)  # five batches: gathered as 2, 2 and 1
-    dataset, cell = _images(), dataclasses.replace(CNN, optimizer="adam", epochs=2, protocol="case-study")
+    dataset, cell = (
+        _images(),
+        dataclasses.replace(CNN, optimizer="adam", epochs=2, protocol="case-study"),
+    )
     model = models.get("cnn").build((1, 12, 12), 3)
     apply.initialize(model, initializers.get("he_normal"), seed=cell.seed_of("init"))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, foreach=False, fused=False)
     keys = models.DropoutKeys(model, cell.seed_of("dropout"))
-    expected: dict[str, list[float]] = {"loss": [], "accuracy": [], "val_loss": [], "val_accuracy": []}
+    expected: dict[str, list[float]] = {
+        "loss": [],
+        "accuracy": [],
+        "val_loss": [],
+        "val_accuracy": [],
+    }
     for epoch in range(2):
         order = seeds.order(cell.seed_of("order"), epoch, 150).tolist()
         total, correct = 0.0, 0
@@ -85,7 +130,9 @@ def test_the_engine_equals_a_slow_obvious_loop(monkeypatch: pytest.MonkeyPatch) 
             y = torch.stack([dataset.y_train[row] for row in rows])
             optimizer.zero_grad()
             outputs = model(x)
-            loss = torch.stack([-torch.log_softmax(o, 0)[t] for o, t in zip(outputs, y, strict=True)]).mean()
+            loss = torch.stack(
+                [-torch.log_softmax(o, 0)[t] for o, t in zip(outputs, y, strict=True)]
+            ).mean()
             loss.backward()
             optimizer.step()
             total += loss.item() * len(rows)
@@ -129,7 +176,9 @@ def test_the_callers_random_state_is_not_moved() -> None:
 
 
 class _Scripted(nn.Module):
-    """Ignores its input; its one weight moves so that the validation loss follows a script by epoch."""
+    """Ignores its input; its one weight moves so that the validation loss follows a script by
+    epoch.
+    """
 
     def __init__(self, losses: list[float]) -> None:
         super().__init__()
@@ -142,7 +191,11 @@ class _Scripted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         outputs = torch.zeros(len(x), 1) + self.weight.sum() * 0
-        return outputs if self.training else outputs + math.sqrt(self.losses[min(self.calls, len(self.losses) - 1)])
+        return (
+            outputs
+            if self.training
+            else outputs + math.sqrt(self.losses[min(self.calls, len(self.losses) - 1)])
+        )
 
 
 @pytest.fixture
@@ -151,7 +204,14 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float], int], Re
 
     def go(losses: list[float], epochs: int) -> Result:
         entry = ModelEntry(
-            "scripted", "", models.get("regression").entry.options, lambda *a: _Scripted(losses), "any", "any", False, ""
+            "scripted",
+            "",
+            models.get("regression").entry.options,
+            lambda *a: _Scripted(losses),
+            "any",
+            "any",
+            False,
+            "",
         )
         monkeypatch.setattr(engine, "model_of", lambda cell: models.Model(entry, entry.options()))
         dataset = dataclasses.replace(_table(), y_train=torch.zeros(100), y_test=torch.zeros(40))
@@ -160,7 +220,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float], int], Re
     return go
 
 
-def test_training_stops_after_five_epochs_without_a_strictly_lower_loss(scripted: Callable[..., Result]) -> None:
+def test_training_stops_after_five_epochs_without_a_strictly_lower_loss(
+    scripted: Callable[..., Result],
+) -> None:
     result = scripted([5, 4, 4, 4, 4, 4, 4, 1, 1], 50)  # equal is not lower
     assert result.metrics["epochs"] == 7
     assert result.metrics["best_epoch"] == 2
@@ -181,7 +243,9 @@ def test_all_epochs_run_while_the_loss_falls(scripted: Callable[..., Result]) ->
 
 
 def test_best_weights_are_restored_also_when_all_epochs_ran(tmp_path: Path) -> None:
-    cell = dataclasses.replace(TABLE, learning_rate=0.5, epochs=4, protocol="case-study", data="plane")
+    cell = dataclasses.replace(
+        TABLE, learning_rate=0.5, epochs=4, protocol="case-study", data="plane"
+    )
     result = run(cell)
     worst = max(result.history["val_loss"])
     assert result.metrics["test_loss"] == pytest.approx(min(result.history["val_loss"]), rel=1e-6)
@@ -195,7 +259,8 @@ def test_the_validation_accuracy_reported_is_the_best_of_all_epochs() -> None:
 
 def test_a_standardised_target_is_reported_in_its_own_units() -> None:
     sound, raw = run(TABLE), run(dataclasses.replace(TABLE, protocol="case-study"))
-    # An untrained network is off by the target's spread in the one case and by its mean in the other.
+    # An untrained network is off by the target's spread in the one case and by its mean in the
+    # other.
     spread = float(_table().y_train.std())
     assert 0.2 * spread < sound.metrics["test_mae"] < 2 * spread
     assert raw.metrics["test_mae"] > 500
@@ -234,7 +299,8 @@ def test_initial_and_best_weights_are_kept_on_request(tmp_path: Path) -> None:
     assert any(not torch.equal(best[name], initial[name]) for name in best)
 
 
-# Divergence ----------------------------------------------------------------------------------------------------------------
+# Divergence
+# ----------------------------------------------------------------------------------------------------------------
 
 
 class _Poison(nn.Module):
@@ -267,9 +333,18 @@ class _Poison(nn.Module):
         ("evaluation", 0, 1, "val_loss nan after epoch 1"),
     ],
 )
-def test_divergence_is_an_outcome(monkeypatch: pytest.MonkeyPatch, harm: str, at: int, epochs: int, says: str) -> None:
+def test_divergence_is_an_outcome(
+    monkeypatch: pytest.MonkeyPatch, harm: str, at: int, epochs: int, says: str
+) -> None:
     entry = ModelEntry(
-        "poison", "", models.get("regression").entry.options, lambda *a: _Poison(harm, at), "any", "any", False, ""
+        "poison",
+        "",
+        models.get("regression").entry.options,
+        lambda *a: _Poison(harm, at),
+        "any",
+        "any",
+        False,
+        "",
     )
     monkeypatch.setattr(engine, "model_of", lambda cell: models.Model(entry, entry.options()))
     result = run(TABLE)
@@ -281,7 +356,8 @@ def test_divergence_is_an_outcome(monkeypatch: pytest.MonkeyPatch, harm: str, at
     assert Result.from_json(result.to_json()).to_json() == result.to_json()
 
 
-# Resume --------------------------------------------------------------------------------------------------------------------
+# Resume
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def _interrupted_everywhere(cell: Cell, folder: Path) -> Result:
@@ -295,21 +371,30 @@ def _interrupted_everywhere(cell: Cell, folder: Path) -> Result:
 
 
 @pytest.mark.parametrize(
-    "cell", [CNN, MLP, TABLE, dataclasses.replace(CNN, epochs=12)], ids=["cnn", "mlp", "table", "cnn-long"]
+    "cell",
+    [CNN, MLP, TABLE, dataclasses.replace(CNN, epochs=12)],
+    ids=["cnn", "mlp", "table", "cnn-long"],
 )
-def test_a_cell_stopped_at_every_epoch_equals_an_undisturbed_one_bit_for_bit(cell: Cell, tmp_path: Path) -> None:
+def test_a_cell_stopped_at_every_epoch_equals_an_undisturbed_one_bit_for_bit(
+    cell: Cell, tmp_path: Path
+) -> None:
     undisturbed = run(cell)
     resumed = _interrupted_everywhere(cell, tmp_path)
     assert without_time(resumed) == without_time(undisturbed)
 
 
-def test_the_resume_test_runs_on_channels_last_weights_and_fused_adam(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_resume_test_runs_on_channels_last_weights_and_fused_adam(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen: list[tuple[bool, bool]] = []
     original = Trainer.epoch
 
     def spy(self: Trainer, epoch: int, part: Part) -> Any:
         convolutions = [p for p in self.model.parameters() if p.ndim == 4 and p.shape[1] > 1]
-        last = all(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in convolutions)
+        last = all(
+            p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
+            for p in convolutions
+        )
         seen.append((bool(convolutions) and last, bool(self.optimizer.param_groups[0]["fused"])))
         return original(self, epoch, part)
 
@@ -324,7 +409,11 @@ def test_a_checkpoint_of_another_environment_is_not_continued(tmp_path: Path) ->
     epochs: list[float] = []
     other = {**ENVIRONMENT, "torch": "0.0"}
     train(
-        CNN, cache=Cache(_images()), environment=other, checkpoints=tmp_path, on_epoch=lambda row: epochs.append(row["epoch"])
+        CNN,
+        cache=Cache(_images()),
+        environment=other,
+        checkpoints=tmp_path,
+        on_epoch=lambda row: epochs.append(row["epoch"]),
     )
     assert epochs[0] == 1
 

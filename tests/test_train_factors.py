@@ -1,4 +1,6 @@
-"""The engine with every factor: schedules, clipping, smoothing, decay, augmentation, sequences, tokens, autoencoding."""
+"""The engine with every factor: schedules, clipping, smoothing, decay, augmentation, sequences,
+tokens, autoencoding.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,15 @@ ENVIRONMENT = {"device": "test", "torch": torch.__version__}
 N_TRAIN, N_TEST = 100, 40
 
 
-def dataset(task: Any, x: Tensor, y: Tensor, outputs: int, *, divisor: float = 1.0, vocabulary: int | None = None) -> Dataset:
+def dataset(
+    task: Any,
+    x: Tensor,
+    y: Tensor,
+    outputs: int,
+    *,
+    divisor: float = 1.0,
+    vocabulary: int | None = None,
+) -> Dataset:
     info = DataInfo(
         name="made",
         task=task,
@@ -38,7 +48,9 @@ def dataset(task: Any, x: Tensor, y: Tensor, outputs: int, *, divisor: float = 1
         vocabulary=vocabulary,
     )
     y_train, y_test = (x[:N_TRAIN], x[N_TRAIN:]) if y is x else (y[:N_TRAIN], y[N_TRAIN:])
-    return Dataset(info, x[:N_TRAIN], y_train, x[N_TRAIN:], y_test, divisor, False, "f", False, "test", "")
+    return Dataset(
+        info, x[:N_TRAIN], y_train, x[N_TRAIN:], y_test, divisor, False, "f", False, "test", ""
+    )
 
 
 def images() -> Dataset:
@@ -48,7 +60,9 @@ def images() -> Dataset:
 
 
 def tokens() -> Dataset:
-    x = torch.randint(0, 5, (N_TRAIN + N_TEST, 6), generator=seeds.generator(0, "tokens"), dtype=torch.uint8)
+    x = torch.randint(
+        0, 5, (N_TRAIN + N_TEST, 6), generator=seeds.generator(0, "tokens"), dtype=torch.uint8
+    )
     return dataset("token_classification", x, (x.long() + 1) % 5, 5, vocabulary=5)
 
 
@@ -58,7 +72,13 @@ def several() -> Dataset:
 
 
 def autoencoded() -> Dataset:
-    x = torch.randint(0, 256, (N_TRAIN + N_TEST, 1, 4, 4), generator=seeds.generator(0, "images"), dtype=torch.uint8)
+    x = torch.randint(
+        0,
+        256,
+        (N_TRAIN + N_TEST, 1, 4, 4),
+        generator=seeds.generator(0, "images"),
+        dtype=torch.uint8,
+    )
     return dataset("autoencoding", x, x, 16, divisor=255.0)
 
 
@@ -108,7 +128,11 @@ def test_the_engine_with_all_factors_equals_a_plain_loop_of_torch() -> None:
         draws = augmenter.draws(epoch, N_TRAIN)
         for step, rows in enumerate(torch.split(order, 32)):
             after = epoch * 4 + step
-            factor = 0.25 + 0.75 * after / 4 if after < 4 else (1 + math.cos(math.pi * (after - 4) / 8)) / 2
+            factor = (
+                0.25 + 0.75 * after / 4
+                if after < 4
+                else (1 + math.cos(math.pi * (after - 4) / 8)) / 2
+            )
             for group in optimizer.param_groups:
                 group["lr"] = 0.1 * factor
             x = augmenter.apply(data.x_train[rows], rows, draws).float() / 255
@@ -122,7 +146,10 @@ def test_the_engine_with_all_factors_equals_a_plain_loop_of_torch() -> None:
     assert run(ALL, data).history["loss"] == pytest.approx(losses, rel=1e-5)
 
 
-@pytest.mark.parametrize("field", ["schedule", "clip_norm", "label_smoothing", "augmentation", "normalization", "optimizer"])
+@pytest.mark.parametrize(
+    "field",
+    ["schedule", "clip_norm", "label_smoothing", "augmentation", "normalization", "optimizer"],
+)
 def test_each_factor_changes_the_training(field: str) -> None:
     without = dataclasses.replace(ALL, **{field: getattr(CELL, field)})
     assert run(ALL, images()).history["loss"] != run(without, images()).history["loss"]
@@ -143,7 +170,9 @@ def test_augmentation_is_a_factor_of_randomness_of_its_own_and_never_of_the_eval
     assert one.history["val_loss"] == other.history["val_loss"] == plain.history["val_loss"]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "sgd(momentum=0.9)", "rmsprop", "adam", "adamw", "adam(epsilon=keras)"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "sgd(momentum=0.9)", "rmsprop", "adam", "adamw", "adam(epsilon=keras)"]
+)
 def test_a_cell_with_all_factors_resumes_bit_for_bit(optimizer: str, tmp_path: Path) -> None:
     cell = dataclasses.replace(ALL, optimizer=optimizer, learning_rate=0.01)
     whole = run(cell, images())
@@ -159,7 +188,9 @@ def test_a_cell_with_all_factors_resumes_bit_for_bit(optimizer: str, tmp_path: P
 
 
 def test_tokens_are_classified_at_each_step_and_report_the_fields_metrics() -> None:
-    cell = changed(model="rnn(width=16)", activation=None, optimizer="adam", learning_rate=0.02, epochs=25)
+    cell = changed(
+        model="rnn(width=16)", activation=None, optimizer="adam", learning_rate=0.02, epochs=25
+    )
     result = run(cell, tokens())
     found = result.metrics
     assert result.history["bits_per_character"][0] > 1.5
@@ -191,7 +222,9 @@ def test_an_autoencoder_is_trained_on_its_own_inputs() -> None:
     result = run(changed(optimizer="adam", learning_rate=0.01, epochs=20), autoencoded())
     assert result.history["val_loss"][-1] < 0.7 * result.history["val_loss"][0]
     # The loss is the mean over 16 pixels in [0, 1], the squared error their sum.
-    assert result.metrics["test_squared_error"] == pytest.approx(16 * result.metrics["test_loss"], rel=1e-5)
+    assert result.metrics["test_squared_error"] == pytest.approx(
+        16 * result.metrics["test_loss"], rel=1e-5
+    )
 
 
 def test_augmented_autoencoding_reconstructs_what_was_shown() -> None:
@@ -203,7 +236,9 @@ def test_further_metrics_are_measured_beside_the_tasks_own() -> None:
     result = run(changed(metrics=("perplexity", "accuracy")), images())
     assert {"accuracy", "val_perplexity"} <= result.history.keys()
     assert result.metrics["test_perplexity"] == pytest.approx(math.exp(result.metrics["test_loss"]))
-    assert run(changed(metrics=("squared_error", "psnr")), several()).metrics["test_psnr"] == pytest.approx(
+    assert run(changed(metrics=("squared_error", "psnr")), several()).metrics[
+        "test_psnr"
+    ] == pytest.approx(
         10 * math.log10(4 / run(changed(), several()).metrics["test_loss"]), rel=1e-6
     )
 
@@ -219,10 +254,20 @@ def test_a_last_batch_of_one_sample_is_refused_where_it_would_break_batch_normal
 
 
 def test_biases_have_a_rule_of_their_own() -> None:
-    cell = make_cell({"data": "digits", "model": "lstm(width=4)", "initializer": "orthogonal", "biases": "forget_gate"})
+    cell = make_cell(
+        {
+            "data": "digits",
+            "model": "lstm(width=4)",
+            "initializer": "orthogonal",
+            "biases": "forget_gate",
+        }
+    )
     assert cell.biases == "forget_gate"
     told = changed(model="lstm(width=8)", activation=None, epochs=1)
-    without, with_gate = run(told, tokens()), run(dataclasses.replace(told, biases="forget_gate"), tokens())
+    without, with_gate = (
+        run(told, tokens()),
+        run(dataclasses.replace(told, biases="forget_gate"), tokens()),
+    )
     assert without.history["loss"] != with_gate.history["loss"]
 
 

@@ -23,7 +23,9 @@ FREE = Contract(kind="a thing", call="make(*, option=default)", returns="a thing
 
 def options_of(folder: Path, signature: str, **given: Any) -> Any:
     """The options of a function ``make`` with that signature, the given ones set."""
-    path = written(folder, f"from typing import *\nfrom torch import Tensor\ndef make({signature}): ...")
+    path = written(
+        folder, f"from typing import *\nfrom torch import Tensor\ndef make({signature}): ..."
+    )
     part = user_code.own_part(f"{path}:make", FREE)
     return specs.construct(part.name, part.options, given)
 
@@ -33,7 +35,14 @@ def options_of(folder: Path, signature: str, **given: Any) -> Any:
 
 @pytest.mark.parametrize(
     "name",
-    ["mine.py:make", "../a b/my-file.v2.py:make_2", "/abs/mine.py:Make", "~/mine.py:make", "package.module:make", "module:f"],
+    [
+        "mine.py:make",
+        "../a b/my-file.v2.py:make_2",
+        "/abs/mine.py:Make",
+        "~/mine.py:make",
+        "package.module:make",
+        "module:f",
+    ],
 )
 def test_a_target_stands_where_the_name_of_a_spec_does_and_comes_back(name: str) -> None:
     assert user_code.is_target(f"{name}(width=64)")
@@ -42,7 +51,18 @@ def test_a_target_stands_where_the_name_of_a_spec_does_and_comes_back(name: str)
 
 
 @pytest.mark.parametrize(
-    "text", ["mlp", "he_normal(mode='a.py:make')", "mine.py", "mine.py:", "mine.py:a.b", ":make", "a\n.py:make", "a b:make", 3]
+    "text",
+    [
+        "mlp",
+        "he_normal(mode='a.py:make')",
+        "mine.py",
+        "mine.py:",
+        "mine.py:a.b",
+        ":make",
+        "a\n.py:make",
+        "a b:make",
+        3,
+    ],
 )
 def test_other_texts_are_no_targets(text: object) -> None:
     assert not user_code.is_target(text)
@@ -64,7 +84,9 @@ def test_a_file_is_loaded_with_the_hash_of_its_bytes(tmp_path: Path) -> None:
     assert loaded.sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def test_a_relative_path_is_looked_for_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_looked_for_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written(tmp_path, "def make(): return 3")
     monkeypatch.chdir(tmp_path)
     assert user_code.load("./mine.py:make").target == "mine.py:make"
@@ -81,7 +103,9 @@ def test_the_same_content_is_imported_once_and_a_changed_file_anew(tmp_path: Pat
     first, again = user_code.load(f"{path}:make"), user_code.load(f"{path}:make")
     status = Path(path).stat()
     written(tmp_path, "def make(): return 4")
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # same size, same time: byte code that was kept would be taken
+    os.utime(
+        path, ns=(status.st_atime_ns, status.st_mtime_ns)
+    )  # same size, same time: byte code that was kept would be taken
     assert first is not user_code.load(f"{path}:make")
     assert first == again
     assert first.function is again.function
@@ -104,16 +128,22 @@ def test_two_files_each_import_their_own_sibling(tmp_path: Path) -> None:
     for folder, number in (("one", 1), ("two", 2)):
         written(tmp_path / folder, f"NUMBER = {number}", "its_layers.py")
         written(tmp_path / folder, "from its_layers import NUMBER\ndef make(): return NUMBER")
-    assert [user_code.load(f"{tmp_path / folder}/mine.py:make").function() for folder in ("one", "two")] == [1, 2]
+    assert [
+        user_code.load(f"{tmp_path / folder}/mine.py:make").function() for folder in ("one", "two")
+    ] == [1, 2]
     assert str(tmp_path / "one") not in sys.path
 
 
-def test_what_a_file_imports_from_elsewhere_stays_the_same_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_file_imports_from_elsewhere_stays_the_same_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written(tmp_path / "site", "", "installed_one.py")
     monkeypatch.syspath_prepend(tmp_path / "site")
     for folder in ("one", "two"):
         written(tmp_path / folder, "import installed_one\ndef make(): return installed_one")
-    one, two = (user_code.load(f"{tmp_path / folder}/mine.py:make").function() for folder in ("one", "two"))
+    one, two = (
+        user_code.load(f"{tmp_path / folder}/mine.py:make").function() for folder in ("one", "two")
+    )
     assert one is two
 
 
@@ -134,7 +164,8 @@ def test_a_dataclass_with_annotations_as_text_can_be_defined_in_a_file(tmp_path:
 def test_importing_and_calling_leave_the_callers_random_state(tmp_path: Path) -> None:
     path = written(
         tmp_path,
-        "import random, torch\nrandom.seed(5); torch.manual_seed(5)\ndef make(): return random.random(), torch.rand(())",
+        "import random, torch\nrandom.seed(5); torch.manual_seed(5)\ndef make(): return "
+        "random.random(), torch.rand(())",
     )
     part = user_code.own_part(f"{path}:make", FREE)
     before = random.getstate(), torch.get_rng_state()
@@ -146,7 +177,10 @@ def test_importing_and_calling_leave_the_callers_random_state(tmp_path: Path) ->
 def test_several_threads_load_one_module(tmp_path: Path) -> None:
     path = written(tmp_path, "import time\ntime.sleep(0.05)\ndef make(): ...")
     found: list[Any] = []
-    threads = [threading.Thread(target=lambda: found.append(user_code.load(f"{path}:make").function)) for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda: found.append(user_code.load(f"{path}:make").function))
+        for _ in range(3)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -170,7 +204,9 @@ def test_several_threads_load_one_module(tmp_path: Path) -> None:
     ],
     ids=["syntax", "raises", "import", "exit", "not callable", "null byte"],
 )
-def test_a_file_that_cannot_be_used_is_named_with_the_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_cannot_be_used_is_named_with_the_line(
+    tmp_path: Path, text: str, said: str
+) -> None:
     with pytest.raises(TargetError, match=said) as caught:
         user_code.load(f"{written(tmp_path, text)}:make")
     assert "mine.py" in str(caught.value)
@@ -182,7 +218,9 @@ def test_a_file_that_failed_can_be_repaired(tmp_path: Path) -> None:
         user_code.load(f"{path}:make")
     written(tmp_path, "def make(): ...")
     assert user_code.load(f"{path}:make")
-    assert [m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", "") == path] == [path]
+    assert [
+        m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", "") == path
+    ] == [path]
 
 
 def test_a_syntax_error_in_a_sibling_names_the_sibling(tmp_path: Path) -> None:
@@ -199,7 +237,9 @@ def test_a_missing_file_is_told_with_those_that_are_there(tmp_path: Path) -> Non
 
 def test_a_missing_callable_is_told_with_near_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean make_model"):
-        user_code.load(f"{written(tmp_path, 'from math import cos' + chr(10) + 'def make_model(): ...')}:make_modle")
+        user_code.load(
+            f"{written(tmp_path, 'from math import cos' + chr(10) + 'def make_model(): ...')}:make_modle"
+        )
 
 
 def test_the_callables_offered_are_those_that_the_file_defines(tmp_path: Path) -> None:
@@ -217,7 +257,14 @@ def test_a_module_that_is_not_installed_is_named(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["mlp", "mine.py", "mine.py:make(width=1)", "~nobody-of-that-name/mine.py:make", "x" * 5000 + ".py:f"]
+    "target",
+    [
+        "mlp",
+        "mine.py",
+        "mine.py:make(width=1)",
+        "~nobody-of-that-name/mine.py:make",
+        "x" * 5000 + ".py:f",
+    ],
 )
 def test_any_text_is_a_target_or_a_usage_error(target: str) -> None:
     with pytest.raises(UsageError):
@@ -262,9 +309,18 @@ def test_an_option_accepts_what_its_annotation_or_its_default_says(
 
 @pytest.mark.parametrize(
     ("signature", "value"),
-    [("x=64", 1.5), ("x=64", True), ("x: Literal['a'] = 'a'", "b"), ("x: float = 1", "a"), ("x=(1, 2)", (1.5,)), ("x=True", 1)],
+    [
+        ("x=64", 1.5),
+        ("x=64", True),
+        ("x: Literal['a'] = 'a'", "b"),
+        ("x: float = 1", "a"),
+        ("x=(1, 2)", (1.5,)),
+        ("x=True", 1),
+    ],
 )
-def test_an_option_of_another_type_is_refused(tmp_path: Path, signature: str, value: object) -> None:
+def test_an_option_of_another_type_is_refused(
+    tmp_path: Path, signature: str, value: object
+) -> None:
     with pytest.raises(SpecError, match="must be"):
         options_of(tmp_path, signature, x=value)
 
@@ -284,7 +340,9 @@ def test_an_option_of_another_type_is_refused(tmp_path: Path, signature: str, va
         "*, x",
     ],
 )
-def test_an_option_that_no_spec_can_write_is_refused_by_name(tmp_path: Path, signature: str) -> None:
+def test_an_option_that_no_spec_can_write_is_refused_by_name(
+    tmp_path: Path, signature: str
+) -> None:
     with pytest.raises(SpecError, match=r"mine\.py:make\(x=…\)"):
         options_of(tmp_path, signature)
 
@@ -305,14 +363,21 @@ def test_an_annotation_that_cannot_be_evaluated_gives_way_to_the_default(tmp_pat
 
 def test_options_at_their_defaults_are_left_out_of_the_identity(tmp_path: Path) -> None:
     part = user_code.own_part(f"{written(tmp_path, 'def make(*, a=1, b=2): ...')}:make", FREE)
-    assert specs.identity(part.name, specs.construct(part.name, part.options, {"b": 3, "a": 1})) == f"{part.name}(b=3)"
+    assert (
+        specs.identity(part.name, specs.construct(part.name, part.options, {"b": 3, "a": 1}))
+        == f"{part.name}(b=3)"
+    )
 
 
 # Contracts
 
 
 def test_the_first_parameters_are_passed_and_the_others_are_options(tmp_path: Path) -> None:
-    path = written(tmp_path, "def make(shape, n, width=64, *, depth=2, vocabulary): return shape, n, width, depth, vocabulary")
+    path = written(
+        tmp_path,
+        "def make(shape, n, width=64, *, depth=2, vocabulary): return shape, n, width, depth, "
+        "vocabulary",
+    )
     part = user_code.own_part(f"{path}:make", MODEL)
     options = specs.construct(part.name, part.options, {"depth": 3})
     assert part.taken == ("vocabulary",)
@@ -329,7 +394,9 @@ def test_the_first_parameters_are_passed_and_the_others_are_options(tmp_path: Pa
         ("*, input_shape, outputs", "no parameter for input_shape and outputs"),
     ],
 )
-def test_a_callable_that_cannot_be_called_as_its_kind_is_refused(tmp_path: Path, signature: str, why: str) -> None:
+def test_a_callable_that_cannot_be_called_as_its_kind_is_refused(
+    tmp_path: Path, signature: str, why: str
+) -> None:
     with pytest.raises(TargetError, match=f"{why}.*Expected make\\(input_shape, outputs"):
         user_code.own_part(f"{written(tmp_path, f'def make({signature}): ...')}:make", MODEL)
 
@@ -344,14 +411,23 @@ def test_a_part_is_the_same_as_long_as_its_file_is(tmp_path: Path) -> None:
 
 def test_optimizers_of_torch_are_parts_as_they_are() -> None:
     part = user_code.own_part("torch.optim:SGD", OPTIMIZER)
-    made = part.call(specs.construct(part.name, part.options, {"momentum": 0.9}), [torch.nn.Parameter(torch.zeros(2))], 0.1)
+    made = part.call(
+        specs.construct(part.name, part.options, {"momentum": 0.9}),
+        [torch.nn.Parameter(torch.zeros(2))],
+        0.1,
+    )
     assert isinstance(made, torch.optim.SGD)
     assert (made.defaults["lr"], made.defaults["momentum"]) == (0.1, 0.9)
 
 
 def test_an_error_of_the_users_code_is_told_with_its_line(tmp_path: Path) -> None:
-    part = user_code.own_part(f"{written(tmp_path, 'def make(*, k=1):' + chr(10) + '    return 1 / (k - 5)')}:make", METRIC)
-    with pytest.raises(FitError, match=r"make\(k=5\) raised ZeroDivisionError: .*\(mine\.py, line 2\)"):
+    part = user_code.own_part(
+        f"{written(tmp_path, 'def make(*, k=1):' + chr(10) + '    return 1 / (k - 5)')}:make",
+        METRIC,
+    )
+    with pytest.raises(
+        FitError, match=r"make\(k=5\) raised ZeroDivisionError: .*\(mine\.py, line 2\)"
+    ):
         part.call(part.options(k=5))
 
 
@@ -361,7 +437,10 @@ def test_what_came_back_is_named_where_it_is_not_what_the_kind_returns(tmp_path:
 
 
 def test_a_seeded_call_draws_the_same_from_torchs_global_generator(tmp_path: Path) -> None:
-    part = user_code.own_part(f"{written(tmp_path, 'import torch' + chr(10) + 'def make(): return torch.rand(3)')}:make", FREE)
+    part = user_code.own_part(
+        f"{written(tmp_path, 'import torch' + chr(10) + 'def make(): return torch.rand(3)')}:make",
+        FREE,
+    )
     one, two, other = (part.call(part.options(), seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
@@ -388,4 +467,6 @@ def test_a_source_that_changed_is_found(tmp_path: Path) -> None:
 
 def test_every_contract_stands_in_the_document() -> None:
     text = (Path(__file__).parent.parent / "docs" / "own-parts.md").read_text(encoding="utf-8")
-    assert [c.call for c in user_code.CONTRACTS if c.call.replace("option=default", "…") not in text] == []
+    assert [
+        c.call for c in user_code.CONTRACTS if c.call.replace("option=default", "…") not in text
+    ] == []

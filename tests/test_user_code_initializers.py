@@ -56,7 +56,9 @@ def makes(tmp_path: Path) -> str:
     return written(tmp_path, MAKES, "makes.py")
 
 
-def drawn(initializer: Initializer, shape: tuple[int, ...] = (40, 30), seed: int = 0) -> torch.Tensor:
+def drawn(
+    initializer: Initializer, shape: tuple[int, ...] = (40, 30), seed: int = 0
+) -> torch.Tensor:
     return initializer(torch.empty(shape), generator=seeds.generator(seed, "init", "w"))
 
 
@@ -80,12 +82,16 @@ def test_it_is_an_initializer_whose_spec_is_the_target_with_its_options(fills: s
 def test_it_is_given_the_generator_and_the_fans_of_the_layer(fills: str) -> None:
     layout = fans.Layout((12, 5, 3, 3), fans.Fans(45, 27), groups=4)
     found = fanin.get(f"{fills}:fill_").sample(layout, seeds.generator(0, "init", "w"))
-    expected = torch.empty(12, 5, 3, 3).normal_(0, 1 / math.sqrt(45), generator=seeds.generator(0, "init", "w"))
+    expected = torch.empty(12, 5, 3, 3).normal_(
+        0, 1 / math.sqrt(45), generator=seeds.generator(0, "init", "w")
+    )
     assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("name", ["fill_", "unseeded_"])
-def test_the_same_stream_gives_the_same_numbers_and_another_stream_others(fills: str, name: str) -> None:
+def test_the_same_stream_gives_the_same_numbers_and_another_stream_others(
+    fills: str, name: str
+) -> None:
     initializer = fanin.get(f"{fills}:{name}")
     before = torch.get_rng_state()
     assert torch.equal(drawn(initializer), drawn(initializer))
@@ -102,7 +108,9 @@ def test_a_generator_that_goes_on_gives_other_numbers(fills: str, name: str) -> 
 
 def test_functions_of_torch_are_used_as_they_are() -> None:
     found = drawn(fanin.get("torch.nn.init:xavier_uniform_(gain=2.0)"))
-    expected = nn.init.xavier_uniform_(torch.empty(40, 30), 2.0, generator=seeds.generator(0, "init", "w"))
+    expected = nn.init.xavier_uniform_(
+        torch.empty(40, 30), 2.0, generator=seeds.generator(0, "init", "w")
+    )
     assert torch.equal(found, expected)
 
 
@@ -128,7 +136,9 @@ def test_threads_do_not_change_what_is_drawn(fills: str) -> None:
         torch.set_num_threads(threads)
         try:
             with seeds.torch_state_kept(0):
-                model = nn.Sequential(*(nn.Linear(600, 600) for _ in range(4)))  # large enough for threads
+                model = nn.Sequential(
+                    *(nn.Linear(600, 600) for _ in range(4))
+                )  # large enough for threads
             fanin.initialize(model, f"{fills}:slowly_", seed=0)
             return [parameter.detach() for parameter in model.parameters()]
         finally:
@@ -147,7 +157,9 @@ def test_threads_do_not_change_what_is_drawn(fills: str) -> None:
         ("tensor.no_such()", r"raised AttributeError: .*no_such.*\(mine\.py, line 3\)"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_written(tmp_path: Path, body: str, said: str) -> None:
+def test_what_is_wrong_is_said_before_anything_is_written(
+    tmp_path: Path, body: str, said: str
+) -> None:
     model = perceptron()
     before = [parameter.clone() for parameter in model.parameters()]
     only_the_last = f"def fill_(tensor):\n    if tensor.shape == (4, 16):\n        {body}\n    else: tensor.fill_(1)"
@@ -162,7 +174,9 @@ def test_one_that_needs_fans_does_not_fit_a_vector(fills: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["name", "part", "sample", "spec"])
-def test_an_option_that_every_initializer_has_already_is_refused(tmp_path: Path, option: str) -> None:
+def test_an_option_that_every_initializer_has_already_is_refused(
+    tmp_path: Path, option: str
+) -> None:
     with pytest.raises(SpecError, match=f"has an option {option}"):
         fanin.get(f"{written(tmp_path, f'def fill_(tensor, {option}=1): ...')}:fill_")
 

@@ -80,7 +80,10 @@ def test_it_is_told_of_tokens_and_steps_where_it_asks(tmp_path: Path) -> None:
 
 
 def test_checking_allocates_nothing(tmp_path: Path) -> None:
-    path = written(tmp_path, "from torch import nn\ndef make(shape, n): return nn.Linear(shape[0], n, bias=False)")
+    path = written(
+        tmp_path,
+        "from torch import nn\ndef make(shape, n): return nn.Linear(shape[0], n, bias=False)",
+    )
     models.get(f"{path}:make").check((1_000_000,), 1_500, "classification")  # 6 GB
     with pytest.raises(FitError, match="at most 2,000,000,000 are built"):
         models.get(f"{path}:make").check((1_000_000,), 2_500, "classification")
@@ -92,7 +95,9 @@ def test_one_that_reads_its_weights_is_checked_on_the_cpu(tmp_path: Path) -> Non
     assert model.build((4,), 3)(torch.ones(2, 4)).shape == (2, 3)
 
 
-def test_it_is_built_with_the_same_weights_each_time_and_moves_no_random_state(tmp_path: Path) -> None:
+def test_it_is_built_with_the_same_weights_each_time_and_moves_no_random_state(
+    tmp_path: Path,
+) -> None:
     model = models.get(f"{written(tmp_path, LINEAR)}:make")
     before = torch.get_rng_state()
     one, two = model.build((4,), 3), model.build((4,), 3)
@@ -109,20 +114,26 @@ def test_it_is_built_with_the_same_weights_each_time_and_moves_no_random_state(t
         ("return nn.LSTM(4, n)", r"a LSTM that maps \(2, 4\) to a tuple"),
         (
             "return nn.Linear(5, n)",
-            r"Linear of .*mine\.py:make, on inputs of shape \(2, 4\), raised RuntimeError: mat1 and mat2",
+            r"Linear of .*mine\.py:make, on inputs of shape \(2, 4\), raised RuntimeError: mat1 "
+            r"and mat2",
         ),
         ("return nn.Linear(4, n, widht=3)", r"raised TypeError: .*widht.*\(mine\.py, line 2\)"),
         ("raise SystemExit(2)", r"raised SystemExit: 2 \(mine\.py, line 2\)"),
     ],
 )
-def test_what_is_wrong_with_it_is_said_before_any_work(tmp_path: Path, body: str, said: str) -> None:
+def test_what_is_wrong_with_it_is_said_before_any_work(
+    tmp_path: Path, body: str, said: str
+) -> None:
     path = written(tmp_path, f"from torch import nn\ndef make(shape, n): {body}")
     with pytest.raises(FitError, match=said):
         models.get(f"{path}:make").check((4,), 3, "classification")
 
 
 def test_its_own_refusal_of_the_data_is_passed_on(tmp_path: Path) -> None:
-    path = written(tmp_path, "from fanin.errors import FitError\ndef make(shape, n): raise FitError('Images only.')")
+    path = written(
+        tmp_path,
+        "from fanin.errors import FitError\ndef make(shape, n): raise FitError('Images only.')",
+    )
     with pytest.raises(FitError, match=r"^Images only\.$"):
         models.get(f"{path}:make").check((4,), 3, "classification")
 

@@ -1,4 +1,6 @@
-"""A user's own parts in training: the same bits again, resumed without loss, and refused before they spoil a result."""
+"""A user's own parts in training: the same bits again, resumed without loss, and refused before
+they spoil a result.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,12 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def cell(**changes: Any) -> Cell:
-    base = {"data": "digits", "model": "mlp(widths=[8], activation=relu)", "initializer": "he_normal", "epochs": 3}
+    base = {
+        "data": "digits",
+        "model": "mlp(widths=[8], activation=relu)",
+        "initializer": "he_normal",
+        "epochs": 3,
+    }
     return make_cell({**base, "optimizer": "sgd(momentum=0.9)", "learning_rate": 0.01, **changes})
 
 
@@ -89,28 +96,41 @@ def resumed(chosen: Cell, folder: Path) -> Result:
     return run(chosen, checkpoints=folder)
 
 
-def test_torchs_own_dropout_gives_the_same_bits_again_and_after_a_resume(own: str, tmp_path: Path) -> None:
+def test_torchs_own_dropout_gives_the_same_bits_again_and_after_a_resume(
+    own: str, tmp_path: Path
+) -> None:
     chosen = cell(model=f"{own}:dropping")
     whole = run(chosen)
     torch.rand(7, generator=torch.Generator().manual_seed(0))
     assert run(chosen).history["loss"] == whole.history["loss"]
     assert resumed(chosen, tmp_path / "c").history["loss"] == whole.history["loss"]
-    assert run(cell(model=f"{own}:dropping", dropout_seed=9)).history["loss"] != whole.history["loss"]
+    assert (
+        run(cell(model=f"{own}:dropping", dropout_seed=9)).history["loss"] != whole.history["loss"]
+    )
 
 
 def test_a_model_with_tied_weights_is_saved_and_resumed(own: str, tmp_path: Path) -> None:
     chosen = cell(model=f"{own}:tied")
-    assert resumed(chosen, tmp_path / "c").history["loss"] == run(chosen, weights=tmp_path / "w").history["loss"]
+    assert (
+        resumed(chosen, tmp_path / "c").history["loss"]
+        == run(chosen, weights=tmp_path / "w").history["loss"]
+    )
     assert len(list((tmp_path / "w").iterdir())) == 2
 
 
-@pytest.mark.parametrize("target", ["torch.optim:NAdam", "torch.optim:ASGD", "torch.optim:Adagrad", "torch.optim:RAdam"])
-def test_an_optimizer_of_torch_that_fanin_does_not_have_resumes_bit_for_bit(target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "target", ["torch.optim:NAdam", "torch.optim:ASGD", "torch.optim:Adagrad", "torch.optim:RAdam"]
+)
+def test_an_optimizer_of_torch_that_fanin_does_not_have_resumes_bit_for_bit(
+    target: str, tmp_path: Path
+) -> None:
     chosen = cell(optimizer=target)
     assert resumed(chosen, tmp_path).history["loss"] == run(chosen).history["loss"]
 
 
-def test_an_optimizer_that_remembers_numbers_starts_anew_instead_of_resuming_wrong(own: str, tmp_path: Path) -> None:
+def test_an_optimizer_that_remembers_numbers_starts_anew_instead_of_resuming_wrong(
+    own: str, tmp_path: Path
+) -> None:
     chosen = cell(optimizer=f"{own}:counting")
     assert resumed(chosen, tmp_path / "c").history["loss"] == run(chosen).history["loss"]
     assert not list((tmp_path / "c").glob("*"))
@@ -118,7 +138,9 @@ def test_an_optimizer_that_remembers_numbers_starts_anew_instead_of_resuming_wro
 
 @pytest.mark.usefixtures("draws_globally")
 def test_groups_with_rates_of_their_own_keep_their_proportions_under_a_schedule(own: str) -> None:
-    made = optimizers.get(f"{own}:halves")[1].make(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), 0.1)
+    made = optimizers.get(f"{own}:halves")[1].make(
+        torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), 0.1
+    )
     optimizers.set_rate(made, 0.02)
     assert [group["lr"] for group in made.param_groups] == pytest.approx([0.02, 0.002])
 
@@ -185,8 +207,14 @@ def test_a_metric_that_does_not_measure_the_task_is_refused_with_its_line() -> N
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('initializer = [{ label = "x", use = "zero" }, { label = "x", use = "he_normal" }]', "are called 'x'"),
-        ('initializer = ["zero"]\n[tune]\nlearning_rate = [nan, 0.1]', "different positive numbers"),
+        (
+            'initializer = [{ label = "x", use = "zero" }, { label = "x", use = "he_normal" }]',
+            "are called 'x'",
+        ),
+        (
+            'initializer = ["zero"]\n[tune]\nlearning_rate = [nan, 0.1]',
+            "different positive numbers",
+        ),
         ('initializer = ["zero"]\nbiases.value = [1.0]', "biases, which is not given"),
         ('initializer = ["zero"]\noptimizer = ["sgd(lr=0)"]', "positive number, not 0"),
     ],
@@ -196,7 +224,10 @@ def test_mistakes_that_were_let_pass_are_told(text: str, says: str) -> None:
 
 
 def test_a_learning_rate_beside_its_tuning_is_refused() -> None:
-    text = STUDY.replace("epochs = 1", "learning_rate = 0.5") + 'initializer = ["zero"]\n[tune]\nlearning_rate = [0.1, 0.2]\n'
+    text = (
+        STUDY.replace("epochs = 1", "learning_rate = 0.5")
+        + 'initializer = ["zero"]\n[tune]\nlearning_rate = [0.1, 0.2]\n'
+    )
     with pytest.raises(StudyError, match="line 6: the learning rate is tuned, and given here too"):
         study_file.parse(text, "mine")
 

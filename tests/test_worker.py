@@ -11,11 +11,31 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults.harness import FINGERPRINT, STAND_IN, cell, eventually, plan_of, processes_of, run, stored
+from faults.harness import (
+    FINGERPRINT,
+    STAND_IN,
+    cell,
+    eventually,
+    plan_of,
+    processes_of,
+    run,
+    stored,
+)
 
 from fanin.errors import DataError, FaninError, UsageError
 from fanin.execution.executors import Lost
-from fanin.execution.messages import EpochDone, Finished, Ready, Refused, SetUp, Stop, Stopped, Train, decode, encode
+from fanin.execution.messages import (
+    EpochDone,
+    Finished,
+    Ready,
+    Refused,
+    SetUp,
+    Stop,
+    Stopped,
+    Train,
+    decode,
+    encode,
+)
 
 MESSAGES = [
     SetUp("cpu", None, [cell().canonical()]),
@@ -56,13 +76,18 @@ def test_anything_else_is_no_message(line: bytes) -> None:
         decode(line)
 
 
-@pytest.mark.parametrize(("exit_code", "kind"), [(2, UsageError), (4, DataError), (1, FaninError), (3, FaninError)])
-def test_a_refusal_is_raised_as_the_kind_of_error_that_the_worker_met(exit_code: int, kind: type[FaninError]) -> None:
+@pytest.mark.parametrize(
+    ("exit_code", "kind"), [(2, UsageError), (4, DataError), (1, FaninError), (3, FaninError)]
+)
+def test_a_refusal_is_raised_as_the_kind_of_error_that_the_worker_met(
+    exit_code: int, kind: type[FaninError]
+) -> None:
     assert type(Refused("why", exit_code).as_error()) is kind
 
 
 @pytest.mark.parametrize(
-    ("status", "text"), [(3, "exit status 3"), (-9, "SIGKILL (out of memory?)"), (-11, "killed by SIGSEGV")]
+    ("status", "text"),
+    [(3, "exit status 3"), (-9, "SIGKILL (out of memory?)"), (-11, "killed by SIGSEGV")],
 )
 def test_how_a_process_ended_is_said_in_words(status: int, text: str) -> None:
     assert str(Lost(status, "")).endswith(text)
@@ -71,7 +96,9 @@ def test_how_a_process_ended_is_said_in_words(status: int, text: str) -> None:
 def worker(**options) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "fanin.execution.worker", "--engine", STAND_IN]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
+    )
 
 
 @pytest.mark.parametrize("session", [True, False])
@@ -90,7 +117,9 @@ def test_a_worker_whose_runner_no_longer_listens_dies_with_what_it_forked(
     monkeypatch.setenv(FINGERPRINT, str(tmp_path))
     with worker(start_new_session=True) as process:
         process.stdin.write(encode(SetUp("cpu", "default", [])))
-        process.stdin.write(encode(Train(cell("forks", epochs=10**6).canonical(), str(tmp_path), 0.0, None)))
+        process.stdin.write(
+            encode(Train(cell("forks", epochs=10**6).canonical(), str(tmp_path), 0.0, None))
+        )
         process.stdin.flush()  # and stays open: what is lost here is the other pipe
         eventually(lambda: len(processes_of(tmp_path)) == 2)
         process.stdout.close()

@@ -35,7 +35,9 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads
 def peak_of_a_worker(data: str, model: str, folder: Path, environment: dict[str, str]) -> int:
     """Bytes at most resident in a process that trains one cell for one epoch."""
     words = [sys.executable, "-c", _WORKER, data, model, str(folder)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["outcome"] == "ok"
     return int(report["peak"])
@@ -51,7 +53,13 @@ def test_a_worker_holds_at_most_twice_the_bytes_of_its_images_plus_600_mb(tmp_pa
     folder = tmp_path / "data" / "noise"
     folder.mkdir(parents=True)
     cut = 50_000
-    np.savez(folder / "noise.npz", x_train=pixels[:cut], y_train=labels[:cut], x_test=pixels[cut:], y_test=labels[cut:])
+    np.savez(
+        folder / "noise.npz",
+        x_train=pixels[:cut],
+        y_train=labels[:cut],
+        x_test=pixels[cut:],
+        y_test=labels[cut:],
+    )
     peak = peak_of_a_worker("noise", "mlp", tmp_path, {"FANIN_DATA_DIR": str(tmp_path / "data")})
     assert peak <= 2 * pixels.nbytes + ALLOWED_BESIDE_DATA
 
@@ -59,7 +67,10 @@ def test_a_worker_holds_at_most_twice_the_bytes_of_its_images_plus_600_mb(tmp_pa
 @linux
 @pytest.mark.realdata
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-@pytest.mark.skipif(not os.environ.get("FANIN_DATA_DIR"), reason="FANIN_DATA_DIR names no folder with the real data sets")
+@pytest.mark.skipif(
+    not os.environ.get("FANIN_DATA_DIR"),
+    reason="FANIN_DATA_DIR names no folder with the real data sets",
+)
 def test_so_does_one_that_trains_on_the_real_cifar10(model: str, tmp_path: Path) -> None:
     peak = peak_of_a_worker("cifar10", model, tmp_path, {})
     assert peak <= 2 * 60_000 * 3072 + ALLOWED_BESIDE_DATA

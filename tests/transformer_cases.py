@@ -1,4 +1,6 @@
-"""Cases of the transformers' tests: sequences, models of them, torch's own layer with a block's weights, training by heart."""
+"""Cases of the transformers' tests: sequences, models of them, torch's own layer with a block's
+weights, training by heart.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ from fanin.apply import Record
 from fanin.models.transformer_blocks import StackOptions, TransformerBlock
 
 STEPS, FEATURES, VOCABULARY, CLASSES = 7, 5, 11, 3
-RULES = ("auto", "he_normal", "small_init", "wang_init(layers=4)", "xavier_uniform", "torch_default", "keras_default")
+RULES = (
+    "auto",
+    "he_normal",
+    "small_init",
+    "wang_init(layers=4)",
+    "xavier_uniform",
+    "torch_default",
+    "keras_default",
+)
 
 
 def vectors(count: int = 4, steps: int = STEPS, features: int = FEATURES) -> Tensor:
@@ -30,7 +40,9 @@ def of_vectors(spec: str, *, per_step: bool = False) -> nn.Module:
     return models.get(spec).build((STEPS, FEATURES), CLASSES, per_step=per_step)
 
 
-def of_tokens(spec: str, *, per_step: bool = False, outputs: int = CLASSES, **sizes: int) -> nn.Module:
+def of_tokens(
+    spec: str, *, per_step: bool = False, outputs: int = CLASSES, **sizes: int
+) -> nn.Module:
     """The model of a spec for `tokens`."""
     shape, vocabulary = (sizes.get("steps", STEPS),), sizes.get("vocabulary", VOCABULARY)
     return models.get(spec).build(shape, outputs, vocabulary=vocabulary, per_step=per_step)
@@ -57,15 +69,29 @@ def torch_layer(block: TransformerBlock, options: StackOptions) -> nn.Transforme
     )
     own = block.state_dict()
     packed = {
-        kind: torch.cat([own[f"attention.{name}.{kind}"] for name in ("query", "key", "value")]) for kind in ("weight", "bias")
+        kind: torch.cat([own[f"attention.{name}.{kind}"] for name in ("query", "key", "value")])
+        for kind in ("weight", "bias")
     }
     theirs = {f"self_attn.in_proj_{kind}": value for kind, value in packed.items()}
-    theirs |= {name.replace("attention.output", "self_attn.out_proj").replace("mlp.", ""): value for name, value in own.items()}
-    layer.load_state_dict({name: value for name, value in theirs.items() if not name.startswith("attention.")})
+    theirs |= {
+        name.replace("attention.output", "self_attn.out_proj").replace("mlp.", ""): value
+        for name, value in own.items()
+    }
+    layer.load_state_dict(
+        {name: value for name, value in theirs.items() if not name.startswith("attention.")}
+    )
     return layer
 
 
-def by_heart(module: nn.Module, x: Tensor, y: Tensor, rule: str = "he_normal", *, steps: int = 300, lr: float = 1e-3) -> bool:
+def by_heart(
+    module: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    rule: str = "he_normal",
+    *,
+    steps: int = 300,
+    lr: float = 1e-3,
+) -> bool:
     """Whether Adam teaches an initialized model all labels within so many steps."""
     fanin.initialize(module, rule, seed=0, batch=x[:2])
     optimizer = torch.optim.Adam(module.parameters(), lr)

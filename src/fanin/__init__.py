@@ -1,4 +1,5 @@
-"""fanin: a laboratory for weight initialization. Which initialization should this network start from?
+"""fanin: a laboratory for weight initialization. Which initialization should this network start
+from?
 
     import fanin
     fanin.names("initializers")
@@ -37,7 +38,8 @@ __all__ = [
     "run",
 ]
 
-# Each name is imported when it is first used: `import fanin` stays light, and `fanin status` needs no torch.
+# Each name is imported when it is first used: `import fanin` stays light, and `fanin status` needs
+# no torch.
 _HOMES = {
     "FaninError": "fanin.errors",
     "Initializer": "fanin.initializers",

@@ -9,13 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def replace(target: Path, content: bytes, *, when_written: Callable[[], None] = lambda: None) -> Path:
-    """Write beside the target, sync, move into place, sync the folder: everybody sees the old file or the new one, whole.
+def replace(
+    target: Path, content: bytes, *, when_written: Callable[[], None] = lambda: None
+) -> Path:
+    """Write beside the target, sync, move into place, sync the folder: everybody sees the old file
+    or the new one, whole.
 
     Args:
         target: in a folder that exists.
         content: all of the file.
-        when_written: called when the new file is complete and not yet in place, for tests that crash there.
+        when_written: called when the new file is complete and not yet in place, for tests that
+            crash there.
 
     Raises OSError; the target is then what it was, and nothing is left beside it.
     """
@@ -35,7 +39,9 @@ def replace(target: Path, content: bytes, *, when_written: Callable[[], None] = 
 
 
 def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems know no such thing, and the move itself has happened
+    with contextlib.suppress(
+        OSError
+    ):  # some file systems know no such thing, and the move itself has happened
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -68,7 +68,8 @@ def singular(kind: str) -> str:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """The names of one kind: "initializers", "models", "datasets" or "studies"; the singular is understood too.
+    """The names of one kind: "initializers", "models", "datasets" or "studies"; the singular is
+    understood too.
 
     Raises `UnknownName`.
     """
@@ -83,14 +84,17 @@ def describe(kind: str, name: str) -> Description:
 def find(text: str) -> Description:
     """The entry that ``NAME`` or ``KIND:NAME`` means.
 
-    Raises `UnknownName`, or `UsageError` where several kinds have the name; the latter lists the qualified names.
+    Raises `UnknownName`, or `UsageError` where several kinds have the name; the latter lists the
+    qualified names.
     """
     kind, colon, name = text.partition(":")
     if colon:
         return describe(kind, name)
     found = [kind for kind in _KINDS if text in names(kind)]
     if not found:
-        raise unknown("entry of the catalogue", text, {name for kind in _KINDS for name in names(kind)})
+        raise unknown(
+            "entry of the catalogue", text, {name for kind in _KINDS for name in names(kind)}
+        )
     if len(found) > 1:
         qualified = " or ".join(f"{kind}:{text}" for kind in found)
         raise UsageError(f"{shown(text)} is the name of {len(found)} things. Write {qualified}.")
@@ -128,7 +132,11 @@ def _describe_initializer(name: str) -> Description:
 
 
 def _needs(entry: InitializerEntry) -> str:
-    what = {"data": "a batch of data", "loss": "a loss", "followers": "a model that can be traced, or a batch to observe it on"}
+    what = {
+        "data": "a batch of data",
+        "loss": "a loss",
+        "followers": "a model that can be traced, or a batch to observe it on",
+    }
     plain = "the shape of the weight" if entry.level == "tensor" else "the model"
     return " and ".join(what[need] for need in entry.needs) or plain
 
@@ -139,22 +147,34 @@ def _uses(entry: InitializerEntry) -> tuple[str, ...]:
     if entry.make.gate_bias:
         return (f'fanin.initialize(model, "orthogonal", biases="{example}", seed=0)',)
     on_model = f'fanin.initialize(model, "{example}", seed=0)'
-    return (on_model, f'fanin.get("{example}")(tensor, generator=generator)') if entry.level == "tensor" else (on_model,)
+    return (
+        (on_model, f'fanin.get("{example}")(tensor, generator=generator)')
+        if entry.level == "tensor"
+        else (on_model,)
+    )
 
 
 def _describe_model(name: str) -> Description:
     from fanin import models
 
     entry = models.REGISTRY.get(name)
-    task = {"any": "classification and regression"}.get(entry.task, models.benchmark_model.words(entry.task))
-    task += ", of a sequence or of each of its steps" if entry.input in ("sequence", "tokens") else ""
+    task = {"any": "classification and regression"}.get(
+        entry.task, models.benchmark_model.words(entry.task)
+    )
+    task += (
+        ", of a sequence or of each of its steps" if entry.input in ("sequence", "tokens") else ""
+    )
     options = _options(entry.options)
     example = f"{name}({options[0].name}={options[0].default})" if options else name
     return Description(
         kind="models",
         name=name,
         summary=entry.summary,
-        facts={"takes": models.benchmark_model.INPUTS[entry.input], "for": task, "paper": entry.paper},
+        facts={
+            "takes": models.benchmark_model.INPUTS[entry.input],
+            "for": task,
+            "paper": entry.paper,
+        },
         options=options,
         examples=(f'model = ["{example}"]   # in a study file',),
     )
@@ -189,7 +209,11 @@ def _describe_dataset(name: str) -> Description:
 def _input_words(info: DataInfo) -> str:
     shape = "×".join(map(str, info.input_shape))
     words = {"image": "image", "table": "numbers", "sequence": "sequence (steps × features)"}
-    return f"{shape} tokens of {info.vocabulary}" if info.kind == "tokens" else f"{shape} {words[info.kind]}"
+    return (
+        f"{shape} tokens of {info.vocabulary}"
+        if info.kind == "tokens"
+        else f"{shape} {words[info.kind]}"
+    )
 
 
 def _target_words(info: DataInfo, units: str) -> str:
@@ -227,7 +251,11 @@ def _describe_study(name: str) -> Description:
                 "notes": "; ".join(plan.notes),
             }
         ),
-        examples=(f"fanin run {name}", f"fanin run {name} --dry-run", f"fanin run {name} --replicates 1 --max-epochs 2"),
+        examples=(
+            f"fanin run {name}",
+            f"fanin run {name} --dry-run",
+            f"fanin run {name} --replicates 1 --max-epochs 2",
+        ),
     )
 
 
@@ -236,7 +264,11 @@ def _describe_factor(kind: str, name: str) -> Description:
     entry = _factors(kind).get(name)
     options = _options(entry.options)
     text = _first_sentences(entry.options)
-    example = f"{name}({options[0].name}={options[0].default})" if options and options[0].default else name
+    example = (
+        f"{name}({options[0].name}={options[0].default})"
+        if options and options[0].default
+        else name
+    )
     written = f'["{example}"]' if kind == "augmentations" else f'"{example}"'
     key = {"augmentations": "augmentation"}.get(kind, singular(kind))
     return Description(
@@ -250,7 +282,9 @@ def _describe_factor(kind: str, name: str) -> Description:
 
 
 def _first_sentences(of: type) -> str:
-    """The docstring up to the first paragraph that ends with a full stop, so that a formula is not cut off, or to a table."""
+    """The docstring up to the first paragraph that ends with a full stop, so that a formula is not
+    cut off, or to a table.
+    """
     text = ""
     for paragraph in (of.__doc__ or "").split("\n\n"):
         if "====" in paragraph:
@@ -286,7 +320,8 @@ def _describe_activation(name: str) -> Description:
         summary=f"Gain {forward:.4f} forward, {critical.gain:.4f} in deep plain networks.",
         facts={
             "gain, forward": f"{forward:.4f}: keeps unit variance",
-            "gain, backward": f"{gains.gain(name, direction='backward'):.4f}: keeps that of gradients",
+            "gain, backward": f"{gains.gain(name, direction='backward'):.4f}: keeps that of "
+            "gradients",
             "gain, critical": f"{critical.gain:.4f}: for plain networks, good over {depth}",
             "monotone": "yes" if ACTIVATIONS.get(name).monotone else "no",
         },
@@ -304,7 +339,8 @@ def _study_part(name: str) -> ModuleType:
 def _factors(kind: str) -> Registry[Any]:
     """The registry of optimizers, schedules or augmentations."""
     found: Registry[Any] = getattr(
-        _study_part(f"training.{kind.removesuffix('s') if kind == 'augmentations' else kind}"), kind.upper()
+        _study_part(f"training.{kind.removesuffix('s') if kind == 'augmentations' else kind}"),
+        kind.upper(),
     )
     return found
 
@@ -345,7 +381,11 @@ def _options(cls: type) -> tuple[Option, ...]:
 def _default(option: dataclasses.Field[Any]) -> str:
     if option.default is not dataclasses.MISSING:
         return specs.render_value(option.default)
-    return "" if option.default_factory is dataclasses.MISSING else specs.render_value(option.default_factory())
+    return (
+        ""
+        if option.default_factory is dataclasses.MISSING
+        else specs.render_value(option.default_factory())
+    )
 
 
 def _initializer_names() -> tuple[str, ...]:
@@ -381,11 +421,16 @@ _KINDS: dict[str, _Kind] = {
     "datasets": _Kind(_dataset_names, _describe_dataset),
     "studies": _Kind(_study_names, _describe_study),
     **{
-        kind: _Kind(partial(lambda kind: _factors(kind).names(), kind), partial(_describe_factor, kind))
+        kind: _Kind(
+            partial(lambda kind: _factors(kind).names(), kind), partial(_describe_factor, kind)
+        )
         for kind in ("optimizers", "schedules", "augmentations")
     },
     "metrics": _Kind(lambda: _study_part("training.metrics").REGISTRY.names(), _describe_metric),
     "activations": _Kind(_activation_names, _describe_activation),
 }
 
-_SINGULAR = {"studies": "study", **{kind: kind.removesuffix("s") for kind in _KINDS if kind != "studies"}}
+_SINGULAR = {
+    "studies": "study",
+    **{kind: kind.removesuffix("s") for kind in _KINDS if kind != "studies"},
+}

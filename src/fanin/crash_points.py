@@ -1,8 +1,9 @@
 """Crash points: named places where a test can end the process as ``kill -9`` would.
 
-``FANIN_FAULT_AT=name`` kills the process with SIGKILL the first time it passes `crash_point(name)`, ``FANIN_FAULT_AT=name:n``
-the n-th time; several points are separated by commas. Workers inherit the variable, so without more every new worker crashes
-there again; where ``FANIN_FAULT_ONCE`` names a folder, each point kills one process only, and leaves a file of its name there.
+``FANIN_FAULT_AT=name`` kills the process with SIGKILL the first time it passes `crash_point(name)`,
+``FANIN_FAULT_AT=name:n`` the n-th time; several points are separated by commas. Workers inherit the
+variable, so without more every new worker crashes there again; where ``FANIN_FAULT_ONCE`` names a
+folder, each point kills one process only, and leaves a file of its name there.
 """
 
 from __future__ import annotations

@@ -1,24 +1,22 @@
 """Every error that fanin raises on purpose.
 
-    FaninError                          exit code
-    ├── UsageError                      2   a name, spec, option, study or model that cannot be used as given
-    │   ├── UnknownName                 2   no such entry; near names are offered
-    │   ├── SpecError                   2   a spec string or hyperparameter that is malformed or out of range
-    │   ├── StudyError                  2   a study file or grid that cannot be planned
-    │   ├── TargetError                 2   a part of the user's own (my_file.py:make) that cannot be loaded or used
-    │   ├── FitError                    2   a model that does not fit the data, an initializer that does not fit a tensor
-    │   ├── MissingExtra                2   an optional dependency is not installed
-    │   └── OutputError                 2   a folder or file that cannot be written
-    ├── StoreError                      3
-    │   ├── StoreLocked                 3   another runner holds the store
-    │   ├── StoreCorrupt                3   the store, or a file merged into it, cannot be read
-    │   └── StoreFull                   3   the disk is full; what was committed is safe
-    └── DataError                       4
+    FaninError                          exit code ├── UsageError                      2   a name,
+    spec, option, study or model that cannot be used as given │   ├── UnknownName                 2
+    no such entry; near names are offered │   ├── SpecError                   2   a spec string or
+    hyperparameter that is malformed or out of range │   ├── StudyError                  2   a study
+    file or grid that cannot be planned │   ├── TargetError                 2   a part of the user's
+    own (my_file.py:make) that cannot be loaded or used │   ├── FitError                    2   a
+    model that does not fit the data, an initializer that does not fit a tensor │   ├── MissingExtra
+    2   an optional dependency is not installed │   └── OutputError                 2   a folder or
+    file that cannot be written ├── StoreError                      3 │   ├── StoreLocked
+    3   another runner holds the store │   ├── StoreCorrupt                3   the store, or a file
+    merged into it, cannot be read │   └── StoreFull                   3   the disk is full; what
+    was committed is safe └── DataError                       4
         ├── DataUnavailable             4   a data set's files are not there
         └── DataInvalid                 4   a data set's files are not what they should be
 
-Texts say what was expected, what was received and what to do. The command line prints the text and exits with the class's
-code; a user's mistake never shows a traceback.
+Texts say what was expected, what was received and what to do. The command line prints the text and
+exits with the class's code; a user's mistake never shows a traceback.
 """
 
 from __future__ import annotations
@@ -34,10 +32,14 @@ class FaninError(Exception):
     exit_code = 1
 
     about: tuple[str, ...] = ()
-    """The fields of a cell that the mistake is in, where it is about a cell: a study adds the line of its file to the text."""
+    """The fields of a cell that the mistake is in, where it is about a cell: a study adds the line
+    of its file to the text.
+    """
 
     def said_of(self, *fields: str) -> Self:
-        """The same error, known to be about these fields unless it is known to be about others already."""
+        """The same error, known to be about these fields unless it is known to be about others
+        already.
+        """
         self.about = self.about or fields
         return self
 
@@ -58,7 +60,9 @@ class UnknownName(UsageError):
 
 
 class SpecError(UsageError):
-    """A spec string such as ``he_normal(mode=fan_out)`` is malformed, or a hyperparameter is out of range."""
+    """A spec string such as ``he_normal(mode=fan_out)`` is malformed, or a hyperparameter is out of
+    range.
+    """
 
 
 class StudyError(UsageError):
@@ -66,7 +70,9 @@ class StudyError(UsageError):
 
 
 class TargetError(UsageError):
-    """A target such as ``my_file.py:make`` cannot be loaded, or what it names is not called as fanin calls it."""
+    """A target such as ``my_file.py:make`` cannot be loaded, or what it names is not called as
+    fanin calls it.
+    """
 
 
 class FitError(UsageError):
@@ -77,7 +83,9 @@ class MissingExtra(UsageError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f'{purpose} needs {package}, which is not installed. Run: pip install "fanin[{extra}]"')
+        super().__init__(
+            f'{purpose} needs {package}, which is not installed. Run: pip install "fanin[{extra}]"'
+        )
 
 
 class OutputError(UsageError):
@@ -117,15 +125,21 @@ class DataInvalid(DataError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownName:
-    """An `UnknownName` that offers the nearest known names, or the first 30 of all where none is near."""
+    """An `UnknownName` that offers the nearest known names, or the first 30 of all where none is
+    near.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     listed = [*names[:30], *([f"… ({len(names)} in all)"] if len(names) > 30 else [])]
-    offer = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(listed) or 'none'}."
+    offer = (
+        f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(listed) or 'none'}."
+    )
     return UnknownName(f"No {kind} is called {shown(name)}. {offer}")
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """`repr` of a user's value, cut to a length that fits a message; control characters come out escaped."""
+    """`repr` of a user's value, cut to a length that fits a message; control characters come out
+    escaped.
+    """
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from fanin.data import Progress
     from fanin.study.study import Study
 
-__all__ = ["Results", "evaluation", "fetch_data", "load_results", "load_study", "make_plan", "pending", "run", "stages"]
+__all__ = [
+    "Results",
+    "evaluation",
+    "fetch_data",
+    "load_results",
+    "load_study",
+    "make_plan",
+    "pending",
+    "run",
+    "stages",
+]
 
 Only = Mapping[str, object]
 """Axis → a label or value, or a list of them."""
@@ -61,15 +71,18 @@ def run(
         workers: processes; default one per usable core, on a GPU one.
         device: a torch device.
         save_weights: keep initial and best weights in ``<out>/weights``.
-        accept_changed: complete blocks that were begun in another environment instead of training them anew.
+        accept_changed: complete blocks that were begun in another environment instead of training
+            them anew.
         checkpoint_interval: seconds at least between two checkpoints of a cell.
         timeout: seconds without a finished epoch after which a cell counts as hung.
         on_event: told of everything that happens (`fanin.execution.events`).
-        on_download: told of the progress of downloads (`fanin.data.Progress`), where data have to be fetched.
+        on_download: told of the progress of downloads (`fanin.data.Progress`), where data have to
+            be fetched.
 
-    Data sets that are not there are downloaded first. Cells that failed do not raise: see `Results.outcomes`. Raises
-    `UsageError` for a study that cannot be planned, `DataError` for data that is damaged or can be had nowhere (before
-    anything is trained), `StoreError`, and `RunInterrupted` after a signal.
+    Data sets that are not there are downloaded first. Cells that failed do not raise: see
+    `Results.outcomes`. Raises `UsageError` for a study that cannot be planned, `DataError` for data
+    that is damaged or can be had nowhere (before anything is trained), `StoreError`, and
+    `RunInterrupted` after a signal.
     """
     loaded = load_study(study)
     plan = make_plan(loaded, replicates=replicates, only=only, max_epochs=max_epochs)
@@ -90,21 +103,28 @@ def run(
     return load_results(folder)
 
 
-def stages(study: Study, plan: Plan, folder: Path, *, max_epochs: int | None = None) -> Iterator[Plan]:
-    """The plans to run one after the other: those that tune the learning rate, if the study tunes it, then the evaluation.
+def stages(
+    study: Study, plan: Plan, folder: Path, *, max_epochs: int | None = None
+) -> Iterator[Plan]:
+    """The plans to run one after the other: those that tune the learning rate, if the study tunes
+    it, then the evaluation.
 
-    Each is made when it is asked for, from the results that `folder` holds by then, so the one before must have run. `plan` is
-    the study's or a part of it, `max_epochs` what it was made with.
+    Each is made when it is asked for, from the results that `folder` holds by then, so the one
+    before must have run. `plan` is the study's or a part of it, `max_epochs` what it was made with.
     """
     if study.tuning is None:
         yield plan
         return
     whole = study.plan(replicates=1, max_epochs=max_epochs)
-    yield from learning_rate_tuning.stages(study.tuning, plan, lambda: results_store.read(folder).results, whole=whole)
+    yield from learning_rate_tuning.stages(
+        study.tuning, plan, lambda: results_store.read(folder).results, whole=whole
+    )
 
 
 def evaluation(study: Study, results: Mapping[str, Result]) -> Plan:
-    """The plan whose cells answer the study, given all of its results: with the learning rates that these choose."""
+    """The plan whose cells answer the study, given all of its results: with the learning rates that
+    these choose.
+    """
     plan = study.plan()
     if study.tuning is None:
         return plan
@@ -113,12 +133,19 @@ def evaluation(study: Study, results: Mapping[str, Result]) -> Plan:
 
 
 def make_plan(
-    study: Study | str, *, replicates: int | None = None, only: Only | None = None, max_epochs: int | None = None
+    study: Study | str,
+    *,
+    replicates: int | None = None,
+    only: Only | None = None,
+    max_epochs: int | None = None,
 ) -> Plan:
     """The cells of a study, or of one given by name or file; arguments and errors as for `run`."""
     loaded = load_study(study)
     if only is not None and not isinstance(only, Mapping):
-        raise UsageError(f"only maps an axis to a value or several, such as {{'data': 'digits'}}; received {shown(only)}.")
+        raise UsageError(
+            f"only maps an axis to a value or several, such as {{'data': 'digits'}}; received "
+            f"{shown(only)}."
+        )
     chosen = {axis: _texts(wanted) for axis, wanted in (only or {}).items()}
     return loaded.plan(replicates=replicates, only=chosen, max_epochs=max_epochs)
 
@@ -130,15 +157,23 @@ def _texts(wanted: object) -> list[str]:
 
 
 def pending(plan: Plan, out: Path | str, *, accept_changed: bool = False) -> tuple[Cell, ...]:
-    """The plan's cells that need training, as far as can be told before it is known on what machine."""
+    """The plan's cells that need training, as far as can be told before it is known on what
+    machine.
+    """
     results = results_store.read(out).results if Folder.at(out).database.is_file() else {}
-    return unfinished((planned.cell for planned in plan.cells), results, accept_changed=accept_changed)
+    return unfinished(
+        (planned.cell for planned in plan.cells), results, accept_changed=accept_changed
+    )
 
 
-def fetch_data(cells: Iterable[Cell], *, on_download: Callable[[Progress], None] | None = None) -> None:
-    """Download the cells' data sets where they are not there, and read each once, so that damage is found before any work.
+def fetch_data(
+    cells: Iterable[Cell], *, on_download: Callable[[Progress], None] | None = None
+) -> None:
+    """Download the cells' data sets where they are not there, and read each once, so that damage is
+    found before any work.
 
-    Workers never download. Raises `DataUnavailable`, which says what was tried and what to do, or `DataInvalid`.
+    Workers never download. Raises `DataUnavailable`, which says what was tried and what to do, or
+    `DataInvalid`.
     """
     from fanin import data
 
@@ -150,14 +185,16 @@ def fetch_data(cells: Iterable[Cell], *, on_download: Callable[[Progress], None]
 def load_results(*folders: Path | str) -> Results:
     """The results in a folder; those of several folders together, as one study.
 
-    Where two folders have a result for the same cell, one that finished counts more, then that of the folder named first.
-    Raises `UsageError` where a folder holds no store, or no plan to show results by, and `StoreCorrupt`.
+    Where two folders have a result for the same cell, one that finished counts more, then that of
+    the folder named first. Raises `UsageError` where a folder holds no store, or no plan to show
+    results by, and `StoreCorrupt`.
     """
     snapshots = [results_store.read(folder) for folder in folders]
     plans = [snapshot.plan for snapshot in snapshots if snapshot.plan is not None]
     if not plans:
         raise UsageError(
-            f"{folders[0]} holds results and no plan to show them by. Run the study that they belong to with --out."
+            f"{folders[0]} holds results and no plan to show them by. Run the study that they "
+            "belong to with --out."
         )
     results = _united(snapshot.results for snapshot in snapshots)
     if len(snapshots) == 1:

@@ -14,7 +14,9 @@ _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 
 
 def is_name(text: object) -> bool:
-    """Whether `text` can name an entry: lower-case letters, digits, - and _, 60 at most; never a path."""
+    """Whether `text` can name an entry: lower-case letters, digits, - and _, 60 at most; never a
+    path.
+    """
     return isinstance(text, str) and len(text) <= 60 and _NAME.fullmatch(text) is not None
 
 
@@ -31,10 +33,11 @@ EntryT = TypeVar("EntryT", bound=Named)
 class Registry(Generic[EntryT]):
     """Entries of one kind by name.
 
-    Built-in entries are added when the package that holds them is imported. Third-party entries come from the entry-point
-    group ``fanin.<kind>s`` the first time the registry is asked for anything; each entry point loads to an entry, or to a
-    function without arguments that returns one. One that fails to load, or whose name is taken, is left out with a warning
-    that names its distribution.
+    Built-in entries are added when the package that holds them is imported. Third-party entries
+    come from the entry-point group ``fanin.<kind>s`` the first time the registry is asked for
+    anything; each entry point loads to an entry, or to a function without arguments that returns
+    one. One that fails to load, or whose name is taken, is left out with a warning that names its
+    distribution.
     """
 
     def __init__(self, kind: str, entry_type: type[EntryT]) -> None:
@@ -47,13 +50,19 @@ class Registry(Generic[EntryT]):
     def add(self, entry: EntryT) -> EntryT:
         """Register an entry and return it; a second entry of the same name raises."""
         if not isinstance(entry, self._type):
-            raise UsageError(f"A {self.kind} entry must be a {self._type.__name__}, not {shown(entry)}.")
+            raise UsageError(
+                f"A {self.kind} entry must be a {self._type.__name__}, not {shown(entry)}."
+            )
         if not is_name(entry.name):
             raise UsageError(
-                f"{shown(entry.name)} cannot name a {self.kind}: use lower-case letters, digits, - and _ (60 at most)."
+                f"{shown(entry.name)} cannot name a {self.kind}: use lower-case letters, digits, - "
+                "and _ (60 at most)."
             )
         if entry.name in self._entries:
-            raise UsageError(f"There is a {self.kind} called {entry.name} already: {self._entries[entry.name]!r}.")
+            raise UsageError(
+                f"There is a {self.kind} called {entry.name} already: "
+                f"{self._entries[entry.name]!r}."
+            )
         self._entries[entry.name] = entry
         return entry
 
@@ -86,8 +95,14 @@ class Registry(Generic[EntryT]):
             try:
                 self.add(_loaded(point, self._type))
             except Exception as error:  # a broken plug-in must not break what does not use it
-                owner = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
-                warnings.warn(f"{self.kind} {point.name} of {owner} is left out: {error}", stacklevel=3)
+                owner = (
+                    f"{point.dist.name} {point.dist.version}"
+                    if point.dist
+                    else "an unknown distribution"
+                )
+                warnings.warn(
+                    f"{self.kind} {point.name} of {owner} is left out: {error}", stacklevel=3
+                )
 
 
 def _loaded(point: EntryPoint, entry_type: type[EntryT]) -> EntryT:
@@ -96,4 +111,6 @@ def _loaded(point: EntryPoint, entry_type: type[EntryT]) -> EntryT:
         return target
     if callable(target):
         return target()
-    raise UsageError(f"{point.value} is neither a {entry_type.__name__} nor a function that returns one.")
+    raise UsageError(
+        f"{point.value} is neither a {entry_type.__name__} nor a function that returns one."
+    )

@@ -4,15 +4,17 @@ Every random number in fanin is a pure function of (root seed, purpose, name, po
 
 - a weight: ``generator(seed, "init", qualified parameter name)``, one stream per parameter;
 - the order of an epoch: ``order(seed, epoch, n)``;
-- a dropout mask: ``dropout_key(seed, epoch, step, layer)`` and the index of the element, by an integer hash;
-- an epoch's augmentation: ``generator(seed, "augment", name of the change, epoch)``, one row per sample;
+- a dropout mask: ``dropout_key(seed, epoch, step, layer)`` and the index of the element, by an
+  integer hash;
+- an epoch's augmentation: ``generator(seed, "augment", name of the change, epoch)``, one row per
+  sample;
 - a held-out split: ``generator(seed, "split")``.
 
-So adding a layer changes no other layer's draw, a checkpoint holds no generator state, and all initializers of a replicate
-see the same batches, the same masks and the same standard-normal draw.
+So adding a layer changes no other layer's draw, a checkpoint holds no generator state, and all
+initializers of a replicate see the same batches, the same masks and the same standard-normal draw.
 
-torch's CPU generator uses the low 32 bits of its seed only, so a stream is named by 32 bits here too, and
-`require_distinct` checks that no two streams of one model coincide.
+torch's CPU generator uses the low 32 bits of its seed only, so a stream is named by 32 bits here
+too, and `require_distinct` checks that no two streams of one model coincide.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ MAX_SEED = 2**63 - 1
 NumpyGenerator = np.random.Generator
 """The type of NumPy's generators, for annotations elsewhere."""
 
-# torch draws normal numbers in blocks of this many: fewer come by another route, and the end of an incomplete block is drawn
-# twice. So whole blocks are drawn, and what is too much is left.
+# torch draws normal numbers in blocks of this many: fewer come by another route, and the end of an
+# incomplete block is drawn twice. So whole blocks are drawn, and what is too much is left.
 _BLOCK = 16
 
 
@@ -51,17 +53,23 @@ def generator(seed: int, purpose: str, *name: str | int) -> torch.Generator:
 
 
 def numpy_generator(seed: int, purpose: str, *name: str | int) -> np.random.Generator:
-    """NumPy's PCG64 generator for the stream of (seed, purpose, name, …), for statistics and planning."""
+    """NumPy's PCG64 generator for the stream of (seed, purpose, name, …), for statistics and
+    planning.
+    """
     return np.random.Generator(np.random.PCG64(_digest(seed, purpose, *name)))
 
 
 def derived(seed: int, purpose: str, *name: str | int) -> int:
-    """A seed of 63 bits for a purpose of its own, such as one replicate's initialization, from a root seed."""
+    """A seed of 63 bits for a purpose of its own, such as one replicate's initialization, from a
+    root seed.
+    """
     return _digest(seed, purpose, *name) & MAX_SEED
 
 
 def legacy_permutation(seed: int, n: int) -> np.ndarray:
-    """The order in which NumPy's legacy ``RandomState(seed)`` shuffles n rows, as Keras' data loaders do."""
+    """The order in which NumPy's legacy ``RandomState(seed)`` shuffles n rows, as Keras' data
+    loaders do.
+    """
     order = np.arange(n)
     np.random.RandomState(seed).shuffle(order)
     return order
@@ -75,8 +83,9 @@ def order(seed: int, epoch: int, n: int) -> Tensor:
 def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """The draw z ~ N(0, 1) that underlies every random weight: contiguous fp32 on the CPU.
 
-    Differs from ``torch.randn``: a shorter draw is exactly the beginning of a longer one, whatever its length. torch's ends
-    otherwise where the length is no multiple of 16, and is another draw altogether below 16.
+    Differs from ``torch.randn``: a shorter draw is exactly the beginning of a longer one, whatever
+    its length. torch's ends otherwise where the length is no multiple of 16, and is another draw
+    altogether below 16.
     """
     n = math.prod(shape)
     blocks = max(-(-n // _BLOCK), 1)
@@ -93,11 +102,17 @@ _HOME = _Home()
 
 @contextmanager
 def drawing_into(place: Tensor) -> Iterator[None]:
-    """Inside, this thread's first draw of as many numbers as `place` has is made in its memory, where it is contiguous fp32.
+    """Inside, this thread's first draw of as many numbers as `place` has is made in its memory,
+    where it is contiguous fp32.
 
-    Fresh memory of the size of a large weight costs up to half as much as the draw itself. What is drawn is the same.
+    Fresh memory of the size of a large weight costs up to half as much as the draw itself. What is
+    drawn is the same.
     """
-    plain = type(place) in (Tensor, torch.nn.Parameter) and place.device.type == "cpu" and place.dtype == torch.float32
+    plain = (
+        type(place) in (Tensor, torch.nn.Parameter)
+        and place.device.type == "cpu"
+        and place.dtype == torch.float32
+    )
     _HOME.memory = place.detach().view(-1) if plain and place.is_contiguous() else None
     try:
         yield
@@ -107,7 +122,11 @@ def drawing_into(place: Tensor) -> Iterator[None]:
 
 def _memory(n: int) -> Tensor:
     home, _HOME.memory = _HOME.memory, None
-    return home if home is not None and len(home) == n else torch.empty(n, dtype=torch.float32, device="cpu")
+    return (
+        home
+        if home is not None and len(home) == n
+        else torch.empty(n, dtype=torch.float32, device="cpu")
+    )
 
 
 def dropout_key(seed: int, epoch: int, step: int, layer: str) -> int:
@@ -116,16 +135,19 @@ def dropout_key(seed: int, epoch: int, step: int, layer: str) -> int:
 
 
 def keep_mask(key: Tensor, shape: tuple[int, ...], probability: float) -> Tensor:
-    """A boolean mask in which each element is kept with `probability`, by a counter-based hash of (key, index).
+    """A boolean mask in which each element is kept with `probability`, by a counter-based hash of
+    (key, index).
 
     Args:
-        key: int64 tensor of one element with the value of `dropout_key`. A tensor, so that a graph that was captured or
-            mapped with ``torch.func.vmap`` takes a new key without being built again.
+        key: int64 tensor of one element with the value of `dropout_key`. A tensor, so that a graph
+            that was captured or mapped with ``torch.func.vmap`` takes a new key without being built
+            again.
         shape: the shape of the mask.
         probability: probability of keeping an element, in [0, 1].
 
-    The hash is a 32-bit finalizer with multiplications by odd constants (the "lowbias32" construction), run twice, in int64
-    torch operations whose values stay below 2**32 between steps; it is exact and the same on every device.
+    The hash is a 32-bit finalizer with multiplications by odd constants (the "lowbias32"
+    construction), run twice, in int64 torch operations whose values stay below 2**32 between steps;
+    it is exact and the same on every device.
     """
     index = torch.arange(math.prod(shape), device=key.device, dtype=torch.int64).view(shape)
     mixed = _mix((_mix(index) + key) & 0xFFFFFFFF)
@@ -134,7 +156,11 @@ def keep_mask(key: Tensor, shape: tuple[int, ...], probability: float) -> Tensor
 
 def check_seed(seed: object, what: str = "seed") -> int:
     """`seed` as an int, or a `UsageError` that says what a seed is."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) <= MAX_SEED:
+    if (
+        isinstance(seed, bool)
+        or not isinstance(seed, (int, np.integer))
+        or not 0 <= int(seed) <= MAX_SEED
+    ):
         raise UsageError(f"{what} must be an integer from 0 to 2**63 - 1, not {shown(seed)}.")
     return int(seed)
 
@@ -145,7 +171,8 @@ def require_distinct(streams: Mapping[str, int]) -> None:
     for name, number in streams.items():
         if number in seen:
             raise FaninError(
-                f"The random streams of {seen[number]} and {name} coincide under this seed (a chance of about 1 in 4 billion "
+                f"The random streams of {seen[number]} and {name} coincide under this seed (a "
+                "chance of about 1 in 4 billion "
                 f"per pair), which would make their weights equal. Use another seed."
             )
         seen[number] = name
@@ -153,12 +180,15 @@ def require_distinct(streams: Mapping[str, int]) -> None:
 
 @contextmanager
 def torch_state_kept(seed: int | None = None) -> Iterator[None]:
-    """Run code that draws from torch's global generator (a module's constructor, torch's own dropout) and put the state back.
+    """Run code that draws from torch's global generator (a module's constructor, torch's own
+    dropout) and put the state back.
 
     With a seed, the global generator starts from it inside.
     """
     cuda_is_initialized: Callable[[], bool] = torch.cuda.is_initialized
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda_is_initialized() else []):
+    with torch.random.fork_rng(
+        devices=range(torch.cuda.device_count()) if cuda_is_initialized() else []
+    ):
         if seed is not None:
             torch.random.manual_seed(seed)
         yield
@@ -166,8 +196,8 @@ def torch_state_kept(seed: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def python_state_kept() -> Iterator[None]:
-    """Import or run code that draws from Python's `random` (rich does, when it is imported) or from NumPy's global generator,
-    and put both states back."""
+    """Import or run code that draws from Python's `random` (rich does, when it is imported) or from
+    NumPy's global generator, and put both states back."""
     state, legacy = random.getstate(), np.random.get_state()
     try:
         yield
@@ -178,8 +208,12 @@ def python_state_kept() -> Iterator[None]:
 
 def _digest(seed: int, purpose: str, *name: str | int) -> int:
     parts = [str(seed), purpose, *(f"{type(part).__name__}:{part}" for part in name)]
-    text = "\x1f".join(f"{len(part)}:{part}" for part in parts)  # lengths keep ("a", "b") and ("ab",) apart
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    text = "\x1f".join(
+        f"{len(part)}:{part}" for part in parts
+    )  # lengths keep ("a", "b") and ("ab",) apart
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
+    )
 
 
 def _mix(x: Tensor) -> Tensor:

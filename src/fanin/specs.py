@@ -1,10 +1,12 @@
-"""Spec strings: ``name`` or ``name(key=value, …)``, the one way to write an entry and its options as text.
+"""Spec strings: ``name`` or ``name(key=value, …)``, the one way to write an entry and its options
+as text.
 
 Values are numbers, ``true`` / ``false`` / ``none``, words (quoted or bare) and lists of those:
-``he_normal(mode=fan_out)``, ``mlp(widths=[256, 128], activation=[sigmoid, tanh])``. Nothing is ever evaluated.
+``he_normal(mode=fan_out)``, ``mlp(widths=[256, 128], activation=[sigmoid, tanh])``. Nothing is ever
+evaluated.
 
-A name is that of an entry, or a *target*, which is where a part of the user's own is found: ``my_model.py:make`` in a file,
-``package.module:make`` in an installed package (`fanin.user_code`).
+A name is that of an entry, or a *target*, which is where a part of the user's own is found:
+``my_model.py:make`` in a file, ``package.module:make`` in an installed package (`fanin.user_code`).
 """
 
 from __future__ import annotations
@@ -50,7 +52,10 @@ def parse(text: str) -> tuple[str, dict[str, Value]]:
         raise SpecError(f"A spec is text such as he_normal(mode=fan_out), not {shown(text)}.")
     text = text.strip()
     if len(text) > MAX_LENGTH:
-        raise SpecError(f"A spec has at most {MAX_LENGTH} characters; this one has {len(text)}: {shown(text, 40)}")
+        raise SpecError(
+            f"A spec has at most {MAX_LENGTH} characters; this one has {len(text)}: "
+            f"{shown(text, 40)}"
+        )
     name, bracket, rest = text.partition("(")
     name = name.strip()
     if not _NAME.fullmatch(name) and not is_target(name):
@@ -62,7 +67,9 @@ def parse(text: str) -> tuple[str, dict[str, Value]]:
 
 
 def is_target(name: str) -> bool:
-    """Whether the name of a spec is a target: ``path/to/file.py:callable`` or ``package.module:callable``."""
+    """Whether the name of a spec is a target: ``path/to/file.py:callable`` or
+    ``package.module:callable``.
+    """
     return isinstance(name, str) and name.isprintable() and _TARGET.fullmatch(name) is not None
 
 
@@ -74,12 +81,18 @@ def render(name: str, options: Mapping[str, Any]) -> str:
 
 def _options(text: str, rest: str) -> dict[str, Value]:
     try:
-        # Names of models and data sets may contain "-", so only what stands in the brackets goes to Python's parser.
+        # Names of models and data sets may contain "-", so only what stands in the brackets goes to
+        # Python's parser.
         call = ast.parse(f"f({rest}", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise SpecError(f"{shown(text)} is malformed. Expected name(key=value, …), such as he_normal(mode=fan_out).") from None
+        raise SpecError(
+            f"{shown(text)} is malformed. Expected name(key=value, …), such as "
+            "he_normal(mode=fan_out)."
+        ) from None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-        raise SpecError(f"{shown(text)}: options are written key=value, such as he_normal(mode=fan_out).")
+        raise SpecError(
+            f"{shown(text)}: options are written key=value, such as he_normal(mode=fan_out)."
+        )
     options: dict[str, Value] = {}
     for keyword in call.keywords:
         if keyword.arg is None or keyword.arg in options:
@@ -96,13 +109,17 @@ def _value(node: ast.expr, text: str) -> Value:
             return _finite(-number, text)
         case ast.Name(id=word):
             return _WORDS.get(word, word)
-        case ast.BinOp(op=ast.Sub(), left=left, right=ast.Name(id=word)):  # fashion-mnist, which Python reads as a difference
+        case ast.BinOp(
+            op=ast.Sub(), left=left, right=ast.Name(id=word)
+        ):  # fashion-mnist, which Python reads as a difference
             before = _value(left, text)
             if isinstance(before, str):
                 return f"{before}-{word}"
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return tuple(_value(item, text) for item in items)
-    raise SpecError(f"{shown(text)}: values are numbers, words, true, false, none and lists of those.")
+    raise SpecError(
+        f"{shown(text)}: values are numbers, words, true, false, none and lists of those."
+    )
 
 
 def _finite(value: Value, text: str) -> Value:
@@ -118,8 +135,14 @@ def render_value(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        # ASCII only: Python's parser normalises other identifiers, so that they would come back changed.
-        bare = value.isascii() and value.isidentifier() and value not in _WORDS and not python_keyword.iskeyword(value)
+        # ASCII only: Python's parser normalises other identifiers, so that they would come back
+        # changed.
+        bare = (
+            value.isascii()
+            and value.isidentifier()
+            and value not in _WORDS
+            and not python_keyword.iskeyword(value)
+        )
         return value if bare else repr(value)
     return repr(value)
 
@@ -128,10 +151,12 @@ OptionsT = TypeVar("OptionsT")
 
 
 def construct(name: str, cls: type[OptionsT], options: Mapping[str, Any]) -> OptionsT:
-    """An instance of the frozen dataclass `cls` from a spec's options, each checked against the type of its field.
+    """An instance of the frozen dataclass `cls` from a spec's options, each checked against the
+    type of its field.
 
-    A whole number is taken where a float is expected, a list where a tuple is. Raises `UnknownName` for an option that `cls`
-    does not have and `SpecError` for a value of the wrong type or a missing option; `cls` itself checks ranges.
+    A whole number is taken where a float is expected, a list where a tuple is. Raises `UnknownName`
+    for an option that `cls` does not have and `SpecError` for a value of the wrong type or a
+    missing option; `cls` itself checks ranges.
     """
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     hints = _hints(cls)
@@ -140,16 +165,22 @@ def construct(name: str, cls: type[OptionsT], options: Mapping[str, Any]) -> Opt
         if key not in fields:
             raise unknown(f"option of {name}", key, fields)
         values[key] = checked(value, hints[key], f"{name}({key}=…)")
-    required = [key for key, field in fields.items() if _default(field) is dataclasses.MISSING and key not in values]
+    required = [
+        key
+        for key, field in fields.items()
+        if _default(field) is dataclasses.MISSING and key not in values
+    ]
     if required:
         raise SpecError(f"{name} needs {', '.join(required)}, such as {name}({required[0]}=…).")
     return cls(**values)
 
 
 def settle(name: str, instance: Any) -> None:
-    """Check the fields of a frozen dataclass that was built directly as `construct` does, and convert them in place.
+    """Check the fields of a frozen dataclass that was built directly as `construct` does, and
+    convert them in place.
 
-    For ``__post_init__``, so that ``Normal(std=1)`` and ``normal(std=1.0)`` are the same to the last character of their spec.
+    For ``__post_init__``, so that ``Normal(std=1)`` and ``normal(std=1.0)`` are the same to the
+    last character of their spec.
     """
     hints = _hints(type(instance))
     for field in dataclasses.fields(instance):
@@ -158,7 +189,8 @@ def settle(name: str, instance: Any) -> None:
 
 
 def identity(name: str, instance: Any) -> str:
-    """The canonical spec string of an instance: options that equal their default left out, the others sorted by name.
+    """The canonical spec string of an instance: options that equal their default left out, the
+    others sorted by name.
 
     Defaults are frozen for this reason: changing one would change what a stored identity means.
     """
@@ -181,7 +213,11 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+    return (
+        field.default_factory()
+        if field.default_factory is not dataclasses.MISSING
+        else field.default
+    )
 
 
 def checked(value: Any, hint: Any, what: str) -> Any:
@@ -194,11 +230,15 @@ def checked(value: Any, hint: Any, what: str) -> Any:
     elif origin is typing.Literal:
         if value in arguments:
             return value
-        raise SpecError(f"{what} must be one of {', '.join(map(str, arguments))}, not {shown(value)}.")
+        raise SpecError(
+            f"{what} must be one of {', '.join(map(str, arguments))}, not {shown(value)}."
+        )
     elif origin is tuple and isinstance(value, (list, tuple)):
         return tuple(checked(item, arguments[0], what) for item in value)
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if abs(value) <= sys.float_info.max:  # false for nan and inf, and for integers too large for a float
+        if (
+            abs(value) <= sys.float_info.max
+        ):  # false for nan and inf, and for integers too large for a float
             return float(value)
     elif hint is type(value) or (value is None and hint is type(None)):
         return value
@@ -207,7 +247,13 @@ def checked(value: Any, hint: Any, what: str) -> Any:
 
 def expected(hint: Any) -> str:
     """What an option of that type takes, in words."""
-    words = {float: "a finite number", int: "a whole number", bool: "true or false", str: "a word", type(None): "none"}
+    words = {
+        float: "a finite number",
+        int: "a whole number",
+        bool: "true or false",
+        str: "a word",
+        type(None): "none",
+    }
     if hint in words:
         return words[hint]
     arguments = typing.get_args(hint)

@@ -24,22 +24,41 @@ FINGERPRINT = "FANIN_TEST_RUN"
 
 def cell(model: str = "good", initializer: str = "he_normal", **fields: Any) -> Cell:
     """A cell for the stand-in engine."""
-    return Cell(**{"data": "digits", "model": model, "initializer": initializer, "epochs": 3, **fields})
+    return Cell(
+        **{"data": "digits", "model": model, "initializer": initializer, "epochs": 3, **fields}
+    )
 
 
 def plan_of(*cells: Cell) -> Plan:
     """A plan of cells."""
-    return Plan("test", "Does it survive?", "sound", tuple(PlannedCell(c, {"initializer": c.initializer}) for c in cells))
+    return Plan(
+        "test",
+        "Does it survive?",
+        "sound",
+        tuple(PlannedCell(c, {"initializer": c.initializer}) for c in cells),
+    )
 
 
 def start(
-    plan: Plan, out: Path, *, engine: str = STAND_IN, env: dict[str, str] | None = None, **options: Any
+    plan: Plan,
+    out: Path,
+    *,
+    engine: str = STAND_IN,
+    env: dict[str, str] | None = None,
+    **options: Any,
 ) -> subprocess.Popen[str]:
     """A runner in a process of its own."""
     arguments = [json.dumps(plan.to_json()), str(out), json.dumps({"engine": engine, **options})]
     command = [sys.executable, str(HERE / "run_study.py"), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), FINGERPRINT: str(out), **(env or {})}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(HERE.parent),
+        FINGERPRINT: str(out),
+        **(env or {}),
+    }
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(runner: subprocess.Popen[str], timeout: float = 200) -> tuple[int, str, str]:
@@ -59,7 +78,12 @@ def numbers(results: Iterable[Result]) -> dict[str, Any]:
     for result in results:
         record = result.to_json()
         record["history"].pop("seconds", None)
-        found[record["id"]] = [record["outcome"], record["history"], record["metrics"], record["data"]]
+        found[record["id"]] = [
+            record["outcome"],
+            record["history"],
+            record["metrics"],
+            record["data"],
+        ]
     return found
 
 
@@ -75,7 +99,10 @@ def processes_of(out: Path) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                if mark in (entry / "environ").read_bytes().split(b"\0") and "Z" not in (entry / "stat").read_text().split()[2]:
+                if (
+                    mark in (entry / "environ").read_bytes().split(b"\0")
+                    and "Z" not in (entry / "stat").read_text().split()[2]
+                ):
                     found.append(int(entry.name))
             except OSError:
                 continue

@@ -1,4 +1,5 @@
-"""Runs a plan as a user's script would, at its top level: ``python run_study.py PLAN OUT OPTIONS``, both in JSON.
+"""Runs a plan as a user's script would, at its top level: ``python run_study.py PLAN OUT OPTIONS``,
+both in JSON.
 
 Prints one line for every event, and exits as the command line does.
 """
@@ -13,7 +14,9 @@ from fanin.execution.runner import run_plan
 
 
 def show(event: object) -> None:
-    text = f" {event.result.cell.id} {event.result.outcome}" if isinstance(event, CellFinished) else ""
+    text = (
+        f" {event.result.cell.id} {event.result.outcome}" if isinstance(event, CellFinished) else ""
+    )
     print(f"{type(event).__name__}{text}", flush=True)
 
 

@@ -1,7 +1,8 @@
-"""An engine for tests that trains nothing and needs no torch, and whose "models" misbehave as users' code may.
+"""An engine for tests that trains nothing and needs no torch, and whose "models" misbehave as
+users' code may.
 
-A cell's `model` says what happens in its second epoch. Numbers depend on the cell and the epoch only, through a state that a
-checkpoint has to carry.
+A cell's `model` says what happens in its second epoch. Numbers depend on the cell and the epoch
+only, through a state that a checkpoint has to carry.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Engine:
         self.environment = {**ENVIRONMENT, "matmul": matmul}
         return self.environment
 
-    def train(self, job: Job, on_epoch: Callable[[dict[str, float]], None], stop: Callable[[], bool]) -> Result | None:
+    def train(
+        self, job: Job, on_epoch: Callable[[dict[str, float]], None], stop: Callable[[], bool]
+    ) -> Result | None:
         cell, path = job.cell, job.checkpoints / f"{job.cell.id}.json"
         state: dict[str, Any] = {"x": cell.id, "loss": [], "seconds": []}
         if path.exists():
@@ -78,7 +81,11 @@ class Engine:
                 return None
         history = {"loss": state["loss"], "seconds": state["seconds"]}
         return Result(
-            cell=cell, outcome="ok", history=history, metrics={"test_loss": min(state["loss"])}, environment=self.environment
+            cell=cell,
+            outcome="ok",
+            history=history,
+            metrics={"test_loss": min(state["loss"])},
+            environment=self.environment,
         )
 
 

@@ -19,7 +19,9 @@ class Condition:
     diverged: int
     planned: int
     centre: float
-    """Their mean; where a replicate diverged the median, diverged ones counted as worst; nan where that falls on those."""
+    """Their mean; where a replicate diverged the median, diverged ones counted as worst; nan where
+    that falls on those.
+    """
     half_width: float
     """Of the mean's 95 % interval; nan below 5 replicates and where one diverged."""
 
@@ -35,12 +37,16 @@ class Condition:
 
 
 def condition_of(rows: pd.DataFrame, metric: str, *, higher_is_better: bool) -> Condition:
-    """The condition of rows of `fanin.analysis.frames.cells_frame` that are replicates of one another."""
+    """The condition of rows of `fanin.analysis.frames.cells_frame` that are replicates of one
+    another.
+    """
     ok = rows[rows["outcome"] == "ok"][metric].dropna()
     values = tuple(float(value) for value in ok)
     diverged = int((rows["outcome"] == "diverged").sum())
     if diverged:
-        median = statistics.median_with_diverged(values, diverged, higher_is_better=higher_is_better)
+        median = statistics.median_with_diverged(
+            values, diverged, higher_is_better=higher_is_better
+        )
         return Condition(values, diverged, len(rows), median, math.nan)
     estimate = statistics.estimate(values)
     return Condition(values, 0, len(rows), estimate.mean, estimate.half_width)

@@ -8,7 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from fanin.analysis.factors import FACTORS, SEEDS, in_reading_order, is_number, needs_title, title, value_text
+from fanin.analysis.factors import (
+    FACTORS,
+    SEEDS,
+    in_reading_order,
+    is_number,
+    needs_title,
+    title,
+    value_text,
+)
 from fanin.analysis.frames import PROVENANCE
 
 # A metric on other data, by another protocol, is another quantity.
@@ -17,10 +25,12 @@ _INCOMPARABLE = {"data", "protocol", "metrics"}
 
 @dataclass(frozen=True)
 class Design:
-    """How a frame's factors are read: values of `compared` are compared with one another within a section.
+    """How a frame's factors are read: values of `compared` are compared with one another within a
+    section.
 
-    The initializers are compared where they vary. Elsewhere it is the factor with the most values side by side, words before
-    numbers; where nothing varies that can be compared, sections have one row.
+    The initializers are compared where they vary. Elsewhere it is the factor with the most values
+    side by side, words before numbers; where nothing varies that can be compared, sections have one
+    row.
     """
 
     factors: tuple[str, ...]
@@ -29,16 +39,23 @@ class Design:
     """Those with more than one value."""
     compared: str
     section: tuple[str, ...]
-    """The factors that agree within a section: all but the one compared and a rate that was tuned."""
+    """The factors that agree within a section: all but the one compared and a rate that was tuned.
+    """
     tuned: bool
-    """Whether each condition has one learning rate of its own, which is then a consequence of it and no factor."""
+    """Whether each condition has one learning rate of its own, which is then a consequence of it
+    and no factor.
+    """
     pairing: tuple[str, ...]
-    """What rows of one section must agree in to be a pair: they then saw the same batches, masks and normal draws."""
+    """What rows of one section must agree in to be a pair: they then saw the same batches, masks
+    and normal draws.
+    """
 
     @property
     def headings(self) -> tuple[str, ...]:
         """What names a section: model and data (unless compared), and whatever else varies."""
-        return tuple(name for name in self.section if name in ("model", "data") or name in self.varying)
+        return tuple(
+            name for name in self.section if name in ("model", "data") or name in self.varying
+        )
 
     @property
     def further(self) -> tuple[str, ...]:
@@ -48,11 +65,17 @@ class Design:
     def heading(self, key: Sequence[Any], names: Sequence[str] | None = None) -> str:
         """A section's name from its values of `section`: all `headings`, or those `names` only."""
         values = dict(zip(self.section, key, strict=True))
-        return self.joined({name: values[name] for name in (self.headings if names is None else names)})
+        return self.joined(
+            {name: values[name] for name in (self.headings if names is None else names)}
+        )
 
     def joined(self, values: Mapping[str, Any]) -> str:
         """Values of factors as one name; those that a cell does not have are left out."""
-        words = [self.words(name, value) for name, value in values.items() if value != "" or name in ("model", "data")]
+        words = [
+            self.words(name, value)
+            for name, value in values.items()
+            if value != "" or name in ("model", "data")
+        ]
         return " · ".join(words) or ("default" if values else "")
 
     def words(self, name: str, value: Any) -> str:
@@ -71,13 +94,17 @@ def design_of(frame: pd.DataFrame) -> Design:
     tuned = "learning_rate" in varying and _side_by_side(frame, "learning_rate", varying) == 1
     conditions = [name for name in varying if not (tuned and name == "learning_rate")]
     compared = _compared(frame, conditions)
-    section = tuple(name for name in factors if name != compared and not (tuned and name == "learning_rate"))
+    section = tuple(
+        name for name in factors if name != compared and not (tuned and name == "learning_rate")
+    )
     pairing = ("replicate", *(name for name in SEEDS if frame[name].nunique() > 1))
     return Design(factors, tuple(varying), compared, section, tuned, pairing)
 
 
 def factors_of(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The factors among a frame's columns. Dotted axes stand behind the provenance, metrics of any name before it."""
+    """The factors among a frame's columns. Dotted axes stand behind the provenance, metrics of any
+    name before it.
+    """
     names = [str(name) for name in frame.columns]
     behind = names[names.index(PROVENANCE[-1]) + 1 :]
     return in_reading_order([*FACTORS, *(name for name in behind if "." in name)])
@@ -88,8 +115,12 @@ def sections(frame: pd.DataFrame, design: Design) -> Iterator[tuple[tuple[Any, .
     return grouped(frame, design.section)
 
 
-def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """(values, rows) of each combination of the keys' values, in the order in which they come; one of all rows for no keys."""
+def grouped(
+    frame: pd.DataFrame, keys: Sequence[str]
+) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """(values, rows) of each combination of the keys' values, in the order in which they come; one
+    of all rows for no keys.
+    """
     if not keys:
         yield (), frame
         return
@@ -103,7 +134,9 @@ def numeric(frame: pd.DataFrame, name: str) -> bool:
 
 
 def _compared(frame: pd.DataFrame, conditions: Sequence[str]) -> str:
-    candidates = [name for name in conditions if name not in _INCOMPARABLE and not name.startswith("data.")]
+    candidates = [
+        name for name in conditions if name not in _INCOMPARABLE and not name.startswith("data.")
+    ]
     counts = {name: _side_by_side(frame, name, conditions) for name in candidates}
     found = [name for name in candidates if counts[name] > 1]
     if "initializer" in found or not found:

@@ -1,7 +1,7 @@
 """Factors: what was varied from cell to cell, and what tables call each of its values.
 
-A factor is a field of the cell, or one option of such a field where a study has that option as an axis (``model.depth``): the
-option is then a factor of its own, and the field is shown without it.
+A factor is a field of the cell, or one option of such a field where a study has that option as an
+axis (``model.depth``): the option is then a factor of its own, and the field is shown without it.
 """
 
 from __future__ import annotations
@@ -37,23 +37,33 @@ FACTORS: dict[str, str] = {
     "metrics": "metrics",
     "biases": "biases",
 }
-"""Column → the cell's field. Cells that agree in all of these differ in their randomness only: they are replicates."""
+"""Column → the cell's field. Cells that agree in all of these differ in their randomness only: they
+are replicates.
+"""
 
 LEADING = tuple(FACTORS)[:10]
-"""The factors whose columns stand first in a frame; the others follow at its end, where they came later."""
+"""The factors whose columns stand first in a frame; the others follow at its end, where they came
+later.
+"""
 
 SEEDS = ("seed", "init_seed", "order_seed", "dropout_seed", "split_seed", "augment_seed")
 """The cell's fields that name its randomness. They are columns, but no factors."""
 
 NO_FACTORS = ("replicate", "sources", "tuned", *SEEDS)
-"""The cell's fields that are no factors: which replicate it is, and what follows from the others."""
+"""The cell's fields that are no factors: which replicate it is, and what follows from the others.
+"""
 
 _READING_ORDER = (
     "model", "data", "activation", "normalization", "optimizer", "learning_rate", "schedule", "clip_norm", "label_smoothing",
     "augmentation", "batch_size", "max_epochs", "protocol", "precision", "shared_stream", "metrics", "biases", "initializer",
 )  # fmt: skip
 
-_SPELT_OUT = {"test_mae": "test MAE", "val_mae": "validation MAE", "mae": "MAE", "val_accuracy": "val accuracy"}
+_SPELT_OUT = {
+    "test_mae": "test MAE",
+    "val_mae": "validation MAE",
+    "mae": "MAE",
+    "val_accuracy": "val accuracy",
+}
 
 # Values of these say by themselves what they are about; others are shown with their factor's title.
 _SELF_EXPLAINING = {"model", "data", "activation", "optimizer", "initializer", "schedule"}
@@ -66,7 +76,9 @@ Names = Mapping[tuple[str, Any], Any]
 
 def dotted_axes(plan: Plan) -> tuple[str, ...]:
     """The axes of a plan that are options of a field, such as ``model.depth``."""
-    return tuple(dict.fromkeys(axis for planned in plan.cells for axis in planned.labels if "." in axis))
+    return tuple(
+        dict.fromkeys(axis for planned in plan.cells for axis in planned.labels if "." in axis)
+    )
 
 
 def levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
@@ -82,7 +94,8 @@ def levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
         name, options = specs.parse(found[head])
         value = options.pop(option, None)
         found[head] = specs.render(name, options)
-        # A spec leaves out an option that equals its default; its label is then all that is known of it.
+        # A spec leaves out an option that equals its default; its label is then all that is known
+        # of it.
         found[axis] = planned.labels.get(axis) if value is None else value
     return found
 
@@ -90,15 +103,18 @@ def levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
 def shown_names(plan: Plan) -> Names:
     """(factor, the cell's value) → what tables show for it: its label, or the value itself.
 
-    A label that stands for more than one value of its axis is shown together with the value, and a value with more than one
-    label is shown as it is, so that different cells never look like replicates of one another. A label that is the value
-    written otherwise (``1`` for 1.0) gives way to it, so that columns of numbers hold numbers.
+    A label that stands for more than one value of its axis is shown together with the value, and a
+    value with more than one label is shown as it is, so that different cells never look like
+    replicates of one another. A label that is the value written otherwise (``1`` for 1.0) gives way
+    to it, so that columns of numbers hold numbers.
     """
     dotted = dotted_axes(plan)
     labels: defaultdict[tuple[str, Any], dict[str, None]] = defaultdict(dict)
     for planned in plan.cells:
         for column, value in levels(planned, dotted).items():
-            labels[column, value][planned.labels.get(FACTORS.get(column, column), str(_plain(column, value)))] = None
+            labels[column, value][
+                planned.labels.get(FACTORS.get(column, column), str(_plain(column, value)))
+            ] = None
     meanings: defaultdict[tuple[str, str], int] = defaultdict(int)
     for (column, _), given in labels.items():
         for label in given:
@@ -107,7 +123,9 @@ def shown_names(plan: Plan) -> Names:
 
 
 def in_reading_order(columns: Iterable[str]) -> tuple[str, ...]:
-    """Factors in the order in which people read them: model and data, their options, the rest, the initializer last."""
+    """Factors in the order in which people read them: model and data, their options, the rest, the
+    initializer last.
+    """
     names = list(columns)
     dotted = [name for name in names if "." in name]
 
@@ -122,7 +140,9 @@ def in_reading_order(columns: Iterable[str]) -> tuple[str, ...]:
 
 
 def title(name: str, among: Iterable[str] = ()) -> str:
-    """A factor's or a metric's name in words; of ``model.depth`` its last part, unless another factor shares that."""
+    """A factor's or a metric's name in words; of ``model.depth`` its last part, unless another
+    factor shares that.
+    """
     if name in _SPELT_OUT:
         return _SPELT_OUT[name]
     head, _, option = name.partition(".")
@@ -141,7 +161,9 @@ def value_text(value: Any) -> str:
 
 
 def needs_title(name: str) -> bool:
-    """Whether a value of this factor is understood only together with the factor's title: ``depth 16``."""
+    """Whether a value of this factor is understood only together with the factor's title: ``depth
+    16``.
+    """
     return name not in _SELF_EXPLAINING
 
 
@@ -156,7 +178,9 @@ def plain_scalar(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _shown(column: str, value: Any, labels: list[str], meanings: Mapping[tuple[str, str], int]) -> Any:
+def _shown(
+    column: str, value: Any, labels: list[str], meanings: Mapping[tuple[str, str], int]
+) -> Any:
     plain = _plain(column, value)
     if len(labels) > 1 or _same(labels[0], plain):
         return _as_number(plain) if "." in column else plain

@@ -27,30 +27,53 @@ PROVENANCE = ("cell", "block", "environment", "message")
 def cells_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     """One row per planned cell, in the plan's order.
 
-    Columns: the `LEADING` factors (a label where the plan gives one), replicate, outcome (``missing`` where there is no
-    result), each metric that any result has (nan elsewhere), seconds, where it comes from (cell, block, environment,
-    message), the other `FACTORS`, a column per axis that is an option (``model.depth``; a number where it is one, "" where a
-    cell has no such option), and the `SEEDS` ("" where derived).
+    Columns: the `LEADING` factors (a label where the plan gives one), replicate, outcome
+    (``missing`` where there is no result), each metric that any result has (nan elsewhere),
+    seconds, where it comes from (cell, block, environment, message), the other `FACTORS`, a column
+    per axis that is an option (``model.depth``; a number where it is one, "" where a cell has no
+    such option), and the `SEEDS` ("" where derived).
 
-    ``frame.attrs["directions"]`` holds which way users' own metrics are better, as their results recorded it.
+    ``frame.attrs["directions"]`` holds which way users' own metrics are better, as their results
+    recorded it.
     """
     names, dotted = shown_names(plan), dotted_axes(plan)
     rows = [_row(planned, results.get(planned.cell.id), names, dotted) for planned in plan.cells]
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     later = [name for name in FACTORS if name not in LEADING]
-    columns = [*LEADING, "replicate", "outcome", *metrics, "seconds", *PROVENANCE, *later, *dotted, *SEEDS]
-    frame = pd.DataFrame([row["fields"] | row["metrics"] for row in rows], columns=pd.Index(columns))
-    frame = frame.astype({**dict.fromkeys([*metrics, "seconds"], "float64"), **dict.fromkeys([*dotted, *SEEDS], "object")})
+    columns = [
+        *LEADING,
+        "replicate",
+        "outcome",
+        *metrics,
+        "seconds",
+        *PROVENANCE,
+        *later,
+        *dotted,
+        *SEEDS,
+    ]
+    frame = pd.DataFrame(
+        [row["fields"] | row["metrics"] for row in rows], columns=pd.Index(columns)
+    )
+    frame = frame.astype(
+        {
+            **dict.fromkeys([*metrics, "seconds"], "float64"),
+            **dict.fromkeys([*dotted, *SEEDS], "object"),
+        }
+    )
     frame.attrs["directions"] = _directions(plan, results)
     return frame
 
 
 def history_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
-    """One row per cell and epoch (from 1): the factors, replicate, cell, outcome, epoch, and the history's columns."""
+    """One row per cell and epoch (from 1): the factors, replicate, cell, outcome, epoch, and the
+    history's columns.
+    """
     names, dotted = shown_names(plan), dotted_axes(plan)
     leading = [*FACTORS, *dotted, "replicate", "cell", "outcome", "epoch"]
     parts = [
-        pd.DataFrame({**_identity(planned, names, dotted), "outcome": result.outcome, **_epochs(result)})
+        pd.DataFrame(
+            {**_identity(planned, names, dotted), "outcome": result.outcome, **_epochs(result)}
+        )
         for planned in plan.cells
         if (result := results.get(planned.cell.id)) is not None and any(result.history.values())
     ]
@@ -60,7 +83,9 @@ def history_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     return frame[[*leading, *(name for name in frame.columns if name not in leading)]]
 
 
-def _row(planned: PlannedCell, result: Result | None, names: Names, dotted: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _row(
+    planned: PlannedCell, result: Result | None, names: Names, dotted: Sequence[str]
+) -> dict[str, dict[str, Any]]:
     cell = planned.cell
     fields = _identity(planned, names, dotted) | {
         "outcome": result.outcome if result else "missing",
@@ -82,10 +107,17 @@ def _directions(plan: Plan, results: Mapping[str, Result]) -> dict[str, str]:
     """Metric, without ``val_`` or ``test_`` → ``max`` or ``min``."""
     found = (results[planned.cell.id] for planned in plan.cells if planned.cell.id in results)
     given = (result.data.get("metrics") for result in found)
-    return {str(name): str(way) for ways in given if isinstance(ways, Mapping) for name, way in ways.items()}
+    return {
+        str(name): str(way)
+        for ways in given
+        if isinstance(ways, Mapping)
+        for name, way in ways.items()
+    }
 
 
 def _epochs(result: Result) -> dict[str, list[Any]]:
     length = max(len(column) for column in result.history.values())
-    padded = {name: [*column, *[None] * (length - len(column))] for name, column in result.history.items()}
+    padded = {
+        name: [*column, *[None] * (length - len(column))] for name, column in result.history.items()
+    }
     return {"epoch": list(range(1, length + 1)), **padded}

@@ -1,8 +1,9 @@
 """The published case study's table, and an honest comparison of our replicates with it.
 
-The published table has one run per cell, so a cell agrees when that run lies where one more run of ours would be expected: in
-the prediction interval mean ± t · s · √(1 + 1/k), with k replicates and s pooled over the five initializers other than zero of
-one model and data set. Zero cells have no randomness to speak of and are compared exactly.
+The published table has one run per cell, so a cell agrees when that run lies where one more run of
+ours would be expected: in the prediction interval mean ± t · s · √(1 + 1/k), with k replicates and
+s pooled over the five initializers other than zero of one model and data set. Zero cells have no
+randomness to speak of and are compared exactly.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ LEVEL = 0.95
 ZERO = "zero"
 SIMULATIONS = 20_000
 
-# How far our zero cells may be from the published ones: accuracies equal in all four printed digits, losses to ±1 in the last
-# printed digit, absolute errors to what fp32 sums of dollars allow.
+# How far our zero cells may be from the published ones: accuracies equal in all four printed
+# digits, losses to ±1 in the last printed digit, absolute errors to what fp32 sums of dollars
+# allow.
 _ACCURACY_DIGITS = 4
 _RELATIVE_MAE = 1e-6
 
@@ -66,7 +68,9 @@ class Comparison:
     metrics: Mapping[str, float]
     """Our means of val_accuracy, test_accuracy or test_mae, test_loss and epochs."""
     interval: tuple[float, float] | None
-    """Where one more run is expected at `LEVEL`; None for zero cells and where replicates are too few."""
+    """Where one more run is expected at `LEVEL`; None for zero cells and where replicates are too
+    few.
+    """
     agrees: bool | None
     """None where nothing can be said: no results, or a single replicate."""
     second_run: float = math.nan
@@ -75,7 +79,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Summary:
-    """How many published runs missed their interval, against what this very design gives when nothing differs."""
+    """How many published runs missed their interval, against what this very design gives when
+    nothing differs.
+    """
 
     judged: int
     misses: int
@@ -83,7 +89,9 @@ class Summary:
     p_value: float
     """Share of simulated studies with at least as many misses."""
     shared: float
-    """Share of the variance of our runs that a replicate's initializers have in common (same batches), as estimated."""
+    """Share of the variance of our runs that a replicate's initializers have in common (same
+    batches), as estimated.
+    """
     simulations: int
 
 
@@ -94,7 +102,10 @@ def published_table() -> dict[Key, PublishedRun]:
 
 def second_run() -> dict[Key, float]:
     """Test accuracies of the authors' second, partial run."""
-    return {(r["model"], r["dataset"], r["initializer"]): float(r["test_accuracy"]) for r in _rows("second-run")}
+    return {
+        (r["model"], r["dataset"], r["initializer"]): float(r["test_accuracy"])
+        for r in _rows("second-run")
+    }
 
 
 def compare(plan: Plan, results: Mapping[str, Result]) -> list[Comparison]:
@@ -103,26 +114,37 @@ def compare(plan: Plan, results: Mapping[str, Result]) -> list[Comparison]:
     again = second_run()
     table = published_table()
     spread = {group: _pooled(ours, group) for group in dict.fromkeys(key[:2] for key in table)}
-    return [_compared(key, run, ours.get(key, ()), spread[key[:2]], again.get(key, math.nan)) for key, run in table.items()]
+    return [
+        _compared(key, run, ours.get(key, ()), spread[key[:2]], again.get(key, math.nan))
+        for key, run in table.items()
+    ]
 
 
 def summarise(comparisons: Sequence[Comparison]) -> Summary:
-    """Count the misses and simulate the design: groups of initializers that share one s, batches shared within a replicate.
+    """Count the misses and simulate the design: groups of initializers that share one s, batches
+    shared within a replicate.
 
-    Such misses are not binomial: one small s makes a whole group miss. The simulation draws, for each group, k replicates
-    with a part in common (of the estimated share of the variance) and one independent published run per initializer, all from
-    one normal law, and applies the very comparison.
+    Such misses are not binomial: one small s makes a whole group miss. The simulation draws, for
+    each group, k replicates with a part in common (of the estimated share of the variance) and one
+    independent published run per initializer, all from one normal law, and applies the very
+    comparison.
     """
     judged = [c for c in comparisons if c.interval is not None]
     if not judged:
-        raise UsageError("Nothing to summarise: prediction intervals need at least 2 replicates of a model and data set.")
+        raise UsageError(
+            "Nothing to summarise: prediction intervals need at least 2 replicates of a model and "
+            "data set."
+        )
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for comparison in judged:
         groups.setdefault(comparison.key[:2], []).append(comparison)
     shared = _shared_variance([_paired(group) for group in groups.values()])
     random = seeds.numpy_generator(0, "published comparison")
     simulated = sum(
-        (_simulated_misses([len(c.ours) for c in group], shared, random) for group in groups.values()),
+        (
+            _simulated_misses([len(c.ours) for c in group], shared, random)
+            for group in groups.values()
+        ),
         np.zeros(SIMULATIONS, dtype=np.int64),
     )
     misses = sum(not c.agrees for c in judged)
@@ -131,23 +153,32 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
 
 
 def prediction_half_width(s: float, k: int, df: int) -> float:
-    """t · s · √(1 + 1/k): one more run lies within this of the mean of k, s having df degrees of freedom."""
+    """t · s · √(1 + 1/k): one more run lies within this of the mean of k, s having df degrees of
+    freedom.
+    """
     return float(special.stdtrit(df, (1 + LEVEL) / 2)) * s * math.sqrt(1 + 1 / k)
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    text = (resources.files("fanin.analysis") / "published" / f"{name}.csv").read_text(encoding="utf-8")
+    text = (resources.files("fanin.analysis") / "published" / f"{name}.csv").read_text(
+        encoding="utf-8"
+    )
     return list(csv.DictReader(text.splitlines()))
 
 
 def _run(row: Mapping[str, str]) -> PublishedRun:
-    figures = {key: float(row[key] or "nan") for key in ("val_accuracy", "test_accuracy", "test_mae", "test_loss", "epochs")}
+    figures = {
+        key: float(row[key] or "nan")
+        for key in ("val_accuracy", "test_accuracy", "test_mae", "test_loss", "epochs")
+    }
     decimals = len(row["test_loss"].partition(".")[2])
     return PublishedRun(**figures, loss_digit=10.0**-decimals)
 
 
 def _replicates(plan: Plan, results: Mapping[str, Result]) -> dict[Key, tuple[Result, ...]]:
-    """Our finished runs of each cell, replicates in order; runs that did not end well are left out and lower k."""
+    """Our finished runs of each cell, replicates in order; runs that did not end well are left out
+    and lower k.
+    """
     found: dict[Key, list[Result]] = {}
     for planned in sorted(plan.cells, key=lambda p: p.cell.replicate):
         result = results.get(planned.cell.id)
@@ -159,12 +190,24 @@ def _replicates(plan: Plan, results: Mapping[str, Result]) -> dict[Key, tuple[Re
 
 def main_figure(result: Result) -> float:
     """What a run is judged by: its test accuracy, or its test MAE where there is none."""
-    return result.metrics["test_accuracy"] if "test_accuracy" in result.metrics else result.metrics["test_mae"]
+    return (
+        result.metrics["test_accuracy"]
+        if "test_accuracy" in result.metrics
+        else result.metrics["test_mae"]
+    )
 
 
-def _pooled(ours: Mapping[Key, Sequence[Result]], group: tuple[str, str]) -> tuple[float, int] | None:
-    """Pooled standard deviation of the group's random initializers and its degrees of freedom, n − 1 summed."""
-    samples = [[main_figure(r) for r in runs] for key, runs in ours.items() if key[:2] == group and key[2] != ZERO]
+def _pooled(
+    ours: Mapping[Key, Sequence[Result]], group: tuple[str, str]
+) -> tuple[float, int] | None:
+    """Pooled standard deviation of the group's random initializers and its degrees of freedom, n −
+    1 summed.
+    """
+    samples = [
+        [main_figure(r) for r in runs]
+        for key, runs in ours.items()
+        if key[:2] == group and key[2] != ZERO
+    ]
     df = sum(len(values) - 1 for values in samples)
     if df < 1:
         return None
@@ -173,7 +216,11 @@ def _pooled(ours: Mapping[Key, Sequence[Result]], group: tuple[str, str]) -> tup
 
 
 def _compared(
-    key: Key, run: PublishedRun, ours: Sequence[Result], spread: tuple[float, int] | None, again: float
+    key: Key,
+    run: PublishedRun,
+    ours: Sequence[Result],
+    spread: tuple[float, int] | None,
+    again: float,
 ) -> Comparison:
     values = tuple(main_figure(result) for result in ours)
     replicates = tuple(result.cell.replicate for result in ours)
@@ -182,7 +229,10 @@ def _compared(
     if key[2] == ZERO:
         agrees = all(_zero_agrees(result, run) for result in ours) if ours else None
     elif values and spread is not None:
-        mean, half = float(np.mean(values)), prediction_half_width(spread[0], len(values), spread[1])
+        mean, half = (
+            float(np.mean(values)),
+            prediction_half_width(spread[0], len(values), spread[1]),
+        )
         interval = (mean - half, mean + half)
         agrees = interval[0] <= run.verdict <= interval[1]
     return Comparison(key, values, replicates, run, _means(ours), interval, agrees, again)
@@ -190,7 +240,11 @@ def _compared(
 
 def _means(ours: Sequence[Result]) -> dict[str, float]:
     names = ("val_accuracy", "test_accuracy", "test_mae", "test_loss", "epochs")
-    return {n: float(np.mean([r.metrics[n] for r in ours])) for n in names if ours and n in ours[0].metrics}
+    return {
+        n: float(np.mean([r.metrics[n] for r in ours]))
+        for n in names
+        if ours and n in ours[0].metrics
+    }
 
 
 def _zero_agrees(result: Result, run: PublishedRun) -> bool:
@@ -204,13 +258,20 @@ def _zero_agrees(result: Result, run: PublishedRun) -> bool:
 def _paired(group: Sequence[Comparison]) -> NDArray[np.float64]:
     """Shape (initializers, replicates): the replicates that all initializers of the group have."""
     common = set.intersection(*(set(c.replicates) for c in group))
-    return np.array([[value for value, r in zip(c.ours, c.replicates, strict=True) if r in common] for c in group])
+    return np.array(
+        [
+            [value for value, r in zip(c.ours, c.replicates, strict=True) if r in common]
+            for c in group
+        ]
+    )
 
 
 def _shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
-    """Share of the variance within initializers that is common to a replicate: an intraclass correlation in [0, 1].
+    """Share of the variance within initializers that is common to a replicate: an intraclass
+    correlation in [0, 1].
 
-    Each group has shape (initializers, replicates). With rows centred, the variance of the column means is σ²(ρ + (1 − ρ)/m).
+    Each group has shape (initializers, replicates). With rows centred, the variance of the column
+    means is σ²(ρ + (1 − ρ)/m).
     """
     common, total = 0.0, 0.0
     for values in groups:
@@ -227,8 +288,11 @@ def _shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
     return min(max(common / total, 0.0), 1.0) if total else 0.0
 
 
-def _simulated_misses(counts: Sequence[int], shared: float, random: seeds.NumpyGenerator) -> NDArray[np.int64]:
-    """Misses among the initializers of one group, in each of `SIMULATIONS` studies in which nothing differs.
+def _simulated_misses(
+    counts: Sequence[int], shared: float, random: seeds.NumpyGenerator
+) -> NDArray[np.int64]:
+    """Misses among the initializers of one group, in each of `SIMULATIONS` studies in which nothing
+    differs.
 
     Args:
         counts: finished replicates of each initializer.

@@ -1,4 +1,6 @@
-"""Ranking: whether one condition of a section may be called the best, and what could have been seen where not."""
+"""Ranking: whether one condition of a section may be called the best, and what could have been seen
+where not.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,13 @@ class Verdict:
     pairs: int
     """Fewest replicates that any two conditions have in common."""
     best: str | None
-    """The compared value that beats every other one, if any does, as `factors.value_text` writes it."""
+    """The compared value that beats every other one, if any does, as `factors.value_text` writes
+    it.
+    """
     detectable: float
-    """Too few pairs to test: the difference in the metric that could have been seen for a typical pair; nan otherwise."""
+    """Too few pairs to test: the difference in the metric that could have been seen for a typical
+    pair; nan otherwise.
+    """
 
     @property
     def too_few(self) -> bool:
@@ -37,13 +43,21 @@ class Verdict:
 
 
 def verdicts(frame: pd.DataFrame, design: Design | None = None) -> list[Verdict]:
-    """A verdict for each section of `frames.cells_frame` that compares at least two values and has results."""
+    """A verdict for each section of `frames.cells_frame` that compares at least two values and has
+    results.
+    """
     design = design or design_of(frame)
     judged = []
     for key, section in sections(frame, design):
         metric = main_metric(section)
         if metric is not None and section[design.compared].nunique() >= 2:
-            judged.append(_judge(key, _runs(section, design, metric, higher_is_better(metric, directions_of(frame))), metric))
+            judged.append(
+                _judge(
+                    key,
+                    _runs(section, design, metric, higher_is_better(metric, directions_of(frame))),
+                    metric,
+                )
+            )
     return judged
 
 
@@ -57,9 +71,13 @@ class _Runs:
     environments: np.ndarray
 
     def common(self, a: int, b: int) -> np.ndarray:
-        """Differences a − b in the replicates where both trained to the end, in one and the same environment."""
+        """Differences a − b in the replicates where both trained to the end, in one and the same
+        environment.
+        """
         difference = self.values[:, a] - self.values[:, b]
-        paired: np.ndarray = difference[~np.isnan(difference) & (self.environments[:, a] == self.environments[:, b])]
+        paired: np.ndarray = difference[
+            ~np.isnan(difference) & (self.environments[:, a] == self.environments[:, b])
+        ]
         return paired
 
 
@@ -68,15 +86,20 @@ def _judge(key: tuple[Any, ...], runs: _Runs, metric: str) -> Verdict:
     pairs = min(map(len, differences))
     few = 2 <= pairs < MIN_FOR_TEST
     deviations = [float(d.std(ddof=1)) for d in differences if few and len(d) == pairs]
-    detectable = statistics.smallest_detectable_difference(statistics.pooled_sd(deviations), pairs) if few else math.nan
+    detectable = (
+        statistics.smallest_detectable_difference(statistics.pooled_sd(deviations), pairs)
+        if few
+        else math.nan
+    )
     return Verdict(key, metric, pairs, _best(runs), detectable)
 
 
 def _best(runs: _Runs) -> str | None:
-    """The value with the best mean, if its paired interval against each of the k − 1 others excludes zero.
+    """The value with the best mean, if its paired interval against each of the k − 1 others
+    excludes zero.
 
-    The intervals have level 1 − 0.05 / (k − 1) (Bonferroni), so the chance of naming one that is not the best is below 5 %.
-    A value with a missing or diverged run is not named.
+    The intervals have level 1 − 0.05 / (k − 1) (Bonferroni), so the chance of naming one that is
+    not the best is below 5 %. A value with a missing or diverged run is not named.
     """
     whole = np.flatnonzero(~np.isnan(runs.values).any(axis=0))
     if len(whole) == 0 or len(runs.values) < MIN_FOR_TEST:
@@ -84,7 +107,11 @@ def _best(runs: _Runs) -> str | None:
     best = int(whole[runs.values[:, whole].mean(axis=0).argmax()])
     level = 1 - (1 - LEVEL) / (len(runs.names) - 1)
     rivals = (i for i in range(len(runs.names)) if i != best)
-    return runs.names[best] if all(_positive(runs.common(best, rival), level) for rival in rivals) else None
+    return (
+        runs.names[best]
+        if all(_positive(runs.common(best, rival), level) for rival in rivals)
+        else None
+    )
 
 
 def _positive(difference: np.ndarray, level: float) -> bool:
@@ -97,6 +124,10 @@ def _positive(difference: np.ndarray, level: float) -> bool:
 def _runs(section: pd.DataFrame, design: Design, metric: str, higher: bool) -> _Runs:
     value = (1 if higher else -1) * section[metric].where(section["outcome"] == "ok")
     named = section.assign(compared=section[design.compared].map(value_text), value=value)
-    both = named.pivot(index=list(design.pairing), columns="compared", values=["value", "environment"])
+    both = named.pivot(
+        index=list(design.pairing), columns="compared", values=["value", "environment"]
+    )
     names = [str(name) for name in both["value"].columns]
-    return _Runs(names, both["value"].to_numpy(dtype=np.float64), both["environment"].to_numpy(dtype=object))
+    return _Runs(
+        names, both["value"].to_numpy(dtype=np.float64), both["environment"].to_numpy(dtype=object)
+    )

@@ -1,7 +1,8 @@
 """Statistics of replicates: pure functions on arrays.
 
-Replicates are the unit: an interval is Student's t over replicates, a comparison is paired by replicate. No function fills in
-a value for a run that diverged; such runs are counted, and take part in medians and ranks as the worst.
+Replicates are the unit: an interval is Student's t over replicates, a comparison is paired by
+replicate. No function fills in a value for a run that diverged; such runs are counted, and take
+part in medians and ranks as the worst.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from fanin.errors import MissingExtra, UsageError
 
 try:
-    from scipy import special  # scipy.stats has the same distributions, but takes two seconds to import
+    from scipy import (
+        special,
+    )  # scipy.stats has the same distributions, but takes two seconds to import
 except ModuleNotFoundError:
     raise MissingExtra("scipy", "study", "Statistics") from None
 
@@ -31,7 +34,9 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n replicates. What n does not allow is nan: sd below 2, half_width below `MIN_FOR_INTERVAL`."""
+    """A mean over n replicates. What n does not allow is nan: sd below 2, half_width below
+    `MIN_FOR_INTERVAL`.
+    """
 
     n: int
     mean: float
@@ -48,11 +53,14 @@ class PairedDifference:
     p_value: float
     """Two-sided paired t test; nan below `MIN_FOR_TEST` replicates."""
     detectable: float
-    """Where there are too few replicates to test: the `smallest_detectable_difference`; nan otherwise, or below 2."""
+    """Where there are too few replicates to test: the `smallest_detectable_difference`; nan
+    otherwise, or below 2.
+    """
 
 
 def estimate(values: ArrayLike, level: float = LEVEL) -> Estimate:
-    """Mean, standard deviation (n − 1) and half-width of Student's t interval, t_{(1 + level)/2, n − 1} · sd / √n.
+    """Mean, standard deviation (n − 1) and half-width of Student's t interval, t_{(1 + level)/2, n
+    − 1} · sd / √n.
 
     Args:
         values: shape (n,). A nan makes the whole estimate nan: nothing is dropped in silence.
@@ -63,17 +71,23 @@ def estimate(values: ArrayLike, level: float = LEVEL) -> Estimate:
     mean = float(x.mean()) if n else math.nan
     sd = float(x.std(ddof=1)) if n >= 2 else math.nan
     enough = n >= MIN_FOR_INTERVAL
-    half_width = float(special.stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n) if enough else math.nan
+    half_width = (
+        float(special.stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n) if enough else math.nan
+    )
     return Estimate(n, mean, sd, half_width)
 
 
 def divergence_rate(diverged: int, ok: int) -> float:
-    """diverged / (diverged + ok): the share of finished runs that diverged; nan where none finished."""
+    """diverged / (diverged + ok): the share of finished runs that diverged; nan where none
+    finished.
+    """
     return diverged / (diverged + ok) if diverged + ok else math.nan
 
 
 def median_with_diverged(values: ArrayLike, diverged: int, *, higher_is_better: bool) -> float:
-    """The median over all finished runs, the diverged ones counted as worse than any value; nan where it falls on those."""
+    """The median over all finished runs, the diverged ones counted as worse than any value; nan
+    where it falls on those.
+    """
     worst = -math.inf if higher_is_better else math.inf
     runs = np.concatenate([_vector(values), np.full(diverged, worst)])
     median = float(np.median(runs)) if len(runs) else math.nan
@@ -81,9 +95,11 @@ def median_with_diverged(values: ArrayLike, diverged: int, *, higher_is_better: 
 
 
 def ranks(values: ArrayLike, *, higher_is_better: bool) -> NDArray[np.float64]:
-    """Ranks from 1 (best), ties sharing their mean rank; nan stands for a diverged run, and all of those share the last.
+    """Ranks from 1 (best), ties sharing their mean rank; nan stands for a diverged run, and all of
+    those share the last.
 
-    With x the values turned so that lower is better: rank_i = #{x_j < x_i} + (#{x_j = x_i} + 1) / 2.
+    With x the values turned so that lower is better: rank_i = #{x_j < x_i} + (#{x_j = x_i} + 1) /
+    2.
     """
     x = _vector(values)
     x = np.where(np.isnan(x), np.inf, -x if higher_is_better else x)
@@ -104,18 +120,23 @@ def paired_difference(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Paire
     return PairedDifference(difference, p_value, detectable)
 
 
-def smallest_detectable_difference(sd: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest true difference that a two-sided paired t test of n replicates would have seen with this power.
+def smallest_detectable_difference(
+    sd: float, n: int, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """The smallest true difference that a two-sided paired t test of n replicates would have seen
+    with this power.
 
-    δ = λ · sd / √n, where λ solves P(T > t_{1 − α/2, n − 1}) = power for T noncentral t with n − 1 degrees of freedom and
-    noncentrality λ. (The other tail's share of the power, below 1e-5 at a power of 0.8, is left out.)
+    δ = λ · sd / √n, where λ solves P(T > t_{1 − α/2, n − 1}) = power for T noncentral t with n − 1
+    degrees of freedom and noncentrality λ. (The other tail's share of the power, below 1e-5 at a
+    power of 0.8, is left out.)
 
     Args:
         sd: standard deviation of the paired differences, in the metric's unit.
         n: pairs, at least 2.
 
-    Reference: J. Cohen, Statistical Power Analysis for the Behavioral Sciences, 2nd ed. 1988, chapter 2;
-    N. L. Johnson and B. L. Welch, Applications of the non-central t-distribution, Biometrika 31, 1940.
+    Reference: J. Cohen, Statistical Power Analysis for the Behavioral Sciences, 2nd ed. 1988,
+    chapter 2; N. L. Johnson and B. L. Welch, Applications of the non-central t-distribution,
+    Biometrika 31, 1940.
     """
     if n < 2:
         raise UsageError(f"A detectable difference needs at least 2 pairs, not {n}.")
@@ -139,5 +160,7 @@ def _two_sided_p(difference: Estimate) -> float:
 def _vector(values: ArrayLike) -> NDArray[np.float64]:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1:
-        raise UsageError(f"Expected a list of numbers, one per replicate, not an array of shape {x.shape}.")
+        raise UsageError(
+            f"Expected a list of numbers, one per replicate, not an array of shape {x.shape}."
+        )
     return x

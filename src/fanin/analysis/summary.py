@@ -19,12 +19,14 @@ SUFFIXES = ("", "_sd", "_half_width", "_median")
 
 
 def summarise(frame: pd.DataFrame, design: Design | None = None) -> pd.DataFrame:
-    """One row per condition of `frames.cells_frame`: sections in the order of the plan, what is compared within them.
+    """One row per condition of `frames.cells_frame`: sections in the order of the plan, what is
+    compared within them.
 
-    Columns: the `LEADING` factors; planned and the number of cells of each outcome; divergence_rate; mean_rank; for each
-    metric m its mean over the ok replicates as m, then m_sd, m_half_width (95 %, from 5 replicates on) and m_median; and the
-    other factors. Where a replicate diverged there is no mean, and the median counts it as worst. mean_rank is over the
-    replicates in which every condition of the section finished.
+    Columns: the `LEADING` factors; planned and the number of cells of each outcome;
+    divergence_rate; mean_rank; for each metric m its mean over the ok replicates as m, then m_sd,
+    m_half_width (95 %, from 5 replicates on) and m_median; and the other factors. Where a replicate
+    diverged there is no mean, and the median counts it as worst. mean_rank is over the replicates
+    in which every condition of the section finished.
     """
     design = design or design_of(frame)
     metrics = metric_names(frame)
@@ -35,7 +37,12 @@ def summarise(frame: pd.DataFrame, design: Design | None = None) -> pd.DataFrame
     ]
     counts = ["planned", *OUTCOMES, "divergence_rate", "mean_rank"]
     later = [name for name in (*FACTORS, *design.factors) if name not in LEADING]
-    columns = [*LEADING, *counts, *(metric + suffix for metric in metrics for suffix in SUFFIXES), *dict.fromkeys(later)]
+    columns = [
+        *LEADING,
+        *counts,
+        *(metric + suffix for metric in metrics for suffix in SUFFIXES),
+        *dict.fromkeys(later),
+    ]
     summary = pd.DataFrame(rows, columns=pd.Index(columns))
     mean_ranks = _mean_ranks(frame, design)
     keys = summary[[*design.section, design.compared]].itertuples(index=False, name=None)
@@ -50,14 +57,21 @@ def metric_names(frame: pd.DataFrame) -> list[str]:
 
 
 def main_metric(section: pd.DataFrame) -> str | None:
-    """The metric by which a section's conditions are ranked: its test metric, or the test loss where it has no other."""
+    """The metric by which a section's conditions are ranked: its test metric, or the test loss
+    where it has no other.
+    """
     ok = section[section["outcome"] == "ok"]
-    measured = [name for name in metric_names(section) if name.startswith("test_") and ok[name].notna().any()]
+    measured = [
+        name
+        for name in metric_names(section)
+        if name.startswith("test_") and ok[name].notna().any()
+    ]
     return min(measured, key=lambda name: name == "test_loss", default=None)
 
 
 def higher_is_better(metric: str, directions: Mapping[str, str] | None = None) -> bool:
-    """Whether a metric is to be high: accuracies and PSNR are; losses, errors, perplexities and numbers of epochs are not.
+    """Whether a metric is to be high: accuracies and PSNR are; losses, errors, perplexities and
+    numbers of epochs are not.
 
     Args:
         metric: its name, with or without ``val_`` or ``test_``.
@@ -85,34 +99,52 @@ def _condition_row(
     row["divergence_rate"] = statistics.divergence_rate(counts["diverged"], counts["ok"])
     values = group[metrics].to_numpy(dtype=np.float64)[np.array(outcomes) == "ok"]
     for metric, column in zip(metrics, values.T, strict=True):
-        row |= _metric_columns(metric, column, counts["diverged"], higher_is_better(metric, directions))
+        row |= _metric_columns(
+            metric, column, counts["diverged"], higher_is_better(metric, directions)
+        )
     return row
 
 
-def _metric_columns(metric: str, values: np.ndarray, diverged: int, higher: bool) -> dict[Hashable, float]:
+def _metric_columns(
+    metric: str, values: np.ndarray, diverged: int, higher: bool
+) -> dict[Hashable, float]:
     median = statistics.median_with_diverged(values, diverged, higher_is_better=higher)
     if diverged:
-        return dict(zip((metric + suffix for suffix in SUFFIXES), (math.nan, math.nan, math.nan, median), strict=True))
+        return dict(
+            zip(
+                (metric + suffix for suffix in SUFFIXES),
+                (math.nan, math.nan, math.nan, median),
+                strict=True,
+            )
+        )
     mean = statistics.estimate(values)
     numbers = (mean.mean, mean.sd, mean.half_width, median)
     return dict(zip((metric + suffix for suffix in SUFFIXES), numbers, strict=True))
 
 
 def _mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, ...], float]:
-    """(section, compared value in words) → its rank in the section's metric, averaged over the complete replicates."""
+    """(section, compared value in words) → its rank in the section's metric, averaged over the
+    complete replicates.
+    """
     means: dict[tuple[Any, ...], float] = {}
     for key, section in sections(frame, design):
         metric = main_metric(section)
         if metric is None or section[design.compared].nunique() < 2:
             continue
         named = section.assign(
-            compared=section[design.compared].map(value_text), value=section[metric].where(section["outcome"] == "ok")
+            compared=section[design.compared].map(value_text),
+            value=section[metric].where(section["outcome"] == "ok"),
         )
         outcomes = named.pivot(index=list(design.pairing), columns="compared", values="outcome")
         complete = outcomes.isin(("ok", "diverged")).all(axis=1)
-        table = named.pivot(index=list(design.pairing), columns="compared", values="value")[complete]
+        table = named.pivot(index=list(design.pairing), columns="compared", values="value")[
+            complete
+        ]
         higher = higher_is_better(metric, directions_of(frame))
         ranked = [statistics.ranks(row, higher_is_better=higher) for row in table.to_numpy()]
         if ranked:
-            means |= {(*key, name): float(rank) for name, rank in zip(table.columns, np.mean(ranked, axis=0), strict=True)}
+            means |= {
+                (*key, name): float(rank)
+                for name, rank in zip(table.columns, np.mean(ranked, axis=0), strict=True)
+            }
     return means

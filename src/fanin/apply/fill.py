@@ -54,7 +54,9 @@ class Step:
 
 
 def fill_all(steps: Sequence[Step], seed: int) -> list[tuple[ParameterRecord, ...]]:
-    """Fill parameters as planned, of a large model several at a time: streams are their own, so order does not matter."""
+    """Fill parameters as planned, of a large model several at a time: streams are their own, so
+    order does not matter.
+    """
     numbers = sum(math.prod(step.records[0].shape) for step in steps if step.writes)
     threads = torch.get_num_threads()
     if threads == 1 or numbers < _WORTH_THREADS or any(map(_is_sharded, steps)):
@@ -94,7 +96,9 @@ def draw(step: Step, piece: Piece, seed: int, dtype: torch.dtype) -> Tensor:
 
 def _directly(step: Step, parameter: nn.Parameter, seed: int) -> list[float]:
     """Write each piece into its place in the parameter; the standard deviation of each."""
-    random = step.records[0].stream is not None or any(part.stream is not None for part in step.records[0].parts)
+    random = step.records[0].stream is not None or any(
+        part.stream is not None for part in step.records[0].parts
+    )
     measured = []
     for piece in step.pieces:
         place = piece.part.of(parameter) if piece.part else parameter.detach()
@@ -130,14 +134,21 @@ def _through(step: Step, use: Use, seed: int) -> list[float]:
         whole[row] = 0
     directions = seeds.standard_normal(tuple(whole.shape), seeds.generator(seed, "init", use.name))
     try:
-        with seeds.torch_state_kept(seeds.stream(seed, "reparametrize", use.name)):  # orthogonal draws what it lacks
-            reparametrization.write(use.module, use.local, whole.to(use.parameter.device), directions)
+        with seeds.torch_state_kept(
+            seeds.stream(seed, "reparametrize", use.name)
+        ):  # orthogonal draws what it lacks
+            reparametrization.write(
+                use.module, use.local, whole.to(use.parameter.device), directions
+            )
             values = reparametrization.effective(use.module, use.local)
     except Exception as error:  # a user's parametrization may fail in any way
-        raise FitError(f"{use.name} cannot be set through {use.through}, so nothing was changed: {error}") from error
+        raise FitError(
+            f"{use.name} cannot be set through {use.through}, so nothing was changed: {error}"
+        ) from error
     if not values.isfinite().all():
         raise FitError(
-            f"{use.through} makes numbers that are not finite of {step.initializer} for {use.name}, so nothing was changed. "
+            f"{use.through} makes numbers that are not finite of {step.initializer} for "
+            f"{use.name}, so nothing was changed. "
             f"Use another rule there, or keep."
         )
     return _stds(step, values)
@@ -145,7 +156,11 @@ def _through(step: Step, use: Use, seed: int) -> list[float]:
 
 def _whole(step: Step, parameter: Tensor, seed: int) -> Tensor:
     """All pieces together, on the CPU, in the parameter's dtype."""
-    whole = torch.empty(step.records[0].shape, dtype=torch.complex64 if parameter.is_complex() else torch.float32, device="cpu")
+    whole = torch.empty(
+        step.records[0].shape,
+        dtype=torch.complex64 if parameter.is_complex() else torch.float32,
+        device="cpu",
+    )
     for piece in step.pieces:
         (piece.part.of(whole) if piece.part else whole).copy_(draw(step, piece, seed, whole.dtype))
     return whole.to(parameter.dtype)
@@ -167,7 +182,11 @@ def _share_out(parameter: Tensor, values: Tensor) -> None:
     assert isinstance(parameter, DTensor)
     mesh = parameter.device_mesh
     # Nothing need be sent. Early versions cannot be told so, and send what all have.
-    quiet = {"src_data_rank": None} if "src_data_rank" in inspect.signature(distribute_tensor).parameters else {}
+    quiet = (
+        {"src_data_rank": None}
+        if "src_data_rank" in inspect.signature(distribute_tensor).parameters
+        else {}
+    )
     shares = distribute_tensor(values.to(mesh.device_type), mesh, parameter.placements, **quiet)
     parameter.to_local().copy_(shares.to_local())
 
@@ -181,8 +200,12 @@ def std(values: Tensor) -> float:
     return values.std(correction=0).item()
 
 
-def _measured(record: ParameterRecord, measured: Sequence[float], *, through: bool) -> ParameterRecord:
-    """The record with what was measured; of a packed parameter, from those of its parts, whose means are near zero."""
+def _measured(
+    record: ParameterRecord, measured: Sequence[float], *, through: bool
+) -> ParameterRecord:
+    """The record with what was measured; of a packed parameter, from those of its parts, whose
+    means are near zero.
+    """
     parts = record.parts
     if not parts:
         known = through or record.stream is not None
@@ -192,7 +215,9 @@ def _measured(record: ParameterRecord, measured: Sequence[float], *, through: bo
         for part, value in zip(parts, measured, strict=True)
     )
     sizes = [math.prod(part.shape) for part in parts]
-    whole = math.sqrt(sum(n * value * value for n, value in zip(sizes, measured, strict=True)) / sum(sizes))
+    whole = math.sqrt(
+        sum(n * value * value for n, value in zip(sizes, measured, strict=True)) / sum(sizes)
+    )
     drawn = through or any(part.stream is not None for part in parts)
     return replace(record, parts=new, measured_std=whole if drawn else None)
 
@@ -200,5 +225,8 @@ def _measured(record: ParameterRecord, measured: Sequence[float], *, through: bo
 def _padding(step: Step) -> Iterator[tuple[Use, int]]:
     """The rows of embeddings that stand for padding."""
     for use in step.uses:
-        if isinstance(use.module, nn.Embedding | nn.EmbeddingBag) and use.module.padding_idx is not None:
+        if (
+            isinstance(use.module, nn.Embedding | nn.EmbeddingBag)
+            and use.module.padding_idx is not None
+        ):
             yield use, use.module.padding_idx

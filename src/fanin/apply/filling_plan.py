@@ -1,4 +1,6 @@
-"""What is to be done with every parameter of a model: planned whole, so that an error is found before anything is written."""
+"""What is to be done with every parameter of a model: planned whole, so that an error is found
+before anything is written.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ from fanin.apply.fill import Piece, Step
 from fanin.apply.fully_sharded import readable
 from fanin.apply.model_parameters import Use, tied, unknown_layout
 from fanin.apply.record import Overlap, ParameterRecord, PartRecord
-from fanin.apply.rules import KEEP, Match, Rules, by_pattern, deciding, initializer_of, split_layouts
+from fanin.apply.rules import (
+    KEEP,
+    Match,
+    Rules,
+    by_pattern,
+    deciding,
+    initializer_of,
+    split_layouts,
+)
 from fanin.apply.shared_stream import STREAM
 from fanin.errors import FitError
 from fanin.fans import Layout, Role
@@ -48,7 +58,14 @@ class Decision:
 
 def needs_followers(rules: Rules) -> bool:
     """Whether any rule must know what follows each layer."""
-    given = (rules.default, *rules.patterns.values(), rules.recurrent, rules.biases, rules.norms, rules.embeddings)
+    given = (
+        rules.default,
+        *rules.patterns.values(),
+        rules.recurrent,
+        rules.biases,
+        rules.norms,
+        rules.embeddings,
+    )
     made = (initializer_of(rule) for rule in given if rule is not None)
     return any(isinstance(one, ModelInitializer) and one.follows for one in made)
 
@@ -56,14 +73,20 @@ def needs_followers(rules: Rules) -> bool:
 class Planner:
     """Decides by pattern, then by what a model-level default chooses, then by role."""
 
-    def __init__(self, uses: Sequence[Use], rules: Rules, found: Followers, untouched: Mapping[str, str]) -> None:
+    def __init__(
+        self, uses: Sequence[Use], rules: Rules, found: Followers, untouched: Mapping[str, str]
+    ) -> None:
         layouts = split_layouts(rules.split, uses)
         uses = tuple(replace(use, layout=layouts.get(use.name, use.layout)) for use in uses)
         self._rules, self._untouched = rules, untouched
         self._groups = {use.name: group for group in tied(uses) for use in group}
         """Of each name, all places of its parameter, the one that is filled first."""
         patterns = by_pattern(rules.patterns, uses)
-        self._matches = {name: match for name, group in self._groups.items() if (match := deciding(patterns, group))}
+        self._matches = {
+            name: match
+            for name, group in self._groups.items()
+            if (match := deciding(patterns, group))
+        }
         self._sites = [_site(use, found) for use in uses if use.role != "unknown"]
         self._chosen: dict[Initializer, Mapping[str, Choice]] = {}
 
@@ -71,7 +94,10 @@ class Planner:
     def overlaps(self) -> tuple[Overlap, ...]:
         """The parameters that several patterns mean."""
         found = {id(match.use): match for match in self._matches.values() if match.over}
-        return tuple(Overlap(name=match.use.name, pattern=match.pattern, over=match.over) for match in found.values())
+        return tuple(
+            Overlap(name=match.use.name, pattern=match.pattern, over=match.over)
+            for match in found.values()
+        )
 
     def steps(self, seed: int, *, shared: bool) -> list[Step]:
         """A step for each parameter; one `FitError` names all that cannot be done."""
@@ -84,9 +110,13 @@ class Planner:
             try:
                 steps.append(_step(group, decision, seed, shared=shared))
             except FitError as error:
-                problems.append(f"{group[0].name} ({decision.use.role}, {decision.initializer}): {error}")
+                problems.append(
+                    f"{group[0].name} ({decision.use.role}, {decision.initializer}): {error}"
+                )
         if problems:
-            raise FitError("\n".join(["Some parameters cannot be filled, so nothing was changed.", *problems]))
+            raise FitError(
+                "\n".join(["Some parameters cannot be filled, so nothing was changed.", *problems])
+            )
         _require_distinct(steps)
         return steps
 
@@ -99,7 +129,9 @@ class Planner:
         if match is not None:
             decision = self._by_pattern(match)
         elif head.role == "unknown":
-            return Decision(head, None, f"unknown role in {type(head.module).__name__}", head.layout)
+            return Decision(
+                head, None, f"unknown role in {type(head.module).__name__}", head.layout
+            )
         else:
             decision = self._by_role(head)
         return self._once(decision)
@@ -118,11 +150,18 @@ class Planner:
         if match.initializer is None:
             return Decision(use, None, f"kept by {why}", use.layout)
         if not isinstance(match.initializer, ModelInitializer):
-            return Decision(use, match.initializer, why, unknown_layout(use) if use.role == "unknown" else use.layout)
+            return Decision(
+                use,
+                match.initializer,
+                why,
+                unknown_layout(use) if use.role == "unknown" else use.layout,
+            )
         choice = self._choice(match.initializer, use)
         if choice is None:
             return self._by_role(use)
-        return Decision(use, choice.initializer, f"{why}: {choice.reason}", choice.layout or use.layout)
+        return Decision(
+            use, choice.initializer, f"{why}: {choice.reason}", choice.layout or use.layout
+        )
 
     def _by_role(self, use: Use) -> Decision:
         usual = initializer_of(_ROLE_RULES.get(use.role, KEEP))
@@ -132,15 +171,23 @@ class Planner:
             if choice is not None:
                 return Decision(use, choice.initializer, choice.reason, choice.layout or use.layout)
             initializer = usual
-        reason = f"{use.role} of {type(use.module).__name__}" if initializer else f"{use.role} kept on request"
+        reason = (
+            f"{use.role} of {type(use.module).__name__}"
+            if initializer
+            else f"{use.role} kept on request"
+        )
         return Decision(use, initializer, reason, use.layout)
 
     def _asked(self, role: Role, usual: Initializer | None) -> Initializer | None:
-        """What the rules say about a role; where they say nothing, what a model-level default says, or what is usual."""
+        """What the rules say about a role; where they say nothing, what a model-level default says,
+        or what is usual.
+        """
         own, default = self._own_rule(role), initializer_of(self._rules.default)
         if own is not None:
             return initializer_of(own)
-        return default if role not in _ROLE_RULES or isinstance(default, ModelInitializer) else usual
+        return (
+            default if role not in _ROLE_RULES or isinstance(default, ModelInitializer) else usual
+        )
 
     def _own_rule(self, role: Role) -> str | Initializer | None:
         """The rule that was given for the role itself."""
@@ -159,14 +206,20 @@ class Planner:
     def _once(self, decision: Decision) -> Decision:
         """Gates see the sum of two biases: where bias_ih has the law of the sum, bias_hh is zero."""
         use = decision.use
-        if use.role != "recurrent bias" or decision.initializer is None or not decision.initializer.gate_bias:
+        if (
+            use.role != "recurrent bias"
+            or decision.initializer is None
+            or not decision.initializer.gate_bias
+        ):
             return decision
         name = use.name.removesuffix(use.local) + use.local.replace("bias_hh", "bias_ih")
         other = self._decide(self._groups[name]).initializer if name in self._groups else None
         if other is None or not other.gate_bias:
             return decision
         return replace(
-            decision, initializer=initializer_of("zero"), reason=f"{decision.reason}: the gates see the sum with bias_ih"
+            decision,
+            initializer=initializer_of("zero"),
+            reason=f"{decision.reason}: the gates see the sum with bias_ih",
         )
 
     def _choice(self, initializer: ModelInitializer, use: Use) -> Choice | None:
@@ -190,7 +243,12 @@ def _step(group: Sequence[Use], decision: Decision, seed: int, *, shared: bool) 
     use, initializer, layout = decision.use, decision.initializer, decision.layout
     name = group[0].name
     others = tuple(_tied(other, name) for other in group[1:])
-    behind = tuple(_behind(each, position) for each in group if each.through for position in range(len(each.behind)))
+    behind = tuple(
+        _behind(each, position)
+        for each in group
+        if each.through
+        for position in range(len(each.behind))
+    )
     record = replace(_record(group[0], layout, decision.reason), role=use.role)
     if initializer is None:
         return Step(group, None, (), (record, *others, *behind))
@@ -198,7 +256,9 @@ def _step(group: Sequence[Use], decision: Decision, seed: int, *, shared: bool) 
     stream = STREAM if shared and use.role == "weight" else name
     pieces = _pieces(layout, initializer, stream)
     through = f", set through {use.through}" if use.through else ""
-    record = replace(_described(record, pieces, initializer, seed), reason=decision.reason + through)
+    record = replace(
+        _described(record, pieces, initializer, seed), reason=decision.reason + through
+    )
     return Step(group, initializer, pieces, (record, *others, *behind))
 
 
@@ -211,14 +271,20 @@ def _require_settable(use: Use, initializer: Initializer) -> None:
 
 
 def _pieces(layout: Layout, initializer: Initializer, stream: str) -> tuple[Piece, ...]:
-    """One piece per part, each with a stream of its own, unless the initializer looks at the parts together."""
+    """One piece per part, each with a stream of its own, unless the initializer looks at the parts
+    together.
+    """
     if not layout.parts or initializer.packs:
         return (Piece(layout, stream),)
     streams = [stream if stream == STREAM else f"{stream}[{part.name}]" for part in layout.parts]
-    return tuple(Piece(part.layout, name, part) for part, name in zip(layout.parts, streams, strict=True))
+    return tuple(
+        Piece(part.layout, name, part) for part, name in zip(layout.parts, streams, strict=True)
+    )
 
 
-def _described(record: ParameterRecord, pieces: Sequence[Piece], initializer: Initializer, seed: int) -> ParameterRecord:
+def _described(
+    record: ParameterRecord, pieces: Sequence[Piece], initializer: Initializer, seed: int
+) -> ParameterRecord:
     """The record with rule, gain, intended std and stream, of the whole and of each part."""
     parts = [_part(piece, initializer, seed) for piece in pieces]
     stds = {part.intended_std for part in parts}
@@ -235,9 +301,17 @@ def _described(record: ParameterRecord, pieces: Sequence[Piece], initializer: In
 
 def _whole_std(parts: Sequence[PartRecord]) -> float | None:
     """The standard deviation of parts of mean zero taken together."""
-    known = [(math.prod(part.shape), part.intended_std) for part in parts if part.intended_std is not None]
+    known = [
+        (math.prod(part.shape), part.intended_std)
+        for part in parts
+        if part.intended_std is not None
+    ]
     total = sum(size for size, _ in known)
-    return math.sqrt(sum(size * value * value for size, value in known) / total) if len(known) == len(parts) and total else None
+    return (
+        math.sqrt(sum(size * value * value for size, value in known) / total)
+        if len(known) == len(parts) and total
+        else None
+    )
 
 
 def _part(piece: Piece, initializer: Initializer, seed: int) -> PartRecord:
@@ -252,14 +326,18 @@ def _part(piece: Piece, initializer: Initializer, seed: int) -> PartRecord:
         fan_out=fans.fan_out if fans else None,
         gain=std * math.sqrt(fans.fan_in) if std is not None and fans else None,
         intended_std=std,
-        stream=None if empty or initializer.deterministic else seeds.stream(seed, "init", piece.stream),
+        stream=None
+        if empty or initializer.deterministic
+        else seeds.stream(seed, "init", piece.stream),
     )
 
 
 def _record(use: Use, layout: Layout, reason: str) -> ParameterRecord:
     fans = {part.layout.fans for part in layout.parts} or {layout.fans}
     agreed = fans.pop() if len(fans) == 1 else None
-    shown = agreed if len(layout.shape) > 1 else None  # a bias has the fans of its weight, which are not its own
+    shown = (
+        agreed if len(layout.shape) > 1 else None
+    )  # a bias has the fans of its weight, which are not its own
     return ParameterRecord(
         name=use.name,
         shape=layout.shape if not layout.parts else use.layout.shape,

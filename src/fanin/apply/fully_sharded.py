@@ -1,4 +1,6 @@
-"""Models that ``fully_shard`` (FSDP2) has sharded: their forward pass gathers parameters, which reading a model must not do."""
+"""Models that ``fully_shard`` (FSDP2) has sharded: their forward pass gathers parameters, which
+reading a model must not do.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def sharded_modules(model: nn.Module) -> list[nn.Module]:
     """The modules of a model to which ``fully_shard`` was applied."""
     fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: then nothing is
     kind = getattr(fsdp, "FSDPModule", None)
-    return [] if kind is None else [module for module in model.modules() if isinstance(module, kind)]
+    return (
+        [] if kind is None else [module for module in model.modules() if isinstance(module, kind)]
+    )
 
 
 @contextmanager
@@ -30,7 +34,8 @@ def readable(model: nn.Module, *, observed: bool) -> Iterator[None]:
     modules = sharded_modules(model)
     if modules and observed:
         raise FitError(
-            "A model that fully_shard has sharded cannot be observed on a batch, since its forward pass moves its parameters. "
+            "A model that fully_shard has sharded cannot be observed on a batch, since its forward "
+            "pass moves its parameters. "
             "Leave batch out, so that it is traced, or initialize it before fully_shard."
         )
     before = [(module, name, getattr(module, name)) for module in modules for name in _HOOKS]

@@ -1,4 +1,6 @@
-"""initialize(model, …): plan what is to be done with every parameter, give it memory where it has none, then fill it."""
+"""initialize(model, …): plan what is to be done with every parameter, give it memory where it has
+none, then fill it.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,7 @@ from fanin.apply.rules import Rule, Rules, Split
 from fanin.errors import FitError, UsageError, shown, unknown
 from fanin.fans import Convention
 
-_NEEDS_DEFAULT = (
-    "Rules by pattern need a default for the weights that no pattern means: default='auto', another rule, or default='keep'."
-)
+_NEEDS_DEFAULT = "Rules by pattern need a default for the weights that no pattern means: default='auto', another rule, or default='keep'."
 
 
 def initialize(
@@ -47,54 +47,75 @@ def initialize(
 ) -> Record:
     """Initialize a model in place and return the record of every parameter.
 
-    Weights of linear layers, convolutions, attention and recurrent layers are filled with their true fans: groups and
-    transposition are taken into account, and each of the maps that a parameter packs (q, k, v; the gates of an LSTM) is drawn
-    on its own. Frozen parameters (``requires_grad`` is False) and those of unknown role stay as they are, and the record says
-    so. A tied parameter is filled once, in its first known role; a reparametrized one (weight_norm, spectral_norm, orthogonal)
-    through its parametrization. Every parameter has a random stream of its own, a function of (seed, qualified name), so that
-    other layers do not matter to it. Everything is checked before the first number is written.
+    Weights of linear layers, convolutions, attention and recurrent layers are filled with their
+    true fans: groups and transposition are taken into account, and each of the maps that a
+    parameter packs (q, k, v; the gates of an LSTM) is drawn on its own. Frozen parameters
+    (``requires_grad`` is False) and those of unknown role stay as they are, and the record says so.
+    A tied parameter is filled once, in its first known role; a reparametrized one (weight_norm,
+    spectral_norm, orthogonal) through its parametrization. Every parameter has a random stream of
+    its own, a function of (seed, qualified name), so that other layers do not matter to it.
+    Everything is checked before the first number is written.
 
     Args:
-        model: the module; dtype, device, memory format and sharding (DTensor, FSDP2) are kept and do not change what is drawn.
-        rules: a spec string or initializer for all weights, "keep" to leave them, rules by pattern over qualified names such as
-            ``{"*.attn.*": "xavier_uniform"}`` (the last one that matches counts), or `Rules`.
+        model: the module; dtype, device, memory format and sharding (DTensor, FSDP2) are kept and
+            do not change what is drawn.
+        rules: a spec string or initializer for all weights, "keep" to leave them, rules by pattern
+            over qualified names such as ``{"*.attn.*": "xavier_uniform"}`` (the last one that
+            matches counts), or `Rules`.
         seed: from 0 to 2**63 - 1; the caller's global random state is neither used nor moved.
         default: the rule of weights that no pattern means; needed with patterns.
-        batch: inputs on which a model-level rule may observe the model, as it takes them (a tuple for several, a dict for named
-            ones); without it the model is traced.
-        device: where a model on the device meta gets its memory. What no rule fills there, buffers for one, the reset method of
-            its module fills, or that is an error. What has memory stays where it is.
-        include: pattern or patterns over qualified parameter names, such as ``"encoder.*"``; the others stay as they are.
+        batch: inputs on which a model-level rule may observe the model, as it takes them (a tuple
+            for several, a dict for named ones); without it the model is traced.
+        device: where a model on the device meta gets its memory. What no rule fills there, buffers
+            for one, the reset method of its module fills, or that is an error. What has memory
+            stays where it is.
+        include: pattern or patterns over qualified parameter names, such as ``"encoder.*"``; the
+            others stay as they are.
         exclude: likewise, of the parameters that stay as they are.
         preview: return the record and change nothing.
         convention: of the fans, "kernel" or "effective" (see `fanin.fans`).
         recurrent: rule of hidden-to-hidden weights; that of all weights unless given.
-        biases: rule of biases; zero unless given. ``forget_gate`` and ``chrono`` know the gates of LSTM and GRU.
-        norms: rule of the scale of normalization layers (1 unless given), whose shift becomes 0; "keep" keeps both.
-        embeddings: rule of embedding tables; normal(std=0.02) unless given. The padding row becomes zero.
+        biases: rule of biases; zero unless given. ``forget_gate`` and ``chrono`` know the gates of
+            LSTM and GRU.
+        norms: rule of the scale of normalization layers (1 unless given), whose shift becomes 0;
+            "keep" keeps both.
+        embeddings: rule of embedding tables; normal(std=0.02) unless given. The padding row becomes
+            zero.
         split: parts of parameters that pack several maps unknown to fanin, by pattern:
-            ``{"*.qkv.*": {"q": 768, "k": 256, "v": 256}}``, a list of sizes, or into how many equal parts.
-        shared_stream: draw every weight from the start of one and the same stream, as a Keras 3 program does that gives one
-            initializer object to all layers (`fanin.apply.shared_stream`). For comparisons with such a program only.
+            ``{"*.qkv.*": {"q": 768, "k": 256, "v": 256}}``, a list of sizes, or into how many equal
+            parts.
+        shared_stream: draw every weight from the start of one and the same stream, as a Keras 3
+            program does that gives one initializer object to all layers
+            (`fanin.apply.shared_stream`). For comparisons with such a program only.
 
     Raises:
         UsageError: not a module, a bad seed, an unknown rule, a pattern that matches nothing.
-        FitError: parameters that their rule cannot fill, or that have no shape or memory yet; all of them are named.
+        FitError: parameters that their rule cannot fill, or that have no shape or memory yet; all
+            of them are named.
 
     Example:
         >>> record = initialize(nn.Linear(784, 10), "xavier_uniform", seed=0)
         >>> record["weight"].fan_in
         784
 
-    Differs from torch's layers in biases (uniform there) and embeddings (N(0, 1) there): see "torch_default", "keras_default".
+    Differs from torch's layers in biases (uniform there) and embeddings (N(0, 1) there): see
+    "torch_default", "keras_default".
     """
     seed = _checked(model, convention, seed)
-    by_role = {"recurrent": recurrent, "biases": biases, "norms": norms, "embeddings": embeddings, "split": split}
+    by_role = {
+        "recurrent": recurrent,
+        "biases": biases,
+        "norms": norms,
+        "embeddings": embeddings,
+        "split": split,
+    }
     chosen = _rules(rules, default, by_role)
     target = meta.checked_device(device)
     found = uses(model, convention)
     followers = find_followers(model, batch) if needs_followers(chosen) else {}
-    planner = Planner(found, chosen, followers, left_out([use.name for use in found], include, exclude))
+    planner = Planner(
+        found, chosen, followers, left_out([use.name for use in found], include, exclude)
+    )
     steps = planner.steps(seed, shared=shared_stream)
     done = [step.records for step in steps] if preview else _fill(model, steps, target, seed)
     return Record(
@@ -126,7 +147,8 @@ def _rules(rules: object, default: Rule | None, by_role: Mapping[str, Any]) -> R
         if default is not None or given:
             extra = ", ".join(["default"] * (default is not None) + list(given))
             raise UsageError(
-                f"Rules have everything in them; {extra} cannot be given besides. Use dataclasses.replace(rules, …)."
+                f"Rules have everything in them; {extra} cannot be given besides. Use "
+                "dataclasses.replace(rules, …)."
             )
         return rules
     if isinstance(rules, Mapping):
@@ -135,27 +157,40 @@ def _rules(rules: object, default: Rule | None, by_role: Mapping[str, Any]) -> R
         return Rules(default=default, patterns=rules, **given)
     if default is not None:
         raise UsageError(
-            f"default belongs to rules by pattern, such as {{'*.attn.*': 'xavier_uniform'}}; the rules are {shown(rules)}."
+            f"default belongs to rules by pattern, such as {{'*.attn.*': 'xavier_uniform'}}; the "
+            f"rules are {shown(rules)}."
         )
     return Rules(default=rules, **given)  # type: ignore[arg-type]
 
 
-def _in_order(found: Sequence[Use], done: Sequence[tuple[ParameterRecord, ...]]) -> tuple[ParameterRecord, ...]:
+def _in_order(
+    found: Sequence[Use], done: Sequence[tuple[ParameterRecord, ...]]
+) -> tuple[ParameterRecord, ...]:
     """The records in the order of the model; those behind a reparametrized weight after it."""
     by_name = {record.name: record for records in done for record in records}
     names = [name for use in found for name in (use.name, *(one.name for one in use.behind))]
     return tuple(by_name[name] for name in dict.fromkeys(names))
 
 
-def _fill(model: nn.Module, steps: Sequence[Step], device: torch.device | None, seed: int) -> list[tuple[ParameterRecord, ...]]:
-    """Fill every parameter; reparametrized ones first, since a user's parametrization may fail, and then all is put back."""
-    reset = {id(step) for step in steps if step.initializer is None and step.uses[0].parameter.is_meta and device is not None}
+def _fill(
+    model: nn.Module, steps: Sequence[Step], device: torch.device | None, seed: int
+) -> list[tuple[ParameterRecord, ...]]:
+    """Fill every parameter; reparametrized ones first, since a user's parametrization may fail, and
+    then all is put back.
+    """
+    reset = {
+        id(step)
+        for step in steps
+        if step.initializer is None and step.uses[0].parameter.is_meta and device is not None
+    }
     through = [step for step in steps if step.writes and step.uses[0].through]
     with _memory(model, steps, device, seed):
         with undone_on_error([(step.uses[0].module, step.uses[0].local) for step in through]):
             done = {id(step): filled(step, seed) for step in through}
         rest = [step for step in steps if id(step) not in done]
-        done |= {id(step): records for step, records in zip(rest, fill_all(rest, seed), strict=True)}
+        done |= {
+            id(step): records for step, records in zip(rest, fill_all(rest, seed), strict=True)
+        }
     return [_reset(done[id(step)]) if id(step) in reset else done[id(step)] for step in steps]
 
 
@@ -172,12 +207,19 @@ def _memory(
         return meta.materialised(model, filled_groups, kept_groups, device, seed)
     missing = names or ([] if left else buffers)
     if missing:
-        listed = ", ".join(missing[:5]) + (f", … ({len(missing)} in all)" if len(missing) > 5 else "")
-        raise FitError(f"{listed}: no memory (device meta). Say where it is to be: fanin.initialize(model, …, device='cpu').")
+        listed = ", ".join(missing[:5]) + (
+            f", … ({len(missing)} in all)" if len(missing) > 5 else ""
+        )
+        raise FitError(
+            f"{listed}: no memory (device meta). Say where it is to be: fanin.initialize(model, …, "
+            "device='cpu')."
+        )
     return contextlib.nullcontext()
 
 
 def _reset(records: tuple[ParameterRecord, ...]) -> tuple[ParameterRecord, ...]:
     """The records of a parameter that no rule fills, and that had no values to keep."""
     head, *others = (replace(record, changed=True) for record in records)
-    return replace(head, reason=f"{head.reason}; it had no memory, and its module's own reset method filled it"), *others
+    return replace(
+        head, reason=f"{head.reason}; it had no memory, and its module's own reset method filled it"
+    ), *others

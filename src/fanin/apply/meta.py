@@ -1,8 +1,10 @@
-"""Models without memory (device meta): memory for their parameters, and values for what no rule fills.
+"""Models without memory (device meta): memory for their parameters, and values for what no rule
+fills.
 
-Parameters that are filled get memory one by one. What is kept, and all buffers, have no values that could be kept: their
-module's own reset method must fill them (a batch norm's running statistics, say), and where it does not, that is an error. A
-module that shares a parameter with another one still shares it afterwards.
+Parameters that are filled get memory one by one. What is kept, and all buffers, have no values that
+could be kept: their module's own reset method must fill them (a batch norm's running statistics,
+say), and where it does not, that is an error. A module that shares a parameter with another one
+still shares it afterwards.
 """
 
 from __future__ import annotations
@@ -32,15 +34,23 @@ def checked_device(device: Any) -> torch.device | None:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, TypeError, AssertionError, ValueError) as error:
-        raise UsageError(f"Device {shown(device)} cannot be used: {str(error).splitlines()[0]} Choose cpu or cuda.") from None
+        raise UsageError(
+            f"Device {shown(device)} cannot be used: {str(error).splitlines()[0]} Choose cpu or "
+            "cuda."
+        ) from None
     if found.type == "meta":
-        raise UsageError("device='meta' has no memory. Choose the device that the model is to train on, such as cpu or cuda.")
+        raise UsageError(
+            "device='meta' has no memory. Choose the device that the model is to train on, such as "
+            "cpu or cuda."
+        )
     return found
 
 
 def parameters_on_meta(uses: Iterable[Use]) -> list[str]:
     """The names of the parameters that have no memory."""
-    return list(dict.fromkeys(one.name for use in uses for one in use.behind if one.parameter.is_meta))
+    return list(
+        dict.fromkeys(one.name for use in uses for one in use.behind if one.parameter.is_meta)
+    )
 
 
 def buffers_on_meta(model: nn.Module) -> list[str]:
@@ -50,15 +60,24 @@ def buffers_on_meta(model: nn.Module) -> list[str]:
 
 @contextmanager
 def materialised(
-    model: nn.Module, filled: Iterable[Sequence[Use]], kept: Iterable[Sequence[Use]], device: torch.device, seed: int
+    model: nn.Module,
+    filled: Iterable[Sequence[Use]],
+    kept: Iterable[Sequence[Use]],
+    device: torch.device,
+    seed: int,
 ) -> Iterator[None]:
-    """Give the model memory on the device, and values to what is kept and to buffers; undone where the body fails.
+    """Give the model memory on the device, and values to what is kept and to buffers; undone where
+    the body fails.
 
     Raises `FitError`, with the model as it was, where something is left without values.
     """
     with _undone_on_error() as replace:
         for path, module in model.named_modules():
-            buffers = [(module, local) for local, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
+            buffers = [
+                (module, local)
+                for local, buffer in module.named_buffers(recurse=False)
+                if buffer.is_meta
+            ]
             for owner, local in buffers:
                 replace(owner, local, torch.empty_like(getattr(owner, local), device=device))
             left = _left_by_reset(module, [local for _, local in buffers], seed, path)
@@ -86,7 +105,9 @@ def _give_memory(group: Sequence[Use], device: torch.device, replace: _Replace) 
     for position, one in enumerate(group[0].behind):
         if one.parameter.is_meta:
             old = one.parameter
-            new = nn.Parameter(torch.empty_like(old, device=device), requires_grad=old.requires_grad)
+            new = nn.Parameter(
+                torch.empty_like(old, device=device), requires_grad=old.requires_grad
+            )
             new.__dict__.update(old.__dict__)
             for use in group:
                 place = use.behind[position]
@@ -113,7 +134,11 @@ def _left_by_reset(module: nn.Module, locals_: Sequence[str], seed: int, path: s
 def _others_kept(module: nn.Module, locals_: Sequence[str]) -> Iterator[None]:
     """Put back what a reset method overwrites besides, in the module and in those inside it."""
     own = [*module.named_parameters(), *module.named_buffers()]
-    saved = [(tensor, tensor.detach().clone()) for name, tensor in own if name not in locals_ and not tensor.is_meta]
+    saved = [
+        (tensor, tensor.detach().clone())
+        for name, tensor in own
+        if name not in locals_ and not tensor.is_meta
+    ]
     try:
         yield
     finally:
@@ -135,8 +160,10 @@ def _untouched(module: nn.Module, before: dict[str, tuple[Tensor, int]]) -> list
 def _unfilled(module: nn.Module, path: str, what: str, names: Sequence[str]) -> str:
     listed = ", ".join(f"{path}.{name}" if path else name for name in names)
     return (
-        f"{listed}: {what} without memory (device meta) that nothing fills, so nothing was changed. "
-        f"{type(module).__name__} has no reset method that does ({', '.join(RESETS[::2])}). Give them values before"
+        f"{listed}: {what} without memory (device meta) that nothing fills, so nothing was "
+        "changed. "
+        f"{type(module).__name__} has no reset method that does ({', '.join(RESETS[::2])}). Give "
+        "them values before"
         + (", or a rule by a pattern" if what == "parameters" else "")
         + ", or build the model on the device."
     )

@@ -44,15 +44,21 @@ class ParameterRecord:
     reason: str
     """Why it got this rule, or none."""
     tied_to: str | None = None
-    """The name under which a parameter that occurs more than once is filled, or the weight that it is set through."""
+    """The name under which a parameter that occurs more than once is filled, or the weight that it
+    is set through.
+    """
     fan_in: float | None
     fan_out: float | None
     """Of a packed parameter those of its parts, where they agree."""
     gain: float | None = None
-    """intended std · √fan-in: 1 keeps the variance of a linear layer, √2 the second moment through ReLU."""
+    """intended std · √fan-in: 1 keeps the variance of a linear layer, √2 the second moment through
+    ReLU.
+    """
     intended_std: float | None = None
     measured_std: float | None = None
-    """Of the weight that the layer uses; None where nothing was drawn. A padding row is not yet zero when this is measured."""
+    """Of the weight that the layer uses; None where nothing was drawn. A padding row is not yet
+    zero when this is measured.
+    """
     stream: int | None = None
     """The 32-bit number of its random stream; None where nothing is drawn, or each part has one."""
     changed: bool = False
@@ -76,7 +82,9 @@ class Overlap:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What `initialize` did, parameter by parameter, in the model's order; a sequence that takes names as well."""
+    """What `initialize` did, parameter by parameter, in the model's order; a sequence that takes
+    names as well.
+    """
 
     rule: str
     """The default rule: that of weights which no pattern means."""

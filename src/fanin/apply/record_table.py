@@ -18,7 +18,9 @@ _OVERLAPS_SHOWN = 3
 
 
 def table(record: Record) -> str:
-    """A row per parameter, further ones for parts that differ, and what must be said about the whole."""
+    """A row per parameter, further ones for parts that differ, and what must be said about the
+    whole.
+    """
     rows = [line for parameter in record.parameters for line in _parameter_rows(parameter)]
     distinct = [parameter for parameter in record.parameters if parameter.tied_to is None]
     filled = sum(parameter.rule is not None for parameter in distinct)
@@ -27,8 +29,13 @@ def table(record: Record) -> str:
         [
             _row(*_HEADINGS),
             *rows,
-            f"{filled} of {len(distinct)} parameters {done}; seed {record.seed}; {record.convention} fans",
-            *(["Long names are shortened; print(record[name]) tells all about one."] if _any_long(record) else []),
+            f"{filled} of {len(distinct)} parameters {done}; seed {record.seed}; "
+            f"{record.convention} fans",
+            *(
+                ["Long names are shortened; print(record[name]) tells all about one."]
+                if _any_long(record)
+                else []
+            ),
             *_overlaps(record),
             *(["Preview: nothing was changed."] if record.preview else []),
         ]
@@ -53,11 +60,16 @@ def explanation(record: ParameterRecord) -> str:
     }
     lines = [record.name]
     for heading, text in facts.items():
-        first, *rest = textwrap.wrap(text, WIDTH - 10, break_long_words=False, break_on_hyphens=False) or ["–"]
+        first, *rest = textwrap.wrap(
+            text, WIDTH - 10, break_long_words=False, break_on_hyphens=False
+        ) or ["–"]
         lines += [f"  {heading:<7} {first}", *(f"  {'':<7} {line}" for line in rest)]
     for part in record.parts:
         std = f"std {_number(part.intended_std)}, measured {_number(part.measured_std)}"
-        lines.append(f"  part {part.name:<2} {_shape(part.shape)}, fans {_fans(part.fan_in, part.fan_out)}, {std}")
+        lines.append(
+            f"  part {part.name:<2} {_shape(part.shape)}, fans {_fans(part.fan_in, part.fan_out)}, "
+            f"{std}"
+        )
     return "\n".join(lines)
 
 
@@ -86,15 +98,22 @@ def _overlaps(record: Record) -> Iterator[str]:
         return
     yield f"{len(record.overlaps)} parameters match several patterns; the last one counts:"
     for overlap in record.overlaps[:_OVERLAPS_SHOWN]:
-        yield _cut(f"  {overlap.name}: {overlap.pattern!r} over {', '.join(map(repr, overlap.over))}", WIDTH)
+        yield _cut(
+            f"  {overlap.name}: {overlap.pattern!r} over {', '.join(map(repr, overlap.over))}",
+            WIDTH,
+        )
     if len(record.overlaps) > _OVERLAPS_SHOWN:
         yield "  … (record.overlaps has all)"
 
 
 def _row(*cells: str) -> str:
-    name, shape, rule, *numbers = (_cut(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True))
+    name, shape, rule, *numbers = (
+        _cut(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True)
+    )
     left = f"{name:<{_WIDTHS[0]}} {shape:<{_WIDTHS[1]}} {rule:<{_WIDTHS[2]}}"
-    return " ".join([left, *(f"{text:>{width}}" for text, width in zip(numbers, _WIDTHS[3:], strict=True))])
+    return " ".join(
+        [left, *(f"{text:>{width}}" for text, width in zip(numbers, _WIDTHS[3:], strict=True))]
+    )
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -106,7 +125,9 @@ def _fans(fan_in: float | None, fan_out: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Three significant digits, fewer where they do not fit, without the zero before the point: .0231."""
+    """Three significant digits, fewer where they do not fit, without the zero before the point:
+    .0231.
+    """
     if value is None:
         return "–"
     texts = (f"{value:.{digits}g}" for digits in (3, 2, 1))
@@ -119,7 +140,9 @@ def _cut(text: str, width: int) -> str:
 
 
 def _short(name: str, width: int) -> str:
-    """A name that fits: leading parts of the path become their first letters, numbers stay, as in ``t.h.0.a.c_attn.weight``."""
+    """A name that fits: leading parts of the path become their first letters, numbers stay, as in
+    ``t.h.0.a.c_attn.weight``.
+    """
     parts = name.split(".")
     for position, part in enumerate(parts[:-1]):
         if len(".".join(parts)) <= width:

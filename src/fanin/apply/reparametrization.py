@@ -1,8 +1,10 @@
-"""Weights that a layer computes from other parameters: torch's parametrizations, and the older weight_norm and spectral_norm.
+"""Weights that a layer computes from other parameters: torch's parametrizations, and the older
+weight_norm and spectral_norm.
 
-Writing to such a weight is lost at the next forward pass; what must be written are the parameters behind it. Three ways lead
-there: the parametrization's own ``right_inverse`` (weight_norm, orthogonal, a user's), splitting into norm and direction
-(the older weight_norm), and the weight before division (spectral_norm, whose singular vectors are then computed anew).
+Writing to such a weight is lost at the next forward pass; what must be written are the parameters
+behind it. Three ways lead there: the parametrization's own ``right_inverse`` (weight_norm,
+orthogonal, a user's), splitting into norm and direction (the older weight_norm), and the weight
+before division (spectral_norm, whose singular vectors are then computed anew).
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 POWER_ITERATIONS = 100
-"""For spectral_norm's singular vectors; torch takes 15 when it starts. The error falls with (σ₂/σ₁)^(2n): of a normal matrix of
-300 × 300 the norm is 2e-3 off after 30, 1e-6 after 100."""
+"""For spectral_norm's singular vectors; torch takes 15 when it starts. The error falls with
+(σ₂/σ₁)^(2n): of a normal matrix of 300 × 300 the norm is 2e-3 off after 30, 1e-6 after 100."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ def find(module: nn.Module, prefix: str) -> Iterator[Reparametrized]:
     """The weights of a module that are computed from other parameters; nothing is computed here."""
     for local, chain in _chains(module):
         names = [name for name, _ in chain.named_parameters(recurse=False)]
-        behind = tuple(Behind(f"{prefix}parametrizations.{local}.{name}", chain, name) for name in names)
+        behind = tuple(
+            Behind(f"{prefix}parametrizations.{local}.{name}", chain, name) for name in names
+        )
         through = " and ".join(type(one).__name__.strip("_") for one in chain)
         if behind:  # a buffer may be parametrized too
             yield Reparametrized(local, through, behind, _shape(behind))
@@ -64,7 +68,9 @@ def find(module: nn.Module, prefix: str) -> Iterator[Reparametrized]:
         else:
             continue
         behind = tuple(Behind(prefix + name, module, name) for name in names)
-        yield Reparametrized(hook.name, type(hook).__name__, behind, tuple(behind[0].parameter.shape))
+        yield Reparametrized(
+            hook.name, type(hook).__name__, behind, tuple(behind[0].parameter.shape)
+        )
 
 
 def obstacle(module: nn.Module, local: str) -> str | None:
@@ -80,8 +86,8 @@ def write(module: nn.Module, local: str, values: Tensor, directions: Tensor) -> 
     """Make a reparametrized weight as near to `values` as its parametrization can represent.
 
     Args:
-        directions: of the shape of the values. weight_norm takes its direction from them where the values are all 0, since
-            0 · v/‖v‖ needs a v that is not.
+        directions: of the shape of the values. weight_norm takes its direction from them where the
+            values are all 0, since 0 · v/‖v‖ needs a v that is not.
     """
     chain = _chain(module, local)
     if chain is not None:
@@ -106,7 +112,9 @@ def write(module: nn.Module, local: str, values: Tensor, directions: Tensor) -> 
 
 @torch.no_grad()
 def effective(module: nn.Module, local: str) -> Tensor:
-    """The weight that the layer uses; nothing moves (spectral_norm iterates when it is read in training mode)."""
+    """The weight that the layer uses; nothing moves (spectral_norm iterates when it is read in
+    training mode).
+    """
     chain = _chain(module, local)
     with _mode([] if chain is None else chain.modules(), training=False):
         found: Tensor = getattr(module, local).detach()
@@ -119,7 +127,11 @@ def undone_on_error(places: Sequence[tuple[nn.Module, str]]) -> Iterator[None]:
     names = {local for _, local in places}
     owners = {owner: None for module, local in places for owner in _owners(module, local)}
     before = [(owner, *found) for owner in owners for found in _tensors(owner, names)]
-    values = [(tensor, tensor.detach().clone()) for _, _, tensor in before if tensor is not None and not tensor.is_meta]
+    values = [
+        (tensor, tensor.detach().clone())
+        for _, _, tensor in before
+        if tensor is not None and not tensor.is_meta
+    ]
     try:
         yield
     except BaseException:
@@ -148,13 +160,19 @@ def _owners(module: nn.Module, local: str) -> Iterable[nn.Module]:
 
 def _tensors(owner: nn.Module, computed: Collection[str]) -> list[tuple[str, Tensor | None]]:
     """The parameters and buffers of a module, and computed weights, which are plain attributes."""
-    attributes = [(name, value) for name, value in vars(owner).items() if name in computed and isinstance(value, Tensor)]
+    attributes = [
+        (name, value)
+        for name, value in vars(owner).items()
+        if name in computed and isinstance(value, Tensor)
+    ]
     return [*owner._parameters.items(), *owner._buffers.items(), *attributes]
 
 
 @contextmanager
 def _memory_kept(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Torch gives a parameter that it sets another memory; here the numbers move into that which it had."""
+    """Torch gives a parameter that it sets another memory; here the numbers move into that which it
+    had.
+    """
     before = [parameter.detach() for parameter in parameters]
     try:
         yield
@@ -172,7 +190,9 @@ def _direct(norm: Tensor, direction: Tensor, directions: Tensor) -> None:
 
 
 def _iterate(chain: ParametrizationList, read: Callable[[], object]) -> None:
-    """Compute spectral_norm's singular vectors anew: each reading in training mode is one power iteration."""
+    """Compute spectral_norm's singular vectors anew: each reading in training mode is one power
+    iteration.
+    """
     with _mode((one for one in chain if isinstance(one, _SpectralNorm)), training=True):
         for _ in range(POWER_ITERATIONS):
             read()
@@ -191,5 +211,9 @@ def _mode(modules: Iterable[nn.Module], *, training: bool) -> Iterator[None]:
 
 
 def _shape(behind: tuple[Behind, ...]) -> tuple[int, ...]:
-    """The shape of the weight: that of the largest parameter behind it (weight_norm keeps norms and directions)."""
-    return max((tuple(one.parameter.shape) for one in behind), key=lambda shape: torch.Size(shape).numel())
+    """The shape of the weight: that of the largest parameter behind it (weight_norm keeps norms and
+    directions).
+    """
+    return max(
+        (tuple(one.parameter.shape) for one in behind), key=lambda shape: torch.Size(shape).numel()
+    )

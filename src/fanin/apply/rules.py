@@ -1,4 +1,5 @@
-"""Rules: which initializer each parameter gets, by pattern over its name or else by its role; from Python or from TOML.
+"""Rules: which initializer each parameter gets, by pattern over its name or else by its role; from
+Python or from TOML.
 
     default = "auto"                      # weights that no pattern means
     biases = "zero"
@@ -10,9 +11,10 @@
     [split]                               # parameters that pack several maps, along their outputs
     "*.qkv.*" = { q = 768, k = 256, v = 256 }
 
-A pattern is about one class of parameters: about weights if it matches any, else about embeddings, else biases, else the scale
-and shift of normalization, else the rest. So ``"*.attn.*" = "xavier_uniform"`` leaves the biases there to their own rule, and
-``"*.bias"`` does not reach into normalization layers. Only ``keep`` means everything that its pattern matches.
+A pattern is about one class of parameters: about weights if it matches any, else about embeddings,
+else biases, else the scale and shift of normalization, else the rest. So ``"*.attn.*" =
+"xavier_uniform"`` leaves the biases there to their own rule, and ``"*.bias"`` does not reach into
+normalization layers. Only ``keep`` means everything that its pattern matches.
 """
 
 from __future__ import annotations
@@ -55,26 +57,39 @@ class Rules:
     default: Rule
     """Weights of linear layers, convolutions, attention and recurrent layers."""
     patterns: Mapping[str, Rule] = field(default_factory=dict)
-    """Rules by pattern over qualified names, such as ``"*.attn.*"``; of several that match, the last one counts."""
+    """Rules by pattern over qualified names, such as ``"*.attn.*"``; of several that match, the
+    last one counts.
+    """
     recurrent: Rule | None = None
     """Hidden-to-hidden weights of RNN, LSTM and GRU; None: the same as other weights."""
     biases: Rule | None = None
     """None: zero, or what a model-level default says."""
     norms: Rule | None = None
-    """Scale of normalization layers, whose shift becomes 0; None: 1, or what a model-level default says. "keep" keeps both."""
+    """Scale of normalization layers, whose shift becomes 0; None: 1, or what a model-level default
+    says. "keep" keeps both.
+    """
     embeddings: Rule | None = None
     """None: normal(std=0.02), or what a model-level default says."""
     split: Mapping[str, Split] = field(default_factory=dict)
-    """Parts of packed parameters by pattern: sizes by name, a list of sizes, or into how many equal parts."""
+    """Parts of packed parameters by pattern: sizes by name, a list of sizes, or into how many equal
+    parts.
+    """
 
     def __post_init__(self) -> None:
         for what, value in (("patterns", self.patterns), ("split", self.split)):
             if not isinstance(value, Mapping):
-                raise UsageError(f"{what} maps patterns such as '*.attn.*' to rules, not {shown(value)}.")
+                raise UsageError(
+                    f"{what} maps patterns such as '*.attn.*' to rules, not {shown(value)}."
+                )
         initializer_of(self.default)
-        by_role = {name: getattr(self, name) for name in ("recurrent", "biases", "norms", "embeddings")}
+        by_role = {
+            name: getattr(self, name) for name in ("recurrent", "biases", "norms", "embeddings")
+        }
         given = {name: rule for name, rule in by_role.items() if rule is not None}
-        for key, rule in (*given.items(), *((f"pattern {pattern!r}", rule) for pattern, rule in self.patterns.items())):
+        for key, rule in (
+            *given.items(),
+            *((f"pattern {pattern!r}", rule) for pattern, rule in self.patterns.items()),
+        ):
             try:
                 initializer_of(rule)
             except (SpecError, UnknownName) as error:
@@ -87,7 +102,9 @@ class Rules:
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise UsageError(f"The rules file {path} cannot be read: {error.strerror or error}.") from None
+            raise UsageError(
+                f"The rules file {path} cannot be read: {error.strerror or error}."
+            ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path} is not TOML: {error}.") from None
         known = [entry.name for entry in fields(cls)]
@@ -95,7 +112,10 @@ class Rules:
             if key not in known:
                 raise UsageError(f"{path}: {unknown('key of a rules file', key, known)}")
         if "default" not in table:
-            raise UsageError(f'{path} needs a default, such as default = "auto", for the weights that no pattern means.')
+            raise UsageError(
+                f'{path} needs a default, such as default = "auto", for the weights that no '
+                "pattern means."
+            )
         try:
             return cls(**table)
         except (UsageError, TypeError) as error:
@@ -106,13 +126,18 @@ class Rules:
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         plain["patterns"] = {pattern: str(rule) for pattern, rule in self.patterns.items()}
         plain["split"] = dict(self.split)
-        return {key: value if isinstance(value, Mapping) or value is None else str(value) for key, value in plain.items()}
+        return {
+            key: value if isinstance(value, Mapping) or value is None else str(value)
+            for key, value in plain.items()
+        }
 
 
 def initializer_of(rule: Rule) -> Initializer | None:
     """The initializer that a rule names; None for "keep"."""
     if not isinstance(rule, str | Initializer):
-        raise SpecError(f"A rule is a spec such as 'he_normal', an initializer or 'keep', not {shown(rule)}.")
+        raise SpecError(
+            f"A rule is a spec such as 'he_normal', an initializer or 'keep', not {shown(rule)}."
+        )
     return None if rule == KEEP else get(rule)
 
 
@@ -131,7 +156,9 @@ class Match:
 
 
 def by_pattern(patterns: Mapping[str, Rule], uses: Sequence[Use]) -> dict[str, Match]:
-    """The deciding pattern of each parameter that one is about, by name. A pattern that matches nothing is an error."""
+    """The deciding pattern of each parameter that one is about, by name. A pattern that matches
+    nothing is an error.
+    """
     names = [use.name for use in uses]
     by_name = {use.name: use for use in uses}
     found: dict[str, Match] = {}
@@ -146,12 +173,19 @@ def by_pattern(patterns: Mapping[str, Rule], uses: Sequence[Use]) -> dict[str, M
 
 
 def deciding(found: Mapping[str, Match], group: Sequence[Use]) -> Match | None:
-    """The match that decides about a parameter: of the patterns that mean any of its names, the last one."""
+    """The match that decides about a parameter: of the patterns that mean any of its names, the
+    last one.
+    """
     hits = [found[use.name] for use in group if use.name in found]
     if not hits:
         return None
     last = max(hits, key=lambda match: match.order)
-    earlier = (pattern for match in hits for pattern in (*match.over, match.pattern) if pattern != last.pattern)
+    earlier = (
+        pattern
+        for match in hits
+        for pattern in (*match.over, match.pattern)
+        if pattern != last.pattern
+    )
     return replace(last, over=tuple(dict.fromkeys(earlier)))
 
 
@@ -194,9 +228,13 @@ def _named(sizes: object, total: int) -> dict[str, int]:
     listed = dict(sizes) if isinstance(sizes, Mapping) else None
     if listed is None and isinstance(sizes, Sequence) and not isinstance(sizes, str):
         listed = dict(zip(_names(len(sizes)), sizes, strict=True))
-    if not listed or not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in listed.values()):
+    if not listed or not all(
+        isinstance(size, int) and not isinstance(size, bool) and size > 0
+        for size in listed.values()
+    ):
         raise FitError(
-            f"expected sizes that add up to {total}, such as {{'q': 768, 'k': 256, 'v': 256}} or [768, 256, 256], "
+            f"expected sizes that add up to {total}, such as {{'q': 768, 'k': 256, 'v': 256}} or "
+            "[768, 256, 256], "
             f"or a number of equal parts; received {shown(sizes)}"
         )
     return {str(name): size for name, size in listed.items()}

@@ -1,9 +1,10 @@
 """The repeated random stream of Keras 3, for comparisons with programs that have it.
 
-A Keras 3 initializer with an integer seed, also the one that it draws for itself when none is given, starts the same stream at
-every call. A program that makes one initializer and gives it to all layers therefore gets layers that are not independent
-draws: the shorter layer is the beginning of the longer one, up to scale. `keras_order` makes "the beginning" mean the same
-numbers as there, because Keras stores a kernel as (*kernel, in, out).
+A Keras 3 initializer with an integer seed, also the one that it draws for itself when none is
+given, starts the same stream at every call. A program that makes one initializer and gives it to
+all layers therefore gets layers that are not independent draws: the shorter layer is the beginning
+of the longer one, up to scale. `keras_order` makes "the beginning" mean the same numbers as there,
+because Keras stores a kernel as (*kernel, in, out).
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ STREAM = "shared by all weights"
 """The name of the one stream."""
 
 
-def sample_in_keras_order(initializer: Initializer, layout: Layout, generator: torch.Generator) -> Tensor:
-    """Draw a weight whose numbers follow one another as in Keras: (*kernel, in, out), the last axis fastest.
+def sample_in_keras_order(
+    initializer: Initializer, layout: Layout, generator: torch.Generator
+) -> Tensor:
+    """Draw a weight whose numbers follow one another as in Keras: (*kernel, in, out), the last axis
+    fastest.
 
     For linear layers and convolutions without groups; any other layout is drawn in its own order.
     """

@@ -15,9 +15,10 @@ Factor = Literal["init", "order", "dropout", "split", "augment"]
 class Cell:
     """One training run.
 
-    Fields hold canonical values only (`fanin.study.study.make_cell` makes them so): specs without options that equal their
-    defaults, and each fact in one place. The id is a hash of the fields that differ from their defaults, so a field added
-    later orphans no stored result; therefore a default never changes.
+    Fields hold canonical values only (`fanin.study.study.make_cell` makes them so): specs without
+    options that equal their defaults, and each fact in one place. The id is a hash of the fields
+    that differ from their defaults, so a field added later orphans no stored result; therefore a
+    default never changes.
     """
 
     data: str
@@ -38,12 +39,15 @@ class Cell:
     seed: int = 0
     """Root seed of the study."""
     init_seed: int | None = None
-    """Factors of randomness, as is `augment_seed`; None derives each from the root seed and the replicate."""
+    """Factors of randomness, as is `augment_seed`; None derives each from the root seed and the
+    replicate.
+    """
     order_seed: int | None = None
     dropout_seed: int | None = None
     split_seed: int | None = None
     shared_stream: bool = False
-    """Whether all weights start the same random stream, as in the published case study's program."""
+    """Whether all weights start the same random stream, as in the published case study's program.
+    """
     normalization: str | None = None
     """The model's option `norm`, "none" for no normalization; None for the model's own."""
     schedule: str = "constant"
@@ -51,16 +55,23 @@ class Cell:
     biases: str | None = None
     """Spec of the initializer of biases; None for the rule's own (zero, for most)."""
     clip_norm: float | None = None
-    """Gradients are scaled down to this Euclidean norm over all parameters; None leaves them alone."""
+    """Gradients are scaled down to this Euclidean norm over all parameters; None leaves them alone.
+    """
     label_smoothing: float = 0.0
-    """Share of a label's probability that is spread evenly over all classes, in the training loss only."""
+    """Share of a label's probability that is spread evenly over all classes, in the training loss
+    only.
+    """
     augmentation: tuple[str, ...] = ()
-    """Specs of random changes of the training images (`fanin.training.augmentation`), in their order."""
+    """Specs of random changes of the training images (`fanin.training.augmentation`), in their
+    order.
+    """
     augment_seed: int | None = None
     metrics: tuple[str, ...] = ()
     """Specs of what is measured besides the task's own metrics (`fanin.training.metrics`)."""
     tuned: bool = False
-    """Whether the rate was chosen for this cell on other seeds (`fanin.study.learning_rate_tuning`): then it parts no comparison."""
+    """Whether the rate was chosen for this cell on other seeds
+    (`fanin.study.learning_rate_tuning`): then it parts no comparison.
+    """
     sources: tuple[tuple[str, str], ...] = ()
     """(target, SHA-256) of each of the user's own parts named above (`fanin.user_code`)."""
 
@@ -79,7 +90,8 @@ class Cell:
 
     @property
     def block(self) -> str:
-        """16 hexadecimal digits that name the block: the cells that differ in the initializer only, and are compared.
+        """16 hexadecimal digits that name the block: the cells that differ in the initializer only,
+        and are compared.
 
         The learning rate is left out as well where it was tuned for each.
         """
@@ -87,7 +99,9 @@ class Cell:
         return _hash({key: value for key, value in self.canonical().items() if key not in apart})
 
     def seed_of(self, factor: Factor) -> int:
-        """The seed of one factor of randomness, as given or derived from the root seed and the replicate."""
+        """The seed of one factor of randomness, as given or derived from the root seed and the
+        replicate.
+        """
         from fanin import seeds  # imports torch, which reading a store must not
 
         given: int | None = getattr(self, f"{factor}_seed")
@@ -95,7 +109,9 @@ class Cell:
 
     @classmethod
     def from_canonical(cls, fields: dict[str, Any]) -> Cell:
-        """The cell whose `canonical` was `fields`; raises TypeError for fields that this version does not know."""
+        """The cell whose `canonical` was `fields`; raises TypeError for fields that this version
+        does not know.
+        """
         return cls(**{key: _frozen(value) for key, value in fields.items()})
 
 
@@ -108,5 +124,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _hash(fields: dict[str, Any]) -> str:
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    text = json.dumps(
+        fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]

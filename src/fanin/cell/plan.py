@@ -16,7 +16,9 @@ TUNING = "tuning of the learning rate"
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell and what its study calls the values of its axes; labels are for people and never part of the cell's id."""
+    """A cell and what its study calls the values of its axes; labels are for people and never part
+    of the cell's id.
+    """
 
     cell: Cell
     labels: Mapping[str, str]
@@ -24,7 +26,9 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of one command, in the order in which they are trained, and what tables must say about them."""
+    """The cells of one command, in the order in which they are trained, and what tables must say
+    about them.
+    """
 
     study: str
     question: str
@@ -36,12 +40,17 @@ class Plan:
 
     @property
     def is_tuning(self) -> bool:
-        """Whether these trainings choose learning rates (`fanin.study.learning_rate_tuning`) and are not evaluated."""
+        """Whether these trainings choose learning rates (`fanin.study.learning_rate_tuning`) and
+        are not evaluated.
+        """
         return any(note.startswith(TUNING) for note in self.notes)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into an equal plan."""
-        cells = [{"cell": planned.cell.canonical(), "labels": dict(planned.labels)} for planned in self.cells]
+        cells = [
+            {"cell": planned.cell.canonical(), "labels": dict(planned.labels)}
+            for planned in self.cells
+        ]
         return {
             "study": self.study,
             "question": self.question,
@@ -56,14 +65,19 @@ class Plan:
         """The plan that `to_json` wrote; raises `StoreCorrupt` for anything else."""
         try:
             cells = tuple(
-                PlannedCell(Cell.from_canonical(dict(item["cell"])), {str(k): str(v) for k, v in item["labels"].items()})
+                PlannedCell(
+                    Cell.from_canonical(dict(item["cell"])),
+                    {str(k): str(v) for k, v in item["labels"].items()},
+                )
                 for item in record["cells"]
             )
             texts = {key: str(record[key]) for key in ("study", "question", "protocol")}
             notes = tuple(map(str, record["notes"]))
             return cls(**texts, cells=cells, notes=notes, resolved=str(record.get("resolved", "")))
         except (KeyError, TypeError, AttributeError) as error:
-            raise StoreCorrupt(f"Not a plan of fanin ({type(error).__name__}: {error}): {shown(record)}") from None
+            raise StoreCorrupt(
+                f"Not a plan of fanin ({type(error).__name__}: {error}): {shown(record)}"
+            ) from None
 
 
 def matches(planned: PlannedCell, wanted: Mapping[str, Sequence[str]]) -> bool:
@@ -72,7 +86,9 @@ def matches(planned: PlannedCell, wanted: Mapping[str, Sequence[str]]) -> bool:
 
 
 def names_of(planned: PlannedCell, axis: str) -> set[str]:
-    """What a user may call this cell's value of an axis: its label, its value, or the name in its spec."""
+    """What a user may call this cell's value of an axis: its label, its value, or the name in its
+    spec.
+    """
     head, dot, option = axis.partition(".")
     if dot:
         spec = getattr(planned.cell, head)

@@ -11,8 +11,9 @@ from fanin.registry import Registry
 class Protocol:
     """How a cell is trained and judged, apart from its model, data and optimizer.
 
-    Training stops after `patience` epochs without a strictly lower validation loss, and the weights of the epoch with the
-    lowest validation loss are restored before the test set is evaluated, also when all epochs ran.
+    Training stops after `patience` epochs without a strictly lower validation loss, and the weights
+    of the epoch with the lowest validation loss are restored before the test set is evaluated, also
+    when all epochs ran.
     """
 
     name: str
@@ -20,7 +21,9 @@ class Protocol:
     holdout: float
     """Share of the training set held out for validation; 0 validates on the test set."""
     standardise_target: bool
-    """Whether a regression target is standardised with the training part's moments. Errors are reported in its own units."""
+    """Whether a regression target is standardised with the training part's moments. Errors are
+    reported in its own units.
+    """
     patience: int = 5
     flaw: str = ""
     """What every table and report must say about it."""
@@ -31,7 +34,8 @@ PROTOCOLS: Registry[Protocol] = Registry("protocol", Protocol)
 PROTOCOLS.add(
     Protocol(
         name="sound",
-        summary="10 % of the training set is held out for validation; the test set is touched once, at the end",
+        summary="10 % of the training set is held out for validation; the test set is touched "
+        "once, at the end",
         holdout=0.1,
         standardise_target=True,
     )
@@ -39,9 +43,11 @@ PROTOCOLS.add(
 PROTOCOLS.add(
     Protocol(
         name="case-study",
-        summary="the published case study: the test set serves as validation set, and the target stays in raw units",
+        summary="the published case study: the test set serves as validation set, and the target "
+        "stays in raw units",
         holdout=0.0,
         standardise_target=False,
-        flaw="early stopping and the choice of weights look at the test set, as in the published study: scores are optimistic",
+        flaw="early stopping and the choice of weights look at the test set, as in the published "
+        "study: scores are optimistic",
     )
 )

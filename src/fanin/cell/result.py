@@ -24,7 +24,9 @@ _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def environment_key(environment: Mapping[str, Any]) -> str:
-    """The part of an environment that the results of one block must have in common, as one line of text."""
+    """The part of an environment that the results of one block must have in common, as one line of
+    text.
+    """
     return " | ".join(str(environment.get(key, "?")) for key in _ENVIRONMENT_KEY)
 
 
@@ -32,23 +34,32 @@ def environment_key(environment: Mapping[str, Any]) -> str:
 class Result:
     """One cell's outcome.
 
-    ``ok``: trained to its end. ``diverged``: a loss, a metric or a weight became NaN or infinite; a result like any other,
-    never retried. ``failed``: an exception, kept as `message`. ``killed``: its process died or hung.
+    ``ok``: trained to its end. ``diverged``: a loss, a metric or a weight became NaN or infinite; a
+    result like any other, never retried. ``failed``: an exception, kept as `message`. ``killed``:
+    its process died or hung.
     """
 
     cell: Cell
     outcome: Outcome
     message: str = ""
     history: dict[str, list[float]] = field(default_factory=dict)
-    """Columns by epoch, all of one length: loss, val_loss, seconds and the task's metric (accuracy or mae) as m and val_m."""
+    """Columns by epoch, all of one length: loss, val_loss, seconds and the task's metric (accuracy
+    or mae) as m and val_m.
+    """
     metrics: dict[str, float] = field(default_factory=dict)
-    """epochs, best_epoch, val_loss, test_loss, val_m, test_m (m as above); only epochs where the cell diverged."""
+    """epochs, best_epoch, val_loss, test_loss, val_m, test_m (m as above); only epochs where the
+    cell diverged.
+    """
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds: data, setup, train, evaluate, total."""
     environment: dict[str, Any] = field(default_factory=dict)
-    """device (CPU or GPU model), engine (its version), torch, threads, matmul, dtype, and more that is only recorded."""
+    """device (CPU or GPU model), engine (its version), torch, threads, matmul, dtype, and more that
+    is only recorded.
+    """
     data: dict[str, Any] = field(default_factory=dict)
-    """fingerprint, canonical (whether the bytes are the published ones), source, n_train, n_validation, n_test."""
+    """fingerprint, canonical (whether the bytes are the published ones), source, n_train,
+    n_validation, n_test.
+    """
 
     @property
     def environment_key(self) -> str:
@@ -56,14 +67,18 @@ class Result:
         return environment_key(self.environment)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` turns back into an equal result; NaN and infinities become words."""
+        """A JSON object that `from_json` turns back into an equal result; NaN and infinities become
+        words.
+        """
         return {
             "schema": SCHEMA,
             "id": self.cell.id,
             "cell": self.cell.canonical(),
             "outcome": self.outcome,
             "message": self.message,
-            "history": {name: [_encoded(value) for value in column] for name, column in self.history.items()},
+            "history": {
+                name: [_encoded(value) for value in column] for name, column in self.history.items()
+            },
             "metrics": {name: _encoded(value) for name, value in self.metrics.items()},
             "timings": {name: _encoded(value) for name, value in self.timings.items()},
             "environment": self.environment,
@@ -76,14 +91,18 @@ class Result:
         try:
             if record["schema"] != SCHEMA:
                 raise StoreCorrupt(
-                    f"Expected a result of schema {SCHEMA}, received schema {shown(record['schema'])}. "
+                    f"Expected a result of schema {SCHEMA}, received schema "
+                    f"{shown(record['schema'])}. "
                     f"Use the version of fanin that wrote it."
                 )
             result = cls(
                 cell=Cell.from_canonical(dict(record["cell"])),
                 outcome=record["outcome"],
                 message=str(record["message"]),
-                history={str(name): [_decoded(v) for v in column] for name, column in record["history"].items()},
+                history={
+                    str(name): [_decoded(v) for v in column]
+                    for name, column in record["history"].items()
+                },
                 metrics={str(name): _decoded(value) for name, value in record["metrics"].items()},
                 timings={str(name): _decoded(value) for name, value in record["timings"].items()},
                 environment=dict(record["environment"]),
@@ -91,9 +110,14 @@ class Result:
             )
             contradicts = result.outcome not in get_args(Outcome) or result.cell.id != record["id"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreCorrupt(f"Not a result of fanin ({type(error).__name__}: {error}): {shown(record)}") from None
+            raise StoreCorrupt(
+                f"Not a result of fanin ({type(error).__name__}: {error}): {shown(record)}"
+            ) from None
         if contradicts:
-            raise StoreCorrupt(f"A result that contradicts itself (outcome {shown(result.outcome)}, id {shown(record['id'])}).")
+            raise StoreCorrupt(
+                f"A result that contradicts itself (outcome {shown(result.outcome)}, id "
+                f"{shown(record['id'])})."
+            )
         return result
 
 

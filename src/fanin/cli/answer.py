@@ -11,13 +11,19 @@ import typer
 
 SCHEMA = 1
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object; all else goes to standard error.")]
-"""The option that every command has; `fanin.cli.main` looks for it itself, so that errors come as JSON too."""
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object; all else goes to standard error.")
+]
+"""The option that every command has; `fanin.cli.main` looks for it itself, so that errors come as
+JSON too.
+"""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command found. `fanin.cli.main` prints one of the two forms; commands print nothing themselves."""
+    """What a command found. `fanin.cli.main` prints one of the two forms; commands print nothing
+    themselves.
+    """
 
     record: Mapping[str, Any]
     """For ``--json``: whatever JSON can hold, finite numbers only."""

@@ -18,15 +18,28 @@ from fanin.cli import data, export, listing, report, run, show, status, store
 from fanin.cli.answer import SCHEMA, Answer, tell
 from fanin.errors import FaninError, MissingExtra, UsageError
 
-# What Typer raises for words that it does not understand. Typer used to import it from click and now carries it inside.
+# What Typer raises for words that it does not understand. Typer used to import it from click and
+# now carries it inside.
 _Misuse = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 
-# What the library imports beyond the light core; a command that needs one of them says how to install it.
-_STUDY_EXTRA = {"scipy", "pandas", "sklearn", "pydantic", "pooch", "safetensors", "jinja2", "plotly", "matplotlib"}
+# What the library imports beyond the light core; a command that needs one of them says how to
+# install it.
+_STUDY_EXTRA = {
+    "scipy",
+    "pandas",
+    "sklearn",
+    "pydantic",
+    "pooch",
+    "safetensors",
+    "jinja2",
+    "plotly",
+    "matplotlib",
+}
 
 app = typer.Typer(
     name="fanin",
-    epilog="Exit codes: 0 done · 1 some cells failed · 2 usage · 3 store corrupt, locked or full · 4 data missing or damaged · "
+    epilog="Exit codes: 0 done · 1 some cells failed · 2 usage · 3 store corrupt, locked or full · "
+    "4 data missing or damaged · "
     "130 / 143 interrupted.",
     no_args_is_help=True,
     add_completion=False,
@@ -53,7 +66,10 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _fanin(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Which initialization should this network start from? Measure it, don't guess.
@@ -76,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(answer, Answer):
             _print(answer, stdout if as_json else None)
             return answer.exit_code
-        return _refuse("KeyboardInterrupt", "Interrupted.", answer, as_json, stdout) if answer else 0
+        return (
+            _refuse("KeyboardInterrupt", "Interrupted.", answer, as_json, stdout) if answer else 0
+        )
     except _Misuse as error:
         if not as_json:
             error.show()
@@ -123,12 +141,20 @@ def _refuse(kind: str, text: str, exit_code: int, as_json: bool, stdout: TextIO)
 
 def _bug(error: Exception, as_json: bool, stdout: TextIO) -> int:
     traceback.print_exception(error)
-    return _refuse(type(error).__name__, f"This is a bug in fanin; please report it: {error}", 1, as_json, stdout)
+    return _refuse(
+        type(error).__name__,
+        f"This is a bug in fanin; please report it: {error}",
+        1,
+        as_json,
+        stdout,
+    )
 
 
 @contextlib.contextmanager
 def _others_kept_from(stdout: TextIO) -> Iterator[None]:
-    """Send to standard error whatever is printed inside, such as by a plug-in, so that `stdout` gets the JSON object alone."""
+    """Send to standard error whatever is printed inside, such as by a plug-in, so that `stdout`
+    gets the JSON object alone.
+    """
     with contextlib.redirect_stdout(sys.stderr):
         yield
 

@@ -15,7 +15,9 @@ from fanin.errors import DataError, DataUnavailable
 if TYPE_CHECKING:
     from fanin.data import FileCheck, Listing, Progress
 
-app = typer.Typer(name="data", help="Data sets on this machine.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="data", help="Data sets on this machine.", no_args_is_help=True, rich_markup_mode=None
+)
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")]
 
@@ -49,20 +51,25 @@ def list_data(as_json: AsJson = False) -> Answer:
             for listing in found
         ]
     }
-    return Answer(record, lambda: say(columns([(listing.name, _summary(listing)) for listing in found])))
+    return Answer(
+        record, lambda: say(columns([(listing.name, _summary(listing)) for listing in found]))
+    )
 
 
 @app.command()
 def fetch(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME…]", help="Data sets; all that can be downloaded by default, 0.4 GB.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME…]", help="Data sets; all that can be downloaded by default, 0.4 GB."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> Answer:
     """Download data sets that are not there yet, or that are damaged.
 
-    Mirrors are tried in turn, and nothing is kept whose checksum is wrong. A download that was cut off starts anew. With
-    FANIN_OFFLINE=1 nothing is contacted.
+    Mirrors are tried in turn, and nothing is kept whose checksum is wrong. A download that was cut
+    off starts anew. With FANIN_OFFLINE=1 nothing is contacted.
 
     \b
     Examples:
@@ -87,17 +94,23 @@ def fetch(
     def show() -> None:
         say(columns([(record["name"], record["error"] or record["where"]) for record in found]))
 
-    return Answer({"complete": not missing, "datasets": found}, show, DataError.exit_code if missing else 0)
+    return Answer(
+        {"complete": not missing, "datasets": found}, show, DataError.exit_code if missing else 0
+    )
 
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Data sets; all that are there by default.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Data sets; all that are there by default."),
+    ] = None,
     as_json: AsJson = False,
 ) -> Answer:
     """Check data files: size and SHA-256.
 
-    Each file is read and compared with what it should be; a copy of your own is checked for its structure.
+    Each file is read and compared with what it should be; a copy of your own is checked for its
+    structure.
 
     \b
     Examples:
@@ -109,12 +122,16 @@ def verify(
     """
     from fanin import data
 
-    chosen = names or [found.name for found in data.catalogue() if found.state != "missing" and not found.of]
+    chosen = names or [
+        found.name for found in data.catalogue() if found.state != "missing" and not found.of
+    ]
     checks = {name: data.verify(name) for name in chosen}
     sound = all(check.ok for found in checks.values() for check in found)
     record = {
         "sound": sound,
-        "datasets": {name: [_check_record(check) for check in found] for name, found in checks.items()},
+        "datasets": {
+            name: [_check_record(check) for check in found] for name, found in checks.items()
+        },
     }
 
     def show() -> None:
@@ -128,14 +145,20 @@ def verify(
 @app.command()
 def add(
     name: _Name,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz file with x_train, y_train, x_test, y_test.")],
-    replace: Annotated[bool, typer.Option("--replace", help="Overwrite another copy of that name.")] = False,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="An .npz file with x_train, y_train, x_test, y_test."),
+    ],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite another copy of that name.")
+    ] = False,
     as_json: AsJson = False,
 ) -> Answer:
     """Register your own copy of a data set.
 
-    uint8 images (N, H, W) or (N, H, W, C) are divided by 255, float arrays are taken as they are; integer labels make a
-    classification, float targets a regression. The file is checked and copied.
+    uint8 images (N, H, W) or (N, H, W, C) are divided by 255, float arrays are taken as they are;
+    integer labels make a classification, float targets a regression. The file is checked and
+    copied.
 
     \b
     Example:
@@ -149,12 +172,16 @@ def add(
     path = data.add(name, file, replace=replace)
     info = data.describe(name)
     summary = f"{name}: {info.task}, {info.n_train:,} + {info.n_test:,} samples, {path}"
-    return Answer({"name": name, "file": str(path), "task": info.task, "outputs": info.outputs}, lambda: say(summary))
+    return Answer(
+        {"name": name, "file": str(path), "task": info.task, "outputs": info.outputs},
+        lambda: say(summary),
+    )
 
 
 @app.command("path")
 def show_path(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set's name.")] = None, as_json: AsJson = False
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set's name.")] = None,
+    as_json: AsJson = False,
 ) -> Answer:
     """Print the folder of all data sets, or of one. FANIN_DATA_DIR sets it.
 
@@ -168,7 +195,9 @@ def show_path(
 
 
 def _fetched(name: str, on_progress: Callable[[Progress], None]) -> dict[str, Any]:
-    """What came of fetching one of several data sets; a failure does not keep the others from being fetched."""
+    """What came of fetching one of several data sets; a failure does not keep the others from being
+    fetched.
+    """
     from fanin import data
 
     downloaded: list[str] = []
@@ -184,14 +213,25 @@ def _fetched(name: str, on_progress: Callable[[Progress], None]) -> dict[str, An
     except DataUnavailable as failure:
         error = str(failure)
     listing = data.listing(name)
-    return {"name": name, "state": listing.state, "where": listing.where, "downloaded": downloaded, "error": error}
+    return {
+        "name": name,
+        "state": listing.state,
+        "where": listing.where,
+        "downloaded": downloaded,
+        "error": error,
+    }
 
 
 def _summary(listing: Listing) -> str:
     from fanin.report.escaping import visible
 
     info = listing.info
-    shape = f"{info.task}, {'×'.join(map(str, info.input_shape))}, {info.n_train:,} + {info.n_test:,} samples; " if info else ""
+    shape = (
+        f"{info.task}, {'×'.join(map(str, info.input_shape))}, {info.n_train:,} + {info.n_test:,} "
+        "samples; "
+        if info
+        else ""
+    )
     note = f" ({visible(listing.note)})" if listing.note else ""
     return f"{listing.state}: {shape}{visible(listing.where)}{note}"
 
@@ -199,9 +239,16 @@ def _summary(listing: Listing) -> str:
 def _check_text(check: FileCheck) -> str:
     from fanin.report.escaping import visible
 
-    facts = [f"{check.actual_bytes:,} bytes" if check.actual_bytes is not None else "", visible(check.note)]
+    facts = [
+        f"{check.actual_bytes:,} bytes" if check.actual_bytes is not None else "",
+        visible(check.note),
+    ]
     if not check.ok and check.expected_bytes is not None:
-        checksum = f"SHA-256 {check.expected_sha256}" if check.expected_sha256 else f"SHA-1 {check.expected_sha1}"
+        checksum = (
+            f"SHA-256 {check.expected_sha256}"
+            if check.expected_sha256
+            else f"SHA-1 {check.expected_sha1}"
+        )
         facts.append(f"expected {check.expected_bytes:,} bytes, {checksum}")
     return f"{visible(check.path)}: {'; '.join(filter(None, facts))}"
 

@@ -51,7 +51,11 @@ class _Lines:
             self._print(_described(event))
 
     def _print(self, text: str) -> None:
-        print(encodable(text, getattr(self._stream, "encoding", None) or "utf-8"), file=self._stream, flush=True)
+        print(
+            encodable(text, getattr(self._stream, "encoding", None) or "utf-8"),
+            file=self._stream,
+            flush=True,
+        )
 
 
 class _Bar:
@@ -62,7 +66,9 @@ class _Bar:
         from rich.table import Column
 
         def text(field: str) -> bars.TextColumn:
-            return bars.TextColumn(field, markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=5))
+            return bars.TextColumn(
+                field, markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=5)
+            )
 
         self.progress = bars.Progress(
             text("{task.description}"),
@@ -103,7 +109,9 @@ def _described(event: Progress) -> str:
 
 
 def _subject(event: Progress) -> str:
-    return visible(f"{event.dataset}: {event.file} from {event.mirror}" if event.url else event.dataset)
+    return visible(
+        f"{event.dataset}: {event.file} from {event.mirror}" if event.url else event.dataset
+    )
 
 
 def _standing(event: Progress) -> str:

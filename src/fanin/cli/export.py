@@ -22,17 +22,26 @@ class Format(StrEnum):
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")],
-    to: Annotated[Format, typer.Option("--to", metavar="FORMAT", help="csv, csv-cells, jsonl, latex or markdown.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")
+    ],
+    to: Annotated[
+        Format,
+        typer.Option("--to", metavar="FORMAT", help="csv, csv-cells, jsonl, latex or markdown."),
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; standard output by default.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to write; standard output by default."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> Answer:
     """Export a study's table, or its results.
 
-    csv has one row per initializer, model and data set, csv-cells one per training, both at full precision; markdown and latex
-    are the table as printed; jsonl holds every result whole, for version control and for fanin store merge.
+    csv has one row per initializer, model and data set, csv-cells one per training, both at full
+    precision; markdown and latex are the table as printed; jsonl holds every result whole, for
+    version control and for fanin store merge.
 
     \b
     Examples:

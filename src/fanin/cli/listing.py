@@ -13,7 +13,10 @@ _WIDTH = 80
 
 
 def list_entries(
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="initializers, models, datasets, studies, …")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="KIND", help="initializers, models, datasets, studies, …"),
+    ] = None,
     as_json: AsJson = False,
 ) -> Answer:
     """List what there is, by kind: initializers, models, datasets, studies, …
@@ -46,6 +49,11 @@ def columns(pairs: list[tuple[str, str]], indent: str = "  ") -> list[str]:
     width = max((len(name) for name, _ in pairs), default=0)
     lines: list[str] = []
     for name, text in pairs:
-        first, *rest = textwrap.wrap(text, _WIDTH - width - len(indent) - 2, break_on_hyphens=False) or [""]
-        lines += [f"{indent}{name:<{width}}  {first}".rstrip(), *(f"{indent}{'':<{width}}  {line}" for line in rest)]
+        first, *rest = textwrap.wrap(
+            text, _WIDTH - width - len(indent) - 2, break_on_hyphens=False
+        ) or [""]
+        lines += [
+            f"{indent}{name:<{width}}  {first}".rstrip(),
+            *(f"{indent}{'':<{width}}  {line}" for line in rest),
+        ]
     return lines

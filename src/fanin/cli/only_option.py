@@ -14,8 +14,9 @@ _KEY = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]\w*)?")
 def selection(texts: Iterable[str]) -> dict[str, list[str]]:
     """``data=mnist,cifar10`` → {"data": ["mnist", "cifar10"]}.
 
-    Commas separate, but not inside brackets or quotes: a spec such as ``he_normal(a=0.2,truncated=true)`` is one value. A value
-    without a key belongs to the key before it. Raises `UsageError`.
+    Commas separate, but not inside brackets or quotes: a spec such as
+    ``he_normal(a=0.2,truncated=true)`` is one value. A value without a key belongs to the key
+    before it. Raises `UsageError`.
     """
     found: dict[str, list[str]] = {}
     for text in texts:
@@ -26,7 +27,10 @@ def selection(texts: Iterable[str]) -> dict[str, list[str]]:
                 key, item = before.strip(), after
             value = item.strip()
             if not key or not value:
-                raise UsageError(f"--only takes key=value,… such as data=mnist,cifar10,model=mlp; received {shown(text)}.")
+                raise UsageError(
+                    "--only takes key=value,… such as data=mnist,cifar10,model=mlp; received "
+                    f"{shown(text)}."
+                )
             found.setdefault(key, []).append(value)
     return found
 

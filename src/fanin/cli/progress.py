@@ -18,7 +18,15 @@ from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.cli.durations import spoken
 from fanin.cli.remaining_time import Remaining
-from fanin.execution.events import CellFinished, CellStarted, EpochFinished, Event, Notice, RunStarted, WorkerLost
+from fanin.execution.events import (
+    CellFinished,
+    CellStarted,
+    EpochFinished,
+    Event,
+    Notice,
+    RunStarted,
+    WorkerLost,
+)
 from fanin.report.escaping import visible
 
 LINE_EVERY = 2.0
@@ -26,7 +34,9 @@ LINE_EVERY = 2.0
 
 
 @contextmanager
-def shown(cells: Iterable[Cell], labels: Mapping[str, str], stream: TextIO | None = None) -> Iterator[Callable[[Event], None]]:
+def shown(
+    cells: Iterable[Cell], labels: Mapping[str, str], stream: TextIO | None = None
+) -> Iterator[Callable[[Event], None]]:
     """A function that shows the events it is given on a stream, standard error by default.
 
     Args:
@@ -72,17 +82,25 @@ class _Display:
         """12/60 cells, 1 failed, about 3 min to go."""
         bad = [f"{count} {name}" for name, count in self.outcomes.items() if name != "ok"]
         seconds = self.remaining.seconds(now)
-        to_go = [f"about {spoken(max(seconds, 1))} to go"] if seconds is not None and self.done < self.to_train else []
+        to_go = (
+            [f"about {spoken(max(seconds, 1))} to go"]
+            if seconds is not None and self.done < self.to_train
+            else []
+        )
         return ", ".join([f"{self.done}/{self.to_train} cells", *bad, *to_go])
 
     def name(self, cell: Cell) -> str:
         """model · data · initializer, as tables call it."""
         replicate = f" #{cell.replicate}" if cell.replicate else ""
-        return visible(f"{cell.model} · {cell.data} · {self._labels.get(cell.id, cell.initializer)}{replicate}")
+        return visible(
+            f"{cell.model} · {cell.data} · {self._labels.get(cell.id, cell.initializer)}{replicate}"
+        )
 
 
 class Lines(_Display):
-    """Plain lines, for logs: finished cells at most every `LINE_EVERY` seconds, whatever went wrong at once."""
+    """Plain lines, for logs: finished cells at most every `LINE_EVERY` seconds, whatever went wrong
+    at once.
+    """
 
     def __init__(self, remaining: Remaining, labels: Mapping[str, str], stream: TextIO) -> None:
         super().__init__(remaining, labels)
@@ -100,7 +118,9 @@ class Lines(_Display):
                 wrong = result.outcome in ("failed", "killed")
                 if wrong or self.done == self.to_train or now - self._last >= LINE_EVERY:
                     self._last = now
-                    self._print(f"{self.standing(now)}: {self.name(result.cell)}: {_outcome(result)}")
+                    self._print(
+                        f"{self.standing(now)}: {self.name(result.cell)}: {_outcome(result)}"
+                    )
             case WorkerLost():
                 self._print(_loss(event, self))
             case Notice(text=text):
@@ -108,7 +128,11 @@ class Lines(_Display):
 
     def _print(self, text: str) -> None:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        print(text.encode(encoding, "backslashreplace").decode(encoding), file=self._stream, flush=True)
+        print(
+            text.encode(encoding, "backslashreplace").decode(encoding),
+            file=self._stream,
+            flush=True,
+        )
 
 
 class Bars(_Display):
@@ -117,9 +141,17 @@ class Bars(_Display):
     def __init__(self, remaining: Remaining, labels: Mapping[str, str], console: Console) -> None:
         super().__init__(remaining, labels)
         self.progress = Progress(
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=5)),
+            TextColumn(
+                "{task.description}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=5),
+            ),
             BarColumn(bar_width=None, table_column=Column(ratio=2)),
-            TextColumn("{task.fields[detail]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=5)),
+            TextColumn(
+                "{task.fields[detail]}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=5),
+            ),
             console=console,
             expand=True,
             transient=True,
@@ -133,12 +165,20 @@ class Bars(_Display):
         self.count(event, now)
         match event:
             case RunStarted():
-                self.progress.update(self._overall, description=f"Training on {event.workers} workers", total=event.to_train)
+                self.progress.update(
+                    self._overall,
+                    description=f"Training on {event.workers} workers",
+                    total=event.to_train,
+                )
             case CellStarted(cell=cell):
                 self._remove(cell)
-                self._running[cell.id] = self.progress.add_task(self.name(cell), total=cell.epochs, detail="starting")
+                self._running[cell.id] = self.progress.add_task(
+                    self.name(cell), total=cell.epochs, detail="starting"
+                )
             case EpochFinished(cell=cell, row=row) if cell.id in self._running:
-                detail = f"epoch {row['epoch']:.0f} of ≤ {cell.epochs}, val loss {row['val_loss']:.4g}"
+                detail = (
+                    f"epoch {row['epoch']:.0f} of ≤ {cell.epochs}, val loss {row['val_loss']:.4g}"
+                )
                 self.progress.update(self._running[cell.id], completed=row["epoch"], detail=detail)
             case CellFinished(result=result):
                 self._remove(result.cell)
@@ -150,7 +190,9 @@ class Bars(_Display):
                 self.progress.console.print(_loss(event, self))
             case Notice(text=text):
                 self.progress.console.print(visible(text))
-        self.progress.update(self._overall, completed=self.done, detail=self.standing(now) if self.to_train else "")
+        self.progress.update(
+            self._overall, completed=self.done, detail=self.standing(now) if self.to_train else ""
+        )
 
     def _remove(self, cell: Cell) -> None:
         if cell.id in self._running:
@@ -167,7 +209,9 @@ def _outcome(result: Result) -> str:
     if result.outcome == "ok":
         return f"ok after {result.metrics.get('epochs', math.nan):.0f} epochs"
     message = result.message.strip()
-    return visible(f"{result.outcome}: {message.splitlines()[-1][:200]}" if message else result.outcome)
+    return visible(
+        f"{result.outcome}: {message.splitlines()[-1][:200]}" if message else result.outcome
+    )
 
 
 def _loss(event: WorkerLost, display: _Display) -> str:

@@ -54,10 +54,14 @@ class Remaining:
         if not self._taken:
             return None
         waiting = sum(self._expected(kind) for kind in self._waiting.values())
-        running = [max(self._expected(kind) - (now - began), 0.0) for kind, began in self._started.values()]
+        running = [
+            max(self._expected(kind) - (now - began), 0.0) for kind, began in self._started.values()
+        ]
         return max((waiting + sum(running)) / self.workers, *running, 0.0)
 
     def _expected(self, kind: Kind) -> float:
         """The mean time of finished cells of the kind, or of all kinds where none has finished."""
-        taken = self._taken.get(kind) or [seconds for kind in self._taken.values() for seconds in kind]
+        taken = self._taken.get(kind) or [
+            seconds for kind in self._taken.values() for seconds in kind
+        ]
         return sum(taken) / len(taken)

@@ -12,17 +12,25 @@ from fanin.errors import UsageError
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="Results folders; several are shown as one study.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR", help="Results folders; several are shown as one study."),
+    ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", help="Where to write; DIR by default, needed with several."),
+        typer.Option(
+            "--output", metavar="DIR", help="Where to write; DIR by default, needed with several."
+        ),
     ] = None,
-    figures: Annotated[bool, typer.Option("--figures", help="Draw one figure per cell too.")] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Draw one figure per cell too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> Answer:
     """Show stored results: the table, page and curves.
 
-    Prints the table and writes page, curves and tables anew. Trains nothing; works while the study runs.
+    Prints the table and writes page, curves and tables anew. Trains nothing; works while the study
+    runs.
 
     \b
     Examples:
@@ -36,7 +44,12 @@ def report(
     from fanin.cli import written_files
 
     if output is None and len(folders) > 1:
-        raise UsageError("Several folders are shown as one study, which needs a folder of its own: give --output DIR.")
+        raise UsageError(
+            "Several folders are shown as one study, which needs a folder of its own: give "
+            "--output DIR."
+        )
     results = experiment.load_results(*folders)
     folder = output if output is not None else folders[0]
-    return written_files.answer(results, written_files.write(results, folder, each_cell=figures), folder=str(folder))
+    return written_files.answer(
+        results, written_files.write(results, folder, each_cell=figures), folder=str(folder)
+    )

@@ -25,50 +25,87 @@ _SHOWN = ("model", "data", "initializer")
 
 
 def run(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A built-in study (fanin list studies) or a TOML file.")],
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Results folder; runs/<study> by default.")] = None,
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A built-in study (fanin list studies) or a TOML file."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Results folder; runs/<study> by default."),
+    ] = None,
     replicates: Annotated[
-        int | None, typer.Option("--replicates", metavar="N", help="Replicates, instead of the study's own number.")
+        int | None,
+        typer.Option(
+            "--replicates", metavar="N", help="Replicates, instead of the study's own number."
+        ),
     ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
             "--only",
             metavar="KEY=VALUE,…",
-            help="Only cells with these values: data=mnist,cifar10,model=mlp. A value without a key belongs to the key before "
+            help="Only cells with these values: data=mnist,cifar10,model=mlp. A value without a "
+            "key belongs to the key before "
             "it; --only may be repeated.",
         ),
     ] = None,
     max_epochs: Annotated[
-        int | None, typer.Option("--max-epochs", metavar="N", help="Epochs at most; makes other cells, kept apart.")
+        int | None,
+        typer.Option(
+            "--max-epochs", metavar="N", help="Epochs at most; makes other cells, kept apart."
+        ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", metavar="N", help="Processes that train; by default one per core, on a GPU one."),
+        typer.Option(
+            "--workers",
+            metavar="N",
+            help="Processes that train; by default one per core, on a GPU one.",
+        ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="A torch device, such as cpu or cuda.")] = "cpu",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and estimate the time; train nothing.")] = False,
-    save_weights: Annotated[bool, typer.Option("--save-weights", help="Keep each cell's initial and best weights.")] = False,
-    figures: Annotated[bool, typer.Option("--figures", help="Draw one figure per cell too.")] = False,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="A torch device, such as cpu or cuda.")
+    ] = "cpu",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cells and estimate the time; train nothing.")
+    ] = False,
+    save_weights: Annotated[
+        bool, typer.Option("--save-weights", help="Keep each cell's initial and best weights.")
+    ] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Draw one figure per cell too.")
+    ] = False,
     accept_changed: Annotated[
         bool,
         typer.Option(
-            "--accept-changed", help="Complete comparisons that another machine or version began; else they start anew."
+            "--accept-changed",
+            help="Complete comparisons that another machine or version began; else they start anew.",
         ),
     ] = False,
     checkpoint_interval: Annotated[
-        float, typer.Option("--checkpoint-interval", metavar="SECONDS", help="Time at least between two checkpoints of a cell.")
+        float,
+        typer.Option(
+            "--checkpoint-interval",
+            metavar="SECONDS",
+            help="Time at least between two checkpoints of a cell.",
+        ),
     ] = 10.0,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", help="A cell whose epoch takes longer counts as hung.")
+        float,
+        typer.Option(
+            "--timeout", metavar="SECONDS", help="A cell whose epoch takes longer counts as hung."
+        ),
     ] = 1800.0,
     as_json: AsJson = False,
 ) -> Answer:
     """Train what a study lacks, and show the results.
 
-    Data that are not there are downloaded. At the end the table is printed, and a page, curves and tables are written into
-    the results folder. The same command again continues where it stopped: finished cells are kept, those that failed or
-    were killed are tried once more. Ctrl-C stops cleanly.
+    Data that are not there are downloaded. At the end the table is printed, and a page, curves and
+    tables are written into the results folder. The same command again continues where it stopped:
+    finished cells are kept, those that failed or were killed are tried once more. Ctrl-C stops
+    cleanly.
 
     \b
     Examples:
@@ -85,10 +122,18 @@ def run(
     from fanin.cli import only_option
 
     loaded = experiment.load_study(study)
-    plan = experiment.make_plan(loaded, replicates=replicates, only=only_option.selection(only or ()), max_epochs=max_epochs)
+    plan = experiment.make_plan(
+        loaded, replicates=replicates, only=only_option.selection(only or ()), max_epochs=max_epochs
+    )
     folder = out or Path("runs") / plan.study
     if dry_run:
-        return _estimate(plan, experiment.stages(loaded, plan, folder, max_epochs=max_epochs), folder, workers, accept_changed)
+        return _estimate(
+            plan,
+            experiment.stages(loaded, plan, folder, max_epochs=max_epochs),
+            folder,
+            workers,
+            accept_changed,
+        )
     options = {
         "workers": workers,
         "device": device,
@@ -97,7 +142,11 @@ def run(
         "checkpoint_interval": checkpoint_interval,
         "timeout": timeout,
     }
-    return _outcome(_trained(experiment.stages(loaded, plan, folder, max_epochs=max_epochs), folder, options), folder, figures)
+    return _outcome(
+        _trained(experiment.stages(loaded, plan, folder, max_epochs=max_epochs), folder, options),
+        folder,
+        figures,
+    )
 
 
 def _trained(stages: Iterator[Plan], folder: Path, options: dict[str, Any]) -> RunSummary:
@@ -126,11 +175,15 @@ def _fetch(cells: Sequence[Cell]) -> None:
 
 
 def _labels(plan: Plan) -> dict[str, str]:
-    """What progress calls each cell besides its model and its data: its initializer, and whatever else varies."""
+    """What progress calls each cell besides its model and its data: its initializer, and whatever
+    else varies.
+    """
     found = {}
     for planned in plan.cells:
         further = [label for axis, label in planned.labels.items() if axis not in _SHOWN]
-        found[planned.cell.id] = " · ".join([planned.labels.get("initializer", planned.cell.initializer), *further])
+        found[planned.cell.id] = " · ".join(
+            [planned.labels.get("initializer", planned.cell.initializer), *further]
+        )
     return found
 
 
@@ -145,15 +198,21 @@ def _outcome(summary: RunSummary, folder: Path, figures: bool) -> Answer:
     return written_files.answer(
         results,
         files,
-        first="" if summary.trained else f"All {len(results.plan.cells):,} cells are done already; nothing was trained.",
+        first=""
+        if summary.trained
+        else f"All {len(results.plan.cells):,} cells are done already; nothing was trained.",
         exit_code=summary.exit_code,
         trained=summary.trained,
         folder=str(folder),
     )
 
 
-def _estimate(plan: Plan, stages: Iterator[Plan], folder: Path, workers: int | None, accept_changed: bool) -> Answer:
-    """The cells that would be trained, and how long that may take: those of the evaluation, after those that tune it."""
+def _estimate(
+    plan: Plan, stages: Iterator[Plan], folder: Path, workers: int | None, accept_changed: bool
+) -> Answer:
+    """The cells that would be trained, and how long that may take: those of the evaluation, after
+    those that tune it.
+    """
     from fanin import data, experiment
     from fanin.execution import estimate, process_settings
     from fanin.execution.executors import usable_cores
@@ -170,9 +229,16 @@ def _estimate(plan: Plan, stages: Iterator[Plan], folder: Path, workers: int | N
     processes = workers if workers is not None else usable_cores()
     process_settings.tune_process()  # as workers do; this process has nothing else to do
     paces = estimate.measured(cells) if cells else {}
-    seconds = estimate.seconds_at_most(cells, paces, {cell.data: data.describe(cell.data) for cell in cells}, processes)
+    seconds = estimate.seconds_at_most(
+        cells, paces, {cell.data: data.describe(cell.data) for cell in cells}, processes
+    )
     listed = [
-        {"id": p.cell.id, "cell": p.cell.canonical(), "labels": dict(p.labels), "done": p.cell.id not in todo}
+        {
+            "id": p.cell.id,
+            "cell": p.cell.canonical(),
+            "labels": dict(p.labels),
+            "done": p.cell.id not in todo,
+        }
         for p in plan.cells
     ]
     record = {
@@ -191,9 +257,15 @@ def _show_estimate(plan: Plan, todo: set[str], trials: int, workers: int, second
     from fanin.report.escaping import visible
     from fanin.report.tables.text_table import paragraph
 
-    say(f"{visible(plan.study)}: {len(plan.cells):,} cells, {len(todo):,} of them to be trained (nothing is trained now)")
+    say(
+        f"{visible(plan.study)}: {len(plan.cells):,} cells, {len(todo):,} of them to be trained "
+        "(nothing is trained now)"
+    )
     if trials:
-        say(f"Before them {trials:,} trainings tune the learning rate; more where the best lies at the grid's edge.")
+        say(
+            f"Before them {trials:,} trainings tune the learning rate; more where the best lies at "
+            "the grid's edge."
+        )
     say("")
     for planned in plan.cells[:_MOST_LISTED]:
         cell = planned.cell
@@ -209,8 +281,10 @@ def _show_estimate(plan: Plan, todo: set[str], trials: int, workers: int, second
     if todo:
         on = f"{workers} {'workers' if workers > 1 else 'worker'}"
         text = (
-            f"At most about {spoken(seconds)} on {on}, if every cell runs all its epochs (steps measured here, alone, on "
-            f"random data). Early stopping usually ends sooner: the cells of the published case study ran {PUBLISHED_EPOCHS} "
+            f"At most about {spoken(seconds)} on {on}, if every cell runs all its epochs (steps "
+            "measured here, alone, on "
+            "random data). Early stopping usually ends sooner: the cells of the published case "
+            f"study ran {PUBLISHED_EPOCHS} "
             f"epochs on average."
         )
         say(["", *paragraph(text, 80)])

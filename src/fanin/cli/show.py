@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name, or KIND:NAME where one name is two things.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A name, or KIND:NAME where one name is two things."),
+    ],
     as_json: AsJson = False,
 ) -> Answer:
     """Explain one entry of the catalogue.
 
-    Its formula and paper, when to use it, what it needs, its options with their defaults, an example.
+    Its formula and paper, when to use it, what it needs, its options with their defaults, an
+    example.
 
     \b
     Examples:
@@ -41,11 +45,21 @@ def page(entry: Description) -> list[str]:
     from fanin.catalogue import singular
     from fanin.report.escaping import visible
 
-    lines = [f"{entry.name} ({singular(entry.kind)})", "", *columns([("", visible(entry.summary))], indent=""), ""]
+    lines = [
+        f"{entry.name} ({singular(entry.kind)})",
+        "",
+        *columns([("", visible(entry.summary))], indent=""),
+        "",
+    ]
     lines += columns([(heading, visible(text)) for heading, text in entry.facts.items() if text])
     if entry.options:
         lines += ["", "Options"]
-        lines += columns([(option.name, f"{_default(option.default)}; takes {option.takes}") for option in entry.options])
+        lines += columns(
+            [
+                (option.name, f"{_default(option.default)}; takes {option.takes}")
+                for option in entry.options
+            ]
+        )
     return [*lines, "", "Examples", *(f"  {example}" for example in entry.examples)]
 
 

@@ -21,7 +21,9 @@ _MESSAGE = 300
 
 
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")
+    ],
     as_json: AsJson = False,
 ) -> Answer:
     """Show how far a study is, what is running, and what failed.
@@ -52,10 +54,15 @@ def _record(snapshot: Snapshot) -> dict[str, Any]:
             {"model": model, "data": data, **{name: counts[name] for name in _OUTCOMES}}
             for (model, data), counts in _counts(snapshot).items()
         ],
-        "running": {"pid": holder.pid, "host": holder.host, "since": holder.started} if holder else None,
+        "running": {"pid": holder.pid, "host": holder.host, "since": holder.started}
+        if holder
+        else None,
         "cells_in_training": [vars(cell) for cell in progress.running] if progress else [],
         "eta_seconds": progress.eta if progress else None,
-        "failures": [{"cell": cell, "outcome": outcome, "message": message} for cell, outcome, message in _failures(snapshot)],
+        "failures": [
+            {"cell": cell, "outcome": outcome, "message": message}
+            for cell, outcome, message in _failures(snapshot)
+        ],
         "stored_results": len(snapshot.results),
     }
 
@@ -65,7 +72,10 @@ def _show(snapshot: Snapshot, folder: Path) -> None:
     from fanin.report.tables.terminal import show
 
     if snapshot.plan is None:
-        say(f"{len(snapshot.results):,} results in {visible(folder)}, and no plan: no study was run here yet.")
+        say(
+            f"{len(snapshot.results):,} results in {visible(folder)}, and no plan: no study was "
+            "run here yet."
+        )
         say("Next: fanin run STUDY --out " + visible(folder))
         return
     show(_table(snapshot))
@@ -112,7 +122,10 @@ def _activity(snapshot: Snapshot) -> str:
         return "Not running."
     lines = [f"Running: {visible(snapshot.holder)}."]
     if snapshot.progress:
-        lines += [f"  {visible(c.description)}: epoch {c.epoch} of at most {c.epochs}" for c in snapshot.progress.running]
+        lines += [
+            f"  {visible(c.description)}: epoch {c.epoch} of at most {c.epochs}"
+            for c in snapshot.progress.running
+        ]
         if snapshot.progress.eta is not None:
             lines.append(f"About {spoken(snapshot.progress.eta)} to go.")
     return "\n".join(lines)
@@ -125,7 +138,11 @@ def _next(snapshot: Snapshot, folder: Path) -> str:
     if snapshot.holder is not None:
         return f"Next: wait, or look again: fanin status {visible(folder)}"
     if total["missing"] or total["failed"] or total["killed"]:
-        retried = " and tries failed and killed ones once more" if total["failed"] or total["killed"] else ""
+        retried = (
+            " and tries failed and killed ones once more"
+            if total["failed"] or total["killed"]
+            else ""
+        )
         return f"Next: the same fanin run command again trains what is missing{retried}."
     return f"Next: fanin report {visible(folder)}"
 
@@ -134,8 +151,12 @@ def _counts(snapshot: Snapshot) -> dict[tuple[str, str], Counter[str]]:
     """Planned cells by outcome for each (model, data), in the order of the plan."""
     found: dict[tuple[str, str], Counter[str]] = {}
     for planned, result in snapshot.planned():
-        group = tuple(planned.labels.get(axis, str(getattr(planned.cell, axis))) for axis in ("model", "data"))
-        found.setdefault((group[0], group[1]), Counter())[result.outcome if result else "missing"] += 1
+        group = tuple(
+            planned.labels.get(axis, str(getattr(planned.cell, axis))) for axis in ("model", "data")
+        )
+        found.setdefault((group[0], group[1]), Counter())[
+            result.outcome if result else "missing"
+        ] += 1
     return found
 
 
@@ -151,7 +172,8 @@ def _failures(snapshot: Snapshot) -> list[tuple[str, str, str]]:
     """(what, outcome, message) of each planned cell that failed or was killed."""
     return [
         (
-            f"{p.cell.model} on {p.cell.data}, {p.labels.get('initializer', p.cell.initializer)}, replicate {p.cell.replicate}",
+            f"{p.cell.model} on {p.cell.data}, {p.labels.get('initializer', p.cell.initializer)}, "
+            f"replicate {p.cell.replicate}",
             result.outcome,
             result.message,
         )

@@ -11,10 +11,15 @@ from fanin.cli.answer import Answer, AsJson, say, tell
 from fanin.errors import StoreCorrupt
 
 app = typer.Typer(
-    name="store", help="Check a results store, and merge others into it.", no_args_is_help=True, rich_markup_mode=None
+    name="store",
+    help="Check a results store, and merge others into it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
-_Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")]
+_Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")
+]
 
 
 @app.command()
@@ -46,13 +51,16 @@ def verify(folder: _Folder, as_json: AsJson = False) -> Answer:
 @app.command()
 def merge(
     folder: _Folder,
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Results folders and .jsonl files.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE", help="Results folders and .jsonl files.")
+    ],
     as_json: AsJson = False,
 ) -> Answer:
     """Add the results of other folders, or of .jsonl files, to a store.
 
-    What the store has already is kept: where a source has other numbers for the same cell, that is reported and left out. A
-    folder without a store gets one, so committed results can seed a study: merge them, then run it.
+    What the store has already is kept: where a source has other numbers for the same cell, that is
+    reported and left out. A folder without a store gets one, so committed results can seed a study:
+    merge them, then run it.
 
     \b
     Examples:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def write(results: Results, folder: Path, *, each_cell: bool = False) -> dict[str, str]:
-    """Write page, curves and tables into a folder, on request a figure of each cell too; what was written → where."""
+    """Write page, curves and tables into a folder, on request a figure of each cell too; what was
+    written → where.
+    """
     table = folder / "table"
     files = {
         "page": results.report(folder / "report.html"),
@@ -30,7 +32,9 @@ def write(results: Results, folder: Path, *, each_cell: bool = False) -> dict[st
     return {name: str(path) for name, path in files.items()}
 
 
-def answer(results: Results, files: dict[str, str], *, first: str = "", exit_code: int = 0, **facts: Any) -> Answer:
+def answer(
+    results: Results, files: dict[str, str], *, first: str = "", exit_code: int = 0, **facts: Any
+) -> Answer:
     """The table and where the files are.
 
     Args:
@@ -62,5 +66,13 @@ def answer(results: Results, files: dict[str, str], *, first: str = "", exit_cod
 def _places(files: dict[str, str]) -> list[str]:
     from fanin.report.escaping import visible
 
-    words = {"page": "Page", "curves": "Curves", "csv": "Table", "markdown": "Table", "figures": "Each cell"}
-    return [f"{words.get(name, 'Figure') + ':':<10} {visible(path)}" for name, path in files.items()]
+    words = {
+        "page": "Page",
+        "curves": "Curves",
+        "csv": "Table",
+        "markdown": "Table",
+        "figures": "Each cell",
+    }
+    return [
+        f"{words.get(name, 'Figure') + ':':<10} {visible(path)}" for name, path in files.items()
+    ]

@@ -1,16 +1,25 @@
-"""Data sets: registered ones, families of them with options, and users' own; tensors in memory, or mapped from a large file.
+"""Data sets: registered ones, families of them with options, and users' own; tensors in memory, or
+mapped from a large file.
 
     dataset = load("digits")  # or "pixels(of=mnist, size=14, permuted=true)"
     prepared = prepare(dataset, holdout=0.1, split_seed=0, standardise_target=True)
 
-Files are looked for under ``FANIN_DATA_DIR``, downloaded by `fetch` or `ensure`, checked against published checksums, and never
-unpickled.
+Files are looked for under ``FANIN_DATA_DIR``, downloaded by `fetch` or `ensure`, checked against
+published checksums, and never unpickled.
 """
 
 from __future__ import annotations
 
 from fanin.data.adding import add
-from fanin.data.dataset import REGISTRY, Arrays, CanonicalFile, DataInfo, Dataset, DatasetEntry, Mirror
+from fanin.data.dataset import (
+    REGISTRY,
+    Arrays,
+    CanonicalFile,
+    DataInfo,
+    Dataset,
+    DatasetEntry,
+    Mirror,
+)
 from fanin.data.datasets.families import FAMILIES, Family, Member
 from fanin.data.fetching import ensure, fetch, fetchable
 from fanin.data.formats.mapped_samples import DiskSamples

@@ -14,7 +14,9 @@ from fanin.errors import UsageError
 from fanin.registry import Registry
 
 Task = Literal["classification", "regression", "token_classification", "autoencoding"]
-"""A class, or one number or several, for each sample; a class for each step of a sequence; the input itself."""
+"""A class, or one number or several, for each sample; a class for each step of a sequence; the
+input itself.
+"""
 
 Kind = Literal["image", "table", "sequence", "tokens"]
 
@@ -26,9 +28,13 @@ class DataInfo:
     name: str
     task: Task
     input_shape: tuple[int, ...]
-    """(C, H, W) for images, (features,) for tables, (steps, features) for sequences, (steps,) for sequences of tokens."""
+    """(C, H, W) for images, (features,) for tables, (steps, features) for sequences, (steps,) for
+    sequences of tokens.
+    """
     outputs: int
-    """Number of classes, or of targets: 1 for most regressions, the size of the input for autoencoding."""
+    """Number of classes, or of targets: 1 for most regressions, the size of the input for
+    autoencoding.
+    """
     n_train: int
     n_test: int
     vocabulary: int | None = None
@@ -51,9 +57,9 @@ class DataInfo:
 class Arrays(NamedTuple):
     """The four arrays of a data set.
 
-    Images (N, C, H, W) and sequences (N, steps, features), uint8 or float; tables (N, features) float; tokens (N, steps) of
-    whole numbers. Labels or targets (N,), targets (N, outputs) where there are several, labels (N, steps) where each step has
-    one.
+    Images (N, C, H, W) and sequences (N, steps, features), uint8 or float; tables (N, features)
+    float; tokens (N, steps) of whole numbers. Labels or targets (N,), targets (N, outputs) where
+    there are several, labels (N, steps) where each step has one.
     """
 
     x_train: np.ndarray
@@ -66,16 +72,19 @@ class Arrays(NamedTuple):
 class Dataset:
     """A data set in memory, or mapped into it from a file.
 
-    ``x / divisor`` is what a model sees of an image; a table is standardised instead where `standardise` says so. Both happen
-    in `fanin.data.prepare` and in the training engine, so uint8 images stay uint8 here.
+    ``x / divisor`` is what a model sees of an image; a table is standardised instead where
+    `standardise` says so. Both happen in `fanin.data.prepare` and in the training engine, so uint8
+    images stay uint8 here.
     """
 
     info: DataInfo
     x_train: Tensor
-    """uint8 or float32, (N, *info.input_shape), contiguous unless mapped; tokens uint8, or int64 where there are too many."""
+    """uint8 or float32, (N, *info.input_shape), contiguous unless mapped; tokens uint8, or int64
+    where there are too many.
+    """
     y_train: Tensor
-    """int64 (N,) class numbers, or (N, steps) of each step; float32 (N,) or (N, outputs) targets in their own units; for
-    autoencoding the very tensor `x_train`."""
+    """int64 (N,) class numbers, or (N, steps) of each step; float32 (N,) or (N, outputs) targets in
+    their own units; for autoencoding the very tensor `x_train`."""
     x_test: Tensor
     y_test: Tensor
     divisor: float
@@ -93,7 +102,9 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class CanonicalFile:
-    """A published file, recognised by its size and its SHA-256, or by its SHA-1 where nobody published another checksum."""
+    """A published file, recognised by its size and its SHA-256, or by its SHA-1 where nobody
+    published another checksum.
+    """
 
     name: str
     bytes: int
@@ -102,7 +113,9 @@ class CanonicalFile:
 
     def __post_init__(self) -> None:
         if not (self.sha256 or self.sha1):
-            raise UsageError(f"{self.name} has no checksum. Give its SHA-256, or the SHA-1 that was published.")
+            raise UsageError(
+                f"{self.name} has no checksum. Give its SHA-256, or the SHA-1 that was published."
+            )
 
     @property
     def checksum(self) -> str:
@@ -116,7 +129,9 @@ class CanonicalFile:
 
 
 Unpack = Callable[[Path, Sequence[CanonicalFile]], Iterator[tuple[CanonicalFile, bytes]]]
-"""Takes an archive and the files wanted of it; yields each with its content, raises `DataInvalid` where one is not in it."""
+"""Takes an archive and the files wanted of it; yields each with its content, raises `DataInvalid`
+where one is not in it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,14 +142,18 @@ class Mirror:
     """
 
     url: str
-    """Of a folder, with a slash at the end, the files lying in it under their own names; or of an archive."""
+    """Of a folder, with a slash at the end, the files lying in it under their own names; or of an
+    archive.
+    """
     unpack: Unpack | None = None
     """How the files come out of the archive; None for a folder."""
     bytes: int | None = None
     sha256: str | None = None
     """Size and checksum of the archive as published, where they are known."""
     exact: bool = False
-    """Open nothing but the archive with this SHA-256. Otherwise any archive will do whose members have the right checksums."""
+    """Open nothing but the archive with this SHA-256. Otherwise any archive will do whose members
+    have the right checksums.
+    """
 
     def __post_init__(self) -> None:
         if self.exact and not self.sha256:
@@ -145,9 +164,10 @@ class Mirror:
 class DatasetEntry:
     """A registered data set: how its arrays come out of its published files.
 
-    `read` gets the contents of `files` by name, size and checksum matched, and returns the arrays. Where it is None the data
-    set is read from the user's own NPZ copy only; where `package` is given it comes out of that installed package.
-    `mirrors` are where the files are downloaded from, best first.
+    `read` gets the contents of `files` by name, size and checksum matched, and returns the arrays.
+    Where it is None the data set is read from the user's own NPZ copy only; where `package` is
+    given it comes out of that installed package. `mirrors` are where the files are downloaded from,
+    best first.
     """
 
     info: DataInfo

@@ -31,10 +31,11 @@ def fetchable() -> tuple[str, ...]:
 
 
 def ensure(name: str, *, on_progress: OnProgress | None = None) -> None:
-    """Make sure that `load` finds the data set: download it where neither its files nor a user's own copy are there.
+    """Make sure that `load` finds the data set: download it where neither its files nor a user's
+    own copy are there.
 
-    For a runner, before it starts workers. Files that are there are not opened, which is left to `load`. Raises what `fetch`
-    raises.
+    For a runner, before it starts workers. Files that are there are not opened, which is left to
+    `load`. Raises what `fetch` raises.
     """
     copy, entry = find(name)
     if copy or entry is None:
@@ -52,41 +53,62 @@ def fetch(
     limits: Limits = _LIMITS,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Download the published files of a data set that are missing or damaged; the folder in which they then lie.
+    """Download the published files of a data set that are missing or damaged; the folder in which
+    they then lie.
 
     Args:
-        name: a data set, or the spec of one: then the files are those that it is read from. For one that is embedded in a
-            package, generated, or entirely the user's own, nothing is done.
-        folder: the folder that holds data sets, in place of ``FANIN_DATA_DIR``; ``<folder>/<name>`` comes back.
+        name: a data set, or the spec of one: then the files are those that it is read from. For one
+            that is embedded in a package, generated, or entirely the user's own, nothing is done.
+        folder: the folder that holds data sets, in place of ``FANIN_DATA_DIR``; ``<folder>/<name>``
+            comes back.
         mirrors: in place of the registered ones.
         limits: minimum speed and longest time.
-        on_progress: told of each mirror tried, some ten times a second while bytes come, and of the end.
+        on_progress: told of each mirror tried, some ten times a second while bytes come, and of the
+            end.
 
-    Where the files are whole nothing is contacted. A user's own copy is left alone, and `load` goes on preferring it. A file
-    appears under its name only when it is complete and its checksum right; a download that was cut off starts anew.
+    Where the files are whole nothing is contacted. A user's own copy is left alone, and `load` goes
+    on preferring it. A file appears under its name only when it is complete and its checksum right;
+    a download that was cut off starts anew.
 
-    Raises `UnknownName`; `DataUnavailable`, which names each mirror and why it failed, where no mirror gave a file, or where
-    ``FANIN_OFFLINE`` is set; `OutputError` where the folder cannot be written; `MissingExtra` without pooch.
+    Raises `UnknownName`; `DataUnavailable`, which names each mirror and why it failed, where no
+    mirror gave a file, or where ``FANIN_OFFLINE`` is set; `OutputError` where the folder cannot be
+    written; `MissingExtra` without pooch.
     """
     copy, entry = find(name)
     if entry is None:
         return copy.parent if copy else path()
-    target = path(entry.folder) if folder is None else Path(folder).expanduser().absolute() / entry.folder
+    target = (
+        path(entry.folder)
+        if folder is None
+        else Path(folder).expanduser().absolute() / entry.folder
+    )
     wanted = _wanted(entry, target)
     if not wanted:
         return target
-    fetcher = Fetcher(entry, list(entry.mirrors if mirrors is None else mirrors), limits, on_progress or _ignore)
+    fetcher = Fetcher(
+        entry, list(entry.mirrors if mirrors is None else mirrors), limits, on_progress or _ignore
+    )
     if _offline() or not fetcher.mirrors:
-        why = f"nothing was contacted, because {OFFLINE} is set" if fetcher.mirrors else "no mirror is known"
+        why = (
+            f"nothing was contacted, because {OFFLINE} is set"
+            if fetcher.mirrors
+            else "no mirror is known"
+        )
         raise _unavailable(entry, target, wanted, [why])
     try:
-        with staging.workspace(target, lambda: fetcher.on_progress(Progress(dataset=entry.name, state="waiting"))) as workspace:
-            # Looked at anew: another process may have fetched them while this one waited for its turn.
+        with staging.workspace(
+            target, lambda: fetcher.on_progress(Progress(dataset=entry.name, state="waiting"))
+        ) as workspace:
+            # Looked at anew: another process may have fetched them while this one waited for its
+            # turn.
             fetcher.fetch(_wanted(entry, target), target, workspace)
     except Refused:
         raise _unavailable(entry, target, _wanted(entry, target), fetcher.failures) from None
     except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}. Check {VARIABLE}, or free space.") from None
+        raise OutputError(
+            f"{target} cannot be written: {error.strerror or error}. Check {VARIABLE}, or free "
+            "space."
+        ) from None
     return target
 
 
@@ -98,13 +120,22 @@ def _offline() -> bool:
     return os.environ.get(OFFLINE, "").strip().lower() not in ("", "0", "no", "false")
 
 
-def _unavailable(entry: DatasetEntry, target: Path, wanted: Sequence[CanonicalFile], why: Sequence[str]) -> DataUnavailable:
-    files = ", ".join(f"{file.name} ({file.bytes:,} bytes, {file.algorithm} {file.checksum})" for file in wanted)
+def _unavailable(
+    entry: DatasetEntry, target: Path, wanted: Sequence[CanonicalFile], why: Sequence[str]
+) -> DataUnavailable:
+    files = ", ".join(
+        f"{file.name} ({file.bytes:,} bytes, {file.algorithm} {file.checksum})" for file in wanted
+    )
     reasons = "".join(f"\n  {reason}" for reason in why)
     source = f" (published at {entry.mirrors[0].url})" if entry.mirrors else ""
-    register = f", or register a copy: fanin data add {entry.name} FILE.npz" if entry.name not in FAMILIES else ""
+    register = (
+        f", or register a copy: fanin data add {entry.name} FILE.npz"
+        if entry.name not in FAMILIES
+        else ""
+    )
     return DataUnavailable(
-        f"{entry.name} could not be downloaded. Wanted: {files}.{reasons}\nTry again later, or put the files into {target} "
+        f"{entry.name} could not be downloaded. Wanted: {files}.{reasons}\nTry again later, or put "
+        f"the files into {target} "
         f"yourself{source}{register}"
     )
 

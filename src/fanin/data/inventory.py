@@ -52,16 +52,25 @@ class FileCheck:
 
 
 def catalogue() -> list[Listing]:
-    """Every data set that can be named: registered ones in their order, families with default options, users' own by name.
+    """Every data set that can be named: registered ones in their order, families with default
+    options, users' own by name.
 
     Files are looked for, not read; `verify` reads them.
     """
-    own = [name for name in data_folder.user_copies() if name not in REGISTRY and name not in FAMILIES]
-    return [*map(listing, REGISTRY.names()), *map(_family_listing, FAMILIES.names()), *map(listing, own)]
+    own = [
+        name for name in data_folder.user_copies() if name not in REGISTRY and name not in FAMILIES
+    ]
+    return [
+        *map(listing, REGISTRY.names()),
+        *map(_family_listing, FAMILIES.names()),
+        *map(listing, own),
+    ]
 
 
 def listing(spec: str) -> Listing:
-    """The line of one data set, given by name or spec; raises what `fanin.data.describe` raises but `DataError`."""
+    """The line of one data set, given by name or spec; raises what `fanin.data.describe` raises but
+    `DataError`.
+    """
     chosen = member(spec)
     if chosen is not None:
         return _member_listing(chosen)
@@ -71,7 +80,8 @@ def listing(spec: str) -> Listing:
 
 
 def verify(name: str) -> list[FileCheck]:
-    """Each file that `load` would read, measured against what it should be; empty for data that no file holds.
+    """Each file that `load` would read, measured against what it should be; empty for data that no
+    file holds.
 
     Raises `UnknownName`.
     """
@@ -94,7 +104,13 @@ def _family_listing(name: str) -> Listing:
     try:
         return listing(name)
     except UsageError as error:  # a copy of the user's own has the family's name
-        return Listing(name=name, info=None, where=str(data_folder.path(name)), state="invalid", note=str(error))
+        return Listing(
+            name=name,
+            info=None,
+            where=str(data_folder.path(name)),
+            state="invalid",
+            note=str(error),
+        )
 
 
 def _member_listing(chosen: Member) -> Listing:
@@ -119,9 +135,21 @@ def _listing(entry: DatasetEntry) -> Listing:
     except DataError as error:
         return Listing(name=entry.name, info=entry.info, where="", state="missing", note=str(error))
     if entry.read is None:
-        return Listing(name=entry.name, info=entry.info, where=str(where), state="missing", note=f"needs {entry.name}.npz")
+        return Listing(
+            name=entry.name,
+            info=entry.info,
+            where=str(where),
+            state="missing",
+            note=f"needs {entry.name}.npz",
+        )
     note = f"lacks {', '.join(file.name for file in missing)}" if missing else ""
-    return Listing(name=entry.name, info=entry.info, where=str(where), state="missing" if missing else "available", note=note)
+    return Listing(
+        name=entry.name,
+        info=entry.info,
+        where=str(where),
+        state="missing" if missing else "available",
+        note=note,
+    )
 
 
 def _embedded_listing(name: str, info: DataInfo, package: str) -> Listing:
@@ -135,9 +163,20 @@ def _embedded_listing(name: str, info: DataInfo, package: str) -> Listing:
 
 def _user_listing(name: str, copy: Path, entry: DatasetEntry | None) -> Listing:
     try:
-        return Listing(name=name, info=user_copy.describe(copy, name, entry), where=str(copy), state="user copy")
+        return Listing(
+            name=name,
+            info=user_copy.describe(copy, name, entry),
+            where=str(copy),
+            state="user copy",
+        )
     except DataError as error:
-        return Listing(name=name, info=entry.info if entry else None, where=str(copy), state="invalid", note=str(error))
+        return Listing(
+            name=name,
+            info=entry.info if entry else None,
+            where=str(copy),
+            state="invalid",
+            note=str(error),
+        )
 
 
 def _check_copy(copy: Path, name: str, entry: DatasetEntry | None) -> FileCheck:
@@ -156,7 +195,9 @@ def _check(file: Path, expected: CanonicalFile | None, problem: str = "") -> Fil
             size = stream.tell()
             if expected and not expected.sha256:
                 stream.seek(0)
-                sha1 = hashlib.file_digest(stream, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+                sha1 = hashlib.file_digest(
+                    stream, lambda: hashlib.sha1(usedforsecurity=False)
+                ).hexdigest()
     except FileNotFoundError:
         problem = "missing"
     except OSError as error:

@@ -1,7 +1,8 @@
 """Data sets by name or spec: what is known of one, whether it is there, and its tensors.
 
-A name is that of a registered data set or of a user's own copy ``<name>/<name>.npz``, which wins over published files of that
-name; a spec such as ``pixels(of=mnist, size=14)`` is a family of data sets with its options.
+A name is that of a registered data set or of a user's own copy ``<name>/<name>.npz``, which wins
+over published files of that name; a spec such as ``pixels(of=mnist, size=14)`` is a family of data
+sets with its options.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ def names() -> tuple[str, ...]:
 def describe(spec: str) -> DataInfo:
     """Task, shape, outputs and sizes of a data set, without reading its images or tables.
 
-    A registered data set can be described before its files are there. Raises `UnknownName`, `SpecError` for options that
-    cannot be, and `DataInvalid` where the user's own copy of that name is damaged.
+    A registered data set can be described before its files are there. Raises `UnknownName`,
+    `SpecError` for options that cannot be, and `DataInvalid` where the user's own copy of that name
+    is damaged.
     """
     chosen = member(spec)
     if chosen is not None:
@@ -40,18 +42,23 @@ def describe(spec: str) -> DataInfo:
 def load(spec: str) -> Dataset:
     """The data set of that name or spec, read or generated, and checked, anew at each call.
 
-    Raises what `describe` raises, `DataUnavailable` where its files are missing, `DataInvalid` where they are not what they
-    should be, `MissingExtra` where the package that embeds it is.
+    Raises what `describe` raises, `DataUnavailable` where its files are missing, `DataInvalid`
+    where they are not what they should be, `MissingExtra` where the package that embeds it is.
     """
     chosen = member(spec)
     if chosen is not None:
         return chosen.load()
     copy, entry = find(spec)
-    return user_copy.read(copy, _plain(spec), entry) if copy else published_files.read(_published(entry))
+    return (
+        user_copy.read(copy, _plain(spec), entry)
+        if copy
+        else published_files.read(_published(entry))
+    )
 
 
 def canonical_spec(spec: str) -> str:
-    """The one way to write a data set: options that equal their default left out, the others sorted; a plain name as it is.
+    """The one way to write a data set: options that equal their default left out, the others
+    sorted; a plain name as it is.
 
     No file is opened. Raises `UnknownName` and `SpecError`.
     """
@@ -63,7 +70,9 @@ def canonical_spec(spec: str) -> str:
 
 
 def require(spec: str) -> None:
-    """Raise `UnknownName` or `DataUnavailable` unless the files that the data set is read from are there; none is opened."""
+    """Raise `UnknownName` or `DataUnavailable` unless the files that the data set is read from are
+    there; none is opened.
+    """
     copy, entry = find(spec)
     if copy is None and entry is not None:
         published_files.require(entry)
@@ -72,8 +81,9 @@ def require(spec: str) -> None:
 def member(spec: str) -> Member | None:
     """The family that a spec names, with its options; None for a plain data set.
 
-    Raises `SpecError` for a malformed spec or options of a plain data set, `UnknownName` for an option that the family does
-    not have or an unknown data set in `of`, `UsageError` where a user's own copy has the family's name.
+    Raises `SpecError` for a malformed spec or options of a plain data set, `UnknownName` for an
+    option that the family does not have or an unknown data set in `of`, `UsageError` where a user's
+    own copy has the family's name.
     """
     name, options = _parsed(spec)
     if specs.is_target(name):
@@ -81,19 +91,27 @@ def member(spec: str) -> Member | None:
     if name not in FAMILIES:
         if options:
             find(name)  # of an unknown name that is said, and not that it has no options
-            raise SpecError(f"{name} has no options. Options are for {', '.join(FAMILIES.names())}.")
+            raise SpecError(
+                f"{name} has no options. Options are for {', '.join(FAMILIES.names())}."
+            )
         return None
     _require_no_copy(name)
     family = FAMILIES.get(name)
     built: Any = specs.construct(name, family.options, options)
     chosen = Member(family, built)
-    return replace(chosen, options=replace(built, of=canonical_spec(chosen.of))) if chosen.of else chosen
+    return (
+        replace(chosen, options=replace(built, of=canonical_spec(chosen.of)))
+        if chosen.of
+        else chosen
+    )
 
 
 def find(spec: str) -> tuple[Path | None, DatasetEntry | None]:
-    """The user's own copy and the registered entry whose files a data set is read from, each where there is one.
+    """The user's own copy and the registered entry whose files a data set is read from, each where
+    there is one.
 
-    That of the data set which `of` names, if there is one; neither for what is generated. Raises `UnknownName`.
+    That of the data set which `of` names, if there is one; neither for what is generated. Raises
+    `UnknownName`.
     """
     chosen = member(spec)
     if chosen is not None:
@@ -123,7 +141,9 @@ def _plain(spec: str) -> str:
 
 
 def _parsed(spec: str) -> tuple[str, dict[str, specs.Value]]:
-    """Name and options. A text without brackets is a name, whatever it holds, so that an odd one is unknown and no more."""
+    """Name and options. A text without brackets is a name, whatever it holds, so that an odd one is
+    unknown and no more.
+    """
     return specs.parse(spec) if isinstance(spec, str) and "(" in spec else (spec, {})
 
 
@@ -131,7 +151,8 @@ def _require_no_copy(name: str) -> None:
     copy = data_folder.user_copy(name)
     if copy is not None:
         raise UsageError(
-            f"{name} is the name of a family of data sets, and {copy} would be called so too. Rename folder and file."
+            f"{name} is the name of a family of data sets, and {copy} would be called so too. "
+            "Rename folder and file."
         )
 
 

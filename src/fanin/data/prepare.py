@@ -19,21 +19,23 @@ from fanin.errors import UsageError, shown
 class Part:
     """Inputs and targets as the training engine takes them.
 
-    Both can be indexed with a tensor of positions or a slice, and sent to a device; inputs that lie in a file are read then.
+    Both can be indexed with a tensor of positions or a slice, and sent to a device; inputs that lie
+    in a file are read then.
     """
 
     x: Tensor | DiskSamples
     """uint8 or float32, (N, *input_shape); tokens uint8 or int64."""
     y: Tensor | DiskSamples
-    """int64 (N,) class numbers, (N, steps) for each step, or float32 (N,) or (N, outputs) in the units of the loss. `x` itself
-    for autoencoding."""
+    """int64 (N,) class numbers, (N, steps) for each step, or float32 (N,) or (N, outputs) in the
+    units of the loss. `x` itself for autoencoding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """The three parts of a training run, and how to read them.
 
-    A model sees ``x / divisor``; a regression target in its own units is ``y · target_scales + target_means``, by columns.
+    A model sees ``x / divisor``; a regression target in its own units is ``y · target_scales +
+    target_means``, by columns.
     """
 
     train: Part
@@ -42,8 +44,9 @@ class Prepared:
     divisor: float
     target_mean: float
     target_scale: float
-    """What turns errors into the target's own units: the deviation that one target was divided by, otherwise 1. Errors of
-    several targets stay in standard deviations: columns may have different units, and then have no mean in any of them."""
+    """What turns errors into the target's own units: the deviation that one target was divided by,
+    otherwise 1. Errors of several targets stay in standard deviations: columns may have different
+    units, and then have no mean in any of them."""
     validation_is_test: bool
     """True where nothing was held out: the test set serves for early stopping."""
     target_means: tuple[float, ...] = (0.0,)
@@ -54,26 +57,33 @@ class Prepared:
 Parts = tuple[Part, Part, Part]
 
 
-def prepare(dataset: Dataset, *, holdout: float, split_seed: int, standardise_target: bool) -> Prepared:
+def prepare(
+    dataset: Dataset, *, holdout: float, split_seed: int, standardise_target: bool
+) -> Prepared:
     """Split and standardise a data set.
 
     Args:
         dataset: stays as it is; with nothing to change, its very tensors come back.
-        holdout: fraction of the training set held out for validation, drawn by `split_seed`, class by class where each sample
-            has a class; with 0 the test set itself is the validation data, as in the case study.
+        holdout: fraction of the training set held out for validation, drawn by `split_seed`, class
+            by class where each sample has a class; with 0 the test set itself is the validation
+            data, as in the case study.
         split_seed: the seed of that draw.
-        standardise_target: subtract the mean of a regression target and divide by its standard deviation, column by column.
+        standardise_target: subtract the mean of a regression target and divide by its standard
+            deviation, column by column.
 
-    Means and (population) variances are those of the part that remains for training, in float64; a constant column is
-    shifted to zero and not scaled. Samples keep their order within each part.
+    Means and (population) variances are those of the part that remains for training, in float64; a
+    constant column is shifted to zero and not scaled. Samples keep their order within each part.
 
-    The targets of autoencoding are its inputs, also when these are standardised. Inputs that lie in a file are split by
-    position and not copied.
+    The targets of autoencoding are its inputs, also when these are standardised. Inputs that lie in
+    a file are split by position and not copied.
 
     Raises `UsageError` for a fraction outside [0, 1), or one that cannot be held out.
     """
     if isinstance(holdout, bool) or not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
-        raise UsageError(f"holdout must be a fraction from 0 (validate on the test set) to below 1, not {shown(holdout)}.")
+        raise UsageError(
+            "holdout must be a fraction from 0 (validate on the test set) to below 1, not "
+            f"{shown(holdout)}."
+        )
     parts = _parts(dataset, holdout, split_seed)
     if dataset.standardise:
         inputs = _moments(_in_memory(parts[0].x))
@@ -95,7 +105,9 @@ def _parts(dataset: Dataset, holdout: float, split_seed: int) -> Parts:
         return train, test, test
     stratified = dataset.info.task == "classification"
     generator = seeds.generator(seeds.check_seed(split_seed, "split_seed"), "split")
-    kept, held = split(dataset.y_train, fraction=holdout, stratified=stratified, generator=generator)
+    kept, held = split(
+        dataset.y_train, fraction=holdout, stratified=stratified, generator=generator
+    )
     return _picked(train, kept), _picked(train, held), test
 
 
@@ -129,7 +141,8 @@ def _each(parts: Parts, change: Callable[[Part], Part]) -> Parts:
 def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over the samples, float64; the latter 1 for what is constant.
 
-    Constant means minimum equal to maximum: the computed deviation of a constant is rounding error, not always zero.
+    Constant means minimum equal to maximum: the computed deviation of a constant is rounding error,
+    not always zero.
     """
     exact = values.double()
     deviation = exact.std(dim=0, correction=0)

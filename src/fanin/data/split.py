@@ -10,22 +10,33 @@ from torch import Tensor
 from fanin.errors import UsageError
 
 
-def split(y: Tensor, *, fraction: float, stratified: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def split(
+    y: Tensor, *, fraction: float, stratified: bool, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Indices (kept, held out), each sorted and int64: a partition of range(len(y)).
 
-    ``fraction · n`` samples are held out, rounded, at least 1. Stratified by the class numbers `y`, class c gives
-    ``fraction · n_c`` of its n_c samples, rounded by largest remainder so that the total is right (of equal remainders the
-    lower class number first), and keeps at least one, even where the total then falls short.
-    Raises `UsageError` where nothing can be held out.
+    ``fraction · n`` samples are held out, rounded, at least 1. Stratified by the class numbers `y`,
+    class c gives ``fraction · n_c`` of its n_c samples, rounded by largest remainder so that the
+    total is right (of equal remainders the lower class number first), and keeps at least one, even
+    where the total then falls short. Raises `UsageError` where nothing can be held out.
     """
     if not 0 < fraction < 1:
-        raise UsageError(f"The fraction of samples to hold out must lie between 0 and 1, not {fraction}.")
+        raise UsageError(
+            f"The fraction of samples to hold out must lie between 0 and 1, not {fraction}."
+        )
     n = len(y)
     total = max(1, math.floor(fraction * n + 0.5))
     shuffled = torch.randperm(n, generator=generator)
-    held = _first_of_each_class(shuffled, y, total, fraction) if stratified else shuffled[: min(total, n - 1)]
+    held = (
+        _first_of_each_class(shuffled, y, total, fraction)
+        if stratified
+        else shuffled[: min(total, n - 1)]
+    )
     if not len(held):
-        raise UsageError(f"None of these {n} samples can be held out: each class must keep at least one for training.")
+        raise UsageError(
+            f"None of these {n} samples can be held out: each class must keep at least one for "
+            "training."
+        )
     mask = torch.zeros(n, dtype=torch.bool)
     mask[held] = True
     return (~mask).nonzero().flatten(), mask.nonzero().flatten()
@@ -43,9 +54,14 @@ def _first_of_each_class(shuffled: Tensor, y: Tensor, total: int, fraction: floa
 
 def _quotas(counts: list[int], total: int, fraction: float) -> list[int]:
     shares = [fraction * count for count in counts]
-    quotas = [min(math.floor(share), max(count - 1, 0)) for share, count in zip(shares, counts, strict=True)]
+    quotas = [
+        min(math.floor(share), max(count - 1, 0))
+        for share, count in zip(shares, counts, strict=True)
+    ]
     lacking = total - sum(quotas)
-    for c in sorted(range(len(counts)), key=lambda c: quotas[c] - shares[c]):  # largest remainder first
+    for c in sorted(
+        range(len(counts)), key=lambda c: quotas[c] - shares[c]
+    ):  # largest remainder first
         if lacking > 0 and quotas[c] < counts[c] - 1:
             quotas[c] += 1
             lacking -= 1

@@ -1,8 +1,9 @@
 """Which planned cells are trained, so that no paired comparison mixes environments.
 
-A block is the cells that are compared with one another: those that differ in the initializer only. Its results share one
-environment key (CPU or GPU model, engine, torch, threads, matmul backend, dtype). A block that is whole may come from any
-machine; one that is begun is completed here only with results from this environment, and its others are trained anew.
+A block is the cells that are compared with one another: those that differ in the initializer only.
+Its results share one environment key (CPU or GPU model, engine, torch, threads, matmul backend,
+dtype). A block that is whole may come from any machine; one that is begun is completed here only
+with results from this environment, and its others are trained anew.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ class Todo:
     cells: tuple[Cell, ...]
     """In the order of the plan."""
     anew: frozenset[str]
-    """Ids of those among them that are settled already, but under another environment than this one's."""
+    """Ids of those among them that are settled already, but under another environment than this
+    one's.
+    """
 
 
-def to_train(cells: Iterable[Cell], results: Mapping[str, Result], key: str, *, accept_changed: bool = False) -> Todo:
+def to_train(
+    cells: Iterable[Cell], results: Mapping[str, Result], key: str, *, accept_changed: bool = False
+) -> Todo:
     """The cells that lack a settled result, and those whose result would leave their block mixed.
 
     Args:
@@ -43,8 +48,12 @@ def to_train(cells: Iterable[Cell], results: Mapping[str, Result], key: str, *, 
     return Todo(tuple(cell for cell in cells if cell.id in missing | anew), frozenset(anew))
 
 
-def unfinished(cells: Iterable[Cell], results: Mapping[str, Result], *, accept_changed: bool = False) -> tuple[Cell, ...]:
-    """The cells that need training whatever this environment is, as far as can be told; none means nothing to do."""
+def unfinished(
+    cells: Iterable[Cell], results: Mapping[str, Result], *, accept_changed: bool = False
+) -> tuple[Cell, ...]:
+    """The cells that need training whatever this environment is, as far as can be told; none means
+    nothing to do.
+    """
     cells = tuple(cells)
     found = set[str]()
     for block in _by_block(cells).values():
@@ -55,7 +64,9 @@ def unfinished(cells: Iterable[Cell], results: Mapping[str, Result], *, accept_c
 
 
 def mixed(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:
-    """The environment keys of each block, by its id, that holds settled results of more than one environment."""
+    """The environment keys of each block, by its id, that holds settled results of more than one
+    environment.
+    """
     keys: dict[str, set[str]] = {}
     for result in results:
         if result.outcome in SETTLED:

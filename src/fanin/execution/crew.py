@@ -1,7 +1,8 @@
 """Crew: the workers of one run, what each is doing, and how they come to share one environment.
 
-All processes start at once. The first is asked which matmul backend is exact here; its verdict goes to the others, and its
-environment is the run's. A worker that is lost makes room for a new one, which `staff` starts.
+All processes start at once. The first is asked which matmul backend is exact here; its verdict goes
+to the others, and its environment is the run's. A worker that is lost makes room for a new one,
+which `staff` starts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ from fanin.cell.result import environment_key
 from fanin.errors import FaninError
 from fanin.execution.events import Event, Notice, WorkerLost
 from fanin.execution.executors import LocalWorker, LocalWorkers, Lost
-from fanin.execution.messages import EpochDone, Finished, Message, Ready, Refused, SetUp, Stop, Stopped, Train
+from fanin.execution.messages import (
+    EpochDone,
+    Finished,
+    Message,
+    Ready,
+    Refused,
+    SetUp,
+    Stop,
+    Stopped,
+    Train,
+)
 
 _START_TIMEOUT = 600.0
 _START_FAILURES = 3
@@ -60,8 +71,17 @@ class Crew:
         self.environment: dict[str, Any] | None = None
         """What every worker has; None until the first is ready."""
         self.training: dict[LocalWorker, Training] = {}
-        self._workers, self._device, self._limit, self._timeout, self._emit = workers, device, limit, timeout, emit
-        self._shapes = {(cell.data, cell.model, cell.activation, cell.batch_size): cell.canonical() for cell in cells}
+        self._workers, self._device, self._limit, self._timeout, self._emit = (
+            workers,
+            device,
+            limit,
+            timeout,
+            emit,
+        )
+        self._shapes = {
+            (cell.data, cell.model, cell.activation, cell.batch_size): cell.canonical()
+            for cell in cells
+        }
         self._matmul: str | None = None
         self._starting: dict[LocalWorker, bool] = {}
         """Workers that are not ready yet, and whether they were told to set up."""
@@ -103,7 +123,8 @@ class Crew:
     def news(self, timeout: float) -> tuple[Training, News] | None:
         """What happened to a cell, waiting `timeout` seconds at most; None if nothing did.
 
-        Raises `FaninError` where workers cannot be started, refuse to train here, or do not share one environment.
+        Raises `FaninError` where workers cannot be started, refuse to train here, or do not share
+        one environment.
         """
         self._kill_hung()
         letter = self._workers.receive(timeout)
@@ -143,7 +164,10 @@ class Crew:
             self.environment, self._matmul = message.environment, message.matmul
         expected, found = environment_key(self.environment), environment_key(message.environment)
         if expected != found:
-            raise FaninError(f"Workers of one run must share one environment: expected {expected}, one has {found}.")
+            raise FaninError(
+                f"Workers of one run must share one environment: expected {expected}, one has "
+                f"{found}."
+            )
         self._idle.append(worker)
 
     def _lost(self, worker: LocalWorker, lost: Lost) -> tuple[Training, Gone] | None:
@@ -166,12 +190,19 @@ class Crew:
         self._emit(WorkerLost(worker.number, None, str(lost), retried=again))
         if not again:
             raise FaninError(
-                f"Workers cannot be started: {lost}. The last one's output is in {worker.log}.\n{lost.last_output}"
+                f"Workers cannot be started: {lost}. The last one's output is in "
+                f"{worker.log}.\n{lost.last_output}"
             )
         if self.environment is None and self._start_failures == _START_FAILURES - 1:
-            # A model takes the process along when the check builds it, perhaps; training will tell which cell's it is.
+            # A model takes the process along when the check builds it, perhaps; training will tell
+            # which cell's it is.
             self._matmul = "default"
-            self._emit(Notice("Workers died while they checked which matmul backend is exact; the default one is used."))
+            self._emit(
+                Notice(
+                    "Workers died while they checked which matmul backend is exact; the default "
+                    "one is used."
+                )
+            )
 
     def _kill_hung(self) -> None:
         now = time.monotonic()

@@ -1,7 +1,8 @@
-"""Engine: what trains cells inside a worker. The seam between the worker process and the training code.
+"""Engine: what trains cells inside a worker. The seam between the worker process and the training
+code.
 
-A worker loads its engine by name, ``module:factory``, so that another engine (or a test's) takes this one's place without
-the runner knowing. The runner imports no engine, and no torch.
+A worker loads its engine by name, ``module:factory``, so that another engine (or a test's) takes
+this one's place without the runner knowing. The runner imports no engine, and no torch.
 """
 
 from __future__ import annotations
@@ -41,8 +42,12 @@ class Engine(Protocol):
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
         """Get ready to train; returns the environment that every result will carry."""
 
-    def train(self, job: Job, on_epoch: Callable[[dict[str, float]], None], stop: Callable[[], bool]) -> Result | None:
-        """The cell's result, ok or diverged; None if it stopped at a checkpoint because `stop` was true."""
+    def train(
+        self, job: Job, on_epoch: Callable[[dict[str, float]], None], stop: Callable[[], bool]
+    ) -> Result | None:
+        """The cell's result, ok or diverged; None if it stopped at a checkpoint because `stop` was
+        true.
+        """
 
 
 def load(name: str) -> Engine:
@@ -66,10 +71,14 @@ class TorchEngine:
         self._environment: dict[str, Any] = {}
 
     def choose_matmul(self, cells: Sequence[Cell]) -> str:
-        """oneDNN where it is exact and faster. A model that cannot be built makes its own cells fail later, not the check."""
+        """oneDNN where it is exact and faster. A model that cannot be built makes its own cells
+        fail later, not the check.
+        """
         tuning = self._tuning
         known = list[Cell]()
-        for cell in {(c.data, c.model, c.activation, c.normalization, c.batch_size): c for c in cells}.values():
+        for cell in {
+            (c.data, c.model, c.activation, c.normalization, c.batch_size): c for c in cells
+        }.values():
             with contextlib.suppress(Exception):
                 tuning.linear_shapes([cell])
                 known.append(cell)
@@ -84,13 +93,19 @@ class TorchEngine:
         try:
             torch.empty(1, device=device)
         except (RuntimeError, AssertionError) as error:
-            raise UsageError(f"Device {device} cannot be used: {str(error).splitlines()[0]} Choose cpu or cuda.") from None
+            raise UsageError(
+                f"Device {device} cannot be used: {str(error).splitlines()[0]} Choose cpu or cuda."
+            ) from None
         self._tuning.set_matmul("onednn" if matmul == "onednn" else "default")
         self._device = device
-        self._environment = self._tuning.environment(device, "onednn" if matmul == "onednn" else "default")
+        self._environment = self._tuning.environment(
+            device, "onednn" if matmul == "onednn" else "default"
+        )
         return self._environment
 
-    def train(self, job: Job, on_epoch: Callable[[dict[str, float]], None], stop: Callable[[], bool]) -> Result | None:
+    def train(
+        self, job: Job, on_epoch: Callable[[dict[str, float]], None], stop: Callable[[], bool]
+    ) -> Result | None:
         """Train the cell; process-wide settings that a user's model changes are put back."""
         with _settings_kept():
             try:
@@ -111,7 +126,9 @@ class TorchEngine:
 
 @contextlib.contextmanager
 def _settings_kept() -> Iterator[None]:
-    """Put torch's process-wide settings back, so that no cell computes otherwise because of the one before it."""
+    """Put torch's process-wide settings back, so that no cell computes otherwise because of the one
+    before it.
+    """
     import torch
 
     settings: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (

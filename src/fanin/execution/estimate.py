@@ -1,4 +1,6 @@
-"""What a plan will cost: the time of a few training steps, measured here, times the steps that may be taken."""
+"""What a plan will cost: the time of a few training steps, measured here, times the steps that may
+be taken.
+"""
 
 from __future__ import annotations
 
@@ -63,11 +65,15 @@ class Pace:
     """Seconds per batch of `EVALUATION_BATCH` samples that is only evaluated."""
 
 
-def seconds_at_most(cells: Iterable[Cell], paces: Mapping[Work, Pace], sizes: Mapping[str, DataInfo], workers: int) -> float:
-    """The time that training takes if every cell runs all its epochs; the start of processes and reading data not counted.
+def seconds_at_most(
+    cells: Iterable[Cell], paces: Mapping[Work, Pace], sizes: Mapping[str, DataInfo], workers: int
+) -> float:
+    """The time that training takes if every cell runs all its epochs; the start of processes and
+    reading data not counted.
 
-    Σ over cells of epochs · (training batches · step + validation batches · evaluation), divided by the workers that there is
-    work for; never less than the longest cell, which one worker trains alone.
+    Σ over cells of epochs · (training batches · step + validation batches · evaluation), divided by
+    the workers that there is work for; never less than the longest cell, which one worker trains
+    alone.
     """
     each = [_cell_seconds(cell, paces[Work.of(cell)], sizes[cell.data]) for cell in cells]
     return max(sum(each) / max(1, min(workers, len(each))), max(each, default=0.0))
@@ -76,7 +82,8 @@ def seconds_at_most(cells: Iterable[Cell], paces: Mapping[Work, Pace], sizes: Ma
 def measured(cells: Iterable[Cell], budget: float = BUDGET) -> dict[Work, Pace]:
     """The pace of every kind of work among the cells, on random data and one thread.
 
-    Each kind gets an equal share of the budget in seconds. The caller's random state and thread count stay as they were.
+    Each kind gets an equal share of the budget in seconds. The caller's random state and thread
+    count stay as they were.
     """
     kinds = {Work.of(cell): cell for cell in cells}
     threads = torch.get_num_threads()
@@ -91,12 +98,17 @@ def _cell_seconds(cell: Cell, pace: Pace, info: DataInfo) -> float:
     """The most that a cell's epochs take; the last, smaller batch counts as a whole one."""
     n_train = training_samples(cell, info)
     n_validation = info.n_train - n_train or info.n_test
-    epoch = math.ceil(n_train / cell.batch_size) * pace.step + math.ceil(n_validation / EVALUATION_BATCH) * pace.evaluation
+    epoch = (
+        math.ceil(n_train / cell.batch_size) * pace.step
+        + math.ceil(n_validation / EVALUATION_BATCH) * pace.evaluation
+    )
     return cell.epochs * epoch
 
 
 def _pace(cell: Cell, budget: float) -> Pace:
-    """Measured on as many random samples as a few batches hold, images as uint8 as data sets have them."""
+    """Measured on as many random samples as a few batches hold, images as uint8 as data sets have
+    them.
+    """
     info, described = data.describe(cell.data), model_of(cell)
     part = _random_part(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
     task = Task(
@@ -109,7 +121,9 @@ def _pace(cell: Cell, budget: float) -> Pace:
     trainer = Trainer.of(cell, described.build_for(info), task)
     parameters = list(trainer.model.parameters())
     totals = [torch.zeros((), dtype=torch.float64) for _ in task.scored]
-    batches = itertools.cycle(enumerate(torch.split(seeds.order(0, 0, len(part.y)), cell.batch_size)))
+    batches = itertools.cycle(
+        enumerate(torch.split(seeds.order(0, 0, len(part.y)), cell.batch_size))
+    )
 
     def train_step() -> None:
         step, batch = next(batches)
@@ -139,7 +153,9 @@ def _random_part(info: DataInfo, n: int) -> Part:
         case "classification":
             return Part(x, torch.arange(n) % info.outputs)
         case "token_classification":
-            return Part(x, torch.randint(info.outputs, (n, info.input_shape[0]), generator=generator))
+            return Part(
+                x, torch.randint(info.outputs, (n, info.input_shape[0]), generator=generator)
+            )
         case "autoencoding":
             return Part(x, x)
     shape = (n,) if info.outputs == 1 else (n, info.outputs)
@@ -147,7 +163,9 @@ def _random_part(info: DataInfo, n: int) -> Part:
 
 
 def _median_seconds(action: Callable[[], object], budget: float) -> float:
-    """The median time of the calls that the budget allows, one at least; a first one that allocates is not counted."""
+    """The median time of the calls that the budget allows, one at least; a first one that allocates
+    is not counted.
+    """
     action()
     taken: list[float] = []
     while not taken or (sum(taken) < budget and len(taken) < _MOST_STEPS):

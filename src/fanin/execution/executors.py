@@ -42,12 +42,19 @@ class Lost:
 
 
 class LocalWorker:
-    """One worker process, in a process group of its own: Ctrl-C in a terminal does not reach it, and `kill` reaches all of it.
+    """One worker process, in a process group of its own: Ctrl-C in a terminal does not reach it,
+    and `kill` reaches all of it.
 
     What it sends arrives in `inbox` as (worker, message); the last thing that arrives is `Lost`.
     """
 
-    def __init__(self, number: int, engine: str, log: Path, inbox: SimpleQueue[tuple[LocalWorker, Message | Lost]]) -> None:
+    def __init__(
+        self,
+        number: int,
+        engine: str,
+        log: Path,
+        inbox: SimpleQueue[tuple[LocalWorker, Message | Lost]],
+    ) -> None:
         self.number = number
         self._inbox = inbox
         self.log = log
@@ -63,7 +70,9 @@ class LocalWorker:
             env=_environment(),
             start_new_session=True,
         )
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._receive, self._keep_log)]
+        self._threads = [
+            threading.Thread(target=work, daemon=True) for work in (self._receive, self._keep_log)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -103,7 +112,9 @@ class LocalWorker:
 
     def _receive(self) -> None:
         assert self._process.stdout is not None
-        with contextlib.suppress(ValueError, OSError):  # a line that is no message: this worker cannot be trusted further
+        with contextlib.suppress(
+            ValueError, OSError
+        ):  # a line that is no message: this worker cannot be trusted further
             for line in self._process.stdout:
                 self._inbox.put((self, decode(line)))
                 self.heard = time.monotonic()
@@ -145,8 +156,12 @@ class LocalWorkers:
         return len(self._workers)
 
     def start(self) -> LocalWorker:
-        """Start one more worker process. It takes the lowest free number, and with it the log, of one that was lost."""
-        number = min(set(range(1, len(self._workers) + 2)) - {worker.number for worker in self._workers})
+        """Start one more worker process. It takes the lowest free number, and with it the log, of
+        one that was lost.
+        """
+        number = min(
+            set(range(1, len(self._workers) + 2)) - {worker.number for worker in self._workers}
+        )
         worker = LocalWorker(number, self._engine, self._logs / f"worker-{number}.log", self._inbox)
         self._workers.append(worker)
         return worker

@@ -21,7 +21,9 @@ class SetUp:
 
     device: str
     matmul: str | None
-    """The matmul backend to use; None asks the worker to find out which one may be used for `cells`."""
+    """The matmul backend to use; None asks the worker to find out which one may be used for
+    `cells`.
+    """
     cells: list[dict[str, Any]]
 
 
@@ -42,7 +44,9 @@ class Stop:
 
 @dataclass(frozen=True)
 class Ready:
-    """Set up; what every result of this worker will say of its environment, and the matmul backend in use."""
+    """Set up; what every result of this worker will say of its environment, and the matmul backend
+    in use.
+    """
 
     environment: dict[str, Any]
     matmul: str
@@ -90,7 +94,8 @@ Report = Ready | Refused | EpochDone | Finished | Stopped
 Message = Command | Report
 
 _KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (SetUp, Train, Stop, Ready, Refused, EpochDone, Finished, Stopped)
+    kind.__name__: kind
+    for kind in (SetUp, Train, Stop, Ready, Refused, EpochDone, Finished, Stopped)
 }
 
 

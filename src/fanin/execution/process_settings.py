@@ -1,12 +1,14 @@
-"""Process-wide settings for speed: threads, the allocator, the matmul backend. For worker processes only.
+"""Process-wide settings for speed: threads, the allocator, the matmul backend. For worker processes
+only.
 
 Why each exists (CPU, measured on AMD Zen 5 and Intel Xeon):
 
 - one thread per worker, one worker per core: small networks do not use two threads well;
-- glibc's allocator gives activations of some MB back to the system at every free and faults them in again at every step;
-- on some CPUs oneDNN multiplies fp32 matrices twice as fast as MKL, still in full fp32; on others it is slower, above all
-  on small ones. On a CPU with AMX the same switch really computes in bf16. So it is used only where `onednn_is_exact` and
-  `onednn_speedup` have looked.
+- glibc's allocator gives activations of some MB back to the system at every free and faults them in
+  again at every step;
+- on some CPUs oneDNN multiplies fp32 matrices twice as fast as MKL, still in full fp32; on others
+  it is slower, above all on small ones. On a CPU with AMX the same switch really computes in bf16.
+  So it is used only where `onednn_is_exact` and `onednn_speedup` have looked.
 """
 
 from __future__ import annotations
@@ -34,10 +36,14 @@ Matmul = Literal["default", "onednn"]
 ENGINE = 2
 
 EXACT = 1e-5
-"""Largest error of an fp32 product, relative to its largest entry; bf16 inputs would give about 1e-3."""
+"""Largest error of an fp32 product, relative to its largest entry; bf16 inputs would give about
+1e-3.
+"""
 
 WORTH_IT = 1.2
-"""How many times as fast oneDNN must be. Where the two are close the default is taken, so that noise does not decide."""
+"""How many times as fast oneDNN must be. Where the two are close the default is taken, so that
+noise does not decide.
+"""
 
 _REPEATS = 15
 
@@ -50,7 +56,8 @@ _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 def tune_process(threads: int = 1) -> None:
     """Settle this process' threads and allocator; call it before the first big tensor."""
     torch.set_num_threads(threads)
-    # The first optimizer of a process imports seconds' worth of torch, which belongs to the start and not to a cell.
+    # The first optimizer of a process imports seconds' worth of torch, which belongs to the start
+    # and not to a cell.
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -64,10 +71,11 @@ def set_matmul(backend: Matmul) -> None:
 
 
 def onednn_is_exact(cells: Sequence[Cell]) -> bool:
-    """Whether oneDNN's fp32 products are exact on this machine, on the shapes of the cells' own linear layers.
+    """Whether oneDNN's fp32 products are exact on this machine, on the shapes of the cells' own
+    linear layers.
 
-    Compares with float64: the largest error relative to the largest entry must be below `EXACT`. The process' setting is put
-    back afterwards.
+    Compares with float64: the largest error relative to the largest entry must be below `EXACT`.
+    The process' setting is put back afterwards.
     """
     before = torch.get_float32_matmul_precision()
     try:
@@ -78,10 +86,11 @@ def onednn_is_exact(cells: Sequence[Cell]) -> bool:
 
 
 def onednn_speedup(cells: Sequence[Cell]) -> float:
-    """How many times as fast oneDNN trains the cells' own linear layers, each counted once; 1 where they have none.
+    """How many times as fast oneDNN trains the cells' own linear layers, each counted once; 1 where
+    they have none.
 
-    The best of several alternating repeats, forward and backward, in this process' own threads: some milliseconds. The
-    process' setting is put back afterwards.
+    The best of several alternating repeats, forward and backward, in this process' own threads:
+    some milliseconds. The process' setting is put back afterwards.
     """
     before = torch.get_float32_matmul_precision()
     seconds: dict[Matmul, float] = {"default": 0.0, "onednn": 0.0}
@@ -100,7 +109,9 @@ def onednn_speedup(cells: Sequence[Cell]) -> float:
 
 
 def environment(device: str, matmul: Matmul) -> dict[str, Any]:
-    """What a result must say about where it was computed; `Result.environment_key` picks what a block must share."""
+    """What a result must say about where it was computed; `Result.environment_key` picks what a
+    block must share.
+    """
     return {
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name(),
         "engine": ENGINE,
@@ -116,7 +127,9 @@ def environment(device: str, matmul: Matmul) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The CPU's model, with family and model numbers where two chips share a name, and torch's vector capability."""
+    """The CPU's model, with family and model numbers where two chips share a name, and torch's
+    vector capability.
+    """
     capability = torch.backends.cpu.get_cpu_capability()
     fields: dict[str, str] = {}
     info = Path("/proc/cpuinfo")
@@ -124,7 +137,11 @@ def cpu_name() -> str:
         key, _, value = line.partition(":")
         fields[key.strip()] = value.strip()
     name = fields.get("model name") or platform.processor() or platform.machine()
-    numbers = f" family {fields['cpu family']} model {fields['model']}" if {"cpu family", "model"} <= fields.keys() else ""
+    numbers = (
+        f" family {fields['cpu family']} model {fields['model']}"
+        if {"cpu family", "model"} <= fields.keys()
+        else ""
+    )
     return f"{name}{numbers}, {capability}"
 
 
@@ -139,7 +156,9 @@ def linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
 
 
 def _linear_seconds(batch: int, inputs: int, outputs: int) -> float:
-    """Seconds of one training step's three products in a linear layer, first call of the backend left out."""
+    """Seconds of one training step's three products in a linear layer, first call of the backend
+    left out.
+    """
     x = torch.ones(batch, inputs, requires_grad=True)
     weight = torch.ones(outputs, inputs, requires_grad=True)
     bias = torch.zeros(outputs, requires_grad=True)

@@ -1,8 +1,8 @@
 """The runner: trains what a plan lacks, and commits each result the moment it arrives.
 
-`run_plan` takes the folder's lock, stores the plan, starts workers, and then does one thing at a time: it waits for the next
-message of any worker and acts on it. The first worker to start also finds out which matmul backend is exact here; all use that
-one. Only this process writes the store.
+`run_plan` takes the folder's lock, stores the plan, starts workers, and then does one thing at a
+time: it waits for the next message of any worker and acts on it. The first worker to start also
+finds out which matmul backend is exact here; all use that one. Only this process writes the store.
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ from fanin.errors import DataError, FaninError, UsageError, shown
 from fanin.execution import engine as engines
 from fanin.execution.blocks import to_train, unfinished
 from fanin.execution.crew import Crew, Gone, News, Training
-from fanin.execution.events import CellFinished, CellStarted, EpochFinished, Event, Notice, RunStarted, WorkerLost
+from fanin.execution.events import (
+    CellFinished,
+    CellStarted,
+    EpochFinished,
+    Event,
+    Notice,
+    RunStarted,
+    WorkerLost,
+)
 from fanin.execution.executors import LocalWorkers, usable_cores
 from fanin.execution.messages import EpochDone, Finished, Train
 from fanin.execution.signals import Interrupts, RunInterrupted, interrupts_caught
@@ -63,7 +71,10 @@ class _Options:
         if not self.workers >= 1:
             raise UsageError(f"workers must be at least 1, not {shown(self.workers)}.")
         if not self.checkpoint_interval >= 0:  # true for NaN as well
-            raise UsageError(f"checkpoint_interval must be at least 0 seconds, not {shown(self.checkpoint_interval)}.")
+            raise UsageError(
+                "checkpoint_interval must be at least 0 seconds, not "
+                f"{shown(self.checkpoint_interval)}."
+            )
         if not self.timeout > 0:
             raise UsageError(f"timeout must be more than 0 seconds, not {shown(self.timeout)}.")
 
@@ -81,22 +92,26 @@ def run_plan(
     on_event: Callable[[Event], None] = lambda event: None,
     engine: str = engines.DEFAULT,
 ) -> RunSummary:
-    """Train the cells of a plan that have no result yet, or one that failed or was killed, and store the results in `out`.
+    """Train the cells of a plan that have no result yet, or one that failed or was killed, and
+    store the results in `out`.
 
     Args:
         plan: the cells, in the order in which they are trained.
         out: results folder; made if missing.
         workers: processes; default one per usable core, on a GPU one.
         device: a torch device.
-        checkpoint_interval: seconds at least between two checkpoints of a cell; 0 writes one after every epoch.
+        checkpoint_interval: seconds at least between two checkpoints of a cell; 0 writes one after
+            every epoch.
         timeout: seconds without a finished epoch after which a cell counts as hung.
         save_weights: keep initial and best weights in ``<out>/weights``.
-        accept_changed: complete blocks that were begun in another environment instead of training them anew.
+        accept_changed: complete blocks that were begun in another environment instead of training
+            them anew.
         on_event: told of everything that happens, in this thread.
         engine: what trains, as ``module:factory`` (`fanin.execution.engine`).
 
-    Raises `RunInterrupted` after SIGINT or SIGTERM, and `OutputError`, `StoreLocked`, `StoreCorrupt`, `StoreFull`. Finished
-    cells are in the store whatever happens, and calling again continues.
+    Raises `RunInterrupted` after SIGINT or SIGTERM, and `OutputError`, `StoreLocked`,
+    `StoreCorrupt`, `StoreFull`. Finished cells are in the store whatever happens, and calling again
+    continues.
     """
     options = _Options(
         workers=workers if workers is not None else usable_cores() if device == "cpu" else 1,
@@ -149,8 +164,13 @@ class _Run:
 
     def complete(self) -> RunSummary:
         """Train until every cell of the plan has had its chance."""
-        # Which cells these are in the end depends on this machine's environment, which only a worker can tell.
-        self._queue.extend(unfinished(self._cells.values(), self._results, accept_changed=self._options.accept_changed))
+        # Which cells these are in the end depends on this machine's environment, which only a
+        # worker can tell.
+        self._queue.extend(
+            unfinished(
+                self._cells.values(), self._results, accept_changed=self._options.accept_changed
+            )
+        )
         if not self._queue:
             self._emit(RunStarted(len(self._cells), 0, 0, {}))
         try:
@@ -165,7 +185,9 @@ class _Run:
             self._interrupts.ending = True
             self._crew.close()
             self._progress.remove()
-        for cell_id in self._cells:  # what a runner left that was killed between committing and tidying up
+        for (
+            cell_id
+        ) in self._cells:  # what a runner left that was killed between committing and tidying up
             self._store.folder.remove_checkpoints(cell_id)
         return self._summary()
 
@@ -173,7 +195,9 @@ class _Run:
         """Now that the environment is known: which cells this command trains."""
         self._decided = True
         key = environment_key(environment)
-        todo = to_train(self._cells.values(), self._results, key, accept_changed=self._options.accept_changed)
+        todo = to_train(
+            self._cells.values(), self._results, key, accept_changed=self._options.accept_changed
+        )
         self._queue = deque(todo.cells)
         self._to_train = len(todo.cells)
         self._began = time.monotonic()
@@ -182,7 +206,8 @@ class _Run:
         if todo.anew:
             self._emit(
                 Notice(
-                    f"{len(todo.anew)} finished cells are trained anew, since the blocks they belong to were begun in another "
+                    f"{len(todo.anew)} finished cells are trained anew, since the blocks they "
+                    "belong to were begun in another "
                     f"environment than this one ({key}). --accept-changed would keep them."
                 )
             )
@@ -217,10 +242,14 @@ class _Run:
     def _finished(self, training: Training, news: Finished) -> None:
         result = Result.from_json(news.record)
         if result.cell != training.cell:
-            raise FaninError(f"A worker was to train cell {training.cell.id} and returned {result.cell.id}.")
+            raise FaninError(
+                f"A worker was to train cell {training.cell.id} and returned {result.cell.id}."
+            )
         self._data_failed |= news.exit_code == DataError.exit_code
         if result.outcome == "failed" and self._options.device != "cpu":
-            self._crew.dismiss(training.worker)  # after an error on a GPU, nothing in the same process can be trusted
+            self._crew.dismiss(
+                training.worker
+            )  # after an error on a GPU, nothing in the same process can be trusted
         self._commit(result)
 
     def _lost(self, training: Training, gone: Gone) -> None:
@@ -234,7 +263,14 @@ class _Run:
         times = f" ({self._crashes[cell.id]} times)" if self._crashes[cell.id] > 1 else ""
         output = f"\nLast output:\n{gone.last_output}" if gone.last_output else ""
         environment = self._crew.environment or {}
-        self._commit(Result(cell=cell, outcome="killed", message=f"{gone.reason}{times}{output}", environment=environment))
+        self._commit(
+            Result(
+                cell=cell,
+                outcome="killed",
+                message=f"{gone.reason}{times}{output}",
+                environment=environment,
+            )
+        )
 
     def _commit(self, result: Result) -> None:
         crash_point("runner.after_result")
@@ -252,7 +288,12 @@ class _Run:
             self._deadline = time.monotonic() + GRACE
             self._queue.clear()
             self._crew.stop()
-            self._emit(Notice("Stopping: cells write a checkpoint at the end of their epoch. Once more stops at once."))
+            self._emit(
+                Notice(
+                    "Stopping: cells write a checkpoint at the end of their epoch. Once more stops "
+                    "at once."
+                )
+            )
         if not self._crew.training or time.monotonic() > self._deadline:
             there = f"{len(self._cells.keys() & self._results.keys())} of {len(self._cells)} cells have a result"
             raise RunInterrupted(number, f"Interrupted; {there}. The same command continues.")
@@ -261,7 +302,9 @@ class _Run:
         if not self._decided or not self._progress.due():
             return
         running = tuple(
-            RunningCell(training.cell.id, _description(training.cell), training.epoch, training.cell.epochs)
+            RunningCell(
+                training.cell.id, _description(training.cell), training.epoch, training.cell.epochs
+            )
             for training in self._crew.training.values()
         )
         elapsed = time.monotonic() - self._began
@@ -271,9 +314,15 @@ class _Run:
         self._progress.write(Progress(os.getpid(), len(self._cells), done, running, elapsed, eta))
 
     def _summary(self) -> RunSummary:
-        counts = Counter(result.outcome for cell, result in self._results.items() if cell in self._cells)
+        counts = Counter(
+            result.outcome for cell, result in self._results.items() if cell in self._cells
+        )
         wrong = counts["failed"] + counts["killed"]
-        return RunSummary(dict(counts), self._trained, DataError.exit_code if self._data_failed else int(wrong > 0))
+        return RunSummary(
+            dict(counts),
+            self._trained,
+            DataError.exit_code if self._data_failed else int(wrong > 0),
+        )
 
 
 def _description(cell: Cell) -> str:

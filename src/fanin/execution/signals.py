@@ -17,7 +17,10 @@ class RunInterrupted(FaninError):
 
     def __init__(self, number: int, text: str = "") -> None:
         name = signal.Signals(number).name
-        super().__init__(text or f"Interrupted by {name} at once. Finished cells are safe; the same command continues.")
+        super().__init__(
+            text
+            or f"Interrupted by {name} at once. Finished cells are safe; the same command continues."
+        )
         self.exit_code = 128 + number
 
 
@@ -41,12 +44,17 @@ class Interrupts:
 
 @contextlib.contextmanager
 def interrupts_caught() -> Iterator[Interrupts]:
-    """Catch SIGINT and SIGTERM inside, and put the previous handlers back. Does nothing outside the main thread."""
+    """Catch SIGINT and SIGTERM inside, and put the previous handlers back. Does nothing outside the
+    main thread.
+    """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    previous = {number: signal.signal(number, interrupts.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, interrupts.receive)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield interrupts
     finally:

@@ -1,9 +1,11 @@
-"""The worker process: ``python -m fanin.execution.worker``. Trains one cell at a time, and dies with its runner.
+"""The worker process: ``python -m fanin.execution.worker``. Trains one cell at a time, and dies
+with its runner.
 
-It speaks with the runner over its standard input and output (`fanin.execution.messages`). Both are moved to private descriptors
-first, so that user code may print and read as it likes: what it prints goes to standard error, which the runner keeps as a
-log. A thread reads the commands; when the pipe ends, because the runner closed it or died, however it died, the thread kills
-the worker's whole process group, so that what user code forked dies too.
+It speaks with the runner over its standard input and output (`fanin.execution.messages`). Both are
+moved to private descriptors first, so that user code may print and read as it likes: what it prints
+goes to standard error, which the runner keeps as a log. A thread reads the commands; when the pipe
+ends, because the runner closed it or died, however it died, the thread kills the worker's whole
+process group, so that what user code forked dies too.
 """
 
 from __future__ import annotations
@@ -65,7 +67,9 @@ class Channel:
         threading.Thread(target=self._listen, name="fanin-commands", daemon=True).start()
 
     def send(self, report: Report) -> None:
-        """Tell the runner; where it is gone, die. A child that user code forked, and that comes this far, ends here."""
+        """Tell the runner; where it is gone, die. A child that user code forked, and that comes
+        this far, ends here.
+        """
         if self._forked:
             os._exit(0)
         line = encode(report)
@@ -118,7 +122,9 @@ class Worker:
 
     def _set_up(self, command: SetUp) -> Report:
         try:
-            matmul = command.matmul or self._engine.choose_matmul([Cell.from_canonical(cell) for cell in command.cells])
+            matmul = command.matmul or self._engine.choose_matmul(
+                [Cell.from_canonical(cell) for cell in command.cells]
+            )
             self._environment = self._engine.set_up(command.device, matmul)
         except Exception as error:
             return Refused(*_explained(error))
@@ -135,11 +141,15 @@ class Worker:
         )
         try:
             result = self._engine.train(
-                job, lambda row: self._channel.send(EpochDone(cell.id, row)), self._channel.stopping.is_set
+                job,
+                lambda row: self._channel.send(EpochDone(cell.id, row)),
+                self._channel.stopping.is_set,
             )
         except BaseException as error:  # user code may raise anything, SystemExit included
             message, exit_code = _explained(error)
-            failed = Result(cell=cell, outcome="failed", message=message, environment=self._environment)
+            failed = Result(
+                cell=cell, outcome="failed", message=message, environment=self._environment
+            )
             return Finished(failed.to_json(), exit_code)
         finally:
             with contextlib.suppress(OSError):
@@ -150,7 +160,8 @@ class Worker:
 def main() -> None:
     """Start a worker."""
     parser = argparse.ArgumentParser(
-        prog="python -m fanin.execution.worker", description="A worker of `fanin run`, which starts it."
+        prog="python -m fanin.execution.worker",
+        description="A worker of `fanin run`, which starts it.",
     )
     parser.add_argument("--engine", default=engines.DEFAULT, metavar="MODULE:FACTORY")
     arguments = parser.parse_args()
@@ -182,7 +193,9 @@ def die() -> None:
 
 
 def _left_to_the_runner(number: int, frame: object) -> None:
-    """Do nothing: a signal to all processes of a session reaches the runner too, which has workers write checkpoints."""
+    """Do nothing: a signal to all processes of a session reaches the runner too, which has workers
+    write checkpoints.
+    """
 
 
 def _replace_by_nothing(stream: BinaryIO) -> None:

@@ -8,13 +8,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from fanin.fans.layer_parameters import Holdings, LayerParameter, known
+from fanin.fans.layer_parameters import Holdings, LayerParameter, Role, known
 from fanin.fans.layout import Convention, Fans, Layout
 
 
 @known.register
 def _linear(module: nn.Linear, convention: Convention) -> Holdings:
-    return one_map(Layout((module.out_features, module.in_features), Fans(module.in_features, module.out_features)))
+    return one_map(
+        Layout(
+            (module.out_features, module.in_features), Fans(module.in_features, module.out_features)
+        )
+    )
 
 
 @known.register
@@ -24,7 +28,11 @@ def _convolution(module: _ConvNd, convention: Convention) -> Holdings:
     fan_out = module.out_channels // module.groups * taps
     stride = math.prod(module.stride) if convention == "effective" else 1
     transposed = isinstance(module, _ConvTransposeNd)
-    channels = (module.in_channels, module.out_channels) if transposed else (module.out_channels, module.in_channels)
+    channels = (
+        (module.in_channels, module.out_channels)
+        if transposed
+        else (module.out_channels, module.in_channels)
+    )
     shape = (channels[0], channels[1] // module.groups, *module.kernel_size)
     found = Fans(fan_in / stride, fan_out) if transposed else Fans(fan_in, fan_out / stride)
     return one_map(Layout(shape, found, module.groups, transposed), outputs=module.out_channels)
@@ -41,7 +49,11 @@ def _bilinear(module: nn.Bilinear, convention: Convention) -> Holdings:
 @known.register(nn.EmbeddingBag)
 def _embedding(module: nn.Embedding | nn.EmbeddingBag, convention: Convention) -> Holdings:
     shape = (module.num_embeddings, module.embedding_dim)
-    return {"weight": LayerParameter("embedding", Layout(shape, Fans(1, module.embedding_dim), transposed=True))}
+    return {
+        "weight": LayerParameter(
+            "embedding", Layout(shape, Fans(1, module.embedding_dim), transposed=True)
+        )
+    }
 
 
 @known.register(_NormBase)
@@ -49,19 +61,29 @@ def _embedding(module: nn.Embedding | nn.EmbeddingBag, convention: Convention) -
 @known.register(nn.GroupNorm)
 @known.register(nn.RMSNorm)
 def _normalization(module: nn.Module, convention: Convention) -> Holdings:
-    shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters(recurse=False)}
-    roles = {"weight": "norm scale", "bias": "norm shift"}
-    return {name: LayerParameter(roles[name], Layout(shape, None)) for name, shape in shapes.items() if name in roles}  # type: ignore[arg-type]
+    shapes = {
+        name: tuple(parameter.shape) for name, parameter in module.named_parameters(recurse=False)
+    }
+    roles: dict[str, Role] = {"weight": "norm scale", "bias": "norm shift"}
+    return {
+        name: LayerParameter(roles[name], Layout(shape, None))
+        for name, shape in shapes.items()
+        if name in roles
+    }
 
 
 @known.register
 def _other(module: nn.Module, convention: Convention) -> Holdings:
-    """transformers' Conv1D: a linear layer whose weight is (in, out). Told by its name, so that nothing need be installed."""
+    """transformers' Conv1D: a linear layer whose weight is (in, out). Told by its name, so that
+    nothing need be installed.
+    """
     kind = type(module)
     if kind.__name__ != "Conv1D" or kind.__module__.partition(".")[0] != "transformers":
         return {}
     inputs, outputs = (int(size) for size in module.weight.shape)  # type: ignore[union-attr]
-    return one_map(Layout((inputs, outputs), Fans(inputs, outputs), transposed=True), outputs=outputs)
+    return one_map(
+        Layout((inputs, outputs), Fans(inputs, outputs), transposed=True), outputs=outputs
+    )
 
 
 def one_map(layout: Layout, outputs: int | None = None) -> Holdings:

@@ -17,11 +17,12 @@ any other tensor, as          (out, in, *k)             in · ∏k              
 ``torch.nn.init`` sees it                                                                          stride)
 ============================  ========================  ====================  ===================  =====================
 
-Differs from torch: ``torch.nn.init`` knows the tensor only, so it reports fan-out 576 instead of 36 for
-``Conv2d(64, 64, 3, groups=16)`` and fan-in 144 instead of 576 for ``ConvTranspose2d(64, 16, 3)``, takes q, k and v as one map
-(Xavier's standard deviation is then 0.71 of what it should be) and the gates of an LSTM as one.
-Differs for embeddings: a lookup is one row, so each output is a single weight and the fan-in that keeps variance is 1. torch
-and Flax count the columns (dim), Keras the rows, as if the table were a dense matrix.
+Differs from torch: ``torch.nn.init`` knows the tensor only, so it reports fan-out 576 instead of 36
+for ``Conv2d(64, 64, 3, groups=16)`` and fan-in 144 instead of 576 for ``ConvTranspose2d(64, 16,
+3)``, takes q, k and v as one map (Xavier's standard deviation is then 0.71 of what it should be)
+and the gates of an LSTM as one. Differs for embeddings: a lookup is one row, so each output is a
+single weight and the fan-in that keeps variance is 1. torch and Flax count the columns (dim), Keras
+the rows, as if the table were a dense matrix.
 """
 
 from __future__ import annotations
@@ -38,7 +39,16 @@ from torch.nn.parameter import is_lazy
 from fanin.errors import FitError, unknown
 from fanin.fans.layout import Convention, Fans, Layout, Part, tensor_layout
 
-Role = Literal["weight", "recurrent weight", "bias", "recurrent bias", "norm scale", "norm shift", "embedding", "unknown"]
+Role = Literal[
+    "weight",
+    "recurrent weight",
+    "bias",
+    "recurrent bias",
+    "norm scale",
+    "norm shift",
+    "embedding",
+    "unknown",
+]
 
 WEIGHTS: tuple[Role, ...] = ("weight", "recurrent weight", "embedding")
 """The roles that have fans."""
@@ -57,12 +67,15 @@ Holdings = dict[str, LayerParameter]
 
 @singledispatch
 def known(module: nn.Module, convention: Convention) -> Holdings:
-    """The parameters of a layer by name; each kind of layer registers itself. Those of an unknown one are not listed."""
+    """The parameters of a layer by name; each kind of layer registers itself. Those of an unknown
+    one are not listed.
+    """
     return {}
 
 
 def describe_parameters(module: nn.Module, convention: Convention = "kernel") -> Holdings:
-    """The role and the layout of each parameter that a module itself owns, by name, where fanin knows the kind of module.
+    """The role and the layout of each parameter that a module itself owns, by name, where fanin
+    knows the kind of module.
 
     Raises `FitError` for a lazy module that has no shape yet.
     """
@@ -70,12 +83,17 @@ def describe_parameters(module: nn.Module, convention: Convention = "kernel") ->
         raise unknown("fan convention", convention, get_args(Convention))
     for name, parameter in module.named_parameters(recurse=False):
         if is_lazy(parameter):
-            raise FitError(f"{name} of {type(module).__name__} has no shape yet (it is lazy). Run one batch through it first.")
+            raise FitError(
+                f"{name} of {type(module).__name__} has no shape yet (it is lazy). Run one batch "
+                "through it first."
+            )
     return known(module, convention)
 
 
 def module_layout(module: nn.Module, convention: Convention = "kernel") -> Layout | None:
-    """The layout of ``module.weight``, or None where the module is of a kind that fanin does not know."""
+    """The layout of ``module.weight``, or None where the module is of a kind that fanin does not
+    know.
+    """
     held = describe_parameters(module, convention).get("weight")
     return held.layout if held and held.role in WEIGHTS else None
 
@@ -83,33 +101,44 @@ def module_layout(module: nn.Module, convention: Convention = "kernel") -> Layou
 def fans(target: Tensor | nn.Module, convention: Convention = "kernel") -> Fans:
     """Fan-in and fan-out of a module's weight, or of a tensor as ``torch.nn.init`` sees it.
 
-    Raises `FitError` for a tensor of fewer than two dimensions and for a module that fanin does not know, or that has
-    several weights: `describe_parameters` gives each.
+    Raises `FitError` for a tensor of fewer than two dimensions and for a module that fanin does not
+    know, or that has several weights: `describe_parameters` gives each.
     """
     if not isinstance(target, Tensor):
         layout = module_layout(target, convention)
         if layout is None or layout.fans is None:
-            several = [name for name, held in describe_parameters(target, convention).items() if held.role in WEIGHTS]
+            several = [
+                name
+                for name, held in describe_parameters(target, convention).items()
+                if held.role in WEIGHTS
+            ]
             raise FitError(
-                f"{type(target).__name__} is not a layer whose fans are known. Expected a linear, convolution or embedding."
+                f"{type(target).__name__} is not a layer whose fans are known. Expected a linear, "
+                "convolution or embedding."
                 if not several
-                else f"{type(target).__name__} has several weights: {', '.join(several)}. fanin.fans.describe_parameters gives each."
+                else f"{type(target).__name__} has several weights: {', '.join(several)}. "
+                "fanin.fans.describe_parameters gives each."
             )
         return layout.fans
     found = tensor_layout(target).fans
     if found is None:
-        raise FitError(f"A tensor of shape {tuple(target.shape)} has no fans: that needs at least two dimensions.")
+        raise FitError(
+            f"A tensor of shape {tuple(target.shape)} has no fans: that needs at least two "
+            "dimensions."
+        )
     return found
 
 
 def packed(layout: Layout, sizes: Mapping[str, int], dim: int = 0) -> Layout:
-    """A layout whose outputs (along dimension `dim`) are packs of `sizes`, each with the fans of a map of its own.
+    """A layout whose outputs (along dimension `dim`) are packs of `sizes`, each with the fans of a
+    map of its own.
 
     Raises `FitError` where the sizes do not add up to the dimension.
     """
     if sum(sizes.values()) != layout.shape[dim]:
         raise FitError(
-            f"The parts {dict(sizes)} add up to {sum(sizes.values())}; dimension {dim} of the shape {layout.shape} has "
+            f"The parts {dict(sizes)} add up to {sum(sizes.values())}; dimension {dim} of the "
+            f"shape {layout.shape} has "
             f"{layout.shape[dim]}."
         )
     starts = accumulate(sizes.values(), initial=0)

@@ -1,14 +1,16 @@
-"""Fans of a weight, and its layout: how many inputs feed one output, how many outputs one input feeds, which axis is which.
+"""Fans of a weight, and its layout: how many inputs feed one output, how many outputs one input
+feeds, which axis is which.
 
 Two conventions, the same everywhere in fanin:
 
 ``kernel`` (the default)
-    The number of weights that meet one output (fan-in) or leave one input (fan-out), stride ignored in both directions, as
-    every framework does.
+    The number of weights that meet one output (fan-in) or leave one input (fan-out), stride ignored
+    in both directions, as every framework does.
 ``effective``
-    As `kernel`, with a transposed convolution's fan-in and a strided convolution's fan-out divided by the product of the
-    strides: with stride s, one output of a transposed convolution meets on average k/s of the k taps of each dimension, and
-    so does one input of a strided convolution on the way back.
+    As `kernel`, with a transposed convolution's fan-in and a strided convolution's fan-out divided
+    by the product of the strides: with stride s, one output of a transposed convolution meets on
+    average k/s of the k taps of each dimension, and so does one input of a strided convolution on
+    the way back.
 """
 
 from __future__ import annotations
@@ -36,21 +38,29 @@ class Fans:
         """The fan that `mode` names; fan_avg is the mean of the two."""
         if mode not in get_args(Mode):
             raise unknown("mode", mode, get_args(Mode))
-        return {"fan_in": self.fan_in, "fan_out": self.fan_out, "fan_avg": (self.fan_in + self.fan_out) / 2}[mode]
+        return {
+            "fan_in": self.fan_in,
+            "fan_out": self.fan_out,
+            "fan_avg": (self.fan_in + self.fan_out) / 2,
+        }[mode]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a weight of some shape acts as linear maps: one matrix (outputs × inputs·kernel) per group.
+    """How a weight of some shape acts as linear maps: one matrix (outputs × inputs·kernel) per
+    group.
 
-    Methods that look at more than one number at a time (orthogonal, sparse) work on these matrices, so that they mean the
-    same on every layer. A parameter that packs several maps (the q, k and v of attention, the gates of an LSTM) has `parts`,
-    each with a layout of its own: nothing is ever drawn for the pack as if it were one map.
+    Methods that look at more than one number at a time (orthogonal, sparse) work on these matrices,
+    so that they mean the same on every layer. A parameter that packs several maps (the q, k and v
+    of attention, the gates of an LSTM) has `parts`, each with a layout of its own: nothing is ever
+    drawn for the pack as if it were one map.
     """
 
     shape: tuple[int, ...]
     fans: Fans | None
-    """None where the tensor has no fans (fewer than two dimensions). A bias has those of its layer's weight."""
+    """None where the tensor has no fans (fewer than two dimensions). A bias has those of its
+    layer's weight.
+    """
     groups: int = 1
     transposed: bool = False
     """True where dimension 0 counts inputs, as in a transposed convolution."""
@@ -75,7 +85,9 @@ class Layout:
         return self.groups, first // self.groups, second * taps
 
     def from_matrices(self, matrices: Tensor) -> Tensor:
-        """The weight of this layout whose per-group matrices are `matrices`, of shape `matrices_shape`."""
+        """The weight of this layout whose per-group matrices are `matrices`, of shape
+        `matrices_shape`.
+        """
         if not self.transposed:
             return matrices.reshape(self.shape)
         kernel = self.shape[2:]
@@ -91,16 +103,22 @@ class Layout:
         return split.transpose(1, 2).reshape(self.matrices_shape)
 
     def from_tap(self, matrices: Tensor, tap: tuple[int, ...]) -> Tensor:
-        """The weight that is `matrices`, (groups, outputs, inputs), at one tap of the kernel, and zero at the others."""
+        """The weight that is `matrices`, (groups, outputs, inputs), at one tap of the kernel, and
+        zero at the others.
+        """
         groups, outputs, columns = self.matrices_shape
-        spread = matrices.new_zeros(groups, outputs, columns // math.prod(self.kernel), *self.kernel)
+        spread = matrices.new_zeros(
+            groups, outputs, columns // math.prod(self.kernel), *self.kernel
+        )
         spread[(..., *tap)] = matrices  # type: ignore[index]
         return self.from_matrices(spread.reshape(self.matrices_shape)).contiguous()
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the maps that a parameter packs: rows (or columns) `start` to `start + size` along dimension `dim`."""
+    """One of the maps that a parameter packs: rows (or columns) `start` to `start + size` along
+    dimension `dim`.
+    """
 
     name: str
     dim: int
@@ -126,7 +144,8 @@ def require_fans(layout: Layout) -> Fans:
     """The fans of a layout; a `FitError` where it has none."""
     if layout.fans is None or len(layout.shape) < 2:
         raise FitError(
-            f"A tensor of shape {layout.shape} has no fans: that needs at least two dimensions (outputs, inputs). "
+            f"A tensor of shape {layout.shape} has no fans: that needs at least two dimensions "
+            "(outputs, inputs). "
             f"Use an initializer without fans, such as zero or normal(std=0.02)."
         )
     return layout.fans
@@ -134,6 +153,11 @@ def require_fans(layout: Layout) -> Fans:
 
 def check_gain(gain: object, what: str = "gain") -> float:
     """`gain` as a float, or a `SpecError`: it must be a finite number of at least 0."""
-    if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not math.isfinite(gain) or gain < 0:
+    if (
+        isinstance(gain, bool)
+        or not isinstance(gain, (int, float))
+        or not math.isfinite(gain)
+        or gain < 0
+    ):
         raise SpecError(f"{what} must be a finite number of at least 0, not {shown(gain)}.")
     return float(gain)

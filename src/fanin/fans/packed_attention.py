@@ -1,4 +1,6 @@
-"""``nn.MultiheadAttention``: q, k and v, packed into one parameter or apart. Its out_proj is a linear layer of its own."""
+"""``nn.MultiheadAttention``: q, k and v, packed into one parameter or apart. Its out_proj is a
+linear layer of its own.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ def _attention(module: nn.MultiheadAttention, convention: Convention) -> Holding
     pack = packed(Layout((rows, d), Fans(d, rows)), equal_parts(MAPS, rows))
     bias = packed(Layout((rows,), Fans(d, rows)), equal_parts(MAPS, rows))
     apart = {
-        f"{name}_proj_weight": LayerParameter("weight", Layout((d, n), Fans(n, d), part=name)) for name, n in sources.items()
+        f"{name}_proj_weight": LayerParameter("weight", Layout((d, n), Fans(n, d), part=name))
+        for name, n in sources.items()
     }
     extra = {f"bias_{name}": LayerParameter("bias", Layout((1, 1, d), None)) for name in ("k", "v")}
-    return {"in_proj_weight": LayerParameter("weight", pack), "in_proj_bias": LayerParameter("bias", bias), **apart, **extra}
+    return {
+        "in_proj_weight": LayerParameter("weight", pack),
+        "in_proj_bias": LayerParameter("bias", bias),
+        **apart,
+        **extra,
+    }

@@ -1,7 +1,8 @@
 """RNN, LSTM and GRU, and their cells: parameters that pack one map per gate.
 
-The order of the gates is torch's: i, f, g, o in an LSTM (input, forget, cell, output; Keras: i, f, c, o), r, z, n in a GRU
-(reset, update, new). Every gate sees the sum of two biases, except that a GRU's reset gate multiplies the recurrent bias of n.
+The order of the gates is torch's: i, f, g, o in an LSTM (input, forget, cell, output; Keras: i, f,
+c, o), r, z, n in a GRU (reset, update, new). Every gate sees the sum of two biases, except that a
+GRU's reset gate multiplies the recurrent bias of n.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ def _stack(module: RNNBase, convention: Convention) -> Holdings:
         for direction in directions:
             found |= _layer(gates, inputs, state, module.hidden_size, f"_l{number}{direction}")
             if module.proj_size:
-                projection = Layout((module.proj_size, module.hidden_size), Fans(module.hidden_size, module.proj_size))
+                projection = Layout(
+                    (module.proj_size, module.hidden_size),
+                    Fans(module.hidden_size, module.proj_size),
+                )
                 found[f"weight_hr_l{number}{direction}"] = LayerParameter("weight", projection)
     return found
 

@@ -1,8 +1,10 @@
-"""Gains of activations: what multiplies a weight's standard deviation 1/√fan so that a signal keeps its size.
+"""Gains of activations: what multiplies a weight's standard deviation 1/√fan so that a signal keeps
+its size.
 
-A layer computes h' = W f(h) with weights of variance gain²/fan-in and pre-activations h ~ N(0, q). It takes their second
-moment q to gain² · E f(√q·z)², z ~ N(0, 1), and on the way back (gain²/fan-out) it multiplies that of gradients by
-gain² · E f'(√q·z)². For every smooth f these are different conditions, so fanin always says which gain it returns:
+A layer computes h' = W f(h) with weights of variance gain²/fan-in and pre-activations h ~ N(0, q).
+It takes their second moment q to gain² · E f(√q·z)², z ~ N(0, 1), and on the way back
+(gain²/fan-out) it multiplies that of gradients by gain² · E f'(√q·z)². For every smooth f these are
+different conditions, so fanin always says which gain it returns:
 
 ==========  ======  ======  =========  =========  =========  =========  ======  ======
 activation  E f     E f²    forward    centred    backward   critical   depth   torch
@@ -24,12 +26,22 @@ sin         0       0.4323  1.5209     1.5209     1.3273     1          any     
 relu2       0.5     1.5     0.8165     0.8944     0.7071     0.7071     1       error
 ==========  ======  ======  =========  =========  =========  =========  ======  ======
 
-An activation is a name or spec (``gelu``, ``leaky_relu(negative_slope=0.2)``), a module with its own parameters, or any
-elementwise function of tensors. Keras and JAX have no gains: their ``variance_scaling`` takes a number, scale = gain².
+An activation is a name or spec (``gelu``, ``leaky_relu(negative_slope=0.2)``), a module with its
+own parameters, or any elementwise function of tensors. Keras and JAX have no gains: their
+``variance_scaling`` takes a number, scale = gain².
 """
 
 from fanin.gains.gain_rules import Critical, calculate_gain, critical_gain, gain, moments
 from fanin.gains.mean_field import MeanField, mean_field
 from fanin.gains.quadrature import Moments
 
-__all__ = ["Critical", "MeanField", "Moments", "calculate_gain", "critical_gain", "gain", "mean_field", "moments"]
+__all__ = [
+    "Critical",
+    "MeanField",
+    "Moments",
+    "calculate_gain",
+    "critical_gain",
+    "gain",
+    "mean_field",
+    "moments",
+]

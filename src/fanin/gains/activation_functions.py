@@ -1,8 +1,8 @@
 """Activations as users give them: a name or spec, a module, or any elementwise function of tensors.
 
-Names and options are those of torch's modules and functions, and so are defaults: leaky_relu has slope 0.01 (Keras: 0.3), gelu
-is the exact form x·Φ(x) (JAX defaults to the tanh approximation). A module of torch is the same as its spec: ``nn.ELU(0.5)``
-is ``elu(alpha=0.5)``.
+Names and options are those of torch's modules and functions, and so are defaults: leaky_relu has
+slope 0.01 (Keras: 0.3), gelu is the exact form x·Φ(x) (JAX defaults to the tanh approximation). A
+module of torch is the same as its spec: ``nn.ELU(0.5)`` is ``elu(alpha=0.5)``.
 """
 
 from __future__ import annotations
@@ -57,10 +57,11 @@ class Unnamed:
 
 
 def resolved(activation: object) -> Named | Unnamed:
-    """The activation that is meant; a module of another kind than torch's is copied, to the CPU and in float64.
+    """The activation that is meant; a module of another kind than torch's is copied, to the CPU and
+    in float64.
 
-    Raises `UnknownName` for an unknown name or option, `SpecError` for an option of the wrong type, `UsageError` for what is
-    no activation at all.
+    Raises `UnknownName` for an unknown name or option, `SpecError` for an option of the wrong type,
+    `UsageError` for what is no activation at all.
     """
     if isinstance(activation, str):
         return _from_text(activation)
@@ -69,7 +70,8 @@ def resolved(activation: object) -> Named | Unnamed:
     if callable(activation) and not isinstance(activation, type):
         return Unnamed(getattr(activation, "__name__", shown(activation)), activation)
     raise UsageError(
-        f"An activation is a name such as gelu, a module such as nn.ReLU(), or an elementwise function of tensors, "
+        "An activation is a name such as gelu, a module such as nn.ReLU(), or an elementwise "
+        "function of tensors, "
         f"not {shown(activation)}."
     )
 
@@ -80,8 +82,10 @@ def _from_text(text: str) -> Named:
     name = _ALIASES.get(name, name)
     if name in _MIXING:
         raise UsageError(
-            f"{name} is not an elementwise activation: each output depends on several inputs, so it has no gain of this kind. "
-            f"Expected one such as gelu; the layer before {name} may take the gain of linear, which is 1."
+            f"{name} is not an elementwise activation: each output depends on several inputs, so "
+            "it has no gain of this kind. "
+            f"Expected one such as gelu; the layer before {name} may take the gain of linear, "
+            "which is 1."
         )
     if name not in _TABLE:
         raise unknown("activation", name, (*_TABLE, *_ALIASES))
@@ -94,18 +98,27 @@ def _from_module(module: nn.Module) -> Named | Unnamed:
         if name is None:
             with torch.inference_mode(False):
                 return Unnamed(type(module).__name__, copy.deepcopy(module).cpu().double())
-        values = {field.name: getattr(module, field.name) for field in dataclasses.fields(_TABLE[name].options)}
-        options = {key: tuple(value.tolist()) if isinstance(value, Tensor) else value for key, value in values.items()}
+        values = {
+            field.name: getattr(module, field.name)
+            for field in dataclasses.fields(_TABLE[name].options)
+        }
+        options = {
+            key: tuple(value.tolist()) if isinstance(value, Tensor) else value
+            for key, value in values.items()
+        }
     except Exception as error:  # on the meta device, or not to be copied
         raise UsageError(
-            f"The parameters of {type(module).__name__} cannot be read: {error} Give them values first."
+            f"The parameters of {type(module).__name__} cannot be read: {error} Give them values "
+            "first."
         ) from error
     return Named(name, specs.construct(name, _TABLE[name].options, options))
 
 
 def _options(**fields: tuple[object, object]) -> type:
     """A dataclass of options, each with its type and default."""
-    return dataclasses.make_dataclass("Options", [(key, hint, default) for key, (hint, default) in fields.items()], frozen=True)
+    return dataclasses.make_dataclass(
+        "Options", [(key, hint, default) for key, (hint, default) in fields.items()], frozen=True
+    )
 
 
 _NO_OPTIONS = _options()
@@ -113,7 +126,9 @@ _NO_OPTIONS = _options()
 
 @dataclass(frozen=True)
 class _Entry:
-    """f(x, **options); torch's module, whose attributes are the options; the options; formula(variance, **options)."""
+    """f(x, **options); torch's module, whose attributes are the options; the options;
+    formula(variance, **options).
+    """
 
     function: Callable[..., Tensor]
     module: type[nn.Module] | None = None
@@ -122,17 +137,25 @@ class _Entry:
 
 
 def _prelu(x: Tensor, weight: float | tuple[float, ...]) -> Tensor:
-    # Several slopes act on second moments as their root mean square does. Their mean is in the closed form.
+    # Several slopes act on second moments as their root mean square does. Their mean is in the
+    # closed form.
     slopes = weight if isinstance(weight, tuple) else (weight,)
-    return F.leaky_relu(x, slopes[0] if len(slopes) == 1 else math.sqrt(fmean(slope * slope for slope in slopes)))
+    return F.leaky_relu(
+        x, slopes[0] if len(slopes) == 1 else math.sqrt(fmean(slope * slope for slope in slopes))
+    )
 
 
 _TABLE = {
     "linear": _Entry(lambda x: x, nn.Identity, closed_form.linear),
     "relu": _Entry(F.relu, nn.ReLU, closed_form.rectifier),
-    "leaky_relu": _Entry(F.leaky_relu, nn.LeakyReLU, closed_form.rectifier, _options(negative_slope=(float, 0.01))),
+    "leaky_relu": _Entry(
+        F.leaky_relu, nn.LeakyReLU, closed_form.rectifier, _options(negative_slope=(float, 0.01))
+    ),
     "prelu": _Entry(
-        _prelu, nn.PReLU, lambda v, weight: closed_form.rectifier(v, weight), _options(weight=(float | tuple[float, ...], 0.25))
+        _prelu,
+        nn.PReLU,
+        lambda v, weight: closed_form.rectifier(v, weight),
+        _options(weight=(float | tuple[float, ...], 0.25)),
     ),
     "relu6": _Entry(F.relu6, nn.ReLU6, closed_form.relu6),
     "relu2": _Entry(lambda x: F.relu(x).square(), None, closed_form.squared_relu),
@@ -143,17 +166,28 @@ _TABLE = {
         lambda x, approximate: F.gelu(x, approximate=approximate or "none"),
         nn.GELU,
         closed_form.gelu,
-        _options(approximate=(Literal["none", "tanh"] | None, "none")),  # the word none of a spec is None
+        _options(
+            approximate=(Literal["none", "tanh"] | None, "none")
+        ),  # the word none of a spec is None
     ),
     "silu": _Entry(F.silu, nn.SiLU),
     "mish": _Entry(F.mish, nn.Mish),
-    "softplus": _Entry(F.softplus, nn.Softplus, options=_options(beta=(float, 1.0), threshold=(float, 20.0))),
+    "softplus": _Entry(
+        F.softplus, nn.Softplus, options=_options(beta=(float, 1.0), threshold=(float, 20.0))
+    ),
     "sigmoid": _Entry(torch.sigmoid, nn.Sigmoid),
     "logsigmoid": _Entry(F.logsigmoid, nn.LogSigmoid),
     "tanh": _Entry(torch.tanh, nn.Tanh),
     "softsign": _Entry(F.softsign, nn.Softsign),
-    "sin": _Entry(lambda x, omega: torch.sin(omega * x), None, closed_form.sin, _options(omega=(float, 1.0))),
-    "hardtanh": _Entry(F.hardtanh, nn.Hardtanh, closed_form.hardtanh, _options(min_val=(float, -1.0), max_val=(float, 1.0))),
+    "sin": _Entry(
+        lambda x, omega: torch.sin(omega * x), None, closed_form.sin, _options(omega=(float, 1.0))
+    ),
+    "hardtanh": _Entry(
+        F.hardtanh,
+        nn.Hardtanh,
+        closed_form.hardtanh,
+        _options(min_val=(float, -1.0), max_val=(float, 1.0)),
+    ),
     "hardsigmoid": _Entry(F.hardsigmoid, nn.Hardsigmoid),
     "hardswish": _Entry(F.hardswish, nn.Hardswish, closed_form.hardswish),
     "hardshrink": _Entry(F.hardshrink, nn.Hardshrink, options=_options(lambd=(float, 0.5))),

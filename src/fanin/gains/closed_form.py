@@ -1,7 +1,9 @@
-"""Moments in closed form, as functions of the variance and of the activation's options; None where there is none.
+"""Moments in closed form, as functions of the variance and of the activation's options; None where
+there is none.
 
-Derived from E e^{kx} over half lines (elu), partial moments of the normal law (hardtanh, hardswish) and Stein's identity
-(gelu). At unit variance gelu has E f² = 1/3 + 1/(2π√3) and E f'² = 1/3 + 2/(3π√3).
+Derived from E e^{kx} over half lines (elu), partial moments of the normal law (hardtanh, hardswish)
+and Stein's identity (gelu). At unit variance gelu has E f² = 1/3 + 1/(2π√3) and E f'² = 1/3 +
+2/(3π√3).
 """
 
 from __future__ import annotations
@@ -30,9 +32,13 @@ def rectifier(variance: float, negative_slope: float | tuple[float, ...] = 0.0) 
     """f(x) = x above 0 and a·x below; the average over several slopes a."""
     slopes = negative_slope if isinstance(negative_slope, tuple) else (negative_slope,)
     if not slopes:
-        raise SpecError("prelu needs at least one slope, such as prelu(weight=0.25); received none.")
+        raise SpecError(
+            "prelu needs at least one slope, such as prelu(weight=0.25); received none."
+        )
     mean, square = fmean(slopes), fmean(slope * slope for slope in slopes)
-    return Moments((1 - mean) * math.sqrt(variance / math.tau), variance * (1 + square) / 2, (1 + square) / 2)
+    return Moments(
+        (1 - mean) * math.sqrt(variance / math.tau), variance * (1 + square) / 2, (1 + square) / 2
+    )
 
 
 def squared_relu(variance: float) -> Moments:
@@ -49,11 +55,15 @@ def elu(variance: float, alpha: float, scale: float = 1.0) -> Moments | None:
     one, two = (torch.special.erfcx(roots) / 2).tolist()
     mean = math.sqrt(variance / math.tau) + alpha * (one - 0.5)
     second = variance / 2 + alpha * alpha * (two - 2 * one + 0.5)
-    return Moments(scale * mean, scale * scale * second, scale * scale * (0.5 + alpha * alpha * two))
+    return Moments(
+        scale * mean, scale * scale * second, scale * scale * (0.5 + alpha * alpha * two)
+    )
 
 
 def selu(variance: float) -> Moments | None:
-    """ELU with the constants of Klambauer et al. 2017 (https://arxiv.org/abs/1706.02515): mean 0, E f² = 1 at variance 1."""
+    """ELU with the constants of Klambauer et al. 2017 (https://arxiv.org/abs/1706.02515): mean 0, E
+    f² = 1 at variance 1.
+    """
     return elu(variance, _SELU_ALPHA, _SELU_SCALE)
 
 
@@ -65,24 +75,36 @@ def gelu(variance: float, approximate: str | None) -> Moments | None:
     square = 0.25 + math.asin(ratio) / math.tau  # E Φ(x)²
     bell = 1 / (math.tau * math.sqrt(wide))  # E φ(x)²
     mean = variance / math.sqrt(math.tau * (1 + variance))
-    return Moments(mean, variance * (square + 2 * ratio * bell), square + (2 * ratio + variance / wide) * bell)
+    return Moments(
+        mean, variance * (square + 2 * ratio * bell), square + (2 * ratio + variance / wide) * bell
+    )
 
 
 def hardtanh(variance: float, min_val: float, max_val: float) -> Moments:
     """f(x) = x between min_val and max_val, and the nearer of them outside."""
     if min_val >= max_val:
-        raise SpecError(f"hardtanh needs min_val below max_val, such as -1 and 1; received {min_val} and {max_val}.")
+        raise SpecError(
+            f"hardtanh needs min_val below max_val, such as -1 and 1; received {min_val} and "
+            f"{max_val}."
+        )
     std = math.sqrt(variance)
     a, b = min_val / std, max_val / std
     below, above = _beyond(-a), _beyond(b)
     inside = (math.erf(b / math.sqrt(2)) - math.erf(a / math.sqrt(2))) / 2
-    # Differences of nearly equal numbers where the interval is narrow: expm1 and a series keep their digits.
+    # Differences of nearly equal numbers where the interval is narrow: expm1 and a series keep
+    # their digits.
     near, sign = (a, -1) if abs(a) <= abs(b) else (b, 1)
-    mean = min_val * below + max_val * above + std * sign * _density(near) * math.expm1(-abs(a - b) * abs(a + b) / 2)
+    mean = (
+        min_val * below
+        + max_val * above
+        + std * sign * _density(near) * math.expm1(-abs(a - b) * abs(a + b) / 2)
+    )
     moment = inside + a * _density(a) - b * _density(b)  # E z² over the interval
     if max(abs(a), abs(b)) < 1e-3:
         moment = ((b**3 - a**3) / 3 - (b**5 - a**5) / 10) * _density(0)
-    return Moments(mean, min_val * min_val * below + max_val * max_val * above + variance * moment, inside)
+    return Moments(
+        mean, min_val * min_val * below + max_val * max_val * above + variance * moment, inside
+    )
 
 
 def relu6(variance: float) -> Moments:
@@ -101,7 +123,11 @@ def hardswish(variance: float) -> Moments | None:
     # E x² and E x⁴ over |x| < 3.
     two = variance * (inside - 2 * c * bell)
     four = variance * variance * (3 * inside - 2 * c * bell * (c * c + 3))
-    return Moments(two / 6 + std * bell, four / 36 + two / 4 + variance * (tail + c * bell), two / 9 + inside / 4 + tail)
+    return Moments(
+        two / 6 + std * bell,
+        four / 36 + two / 4 + variance * (tail + c * bell),
+        two / 9 + inside / 4 + tail,
+    )
 
 
 def sin(variance: float, omega: float) -> Moments:

@@ -1,17 +1,21 @@
-"""Mean-field theory of wide plain networks: where signals settle, and over how many layers two inputs can be told apart.
+"""Mean-field theory of wide plain networks: where signals settle, and over how many layers two
+inputs can be told apart.
 
-A layer h' = W f(h) + b with weights N(0, σ_w²/fan_in) and biases N(0, σ_b²) takes, in the limit of infinite width, the second
-moment q of its pre-activations and the correlation c of those of two inputs to
+A layer h' = W f(h) + b with weights N(0, σ_w²/fan_in) and biases N(0, σ_b²) takes, in the limit of
+infinite width, the second moment q of its pre-activations and the correlation c of those of two
+inputs to
 
     q' = σ_w² E f(√q·z)² + σ_b²,        c' = (σ_w² E f(u₁) f(u₂) + σ_b²) / q*,
 
-(u₁, u₂) normal with variance q* and correlation c. With χ₁ = σ_w² E f'(√q*·z)², the growth of a gradient's second moment per
-layer, the network is ordered (χ₁ < 1: all inputs become alike, gradients die) or chaotic (χ₁ > 1: like inputs part, gradients
-explode). Correlations settle at c* as e^(−layers/ξ) with ξ = −1/ln χ(c*), χ(c) = σ_w² E f'(u₁) f'(u₂). Networks were found to
-be trainable up to a depth of about 6ξ, which is infinite where χ₁ = 1 only.
+(u₁, u₂) normal with variance q* and correlation c. With χ₁ = σ_w² E f'(√q*·z)², the growth of a
+gradient's second moment per layer, the network is ordered (χ₁ < 1: all inputs become alike,
+gradients die) or chaotic (χ₁ > 1: like inputs part, gradients explode). Correlations settle at c*
+as e^(−layers/ξ) with ξ = −1/ln χ(c*), χ(c) = σ_w² E f'(u₁) f'(u₂). Networks were found to be
+trainable up to a depth of about 6ξ, which is infinite where χ₁ = 1 only.
 
-Sources: Poole et al., Exponential Expressivity in Deep Neural Networks Through Transient Chaos, 2016
-(https://arxiv.org/abs/1606.05340); Schoenholz et al., Deep Information Propagation, 2017 (https://arxiv.org/abs/1611.01232).
+Sources: Poole et al., Exponential Expressivity in Deep Neural Networks Through Transient Chaos,
+2016 (https://arxiv.org/abs/1606.05340); Schoenholz et al., Deep Information Propagation, 2017
+(https://arxiv.org/abs/1611.01232).
 """
 
 from __future__ import annotations
@@ -30,10 +34,13 @@ from fanin.gains.activation_functions import ActivationLike, resolved
 from fanin.gains.gain_rules import moments
 
 TRAINABLE = 6.0
-"""Depth scales up to which networks were found to be trainable (Schoenholz et al. 2017, figure 5)."""
+"""Depth scales up to which networks were found to be trainable (Schoenholz et al. 2017, figure 5).
+"""
 
 _LAYERS = 2000
-"""Layers after which a moment that still moves counts as settled: at criticality it falls as 1/layers."""
+"""Layers after which a moment that still moves counts as settled: at criticality it falls as
+1/layers.
+"""
 _CRITICAL = 1e-3
 """How close to 1 χ₁ is at criticality, as far as `_LAYERS` layers can tell."""
 _SETTLED = 1e-12
@@ -66,14 +73,20 @@ def mean_field(activation: ActivationLike, weight_std: float, bias_std: float = 
         weight_std: σ_w, the gain on a weight's standard deviation 1/√fan_in.
         bias_std: σ_b.
 
-    Where q has no fixed point between 0 and infinity (ReLU off its critical line, tanh with σ_w < 1 and σ_b = 0) signals
-    shrink or grow by χ₁ a layer themselves, and the depth scale is that of their size, 1/|ln χ₁|.
+    Where q has no fixed point between 0 and infinity (ReLU off its critical line, tanh with σ_w < 1
+    and σ_b = 0) signals shrink or grow by χ₁ a layer themselves, and the depth scale is that of
+    their size, 1/|ln χ₁|.
 
-    Accuracy about 1e-6 for smooth functions, 1e-4 for those with kinks. Raises `SpecError` for a σ that is not a finite number
-    of at least 0, and what `moments` raises. torch, Keras and JAX have no such function.
+    Accuracy about 1e-6 for smooth functions, 1e-4 for those with kinks. Raises `SpecError` for a σ
+    that is not a finite number of at least 0, and what `moments` raises. torch, Keras and JAX have
+    no such function.
     """
     for name, value in (("weight_std", weight_std), ("bias_std", bias_std)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not 0 <= value < math.inf
+        ):
             raise SpecError(f"{name} must be a finite number of at least 0, not {shown(value)}.")
     q = _fixed_point(activation, weight_std, bias_std)
     inside = min(max(q, _VANISHED), _EXPLODED)
@@ -105,7 +118,9 @@ def _fixed_point(activation: ActivationLike, weight_std: float, bias_std: float)
 def _settled_correlation(
     activation: ActivationLike, weight_std: float, bias_std: float, q: float, chi: float
 ) -> tuple[float, float]:
-    """c* and χ(c*): 1 and χ₁ unless 1 is unstable, else the fixed point below it, by bisection of c'(c) − c."""
+    """c* and χ(c*): 1 and χ₁ unless 1 is unstable, else the fixed point below it, by bisection of
+    c'(c) − c.
+    """
     if chi <= 1 + 1e-6:
         return 1.0, chi
 
@@ -126,7 +141,9 @@ def _settled_correlation(
 def _pair(activation: ActivationLike, q: float, c: float) -> tuple[float, float]:
     """E f(u₁) f(u₂) and E f'(u₁) f'(u₂) for normal u of variance q and correlation c."""
     z = torch.from_numpy(_NODES * _RANGE)
-    weight = torch.from_numpy(_WEIGHTS * _RANGE * np.exp(-((_NODES * _RANGE) ** 2) / 2) / math.sqrt(math.tau))
+    weight = torch.from_numpy(
+        _WEIGHTS * _RANGE * np.exp(-((_NODES * _RANGE) ** 2) / 2) / math.sqrt(math.tau)
+    )
     first = math.sqrt(q) * z.unsqueeze(1).expand(-1, len(z))
     second = math.sqrt(q) * (c * z.unsqueeze(1) + math.sqrt(1 - c * c) * z.unsqueeze(0))
     joint = weight.unsqueeze(1) * weight.unsqueeze(0)

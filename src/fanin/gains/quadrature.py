@@ -1,8 +1,10 @@
-"""Moments of an elementwise function and of its derivative under a normal law, by adaptive Gauss–Legendre quadrature.
+"""Moments of an elementwise function and of its derivative under a normal law, by adaptive
+Gauss–Legendre quadrature.
 
-The range of ±12 standard deviations, outside of which lies a mass of 4e-33, is cut at every eighth of a standard deviation and
-at the kinks that activations usually have. A panel whose two halves give another value than the whole is cut again, so that
-kinks at other places, and fast oscillations, cost time and not accuracy. All in float64, on the CPU.
+The range of ±12 standard deviations, outside of which lies a mass of 4e-33, is cut at every eighth
+of a standard deviation and at the kinks that activations usually have. A panel whose two halves
+give another value than the whole is cut again, so that kinks at other places, and fast
+oscillations, cost time and not accuracy. All in float64, on the CPU.
 """
 
 from __future__ import annotations
@@ -25,22 +27,28 @@ Elementwise = Callable[[Tensor], Tensor]
 _RANGE = 12
 _KINKS = (-3.0, -1.0, 0.0, 1.0, 3.0)
 
-# Gauss's points on [-1, 1], and two next to the ends, where a jump would be missed between the end and the first point: there
-# the function is compared with the polynomial through the 16 others. What that hides is at most _GAP of half the panel.
+# Gauss's points on [-1, 1], and two next to the ends, where a jump would be missed between the end
+# and the first point: there the function is compared with the polynomial through the 16 others.
+# What that hides is at most _GAP of half the panel.
 _GAUSS, _WEIGHTS = legendre.leggauss(16)
 _ENDS = np.array([1e-9 - 1, 1 - 1e-9])
-_AT_ENDS = torch.from_numpy(np.linalg.solve(legendre.legvander(_GAUSS, 15).T, legendre.legvander(_ENDS, 15).T))
+_AT_ENDS = torch.from_numpy(
+    np.linalg.solve(legendre.legvander(_GAUSS, 15).T, legendre.legvander(_ENDS, 15).T)
+)
 _POINTS = torch.from_numpy(np.concatenate([_GAUSS, _ENDS]))
 _GAP = float(1 + _GAUSS[0])
 
-# Relative to the whole integral: what a panel may be wrong by, and what all may be wrong by when the cutting has to end.
+# Relative to the whole integral: what a panel may be wrong by, and what all may be wrong by when
+# the cutting has to end.
 _PANEL_ERROR, _ALLOWED_ERROR = 1e-14, 1e-6
 _MAX_CUTS, _MAX_PANELS = 44, 8192
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of f(x) for x ~ N(0, variance): mean = E f, second = E f², slope2 = E f'² (of the derivative)."""
+    """Of f(x) for x ~ N(0, variance): mean = E f, second = E f², slope2 = E f'² (of the
+    derivative).
+    """
 
     mean: float
     second: float
@@ -55,25 +63,38 @@ class Moments:
 def integrated(function: Elementwise, name: str, variance: float) -> Moments:
     """The moments of `function`, called `name` in errors, under N(0, variance).
 
-    Raises `UsageError` for what is not elementwise, not differentiable or not finite, or has no finite moments.
+    Raises `UsageError` for what is not elementwise, not differentiable or not finite, or has no
+    finite moments.
     """
     scale = math.sqrt(variance)
     edges = torch.arange(-8 * _RANGE, 8 * _RANGE + 1, dtype=torch.float64, device="cpu") / 8 * scale
-    kinks = torch.tensor([kink for kink in _KINKS if abs(kink) < _RANGE * scale], dtype=torch.float64, device="cpu")
+    kinks = torch.tensor(
+        [kink for kink in _KINKS if abs(kink) < _RANGE * scale], dtype=torch.float64, device="cpu"
+    )
     edges = torch.unique(torch.cat([edges, kinks]))
     with _apart():
         _check_elementwise(function, name, edges)
-        mean, second, slope2 = _refined(lambda x: _integrand(function, name, x, scale), name, edges).tolist()
+        mean, second, slope2 = _refined(
+            lambda x: _integrand(function, name, x, scale), name, edges
+        ).tolist()
     return Moments(mean, second, slope2)
 
 
 def slope_at_zero_if_odd(function: Elementwise, name: str) -> float | None:
-    """f'(0) of an odd function that is nowhere further from 0 than its tangent, |f(x)| ≤ |f'(0)·x|; None for any other."""
+    """f'(0) of an odd function that is nowhere further from 0 than its tangent, |f(x)| ≤ |f'(0)·x|;
+    None for any other.
+    """
     x = torch.arange(1, 1201, dtype=torch.float64, device="cpu") / 100
     with _apart():
         right, left = _evaluated(function, name, x)[0], _evaluated(function, name, -x)[0]
         # Not at 0 itself, where relu(x) − relu(−x) has the derivative 0 in autograd.
-        slope = _evaluated(function, name, torch.full((1,), 1e-20, dtype=torch.float64, device="cpu"))[1].abs().item()
+        slope = (
+            _evaluated(function, name, torch.full((1,), 1e-20, dtype=torch.float64, device="cpu"))[
+                1
+            ]
+            .abs()
+            .item()
+        )
     tolerance = 1e-9 * right.abs().max()
     odd = (right + left).abs().max() <= tolerance
     below_tangent = (right.abs() - slope * x <= tolerance).all()
@@ -94,28 +115,38 @@ def _refined(integrand: Callable[[Tensor], Tensor], name: str, edges: Tensor) ->
     size = whole.abs().sum(1, keepdim=True)
     if (whole[:, [0, -1]].abs() > 1e-9 * size).any():
         raise UsageError(
-            f"{name} grows too fast for finite moments under this variance. Expected f(x)² to grow slower than exp(x²/2)."
+            f"{name} grows too fast for finite moments under this variance. Expected f(x)² to grow "
+            "slower than exp(x²/2)."
         )
     total = torch.zeros(3, dtype=torch.float64, device="cpu")
     for _ in range(_MAX_CUTS):
         middle = (left + right) / 2
         halves, missed = _panels(integrand, torch.cat([left, middle]), torch.cat([middle, right]))
-        (lower, upper), (missed_below, missed_above) = halves.chunk(2, dim=1), missed.chunk(2, dim=1)
+        (lower, upper), (missed_below, missed_above) = (
+            halves.chunk(2, dim=1),
+            missed.chunk(2, dim=1),
+        )
         wrong = (lower + upper - whole).abs() + missed_below + missed_above
         again = (wrong > _PANEL_ERROR * size).any(0)
         total += (lower + upper)[:, ~again].sum(1)
-        left, right = torch.cat([left[again], middle[again]]), torch.cat([middle[again], right[again]])
+        left, right = (
+            torch.cat([left[again], middle[again]]),
+            torch.cat([middle[again], right[again]]),
+        )
         whole = torch.cat([lower[:, again], upper[:, again]], dim=1)
         if not 0 < len(left) <= _MAX_PANELS:
             break
     if (wrong[:, again].sum(1) > _ALLOWED_ERROR * size[:, 0]).any():
         raise UsageError(
-            f"The moments of {name} do not converge. Expected a function with few jumps and finite E f² and E f'²."
+            f"The moments of {name} do not converge. Expected a function with few jumps and finite "
+            "E f² and E f'²."
         )
     return total + whole.sum(1)
 
 
-def _panels(integrand: Callable[[Tensor], Tensor], left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def _panels(
+    integrand: Callable[[Tensor], Tensor], left: Tensor, right: Tensor
+) -> tuple[Tensor, Tensor]:
     """The integrals over each panel, shape (3, panels), and what a jump next to its ends may hide."""
     half = (right - left) / 2
     values = integrand(((left + right) / 2).unsqueeze(-1) + half.unsqueeze(-1) * _POINTS)
@@ -137,15 +168,21 @@ def _evaluated(function: Elementwise, name: str, x: Tensor) -> tuple[Tensor, Ten
     try:
         y = function(leaf.clone())  # a copy, for functions that work in place
     except Exception as error:  # of a function that users wrote
-        raise UsageError(f"{name} cannot be computed for a float64 tensor of shape (n,): {error}") from error
+        raise UsageError(
+            f"{name} cannot be computed for a float64 tensor of shape (n,): {error}"
+        ) from error
     if not isinstance(y, Tensor) or y.shape != x.shape or not y.is_floating_point():
         got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else shown(y)
-        raise UsageError(f"{name} is not an elementwise activation: expected as many numbers as it is given, received {got}.")
+        raise UsageError(
+            f"{name} is not an elementwise activation: expected as many numbers as it is given, "
+            f"received {got}."
+        )
     slope = _slope(y.double(), name, leaf)
     y = y.detach().double()
     if not (y.isfinite().all() and slope.isfinite().all()):
         raise UsageError(
-            f"{name} or its derivative is not finite everywhere. Expected a function that is defined for every number."
+            f"{name} or its derivative is not finite everywhere. Expected a function that is "
+            "defined for every number."
         )
     return y, slope
 
@@ -156,21 +193,30 @@ def _slope(y: Tensor, name: str, leaf: Tensor) -> Tensor:
         try:
             (slope,) = torch.autograd.grad(y.sum(), leaf, allow_unused=True)
         except RuntimeError as error:
-            raise UsageError(f"{name} cannot be differentiated: {error}. Write it in operations of torch.") from error
+            raise UsageError(
+                f"{name} cannot be differentiated: {error}. Write it in operations of torch."
+            ) from error
     if slope is None and (y != y[0]).any():
         raise UsageError(
-            f"{name} cannot be differentiated: autograd finds no way back from f(x) to x. Write it in operations of torch."
+            f"{name} cannot be differentiated: autograd finds no way back from f(x) to x. Write it "
+            "in operations of torch."
         )
     return torch.zeros_like(leaf) if slope is None else slope
 
 
 def _check_elementwise(function: Elementwise, name: str, edges: Tensor) -> None:
-    """Raise unless f gives a number the same value in other company; so softmax, normalization and dropout are found."""
+    """Raise unless f gives a number the same value in other company; so softmax, normalization and
+    dropout are found.
+    """
     x = (edges[:-1] + edges[1:]) / 2
     third = len(x) // 3
-    y, again = _evaluated(function, name, x)[0][:third], _evaluated(function, name, x[:third].flip(0))[0].flip(0)
+    y, again = (
+        _evaluated(function, name, x)[0][:third],
+        _evaluated(function, name, x[:third].flip(0))[0].flip(0),
+    )
     if not torch.allclose(y, again, rtol=1e-5, atol=1e-7 * y.abs().max().item()):
         raise UsageError(
-            f"{name} is not an elementwise activation: its value depends on other elements, on their order or on chance. "
+            f"{name} is not an elementwise activation: its value depends on other elements, on "
+            "their order or on chance. "
             f"Expected f(x) of each number alone; put dropout into eval mode."
         )

@@ -63,13 +63,16 @@ class Constant(Initializer):
 REGISTRY.add(
     InitializerEntry(
         make=Zero,
-        summary="All weights zero. A baseline that cannot learn in hidden layers; right for biases and for the end of a "
+        summary="All weights zero. A baseline that cannot learn in hidden layers; right for biases "
+        "and for the end of a "
         "residual branch.",
         formula="w = 0",
         paper=SYMMETRY,
-        suited="Biases, shifts of norm layers, and the last layer of a residual branch, which then starts as the identity. As "
+        suited="Biases, shifts of norm layers, and the last layer of a residual branch, which then "
+        "starts as the identity. As "
         "a weight, the baseline that fails.",
-        avoid="Hidden weights outside residual branches: signals behind and gradients before such a layer are exactly zero, "
+        avoid="Hidden weights outside residual branches: signals behind and gradients before such "
+        "a layer are exactly zero, "
         "and of two such layers in a row neither ever learns.",
         cost="Nothing is drawn: O(n) to write n weights.",
         differs="The same as zeros_ in torch, Zeros in Keras and zeros in JAX.",
@@ -79,11 +82,14 @@ REGISTRY.add(
 REGISTRY.add(
     InitializerEntry(
         make=Constant,
-        summary="All weights one number (1 unless given). The true case of symmetry: all units of a layer stay alike.",
+        summary="All weights one number (1 unless given). The true case of symmetry: all units of "
+        "a layer stay alike.",
         formula="w = value",
         paper=SYMMETRY,
-        suited="Scales of norm layers (1, its default) and biases; as a weight, a demonstration of what symmetry does.",
-        avoid="Weights that are to be trained: all units of a layer compute the same and get the same gradient, so the layer "
+        suited="Scales of norm layers (1, its default) and biases; as a weight, a demonstration of "
+        "what symmetry does.",
+        avoid="Weights that are to be trained: all units of a layer compute the same and get the "
+        "same gradient, so the layer "
         "stays as good as one unit wide.",
         cost="Nothing is drawn: O(n) to write n weights.",
         differs="torch's constant_ has no default value; Keras' Constant has 0.",

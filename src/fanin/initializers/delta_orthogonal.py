@@ -1,4 +1,6 @@
-"""Orthogonal maps that keep the mean square of signals: scaled for rectangular layers, or at the centre of the kernel only."""
+"""Orthogonal maps that keep the mean square of signals: scaled for rectangular layers, or at the
+centre of the kernel only.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,18 @@ from fanin.initializers.orthogonal import haar
 @final
 @dataclass(frozen=True)
 class ScaledUniformOrthogonal(Initializer):
-    """gain · max(√(outputs / inputs), 1) times an evenly distributed orthogonal matrix, one per group (SUO).
+    """gain · max(√(outputs / inputs), 1) times an evenly distributed orthogonal matrix, one per
+    group (SUO).
 
-    The scale makes up for what the outputs beyond the inputs would dilute: the mean square of the outputs is gain² times that
-    of the inputs, exactly where there are at least as many outputs as inputs, and in expectation over draws elsewhere.
+    The scale makes up for what the outputs beyond the inputs would dilute: the mean square of the
+    outputs is gain² times that of the inputs, exactly where there are at least as many outputs as
+    inputs, and in expectation over draws elsewhere.
 
     Args:
         gain: the factor beside the scale.
-        delta: False takes the matrix to be (outputs, inputs · kernel); True puts a matrix (outputs, inputs) at the centre of
-            the kernel and zeros elsewhere, so that no two positions are mixed.
+        delta: False takes the matrix to be (outputs, inputs · kernel); True puts a matrix (outputs,
+            inputs) at the centre of the kernel and zeros elsewhere, so that no two positions are
+            mixed.
     """
 
     name: ClassVar[str] = "scaled_uniform_orthogonal"
@@ -49,7 +54,9 @@ class ScaledUniformOrthogonal(Initializer):
         return layout.from_tap(self._scaled(at_tap(layout, z, tap)), tap)
 
     def intended_std(self, layout: Layout) -> float:
-        """gain / √(inputs · kernel): the root mean square of all entries, which is exact for every draw."""
+        """gain / √(inputs · kernel): the root mean square of all entries, which is exact for every
+        draw.
+        """
         require_fans(layout)
         columns = layout.matrices_shape[2]
         return self.gain / math.sqrt(columns) if columns else 0.0
@@ -62,10 +69,12 @@ class ScaledUniformOrthogonal(Initializer):
 @final
 @dataclass(frozen=True)
 class DeltaOrthogonal(Initializer):
-    """gain times a matrix with orthonormal columns at the centre of the kernel, zeros elsewhere; one per group.
+    """gain times a matrix with orthonormal columns at the centre of the kernel, zeros elsewhere;
+    one per group.
 
-    With circular padding and stride 1 the layer keeps the norm of every signal exactly (gain 1), which an orthogonal matrix of
-    shape (outputs, inputs · kernel) does not. Each group needs at least as many outputs as inputs.
+    With circular padding and stride 1 the layer keeps the norm of every signal exactly (gain 1),
+    which an orthogonal matrix of shape (outputs, inputs · kernel) does not. Each group needs at
+    least as many outputs as inputs.
     """
 
     name: ClassVar[str] = "delta_orthogonal"
@@ -83,7 +92,9 @@ class DeltaOrthogonal(Initializer):
         return layout.from_tap(haar(z, self.gain), tap)
 
     def intended_std(self, layout: Layout) -> float:
-        """gain / √(outputs · taps): the root mean square of all entries, which is exact for every draw."""
+        """gain / √(outputs · taps): the root mean square of all entries, which is exact for every
+        draw.
+        """
         _require_room(layout)
         spread = layout.matrices_shape[1] * math.prod(layout.kernel)
         return self.gain / math.sqrt(spread) if spread else 0.0
@@ -96,34 +107,45 @@ def _require_room(layout: Layout) -> None:
     if inputs > outputs:
         of = "each group has" if groups > 1 else "it has"
         raise FitError(
-            f"delta_orthogonal needs at least as many outputs as inputs, to keep the norm of every signal. In the weight of "
+            "delta_orthogonal needs at least as many outputs as inputs, to keep the norm of every "
+            "signal. In the weight of "
             f"shape {layout.shape} {of} {outputs} outputs for {inputs} inputs. "
-            f"Use scaled_uniform_orthogonal(delta=true), which keeps the mean square in expectation."
+            "Use scaled_uniform_orthogonal(delta=true), which keeps the mean square in "
+            "expectation."
         )
 
 
 REGISTRY.add(
     InitializerEntry(
         make=ScaledUniformOrthogonal,
-        summary="Orthogonal, scaled so that a layer with more outputs than inputs keeps the mean square too.",
-        formula="W = gain·max(√(outputs/inputs), 1)·Q, Q ~ Haar; on a kernel inputs counts its taps, or with delta=true Q is "
+        summary="Orthogonal, scaled so that a layer with more outputs than inputs keeps the mean "
+        "square too.",
+        formula="W = gain·max(√(outputs/inputs), 1)·Q, Q ~ Haar; on a kernel inputs counts its "
+        "taps, or with delta=true Q is "
         "(outputs × inputs) at the centre and 0 elsewhere",
         paper=Paper(
             authors="Martens, Ballard, Desjardins, Swirszcz, Dalibard, Sohl-Dickstein, Schoenholz",
-            title="Rapid training of deep neural networks without skip connections or normalization layers using Deep Kernel "
+            title="Rapid training of deep neural networks without skip connections or "
+            "normalization layers using Deep Kernel "
             "Shaping",
             year=2021,
             link="https://arxiv.org/abs/2110.01765",
         ),
-        suited="Deep networks without normalization and without skip connections whose layers differ in width. For networks of "
+        suited="Deep networks without normalization and without skip connections whose layers "
+        "differ in width. For networks of "
         "deep kernel shaping: delta=true, biases zero, gain 1, and its transformed activations.",
-        avoid="Networks that forget their initial scale, such as those with batch normalization: he_normal does the same for "
-        "less. Plain ReLU needs gain=1.414. With delta=true, kernels that must look around from the first step on, and strided "
+        avoid="Networks that forget their initial scale, such as those with batch normalization: "
+        "he_normal does the same for "
+        "less. Plain ReLU needs gain=1.414. With delta=true, kernels that must look around from "
+        "the first step on, and strided "
         "transposed convolutions, where most outputs would start at zero.",
-        cost="A draw per weight and a QR decomposition of each group's matrix: O(rows·columns·min(rows, columns)); with "
+        cost="A draw per weight and a QR decomposition of each group's matrix: "
+        "O(rows·columns·min(rows, columns)); with "
         "delta=true of one tap only, so with as many times fewer columns as the kernel has taps.",
-        differs="torch, Keras and JAX have none. The authors' package dks defaults to delta=true, refuses even kernels (here "
-        "their centre is (k − 1)//2), and its PyTorch version takes weights to be (in, out): a layer of torch from 64 to 16 "
+        differs="torch, Keras and JAX have none. The authors' package dks defaults to delta=true, "
+        "refuses even kernels (here "
+        "their centre is (k − 1)//2), and its PyTorch version takes weights to be (in, out): a "
+        "layer of torch from 64 to 16 "
         "multiplies the mean square by 4 there. Groups and transposed layers count here.",
         examples=("scaled_uniform_orthogonal(gain=1.5)", "scaled_uniform_orthogonal(delta=true)"),
     )
@@ -132,22 +154,30 @@ REGISTRY.add(
 REGISTRY.add(
     InitializerEntry(
         make=DeltaOrthogonal,
-        summary="Orthogonal at the centre of the kernel, zeros elsewhere: a convolution that is an isometry.",
-        formula="W[:, :, centre] = gain·Q with Qᵀ·Q = I, Q ~ Haar; W = 0 at all other taps; centre = (k − 1)//2",
+        summary="Orthogonal at the centre of the kernel, zeros elsewhere: a convolution that is an "
+        "isometry.",
+        formula="W[:, :, centre] = gain·Q with Qᵀ·Q = I, Q ~ Haar; W = 0 at all other taps; centre "
+        "= (k − 1)//2",
         paper=Paper(
             authors="Xiao, Bahri, Sohl-Dickstein, Schoenholz, Pennington",
-            title="Dynamical isometry and a mean field theory of CNNs: how to train 10,000-layer vanilla convolutional neural "
+            title="Dynamical isometry and a mean field theory of CNNs: how to train 10,000-layer "
+            "vanilla convolutional neural "
             "networks",
             year=2018,
             link="https://arxiv.org/abs/1806.05393",
         ),
-        suited="Very deep plain convolutional networks with tanh or another activation that is linear at 0, stride 1, widths "
+        suited="Very deep plain convolutional networks with tanh or another activation that is "
+        "linear at 0, stride 1, widths "
         "that do not shrink.",
-        avoid="Layers with fewer outputs than inputs (refused: scaled_uniform_orthogonal(delta=true) takes them); shallow "
-        "networks, which lose the random filters; ReLU, which cannot keep the norm anyway; strided transposed convolutions, "
+        avoid="Layers with fewer outputs than inputs (refused: "
+        "scaled_uniform_orthogonal(delta=true) takes them); shallow "
+        "networks, which lose the random filters; ReLU, which cannot keep the norm anyway; strided "
+        "transposed convolutions, "
         "where most outputs would start at zero.",
-        cost="A draw per weight and a QR decomposition of one matrix per group: O(outputs·inputs²), without the taps.",
-        differs="The same law as JAX' delta_orthogonal, centre of even kernels included; JAX refuses matrices, here they are "
+        cost="A draw per weight and a QR decomposition of one matrix per group: "
+        "O(outputs·inputs²), without the taps.",
+        differs="The same law as JAX' delta_orthogonal, centre of even kernels included; JAX "
+        "refuses matrices, here they are "
         "kernels of one tap. torch and Keras have none. Groups and transposed layers count here.",
         examples=("delta_orthogonal(gain=1.5)",),
     )

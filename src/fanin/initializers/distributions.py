@@ -6,9 +6,10 @@ uniform       mid + half · erf(z/√2)
 truncated     mean + std · √2 · erfinv(erf(z/√2) · erf(cut/√2))
 ============  ==============================================
 
-erf(z/√2) is uniform on (-1, 1), and the last line is the inverse of the truncated normal's distribution function. So under one
-seed an entry that is large under one law is large under each of them (common random numbers), and a comparison of laws is
-paired. All work is done in place: a model's weights may be large.
+erf(z/√2) is uniform on (-1, 1), and the last line is the inverse of the truncated normal's
+distribution function. So under one seed an entry that is large under one law is large under each of
+them (common random numbers), and a comparison of laws is paired. All work is done in place: a
+model's weights may be large.
 """
 
 from __future__ import annotations
@@ -27,13 +28,17 @@ MIN_CUT = 0.01
 _BELOW_ONE = 1 - 2**-24
 
 
-def normal(shape: tuple[int, ...], generator: torch.Generator, *, mean: float = 0.0, std: float) -> Tensor:
+def normal(
+    shape: tuple[int, ...], generator: torch.Generator, *, mean: float = 0.0, std: float
+) -> Tensor:
     """N(mean, std²)."""
     z = standard_normal(shape, generator).mul_(std)
     return z.add_(mean) if mean else z
 
 
-def uniform(shape: tuple[int, ...], generator: torch.Generator, *, low: float, high: float) -> Tensor:
+def uniform(
+    shape: tuple[int, ...], generator: torch.Generator, *, low: float, high: float
+) -> Tensor:
     """U[low, high]; both ends are possible, after rounding to fp32."""
     u = _signed_uniform(shape, generator).mul_((high - low) / 2)
     middle = (high + low) / 2
@@ -43,20 +48,33 @@ def uniform(shape: tuple[int, ...], generator: torch.Generator, *, low: float, h
 def truncated_normal(
     shape: tuple[int, ...], generator: torch.Generator, *, mean: float = 0.0, std: float, cut: float
 ) -> Tensor:
-    """N(mean, std²) on the condition that the draw lies within `cut` standard deviations of the mean."""
+    """N(mean, std²) on the condition that the draw lies within `cut` standard deviations of the
+    mean.
+    """
     inside = min(math.erf(cut / math.sqrt(2)), _BELOW_ONE)
-    w = _signed_uniform(shape, generator).mul_(inside).erfinv_().mul_(math.sqrt(2)).clamp_(-cut, cut).mul_(std)
+    w = (
+        _signed_uniform(shape, generator)
+        .mul_(inside)
+        .erfinv_()
+        .mul_(math.sqrt(2))
+        .clamp_(-cut, cut)
+        .mul_(std)
+    )
     return w.add_(mean) if mean else w
 
 
 def truncated_std(cut: float) -> float:
-    """The standard deviation of N(0, 1) truncated at ±cut: √(1 - 2·cut·φ(cut)/erf(cut/√2)); 0.87962566103424 at cut = 2."""
+    """The standard deviation of N(0, 1) truncated at ±cut: √(1 - 2·cut·φ(cut)/erf(cut/√2));
+    0.87962566103424 at cut = 2.
+    """
     density = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
     return math.sqrt(1 - 2 * cut * density / math.erf(cut / math.sqrt(2)))
 
 
 def deviation(n: int, total: float, squares: float) -> float:
-    """The standard deviation of n numbers of that sum and that sum of squares; 0 where there are none."""
+    """The standard deviation of n numbers of that sum and that sum of squares; 0 where there are
+    none.
+    """
     return math.sqrt(max(squares / n - (total / n) ** 2, 0.0)) if n else 0.0
 
 

@@ -55,7 +55,9 @@ class Uniform(Initializer):
     def check(self) -> None:
         """The bounds must be in order."""
         if self.low >= self.high:
-            raise SpecError(f"uniform needs low < high, not low={shown(self.low)} and high={shown(self.high)}.")
+            raise SpecError(
+                f"uniform needs low < high, not low={shown(self.low)} and high={shown(self.high)}."
+            )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """(low + high)/2 + (high - low)/2 · erf(z/√2)."""
@@ -71,7 +73,8 @@ class Uniform(Initializer):
 class TruncatedNormal(Initializer):
     """N(mean, std²) without what lies further than `cut` · std from the mean.
 
-    `std` is that of the normal before the cut, `cut` is counted in it. The weights' own is smaller: 0.8796 · std at cut = 2.
+    `std` is that of the normal before the cut, `cut` is counted in it. The weights' own is smaller:
+    0.8796 · std at cut = 2.
     """
 
     name: ClassVar[str] = "truncated_normal"
@@ -84,12 +87,15 @@ class TruncatedNormal(Initializer):
         distributions.check_std(self.std, "truncated_normal(std=…)")
         if self.cut < distributions.MIN_CUT:
             raise SpecError(
-                f"truncated_normal(cut=…) must be at least {distributions.MIN_CUT} (in units of std), not {shown(self.cut)}."
+                f"truncated_normal(cut=…) must be at least {distributions.MIN_CUT} (in units of "
+                f"std), not {shown(self.cut)}."
             )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """mean + std · √2 · erfinv(erf(z/√2) · erf(cut/√2))."""
-        return distributions.truncated_normal(layout.shape, generator, mean=self.mean, std=self.std, cut=self.cut)
+        return distributions.truncated_normal(
+            layout.shape, generator, mean=self.mean, std=self.std, cut=self.cut
+        )
 
     def intended_std(self, layout: Layout) -> float:
         """The standard deviation after the cut."""
@@ -102,11 +108,14 @@ REGISTRY.add(
         summary="Normal with one standard deviation for all layers.",
         formula="w ~ N(mean, std²)",
         paper=SYMMETRY,
-        suited="Embeddings, and transformers with normalization whose recipe names a std (0.02 in GPT-2 and BERT).",
-        avoid="Networks of several widths without normalization: a std that keeps the signal at one width makes it vanish or "
+        suited="Embeddings, and transformers with normalization whose recipe names a std (0.02 in "
+        "GPT-2 and BERT).",
+        avoid="Networks of several widths without normalization: a std that keeps the signal at "
+        "one width makes it vanish or "
         "explode at another. The default std of 1 fits layers with a fan-in of 1 only.",
         cost="One draw per weight: O(n) for n weights.",
-        differs="The default std is 1 as in torch; it is 0.05 in Keras' RandomNormal and 0.01 in JAX.",
+        differs="The default std is 1 as in torch; it is 0.05 in Keras' RandomNormal and 0.01 in "
+        "JAX.",
         examples=("normal(std=0.05)", "normal(mean=0.1, std=0.02)"),
     )
 )
@@ -117,11 +126,14 @@ REGISTRY.add(
         summary="Uniform between two bounds that are the same for all layers.",
         formula="w ~ U[low, high]",
         paper=SYMMETRY,
-        suited="Shallow networks and single layers, with bounds chosen for the layer; recipes that name bounds.",
-        avoid="Deep networks, for the same reason as normal; as weights its default bounds 0 and 1, which give every layer a "
+        suited="Shallow networks and single layers, with bounds chosen for the layer; recipes that "
+        "name bounds.",
+        avoid="Deep networks, for the same reason as normal; as weights its default bounds 0 and "
+        "1, which give every layer a "
         "mean that grows with its fan-in.",
         cost="One draw per weight and an erf of it: O(n) for n weights.",
-        differs="The default bounds are 0 and 1 as in torch (there a and b); Keras' RandomUniform has ±0.05, JAX 0 and 0.01.",
+        differs="The default bounds are 0 and 1 as in torch (there a and b); Keras' RandomUniform "
+        "has ±0.05, JAX 0 and 0.01.",
         examples=("uniform(low=-0.05, high=0.05)", "uniform(low=0.25, high=0.5)"),
     )
 )
@@ -130,19 +142,25 @@ REGISTRY.add(
     InitializerEntry(
         make=TruncatedNormal,
         summary="Normal with one standard deviation for all layers, its tails cut off.",
-        formula="w ~ N(mean, std²) given |w - mean| <= cut·std; Var w = std²·(1 - 2·cut·φ(cut)/erf(cut/√2))",
+        formula="w ~ N(mean, std²) given |w - mean| <= cut·std; Var w = std²·(1 - "
+        "2·cut·φ(cut)/erf(cut/√2))",
         paper=Paper(
             authors="Robert",
             title="Simulation of truncated normal variables",
             year=1995,
             link="https://arxiv.org/abs/0907.4010",
         ),
-        suited="Transformers and vision transformers whose recipe names a std (0.02), where single large weights would hurt.",
-        avoid="Networks of several widths without normalization, for the same reason as normal; where the standard deviation "
-        "of the weights must be std itself, which it is before the cut: variance_scaling corrects for that.",
+        suited="Transformers and vision transformers whose recipe names a std (0.02), where single "
+        "large weights would hurt.",
+        avoid="Networks of several widths without normalization, for the same reason as normal; "
+        "where the standard deviation "
+        "of the weights must be std itself, which it is before the cut: variance_scaling corrects "
+        "for that.",
         cost="One draw per weight, an erf and an inverse erf of it: O(n) for n weights.",
-        differs="std is that of the normal before the cut, as in torch, Keras and JAX. torch's trunc_normal_ cuts at absolute"
-        " bounds (±2 by default, whatever std is); Keras and JAX cut at ±2 std, with default std 0.05 and 0.01. cut "
+        differs="std is that of the normal before the cut, as in torch, Keras and JAX. torch's "
+        "trunc_normal_ cuts at absolute"
+        " bounds (±2 by default, whatever std is); Keras and JAX cut at ±2 std, with default std "
+        "0.05 and 0.01. cut "
         "is exact up to 5.3; beyond that fp32 knows no difference.",
         examples=("truncated_normal(std=0.02)", "truncated_normal(mean=0.5, std=0.1, cut=3.0)"),
     )

@@ -29,9 +29,10 @@ Recipe = Callable[[Site], Choice | None]
 class TorchDefault(ModelInitializer):
     """What torch's own layers start from, also those that have been trained or filled since.
 
-    Linear, convolution: U(±1/√fan-in) for weight and bias, with the fan-in that torch computes; embedding: N(0, 1); recurrent
-    layers: U(±1/√hidden) throughout; attention: Xavier's uniform on q, k and v as one map where they are packed, N for bias_k
-    and bias_v, biases 0; bilinear: U(±1/√in1); normalization: 1 and 0; transformers' Conv1D: N(0, 0.02²), biases 0.
+    Linear, convolution: U(±1/√fan-in) for weight and bias, with the fan-in that torch computes;
+    embedding: N(0, 1); recurrent layers: U(±1/√hidden) throughout; attention: Xavier's uniform on
+    q, k and v as one map where they are packed, N for bias_k and bias_v, biases 0; bilinear:
+    U(±1/√in1); normalization: 1 and 0; transformers' Conv1D: N(0, 0.02²), biases 0.
     """
 
     name: ClassVar[str] = "torch_default"
@@ -49,9 +50,9 @@ class TorchDefault(ModelInitializer):
 class KerasDefault(ModelInitializer):
     """What Keras' layers of the same kind start from.
 
-    Dense, convolution, attention: Xavier's uniform (glorot_uniform); recurrent layers: that for the inputs, with the gates as
-    one map, and orthogonal over all gates at once for the state; biases 0, an LSTM's forget gate 1; embedding: U(±0.05);
-    normalization: 1 and 0.
+    Dense, convolution, attention: Xavier's uniform (glorot_uniform); recurrent layers: that for the
+    inputs, with the gates as one map, and orthogonal over all gates at once for the state; biases
+    0, an LSTM's forget gate 1; embedding: U(±0.05); normalization: 1 and 0.
     """
 
     name: ClassVar[str] = "keras_default"
@@ -67,10 +68,12 @@ class KerasDefault(ModelInitializer):
 @final
 @dataclass(frozen=True)
 class IRNN(ModelInitializer):
-    """A recurrent network of rectifiers that starts as an integrator: the state's matrix is gain · I, all else is small.
+    """A recurrent network of rectifiers that starts as an integrator: the state's matrix is gain ·
+    I, all else is small.
 
     Args:
-        gain: of the identity; 1 remembers for ever, less forgets (0.01 to 0.9 in the paper's speech task).
+        gain: of the identity; 1 remembers for ever, less forgets (0.01 to 0.9 in the paper's speech
+            task).
         std: of all other weights.
     """
 
@@ -84,14 +87,20 @@ class IRNN(ModelInitializer):
         distributions.check_std(self.std, "irnn(std=…)")
 
     def choose(self, sites: Sequence[Site]) -> Mapping[str, Choice]:
-        """Identity for hidden-to-hidden weights, small normal numbers for the other weights, zero for biases."""
+        """Identity for hidden-to-hidden weights, small normal numbers for the other weights, zero
+        for biases.
+        """
         rules: dict[str, Initializer] = {
             "recurrent weight": Identity(gain=self.gain),
             "weight": Normal(std=self.std),
             "bias": Zero(),
             "recurrent bias": Zero(),
         }
-        return {site.name: Choice(rules[site.role], f"IRNN: {site.role}") for site in sites if site.role in rules}
+        return {
+            site.name: Choice(rules[site.role], f"IRNN: {site.role}")
+            for site in sites
+            if site.role in rules
+        }
 
 
 def _chosen(sites: Sequence[Site], recipe: Recipe) -> dict[str, Choice]:
@@ -108,12 +117,16 @@ def _torch(site: Site, in_attention: bool) -> Choice | None:
     if isinstance(module, nn.Bilinear):
         return Choice(_symmetric(1 / math.sqrt(module.in1_features)), reason)
     if type(module).__name__ == "Conv1D":
-        return Choice(Normal(std=0.02) if site.role == "weight" else Zero(), "transformers' default of Conv1D")
+        return Choice(
+            Normal(std=0.02) if site.role == "weight" else Zero(), "transformers' default of Conv1D"
+        )
     match site.role:
         case "weight":
             return Choice(_symmetric(_bound(module, site.layout)), reason)
         case "bias":
-            return Choice(Zero() if in_attention else _symmetric(_bound(module, site.layout)), reason)
+            return Choice(
+                Zero() if in_attention else _symmetric(_bound(module, site.layout)), reason
+            )
         case "embedding":
             return Choice(Normal(), reason)
         case "norm scale":
@@ -127,7 +140,8 @@ def _torch_attention(site: Site, reason: str) -> Choice:
     if site.role == "weight":
         return Choice(XavierUniform(), reason, _whole(site.layout))
     if "bias_" in site.name.rpartition(".")[2] and len(site.layout.shape) == 3:
-        # bias_k and bias_v are (1, 1, d): torch's Xavier takes d for a kernel, so that both fans are d.
+        # bias_k and bias_v are (1, 1, d): torch's Xavier takes d for a kernel, so that both fans
+        # are d.
         return Choice(XavierNormal(), reason, tensor_layout_of(site.layout.shape))
     return Choice(Zero(), reason)
 
@@ -181,7 +195,9 @@ def _keras(site: Site) -> Choice | None:
         case "recurrent weight":
             return Choice(Orthogonal(), reason, _whole(site.layout))
         case "bias":
-            return Choice(ForgetGate() if isinstance(module, nn.LSTM | nn.LSTMCell) else Zero(), reason)
+            return Choice(
+                ForgetGate() if isinstance(module, nn.LSTM | nn.LSTMCell) else Zero(), reason
+            )
         case "recurrent bias" | "norm shift":
             return Choice(Zero(), reason)
         case "embedding":
@@ -215,14 +231,18 @@ REGISTRY.add(
     InitializerEntry(
         make=TorchDefault,
         level="model",
-        summary="What torch's own layers start from, by name, so that it can be compared and restored.",
+        summary="What torch's own layers start from, by name, so that it can be compared and "
+        "restored.",
         formula="linear, convolution: w, b ~ U[-1/√fan_in, 1/√fan_in], so Var w = 1/(3·fan_in)",
         paper=_TORCH,
-        suited="As the baseline of a comparison, and to put a model back to the state of a fresh one.",
-        avoid="Deep networks without normalization: a third of LeCun's variance, so the signal falls by √3 per linear layer. "
+        suited="As the baseline of a comparison, and to put a model back to the state of a fresh "
+        "one.",
+        avoid="Deep networks without normalization: a third of LeCun's variance, so the signal "
+        "falls by √3 per linear layer. "
         "Kept by torch for compatibility only.",
         cost="One draw per weight.",
-        differs="The same law as in torch, from fanin's streams: the numbers are others, the distribution is the same.",
+        differs="The same law as in torch, from fanin's streams: the numbers are others, the "
+        "distribution is the same.",
         examples=("torch_default",),
     )
 )
@@ -232,12 +252,14 @@ REGISTRY.add(
         make=KerasDefault,
         level="model",
         summary="What Keras' layers of the same kind start from, by name.",
-        formula="kernels: w ~ U[-b, b], b = √(6/(fan_in + fan_out)); recurrent: orthogonal; biases 0, LSTM forget gate 1",
+        formula="kernels: w ~ U[-b, b], b = √(6/(fan_in + fan_out)); recurrent: orthogonal; biases "
+        "0, LSTM forget gate 1",
         paper=_KERAS,
         suited="Porting a model or a result from Keras, and as the baseline of a comparison.",
         avoid="Deep rectifier networks: Xavier halves the second moment there at every layer.",
         cost="One draw per weight; QR for recurrent matrices.",
-        differs="Keras' attention layers compute the fans of their three-dimensional kernels otherwise; here q, k and v are "
+        differs="Keras' attention layers compute the fans of their three-dimensional kernels "
+        "otherwise; here q, k and v are "
         "matrices. Keras' LSTM has one bias where torch has two, whose sum is the same.",
         examples=("keras_default",),
     )
@@ -256,7 +278,8 @@ REGISTRY.add(
             link="https://arxiv.org/abs/1504.00941",
         ),
         suited="nn.RNN(nonlinearity='relu') over long sequences.",
-        avoid="LSTM and GRU, whose gates do the remembering; feed-forward layers, where the small weights vanish.",
+        avoid="LSTM and GRU, whose gates do the remembering; feed-forward layers, where the small "
+        "weights vanish.",
         cost="One draw per weight that is not recurrent.",
         differs="torch, Keras and JAX have no such recipe; Keras' Identity is its recurrent part.",
         examples=("irnn", "irnn(gain=0.5, std=0.01)"),

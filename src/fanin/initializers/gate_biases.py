@@ -1,8 +1,9 @@
 """Biases of gates: how long a recurrent layer remembers before it has learned anything.
 
-A gate is found by its name among the parts of a packed bias (`fanin.fans.packed_recurrent`), whatever the order of the pack: f is
-the forget gate of an LSTM, i its input gate. torch's GRU is h' = (1 - z)·n + z·h, so its update gate z plays both roles: z
-keeps the state and 1 - z lets the new one in.
+A gate is found by its name among the parts of a packed bias (`fanin.fans.packed_recurrent`),
+whatever the order of the pack: f is the forget gate of an LSTM, i its input gate. torch's GRU is h'
+= (1 - z)·n + z·h, so its update gate z plays both roles: z keeps the state and 1 - z lets the new
+one in.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEnt
 @final
 @dataclass(frozen=True)
 class ForgetGate(Initializer):
-    """`value` for the gate that keeps the state (f of an LSTM, z of a GRU), 0 for the others and for whatever has no gates."""
+    """`value` for the gate that keeps the state (f of an LSTM, z of a GRU), 0 for the others and
+    for whatever has no gates.
+    """
 
     name: ClassVar[str] = "forget_gate"
     deterministic: ClassVar[bool] = True
@@ -52,10 +55,11 @@ class ForgetGate(Initializer):
 @final
 @dataclass(frozen=True)
 class Chrono(Initializer):
-    """Units whose memories last from 2 to `t_max` steps: b_f = log u with u ~ U[1, t_max - 1], and b_i = -b_f, unit by unit.
+    """Units whose memories last from 2 to `t_max` steps: b_f = log u with u ~ U[1, t_max - 1], and
+    b_i = -b_f, unit by unit.
 
-    sigmoid(log u) = 1 - 1/(1 + u), so that without inputs a unit forgets with a time constant of 1 + u steps. In a GRU
-    b_z = log u. 0 elsewhere, and for whatever has no gates.
+    sigmoid(log u) = 1 - 1/(1 + u), so that without inputs a unit forgets with a time constant of 1
+    + u steps. In a GRU b_z = log u. 0 elsewhere, and for whatever has no gates.
 
     Args:
         t_max: the longest dependence that is expected, in steps. Above 2.
@@ -69,10 +73,14 @@ class Chrono(Initializer):
     def check(self) -> None:
         """There must be room between 1 and t_max - 1."""
         if self.t_max <= 2:
-            raise SpecError(f"chrono(t_max=…) must be above 2 (steps of time), not {shown(self.t_max)}.")
+            raise SpecError(
+                f"chrono(t_max=…) must be above 2 (steps of time), not {shown(self.t_max)}."
+            )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """log(1 + (t_max - 2)·Φ(z)) at f or z, its negative at i, 0 elsewhere; only where there is a gate, z is drawn."""
+        """log(1 + (t_max - 2)·Φ(z)) at f or z, its negative at i, 0 elsewhere; only where there is
+        a gate, z is drawn.
+        """
         bias = torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
         keeps, admits = _memory_gates(layout)
         if keeps is not None:
@@ -88,10 +96,14 @@ class Chrono(Initializer):
         kept = 0 if keeps is None else keeps.size
         admitted = 0 if admits is None else admits.size
         mean, mean_square = self._moments()
-        return distributions.deviation(math.prod(layout.shape), (kept - admitted) * mean, (kept + admitted) * mean_square)
+        return distributions.deviation(
+            math.prod(layout.shape), (kept - admitted) * mean, (kept + admitted) * mean_square
+        )
 
     def _moments(self) -> tuple[float, float]:
-        """E log u and E log² u for u ~ U[1, b]: b·log b/(b - 1) - 1 and b·log² b/(b - 1) - 2·E log u."""
+        """E log u and E log² u for u ~ U[1, b]: b·log b/(b - 1) - 1 and b·log² b/(b - 1) - 2·E log
+        u.
+        """
         longest = self.t_max - 1
         log = math.log(longest)
         weight = longest / (longest - 1)
@@ -100,7 +112,9 @@ class Chrono(Initializer):
 
 
 def _memory_gates(layout: Layout) -> tuple[Part | None, Part | None]:
-    """The gate of a bias that keeps the state, and the one that lets new input in, where that is another one."""
+    """The gate of a bias that keeps the state, and the one that lets new input in, where that is
+    another one.
+    """
     gates = {part.name: part for part in layout.parts} if len(layout.shape) == 1 else {}
     if "f" in gates:
         return gates["f"], gates.get("i")
@@ -118,11 +132,15 @@ REGISTRY.add(
             year=2000,
             link="https://doi.org/10.1162/089976600300015015",
         ),
-        suited="The biases of every LSTM (Jozefowicz et al. 2015, https://proceedings.mlr.press/v37/jozefowicz15.html: a "
-        "bias of 1 closes the gap to the GRU), and of a GRU that has to remember. Where the time scale is known: chrono.",
-        avoid="Weights: it would make them zero. Sequences of independent steps, where memory is in the way.",
+        suited="The biases of every LSTM (Jozefowicz et al. 2015, "
+        "https://proceedings.mlr.press/v37/jozefowicz15.html: a "
+        "bias of 1 closes the gap to the GRU), and of a GRU that has to remember. Where the time "
+        "scale is known: chrono.",
+        avoid="Weights: it would make them zero. Sequences of independent steps, where memory is "
+        "in the way.",
         cost="Nothing is drawn: O(n) to write n biases.",
-        differs="The same as unit_forget_bias of Keras' LSTM; its GRU has no such option. torch's layers have two biases, both "
+        differs="The same as unit_forget_bias of Keras' LSTM; its GRU has no such option. torch's "
+        "layers have two biases, both "
         "U(±1/√hidden): fanin.initialize makes the second zero, so that value is their sum.",
         examples=("forget_gate(value=2.0)",),
     )
@@ -132,18 +150,23 @@ REGISTRY.add(
     InitializerEntry(
         make=Chrono,
         summary="Biases of gates: memories of all lengths up to t_max steps, spread over the units.",
-        formula="b_f = log u, b_i = −b_f (LSTM) or b_z = log u (GRU), u ~ U[1, t_max − 1]; other biases 0",
+        formula="b_f = log u, b_i = −b_f (LSTM) or b_z = log u (GRU), u ~ U[1, t_max − 1]; other "
+        "biases 0",
         paper=Paper(
             authors="Tallec, Ollivier",
             title="Can recurrent neural networks warp time?",
             year=2018,
             link="https://arxiv.org/abs/1804.11188",
         ),
-        suited="LSTMs and GRUs on long sequences whose longest dependence is known, at least roughly.",
-        avoid="Weights: it would make them zero. Short dependences, and t_max far above the length of the sequences: the gates "
-        "start nearly closed to input and learn slowly. Without an idea of the time scale: forget_gate.",
+        suited="LSTMs and GRUs on long sequences whose longest dependence is known, at least "
+        "roughly.",
+        avoid="Weights: it would make them zero. Short dependences, and t_max far above the length "
+        "of the sequences: the gates "
+        "start nearly closed to input and learn slowly. Without an idea of the time scale: "
+        "forget_gate.",
         cost="One draw per bias, an erf and a logarithm: O(n) for n biases, which are few.",
-        differs="torch, Keras and JAX have none. torch's layers have two biases: fanin.initialize makes the second zero.",
+        differs="torch, Keras and JAX have none. torch's layers have two biases: fanin.initialize "
+        "makes the second zero.",
         examples=("chrono(t_max=100.0)",),
     )
 )

@@ -57,7 +57,9 @@ class HeNormal(Initializer):
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""
-        return sample_scaled(layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout))
+        return sample_scaled(
+            layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout)
+        )
 
     def intended_std(self, layout: Layout) -> float:
         """√(2/((1 + a²) · fan))."""
@@ -71,7 +73,8 @@ def rectifier_scale(a: float) -> float:
 
 _PAPER = Paper(
     authors="He, Zhang, Ren, Sun",
-    title="Delving deep into rectifiers: surpassing human-level performance on ImageNet classification",
+    title="Delving deep into rectifiers: surpassing human-level performance on ImageNet "
+    "classification",
     year=2015,
     link="https://arxiv.org/abs/1502.01852",
 )
@@ -82,12 +85,15 @@ REGISTRY.add(
         summary="Uniform, scaled by one fan, for rectifiers.",
         formula="w ~ U[-b, b], b = √(6/((1 + a²)·fan))",
         paper=_PAPER,
-        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope). mode=fan_out keeps gradients instead of "
+        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope). mode=fan_out keeps "
+        "gradients instead of "
         "signals, as residual networks for images mostly have it.",
-        avoid="Linear, tanh and sigmoid layers: the mean square doubles with each linear layer, and units saturate (xavier, "
+        avoid="Linear, tanh and sigmoid layers: the mean square doubles with each linear layer, "
+        "and units saturate (xavier, "
         "lecun). The last layer, which no rectifier follows.",
         cost="One draw per weight and an erf of it: O(n) for n weights.",
-        differs="The same law as torch's kaiming_uniform_, and at a = 0 with fan_in as Keras' HeUniform and JAX' he_uniform. "
+        differs="The same law as torch's kaiming_uniform_, and at a = 0 with fan_in as Keras' "
+        "HeUniform and JAX' he_uniform. "
         "The default of torch's own layers is a = √5, a third of LeCun's variance.",
         examples=("he_uniform(mode=fan_out)", "he_uniform(a=0.2)"),
     )
@@ -99,13 +105,22 @@ REGISTRY.add(
         summary="Normal, scaled by one fan, for rectifiers.",
         formula="w ~ N(0, 2/((1 + a²)·fan))",
         paper=_PAPER,
-        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope). mode=fan_out keeps gradients instead of "
+        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope). mode=fan_out keeps "
+        "gradients instead of "
         "signals, as residual networks for images mostly have it.",
-        avoid="Linear, tanh and sigmoid layers: the mean square doubles with each linear layer, and units saturate (xavier, "
+        avoid="Linear, tanh and sigmoid layers: the mean square doubles with each linear layer, "
+        "and units saturate (xavier, "
         "lecun). The last layer, which no rectifier follows.",
-        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n weights.",
-        differs="The same law as torch's kaiming_normal_. Keras' HeNormal and JAX' he_normal truncate at two standard "
+        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n "
+        "weights.",
+        differs="The same law as torch's kaiming_normal_. Keras' HeNormal and JAX' he_normal "
+        "truncate at two standard "
         "deviations: truncated=true.",
-        examples=("he_normal(mode=fan_out)", "he_normal(a=0.2)", "he_normal(truncated=true)", "he_normal(mode=fan_avg)"),
+        examples=(
+            "he_normal(mode=fan_out)",
+            "he_normal(a=0.2)",
+            "he_normal(truncated=true)",
+            "he_normal(mode=fan_avg)",
+        ),
     )
 )

@@ -22,11 +22,13 @@ class Identity(Initializer):
 
     Args:
         gain: the factor.
-        repeat: what the longer side of a rectangular matrix holds: False leaves zeros, so that outputs beyond the inputs start
-            dead and inputs beyond the outputs unheard. True repeats the identity along it and divides each row by its norm:
-            an output beyond the inputs copies one of them again, and an output that sums c inputs is divided by √c, so that the
+        repeat: what the longer side of a rectangular matrix holds: False leaves zeros, so that
+            outputs beyond the inputs start dead and inputs beyond the outputs unheard. True repeats
+            the identity along it and divides each row by its norm: an output beyond the inputs
+            copies one of them again, and an output that sums c inputs is divided by √c, so that the
             variance of uncorrelated inputs is kept either way.
-        even: the centre of an even kernel: left, (k - 1)//2, where ``padding="same"`` leaves a signal in place, or right, k//2.
+        even: the centre of an even kernel: left, (k - 1)//2, where ``padding="same"`` leaves a
+            signal in place, or right, k//2.
     """
 
     name: ClassVar[str] = "identity"
@@ -55,13 +57,16 @@ class Identity(Initializer):
         # Every row has norm 1; `longer` rows sum one input more than the others.
         count, longer = divmod(inputs, outputs) if inputs > outputs else (1, 0)
         total = longer * math.sqrt(count + 1) + (outputs - longer) * math.sqrt(count)
-        return self.gain * distributions.deviation(math.prod(layout.matrices_shape[1:]), total, outputs)
+        return self.gain * distributions.deviation(
+            math.prod(layout.matrices_shape[1:]), total, outputs
+        )
 
 
 @final
 @dataclass(frozen=True)
 class Dirac(Initializer):
-    """gain times the partial identity at the centre of the kernel, one per group, as ``torch.nn.init.dirac_`` fills it.
+    """gain times the partial identity at the centre of the kernel, one per group, as
+    ``torch.nn.init.dirac_`` fills it.
 
     The centre of an even kernel is k//2, and outputs beyond the inputs stay zero.
     """
@@ -92,15 +97,21 @@ def _partial(outputs: int, inputs: int) -> Tensor:
 
 
 def _repeated(outputs: int, inputs: int) -> Tensor:
-    """1/√c where output and input are equal modulo the shorter side, for an output that so meets c inputs."""
+    """1/√c where output and input are equal modulo the shorter side, for an output that so meets c
+    inputs.
+    """
     period = min(outputs, inputs)
-    rows, columns = (torch.arange(size, device="cpu").remainder(period) for size in (outputs, inputs))
+    rows, columns = (
+        torch.arange(size, device="cpu").remainder(period) for size in (outputs, inputs)
+    )
     matrix = (rows.unsqueeze(1) == columns).to(torch.float32)
     return matrix.div_(matrix.norm(dim=1, keepdim=True))
 
 
 def _centred(layout: Layout, matrix: Tensor, even: Even) -> Tensor:
-    """The weight that is `matrix`, (outputs, inputs), at the centre of every group, and zero elsewhere."""
+    """The weight that is `matrix`, (outputs, inputs), at the centre of every group, and zero
+    elsewhere.
+    """
     return layout.from_tap(matrix.expand(layout.groups, -1, -1), centre(layout.kernel, even))
 
 
@@ -114,7 +125,8 @@ REGISTRY.add(
     InitializerEntry(
         make=Identity,
         summary="The identity: each output starts as the input of the same number.",
-        formula="W[o, i, centre] = gain if o = i else 0; repeat=true: gain/√c where o ≡ i (mod min(outputs, inputs)), c of "
+        formula="W[o, i, centre] = gain if o = i else 0; repeat=true: gain/√c where o ≡ i (mod "
+        "min(outputs, inputs)), c of "
         "them in a row; other taps 0",
         paper=Paper(
             authors="Le, Jaitly, Hinton",
@@ -122,39 +134,57 @@ REGISTRY.add(
             year=2015,
             link="https://arxiv.org/abs/1504.00941",
         ),
-        suited="Recurrent matrices of ReLU networks, layers that are added to a trained network without changing it, deep "
+        suited="Recurrent matrices of ReLU networks, layers that are added to a trained network "
+        "without changing it, deep "
         "linear or residual networks with square layers.",
-        avoid="A whole network of it: nothing is drawn, so every seed gives the same network, and with repeat=true copies of a "
-        "unit stay alike until something else tells them apart (random layers, dropout). With repeat=false, layers with more "
-        "outputs than inputs: the outputs beyond start at zero. Convolutions without the padding of same crop or shift the "
+        avoid="A whole network of it: nothing is drawn, so every seed gives the same network, and "
+        "with repeat=true copies of a "
+        "unit stay alike until something else tells them apart (random layers, dropout). With "
+        "repeat=false, layers with more "
+        "outputs than inputs: the outputs beyond start at zero. Convolutions without the padding "
+        "of same crop or shift the "
         "signal. On nn.Bilinear it copies products.",
         cost="Nothing is drawn: O(n) to write n weights.",
-        differs="torch's eye_, Keras' Identity (which has the gain too) and jax.numpy.eye on a matrix; they take nothing else. "
-        "torch's dirac_ puts an even kernel's centre at k//2: dirac, or even=right. IDInit (Pan et al. 2025, "
-        "https://arxiv.org/abs/2503.04626) repeats the identity too; that the rows are divided by their norm is this entry's.",
-        examples=("identity(gain=0.5)", "identity(repeat=true)", "identity(repeat=true, even=right)"),
+        differs="torch's eye_, Keras' Identity (which has the gain too) and jax.numpy.eye on a "
+        "matrix; they take nothing else. "
+        "torch's dirac_ puts an even kernel's centre at k//2: dirac, or even=right. IDInit (Pan et "
+        "al. 2025, "
+        "https://arxiv.org/abs/2503.04626) repeats the identity too; that the rows are divided by "
+        "their norm is this entry's.",
+        examples=(
+            "identity(gain=0.5)",
+            "identity(repeat=true)",
+            "identity(repeat=true, even=right)",
+        ),
     )
 )
 
 REGISTRY.add(
     InitializerEntry(
         make=Dirac,
-        summary="torch's dirac_: a convolution that copies its inputs, with outputs beyond them zero.",
-        formula="W[o, i, centre] = gain if o = i else 0, within each group; centre = k//2; other taps 0",
+        summary="torch's dirac_: a convolution that copies its inputs, with outputs beyond them "
+        "zero.",
+        formula="W[o, i, centre] = gain if o = i else 0, within each group; centre = k//2; other "
+        "taps 0",
         paper=Paper(
             authors="Zagoruyko, Komodakis",
             title="DiracNets: training very deep neural networks without skip-connections",
             year=2017,
             link="https://arxiv.org/abs/1706.00388",
         ),
-        suited="Plain convolutional networks that should start as if they had skip connections; the same weights as an "
+        suited="Plain convolutional networks that should start as if they had skip connections; "
+        "the same weights as an "
         "existing torch program.",
-        avoid="Layers with more outputs than inputs, whose outputs beyond start at zero (identity(repeat=true) has none), and "
-        'even kernels with padding="same", where the signal would move by one (identity has the other centre). A whole network '
+        avoid="Layers with more outputs than inputs, whose outputs beyond start at zero "
+        "(identity(repeat=true) has none), and "
+        'even kernels with padding="same", where the signal would move by one (identity has the '
+        "other centre). A whole network "
         "of it: every seed gives the same.",
         cost="Nothing is drawn: O(n) to write n weights.",
-        differs="The same numbers as torch's dirac_ times gain, which takes the groups as an argument, where here they come "
-        "from the layer; and as torch's eye_ on a matrix, which dirac_ refuses. Keras and JAX have none.",
+        differs="The same numbers as torch's dirac_ times gain, which takes the groups as an "
+        "argument, where here they come "
+        "from the layer; and as torch's eye_ on a matrix, which dirac_ refuses. Keras and JAX have "
+        "none.",
         examples=("dirac(gain=0.5)",),
     )
 )

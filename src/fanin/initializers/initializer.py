@@ -23,11 +23,12 @@ Need = Literal["data", "loss", "followers"]
 class Initializer(ABC):
     """A law for the numbers of one weight.
 
-    Every subclass is final and a frozen dataclass whose fields are the hyperparameters of the law. Two equal initializers
-    fill a weight with the same numbers from the same generator.
+    Every subclass is final and a frozen dataclass whose fields are the hyperparameters of the law.
+    Two equal initializers fill a weight with the same numbers from the same generator.
 
-    All random laws start from the same standard-normal draw z of the weight's shape (`fanin.initializers.distributions`), so that
-    initializers that are compared under one seed differ by their law and not by luck.
+    All random laws start from the same standard-normal draw z of the weight's shape
+    (`fanin.initializers.distributions`), so that initializers that are compared under one seed
+    differ by their law and not by luck.
     """
 
     name: ClassVar[str]
@@ -35,14 +36,19 @@ class Initializer(ABC):
     deterministic: ClassVar[bool] = False
     """True where nothing is drawn: another seed gives the same weights."""
     packs: ClassVar[bool] = False
-    """True where a packed parameter is drawn in one go, by a law that looks at its parts together (``layout.parts``), such as
-    the gates of an LSTM. Otherwise each part is drawn as a weight of its own."""
+    """True where a packed parameter is drawn in one go, by a law that looks at its parts together
+    (``layout.parts``), such as the gates of an LSTM. Otherwise each part is drawn as a weight of
+    its own."""
     gate_bias: ClassVar[bool] = False
-    """True for a law of gates' biases, two of which are added in torch's layers: the second, bias_hh, then becomes zero."""
+    """True for a law of gates' biases, two of which are added in torch's layers: the second,
+    bias_hh, then becomes zero.
+    """
 
     @property
     def gaussian(self) -> bool:
-        """True where all entries are normal with mean zero, so that a complex weight is made of two such draws."""
+        """True where all entries are normal with mean zero, so that a complex weight is made of two
+        such draws.
+        """
         return False
 
     def __post_init__(self) -> None:
@@ -51,26 +57,33 @@ class Initializer(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise `SpecError` where a hyperparameter is out of range; their types are checked already."""
+        """Raise `SpecError` where a hyperparameter is out of range; their types are checked
+        already.
+        """
 
     @abstractmethod
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """Draw a weight of that layout: contiguous fp32 on the CPU, of shape ``layout.shape``, not empty.
+        """Draw a weight of that layout: contiguous fp32 on the CPU, of shape ``layout.shape``, not
+        empty.
 
         Raises `FitError` where the law does not fit the layout.
         """
 
     @abstractmethod
     def intended_std(self, layout: Layout) -> float | None:
-        """The standard deviation that the law gives the entries of the weight; None where it has none.
+        """The standard deviation that the law gives the entries of the weight; None where it has
+        none.
 
-        Raises `FitError` where the law does not fit the layout, such as a law that needs fans on a vector.
+        Raises `FitError` where the law does not fit the layout, such as a law that needs fans on a
+        vector.
         """
 
     @property
     @final
     def spec(self) -> str:
-        """The canonical spec string, such as ``he_normal(mode=fan_out)``; `get` turns it back into an equal initializer."""
+        """The canonical spec string, such as ``he_normal(mode=fan_out)``; `get` turns it back into
+        an equal initializer.
+        """
         return specs.identity(self.name, self)
 
     def __str__(self) -> str:
@@ -81,22 +94,28 @@ class Initializer(ABC):
         """Fill a tensor in place, as ``torch.nn.init`` does and with its fans, and return it.
 
         Args:
-            tensor: floating-point, of any dtype, device and memory format; shape (out, in, *kernel) where the law needs fans.
-            generator: a generator on the CPU; weights are drawn there in fp32 and copied, so every device gets the same.
+            tensor: floating-point, of any dtype, device and memory format; shape (out, in, *kernel)
+                where the law needs fans.
+            generator: a generator on the CPU; weights are drawn there in fp32 and copied, so every
+                device gets the same.
 
-        Raises `FitError`, with the tensor unchanged, where it cannot be filled or the law does not fit its shape.
+        Raises `FitError`, with the tensor unchanged, where it cannot be filled or the law does not
+        fit its shape.
         """
         require_fillable(tensor, self)
         return self.fill(tensor, fans.tensor_layout(tensor), generator=generator)
 
     @final
     def fill(self, tensor: Tensor, layout: Layout, *, generator: torch.Generator) -> Tensor:
-        """Fill a tensor in place as a weight of the given layout, such as a module's own, and return it."""
+        """Fill a tensor in place as a weight of the given layout, such as a module's own, and
+        return it.
+        """
         require_generator(generator)
         require_fillable(tensor, self)
         if tuple(tensor.shape) != layout.shape:
             raise FitError(
-                f"The layout is that of a weight of shape {layout.shape}; this tensor has shape {tuple(tensor.shape)}."
+                f"The layout is that of a weight of shape {layout.shape}; this tensor has shape "
+                f"{tuple(tensor.shape)}."
             )
         if tensor.numel() > 0:
             with torch.no_grad():
@@ -105,7 +124,9 @@ class Initializer(ABC):
 
     @final
     def draw(self, layout: Layout, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-        """`sample`; for a complex dtype two of them, (a + i·b)/√2, so that the variance is the same."""
+        """`sample`; for a complex dtype two of them, (a + i·b)/√2, so that the variance is the
+        same.
+        """
         if not dtype.is_complex or self.deterministic:
             return self.sample(layout, generator)
         real, imaginary = (self.sample(layout, generator).mul_(math.sqrt(0.5)) for _ in range(2))
@@ -115,17 +136,27 @@ class Initializer(ABC):
 def require_generator(generator: object) -> None:
     """Raise `UsageError` for anything else than a ``torch.Generator`` on the CPU."""
     if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
-        received = f"one on {generator.device}" if isinstance(generator, torch.Generator) else shown(generator)
+        received = (
+            f"one on {generator.device}"
+            if isinstance(generator, torch.Generator)
+            else shown(generator)
+        )
         raise UsageError(
             f"generator must be a torch.Generator on the CPU, not {received}. "
-            f"Make one with torch.Generator().manual_seed(0) or fanin.seeds.generator(0, 'init', 'a name')."
+            "Make one with torch.Generator().manual_seed(0) or fanin.seeds.generator(0, 'init', "
+            "'a name')."
         )
 
 
 def require_fillable(tensor: object, initializer: Initializer) -> None:
-    """Raise `FitError` for anything else than a tensor that the initializer's numbers can be written into."""
+    """Raise `FitError` for anything else than a tensor that the initializer's numbers can be
+    written into.
+    """
     if not isinstance(tensor, Tensor):
-        raise FitError(f"Expected a tensor to fill, not {shown(tensor)}. A whole model goes to fanin.initialize(model, …).")
+        raise FitError(
+            f"Expected a tensor to fill, not {shown(tensor)}. A whole model goes to "
+            "fanin.initialize(model, …)."
+        )
     reason = unfillable(tensor, initializer)
     if reason:
         raise FitError(f"Expected a tensor that weights can be written into; this one {reason}.")
@@ -148,8 +179,12 @@ def unfit_numbers(tensor: Tensor, initializer: Initializer) -> str | None:
         return f"holds {tensor.dtype}, for which {initializer} is not defined: use a normal law, such as he_normal"
     if tensor.layout is not torch.strided:
         return f"is stored as {tensor.layout}: a dense one is needed"
-    if any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
-        return "is an expanded view whose entries share memory: fill the tensor it was expanded from"
+    if any(
+        stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
+    ):
+        return (
+            "is an expanded view whose entries share memory: fill the tensor it was expanded from"
+        )
     return None
 
 
@@ -197,9 +232,13 @@ class InitializerEntry:
 
     @property
     def example(self) -> str:
-        """A spec string that works: the name alone, or the first example where an option must be given."""
+        """A spec string that works: the name alone, or the first example where an option must be
+        given.
+        """
         options = fields(self.make)  # type: ignore[arg-type]
-        required = any(option.default is MISSING and option.default_factory is MISSING for option in options)
+        required = any(
+            option.default is MISSING and option.default_factory is MISSING for option in options
+        )
         return self.examples[0] if required else self.name
 
     @property

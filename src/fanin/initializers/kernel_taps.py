@@ -17,8 +17,8 @@ Even = Literal["left", "right"]
 def centre(kernel: tuple[int, ...], even: Even = "left") -> tuple[int, ...]:
     """The middle tap.
 
-    An even kernel has none, so left means (k - 1)//2, where ``padding="same"`` leaves a signal in place and which is JAX'
-    choice, and right means k//2, that of ``torch.nn.init.dirac_``.
+    An even kernel has none, so left means (k - 1)//2, where ``padding="same"`` leaves a signal in
+    place and which is JAX' choice, and right means k//2, that of ``torch.nn.init.dirac_``.
     """
     return tuple((size - 1) // 2 if even == "left" else size // 2 for size in kernel)
 

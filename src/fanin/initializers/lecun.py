@@ -10,7 +10,12 @@ from torch import Tensor
 
 from fanin.fans import Layout, check_gain
 from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry
-from fanin.initializers.variance_scaling import EFFICIENT_BACKPROP, normal_or_truncated, sample_scaled, scaled_std
+from fanin.initializers.variance_scaling import (
+    EFFICIENT_BACKPROP,
+    normal_or_truncated,
+    sample_scaled,
+    scaled_std,
+)
 
 
 @final
@@ -37,7 +42,9 @@ class LecunUniform(Initializer):
 @final
 @dataclass(frozen=True)
 class LecunNormal(Initializer):
-    """Normal with variance gain²/fan_in, gain the mean-field theory's σ_w; `truncated` draws it as Keras and JAX do."""
+    """Normal with variance gain²/fan_in, gain the mean-field theory's σ_w; `truncated` draws it as
+    Keras and JAX do.
+    """
 
     name: ClassVar[str] = "lecun_normal"
     truncated: bool = False
@@ -54,7 +61,9 @@ class LecunNormal(Initializer):
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""
-        return sample_scaled(layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout))
+        return sample_scaled(
+            layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout)
+        )
 
     def intended_std(self, layout: Layout) -> float:
         """gain · √(1/fan_in)."""
@@ -67,10 +76,12 @@ REGISTRY.add(
         summary="Uniform, scaled by fan-in.",
         formula="w ~ U[-b, b], b = gain·√(3/fan_in)",
         paper=EFFICIENT_BACKPROP,
-        suited="SELU networks, which need exactly this variance, scaled tanh, and linear layers such as the last one.",
+        suited="SELU networks, which need exactly this variance, scaled tanh, and linear layers "
+        "such as the last one.",
         avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_uniform.",
         cost="One draw per weight and an erf of it: O(n) for n weights.",
-        differs="The same law as Keras' LecunUniform and JAX' lecun_uniform. torch has no such function; the default of its "
+        differs="The same law as Keras' LecunUniform and JAX' lecun_uniform. torch has no such "
+        "function; the default of its "
         "layers has a third of this variance.",
         examples=("lecun_uniform(gain=1.5)",),
     )
@@ -82,10 +93,13 @@ REGISTRY.add(
         summary="Normal, scaled by fan-in.",
         formula="w ~ N(0, gain²/fan_in)",
         paper=EFFICIENT_BACKPROP,
-        suited="SELU networks, which need exactly this variance, scaled tanh, and linear layers such as the last one.",
+        suited="SELU networks, which need exactly this variance, scaled tanh, and linear layers "
+        "such as the last one.",
         avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_normal.",
-        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n weights.",
-        differs="Keras' LecunNormal and JAX' lecun_normal truncate at two standard deviations: truncated=true. torch has no "
+        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n "
+        "weights.",
+        differs="Keras' LecunNormal and JAX' lecun_normal truncate at two standard deviations: "
+        "truncated=true. torch has no "
         "such function (kaiming_normal_ with nonlinearity='linear' is the same law).",
         examples=("lecun_normal(truncated=true)", "lecun_normal(gain=1.5)"),
     )

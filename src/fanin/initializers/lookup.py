@@ -13,13 +13,17 @@ from fanin.initializers.initializer import REGISTRY, Initializer
 def get(spec: str | Initializer, **options: Any) -> Initializer:
     """The initializer that a spec string, or a name and options, describes.
 
-    ``get("he_normal(mode=fan_out)")`` and ``get("he_normal", mode="fan_out")`` are equal. A user's own is named by its target,
-    such as ``get("my_file.py:my_init_(gain=2.0)")`` (`fanin.initializers.user_initializer`). An `Initializer` is returned as it is. Raises
-    `UnknownName` (near names are offered) or `SpecError`, and for a target what `fanin.user_code.load` raises.
+    ``get("he_normal(mode=fan_out)")`` and ``get("he_normal", mode="fan_out")`` are equal. A user's
+    own is named by its target, such as ``get("my_file.py:my_init_(gain=2.0)")``
+    (`fanin.initializers.user_initializer`). An `Initializer` is returned as it is. Raises
+    `UnknownName` (near names are offered) or `SpecError`, and for a target what
+    `fanin.user_code.load` raises.
     """
     if isinstance(spec, Initializer):
         if options:
-            raise SpecError(f"{spec} has its options already; {', '.join(options)} cannot be added to it.")
+            raise SpecError(
+                f"{spec} has its options already; {', '.join(options)} cannot be added to it."
+            )
         return spec
     name, written = specs.parse(spec)
     make = None if specs.is_target(name) else REGISTRY.get(name).make

@@ -1,4 +1,6 @@
-"""What a model-level initializer is: it looks at the whole model and gives each parameter a tensor-level one."""
+"""What a model-level initializer is: it looks at the whole model and gives each parameter a
+tensor-level one.
+"""
 
 from __future__ import annotations
 
@@ -39,18 +41,24 @@ class Choice:
     initializer: Initializer
     reason: str
     layout: Layout | None = None
-    """Another layout than the parameter's own, such as one with effective fans, or one that takes a pack as one map."""
+    """Another layout than the parameter's own, such as one with effective fans, or one that takes a
+    pack as one map.
+    """
 
 
 class ModelInitializer(Initializer):
     """An initializer of whole models; `fanin.initialize` takes it wherever it takes a rule."""
 
     follows: ClassVar[bool] = False
-    """True where it must know what follows each layer: the model is then traced, or observed on a batch."""
+    """True where it must know what follows each layer: the model is then traced, or observed on a
+    batch.
+    """
 
     @abstractmethod
     def choose(self, sites: Sequence[Site]) -> Mapping[str, Choice]:
-        """The choice for each parameter by name; one that is left out gets what its role gets otherwise."""
+        """The choice for each parameter by name; one that is left out gets what its role gets
+        otherwise.
+        """
 
     @final
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
@@ -63,4 +71,7 @@ class ModelInitializer(Initializer):
         raise self._misused()
 
     def _misused(self) -> FitError:
-        return FitError(f"{self} looks at a whole model, not at one tensor. Use fanin.initialize(model, '{self}', seed=0).")
+        return FitError(
+            f"{self} looks at a whole model, not at one tensor. Use fanin.initialize(model, "
+            f"'{self}', seed=0)."
+        )

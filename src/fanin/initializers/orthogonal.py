@@ -1,4 +1,6 @@
-"""Orthogonal: a rotation, drawn evenly from all of them, one per map or one per block of its outputs."""
+"""Orthogonal: a rotation, drawn evenly from all of them, one per map or one per block of its
+outputs.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,12 @@ from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEnt
 @final
 @dataclass(frozen=True)
 class Orthogonal(Initializer):
-    """gain times a matrix with orthonormal rows (or columns, where there are more rows), one per group.
+    """gain times a matrix with orthonormal rows (or columns, where there are more rows), one per
+    group.
 
-    The matrix is (outputs, inputs · kernel). It is distributed evenly (Haar): the QR decomposition of a standard-normal
-    matrix, with the signs of R's diagonal moved into Q (Mezzadri 2007, https://arxiv.org/abs/math-ph/0609050).
+    The matrix is (outputs, inputs · kernel). It is distributed evenly (Haar): the QR decomposition
+    of a standard-normal matrix, with the signs of R's diagonal moved into Q (Mezzadri 2007,
+    https://arxiv.org/abs/math-ph/0609050).
     """
 
     name: ClassVar[str] = "orthogonal"
@@ -43,7 +47,9 @@ class Orthogonal(Initializer):
         return z
 
     def intended_std(self, layout: Layout) -> float:
-        """gain / √max(outputs, inputs · kernel): the root mean square of the entries, which is exact for every draw."""
+        """gain / √max(outputs, inputs · kernel): the root mean square of the entries, which is
+        exact for every draw.
+        """
         require_fans(layout)
         longer = max(layout.matrices_shape[1:])
         return self.gain / math.sqrt(longer) if longer else 0.0
@@ -52,13 +58,16 @@ class Orthogonal(Initializer):
 @final
 @dataclass(frozen=True)
 class BlockOrthogonal(Initializer):
-    """Matrices whose outputs fall into equal blocks, such as the gates of a recurrent layer, each orthogonal on its own.
+    """Matrices whose outputs fall into equal blocks, such as the gates of a recurrent layer, each
+    orthogonal on its own.
 
-    A pack of four gates that is drawn as one orthogonal matrix has four gates that are not: each keeps half of the norm.
+    A pack of four gates that is drawn as one orthogonal matrix has four gates that are not: each
+    keeps half of the norm.
 
     Args:
         gain: the factor.
-        blocks: how many blocks the outputs of each group make; none means one, which is `orthogonal`.
+        blocks: how many blocks the outputs of each group make; none means one, which is
+            `orthogonal`.
     """
 
     name: ClassVar[str] = "block_orthogonal"
@@ -69,7 +78,9 @@ class BlockOrthogonal(Initializer):
         """The gain must not be negative, and there must be a block."""
         check_gain(self.gain, "block_orthogonal(gain=…)")
         if self.blocks is not None and self.blocks < 1:
-            raise SpecError(f"block_orthogonal(blocks=…) must be at least 1, not {shown(self.blocks)}.")
+            raise SpecError(
+                f"block_orthogonal(blocks=…) must be at least 1, not {shown(self.blocks)}."
+            )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """gain · Q for each block, with z = Q·R for the z of the block."""
@@ -79,7 +90,9 @@ class BlockOrthogonal(Initializer):
         return layout.from_matrices(blocks.reshape(layout.matrices_shape)).contiguous()
 
     def intended_std(self, layout: Layout) -> float:
-        """gain / √max(outputs of a block, inputs · kernel): the root mean square of the entries, exact for every draw."""
+        """gain / √max(outputs of a block, inputs · kernel): the root mean square of the entries,
+        exact for every draw.
+        """
         longer = max(self._block(layout))
         return self.gain / math.sqrt(longer) if longer else 0.0
 
@@ -90,16 +103,22 @@ class BlockOrthogonal(Initializer):
         rows, left = divmod(outputs, self.blocks or 1)
         if left:
             raise FitError(
-                f"{self} divides the outputs of each group into {self.blocks} equal blocks; the weight of shape {layout.shape} "
-                f"has {outputs} of them per group. Use a number of blocks that divides {outputs}, or orthogonal."
+                f"{self} divides the outputs of each group into {self.blocks} equal blocks; the "
+                f"weight of shape {layout.shape} "
+                f"has {outputs} of them per group. Use a number of blocks that divides {outputs}, "
+                "or orthogonal."
             )
         return rows, columns
 
 
 def haar(z: Tensor, gain: float = 1.0) -> Tensor:
-    """gain times the orthogonal factors of standard-normal matrices z, shape (groups, rows, columns), evenly distributed."""
+    """gain times the orthogonal factors of standard-normal matrices z, shape (groups, rows,
+    columns), evenly distributed.
+    """
     wide = z.shape[-2] < z.shape[-1]
-    reflections, tau = torch.geqrf(z.mT if wide else z)  # torch.linalg.qr in two steps: of R, the diagonal is all we need
+    reflections, tau = torch.geqrf(
+        z.mT if wide else z
+    )  # torch.linalg.qr in two steps: of R, the diagonal is all we need
     signs = reflections.diagonal(dim1=-2, dim2=-1).sign()
     signs[signs == 0] = 1  # sign(0) = 0 would zero a column
     q: Tensor = torch.linalg.householder_product(reflections, tau, out=reflections)
@@ -110,22 +129,30 @@ def haar(z: Tensor, gain: float = 1.0) -> Tensor:
 REGISTRY.add(
     InitializerEntry(
         make=Orthogonal,
-        summary="Orthonormal rows or columns, evenly distributed over all such matrices, times a gain.",
+        summary="Orthonormal rows or columns, evenly distributed over all such matrices, times a "
+        "gain.",
         formula="W = gain·Q, W·Wᵀ = gain²·I (wide) or Wᵀ·W = gain²·I (tall), Q ~ Haar",
         paper=Paper(
             authors="Saxe, McClelland, Ganguli",
-            title="Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
+            title="Exact solutions to the nonlinear dynamics of learning in deep linear neural "
+            "networks",
             year=2013,
             link="https://arxiv.org/abs/1312.6120",
         ),
-        suited="Deep linear and tanh networks, and recurrent layers, whose matrix acts again and again; for ReLU with gain √2. "
+        suited="Deep linear and tanh networks, and recurrent layers, whose matrix acts again and "
+        "again; for ReLU with gain √2. "
         "Of an LSTM or GRU each gate is a matrix of its own.",
-        avoid="Layers with more outputs than inputs in a network that must keep the mean square: it shrinks by inputs/outputs "
-        "(scaled_uniform_orthogonal). Convolutions that must keep every norm (delta_orthogonal). Very large matrices, for the "
+        avoid="Layers with more outputs than inputs in a network that must keep the mean square: "
+        "it shrinks by inputs/outputs "
+        "(scaled_uniform_orthogonal). Convolutions that must keep every norm (delta_orthogonal). "
+        "Very large matrices, for the "
         "cost.",
-        cost="A draw per weight and a QR decomposition of each group's matrix: O(rows·columns·min(rows, columns)).",
-        differs="The same law as torch's orthogonal_, Keras' Orthogonal and JAX' orthogonal on a matrix. On a convolution "
-        "Keras and JAX flatten to (kernel·inputs, outputs), which is the same law; none of them treats groups or "
+        cost="A draw per weight and a QR decomposition of each group's matrix: "
+        "O(rows·columns·min(rows, columns)).",
+        differs="The same law as torch's orthogonal_, Keras' Orthogonal and JAX' orthogonal on a "
+        "matrix. On a convolution "
+        "Keras and JAX flatten to (kernel·inputs, outputs), which is the same law; none of them "
+        "treats groups or "
         "transposed layers: here each group is a matrix of its own. torch raises for bf16 and fp16.",
         examples=("orthogonal(gain=1.5)",),
     )
@@ -134,21 +161,29 @@ REGISTRY.add(
 REGISTRY.add(
     InitializerEntry(
         make=BlockOrthogonal,
-        summary="Orthogonal, block by block: for a tensor that packs the gates of a recurrent layer.",
-        formula="W = [W_1; …; W_blocks], W_b = gain·Q_b with Q_b ~ Haar, independent, (outputs/blocks × inputs·kernel)",
+        summary="Orthogonal, block by block: for a tensor that packs the gates of a recurrent "
+        "layer.",
+        formula="W = [W_1; …; W_blocks], W_b = gain·Q_b with Q_b ~ Haar, independent, "
+        "(outputs/blocks × inputs·kernel)",
         paper=Paper(
             authors="Gardner, Grus, Neumann, Tafjord, Dasigi, Liu, Peters, Schmitz, Zettlemoyer",
             title="AllenNLP: a deep semantic natural language processing platform",
             year=2018,
             link="https://arxiv.org/abs/1803.07640",
         ),
-        suited="Packed tensors of layers that fanin does not know, such as a hand-written LSTM: block_orthogonal(blocks=4).",
-        avoid="Layers that are known (nn.LSTM, nn.GRU, nn.MultiheadAttention): fanin.initialize draws each gate and each of q, "
-        "k and v on its own anyway, so orthogonal is block-orthogonal there. Layers that are one map.",
-        cost="A draw per weight and a QR decomposition of each block: O(rows·columns·min(rows, columns)) for the rows "
+        suited="Packed tensors of layers that fanin does not know, such as a hand-written LSTM: "
+        "block_orthogonal(blocks=4).",
+        avoid="Layers that are known (nn.LSTM, nn.GRU, nn.MultiheadAttention): fanin.initialize "
+        "draws each gate and each of q, "
+        "k and v on its own anyway, so orthogonal is block-orthogonal there. Layers that are one "
+        "map.",
+        cost="A draw per weight and a QR decomposition of each block: O(rows·columns·min(rows, "
+        "columns)) for the rows "
         "of a block.",
-        differs="torch, Keras and JAX have none: their orthogonal takes a packed tensor as one matrix, so that each of four "
-        "gates keeps half of the norm. AllenNLP's block_orthogonal divides the inputs into blocks as well, and takes sizes of "
+        differs="torch, Keras and JAX have none: their orthogonal takes a packed tensor as one "
+        "matrix, so that each of four "
+        "gates keeps half of the norm. AllenNLP's block_orthogonal divides the inputs into blocks "
+        "as well, and takes sizes of "
         "blocks where here their number is given.",
         examples=("block_orthogonal(blocks=2)", "block_orthogonal(gain=1.5, blocks=4)"),
     )

@@ -18,11 +18,12 @@ from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEnt
 @final
 @dataclass(frozen=True)
 class SmallInit(Initializer):
-    """N(0, 2/(5·d)): Xavier's variance for the widest map of a transformer block, d to 4·d, for all of its matrices.
+    """N(0, 2/(5·d)): Xavier's variance for the widest map of a transformer block, d to 4·d, for all
+    of its matrices.
 
     Args:
-        dim: the width d of the model; none takes the smaller side of the matrix (outputs, inputs · kernel), which is d in every
-            matrix of a transformer, embeddings included.
+        dim: the width d of the model; none takes the smaller side of the matrix (outputs, inputs ·
+            kernel), which is d in every matrix of a transformer, embeddings included.
     """
 
     name: ClassVar[str] = "small_init"
@@ -54,8 +55,8 @@ class WangInit(Initializer):
 
     Args:
         layers: how many blocks the model has. At least 1.
-        dim: the width d of the model; none takes the smaller side of the matrix (outputs, inputs · kernel), which is d in every
-            matrix of a transformer.
+        dim: the width d of the model; none takes the smaller side of the matrix (outputs, inputs ·
+            kernel), which is d in every matrix of a transformer.
     """
 
     name: ClassVar[str] = "wang_init"
@@ -96,7 +97,8 @@ def _check_count(count: int | None, what: str) -> None:
 REGISTRY.add(
     InitializerEntry(
         make=SmallInit,
-        summary="Normal, scaled by the width of a transformer: one small standard deviation for all of its matrices.",
+        summary="Normal, scaled by the width of a transformer: one small standard deviation for "
+        "all of its matrices.",
         formula="w ~ N(0, 2/(5·d)), d = dim or the smaller side of the matrix",
         paper=Paper(
             authors="Nguyen, Salazar",
@@ -104,12 +106,16 @@ REGISTRY.add(
             year=2019,
             link="https://arxiv.org/abs/1910.05895",
         ),
-        suited="Transformers: q, k, v, the feed-forward layers and embeddings, together with wang_init for the matrices that "
+        suited="Transformers: q, k, v, the feed-forward layers and embeddings, together with "
+        "wang_init for the matrices that "
         "write to the residual stream.",
-        avoid="Networks in which the layer must keep the variance by itself (no normalization, no skip connections): a square "
-        "layer multiplies it by 0.4. Feed-forward layers of another shape than d and 4·d, without dim.",
+        avoid="Networks in which the layer must keep the variance by itself (no normalization, no "
+        "skip connections): a square "
+        "layer multiplies it by 0.4. Feed-forward layers of another shape than d and 4·d, without "
+        "dim.",
         cost="One draw per weight: O(n) for n weights.",
-        differs="torch, Keras and JAX have none. GPT-NeoX has this law and takes d from its configuration, as dim does.",
+        differs="torch, Keras and JAX have none. GPT-NeoX has this law and takes d from its "
+        "configuration, as dim does.",
         examples=("small_init(dim=512)",),
     )
 )
@@ -117,7 +123,8 @@ REGISTRY.add(
 REGISTRY.add(
     InitializerEntry(
         make=WangInit,
-        summary="Normal, scaled by width and depth: what each block adds to the residual stream shrinks with their number.",
+        summary="Normal, scaled by width and depth: what each block adds to the residual stream "
+        "shrinks with their number.",
         formula="w ~ N(0, (2/(layers·√d))²), d = dim or the smaller side of the matrix",
         paper=Paper(
             authors="Wang, Komatsuzaki",
@@ -125,12 +132,15 @@ REGISTRY.add(
             year=2021,
             link="https://github.com/kingoflolz/mesh-transformer-jax",
         ),
-        suited="The matrices of a transformer that write to the residual stream: the output projection of attention and the "
+        suited="The matrices of a transformer that write to the residual stream: the output "
+        "projection of attention and the "
         "last layer of the feed-forward block; small_init for the others.",
-        avoid="All other matrices, embeddings and the head included, which it would make far too small; models of up to "
+        avoid="All other matrices, embeddings and the head included, which it would make far too "
+        "small; models of up to "
         "three blocks, where it is larger than small_init.",
         cost="One draw per weight: O(n) for n weights.",
-        differs="torch, Keras and JAX have none. The law of GPT-NeoX. In mesh-transformer-jax it is cut at two standard "
+        differs="torch, Keras and JAX have none. The law of GPT-NeoX. In mesh-transformer-jax it "
+        "is cut at two standard "
         "deviations without a correction, so its standard deviation is 0.88 of this one.",
         examples=("wang_init(layers=12)", "wang_init(layers=24, dim=1024)"),
     )

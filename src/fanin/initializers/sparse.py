@@ -22,11 +22,12 @@ class Sparse(Initializer):
     """Zeros but for a few entries from N(0, std²).
 
     Args:
-        connections: the paper's rule: how many incoming weights of each unit are not zero (all, where it has fewer); at
-            least 1.
+        connections: the paper's rule: how many incoming weights of each unit are not zero (all,
+            where it has fewer); at least 1.
         std: standard deviation of the entries that are not zero.
-        sparsity: torch's rule instead of the paper's: the fraction of the outgoing weights of each input that is zero, rounded
-            up to whole weights, from 0 to below 1. In a layer of few units that may be all of them.
+        sparsity: torch's rule instead of the paper's: the fraction of the outgoing weights of each
+            input that is zero, rounded up to whole weights, from 0 to below 1. In a layer of few
+            units that may be all of them.
     """
 
     name: ClassVar[str] = "sparse"
@@ -38,12 +39,17 @@ class Sparse(Initializer):
         """Counts and fractions must be possible, and only one rule can be given."""
         distributions.check_std(self.std, "sparse(std=…)")
         if self.connections < 1:
-            raise SpecError(f"sparse(connections=…) must be at least 1, not {shown(self.connections)}.")
+            raise SpecError(
+                f"sparse(connections=…) must be at least 1, not {shown(self.connections)}."
+            )
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
-            raise SpecError(f"sparse(sparsity=…) must be from 0 to below 1, not {shown(self.sparsity)}.")
+            raise SpecError(
+                f"sparse(sparsity=…) must be from 0 to below 1, not {shown(self.sparsity)}."
+            )
         if self.sparsity is not None and self.connections != Sparse.connections:
             raise SpecError(
-                "sparse takes connections (per unit, as in the paper) or sparsity (per input, as in torch), not both."
+                "sparse takes connections (per unit, as in the paper) or sparsity (per input, as "
+                "in torch), not both."
             )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
@@ -51,7 +57,11 @@ class Sparse(Initializer):
         require_fans(layout)
         z = layout.to_matrices(distributions.normal(layout.shape, generator, std=self.std))
         kept, along = self._kept(layout)
-        places = standard_normal(layout.matrices_shape, generator).topk(kept, dim=along, sorted=False).indices
+        places = (
+            standard_normal(layout.matrices_shape, generator)
+            .topk(kept, dim=along, sorted=False)
+            .indices
+        )
         weights = torch.zeros_like(z).scatter_(along, places, z.gather(along, places))
         return layout.from_matrices(weights).contiguous()
 
@@ -74,20 +84,26 @@ REGISTRY.add(
     InitializerEntry(
         make=Sparse,
         summary="Each unit starts with a few (15) strong incoming weights, all others zero.",
-        formula="connections entries of each row of W (outputs × inputs·kernel) from N(0, std²), the others 0",
+        formula="connections entries of each row of W (outputs × inputs·kernel) from N(0, std²), "
+        "the others 0",
         paper=Paper(
             authors="Martens",
             title="Deep learning via Hessian-free optimization",
             year=2010,
             link="https://icml.cc/Conferences/2010/papers/458.pdf",
         ),
-        suited="Deep sigmoid or tanh networks without normalization, such as autoencoders; wide layers whose units should "
+        suited="Deep sigmoid or tanh networks without normalization, such as autoencoders; wide "
+        "layers whose units should "
         "differ.",
-        avoid="Layers with few inputs, where all connections are kept at std 1 and units saturate; depthwise convolutions and "
+        avoid="Layers with few inputs, where all connections are kept at std 1 and units saturate; "
+        "depthwise convolutions and "
         "embeddings likewise. With sparsity, layers of few units: a unit can lose all its inputs.",
-        cost="Two draws per weight and a selection of the largest of each row: O(n·log n) at most for n weights.",
-        differs="torch's sparse_ zeroes a fraction of each column (the outgoing weights of one input) and draws the others "
-        "with std 0.01: sparse(sparsity=0.9, std=0.01). It takes matrices only, and draws the places from the global "
+        cost="Two draws per weight and a selection of the largest of each row: O(n·log n) at most "
+        "for n weights.",
+        differs="torch's sparse_ zeroes a fraction of each column (the outgoing weights of one "
+        "input) and draws the others "
+        "with std 0.01: sparse(sparsity=0.9, std=0.01). It takes matrices only, and draws the "
+        "places from the global "
         "generator. Keras and JAX have none.",
         examples=("sparse(connections=3, std=0.5)", "sparse(sparsity=0.5, std=0.01)"),
     )

@@ -1,11 +1,12 @@
 """A user's own initializer: a function that fills a tensor, or one that makes a fanin initializer.
 
-``my_init_(tensor, *, option=default, …, generator)`` fills a tensor in place, as those of ``torch.nn.init`` do. A function that
-has parameters `fan_in` or `fan_out` is told the true fans of the layer. ``make(*, option=default, …)`` returns an initializer,
-such as ``fanin.get("he_normal")`` or an instance of a class of the user's own.
+``my_init_(tensor, *, option=default, …, generator)`` fills a tensor in place, as those of
+``torch.nn.init`` do. A function that has parameters `fan_in` or `fan_out` is told the true fans of
+the layer. ``make(*, option=default, …)`` returns an initializer, such as ``fanin.get("he_normal")``
+or an instance of a class of the user's own.
 
-Either way the result is an `Initializer` whose name is the target and whose fields are the options, so that its spec, its
-record and a cell's identity say what the user wrote.
+Either way the result is an `Initializer` whose name is the target and whose fields are the options,
+so that its spec, its record and a cell's identity say what the user wrote.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from fanin.initializers.model_level import Choice, ModelInitializer, Site
 from fanin.user_code import INITIALIZER, INITIALIZER_FILL, OwnPart
 
 _ONE_AT_A_TIME = threading.RLock()
-"""Weights of large models are filled by several threads; a user's code may draw from the one global generator."""
+"""Weights of large models are filled by several threads; a user's code may draw from the one global
+generator.
+"""
 
 
 class _Own(Initializer):
@@ -38,30 +41,41 @@ class _Own(Initializer):
 class Filling(_Own):
     """A function that fills a tensor in place.
 
-    It is called with zeros of the weight's shape, contiguous fp32 on the CPU. `generator` is at the start of the weight's
-    stream; torch's global generator, for functions that have no such parameter, starts from a number that is drawn from it.
+    It is called with zeros of the weight's shape, contiguous fp32 on the CPU. `generator` is at the
+    start of the weight's stream; torch's global generator, for functions that have no such
+    parameter, starts from a number that is drawn from it.
     """
 
     def check(self) -> None:
         """Nothing to check before there is a tensor."""
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """What the function leaves in the tensor; a `FitError` where it fails, or leaves numbers that are not finite."""
+        """What the function leaves in the tensor; a `FitError` where it fails, or leaves numbers
+        that are not finite.
+        """
         part = self.part
         tensor = torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
         given: dict[str, Any] = {"generator": generator}
         if "fan_in" in part.taken or "fan_out" in part.taken:
             known = fans.require_fans(layout)
             given |= {"fan_in": known.fan_in, "fan_out": known.fan_out}
-        start = generator.initial_seed() & 0xFFFFFFFF if "generator" in part.taken else _drawn(generator)
+        start = (
+            generator.initial_seed() & 0xFFFFFFFF
+            if "generator" in part.taken
+            else _drawn(generator)
+        )
         with _ONE_AT_A_TIME, torch.no_grad(), torch.device("cpu"):
             came = part.call(self, tensor, seed=start, **given)
-        if came is not None and not (isinstance(came, Tensor) and came.data_ptr() == tensor.data_ptr()):
+        if came is not None and not (
+            isinstance(came, Tensor) and came.data_ptr() == tensor.data_ptr()
+        ):
             raise part.refused(came, "" if not isinstance(came, Tensor) else "another tensor")
         return _sound(tensor, part, layout)
 
     def intended_std(self, layout: Layout) -> None:
-        """None: only the function knows. It is tried, so that one that does not fit is found before anything is written."""
+        """None: only the function knows. It is tried, so that one that does not fit is found before
+        anything is written.
+        """
         _try(self, layout)
 
 
@@ -125,8 +139,8 @@ class MakingModelLevel(ModelInitializer):
 def initializer(target: str, options: Mapping[str, Any]) -> Initializer:
     """The initializer of a target and the options in a spec.
 
-    Raises what `fanin.user_code.own_part` and `fanin.specs.construct` raise, and `FitError` where a function that is to make an
-    initializer makes something else.
+    Raises what `fanin.user_code.own_part` and `fanin.specs.construct` raise, and `FitError` where a
+    function that is to make an initializer makes something else.
     """
     function = user_code.load(target).function
     part = user_code.own_part(target, INITIALIZER_FILL if _fills(function) else INITIALIZER)
@@ -138,11 +152,14 @@ def initializer(target: str, options: Mapping[str, Any]) -> Initializer:
 
 
 def _fills(function: Any) -> bool:
-    """Whether something must be passed to a function: then that is the tensor. A class of initializers takes options only."""
+    """Whether something must be passed to a function: then that is the tensor. A class of
+    initializers takes options only.
+    """
     if isinstance(function, type) and issubclass(function, Initializer):
         return False
     return any(
-        parameter.default is parameter.empty and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+        parameter.default is parameter.empty
+        and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         for parameter in user_code.parameters_of(function, "")
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     )
@@ -154,7 +171,10 @@ def _class_of(part: OwnPart, base: type[Initializer]) -> type[Initializer]:
     fields = dataclasses.fields(part.options)
     taken = [field.name for field in fields if field.name in {"name", "part", *dir(base)}]
     if taken:
-        raise SpecError(f"{part.name} has an option {taken[0]}, which every initializer has already. Give it another name.")
+        raise SpecError(
+            f"{part.name} has an option {taken[0]}, which every initializer has already. Give it "
+            "another name."
+        )
     return dataclasses.make_dataclass(
         part.name.rpartition(":")[2],
         [(field.name, field.type, dataclasses.field(default=field.default)) for field in fields],
@@ -180,7 +200,10 @@ def _inner(outer: Making | MakingModelLevel) -> Initializer:
 def _model_level(outer: MakingModelLevel) -> ModelInitializer:
     inner = _inner(outer)
     if not isinstance(inner, ModelInitializer):
-        raise FitError(f"{outer} made {inner}, which fills one tensor, and before that an initializer of whole models.")
+        raise FitError(
+            f"{outer} made {inner}, which fills one tensor, and before that an initializer of "
+            "whole models."
+        )
     return inner
 
 
@@ -193,10 +216,14 @@ def _sound(drawn: Tensor, part: OwnPart, layout: Layout) -> Tensor:
     """What was drawn, if it is a weight of that layout."""
     if tuple(drawn.shape) != layout.shape or drawn.dtype != torch.float32:
         raise part.refused(
-            drawn, f"{drawn.dtype} of shape {tuple(drawn.shape)} for a weight of shape {layout.shape} in float32"
+            drawn,
+            f"{drawn.dtype} of shape {tuple(drawn.shape)} for a weight of shape {layout.shape} in "
+            "float32",
         )
     if not drawn.isfinite().all():
-        raise part.refused(drawn, f"numbers that are not finite, for a weight of shape {layout.shape}")
+        raise part.refused(
+            drawn, f"numbers that are not finite, for a weight of shape {layout.shape}"
+        )
     return drawn.contiguous()
 
 

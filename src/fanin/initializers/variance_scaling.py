@@ -26,10 +26,11 @@ class VarianceScaling(Initializer):
     """Weights of variance scale / fan.
 
     Args:
-        scale: the product of variance and fan; 1 keeps the variance of a linear layer, 2 of a ReLU layer. Above 0.
+        scale: the product of variance and fan; 1 keeps the variance of a linear layer, 2 of a ReLU
+            layer. Above 0.
         mode: the fan: fan_in, fan_out, or fan_avg for their mean.
-        distribution: normal, uniform, or truncated: a normal cut at two of its standard deviations and widened by 1/0.8796
-            beforehand, so that the variance after the cut is exact.
+        distribution: normal, uniform, or truncated: a normal cut at two of its standard deviations
+            and widened by 1/0.8796 beforehand, so that the variance after the cut is exact.
     """
 
     name: ClassVar[str] = "variance_scaling"
@@ -62,20 +63,26 @@ def scaled_std(layout: Layout, scale: float, mode: Mode) -> float:
     return math.sqrt(scale / fan) if fan else 0.0
 
 
-def sample_scaled(layout: Layout, generator: torch.Generator, distribution: Distribution, std: float) -> Tensor:
+def sample_scaled(
+    layout: Layout, generator: torch.Generator, distribution: Distribution, std: float
+) -> Tensor:
     """A weight with mean 0 and standard deviation `std`, whichever the distribution."""
     match distribution:
         case "normal":
             return distributions.normal(layout.shape, generator, std=std)
         case "truncated":
-            return distributions.truncated_normal(layout.shape, generator, std=std / distributions.truncated_std(CUT), cut=CUT)
+            return distributions.truncated_normal(
+                layout.shape, generator, std=std / distributions.truncated_std(CUT), cut=CUT
+            )
         case "uniform":
             bound = math.sqrt(3) * std
             return distributions.uniform(layout.shape, generator, low=-bound, high=bound)
 
 
 def normal_or_truncated(truncated: bool) -> Distribution:
-    """The distribution of the normal recipes: torch's, or with ``truncated=true`` that of Keras and JAX."""
+    """The distribution of the normal recipes: torch's, or with ``truncated=true`` that of Keras and
+    JAX.
+    """
     return "truncated" if truncated else "normal"
 
 
@@ -89,15 +96,21 @@ EFFICIENT_BACKPROP = Paper(
 REGISTRY.add(
     InitializerEntry(
         make=VarianceScaling,
-        summary="Variance inversely proportional to a fan: the family that contains Xavier, He and LeCun.",
+        summary="Variance inversely proportional to a fan: the family that contains Xavier, He and "
+        "LeCun.",
         formula="Var w = scale / fan, fan = fan_in | fan_out | (fan_in + fan_out)/2",
         paper=EFFICIENT_BACKPROP,
-        suited="Any feed-forward layer, with the scale that fits its activation (1/E f(z)²: 2 for ReLU); programs from Keras "
+        suited="Any feed-forward layer, with the scale that fits its activation (1/E f(z)²: 2 for "
+        "ReLU); programs from Keras "
         "or JAX.",
-        avoid="Where a family has the scale already: he, lecun and xavier say what they are for. Very deep networks without "
-        "normalization, where no independent weights keep more than the mean square: orthogonal, delta_orthogonal.",
-        cost="One draw per weight, for uniform an erf and for truncated an erf and an inverse erf of it: O(n) for n weights.",
-        differs="Defaults as in Keras (scale 1, fan_in, truncated); JAX has the same law, and a mode fan_geo_avg besides. "
+        avoid="Where a family has the scale already: he, lecun and xavier say what they are for. "
+        "Very deep networks without "
+        "normalization, where no independent weights keep more than the mean square: orthogonal, "
+        "delta_orthogonal.",
+        cost="One draw per weight, for uniform an erf and for truncated an erf and an inverse erf "
+        "of it: O(n) for n weights.",
+        differs="Defaults as in Keras (scale 1, fan_in, truncated); JAX has the same law, and a "
+        "mode fan_geo_avg besides. "
         "torch has no such function. truncated is called truncated_normal there.",
         examples=(
             "variance_scaling(scale=2.0, distribution=normal)",

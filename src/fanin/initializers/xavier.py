@@ -54,7 +54,9 @@ class XavierNormal(Initializer):
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""
-        return sample_scaled(layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout))
+        return sample_scaled(
+            layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout)
+        )
 
     def intended_std(self, layout: Layout) -> float:
         """gain · √(2/(fan_in + fan_out))."""
@@ -74,12 +76,16 @@ REGISTRY.add(
         summary="Uniform, scaled by the mean of fan-in and fan-out.",
         formula="w ~ U[-b, b], b = gain·√(6/(fan_in + fan_out))",
         paper=_PAPER,
-        suited="Plain networks with tanh, sigmoid or no activation, and attention: layers that must keep both signals and "
+        suited="Plain networks with tanh, sigmoid or no activation, and attention: layers that "
+        "must keep both signals and "
         "gradients about equally.",
-        avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_uniform. Layers whose fan-in and "
-        "fan-out differ much, such as a wide layer before few outputs: neither direction is kept there.",
+        avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_uniform. "
+        "Layers whose fan-in and "
+        "fan-out differ much, such as a wide layer before few outputs: neither direction is kept "
+        "there.",
         cost="One draw per weight and an erf of it: O(n) for n weights.",
-        differs="The same law as torch's xavier_uniform_ and, at gain 1, Keras' GlorotUniform and JAX' glorot_uniform.",
+        differs="The same law as torch's xavier_uniform_ and, at gain 1, Keras' GlorotUniform and "
+        "JAX' glorot_uniform.",
         examples=("xavier_uniform(gain=1.5)",),
     )
 )
@@ -90,12 +96,17 @@ REGISTRY.add(
         summary="Normal, scaled by the mean of fan-in and fan-out.",
         formula="w ~ N(0, gain²·2/(fan_in + fan_out))",
         paper=_PAPER,
-        suited="As xavier_uniform: plain networks with tanh, sigmoid or no activation, and attention; where a normal law is "
+        suited="As xavier_uniform: plain networks with tanh, sigmoid or no activation, and "
+        "attention; where a normal law is "
         "wanted, as theory mostly does.",
-        avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_normal. Layers whose fan-in and "
-        "fan-out differ much, such as a wide layer before few outputs: neither direction is kept there.",
-        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n weights.",
-        differs="The same law as torch's xavier_normal_. Keras' GlorotNormal and JAX' glorot_normal truncate at two standard "
+        avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_normal. "
+        "Layers whose fan-in and "
+        "fan-out differ much, such as a wide layer before few outputs: neither direction is kept "
+        "there.",
+        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n "
+        "weights.",
+        differs="The same law as torch's xavier_normal_. Keras' GlorotNormal and JAX' "
+        "glorot_normal truncate at two standard "
         "deviations: truncated=true.",
         examples=("xavier_normal(truncated=true)", "xavier_normal(gain=0.5)"),
     )

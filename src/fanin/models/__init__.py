@@ -1,4 +1,6 @@
-"""Benchmark models, one family per file: a file in this folder that registers a `ModelEntry` is all that a model takes."""
+"""Benchmark models, one family per file: a file in this folder that registers a `ModelEntry` is all
+that a model takes.
+"""
 
 import importlib
 import pkgutil

@@ -1,7 +1,8 @@
 """Activations by name: one for all layers of a model, or one per layer.
 
-Parameters are torch's defaults: leaky_relu has slope 0.01 (Keras: 0.3), elu and selu their papers' constants, gelu is the exact
-form x·Φ(x) (JAX defaults to the tanh approximation), hardtanh clips to [−1, 1].
+Parameters are torch's defaults: leaky_relu has slope 0.01 (Keras: 0.3), elu and selu their papers'
+constants, gelu is the exact form x·Φ(x) (JAX defaults to the tanh approximation), hardtanh clips to
+[−1, 1].
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class Activation:
 
 
 class Sin(nn.Module):
-    """sin(x), of any shape. Source: Sitzmann et al., Implicit Neural Representations with Periodic Activations, 2020."""
+    """sin(x), of any shape. Source: Sitzmann et al., Implicit Neural Representations with Periodic
+    Activations, 2020.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """sin(x), elementwise."""
@@ -57,7 +60,9 @@ _ALIASES = {"swish": "silu"}
 
 
 def get(name: str) -> Activation:
-    """The activation of that name, or of the name that it is an alias of; an unknown one raises `UnknownName`."""
+    """The activation of that name, or of the name that it is an alias of; an unknown one raises
+    `UnknownName`.
+    """
     found = _ALIASES.get(name, name) if isinstance(name, str) else name
     if found not in ACTIVATIONS:
         raise unknown("activation", name, (*ACTIVATIONS.names(), *_ALIASES))
@@ -65,8 +70,8 @@ def get(name: str) -> Activation:
 
 
 def canonical(activation: str | Iterable[str], layers: int) -> str | tuple[str, ...]:
-    """The one way to write the activations of a model with so many layers that have one: aliases resolved, and a list of equal
-    names written as that name.
+    """The one way to write the activations of a model with so many layers that have one: aliases
+    resolved, and a list of equal names written as that name.
 
     Raises `UnknownName` for an unknown name and `SpecError` for a list of another length.
     """
@@ -75,8 +80,10 @@ def canonical(activation: str | Iterable[str], layers: int) -> str | tuple[str, 
     names = tuple(get(name).name for name in activation)
     if len(names) != layers:
         raise SpecError(
-            f"Expected one activation for all layers, or a list with one for each of the {layers} hidden layers; "
-            f"received {len(names)}: {shown(list(names))}. Write activation=relu, or name {layers}; without either "
+            f"Expected one activation for all layers, or a list with one for each of the {layers} "
+            "hidden layers; "
+            f"received {len(names)}: {shown(list(names))}. Write activation=relu, or name "
+            f"{layers}; without either "
             f"the model's own list counts."
         )
     return names[0] if names and set(names) == {names[0]} else names

@@ -14,8 +14,8 @@ from fanin.models.normalization import Norm
 class Attention(nn.Module):
     """output(norm(concat over heads of softmax(q·kᵀ/√d)·v)), d = width / heads; then dropout.
 
-    q, k and v are layers of their own, so that each is a linear map with fans of its own. Differs from
-    ``nn.MultiheadAttention``, which packs them, and can drop attention weights too.
+    q, k and v are layers of their own, so that each is a linear map with fans of its own. Differs
+    from ``nn.MultiheadAttention``, which packs them, and can drop attention weights too.
 
     Args:
         width: numbers in a step's vector.
@@ -27,7 +27,14 @@ class Attention(nn.Module):
     """
 
     def __init__(
-        self, width: int, heads: int, *, bias: bool, dropout: float, causal: bool = False, norm: Norm | None = None
+        self,
+        width: int,
+        heads: int,
+        *,
+        bias: bool,
+        dropout: float,
+        causal: bool = False,
+        norm: Norm | None = None,
     ) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
@@ -40,8 +47,15 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, steps, width) → (N, steps, width)."""
-        q, k, v = (layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal).transpose(1, 2).flatten(2)
+        q, k, v = (
+            layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        mixed = (
+            F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+            .transpose(1, 2)
+            .flatten(2)
+        )
         output: Tensor = self.dropout(self.output(self.norm(mixed)))
         return output
 

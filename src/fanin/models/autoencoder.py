@@ -11,18 +11,25 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import SpecError
 from fanin.models import activations, normalization
-from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count, check_widths
+from fanin.models.benchmark_model import (
+    MAX_DEPTH,
+    MAX_WIDTH,
+    REGISTRY,
+    ModelEntry,
+    check_count,
+    check_widths,
+)
 from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
 
 
 @dataclass(frozen=True)
 class AutoencoderOptions:
-    """Widths of the encoder's hidden layers, which the decoder has in reverse; numbers in the code; one activation for all
-    hidden layers or one for each, the encoder's first.
+    """Widths of the encoder's hidden layers, which the decoder has in reverse; numbers in the code;
+    one activation for all hidden layers or one for each, the encoder's first.
 
-    `norm` stands between each hidden layer and its activation, dropout of rate `dropout` behind each activation, and `bias` is
-    that of the hidden layers: code and output always have one.
+    `norm` stands between each hidden layer and its activation, dropout of rate `dropout` behind
+    each activation, and `bias` is that of the hidden layers: code and output always have one.
     """
 
     widths: tuple[int, ...] = (256, 128, 64)
@@ -37,33 +44,43 @@ class AutoencoderOptions:
         widths = check_widths(self.widths, "widths")
         check_count(self.code, "code", MAX_WIDTH)
         if 2 * len(widths) > MAX_DEPTH:
-            raise SpecError(f"At most {MAX_DEPTH:,} hidden layers are built; received twice {len(widths):,} widths. Use fewer.")
-        object.__setattr__(self, "activation", activations.canonical(self.activation, 2 * len(widths)))
+            raise SpecError(
+                f"At most {MAX_DEPTH:,} hidden layers are built; received twice {len(widths):,} "
+                "widths. Use fewer."
+            )
+        object.__setattr__(
+            self, "activation", activations.canonical(self.activation, 2 * len(widths))
+        )
         object.__setattr__(self, "dropout", check_rate(self.dropout))
 
 
 class Autoencoder(nn.Module):
-    """flatten → hidden layers of the encoder → linear code → hidden layers of the decoder, mirrored → linear.
+    """flatten → hidden layers of the encoder → linear code → hidden layers of the decoder, mirrored
+    → linear.
 
-    A hidden layer is linear → norm → activation → dropout. By default the widths are 256, 128, 64, the code 16, 64, 128, 256,
-    and activations are sigmoid. The network of both sources for MNIST is ``autoencoder(widths=[1000, 500, 250], code=30)``:
-    784-1000-500-250-30-250-500-1000-784, a problem on which plain gradient descent from small random weights fails.
+    A hidden layer is linear → norm → activation → dropout. By default the widths are 256, 128, 64,
+    the code 16, 64, 128, 256, and activations are sigmoid. The network of both sources for MNIST is
+    ``autoencoder(widths=[1000, 500, 250], code=30)``: 784-1000-500-250-30-250-500-1000-784, a
+    problem on which plain gradient descent from small random weights fails.
 
-    Differs from the sources: there the outputs are sigmoid, under cross-entropy, and what is reported is the squared error.
-    Here they are linear and the squared error itself is the loss, so that any input will do, standardised tables too; outputs
-    may lie outside an image's [0, 1].
+    Differs from the sources: there the outputs are sigmoid, under cross-entropy, and what is
+    reported is the squared error. Here they are linear and the squared error itself is the loss, so
+    that any input will do, standardised tables too; outputs may lie outside an image's [0, 1].
 
     Args:
         options: widths, code, activation, normalization, biases and dropout rate.
-        input_shape: shape of one input; any, flattened in its logical order (channels, height, width).
+        input_shape: shape of one input; any, flattened in its logical order (channels, height,
+            width).
         outputs: number of outputs: that of the input's numbers, where the target is the input.
 
-    Raises: `FitError` under norm=ws for a single number, or a hidden layer behind one.
-    Sources: Hinton, Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006; Martens, Deep Learning via
-    Hessian-free Optimization, 2010.
+    Raises: `FitError` under norm=ws for a single number, or a hidden layer behind one. Sources:
+    Hinton, Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006; Martens,
+    Deep Learning via Hessian-free Optimization, 2010.
     """
 
-    def __init__(self, options: AutoencoderOptions, input_shape: tuple[int, ...], outputs: int) -> None:
+    def __init__(
+        self, options: AutoencoderOptions, input_shape: tuple[int, ...], outputs: int
+    ) -> None:
         super().__init__()
         widths = options.widths
         functions = activations.per_layer(options.activation, 2 * len(widths))
@@ -87,9 +104,17 @@ class Autoencoder(nn.Module):
 class HiddenLayer(nn.Module):
     """linear → norm → activation → dropout."""
 
-    def __init__(self, inputs: int, outputs: int, activation: activations.Activation, options: AutoencoderOptions) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        activation: activations.Activation,
+        options: AutoencoderOptions,
+    ) -> None:
         super().__init__()
-        self.linear = normalization.of_weights(options.norm, nn.Linear(inputs, outputs, bias=options.bias))
+        self.linear = normalization.of_weights(
+            options.norm, nn.Linear(inputs, outputs, bias=options.bias)
+        )
         self.norm = normalization.of_features(options.norm, outputs)
         self.activation = activation.make()
         self.dropout = Dropout(options.dropout)
@@ -101,7 +126,9 @@ class HiddenLayer(nn.Module):
 
 
 def _hidden(
-    options: AutoencoderOptions, sizes: tuple[int, ...], functions: tuple[activations.Activation, ...]
+    options: AutoencoderOptions,
+    sizes: tuple[int, ...],
+    functions: tuple[activations.Activation, ...],
 ) -> nn.ModuleList:
     layers = zip(pairwise(sizes), functions, strict=True)
     return nn.ModuleList(HiddenLayer(n, m, function, options) for (n, m), function in layers)
@@ -110,12 +137,14 @@ def _hidden(
 REGISTRY.add(
     ModelEntry(
         name="autoencoder",
-        summary="A deep autoencoder: 256, 128, 64 sigmoid, a linear code of 16, 64, 128, 256 sigmoid, the input again.",
+        summary="A deep autoencoder: 256, 128, 64 sigmoid, a linear code of 16, 64, 128, 256 "
+        "sigmoid, the input again.",
         options=AutoencoderOptions,
         build=Autoencoder,
         input="any",
         task="autoencoding",
         channels_last=False,
-        paper="Hinton, Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006",
+        paper="Hinton, Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, "
+        "2006",
     )
 )

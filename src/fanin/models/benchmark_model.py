@@ -18,8 +18,9 @@ from fanin.models import user_model
 from fanin.registry import Registry
 
 Input = Literal["image", "table", "sequence", "tokens", "any", "own"]
-"""What a model takes: images, tables, sequences (of vectors or of tokens), sequences of tokens only, anything that it can
-flatten (images, tables, sequences of vectors), or what a user's own model says when it is built."""
+"""What a model takes: images, tables, sequences (of vectors or of tokens), sequences of tokens
+only, anything that it can flatten (images, tables, sequences of vectors), or what a user's own
+model says when it is built."""
 
 Task = Literal["classification", "regression", "token_classification", "autoencoding", "any"]
 """What it is for; "any" stands for whatever the shapes allow."""
@@ -38,12 +39,14 @@ MAX_DEPTH = 10_000
 class ModelEntry:
     """A kind of model.
 
-    `build` makes one from (options, shape of one input, number of outputs) and raises `FitError` where the shape does not fit.
-    The module maps a batch (N, *shape) to (N, outputs), also for regression. `build` must work under ``torch.device("meta")``,
-    which is how a model is checked without allocating it. Names of parameters are names of random streams: they never change.
+    `build` makes one from (options, shape of one input, number of outputs) and raises `FitError`
+    where the shape does not fit. The module maps a batch (N, *shape) to (N, outputs), also for
+    regression. `build` must work under ``torch.device("meta")``, which is how a model is checked
+    without allocating it. Names of parameters are names of random streams: they never change.
 
-    Where `input` is "sequence" or "tokens", `build` takes two keywords more: `vocabulary`, the number of different tokens (None
-    for vectors), and `per_step`, whether there is an output for each step: then the module returns (N, steps, outputs).
+    Where `input` is "sequence" or "tokens", `build` takes two keywords more: `vocabulary`, the
+    number of different tokens (None for vectors), and `per_step`, whether there is an output for
+    each step: then the module returns (N, steps, outputs).
     """
 
     name: str
@@ -54,7 +57,8 @@ class ModelEntry:
     input: Input
     task: Task
     channels_last: bool
-    """Convolutions that run faster in that memory format: the trainer converts model and batches."""
+    """Convolutions that run faster in that memory format: the trainer converts model and batches.
+    """
     paper: str
 
 
@@ -74,16 +78,25 @@ class Model:
         return specs.identity(self.entry.name, self.options)
 
     def split(self) -> tuple[str, ActivationOption | None, str | None]:
-        """The spec without its activation and its normalization, and those two, None for the model's own.
+        """The spec without its activation and its normalization, and those two, None for the
+        model's own.
 
-        ``get(*model.split()) == model``. A normalization is what the option `norm` holds, "none" where that is None.
+        ``get(*model.split()) == model``. A normalization is what the option `norm` holds, "none"
+        where that is None.
         """
         name, options = specs.parse(self.spec)
         activation: Any = options.pop("activation", None)
         normalization: Any = (options.pop("norm") or "none") if "norm" in options else None
         return specs.render(name, options), activation, normalization
 
-    def check(self, input_shape: tuple[int, ...], outputs: int, task: str, *, vocabulary: int | None = None) -> None:
+    def check(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        task: str,
+        *,
+        vocabulary: int | None = None,
+    ) -> None:
         """Raise `FitError` where the model does not fit the data; allocates no parameter.
 
         Args:
@@ -94,18 +107,25 @@ class Model:
         """
         if self.entry.task not in ("any", task):
             raise FitError(
-                f"{self.entry.name} is a model for {words(self.entry.task)}; the task of the data is {words(task)}. "
+                f"{self.entry.name} is a model for {words(self.entry.task)}; the task of the data "
+                f"is {words(task)}. "
                 f"{_offer(kind_of(input_shape, vocabulary), task, 'such data')}"
             )
         self._require_fit(input_shape, outputs, vocabulary, task == "token_classification")
 
     def build(
-        self, input_shape: tuple[int, ...], outputs: int, *, vocabulary: int | None = None, per_step: bool = False
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        *,
+        vocabulary: int | None = None,
+        per_step: bool = False,
     ) -> nn.Module:
-        """The model in fp32 on the CPU, in training mode, with torch's default weights; arguments and errors as in `check`.
+        """The model in fp32 on the CPU, in training mode, with torch's default weights; arguments
+        and errors as in `check`.
 
-        The same weights every time, and the caller's random state is where it was. With `per_step` the module has outputs for
-        each step of a sequence.
+        The same weights every time, and the caller's random state is where it was. With `per_step`
+        the module has outputs for each step of a sequence.
         """
         self._require_fit(input_shape, outputs, vocabulary, per_step)
         with seeds.torch_state_kept(seeds.stream(0, "construct", self.spec)), torch.device("cpu"):
@@ -118,23 +138,34 @@ class Model:
 
     def build_for(self, info: DataInfo) -> nn.Module:
         """The model for a data set; as `build`."""
-        return self.build(info.input_shape, info.outputs, vocabulary=info.vocabulary, per_step=info.per_step)
+        return self.build(
+            info.input_shape, info.outputs, vocabulary=info.vocabulary, per_step=info.per_step
+        )
 
-    def _module(self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool) -> nn.Module:
+    def _module(
+        self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool
+    ) -> nn.Module:
         if self.entry.input in _STEPWISE:
-            return self.entry.build(self.options, input_shape, outputs, vocabulary=vocabulary, per_step=per_step)
+            return self.entry.build(
+                self.options, input_shape, outputs, vocabulary=vocabulary, per_step=per_step
+            )
         return self.entry.build(self.options, input_shape, outputs)
 
-    def _require_fit(self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool) -> None:
+    def _require_fit(
+        self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool
+    ) -> None:
         kind = kind_of(input_shape, vocabulary)
         if not takes(self.entry, kind):
             raise FitError(
-                f"{self.entry.name} takes {INPUTS[self.entry.input]}; one input of the data has shape "
-                f"{times(input_shape)}{' (tokens)' if kind == 'tokens' else ''}. {_offer(kind, 'any', 'such inputs')}"
+                f"{self.entry.name} takes {INPUTS[self.entry.input]}; one input of the data has "
+                "shape "
+                f"{times(input_shape)}{' (tokens)' if kind == 'tokens' else ''}. "
+                f"{_offer(kind, 'any', 'such inputs')}"
             )
         if per_step and self.entry.input not in _STEPWISE:
             raise FitError(
-                f"{self.entry.name} has one output for a whole sequence; the data have a target for each step. "
+                f"{self.entry.name} has one output for a whole sequence; the data have a target "
+                "for each step. "
                 f"{_offer(kind, 'token_classification', 'such data')}"
             )
         if outputs < 1:
@@ -144,7 +175,8 @@ class Model:
         count = sum(parameter.numel() for parameter in skeleton.parameters())
         if count > MAX_PARAMETERS:
             raise FitError(
-                f"{self.spec} on inputs of shape {times(input_shape)} would have {count:,} parameters; "
+                f"{self.spec} on inputs of shape {times(input_shape)} would have {count:,} "
+                "parameters; "
                 f"at most {MAX_PARAMETERS:,} are built. Use smaller widths."
             )
 
@@ -165,7 +197,11 @@ _STEPWISE = ("sequence", "tokens", "own")
 
 def takes(entry: ModelEntry, kind: str) -> bool:
     """Whether a kind of input (`kind_of`) is one that the model takes."""
-    accepted = {"any": ("image", "table", "sequence"), "sequence": ("sequence", "tokens"), "own": (kind,)}
+    accepted = {
+        "any": ("image", "table", "sequence"),
+        "sequence": ("sequence", "tokens"),
+        "own": (kind,),
+    }
     return kind in accepted.get(entry.input, (entry.input,))
 
 
@@ -181,11 +217,14 @@ def words(task: str) -> str:
     return {"token_classification": "the classification of each step"}.get(task, task)
 
 
-def get(spec: str, activation: ActivationOption | None = None, normalization: str | None = None) -> Model:
-    """The model of a spec such as ``mlp(widths=[512, 256])``, or of a user's own such as ``my_model.py:make(width=64)``.
+def get(
+    spec: str, activation: ActivationOption | None = None, normalization: str | None = None
+) -> Model:
+    """The model of a spec such as ``mlp(widths=[512, 256])``, or of a user's own such as
+    ``my_model.py:make(width=64)``.
 
-    An `activation` replaces the one in the spec before anything is checked, and so does a `normalization` (the option `norm`;
-    "none" for no normalization).
+    An `activation` replaces the one in the spec before anything is checked, and so does a
+    `normalization` (the option `norm`; "none" for no normalization).
     """
     name, options = specs.parse(spec)
     entry = _own_entry(name) if specs.is_target(name) else REGISTRY.get(name)
@@ -223,7 +262,10 @@ def _require_option(entry: ModelEntry, option: str, what: str) -> None:
 
     if not has(entry):
         fitting = ", ".join(other.name for other in REGISTRY if has(other))
-        raise SpecError(f"{what} does not apply to {entry.name}, which has no option {option}. It applies to {fitting}.")
+        raise SpecError(
+            f"{what} does not apply to {entry.name}, which has no option {option}. It applies to "
+            f"{fitting}."
+        )
 
 
 def names() -> tuple[str, ...]:
@@ -235,11 +277,14 @@ def check_widths(widths: Iterable[object], what: str) -> tuple[int, ...]:
     """`widths` as a tuple of at least one whole number from 1 to `MAX_WIDTH`, or a `SpecError`."""
     found = tuple(widths)
     valid = tuple(
-        width for width in found if isinstance(width, int) and not isinstance(width, bool) and 1 <= width <= MAX_WIDTH
+        width
+        for width in found
+        if isinstance(width, int) and not isinstance(width, bool) and 1 <= width <= MAX_WIDTH
     )
     if not found or valid != found:
         raise SpecError(
-            f"{what} is a list of at least one whole number from 1 to {MAX_WIDTH:,}, such as [256, 128]; "
+            f"{what} is a list of at least one whole number from 1 to {MAX_WIDTH:,}, such as [256, "
+            "128]; "
             f"received {shown(list(found))}."
         )
     return valid
@@ -254,7 +299,10 @@ def check_count(value: int, what: str, most: int) -> None:
 def require_size(name: str, input_shape: tuple[int, ...], smallest: int, advice: str) -> None:
     """Raise a `FitError` for images (channels, height, width) with a side below `smallest`."""
     if min(input_shape[1:]) < smallest:
-        raise FitError(f"{name} needs images of at least {smallest}×{smallest}; the data has {times(input_shape)}. {advice}")
+        raise FitError(
+            f"{name} needs images of at least {smallest}×{smallest}; the data has "
+            f"{times(input_shape)}. {advice}"
+        )
 
 
 def times(shape: tuple[int, ...]) -> str:

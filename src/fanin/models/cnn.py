@@ -19,7 +19,8 @@ _POOL = 2
 
 @dataclass(frozen=True)
 class CNNOptions:
-    """Channels of each convolution, width of each hidden layer after them, and the dropout rate before the output.
+    """Channels of each convolution, width of each hidden layer after them, and the dropout rate
+    before the output.
 
     `activation` is one for all layers, or one for each convolution and then each hidden layer.
     """
@@ -43,13 +44,14 @@ class CNNOptions:
 
 
 class CNN(nn.Module):
-    """[conv 3×3, no padding → activation → max-pool 2] for each channel count → flatten → [linear → activation] for each
-    width → dropout → linear.
+    """[conv 3×3, no padding → activation → max-pool 2] for each channel count → flatten → [linear →
+    activation] for each width → dropout → linear.
 
-    Flattens in the order (channels, height, width) whatever the memory format (Keras: height, width, channels). A never
-    decreasing activation is applied after the pooling instead of before it: the same function and gradient, a quarter of the
-    work. Rows and columns of the image that reach no output, because pooling drops what is left of an odd size, are cut off
-    first: the last two of 28 and of 32, which saves about a sixth of the convolutions' work.
+    Flattens in the order (channels, height, width) whatever the memory format (Keras: height,
+    width, channels). A never decreasing activation is applied after the pooling instead of before
+    it: the same function and gradient, a quarter of the work. Rows and columns of the image that
+    reach no output, because pooling drops what is left of an odd size, are cut off first: the last
+    two of 28 and of 32, which saves about a sixth of the convolutions' work.
 
     Args:
         options: channels, widths, activations and dropout rate.
@@ -70,14 +72,18 @@ class CNN(nn.Module):
         self.conv = nn.ModuleList(nn.Conv2d(n, m, _KERNEL) for n, m in pairwise(channels))
         self.hidden = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
         self.activations = nn.ModuleList(activation.make() for activation in chosen)
-        self.pool_first = tuple(activation.monotone for activation in chosen[: len(options.channels)])
+        self.pool_first = tuple(
+            activation.monotone for activation in chosen[: len(options.channels)]
+        )
         self.dropout = Dropout(options.dropout)
         self.output = nn.Linear(sizes[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, height, width) → (N, outputs)."""
         activation = iter(self.activations)
-        if x.shape[1:] == self.input_shape:  # any other shape is left to fail where the sizes do not meet
+        if (
+            x.shape[1:] == self.input_shape
+        ):  # any other shape is left to fail where the sizes do not meet
             x = x[..., : self.reach[0], : self.reach[1]]
         for convolution, pool_first in zip(self.conv, self.pool_first, strict=True):
             x = _activate_and_pool(convolution(x), next(activation), pool_first)
@@ -89,7 +95,9 @@ class CNN(nn.Module):
 
 
 def _activate_and_pool(x: Tensor, activation: nn.Module, pool_first: bool) -> Tensor:
-    pooled: Tensor = activation(F.max_pool2d(x, _POOL)) if pool_first else F.max_pool2d(activation(x), _POOL)
+    pooled: Tensor = (
+        activation(F.max_pool2d(x, _POOL)) if pool_first else F.max_pool2d(activation(x), _POOL)
+    )
     return pooled
 
 
@@ -109,8 +117,10 @@ def _final_size(options: CNNOptions, input_shape: tuple[int, ...]) -> tuple[int,
     smallest = _reach(options, 1)
     if min(input_shape[1:]) < smallest:
         raise FitError(
-            f"cnn with {len(options.channels)} convolutions needs images of at least {smallest}×{smallest}; "
-            f"the data has {times(input_shape)}. Use mlp{', or fewer channels' if len(options.channels) > 1 else ''}."
+            f"cnn with {len(options.channels)} convolutions needs images of at least "
+            f"{smallest}×{smallest}; "
+            f"the data has {times(input_shape)}. Use "
+            f"mlp{', or fewer channels' if len(options.channels) > 1 else ''}."
         )
     return height, width
 
@@ -118,7 +128,8 @@ def _final_size(options: CNNOptions, input_shape: tuple[int, ...]) -> tuple[int,
 REGISTRY.add(
     ModelEntry(
         name="cnn",
-        summary="Convolutions of 32 and 64 channels with max-pooling, 128 ReLU, dropout, outputs: the case study's CNN.",
+        summary="Convolutions of 32 and 64 channels with max-pooling, 128 ReLU, dropout, outputs: "
+        "the case study's CNN.",
         options=CNNOptions,
         build=CNN,
         input="image",

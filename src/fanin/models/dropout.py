@@ -13,20 +13,22 @@ from fanin.errors import SpecError, shown
 class Dropout(nn.Module):
     """Inverted dropout: y = x · mask / (1 − rate) in training, y = x otherwise.
 
-    Once `DropoutKeys` has given it a key, the mask is the one of ``seeds.keep_mask``: the same alone and under
-    ``torch.func.vmap``, on every device, after any interruption. Two calls under one key drop the same elements. Without a key
-    it is ``torch.nn.Dropout``, which draws from torch's global generator.
+    Once `DropoutKeys` has given it a key, the mask is the one of ``seeds.keep_mask``: the same
+    alone and under ``torch.func.vmap``, on every device, after any interruption. Two calls under
+    one key drop the same elements. Without a key it is ``torch.nn.Dropout``, which draws from
+    torch's global generator.
 
     Args:
         rate: probability of dropping an element, in [0, 1).
 
-    Raises: `SpecError` for a rate outside [0, 1).
-    Source: Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
+    Raises: `SpecError` for a rate outside [0, 1). Source: Srivastava et al., Dropout: A Simple Way
+    to Prevent Neural Networks from Overfitting, 2014.
     """
 
     key: Tensor
-    """int64, one element. A buffer, so that it may be mapped over members, follows the module to its device and may change
-    under a captured graph; not persistent, so that no checkpoint holds it."""
+    """int64, one element. A buffer, so that it may be mapped over members, follows the module to
+    its device and may change under a captured graph; not persistent, so that no checkpoint holds
+    it."""
 
     def __init__(self, rate: float = 0.5) -> None:
         super().__init__()
@@ -55,8 +57,9 @@ class Dropout(nn.Module):
 class DropoutKeys:
     """Gives every `Dropout` of a model its key, step by step.
 
-    The layers are looked up once; a layer's name is its qualified name in the model, so that adding a layer changes no other
-    layer's masks. Making one puts the model's dropout under keys, beginning with step 0 of epoch 0.
+    The layers are looked up once; a layer's name is its qualified name in the model, so that adding
+    a layer changes no other layer's masks. Making one puts the model's dropout under keys,
+    beginning with step 0 of epoch 0.
 
     Args:
         model: any module; one without `Dropout` is fine.
@@ -65,7 +68,9 @@ class DropoutKeys:
 
     def __init__(self, model: nn.Module, seed: int) -> None:
         self.seed = seeds.check_seed(seed, "dropout seed")
-        self.layers = {name: module for name, module in model.named_modules() if isinstance(module, Dropout)}
+        self.layers = {
+            name: module for name, module in model.named_modules() if isinstance(module, Dropout)
+        }
         for layer in self.layers.values():
             layer.keyed = True
         self.set(0, 0)
@@ -76,12 +81,17 @@ class DropoutKeys:
             self.layers[name].key.fill_(key)
 
     def values(self, epoch: int, step: int) -> dict[str, int]:
-        """The keys of one step by layer, for those who stack them themselves (members under ``vmap``)."""
+        """The keys of one step by layer, for those who stack them themselves (members under
+        ``vmap``).
+        """
         return {name: seeds.dropout_key(self.seed, epoch, step, name) for name in self.layers}
 
 
 def check_rate(rate: object) -> float:
     """`rate` as a float, or a `SpecError`: a probability of dropping lies in [0, 1)."""
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-        raise SpecError(f"A dropout rate is a number of at least 0 and below 1, not {shown(rate)}. The case study's is 0.5.")
+        raise SpecError(
+            f"A dropout rate is a number of at least 0 and below 1, not {shown(rate)}. The case "
+            "study's is 0.5."
+        )
     return float(rate)

@@ -19,7 +19,9 @@ _SMALLEST = 12
 
 @dataclass(frozen=True)
 class LeNet5Options:
-    """The activation of all four hidden layers, the pooling, and the dropout rate before the output."""
+    """The activation of all four hidden layers, the pooling, and the dropout rate before the
+    output.
+    """
 
     activation: str = "tanh"
     pool: Literal["average", "max"] = "average"
@@ -32,12 +34,13 @@ class LeNet5Options:
 
 
 class LeNet5(nn.Module):
-    """conv 5×5 to 6 channels, padding 2 → activation → pool 2 → conv 5×5 to 16 → activation → pool 2 → flatten → linear 120 →
-    activation → linear 84 → activation → dropout → linear.
+    """conv 5×5 to 6 channels, padding 2 → activation → pool 2 → conv 5×5 to 16 → activation → pool
+    2 → flatten → linear 120 → activation → linear 84 → activation → dropout → linear.
 
-    Differs from the source, as most of today's do: every channel of the second convolution sees all six before it, pooling has
-    no weights, tanh is not scaled, and the output is linear instead of radial basis functions. 28×28 pixels are padded to the
-    32×32 of the source by the first convolution.
+    Differs from the source, as most of today's do: every channel of the second convolution sees all
+    six before it, pooling has no weights, tanh is not scaled, and the output is linear instead of
+    radial basis functions. 28×28 pixels are padded to the 32×32 of the source by the first
+    convolution.
 
     Args:
         options: activation, pooling and dropout rate.
@@ -54,7 +57,9 @@ class LeNet5(nn.Module):
         height, width = ((side // 2 - 4) // 2 for side in input_shape[1:])
         self.conv = nn.ModuleList([nn.Conv2d(input_shape[0], 6, 5, padding=2), nn.Conv2d(6, 16, 5)])
         self.hidden = nn.ModuleList([nn.Linear(16 * height * width, 120), nn.Linear(120, 84)])
-        self.activations = nn.ModuleList(activations.get(options.activation).make() for _ in range(4))
+        self.activations = nn.ModuleList(
+            activations.get(options.activation).make() for _ in range(4)
+        )
         self.pool = F.avg_pool2d if options.pool == "average" else F.max_pool2d
         self.dropout = Dropout(options.dropout)
         self.output = nn.Linear(84, outputs)
@@ -74,7 +79,8 @@ class LeNet5(nn.Module):
 REGISTRY.add(
     ModelEntry(
         name="lenet5",
-        summary="Convolutions of 6 and 16 channels with pooling, 120 and 84 tanh, outputs: LeNet-5 as it is used today.",
+        summary="Convolutions of 6 and 16 channels with pooling, 120 and 84 tanh, outputs: LeNet-5 "
+        "as it is used today.",
         options=LeNet5Options,
         build=LeNet5,
         input="image",

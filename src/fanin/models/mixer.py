@@ -14,14 +14,17 @@ from fanin.models.normalization import Norm
 from fanin.models.patch_embedding import Patches, TwoLayers, count_patches
 
 _EXPANSION = 4
-"""Hidden width of the layers over channels, in units of the tokens' width: as in every size of the source."""
+"""Hidden width of the layers over channels, in units of the tokens' width: as in every size of the
+source.
+"""
 
 
 @dataclass(frozen=True)
 class MixerOptions:
-    """Side of a patch, width of a token, number of blocks, and the hidden width of the layers over tokens (None: half the
-    width, as in the source); their activation, whether layer normalization stands before each pair of layers and the output,
-    and the dropout rate, behind each layer of the blocks and before the output.
+    """Side of a patch, width of a token, number of blocks, and the hidden width of the layers over
+    tokens (None: half the width, as in the source); their activation, whether layer normalization
+    stands before each pair of layers and the output, and the dropout rate, behind each layer of the
+    blocks and before the output.
 
     `bias` is that of all layers of the blocks: patches and output always have one.
     """
@@ -37,7 +40,9 @@ class MixerOptions:
 
     def __post_init__(self) -> None:
         specs.settle("mixer", self)
-        if self.token_width == max(1, self.width // 2):  # equal networks become equal options, so that they have one identity
+        if self.token_width == max(
+            1, self.width // 2
+        ):  # equal networks become equal options, so that they have one identity
             object.__setattr__(self, "token_width", None)
         for name, most in (("patch", MAX_WIDTH), ("width", MAX_WIDTH), ("depth", MAX_DEPTH)):
             check_count(getattr(self, name), name, most)
@@ -78,7 +83,8 @@ class Mixer(nn.Module):
     """patches → linear → blocks → norm → mean over tokens → linear.
 
     Args:
-        options: patch, width, depth, width over tokens, activation, normalization, biases and dropout rate.
+        options: patch, width, depth, width over tokens, activation, normalization, biases and
+            dropout rate.
         input_shape: (channels, height, width) of one image.
         outputs: number of outputs.
 
@@ -105,13 +111,16 @@ class Mixer(nn.Module):
 
 
 def _layers(options: MixerOptions, features: int, hidden: int) -> TwoLayers:
-    return TwoLayers(features, hidden, activation=options.activation, bias=options.bias, dropout=options.dropout)
+    return TwoLayers(
+        features, hidden, activation=options.activation, bias=options.bias, dropout=options.dropout
+    )
 
 
 REGISTRY.add(
     ModelEntry(
         name="mixer",
-        summary="A small MLP-Mixer: patches of 4×4, 4 blocks of width 64 that mix tokens and then channels, mean, outputs.",
+        summary="A small MLP-Mixer: patches of 4×4, 4 blocks of width 64 that mix tokens and then "
+        "channels, mean, outputs.",
         options=MixerOptions,
         build=Mixer,
         input="image",

@@ -18,11 +18,12 @@ from fanin.models.normalization import Norm
 
 @dataclass(frozen=True)
 class HiddenOptions:
-    """Width of each hidden layer, the whole list taken `depth` times; one activation for all of them or one for each.
+    """Width of each hidden layer, the whole list taken `depth` times; one activation for all of
+    them or one for each.
 
-    So ``mlp(widths=[64], depth=50, activation=relu)`` has 50 hidden layers of 64. `norm` stands between each hidden layer and
-    its activation, dropout of rate `dropout` behind each activation, and `bias` is that of the hidden layers: the output always
-    has one.
+    So ``mlp(widths=[64], depth=50, activation=relu)`` has 50 hidden layers of 64. `norm` stands
+    between each hidden layer and its activation, dropout of rate `dropout` behind each activation,
+    and `bias` is that of the hidden layers: the output always has one.
     """
 
     widths: tuple[int, ...]
@@ -39,10 +40,13 @@ class HiddenOptions:
         check_count(self.depth, "depth", MAX_DEPTH)
         if len(widths) * self.depth > MAX_DEPTH:
             raise SpecError(
-                f"At most {MAX_DEPTH:,} hidden layers are built; received {len(widths)} widths {self.depth:,} times over. "
+                f"At most {MAX_DEPTH:,} hidden layers are built; received {len(widths)} widths "
+                f"{self.depth:,} times over. "
                 f"Use a smaller depth."
             )
-        object.__setattr__(self, "activation", activations.canonical(self.activation, len(widths) * self.depth))
+        object.__setattr__(
+            self, "activation", activations.canonical(self.activation, len(widths) * self.depth)
+        )
         widths, depth = _shortest(widths * self.depth)
         object.__setattr__(self, "widths", widths)
         object.__setattr__(self, "depth", depth)
@@ -74,8 +78,10 @@ class MLP(nn.Module):
     """flatten → [linear → norm → activation → dropout] for each width → linear.
 
     Args:
-        options: widths and activations of the hidden layers, their normalization, biases and dropout rate.
-        input_shape: shape of one input; any, flattened in its logical order (channels, height, width).
+        options: widths and activations of the hidden layers, their normalization, biases and
+            dropout rate.
+        input_shape: shape of one input; any, flattened in its logical order (channels, height,
+            width).
         outputs: number of outputs.
     """
 
@@ -85,11 +91,16 @@ class MLP(nn.Module):
         sizes = (math.prod(input_shape), *layers)
         hidden = nn.ModuleList(nn.Linear(n, m, bias=options.bias) for n, m in pairwise(sizes))
         self.hidden = normalization.of_weights(options.norm, hidden)
-        # Both empty where they would do nothing: small networks are as fast as their modules are few.
+        # Both empty where they would do nothing: small networks are as fast as their modules are
+        # few.
         normalized = normalization.of_activities(options.norm)
-        self.norm = nn.ModuleList(normalization.of_features(options.norm, m) for m in layers if normalized)
+        self.norm = nn.ModuleList(
+            normalization.of_features(options.norm, m) for m in layers if normalized
+        )
         self.dropout = nn.ModuleList(Dropout(options.dropout) for _ in layers if options.dropout)
-        self.activations = nn.ModuleList(a.make() for a in activations.per_layer(options.activation, len(layers)))
+        self.activations = nn.ModuleList(
+            a.make() for a in activations.per_layer(options.activation, len(layers))
+        )
         self.output = nn.Linear(sizes[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,25 +128,29 @@ def _shortest(layers: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
 REGISTRY.add(
     ModelEntry(
         name="mlp",
-        summary="Flatten, 256 sigmoid, 128 tanh, outputs: the case study's fully connected network, for images and tables.",
+        summary="Flatten, 256 sigmoid, 128 tanh, outputs: the case study's fully connected "
+        "network, for images and tables.",
         options=MLPOptions,
         build=MLP,
         input="any",
         task="any",
         channels_last=False,
-        paper="Rumelhart, Hinton, Williams, Learning Representations by Back-Propagating Errors, 1986",
+        paper="Rumelhart, Hinton, Williams, Learning Representations by Back-Propagating Errors, "
+        "1986",
     )
 )
 
 REGISTRY.add(
     ModelEntry(
         name="regression",
-        summary="Columns of a table, 64 ReLU, 32 ReLU, one number: the case study's regression network.",
+        summary="Columns of a table, 64 ReLU, 32 ReLU, one number: the case study's regression "
+        "network.",
         options=RegressionOptions,
         build=MLP,
         input="table",
         task="regression",
         channels_last=False,
-        paper="Rumelhart, Hinton, Williams, Learning Representations by Back-Propagating Errors, 1986",
+        paper="Rumelhart, Hinton, Williams, Learning Representations by Back-Propagating Errors, "
+        "1986",
     )
 )

@@ -11,13 +11,16 @@ ws           nothing: the layer standardises the weights     nothing: likewise
              of each channel
 ===========  ==============================================  ============================================================
 
-The last is `fanin.models.weight_standardization`, which has a learned scale per output, 1 at first, and no shift but the layer's bias.
-The others have a learned scale and shift per channel or feature, which start at 1 and 0, and ε = 1e-5. These are torch's
-defaults; Keras has ε = 1e-3. Batch's running mean and variance take a tenth of each new batch (Keras: a hundredth), and in
-training it needs more than one number per channel: one sample of one pixel has no variance, and torch raises `ValueError`.
+The last is `fanin.models.weight_standardization`, which has a learned scale per output, 1 at first,
+and no shift but the layer's bias. The others have a learned scale and shift per channel or feature,
+which start at 1 and 0, and ε = 1e-5. These are torch's defaults; Keras has ε = 1e-3. Batch's
+running mean and variance take a tenth of each new batch (Keras: a hundredth), and in training it
+needs more than one number per channel: one sample of one pixel has no variance, and torch raises
+`ValueError`.
 
-Sources: Ioffe, Szegedy, Batch Normalization, 2015; Ba, Kiros, Hinton, Layer Normalization, 2016; Wu, He, Group Normalization,
-2018; Brock, De, Smith, Characterizing Signal Propagation to Close the Performance Gap in Unnormalized ResNets, 2021 (ws).
+Sources: Ioffe, Szegedy, Batch Normalization, 2015; Ba, Kiros, Hinton, Layer Normalization, 2016;
+Wu, He, Group Normalization, 2018; Brock, De, Smith, Characterizing Signal Propagation to Close the
+Performance Gap in Unnormalized ResNets, 2021 (ws).
 """
 
 from __future__ import annotations
@@ -34,13 +37,17 @@ Norm = Literal["ws", "batch", "layer", "group"]
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 GROUPS = 8
-"""At most. Wu and He have 32 groups, for 64 channels and more; networks for small images begin with 16."""
+"""At most. Wu and He have 32 groups, for 64 channels and more; networks for small images begin with
+16.
+"""
 
 
 def of_maps(norm: Norm | None, channels: int) -> nn.Module:
-    """The normalization of feature maps (N, channels, H, W); an identity where `norm` is none of activities.
+    """The normalization of feature maps (N, channels, H, W); an identity where `norm` is none of
+    activities.
 
-    Layer normalization is over all of a sample, with a scale and a shift per channel: so no parameter depends on the size.
+    Layer normalization is over all of a sample, with a scale and a shift per channel: so no
+    parameter depends on the size.
     """
     match norm:
         case "batch":
@@ -67,7 +74,9 @@ def of_features(norm: Norm | None, features: int) -> nn.Module:
 
 
 def of_weights(norm: Norm | None, layers: ModuleT) -> ModuleT:
-    """The layers, with standardised weights where `norm` says so; blocks and lists of layers keep their type."""
+    """The layers, with standardised weights where `norm` says so; blocks and lists of layers keep
+    their type.
+    """
     return cast(ModuleT, standardise(layers)) if norm == "ws" else layers
 
 
@@ -77,5 +86,7 @@ def of_activities(norm: Norm | None) -> bool:
 
 
 def group_count(channels: int) -> int:
-    """The largest number of equal groups up to `GROUPS` that leaves at least two channels in each; 1 where there is none."""
+    """The largest number of equal groups up to `GROUPS` that leaves at least two channels in each;
+    1 where there is none.
+    """
     return next((n for n in range(GROUPS, 1, -1) if channels % n == 0 and channels >= 2 * n), 1)

@@ -1,4 +1,6 @@
-"""What `fanin.models.vit` and `fanin.models.mixer` share: an image as a row of tokens, and the two linear layers of a block."""
+"""What `fanin.models.vit` and `fanin.models.mixer` share: an image as a row of tokens, and the two
+linear layers of a block.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from fanin.models.dropout import Dropout
 
 
 class Patches(nn.Module):
-    """Each patch of p×p pixels, mapped linearly to a token: a convolution whose stride is its kernel.
+    """Each patch of p×p pixels, mapped linearly to a token: a convolution whose stride is its
+    kernel.
 
     Args:
         channels: channels of the image.
@@ -29,9 +32,13 @@ class Patches(nn.Module):
 
 
 class TwoLayers(nn.Module):
-    """linear to `hidden` → activation → dropout → linear back to `features` → dropout, over the last dimension."""
+    """linear to `hidden` → activation → dropout → linear back to `features` → dropout, over the
+    last dimension.
+    """
 
-    def __init__(self, features: int, hidden: int, *, activation: str, bias: bool, dropout: float) -> None:
+    def __init__(
+        self, features: int, hidden: int, *, activation: str, bias: bool, dropout: float
+    ) -> None:
         super().__init__()
         self.linear1 = nn.Linear(features, hidden, bias=bias)
         self.activation = activations.get(activation).make()
@@ -41,16 +48,21 @@ class TwoLayers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, features) → (…, features)."""
-        mapped: Tensor = self.dropout2(self.linear2(self.dropout1(self.activation(self.linear1(x)))))
+        mapped: Tensor = self.dropout2(
+            self.linear2(self.dropout1(self.activation(self.linear1(x))))
+        )
         return mapped
 
 
 def count_patches(name: str, input_shape: tuple[int, ...], patch: int) -> int:
-    """The number of patches of an image (channels, height, width); a `FitError` where they leave pixels over."""
+    """The number of patches of an image (channels, height, width); a `FitError` where they leave
+    pixels over.
+    """
     _, height, width = input_shape
     if height % patch or width % patch:
         raise FitError(
-            f"{name} with patch={patch} needs images whose sides are multiples of {patch}; the data has "
+            f"{name} with patch={patch} needs images whose sides are multiples of {patch}; the "
+            "data has "
             f"{times(input_shape)}. Use a patch that divides both sides."
         )
     return (height // patch) * (width // patch)

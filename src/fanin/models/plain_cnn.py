@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import SpecError, shown
 from fanin.models import activations, normalization
-from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count, require_size
+from fanin.models.benchmark_model import (
+    MAX_DEPTH,
+    MAX_WIDTH,
+    REGISTRY,
+    ModelEntry,
+    check_count,
+    require_size,
+)
 from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
 
@@ -22,7 +29,8 @@ _SMALL = 8
 
 @dataclass(frozen=True)
 class PlainCNNOptions:
-    """Number of convolutions, their channels and kernel; what stands between them; the dropout rate before the output.
+    """Number of convolutions, their channels and kernel; what stands between them; the dropout rate
+    before the output.
 
     `bias` is that of the convolutions: the output always has one.
     """
@@ -41,28 +49,36 @@ class PlainCNNOptions:
         check_count(self.depth, "depth", MAX_DEPTH)
         check_count(self.channels, "channels", MAX_WIDTH)
         if not 1 <= self.kernel <= MAX_KERNEL or self.kernel % 2 == 0:
-            raise SpecError(f"kernel is an odd number from 1 to {MAX_KERNEL}, such as 3; received {shown(self.kernel)}.")
+            raise SpecError(
+                f"kernel is an odd number from 1 to {MAX_KERNEL}, such as 3; received "
+                f"{shown(self.kernel)}."
+            )
         object.__setattr__(self, "activation", activations.get(self.activation).name)
         object.__setattr__(self, "dropout", check_rate(self.dropout))
 
 
 class PlainCNN(nn.Module):
-    """[conv k×k → norm → activation] × depth → mean over height and width → dropout → linear. No skips.
+    """[conv k×k → norm → activation] × depth → mean over height and width → dropout → linear. No
+    skips.
 
-    Padding is (k − 1)/2, with zeros or around the border. The first convolution has stride 1; each further one has stride 2
-    while the smaller side of its input is above 8 and at least 2k, and stride 1 from then on: CIFAR's images become 16×16 and
-    8×8 in the second and third convolution, and the rest of the chain has that size.
+    Padding is (k − 1)/2, with zeros or around the border. The first convolution has stride 1; each
+    further one has stride 2 while the smaller side of its input is above 8 and at least 2k, and
+    stride 1 from then on: CIFAR's images become 16×16 and 8×8 in the second and third convolution,
+    and the rest of the chain has that size.
 
     Args:
-        options: depth, channels, kernel, padding, activation, normalization, biases and dropout rate.
+        options: depth, channels, kernel, padding, activation, normalization, biases and dropout
+            rate.
         input_shape: (channels, height, width) of one image.
         outputs: number of outputs.
 
-    Raises: `FitError` for images that are smaller than the kernel.
-    Source: Xiao et al., Dynamical Isometry and a Mean Field Theory of CNNs, 2018 (tanh, circular padding, up to 10,000 layers).
+    Raises: `FitError` for images that are smaller than the kernel. Source: Xiao et al., Dynamical
+    Isometry and a Mean Field Theory of CNNs, 2018 (tanh, circular padding, up to 10,000 layers).
     """
 
-    def __init__(self, options: PlainCNNOptions, input_shape: tuple[int, ...], outputs: int) -> None:
+    def __init__(
+        self, options: PlainCNNOptions, input_shape: tuple[int, ...], outputs: int
+    ) -> None:
         super().__init__()
         require_size("plain_cnn", input_shape, options.kernel, "Use a smaller kernel.")
         layers = range(options.depth)
@@ -79,14 +95,18 @@ class PlainCNN(nn.Module):
             for layer, stride in enumerate(_strides(options, min(input_shape[1:])))
         )
         self.conv = normalization.of_weights(options.norm, convolutions)
-        self.norm = nn.ModuleList(normalization.of_maps(options.norm, options.channels) for _ in layers)
+        self.norm = nn.ModuleList(
+            normalization.of_maps(options.norm, options.channels) for _ in layers
+        )
         self.activations = nn.ModuleList(activations.get(options.activation).make() for _ in layers)
         self.dropout = Dropout(options.dropout)
         self.output = nn.Linear(options.channels, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, height, width) → (N, outputs)."""
-        for convolution, norm, activation in zip(self.conv, self.norm, self.activations, strict=True):
+        for convolution, norm, activation in zip(
+            self.conv, self.norm, self.activations, strict=True
+        ):
             x = activation(norm(convolution(x)))
         output: Tensor = self.output(self.dropout(x.mean((2, 3))))
         return output
@@ -105,7 +125,8 @@ def _strides(options: PlainCNNOptions, side: int) -> list[int]:
 REGISTRY.add(
     ModelEntry(
         name="plain_cnn",
-        summary="A plain chain of convolutions of any depth, without skips: 8 of 32 channels, global mean, outputs.",
+        summary="A plain chain of convolutions of any depth, without skips: 8 of 32 channels, "
+        "global mean, outputs.",
         options=PlainCNNOptions,
         build=PlainCNN,
         input="image",

@@ -11,9 +11,11 @@ from fanin.errors import FitError
 
 
 class Sinusoids(nn.Module):
-    """Adds P[t, 2i] = sin(t·ω_i) and P[t, 2i + 1] = cos(t·ω_i), ω_i = 10000^(−2i/width), for steps t = 0, 1, …
+    """Adds P[t, 2i] = sin(t·ω_i) and P[t, 2i + 1] = cos(t·ω_i), ω_i = 10000^(−2i/width), for steps
+    t = 0, 1, …
 
-    Of mean square 1/2, without parameters, for sequences of any length: nothing here depends on an initializer.
+    Of mean square 1/2, without parameters, for sequences of any length: nothing here depends on an
+    initializer.
 
     Source: Vaswani et al., Attention Is All You Need, 2017, section 3.5.
     """
@@ -34,7 +36,8 @@ class Sinusoids(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, steps, width) → (N, steps, width)."""
-        # Steps are counted without asking for a shape, so that the model can be traced; in fp32, which counts far enough.
+        # Steps are counted without asking for a shape, so that the model can be traced; in fp32,
+        # which counts far enough.
         steps = torch.ones_like(x[:1, :, :1], dtype=torch.float32).cumsum(1) - 1
         angles = steps * self.frequencies
         waves = torch.stack([torch.sin(angles), torch.cos(angles)], -1).flatten(2)
@@ -42,7 +45,8 @@ class Sinusoids(nn.Module):
 
 
 class LearnedPositions(nn.Embedding):
-    """A table with a vector for each step, learned like that of the tokens; initializers take it for an embedding.
+    """A table with a vector for each step, learned like that of the tokens; initializers take it
+    for an embedding.
 
     Args:
         name: of the model, for errors.
@@ -55,11 +59,14 @@ class LearnedPositions(nn.Embedding):
         self.model = name
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The vectors of the steps of `inputs` (N, steps, …) → (steps, width). Raises `FitError` where there are too many."""
+        """The vectors of the steps of `inputs` (N, steps, …) → (steps, width). Raises `FitError`
+        where there are too many.
+        """
         steps = inputs.shape[1]
         if steps > self.num_embeddings:
             raise FitError(
-                f"This {self.model} has positions for sequences of up to {self.num_embeddings} steps; received {steps}. "
+                f"This {self.model} has positions for sequences of up to {self.num_embeddings} "
+                f"steps; received {steps}. "
                 f"Cut the sequences, or build the model for longer ones."
             )
         return self.weight[:steps]

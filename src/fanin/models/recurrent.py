@@ -20,11 +20,11 @@ _LAYERS: dict[Cell, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": 
 
 @dataclass(frozen=True)
 class RecurrentOptions:
-    """Units of each layer's state, number of layers, their activation, the width of a token's vector, and the dropout rate:
-    behind each layer, so between layers and before the output.
+    """Units of each layer's state, number of layers, their activation, the width of a token's
+    vector, and the dropout rate: behind each layer, so between layers and before the output.
 
-    `activation` is that of the state. `bias` is that of the recurrent layers, which have two: the output always has one.
-    `embedding` None stands for `width`; vectors have none.
+    `activation` is that of the state. `bias` is that of the recurrent layers, which have two: the
+    output always has one. `embedding` None stands for `width`; vectors have none.
     """
 
     cell: ClassVar[Cell] = "rnn"
@@ -53,8 +53,13 @@ class RecurrentOptions:
         if name not in self.known:
             gates = "" if self.cell == "rnn" else "; its gates are sigmoid"
             raise SpecError(
-                f"The activation of the state of {self.cell} is {' or '.join(self.known)}{gates}. Received {shown(name)}. "
-                + (f"Leave it out, or use rnn(activation={name})." if name == "relu" else "Leave it out.")
+                f"The activation of the state of {self.cell} is {' or '.join(self.known)}{gates}. "
+                f"Received {shown(name)}. "
+                + (
+                    f"Leave it out, or use rnn(activation={name})."
+                    if name == "relu"
+                    else "Leave it out."
+                )
             )
         return name
 
@@ -81,10 +86,12 @@ class GRUOptions(RecurrentOptions):
 
 
 class Recurrent(nn.Module):
-    """[embedding →] (recurrent layer → dropout) × depth → last state, or the state of each step → linear.
+    """[embedding →] (recurrent layer → dropout) × depth → last state, or the state of each step →
+    linear.
 
-    The layers are ``nn.RNN``, ``nn.LSTM`` and ``nn.GRU`` of one layer each, whose states start at 0: so every rule for gates
-    and recurrent weights knows them, and torch's own loops over the steps, in C++, do the work.
+    The layers are ``nn.RNN``, ``nn.LSTM`` and ``nn.GRU`` of one layer each, whose states start at
+    0: so every rule for gates and recurrent weights knows them, and torch's own loops over the
+    steps, in C++, do the work.
 
     ====  ==========================================================================
     rnn   h' = φ(W·x + b + U·h + c)
@@ -92,20 +99,23 @@ class Recurrent(nn.Module):
     gru   h' = (1 − σ(z))·n + σ(z)·h, n = tanh(W·x + b + σ(r)·(U·h + c))
     ====  ==========================================================================
 
-    Vectors go into the first layer as they are, tokens as rows of a table. Dropout is fanin's own, with a new mask for each
-    step of a sequence; torch's layers of several layers have a dropout that takes no key.
+    Vectors go into the first layer as they are, tokens as rows of a table. Dropout is fanin's own,
+    with a new mask for each step of a sequence; torch's layers of several layers have a dropout
+    that takes no key.
 
     Args:
         options: width, depth, activation, width of a token's vector, biases and dropout rate.
-        input_shape: (steps, features) of one sequence of vectors, (steps,) of one of tokens; any number of steps runs.
+        input_shape: (steps, features) of one sequence of vectors, (steps,) of one of tokens; any
+            number of steps runs.
         outputs: number of outputs.
         vocabulary: number of different tokens; None for vectors.
         per_step: whether each step has outputs. They depend on the steps up to their own only.
 
-    Raises: `FitError` where an embedding is asked for and the inputs are vectors.
-    Sources: Elman, Finding Structure in Time, 1990; Hochreiter, Schmidhuber, Long Short-Term Memory, 1997, with the forget gate
-    of Gers et al., 2000; Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014, whose reset gate
-    multiplies the state before U, where torch's multiplies what comes out of it.
+    Raises: `FitError` where an embedding is asked for and the inputs are vectors. Sources: Elman,
+    Finding Structure in Time, 1990; Hochreiter, Schmidhuber, Long Short-Term Memory, 1997, with the
+    forget gate of Gers et al., 2000; Cho et al., Learning Phrase Representations using RNN
+    Encoder-Decoder, 2014, whose reset gate multiplies the state before U, where torch's multiplies
+    what comes out of it.
     """
 
     def __init__(
@@ -125,7 +135,8 @@ class Recurrent(nn.Module):
             self.embedding = nn.Embedding(vocabulary, inputs)
         elif options.embedding is not None:
             raise FitError(
-                f"{options.cell}(embedding={options.embedding}) is the width of a token's vector; the inputs are vectors of "
+                f"{options.cell}(embedding={options.embedding}) is the width of a token's vector; "
+                "the inputs are vectors of "
                 f"{input_shape[1]} numbers already. Leave embedding out."
             )
         else:
@@ -165,17 +176,20 @@ def _entry(options: type[RecurrentOptions], summary: str, paper: str) -> ModelEn
 for _added in (
     _entry(
         RNNOptions,
-        "A plain recurrent network over vectors or tokens: one layer of 64 tanh units, last state, outputs.",
+        "A plain recurrent network over vectors or tokens: one layer of 64 tanh units, last state, "
+        "outputs.",
         "Elman, Finding Structure in Time, 1990",
     ),
     _entry(
         LSTMOptions,
-        "A recurrent network with gated memory over vectors or tokens: one LSTM of 64 units, last state, outputs.",
+        "A recurrent network with gated memory over vectors or tokens: one LSTM of 64 units, last "
+        "state, outputs.",
         "Hochreiter, Schmidhuber, Long Short-Term Memory, 1997",
     ),
     _entry(
         GRUOptions,
-        "A recurrent network with two gates over vectors or tokens: one GRU of 64 units, last state, outputs.",
+        "A recurrent network with two gates over vectors or tokens: one GRU of 64 units, last "
+        "state, outputs.",
         "Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014",
     ),
 ):

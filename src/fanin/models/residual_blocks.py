@@ -9,13 +9,14 @@ fixup           activation(shortcut(x) + scale·F(x) + bias2b), F without norm a
                 before each convolution and activation; the scale is 1 at first, the scalars 0
 ==============  ==============================================================================================
 
-Scalars are parameters of shape (1,) of the block itself: initializers of weights leave them at these neutral values. So does
-fixup leave its rule for the weights (the branch's last convolution is zero, the first is scaled down with depth) to the
-initializer: this is only the structure.
+Scalars are parameters of shape (1,) of the block itself: initializers of weights leave them at
+these neutral values. So does fixup leave its rule for the weights (the branch's last convolution is
+zero, the first is scaled down with depth) to the initializer: this is only the structure.
 
-Sources: He et al., Deep Residual Learning for Image Recognition, 2015 (plain); De, Smith, Batch Normalization Biases Residual
-Blocks Towards the Identity Function in Deep Networks, 2020, and Bachlechner et al., ReZero is All You Need, 2020 (scalar);
-Zhang, Dauphin, Ma, Fixup Initialization, 2019 (fixup).
+Sources: He et al., Deep Residual Learning for Image Recognition, 2015 (plain); De, Smith, Batch
+Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks, 2020, and
+Bachlechner et al., ReZero is All You Need, 2020 (scalar); Zhang, Dauphin, Ma, Fixup Initialization,
+2019 (fixup).
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ Shortcut = Literal["pad", "conv"]
 
 
 class PadShortcut(nn.Module):
-    """Every `stride`-th row and column, and `extra` channels of zeros after the others: option A of He et al."""
+    """Every `stride`-th row and column, and `extra` channels of zeros after the others: option A of
+    He et al.
+    """
 
     def __init__(self, stride: int, extra: int) -> None:
         super().__init__()
@@ -48,7 +51,9 @@ class PadShortcut(nn.Module):
 class ConvShortcut(nn.Module):
     """conv 1×1 with stride → norm: option B of He et al."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, *, norm: Norm | None, bias: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, *, norm: Norm | None, bias: bool
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 1, stride, bias=bias)
         self.norm = normalization.of_maps(norm, outputs)
@@ -59,7 +64,9 @@ class ConvShortcut(nn.Module):
         return projected
 
 
-def make_shortcut(kind: Shortcut, inputs: int, outputs: int, stride: int, *, norm: Norm | None, bias: bool) -> nn.Module:
+def make_shortcut(
+    kind: Shortcut, inputs: int, outputs: int, stride: int, *, norm: Norm | None, bias: bool
+) -> nn.Module:
     """The identity where a block keeps the shape, else what `kind` says."""
     if inputs == outputs and stride == 1:
         return nn.Identity()
@@ -106,12 +113,15 @@ class Block(nn.Module):
 
 
 class FixupBlock(nn.Module):
-    """activation(shortcut(x) + scale·conv2(activation(conv1(x + bias1a) + bias1b) + bias2a) + bias2b).
+    """activation(shortcut(x) + scale·conv2(activation(conv1(x + bias1a) + bias1b) + bias2a) +
+    bias2b).
 
     The scalars have the names of the source's own code. The shortcut sees x without bias1a.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, *, activation: str, shortcut: Shortcut) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, *, activation: str, shortcut: Shortcut
+    ) -> None:
         super().__init__()
         self.bias1a = nn.Parameter(torch.zeros(1))
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)

@@ -1,4 +1,6 @@
-"""Residual networks for small images: `resnet20`, `resnet56`, `resnet110`, and `resnet` of any other depth."""
+"""Residual networks for small images: `resnet20`, `resnet56`, `resnet110`, and `resnet` of any
+other depth.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,22 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import SpecError, shown
 from fanin.models import activations, normalization
-from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count, require_size
+from fanin.models.benchmark_model import (
+    MAX_DEPTH,
+    MAX_WIDTH,
+    REGISTRY,
+    ModelEntry,
+    check_count,
+    require_size,
+)
 from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
 from fanin.models.residual_blocks import Block, FixupBlock, Residual, Shortcut
 
 _STAGES = 3
 _SMALLEST = 5
-"""The last stage sees 2×2 of 5×5; on a single pixel a convolution of 3×3 would use one tap of nine."""
+"""The last stage sees 2×2 of 5×5; on a single pixel a convolution of 3×3 would use one tap of nine.
+"""
 
 NAMED = (20, 56, 110)
 """Depths that have a name of their own."""
@@ -26,9 +36,11 @@ NAMED = (20, 56, 110)
 
 @dataclass(frozen=True)
 class ResNetOptions:
-    """Depth 6n + 2 and the channels of the first stage; what stands between layers; the dropout rate before the output.
+    """Depth 6n + 2 and the channels of the first stage; what stands between layers; the dropout
+    rate before the output.
 
-    `bias` is that of the convolutions: the output always has one. Fixup takes neither normalization nor such biases.
+    `bias` is that of the convolutions: the output always has one. Fixup takes neither normalization
+    nor such biases.
     """
 
     depth: int = 8
@@ -46,7 +58,8 @@ class ResNetOptions:
         self._check_depth()
         if self.residual == "fixup" and (self.norm is not None or self.bias):
             raise SpecError(
-                f"residual=fixup stands in place of normalization and of the convolutions' biases; received "
+                "residual=fixup stands in place of normalization and of the convolutions' biases; "
+                "received "
                 f"norm={specs.render_value(self.norm)}, bias={specs.render_value(self.bias)}. "
                 f"Write {self.name}(norm=none, residual=fixup)."
             )
@@ -67,7 +80,8 @@ class ResNetOptions:
         check_count(self.depth, "depth", MAX_DEPTH)
         if self.depth < 8 or self.depth % (2 * _STAGES) != 2:
             raise SpecError(
-                f"The depth of a resnet is 6n + 2, for n blocks in each of three stages: 8, 14, 20, …; "
+                "The depth of a resnet is 6n + 2, for n blocks in each of three stages: 8, 14, "
+                "20, …; "
                 f"received {shown(self.depth)}."
             )
         if type(self) is ResNetOptions and self.depth in NAMED:  # one network, one identity
@@ -96,15 +110,18 @@ class ResNet110Options(ResNetOptions):
 
 
 class ResNet(nn.Module):
-    """conv 3×3 → norm → activation → 3 stages of n blocks → mean over height and width → dropout → linear.
+    """conv 3×3 → norm → activation → 3 stages of n blocks → mean over height and width → dropout →
+    linear.
 
-    Stages have w, 2w and 4w channels (w = 16 in the source); the first convolution of the second and of the third stage has
-    stride 2. Where a block changes the shape, the shortcut takes every second pixel and adds channels of zeros (pad, option A
-    of the source) or is a convolution of 1×1 (conv, option B). Blocks are those of `fanin.models.residual_blocks`. With fixup, scalars
+    Stages have w, 2w and 4w channels (w = 16 in the source); the first convolution of the second
+    and of the third stage has stride 2. Where a block changes the shape, the shortcut takes every
+    second pixel and adds channels of zeros (pad, option A of the source) or is a convolution of 1×1
+    (conv, option B). Blocks are those of `fanin.models.residual_blocks`. With fixup, scalars
     `bias1` and `bias2` stand before the first activation and before the output, both 0 at first.
 
     Args:
-        options: depth, width, activation, normalization, kind of residual and shortcut, biases and dropout rate.
+        options: depth, width, activation, normalization, kind of residual and shortcut, biases and
+            dropout rate.
         input_shape: (channels, height, width) of one image.
         outputs: number of outputs.
 
@@ -153,7 +170,9 @@ def _blocks(options: ResNetOptions) -> Iterator[nn.Module]:
 
 def _block(inputs: int, outputs: int, stride: int, options: ResNetOptions) -> nn.Module:
     if options.residual == "fixup":
-        return FixupBlock(inputs, outputs, stride, activation=options.activation, shortcut=options.shortcut)
+        return FixupBlock(
+            inputs, outputs, stride, activation=options.activation, shortcut=options.shortcut
+        )
     return Block(
         inputs,
         outputs,
@@ -180,9 +199,25 @@ def _entry(name: str, options: type[ResNetOptions], summary: str) -> ModelEntry:
 
 
 for _added in (
-    _entry("resnet", ResNetOptions, "A residual network of depth 6n + 2 for small images; 8 layers, 0.08 M parameters."),
-    _entry("resnet20", ResNet20Options, "A residual network of 20 layers for small images, 0.27 M parameters."),
-    _entry("resnet56", ResNet56Options, "A residual network of 56 layers for small images, 0.85 M parameters."),
-    _entry("resnet110", ResNet110Options, "A residual network of 110 layers for small images, 1.7 M parameters."),
+    _entry(
+        "resnet",
+        ResNetOptions,
+        "A residual network of depth 6n + 2 for small images; 8 layers, 0.08 M parameters.",
+    ),
+    _entry(
+        "resnet20",
+        ResNet20Options,
+        "A residual network of 20 layers for small images, 0.27 M parameters.",
+    ),
+    _entry(
+        "resnet56",
+        ResNet56Options,
+        "A residual network of 56 layers for small images, 0.85 M parameters.",
+    ),
+    _entry(
+        "resnet110",
+        ResNet110Options,
+        "A residual network of 110 layers for small images, 1.7 M parameters.",
+    ),
 ):
     REGISTRY.add(_added)

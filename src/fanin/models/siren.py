@@ -18,8 +18,8 @@ from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEn
 class SirenOptions:
     """Width and number of the hidden layers; the frequencies in the first sine and in all others.
 
-    With another activation than sin there are no frequencies, so that networks which differ in them only are one. `bias` is
-    that of the hidden layers: the output always has one.
+    With another activation than sin there are no frequencies, so that networks which differ in them
+    only are one. `bias` is that of the hidden layers: the output always has one.
     """
 
     width: int = 64
@@ -35,7 +35,10 @@ class SirenOptions:
         check_count(self.depth, "depth", MAX_DEPTH)
         for option in ("omega", "omega_hidden"):
             if getattr(self, option) <= 0:
-                raise SpecError(f"siren({option}=…) is a frequency above 0; received {shown(getattr(self, option))}.")
+                raise SpecError(
+                    f"siren({option}=…) is a frequency above 0; received "
+                    f"{shown(getattr(self, option))}."
+                )
         object.__setattr__(self, "activation", activations.get(self.activation).name)
         self._drop_what_has_no_effect()
 
@@ -55,7 +58,9 @@ class SirenOptions:
 
 
 class CoordinateLinear(nn.Linear):
-    """``nn.Linear`` on coordinates. Its weight's layout has the part `COORDINATES`, by which a rule can tell it from others."""
+    """``nn.Linear`` on coordinates. Its weight's layout has the part `COORDINATES`, by which a rule
+    can tell it from others.
+    """
 
 
 COORDINATES = "coordinates"
@@ -64,27 +69,33 @@ COORDINATES = "coordinates"
 @known.register
 def _coordinates(module: CoordinateLinear, convention: Convention) -> Holdings:
     plain = known.dispatch(nn.Linear)(module, convention)
-    return {name: replace(held, layout=replace(held.layout, part=COORDINATES)) for name, held in plain.items()}
+    return {
+        name: replace(held, layout=replace(held.layout, part=COORDINATES))
+        for name, held in plain.items()
+    }
 
 
 class Siren(nn.Module):
-    """sin(omega·(W·x + b)) for each hidden layer → linear. With another activation φ, φ(W·x + b): the usual network beside it.
+    """sin(omega·(W·x + b)) for each hidden layer → linear. With another activation φ, φ(W·x + b):
+    the usual network beside it.
 
-    The source's networks are ``siren(width=256)``, on inputs in [-1, 1], such as those of the data set image-fitting. Their
-    weights are U[-1/n, 1/n] in the first layer and U[-√(6/n)/30, √(6/n)/30] in all others, the output too, for n inputs:
+    The source's networks are ``siren(width=256)``, on inputs in [-1, 1], such as those of the data
+    set image-fitting. Their weights are U[-1/n, 1/n] in the first layer and U[-√(6/n)/30,
+    √(6/n)/30] in all others, the output too, for n inputs:
 
         fanin.initialize(model, {"hidden.0.weight": "siren(first=true)"}, default="siren", seed=0)
 
-    with siren(omega=…) where `omega_hidden` is not 30. Most other rules do not know the frequency: under he_normal and the like
-    the phases are 30 times what they aim at.
+    with siren(omega=…) where `omega_hidden` is not 30. Most other rules do not know the frequency:
+    under he_normal and the like the phases are 30 times what they aim at.
 
     Args:
         options: width, depth, frequencies, activation and biases.
         input_shape: (features,) of one row of coordinates.
         outputs: number of outputs.
 
-    Source: Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions, 2020. Differs from the authors'
-    program in biases, which are zero under `fanin.initialize` and torch's default, U(±1/√n), there.
+    Source: Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions,
+    2020. Differs from the authors' program in biases, which are zero under `fanin.initialize` and
+    torch's default, U(±1/√n), there.
     """
 
     def __init__(self, options: SirenOptions, input_shape: tuple[int, ...], outputs: int) -> None:
@@ -94,12 +105,16 @@ class Siren(nn.Module):
         first = CoordinateLinear(input_shape[0], width, bias=bias)
         others = (nn.Linear(width, width, bias=bias) for _ in range(options.depth - 1))
         self.hidden = nn.ModuleList([first, *others])
-        self.activations = nn.ModuleList(activations.get(options.activation).make() for _ in self.hidden)
+        self.activations = nn.ModuleList(
+            activations.get(options.activation).make() for _ in self.hidden
+        )
         self.output = nn.Linear(options.width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, features) → (N, outputs)."""
-        for layer, frequency, activation in zip(self.hidden, self.frequencies, self.activations, strict=True):
+        for layer, frequency, activation in zip(
+            self.hidden, self.frequencies, self.activations, strict=True
+        ):
             x = layer(x)
             x = activation(x if frequency == 1 else frequency * x)
         output: Tensor = self.output(x)
@@ -109,12 +124,14 @@ class Siren(nn.Module):
 REGISTRY.add(
     ModelEntry(
         name="siren",
-        summary="Coordinates, 3 layers of 64 sines of frequency 30, outputs: for signals as functions of place or time.",
+        summary="Coordinates, 3 layers of 64 sines of frequency 30, outputs: for signals as "
+        "functions of place or time.",
         options=SirenOptions,
         build=Siren,
         input="table",
         task="any",
         channels_last=False,
-        paper="Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions, 2020",
+        paper="Sitzmann et al., Implicit Neural Representations with Periodic Activation "
+        "Functions, 2020",
     )
 )

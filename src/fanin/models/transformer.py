@@ -17,34 +17,39 @@ from fanin.models.transformer_blocks import StackOptions, stack
 
 @dataclass(frozen=True)
 class TransformerOptions(StackOptions):
-    """As `StackOptions`; and what positions are: sinusoidal, learned, or none, which makes the model blind to the order."""
+    """As `StackOptions`; and what positions are: sinusoidal, learned, or none, which makes the
+    model blind to the order.
+    """
 
     positions: Literal["sinusoidal", "learned"] | None = "sinusoidal"
 
 
 class Transformer(nn.Module):
-    """embedding → + positions → dropout → blocks → norm (pre and sub) → mean over steps, or each step → linear.
+    """embedding → + positions → dropout → blocks → norm (pre and sub) → mean over steps, or each
+    step → linear.
 
-    Vectors are embedded by a linear layer, tokens by a table. With sinusoidal positions the table's vectors are multiplied by
-    √width, as in the source, so that tokens drawn with variance 1/width have the size of the positions; with learned ones,
-    which get the same rule as the tokens, they are not (as in BERT). Blocks are those of `fanin.models.transformer_blocks`: each step sees
-    all others.
+    Vectors are embedded by a linear layer, tokens by a table. With sinusoidal positions the table's
+    vectors are multiplied by √width, as in the source, so that tokens drawn with variance 1/width
+    have the size of the positions; with learned ones, which get the same rule as the tokens, they
+    are not (as in BERT). Blocks are those of `fanin.models.transformer_blocks`: each step sees all
+    others.
 
-    Fixed positions are the default because they are the same under every initializer. A learned table starts where the rule for
-    embeddings puts it; beside vectors of unit variance, one of standard deviation 0.02 leaves the model all but blind to the
-    order at first.
+    Fixed positions are the default because they are the same under every initializer. A learned
+    table starts where the rule for embeddings puts it; beside vectors of unit variance, one of
+    standard deviation 0.02 leaves the model all but blind to the order at first.
 
     Args:
-        options: width, depth, heads, activation, normalization, weights of the sums, positions, biases and dropout rate.
+        options: width, depth, heads, activation, normalization, weights of the sums, positions,
+            biases and dropout rate.
         input_shape: (steps, features) of one sequence of vectors, (steps,) of one of tokens.
         outputs: number of outputs.
         vocabulary: number of different tokens; None for vectors.
         per_step: whether each step has outputs.
 
-    Raises: `FitError`, when called, for a sequence longer than the learned positions.
-    Source: Vaswani et al., Attention Is All You Need, 2017: the encoder, there with norm=post and activation=relu. Differs from
-    ``nn.TransformerEncoder``, whose blocks compute the same but drop attention weights too, in the norm behind the blocks:
-    there it is the caller's to add.
+    Raises: `FitError`, when called, for a sequence longer than the learned positions. Source:
+    Vaswani et al., Attention Is All You Need, 2017: the encoder, there with norm=post and
+    activation=relu. Differs from ``nn.TransformerEncoder``, whose blocks compute the same but drop
+    attention weights too, in the norm behind the blocks: there it is the caller's to add.
     """
 
     def __init__(
@@ -65,7 +70,11 @@ class Transformer(nn.Module):
         fixed = options.positions == "sinusoidal"
         self.factor = math.sqrt(width) if fixed and vocabulary is not None else 1.0
         self.sinusoids = Sinusoids(width) if fixed else nn.Identity()
-        self.positions = LearnedPositions("transformer", input_shape[0], width) if options.positions == "learned" else None
+        self.positions = (
+            LearnedPositions("transformer", input_shape[0], width)
+            if options.positions == "learned"
+            else None
+        )
         self.dropout = Dropout(options.dropout)
         self.blocks = stack(options)
         self.norm = normalization.of_features(options.final_norm, width)
@@ -87,7 +96,8 @@ class Transformer(nn.Module):
 REGISTRY.add(
     ModelEntry(
         name="transformer",
-        summary="A small transformer encoder over vectors or tokens: 4 blocks of width 64 with 4 heads, mean, outputs.",
+        summary="A small transformer encoder over vectors or tokens: 4 blocks of width 64 with 4 "
+        "heads, mean, outputs.",
         options=TransformerOptions,
         build=Transformer,
         input="sequence",

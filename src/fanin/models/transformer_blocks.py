@@ -1,4 +1,5 @@
-"""The blocks of `fanin.models.transformer`, `fanin.models.gpt` and `fanin.models.vit`: options, and one block of a stack.
+"""The blocks of `fanin.models.transformer`, `fanin.models.gpt` and `fanin.models.vit`: options, and
+one block of a stack.
 
 A block has two branches f, attention and then two layers, and around each of them
 
@@ -9,7 +10,8 @@ sub   as pre, with another norm before the last layer of f
 none  ω·x + s·α·f(x)
 ====  =====================================================
 
-norm is layer normalization over a step's vector. What the other symbols are, and which models of the literature they make:
+norm is layer normalization over a step's vector. What the other symbols are, and which models of
+the literature they make:
 
 ==============  ============================  =============================================================================
 symbol          option                        models
@@ -20,14 +22,17 @@ s, constant     residual_scale                a number, or depth: 1/√(2·depth
 weight                                        number per feature and branch, 1 at first (Admin, with norm=post)
 ==============  ============================  =============================================================================
 
-α and a learned ω are parameters of the block itself: initializers of weights leave them at these neutral values. Rules for the
-weights that belong to such a structure (T-Fixup's, DeepNorm's, Sub-LN's, Admin's profile of ω) are an initializer's part.
+α and a learned ω are parameters of the block itself: initializers of weights leave them at these
+neutral values. Rules for the weights that belong to such a structure (T-Fixup's, DeepNorm's,
+Sub-LN's, Admin's profile of ω) are an initializer's part.
 
-Sources: Vaswani et al., Attention Is All You Need, 2017 (post); Xiong et al., On Layer Normalization in the Transformer
-Architecture, 2020 (pre); Wang et al., Foundation Transformers, 2022 (sub); Bachlechner et al., ReZero is All You Need, 2020,
-and De, Smith, Batch Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks, 2020 (scalar); Hanin,
-Rolnick, How to Start Training, 2018 (the scale); Wang et al., DeepNet: Scaling Transformers to 1,000 Layers, 2022 (deepnorm);
-Liu et al., Understanding the Difficulty of Training Transformers, 2020 (learned).
+Sources: Vaswani et al., Attention Is All You Need, 2017 (post); Xiong et al., On Layer
+Normalization in the Transformer Architecture, 2020 (pre); Wang et al., Foundation Transformers,
+2022 (sub); Bachlechner et al., ReZero is All You Need, 2020, and De, Smith, Batch Normalization
+Biases Residual Blocks Towards the Identity Function in Deep Networks, 2020 (scalar); Hanin,
+Rolnick, How to Start Training, 2018 (the scale); Wang et al., DeepNet: Scaling Transformers to
+1,000 Layers, 2022 (deepnorm); Liu et al., Understanding the Difficulty of Training Transformers,
+2020 (learned).
 """
 
 from __future__ import annotations
@@ -57,9 +62,10 @@ Place = Literal["pre", "post", "sub"]
 
 @dataclass(frozen=True)
 class StackOptions:
-    """Width of a step's vector, number of blocks and of attention heads, the activation of the blocks' two layers, where layer
-    normalization stands, how the sums around the branches are weighted (`fanin.models.transformer_blocks` has the formula), and the dropout
-    rate: behind the embedding, the attention and each of the two layers.
+    """Width of a step's vector, number of blocks and of attention heads, the activation of the
+    blocks' two layers, where layer normalization stands, how the sums around the branches are
+    weighted (`fanin.models.transformer_blocks` has the formula), and the dropout rate: behind the
+    embedding, the attention and each of the two layers.
 
     `bias` is that of all layers of the blocks.
     """
@@ -89,7 +95,11 @@ class StackOptions:
     @property
     def scale(self) -> float:
         """s: what every branch is multiplied by."""
-        return 1 / math.sqrt(2 * self.depth) if isinstance(self.residual_scale, str) else self.residual_scale
+        return (
+            1 / math.sqrt(2 * self.depth)
+            if isinstance(self.residual_scale, str)
+            else self.residual_scale
+        )
 
     @property
     def skip(self) -> float:
@@ -100,7 +110,9 @@ class StackOptions:
 
     @property
     def final_norm(self) -> Norm | None:
-        """The normalization behind the last block: without one, what pre and sub add up would reach the output as it is."""
+        """The normalization behind the last block: without one, what pre and sub add up would reach
+        the output as it is.
+        """
         return "layer" if self.norm in ("pre", "sub") else None
 
 
@@ -122,20 +134,35 @@ class TransformerBlock(nn.Module):
         outer: Norm | None = "layer" if options.norm else None
         inner: Norm | None = "layer" if options.norm == "sub" else None
         self.norm1 = normalization.of_features(outer, width)
-        self.attention = Attention(width, options.heads, bias=bias, dropout=dropout, causal=causal, norm=inner)
+        self.attention = Attention(
+            width, options.heads, bias=bias, dropout=dropout, causal=causal, norm=inner
+        )
         self.norm2 = normalization.of_features(outer, width)
         layers = SubNormalized if inner else TwoLayers
-        self.mlp = layers(width, EXPANSION * width, activation=options.activation, bias=bias, dropout=dropout)
+        self.mlp = layers(
+            width, EXPANSION * width, activation=options.activation, bias=bias, dropout=dropout
+        )
         scalar, learned = options.residual == "scalar", options.skip_weight == "learned"
-        self.alpha1, self.alpha2 = (nn.Parameter(torch.zeros(1)) if scalar else None for _ in range(2))
-        self.skip1, self.skip2 = (nn.Parameter(torch.ones(width)) if learned else None for _ in range(2))
+        self.alpha1, self.alpha2 = (
+            nn.Parameter(torch.zeros(1)) if scalar else None for _ in range(2)
+        )
+        self.skip1, self.skip2 = (
+            nn.Parameter(torch.ones(width)) if learned else None for _ in range(2)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, steps, width) → (N, steps, width)."""
         x = self._sum(x, self.attention, self.norm1, self.alpha1, self.skip1)
         return self._sum(x, self.mlp, self.norm2, self.alpha2, self.skip2)
 
-    def _sum(self, x: Tensor, branch: nn.Module, norm: nn.Module, alpha: Tensor | None, skip: Tensor | None) -> Tensor:
+    def _sum(
+        self,
+        x: Tensor,
+        branch: nn.Module,
+        norm: nn.Module,
+        alpha: Tensor | None,
+        skip: Tensor | None,
+    ) -> Tensor:
         added = branch(x if self.post else norm(x))
         if alpha is not None:
             added = alpha * added
@@ -150,9 +177,13 @@ class TransformerBlock(nn.Module):
 
 
 class SubNormalized(TwoLayers):
-    """linear to `hidden` → activation → dropout → norm → linear back → dropout: Sub-LN's two layers."""
+    """linear to `hidden` → activation → dropout → norm → linear back → dropout: Sub-LN's two
+    layers.
+    """
 
-    def __init__(self, features: int, hidden: int, *, activation: str, bias: bool, dropout: float) -> None:
+    def __init__(
+        self, features: int, hidden: int, *, activation: str, bias: bool, dropout: float
+    ) -> None:
         super().__init__(features, hidden, activation=activation, bias=bias, dropout=dropout)
         self.norm = normalization.of_features("layer", hidden)
 
@@ -170,4 +201,7 @@ def stack(options: StackOptions, *, causal: bool = False) -> nn.ModuleList:
 
 def _check_positive(value: float | str, option: str) -> None:
     if not isinstance(value, str) and value <= 0:
-        raise SpecError(f"{option} is a number above 0, or a word; received {shown(value)}. 1 leaves the sum as it is.")
+        raise SpecError(
+            f"{option} is a number above 0, or a word; received {shown(value)}. 1 leaves the sum "
+            "as it is."
+        )

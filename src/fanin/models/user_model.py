@@ -1,8 +1,9 @@
 """A user's own model: built by their callable, and tried on two samples before any work.
 
-``make(input_shape, outputs, *, option=default, …)`` returns an ``nn.Module`` that maps (N, *input_shape) to (N, outputs). A
-callable that has parameters `vocabulary` or `per_step` is told the number of different tokens, None where inputs are none, and
-whether there is a target for each step: then the module returns (N, steps, outputs).
+``make(input_shape, outputs, *, option=default, …)`` returns an ``nn.Module`` that maps (N,
+*input_shape) to (N, outputs). A callable that has parameters `vocabulary` or `per_step` is told the
+number of different tokens, None where inputs are none, and whether there is a target for each step:
+then the module returns (N, steps, outputs).
 """
 
 from __future__ import annotations
@@ -21,27 +22,48 @@ _SAMPLES = 2
 
 
 def build(
-    part: OwnPart, options: Any, input_shape: tuple[int, ...], outputs: int, *, vocabulary: int | None, per_step: bool
+    part: OwnPart,
+    options: Any,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    *,
+    vocabulary: int | None,
+    per_step: bool,
 ) -> nn.Module:
-    """The module that the part makes; where the device is meta, which is how a model is checked, tried on a batch as well.
+    """The module that the part makes; where the device is meta, which is how a model is checked,
+    tried on a batch as well.
 
-    On meta nothing is allocated or computed. A model that cannot be built or run there, because it reads its weights, is built
-    and run on the CPU instead.
+    On meta nothing is allocated or computed. A model that cannot be built or run there, because it
+    reads its weights, is built and run on the CPU instead.
 
-    Raises `FitError` where the callable, or its module on such inputs, raises an error, and where either returns something else
-    than it should.
+    Raises `FitError` where the callable, or its module on such inputs, raises an error, and where
+    either returns something else than it should.
     """
     given = {"vocabulary": vocabulary, "per_step": per_step}
     if torch.empty(0).device.type != "meta":
         return _made(part, options, input_shape, outputs, given)
     expected = (_SAMPLES, input_shape[0], outputs) if per_step else (_SAMPLES, outputs)
     try:
-        return _tried(part, _made(part, options, input_shape, outputs, given), input_shape, vocabulary, expected)
+        return _tried(
+            part,
+            _made(part, options, input_shape, outputs, given),
+            input_shape,
+            vocabulary,
+            expected,
+        )
     except FitError as error:
-        if error.__cause__ is None:  # what came back was wrong, and no error of the user's code was in the way
+        if (
+            error.__cause__ is None
+        ):  # what came back was wrong, and no error of the user's code was in the way
             raise
     with torch.device("cpu"):
-        return _tried(part, _made(part, options, input_shape, outputs, given), input_shape, vocabulary, expected)
+        return _tried(
+            part,
+            _made(part, options, input_shape, outputs, given),
+            input_shape,
+            vocabulary,
+            expected,
+        )
 
 
 def summary(part: OwnPart) -> str:
@@ -50,7 +72,9 @@ def summary(part: OwnPart) -> str:
     return lines[0] if lines else f"A user's own model ({part.name})."
 
 
-def _made(part: OwnPart, options: Any, input_shape: tuple[int, ...], outputs: int, given: dict[str, Any]) -> nn.Module:
+def _made(
+    part: OwnPart, options: Any, input_shape: tuple[int, ...], outputs: int, given: dict[str, Any]
+) -> nn.Module:
     made = part.call(options, input_shape, outputs, **given)
     if not isinstance(made, nn.Module):
         raise part.refused(made)
@@ -58,15 +82,23 @@ def _made(part: OwnPart, options: Any, input_shape: tuple[int, ...], outputs: in
 
 
 def _tried(
-    part: OwnPart, module: nn.Module, input_shape: tuple[int, ...], vocabulary: int | None, expected: tuple[int, ...]
+    part: OwnPart,
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    vocabulary: int | None,
+    expected: tuple[int, ...],
 ) -> nn.Module:
     """The module, if it maps a batch of zeros to a tensor of the expected shape."""
-    x = torch.zeros(_SAMPLES, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64)
+    x = torch.zeros(
+        _SAMPLES, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64
+    )
     name, shape = type(module).__name__, tuple(x.shape)
     with part.running(f"{name} of {part.name}, on inputs of shape {shape},"), torch.no_grad():
         came = module(x)
     if not isinstance(came, Tensor) or tuple(came.shape) != expected:
-        raise part.refused(module, f"a {name} that maps {shape} to {_words(came)}, not to {expected}")
+        raise part.refused(
+            module, f"a {name} that maps {shape} to {_words(came)}, not to {expected}"
+        )
     return module
 
 

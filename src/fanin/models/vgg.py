@@ -21,12 +21,15 @@ _CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
 """How many each block has, by depth: configurations A and D of the source."""
 
 _SMALLEST = 17
-"""The last block sees 2×2 of 17×17; on a single pixel a convolution of 3×3 would use one tap of nine."""
+"""The last block sees 2×2 of 17×17; on a single pixel a convolution of 3×3 would use one tap of
+nine.
+"""
 
 
 @dataclass(frozen=True)
 class VGGOptions:
-    """Channels of the first block; what stands between convolutions; the dropout rate before the output.
+    """Channels of the first block; what stands between convolutions; the dropout rate before the
+    output.
 
     `bias` is that of the convolutions: the output always has one.
     """
@@ -53,7 +56,10 @@ class VGGOptions:
     def channels(self) -> tuple[tuple[int, ...], ...]:
         """The channels of each convolution, block by block."""
         numbers = _CONVOLUTIONS[self.depth]
-        return tuple((self.width * factor,) * number for factor, number in zip(_FACTORS, numbers, strict=True))
+        return tuple(
+            (self.width * factor,) * number
+            for factor, number in zip(_FACTORS, numbers, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -69,21 +75,23 @@ class VGG16Options(VGGOptions):
 
 
 class VGG(nn.Module):
-    """5 × ([conv 3×3 → norm → activation] × n → max-pool 2) → mean over height and width → dropout → linear.
+    """5 × ([conv 3×3 → norm → activation] × n → max-pool 2) → mean over height and width → dropout
+    → linear.
 
-    Blocks have w, 2w, 4w, 8w and 8w channels (w = 64 in the source); n is 1, 1, 2, 2, 2 (vgg11) or 2, 2, 3, 3, 3 (vgg16).
-    Pooling keeps what is left of an odd side (rounds up), so that MNIST's 28 become 14, 7, 4, 2 and 1, as CIFAR's 32 end at 1.
+    Blocks have w, 2w, 4w, 8w and 8w channels (w = 64 in the source); n is 1, 1, 2, 2, 2 (vgg11) or
+    2, 2, 3, 3, 3 (vgg16). Pooling keeps what is left of an odd side (rounds up), so that MNIST's 28
+    become 14, 7, 4, 2 and 1, as CIFAR's 32 end at 1.
 
-    Differs from the source: one linear layer instead of three, as is usual for small images, and normalization where `norm`
-    asks for it. The depth in the name counts the source's three.
+    Differs from the source: one linear layer instead of three, as is usual for small images, and
+    normalization where `norm` asks for it. The depth in the name counts the source's three.
 
     Args:
         options: width, activation, normalization, biases and dropout rate.
         input_shape: (channels, height, width) of one image.
         outputs: number of outputs.
 
-    Raises: `FitError` for images below 17×17.
-    Source: Simonyan, Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2015.
+    Raises: `FitError` for images below 17×17. Source: Simonyan, Zisserman, Very Deep Convolutional
+    Networks for Large-Scale Image Recognition, 2015.
     """
 
     def __init__(self, options: VGGOptions, input_shape: tuple[int, ...], outputs: int) -> None:
@@ -91,7 +99,9 @@ class VGG(nn.Module):
         require_size(options.name, input_shape, _SMALLEST, "Use plain_cnn, or resnet20.")
         sizes = list(_sizes(options, input_shape[0]))
         self.pooled = tuple(last for *_, last in sizes)
-        convolutions = nn.ModuleList(nn.Conv2d(n, m, 3, padding=1, bias=options.bias) for n, m, _ in sizes)
+        convolutions = nn.ModuleList(
+            nn.Conv2d(n, m, 3, padding=1, bias=options.bias) for n, m, _ in sizes
+        )
         self.conv = normalization.of_weights(options.norm, convolutions)
         self.norm = nn.ModuleList(normalization.of_maps(options.norm, m) for _, m, _ in sizes)
         self.activations = nn.ModuleList(activations.get(options.activation).make() for _ in sizes)
@@ -100,7 +110,9 @@ class VGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, height, width) → (N, outputs)."""
-        for convolution, norm, activation, pooled in zip(self.conv, self.norm, self.activations, self.pooled, strict=True):
+        for convolution, norm, activation, pooled in zip(
+            self.conv, self.norm, self.activations, self.pooled, strict=True
+        ):
             x = activation(norm(convolution(x)))
             if pooled:
                 x = F.max_pool2d(x, 2, ceil_mode=True)
@@ -125,12 +137,21 @@ def _entry(name: str, options: type[VGGOptions], summary: str) -> ModelEntry:
         input="image",
         task="any",
         channels_last=True,
-        paper="Simonyan, Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2015",
+        paper="Simonyan, Zisserman, Very Deep Convolutional Networks for Large-Scale Image "
+        "Recognition, 2015",
     )
 
 
 for _added in (
-    _entry("vgg11", VGG11Options, "VGG's 8 convolutions, global mean, outputs: for small images, 9.2 M parameters."),
-    _entry("vgg16", VGG16Options, "VGG's 13 convolutions, global mean, outputs: for small images, 14.7 M parameters."),
+    _entry(
+        "vgg11",
+        VGG11Options,
+        "VGG's 8 convolutions, global mean, outputs: for small images, 9.2 M parameters.",
+    ),
+    _entry(
+        "vgg16",
+        VGG16Options,
+        "VGG's 13 convolutions, global mean, outputs: for small images, 14.7 M parameters.",
+    ),
 ):
     REGISTRY.add(_added)

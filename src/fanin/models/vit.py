@@ -19,8 +19,9 @@ from fanin.models.transformer_blocks import StackOptions, stack
 
 @dataclass(frozen=True)
 class ViTOptions:
-    """Side of a patch, width of a token, number of blocks and of attention heads; where layer normalization stands, what is
-    read out (a class token, or the mean of all tokens), the activation of the blocks' two layers, and the dropout rate.
+    """Side of a patch, width of a token, number of blocks and of attention heads; where layer
+    normalization stands, what is read out (a class token, or the mean of all tokens), the
+    activation of the blocks' two layers, and the dropout rate.
 
     `bias` is that of all layers of the blocks: patches and output always have one.
     """
@@ -37,7 +38,12 @@ class ViTOptions:
 
     def __post_init__(self) -> None:
         specs.settle("vit", self)
-        for name, most in (("patch", MAX_WIDTH), ("width", MAX_WIDTH), ("depth", MAX_DEPTH), ("heads", MAX_WIDTH)):
+        for name, most in (
+            ("patch", MAX_WIDTH),
+            ("width", MAX_WIDTH),
+            ("depth", MAX_DEPTH),
+            ("heads", MAX_WIDTH),
+        ):
             check_count(getattr(self, name), name, most)
         check_heads("vit", self.width, self.heads)
         object.__setattr__(self, "activation", activations.get(self.activation).name)
@@ -46,25 +52,32 @@ class ViTOptions:
     @property
     def stack(self) -> StackOptions:
         """The options of its blocks."""
-        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("patch", "pool")}
+        shared = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in ("patch", "pool")
+        }
         return StackOptions(**shared)
 
 
 class ViT(nn.Module):
-    """patches → linear → class token in front → + positions → dropout → blocks → norm (pre only) → class token → linear.
+    """patches → linear → class token in front → + positions → dropout → blocks → norm (pre only) →
+    class token → linear.
 
-    Blocks are those of `fanin.models.transformer_blocks`, with plain sums. With pool=mean there is no class token, and the mean of all
-    tokens is read out. `token` and `positions` are parameters that no initializer of weights fills; they start at 0, where the
-    source draws positions of standard deviation 0.02: all that is random comes from the initializer.
-    ``{"positions": "normal(std=0.02)"}`` among its rules draws them.
+    Blocks are those of `fanin.models.transformer_blocks`, with plain sums. With pool=mean there is
+    no class token, and the mean of all tokens is read out. `token` and `positions` are parameters
+    that no initializer of weights fills; they start at 0, where the source draws positions of
+    standard deviation 0.02: all that is random comes from the initializer. ``{"positions":
+    "normal(std=0.02)"}`` among its rules draws them.
 
     Args:
-        options: patch, width, depth, heads, activation, normalization, read-out, biases and dropout rate.
+        options: patch, width, depth, heads, activation, normalization, read-out, biases and dropout
+            rate.
         input_shape: (channels, height, width) of one image.
         outputs: number of outputs.
 
-    Raises: `FitError` for images whose sides are no multiples of the patch.
-    Sources: Dosovitskiy et al., An Image is Worth 16x16 Words, 2021 (pre); Vaswani et al., Attention Is All You Need, 2017
+    Raises: `FitError` for images whose sides are no multiples of the patch. Sources: Dosovitskiy et
+    al., An Image is Worth 16x16 Words, 2021 (pre); Vaswani et al., Attention Is All You Need, 2017
     (post).
     """
 
@@ -98,7 +111,8 @@ class ViT(nn.Module):
 REGISTRY.add(
     ModelEntry(
         name="vit",
-        summary="A small vision transformer: patches of 4×4, 4 blocks of width 64 with 4 heads, class token, outputs.",
+        summary="A small vision transformer: patches of 4×4, 4 blocks of width 64 with 4 heads, "
+        "class token, outputs.",
         options=ViTOptions,
         build=ViT,
         input="image",

@@ -1,25 +1,30 @@
-"""Weight standardisation: linear layers and convolutions that use their weight centred and scaled, row by row.
+"""Weight standardisation: linear layers and convolutions that use their weight centred and scaled,
+row by row.
 
 With W the parameter and N = fan-in, the weight that output i uses is
 
     Ŵᵢ = gᵢ · (Wᵢ − mean Wᵢ) / (√N · std Wᵢ),   gᵢ learned, 1 at first
 
-over all inputs and taps of the output: Ŵᵢ/gᵢ sums to 0 and has norm 1. So neither the scale nor the mean of a row that an
-initializer draws reaches the output: of its law only the directions of the centred rows remain, and the effective learning
-rate, since the gradient of a row is orthogonal to it and proportional to 1/‖Wᵢ − mean Wᵢ‖.
+over all inputs and taps of the output: Ŵᵢ/gᵢ sums to 0 and has norm 1. So neither the scale nor the
+mean of a row that an initializer draws reaches the output: of its law only the directions of the
+centred rows remain, and the effective learning rate, since the gradient of a row is orthogonal to
+it and proportional to 1/‖Wᵢ − mean Wᵢ‖.
 
-This is the scaled form of Brock et al. The first paper, Qiao et al., leaves out 1/√N, because normalization of activities
-follows there: in a plain network each layer would multiply variances by N. The scaled form passes on the variance of
-uncorrelated inputs as it is. Brock et al. have one factor more, a constant γ = 1/√Var φ(z) that makes up for the activation
-before the layer: 1.7129 for ReLU, 1.5925 for tanh, 4.80 for sigmoid. Here it is no part of the layer: without it a plain chain
-of ReLU keeps 0.34 of the variance per layer, one of sigmoid 0.043. Since the gain has the role of a norm's scale,
-``fanin.initialize(model, rule, seed=0, norms="constant(value=1.7129)")`` starts with it.
+This is the scaled form of Brock et al. The first paper, Qiao et al., leaves out 1/√N, because
+normalization of activities follows there: in a plain network each layer would multiply variances by
+N. The scaled form passes on the variance of uncorrelated inputs as it is. Brock et al. have one
+factor more, a constant γ = 1/√Var φ(z) that makes up for the activation before the layer: 1.7129
+for ReLU, 1.5925 for tanh, 4.80 for sigmoid. Here it is no part of the layer: without it a plain
+chain of ReLU keeps 0.34 of the variance per layer, one of sigmoid 0.043. Since the gain has the
+role of a norm's scale, ``fanin.initialize(model, rule, seed=0, norms="constant(value=1.7129)")``
+starts with it.
 
-A row with √N · std below 0.01 is divided by 0.01 instead, as in the second paper's program (1e-4 for the square): rows of zeros
-stay zero, and their gradient finite.
+A row with √N · std below 0.01 is divided by 0.01 instead, as in the second paper's program (1e-4
+for the square): rows of zeros stay zero, and their gradient finite.
 
-Sources: Qiao et al., Micro-Batch Training with Batch-Channel Normalization and Weight Standardization, 2019; Brock, De, Smith,
-Characterizing Signal Propagation to Close the Performance Gap in Unnormalized ResNets, 2021. torch has no such layer.
+Sources: Qiao et al., Micro-Batch Training with Batch-Channel Normalization and Weight
+Standardization, 2019; Brock, De, Smith, Characterizing Signal Propagation to Close the Performance
+Gap in Unnormalized ResNets, 2021. torch has no such layer.
 """
 
 from __future__ import annotations
@@ -39,7 +44,8 @@ SMALLEST = 1e-4
 
 
 class StandardisedLinear(nn.Linear):
-    """``nn.Linear`` with the weight Ŵ of the module's docstring, and a parameter `gain` of shape (out_features,).
+    """``nn.Linear`` with the weight Ŵ of the module's docstring, and a parameter `gain` of shape
+    (out_features,).
 
     Raises: `FitError` for a single input: one number minus its mean is 0.
     """
@@ -57,9 +63,11 @@ class StandardisedLinear(nn.Linear):
 
 
 class StandardisedConv2d(nn.Conv2d):
-    """``nn.Conv2d`` with the weight Ŵ of the module's docstring, and a parameter `gain` of shape (out_channels,).
+    """``nn.Conv2d`` with the weight Ŵ of the module's docstring, and a parameter `gain` of shape
+    (out_channels,).
 
-    Takes what the convolutions of fanin's models have, and no groups. Raises: `FitError` for a single weight per output.
+    Takes what the convolutions of fanin's models have, and no groups. Raises: `FitError` for a
+    single weight per output.
     """
 
     gain: nn.Parameter
@@ -76,7 +84,15 @@ class StandardisedConv2d(nn.Conv2d):
         bias: bool = True,
     ) -> None:
         _require_several(in_channels * kernel_size[0] * kernel_size[1], "one channel and one tap")
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias, padding_mode=padding_mode)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            bias=bias,
+            padding_mode=padding_mode,
+        )
         self.gain = nn.Parameter(torch.ones(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,14 +110,17 @@ def standardised(weight: Tensor, gain: Tensor) -> Tensor:
 
 
 def standardise(module: nn.Module) -> nn.Module:
-    """The module with every linear layer and convolution in it, or itself, replaced by the standardised layer of its kind.
+    """The module with every linear layer and convolution in it, or itself, replaced by the
+    standardised layer of its kind.
 
     Parameters are taken over, not copied, and keep their names.
     """
     for name, child in module.named_children():
         setattr(module, name, standardise(child))
     if type(module) is nn.Linear:
-        linear = StandardisedLinear(module.in_features, module.out_features, module.bias is not None)
+        linear = StandardisedLinear(
+            module.in_features, module.out_features, module.bias is not None
+        )
         return _taken_over(linear, module)
     if type(module) is nn.Conv2d:
         convolution = StandardisedConv2d(
@@ -125,14 +144,22 @@ def _taken_over(layer: nn.Linear | nn.Conv2d, from_layer: nn.Linear | nn.Conv2d)
 def _require_several(fan_in: int, what: str) -> None:
     if fan_in < 2:
         raise FitError(
-            f"Weight standardisation (norm=ws) takes the mean off the weights of each output; with {what} nothing is left. "
+            "Weight standardisation (norm=ws) takes the mean off the weights of each output; with "
+            f"{what} nothing is left. "
             f"Use inputs of several numbers and layers of a larger width, or another norm."
         )
 
 
 @known.register(StandardisedLinear)
 @known.register(StandardisedConv2d)
-def _standardised(module: StandardisedLinear | StandardisedConv2d, convention: Convention) -> Holdings:
-    """Those of the plain layer, and the gain, which is to a weight what a norm's scale is to activities."""
+def _standardised(
+    module: StandardisedLinear | StandardisedConv2d, convention: Convention
+) -> Holdings:
+    """Those of the plain layer, and the gain, which is to a weight what a norm's scale is to
+    activities.
+    """
     plain = known.dispatch(nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
-    return {**plain(module, convention), "gain": LayerParameter("norm scale", Layout(tuple(module.gain.shape), None))}
+    return {
+        **plain(module, convention),
+        "gain": LayerParameter("norm scale", Layout(tuple(module.gain.shape), None)),
+    }

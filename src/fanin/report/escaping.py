@@ -1,11 +1,14 @@
-"""Text from outside (names, labels, messages) made harmless to each kind of output. HTML is escaped by its templates."""
+"""Text from outside (names, labels, messages) made harmless to each kind of output. HTML is escaped
+by its templates.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 
-# Controls (escape sequences among them), invisible format characters (such as those that turn the direction of writing),
-# surrogates, line and paragraph separators, private and unassigned characters.
+# Controls (escape sequences among them), invisible format characters (such as those that turn the
+# direction of writing), surrogates, line and paragraph separators, private and unassigned
+# characters.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"}
 
 _LATEX = {
@@ -40,8 +43,12 @@ _FORMULA = tuple("=+-@＝＋－＠")
 
 
 def visible(text: object) -> str:
-    """Text on one line in which every control or invisible character is written out, such as ``\\x1b`` for escape."""
-    return "".join(_written_out(c) if unicodedata.category(c) in _INVISIBLE else c for c in str(text))
+    """Text on one line in which every control or invisible character is written out, such as
+    ``\\x1b`` for escape.
+    """
+    return "".join(
+        _written_out(c) if unicodedata.category(c) in _INVISIBLE else c for c in str(text)
+    )
 
 
 def latex(text: object) -> str:
@@ -52,11 +59,16 @@ def latex(text: object) -> str:
 def markdown(text: object) -> str:
     """Text for a cell of a Markdown table: no markup, no HTML, no end of the cell."""
     shown = visible(text)
-    return "".join(f"\\{c}" if c in _MARKDOWN or (c == "_" and not _within_word(shown, i)) else c for i, c in enumerate(shown))
+    return "".join(
+        f"\\{c}" if c in _MARKDOWN or (c == "_" and not _within_word(shown, i)) else c
+        for i, c in enumerate(shown)
+    )
 
 
 def csv_cell(value: object) -> str | int | float:
-    """A value for a CSV cell: numbers as they are; text that a spreadsheet would run as a formula gets an apostrophe."""
+    """A value for a CSV cell: numbers as they are; text that a spreadsheet would run as a formula
+    gets an apostrophe.
+    """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return "" if value != value else value
     text = visible("" if value is None else value)

@@ -9,7 +9,8 @@ from fanin.errors import OutputError
 
 
 def replace_file(path: str | Path, content: bytes) -> Path:
-    """Write a file aside and move it into place, so that nobody ever sees half of it; its folder is made where it is missing.
+    """Write a file aside and move it into place, so that nobody ever sees half of it; its folder is
+    made where it is missing.
 
     Raises `OutputError` where that is impossible; what stood there before is then still there.
     """
@@ -18,4 +19,6 @@ def replace_file(path: str | Path, content: bytes) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         return atomic.replace(target, content)
     except (OSError, ValueError) as error:
-        raise OutputError(f"{target} cannot be written: {error}. Give a path in a folder that can be written to.") from None
+        raise OutputError(
+            f"{target} cannot be written: {error}. Give a path in a folder that can be written to."
+        ) from None

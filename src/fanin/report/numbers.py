@@ -26,7 +26,9 @@ class NumberFormat:
     """Numbers are written as multiples of 10**exponent."""
 
     def text(self, value: float, spread: float = math.nan) -> str:
-        """``0.9788``, ``50,578``, ``4.885e9``; with a spread ``0.9788 ± 0.0012``, ``(4.885 ± 0.031)e9``."""
+        """``0.9788``, ``50,578``, ``4.885e9``; with a spread ``0.9788 ± 0.0012``, ``(4.885 ±
+        0.031)e9``.
+        """
         if not math.isfinite(value):
             return NOTHING
         power = f"e{self.exponent}" if self.exponent else ""
@@ -39,12 +41,14 @@ class NumberFormat:
         return f"{value / 10**self.exponent:,.{self.decimals}f}"
 
 
-def number_format(metric: str, values: Iterable[float], spreads: Iterable[float] = ()) -> NumberFormat:
+def number_format(
+    metric: str, values: Iterable[float], spreads: Iterable[float] = ()
+) -> NumberFormat:
     """The format for a metric's values and their spreads within one section.
 
-    Accuracies have four decimals. Other values show two significant digits of the typical spread, or four significant digits
-    of the typical value where nothing is known of the spread, with four decimals at most. Counts of epochs stay whole where
-    they are.
+    Accuracies have four decimals. Other values show two significant digits of the typical spread,
+    or four significant digits of the typical value where nothing is known of the spread, with four
+    decimals at most. Counts of epochs stay whole where they are.
     """
     if metric.endswith("accuracy"):
         return NumberFormat(_ACCURACY_DECIMALS)
@@ -54,7 +58,11 @@ def number_format(metric: str, values: Iterable[float], spreads: Iterable[float]
     typical = float(np.median(sizes)) if sizes else 1.0
     scaled = typical >= (_LARGE if metric.endswith("loss") else _LARGE * 1e3) or typical < _SMALL
     exponent = math.floor(math.log10(typical)) if scaled else 0
-    digits = 1 - _magnitude(float(np.median(widths))) if widths else _SIGNIFICANT - 1 - _magnitude(typical)
+    digits = (
+        1 - _magnitude(float(np.median(widths)))
+        if widths
+        else _SIGNIFICANT - 1 - _magnitude(typical)
+    )
     return NumberFormat(min(max(digits + exponent, 0), _MAX_DECIMALS), exponent)
 
 

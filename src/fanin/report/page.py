@@ -1,4 +1,6 @@
-"""The HTML page of a study: question, table, notes, figures, curves, and every cell. One file, no script, no network."""
+"""The HTML page of a study: question, table, notes, figures, curves, and every cell. One file, no
+script, no network.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,17 @@ if TYPE_CHECKING:
 _MESSAGE = 2000
 
 
-def write_page(plan: Plan, results: Mapping[str, Result], path: str | Path, *, command: str) -> Path:
+def write_page(
+    plan: Plan, results: Mapping[str, Result], path: str | Path, *, command: str
+) -> Path:
     """Write the page, whole or not at all. `command` is what continues the study.
 
-    Every name and message is escaped by the template, and the page's policy allows neither scripts nor anything from outside.
+    Every name and message is escaped by the template, and the page's policy allows neither scripts
+    nor anything from outside.
     """
-    return replace_file(path, page(plan, results, command=command).encode("utf-8", "backslashreplace"))
+    return replace_file(
+        path, page(plan, results, command=command).encode("utf-8", "backslashreplace")
+    )
 
 
 def page(plan: Plan, results: Mapping[str, Result], *, command: str) -> str:
@@ -59,7 +66,9 @@ def page(plan: Plan, results: Mapping[str, Result], *, command: str) -> str:
         columns=[column for column in table.columns if not column.heads_section],
         counts=[(name, counts[name]) for name in OUTCOMES if counts[name]],
         planned=len(frame),
-        figures=[(figure.title, _data_uri(figure.image)) for figure in study_figures(plan, results)],
+        figures=[
+            (figure.title, _data_uri(figure.image)) for figure in study_figures(plan, results)
+        ],
         curves=_data_uri(grid_image(plan, results)) if table.rows else "",
         factors=[(name, design.title(name)) for name in factors],
         cells=frame.to_dict("records"),
@@ -103,13 +112,18 @@ def _data_uri(png: bytes) -> str:
 
 def _environments(found: list[Result]) -> list[dict[str, Any]]:
     """Each environment that results were computed in, with the number of its cells; most first."""
-    counted = Counter(tuple(sorted((visible(k), visible(v)) for k, v in result.environment.items())) for result in found)
+    counted = Counter(
+        tuple(sorted((visible(k), visible(v)) for k, v in result.environment.items()))
+        for result in found
+    )
     return [{"cells": count, "facts": facts} for facts, count in counted.most_common()]
 
 
 def _data(found: list[Result]) -> list[dict[str, Any]]:
     """Each data set as the results saw it."""
-    seen = {(r.cell.data, str(r.data.get("fingerprint", "?")), r.data.get("canonical")) for r in found}
+    seen = {
+        (r.cell.data, str(r.data.get("fingerprint", "?")), r.data.get("canonical")) for r in found
+    }
     return [
         {
             "name": name,

@@ -29,12 +29,15 @@ class Results:
     out: Path | None = None
     """The folder of the store, where reports go unless told otherwise."""
     command: str = ""
-    """The command line that continues the study; by default made from the study's name and folder."""
+    """The command line that continues the study; by default made from the study's name and folder.
+    """
 
     @property
     def outcomes(self) -> dict[str, int]:
         """How many planned cells have each outcome, ``missing`` among them; zeros left out."""
-        found = Counter(getattr(self.results.get(p.cell.id), "outcome", "missing") for p in self.plan.cells)
+        found = Counter(
+            getattr(self.results.get(p.cell.id), "outcome", "missing") for p in self.plan.cells
+        )
         order = ("ok", "diverged", "failed", "killed", "missing")
         return {name: found[name] for name in order if found[name]}
 
@@ -67,19 +70,25 @@ class Results:
         from fanin.report.page import continue_command, write_page
 
         command = self.command or continue_command(self.plan, self.out)
-        return write_page(self.plan, self.results, self._place(path, "report.html"), command=command)
+        return write_page(
+            self.plan, self.results, self._place(path, "report.html"), command=command
+        )
 
     def curves(self, path: str | Path | None = None) -> Path:
-        """Write the grid of training curves as PNG, PDF or SVG, ``curves.png`` by default; returns its path."""
+        """Write the grid of training curves as PNG, PDF or SVG, ``curves.png`` by default; returns
+        its path.
+        """
         from fanin.report.figures.training_curves import curves_grid
 
         return curves_grid(self.plan, self.results, self._place(path, "curves.png"))
 
     def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
-        """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`) as PNG, PDF or SVG; their paths.
+        """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`)
+        as PNG, PDF or SVG; their paths.
 
-        Responses to a number, heat maps of two factors, points by category, as ``figure-1-test-accuracy-by-depth.png`` and so
-        on, into the results' folder by default. None where nothing varies or nothing has trained to its end.
+        Responses to a number, heat maps of two factors, points by category, as
+        ``figure-1-test-accuracy-by-depth.png`` and so on, into the results' folder by default. None
+        where nothing varies or nothing has trained to its end.
         """
         from fanin.report.figures.drawing import format_of
         from fanin.report.figures.study_figures import study_figures, write_figures

@@ -1,7 +1,9 @@
-"""The SQLite file of a results store: connections, schema and its versions, and what SQLite's errors mean.
+"""The SQLite file of a results store: connections, schema and its versions, and what SQLite's
+errors mean.
 
-Rollback journal and ``synchronous=FULL``: what was committed survives a crash of the program and of the machine. (SQLite's
-write-ahead log does not work on network file systems, and has corrupted files before 3.51.3.)
+Rollback journal and ``synchronous=FULL``: what was committed survives a crash of the program and of
+the machine. (SQLite's write-ahead log does not work on network file systems, and has corrupted
+files before 3.51.3.)
 """
 
 from __future__ import annotations
@@ -32,18 +34,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE plan (number INTEGER PRIMARY KEY, record TEXT NOT NULL, digest TEXT NOT NULL)",
     ),
 )
-"""Statements that lead from version i to version i + 1; the schema's version is how many were applied."""
+"""Statements that lead from version i to version i + 1; the schema's version is how many were
+applied.
+"""
 
-# Seconds that a writer waits for readers, and a reader for the writer. Waits come in slices, so that Ctrl-C is heard.
+# Seconds that a writer waits for readers, and a reader for the writer. Waits come in slices, so
+# that Ctrl-C is heard.
 _PATIENCE = 600.0
 _SLICE = 1.0
 
 
 def create(path: Path) -> None:
-    """Make an empty store at `path`. It appears whole or not at all, so an empty file is always a damaged one."""
+    """Make an empty store at `path`. It appears whole or not at all, so an empty file is always a
+    damaged one.
+    """
     if path.with_name(f"{path.name}-journal").exists():
         raise StoreCorrupt(
-            f"{path} is missing, but its journal {path.name}-journal is there. Put the file back beside its journal, or choose "
+            f"{path} is missing, but its journal {path.name}-journal is there. Put the file back "
+            "beside its journal, or choose "
             f"another --out."
         )
     aside = path.with_name(f"{path.name}.new")
@@ -79,10 +87,11 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection inside one read transaction. Read everything at once and leave: a reader holds the writer up.
+    """A connection inside one read transaction. Read everything at once and leave: a reader holds
+    the writer up.
 
-    The file is opened writable where that is possible, and SQLite reads it otherwise: the first to open it after a crash has to
-    undo the write that was cut off.
+    The file is opened writable where that is possible, and SQLite reads it otherwise: the first to
+    open it after a crash has to undo the write that was cut off.
     """
     with explained(path), contextlib.closing(_connect(path, "rw")) as connection:
         patiently(connection, "BEGIN")
@@ -90,7 +99,9 @@ def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
         if _version(connection) == len(MIGRATIONS):
             yield connection
             return
-        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:  # an old store stays as it is
+        with contextlib.closing(
+            sqlite3.connect(":memory:", isolation_level=None)
+        ) as copy:  # an old store stays as it is
             connection.backup(copy)
             migrate(copy)
             yield copy
@@ -115,7 +126,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         yield
         patiently(connection, "COMMIT")
     except BaseException:
-        if connection.in_transaction:  # SQLite itself has rolled back after some errors, a full disk among them
+        if (
+            connection.in_transaction
+        ):  # SQLite itself has rolled back after some errors, a full disk among them
             connection.execute("ROLLBACK")
         raise
 
@@ -139,8 +152,12 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=_SLICE, isolation_level=None)
-    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # damaged text is found by its digest
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}", uri=True, timeout=_SLICE, isolation_level=None
+    )
+    connection.text_factory = lambda raw: raw.decode(
+        "utf-8", "replace"
+    )  # damaged text is found by its digest
     patiently(connection, "PRAGMA synchronous = FULL")  # reads the file, too
     return connection
 
@@ -151,7 +168,8 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise _corrupt(path, "not a results store of fanin")
     if version > len(MIGRATIONS):
         raise StoreError(
-            f"{path} has schema version {version}; this fanin knows versions up to {len(MIGRATIONS)}. "
+            f"{path} has schema version {version}; this fanin knows versions up to "
+            f"{len(MIGRATIONS)}. "
             f"Use the newer fanin that wrote it."
         )
 
@@ -167,7 +185,8 @@ def _back_up(connection: sqlite3.Connection, path: Path) -> None:
 
 def _corrupt(path: Path, problem: str) -> StoreCorrupt:
     return StoreCorrupt(
-        f"{path} cannot be used: {problem}. The file was left as it is. `fanin store verify` says more; to go on, restore a "
+        f"{path} cannot be used: {problem}. The file was left as it is. `fanin store verify` says "
+        "more; to go on, restore a "
         f"copy or choose another --out."
     )
 
@@ -180,18 +199,24 @@ def _explanation(path: Path, error: sqlite3.Error) -> StoreError | OutputError:
     name = _name(error)
     if name == "SQLITE_FULL":
         return StoreFull(
-            f"Disk full: {path} takes no more results. All committed ones are safe. Free space, then repeat the command."
+            f"Disk full: {path} takes no more results. All committed ones are safe. Free space, "
+            "then repeat the command."
         )
     if name.startswith("SQLITE_IOERR"):
         return StoreFull(
-            f"The disk refused to read or write {path} ({name}): disk full, a quota or file size limit reached, or a failing "
+            f"The disk refused to read or write {path} ({name}): disk full, a quota or file size "
+            "limit reached, or a failing "
             f"disk. All committed results are safe. Repeat the command when the cause is gone."
         )
     if name.startswith("SQLITE_BUSY"):
-        return StoreError(f"Another program has kept {path} locked for {_PATIENCE:g} s. Close it, then repeat the command.")
+        return StoreError(
+            f"Another program has kept {path} locked for {_PATIENCE:g} s. Close it, then repeat "
+            "the command."
+        )
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return OutputError(
-            f"{path} cannot be opened ({error}). Check that file and folder may be read, and written too where a write was cut "
+            f"{path} cannot be opened ({error}). Check that file and folder may be read, and "
+            "written too where a write was cut "
             f"off (there is a {path.name}-journal); or copy the folder to a place where they may."
         )
     return _corrupt(path, str(error))

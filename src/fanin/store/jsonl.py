@@ -14,7 +14,10 @@ from fanin.store.results_folder import write_atomically
 
 def text(results: Iterable[Result]) -> str:
     """Results as lines, in an order that depends on their cells only."""
-    lines = [json.dumps(result.to_json(), sort_keys=True, allow_nan=False) for result in sorted(results, key=_order)]
+    lines = [
+        json.dumps(result.to_json(), sort_keys=True, allow_nan=False)
+        for result in sorted(results, key=_order)
+    ]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -39,7 +42,11 @@ def read(path: Path | str) -> tuple[list[Result], list[str]]:
         raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
     lines = content.split(b"\n")
     torn = lines.pop()  # empty where the file ends as it should
-    results = [_result(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    results = [
+        _result(line, f"{path}, line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
     if not torn.strip():
         return results, []
     try:
@@ -54,7 +61,9 @@ def _result(line: bytes, where: str) -> Result:
     except StoreCorrupt as error:
         raise StoreCorrupt(f"{where}: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise StoreCorrupt(f"{where}: expected a JSON object, received {shown(line)} ({error}).") from None
+        raise StoreCorrupt(
+            f"{where}: expected a JSON object, received {shown(line)} ({error})."
+        ) from None
 
 
 def _refuse(word: str) -> NoReturn:

@@ -1,7 +1,7 @@
 """One writer per results folder: an advisory lock that names its holder.
 
-The lock is the kernel's (`flock`), so a runner that dies, however it died, holds it no longer; the file that it leaves behind
-is no obstacle. The text in the file only says who holds it.
+The lock is the kernel's (`flock`), so a runner that dies, however it died, holds it no longer; the
+file that it leaves behind is no obstacle. The text in the file only says who holds it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
-# A reader that asks who holds the lock takes it for microseconds; a writer must not be refused because of that.
+# A reader that asks who holds the lock takes it for microseconds; a writer must not be refused
+# because of that.
 _PATIENCE = 1.0
 
 
@@ -37,14 +38,20 @@ class Holder:
     """Local time at which it took the lock, ISO 8601."""
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host} (since {self.started})" if self.pid else "another process"
+        return (
+            f"process {self.pid} on {self.host} (since {self.started})"
+            if self.pid
+            else "another process"
+        )
 
 
 _UNKNOWN = Holder(pid=0, host="", started="")
 
 
 class Lock:
-    """The lock, held from construction to `release`; raises `StoreLocked` where another process holds it."""
+    """The lock, held from construction to `release`; raises `StoreLocked` where another process
+    holds it.
+    """
 
     def __init__(self, path: Path) -> None:
         _require_fcntl()
@@ -58,13 +65,16 @@ class Lock:
                 holder = _named(self._descriptor)
                 os.close(self._descriptor)
                 raise StoreLocked(
-                    f"{path.parent} is in use by {holder}. Wait until it has finished, stop it, or choose another --out."
+                    f"{path.parent} is in use by {holder}. Wait until it has finished, stop it, or "
+                    "choose another --out."
                 )
             time.sleep(0.02)
         self._sign()
 
     def release(self) -> None:
-        """Give the lock back. The file stays: removing it could part two processes that both believe they hold it."""
+        """Give the lock back. The file stays: removing it could part two processes that both
+        believe they hold it.
+        """
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
@@ -72,12 +82,21 @@ class Lock:
     def __enter__(self) -> Lock:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.release()
 
     def _sign(self) -> None:
-        holder = Holder(pid=os.getpid(), host=socket.gethostname(), started=time.strftime("%Y-%m-%dT%H:%M:%S"))
-        with contextlib.suppress(OSError):  # on a full disk the lock still locks, it only stays unsigned
+        holder = Holder(
+            pid=os.getpid(), host=socket.gethostname(), started=time.strftime("%Y-%m-%dT%H:%M:%S")
+        )
+        with contextlib.suppress(
+            OSError
+        ):  # on a full disk the lock still locks, it only stays unsigned
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, json.dumps(asdict(holder)).encode(), 0)
 
@@ -102,7 +121,8 @@ def _taken(descriptor: int, kind: int) -> bool:
         return False
     except OSError as error:
         raise StoreError(
-            f"This file system has no advisory locks ({error.strerror}), without which two runners could write one store. "
+            f"This file system has no advisory locks ({error.strerror}), without which two runners "
+            "could write one store. "
             f"Choose an --out on a local disk."
         ) from None
     return True
@@ -111,11 +131,16 @@ def _taken(descriptor: int, kind: int) -> bool:
 def _named(descriptor: int) -> Holder:
     try:
         record = json.loads(os.pread(descriptor, 4096, 0))
-        return Holder(pid=int(record["pid"]), host=str(record["host"]), started=str(record["started"]))
+        return Holder(
+            pid=int(record["pid"]), host=str(record["host"]), started=str(record["started"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return _UNKNOWN
 
 
 def _require_fcntl() -> None:
     if fcntl is None:
-        raise StoreError("Results need advisory file locks (fcntl), which this system lacks. Run fanin on Linux or macOS.")
+        raise StoreError(
+            "Results need advisory file locks (fcntl), which this system lacks. Run fanin on Linux "
+            "or macOS."
+        )

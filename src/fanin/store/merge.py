@@ -27,10 +27,12 @@ class Merged:
 
 
 def merge(out: Path | str, sources: Iterable[Path | str]) -> Merged:
-    """Add the results of `sources` (results folders, ``.sqlite`` files' folders, ``.jsonl`` files) to the store in `out`.
+    """Add the results of `sources` (results folders, ``.sqlite`` files' folders, ``.jsonl`` files)
+    to the store in `out`.
 
-    All sources are read before anything is written, and all results are committed together. A store without a plan takes over
-    that of the first source that has one. Raises `UsageError`, `StoreCorrupt`, `StoreLocked`, `StoreFull`.
+    All sources are read before anything is written, and all results are committed together. A store
+    without a plan takes over that of the first source that has one. Raises `UsageError`,
+    `StoreCorrupt`, `StoreLocked`, `StoreFull`.
     """
     gathered = [(str(source), *_read(source)) for source in sources]
     with Store.create_or_open(out) as store:
@@ -79,6 +81,7 @@ def _numbers(result: Result) -> object:
 def _conflict(mine: Result, other: Result, name: str) -> str:
     cell = mine.cell
     return (
-        f"{cell.id} ({cell.model}, {cell.data}, {cell.initializer}, replicate {cell.replicate}): {name} has other numbers "
+        f"{cell.id} ({cell.model}, {cell.data}, {cell.initializer}, replicate {cell.replicate}): "
+        f"{name} has other numbers "
         f"({other.environment_key}) than the store ({mine.environment_key}), which keeps its own"
     )

@@ -69,6 +69,8 @@ def read_progress(path: Path) -> Progress | None:
     """The progress that was written last; None if there is none that can be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return Progress(**record | {"running": tuple(RunningCell(**cell) for cell in record["running"])})
+        return Progress(
+            **record | {"running": tuple(RunningCell(**cell) for cell in record["running"])}
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -1,4 +1,5 @@
-"""Which files a results folder holds, and how one of them is replaced without ever being half written.
+"""Which files a results folder holds, and how one of them is replaced without ever being half
+written.
 
     results.sqlite    every result and the latest plan (`fanin.store.results_store`)
     lock              held by the one runner that writes here
@@ -77,9 +78,11 @@ class Folder:
 
 
 def write_atomically(target: Path, text: str) -> None:
-    """Write a text file beside its target, sync it and move it into place: readers see the old or the new, whole.
+    """Write a text file beside its target, sync it and move it into place: readers see the old or
+    the new, whole.
 
-    A target that is no regular file, such as ``/dev/stdout``, is written directly. Raises `StoreFull` or `OutputError`.
+    A target that is no regular file, such as ``/dev/stdout``, is written directly. Raises
+    `StoreFull` or `OutputError`.
     """
     content = text.encode("utf-8")
     try:
@@ -94,5 +97,10 @@ def write_atomically(target: Path, text: str) -> None:
 def unwritable(path: Path, error: OSError) -> OutputError | StoreFull:
     """The error to show when a file or folder cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StoreFull(f"Cannot write {path}: disk full ({error.strerror}). Free space, then repeat the command.")
-    return OutputError(f"Cannot write {path}: {error.strerror}. Choose another place, or make it writable.")
+        return StoreFull(
+            f"Cannot write {path}: disk full ({error.strerror}). Free space, then repeat the "
+            "command."
+        )
+    return OutputError(
+        f"Cannot write {path}: {error.strerror}. Choose another place, or make it writable."
+    )

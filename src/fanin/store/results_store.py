@@ -1,8 +1,9 @@
 """The results store: every attempt at every cell, and the latest plan, in ``<out>/results.sqlite``.
 
-One writer (`Store`, which holds the folder's lock), any number of readers (`read`). A result is committed whole, its history
-included, in one transaction, as the JSON text of `Result.to_json` and that text's SHA-256: no number that changed on the disk
-is ever taken for a result. A later attempt at a cell supersedes the earlier ones, which are kept.
+One writer (`Store`, which holds the folder's lock), any number of readers (`read`). A result is
+committed whole, its history included, in one transaction, as the JSON text of `Result.to_json` and
+that text's SHA-256: no number that changed on the disk is ever taken for a result. A later attempt
+at a cell supersedes the earlier ones, which are kept.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class Snapshot:
 
     def planned(self) -> list[tuple[PlannedCell, Result | None]]:
         """The latest plan's cells, each with its result if there is one."""
-        return [(planned, self.results.get(planned.cell.id)) for planned in (self.plan.cells if self.plan else ())]
+        return [
+            (planned, self.results.get(planned.cell.id))
+            for planned in (self.plan.cells if self.plan else ())
+        ]
 
 
 class Store:
@@ -63,7 +67,8 @@ class Store:
     def create_or_open(cls, out: Path | str) -> Store:
         """Open the store in the folder `out`, making what is missing.
 
-        Raises `OutputError` (cannot be written), `StoreLocked` (another writer), `StoreCorrupt`, `StoreFull`.
+        Raises `OutputError` (cannot be written), `StoreLocked` (another writer), `StoreCorrupt`,
+        `StoreFull`.
         """
         folder = Folder.at(out)
         folder.create()
@@ -94,7 +99,9 @@ class Store:
         with database.explained(self.folder.database), database.transaction(self._connection):
             latest = self._connection.execute(_LATEST_PLAN).fetchone()
             if latest is None or latest[0] != text:
-                self._connection.execute("INSERT INTO plan (record, digest) VALUES (?, ?)", (text, digest(text)))
+                self._connection.execute(
+                    "INSERT INTO plan (record, digest) VALUES (?, ?)", (text, digest(text))
+                )
 
     def plan(self) -> Plan | None:
         """The latest plan."""
@@ -115,12 +122,19 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _insert(self, result: Result) -> int:
         cell, text = result.cell.id, _text(result.to_json())
-        counted = self._connection.execute("SELECT coalesce(max(attempt), 0) FROM result WHERE cell = ?", (cell,))
+        counted = self._connection.execute(
+            "SELECT coalesce(max(attempt), 0) FROM result WHERE cell = ?", (cell,)
+        )
         attempt = int(counted.fetchone()[0]) + 1
         self._connection.execute(
             "INSERT INTO result (cell, attempt, outcome, record, digest) VALUES (?, ?, ?, ?, ?)",
@@ -153,7 +167,10 @@ def existing(out: Path | str) -> Folder:
     """The results folder `out`; raises `UsageError` where it holds no store."""
     folder = Folder.at(out)
     if not folder.database.is_file():
-        raise UsageError(f"No results in {out}: expected a folder with {folder.database.name}, as `fanin run` makes.")
+        raise UsageError(
+            f"No results in {out}: expected a folder with {folder.database.name}, as `fanin run` "
+            "makes."
+        )
     return folder
 
 
@@ -166,9 +183,13 @@ def result_of(cell: str, record: str, stored_digest: str) -> Result:
 
 
 def intact(what: str, record: Any, stored_digest: str) -> Any:
-    """The JSON value of a stored text; raises `StoreCorrupt` where its bytes are not those that were written."""
+    """The JSON value of a stored text; raises `StoreCorrupt` where its bytes are not those that
+    were written.
+    """
     if not isinstance(record, str) or digest(record) != stored_digest:
-        raise StoreCorrupt(f"The stored {what} is damaged: its bytes are not those that were written.")
+        raise StoreCorrupt(
+            f"The stored {what} is damaged: its bytes are not those that were written."
+        )
     try:
         return json.loads(record)
     except (ValueError, RecursionError):

@@ -12,7 +12,8 @@ from fanin.store.results_store import existing, intact, result_of
 
 
 def verify(out: Path | str) -> list[str]:
-    """Everything that is wrong with the store in `out`; an empty list if nothing is. Changes nothing.
+    """Everything that is wrong with the store in `out`; an empty list if nothing is. Changes
+    nothing.
 
     Raises `UsageError` where there is no store.
     """
@@ -48,7 +49,9 @@ def _results(connection: sqlite3.Connection) -> list[str]:
 
 def _plans(connection: sqlite3.Connection) -> list[str]:
     problems = list[str]()
-    for number, record, stored in connection.execute("SELECT number, record, digest FROM plan ORDER BY number"):
+    for number, record, stored in connection.execute(
+        "SELECT number, record, digest FROM plan ORDER BY number"
+    ):
         try:
             Plan.from_json(intact("plan", record, stored))
         except StoreCorrupt as error:

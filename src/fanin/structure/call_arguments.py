@@ -1,4 +1,6 @@
-"""The arguments of one call: which of them are computed, which are weights, and how to make the call again."""
+"""The arguments of one call: which of them are computed, which are weights, and how to make the
+call again.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from torch import Tensor, fx
 from fanin.structure.module_kinds import Weights
 
 Source = int | Weights
-"""Where a tensor comes from: the index of a node, or the weights that it was made of. Constants have none."""
+"""Where a tensor comes from: the index of a node, or the weights that it was made of. Constants
+have none.
+"""
 
 Find = Callable[[Any], Source | None]
 
@@ -43,12 +47,16 @@ class Arguments:
         self.kwargs = {key: self._read(value) for key, value in kwargs.items()}
 
     def node(self, position: int, keyword: str) -> int | None:
-        """The node that was given as one argument, by its position or keyword; None where that is no node."""
+        """The node that was given as one argument, by its position or keyword; None where that is
+        no node.
+        """
         value = self.args[position] if position < len(self.args) else self.kwargs.get(keyword)
         return self.inputs[value.position] if isinstance(value, _Slot) else None
 
     def call_again(self, function: Callable[..., Any] | None) -> Callable[..., Tensor] | None:
-        """The call as a function of the values of `inputs`; None where it needs tensors that are not among them."""
+        """The call as a function of the values of `inputs`; None where it needs tensors that are
+        not among them.
+        """
         if function is None or not self._complete:
             return None
         args, kwargs = tuple(self.args), dict(self.kwargs)
@@ -78,7 +86,9 @@ class Arguments:
         return _Slot(self.inputs.index(source))
 
     def _constant(self, value: Any) -> Any:
-        """A single number is kept. A larger tensor would have to fit what it meets, so that there is no calling again."""
+        """A single number is kept. A larger tensor would have to fit what it meets, so that there
+        is no calling again.
+        """
         if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta:
             return value.detach().clone()
         if isinstance(value, (Tensor, fx.Node)):

@@ -1,4 +1,6 @@
-"""Activations that are written out, such as ``x * torch.sigmoid(x)``: steps that together are a function of one number."""
+"""Activations that are written out, such as ``x * torch.sigmoid(x)``: steps that together are a
+function of one number.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _CURVED = ("activation", "product", "other")
 
 
 class Elementwise:
-    """The function of one number that some steps of a model compute together; it takes tensors of any shape."""
+    """The function of one number that some steps of a model compute together; it takes tensors of
+    any shape.
+    """
 
     def __init__(self, start: int, nodes: Sequence[Node]) -> None:
         self._start = start
@@ -38,16 +42,25 @@ class Elementwise:
 
 
 def written_out(graph: Graph, start: int, user: int) -> Elementwise | None:
-    """The elementwise function of node `start` that begins with its user `user`, if it is more than one step.
+    """The elementwise function of node `start` that begins with its user `user`, if it is more than
+    one step.
 
-    Several steps are one function where all that they compute from `start` meets again in the last of them: after
-    ``x * torch.sigmoid(x)`` nothing sees x's sigmoid alone. Constants before it belong to it, as in
-    ``torch.sin(30 * x)``, and so do further curved steps on its result, such as the square of a ReLU. A constant that its
-    result is multiplied by does not: it often scales a residual branch down on purpose, and a gain must not undo that.
+    Several steps are one function where all that they compute from `start` meets again in the last
+    of them: after ``x * torch.sigmoid(x)`` nothing sees x's sigmoid alone. Constants before it
+    belong to it, as in ``torch.sin(30 * x)``, and so do further curved steps on its result, such as
+    the square of a ReLU. A constant that its result is multiplied by does not: it often scales a
+    residual branch down on purpose, and a gain must not undo that.
     """
     reach = _elementwise_reach(graph, start)
     ways = (_closed(graph, start, user, end, reach) for end in reach)
-    found = next((members for members in ways if any(graph.nodes[index].kind in _CURVED for index in members)), None)
+    found = next(
+        (
+            members
+            for members in ways
+            if any(graph.nodes[index].kind in _CURVED for index in members)
+        ),
+        None,
+    )
     if not found:
         return None
     steps = sorted(found)
@@ -63,7 +76,11 @@ def _elementwise_reach(graph: Graph, start: int) -> list[int]:
     heapq.heapify(waiting)
     while waiting:
         node = graph.nodes[heapq.heappop(waiting)]
-        if node.index not in found and node.function is not None and all(source in found for source in node.inputs):
+        if (
+            node.index not in found
+            and node.function is not None
+            and all(source in found for source in node.inputs)
+        ):
             found[node.index] = None
             for index in graph.users[node.index]:
                 heapq.heappush(waiting, index)
@@ -71,7 +88,9 @@ def _elementwise_reach(graph: Graph, start: int) -> list[int]:
 
 
 def _closed(graph: Graph, start: int, user: int, end: int, reach: Sequence[int]) -> set[int]:
-    """The steps from `start` to `end`, if `user` is among them and nothing else is made of those before `end`; else none."""
+    """The steps from `start` to `end`, if `user` is among them and nothing else is made of those
+    before `end`; else none.
+    """
     inside = _ancestors(graph, end, set(reach))
     if user not in inside:
         return set()
@@ -98,7 +117,9 @@ def _ancestors(graph: Graph, end: int, among: set[int]) -> set[int]:
 
 
 def _curved_tail(graph: Graph, end: int) -> list[int]:
-    """The curved elementwise steps that follow one after another and are the only users of what is before them."""
+    """The curved elementwise steps that follow one after another and are the only users of what is
+    before them.
+    """
     tail: list[int] = []
     while len(graph.users[end]) == 1:
         node = graph.nodes[graph.users[end][0]]

@@ -1,4 +1,6 @@
-"""followers(graph): from each layer along the graph to the first step that decides what its gain should be."""
+"""followers(graph): from each layer along the graph to the first step that decides what its gain
+should be.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,23 @@ from fanin.structure.elementwise import Elementwise, written_out
 from fanin.structure.graph import Graph, Kind, Node
 from fanin.structure.plain_depth import plain_depths
 
-FollowerKind = Literal["activation", "normalization", "linear", "output", "softmax", "product", "unknown"]
+FollowerKind = Literal[
+    "activation", "normalization", "linear", "output", "softmax", "product", "unknown"
+]
 Activation = nn.Module | Callable[[Tensor], Tensor] | str
 
-_PREFERENCE: tuple[FollowerKind, ...] = ("activation", "product", "softmax", "linear", "normalization", "output", "unknown")
-"""Where branches of a layer's output disagree. What normalizes takes any size, so that the other branch decides."""
+_PREFERENCE: tuple[FollowerKind, ...] = (
+    "activation",
+    "product",
+    "softmax",
+    "linear",
+    "normalization",
+    "output",
+    "unknown",
+)
+"""Where branches of a layer's output disagree. What normalizes takes any size, so that the other
+branch decides.
+"""
 
 _KINDS: dict[Kind, FollowerKind] = {
     "normalization": "normalization",
@@ -35,14 +49,19 @@ class Follower:
     layer: str
     """The qualified path of the layer's module."""
     kind: FollowerKind
-    """linear: another layer, with nothing but pooling, dropout, reshaping and the like between. product: another computed
-    tensor, as in gates and in the scores of attention. unknown: not reached, or followed by what fanin does not know."""
+    """linear: another layer, with nothing but pooling, dropout, reshaping and the like between.
+    product: another computed tensor, as in gates and in the scores of attention. unknown: not
+    reached, or followed by what fanin does not know."""
     activation: Activation | None
-    """Of kind activation: the module, a spec such as ``gelu(approximate=tanh)``, or an elementwise function of tensors."""
+    """Of kind activation: the module, a spec such as ``gelu(approximate=tanh)``, or an elementwise
+    function of tensors.
+    """
     through_add: bool
     """Whether a residual or other sum of two computed tensors lies between."""
     plain_depth: int
-    """The number of layers on the longest path through this one that meets no normalization and no sum; 0 if not reached."""
+    """The number of layers on the longest path through this one that meets no normalization and no
+    sum; 0 if not reached.
+    """
     reason: str
     """All this in words."""
 
@@ -69,11 +88,13 @@ class _Ending:
 
 
 def followers(graph: Graph) -> dict[str, Follower]:
-    """The follower of every layer of the graph, by the layer's qualified path, in the model's order.
+    """The follower of every layer of the graph, by the layer's qualified path, in the model's
+    order.
 
-    A walk goes through what only moves, selects, averages or scales numbers, and through sums. Where several steps end it,
-    the one behind the fewest sums decides, and among those an activation first; `reason` names the others. Attention as a
-    whole counts as linear, an LSTM or GRU as unknown: their gates are theirs.
+    A walk goes through what only moves, selects, averages or scales numbers, and through sums.
+    Where several steps end it, the one behind the fewest sums decides, and among those an
+    activation first; `reason` names the others. Attention as a whole counts as linear, an LSTM or
+    GRU as unknown: their gates are theirs.
     """
     depths = plain_depths(graph)
     uses: dict[str, list[Node]] = {path: [] for path in graph.layers}
@@ -85,26 +106,46 @@ def followers(graph: Graph) -> dict[str, Follower]:
 
 def _follower(graph: Graph, path: str, nodes: Sequence[Node], depths: dict[int, int]) -> Follower:
     if not nodes:
-        return Follower(path, "unknown", None, False, 0, "the forward pass did not reach it, or not in a way that can be seen")
+        return Follower(
+            path,
+            "unknown",
+            None,
+            False,
+            0,
+            "the forward pass did not reach it, or not in a way that can be seen",
+        )
     depth = max(depths[node.index] for node in nodes)
     if (own := _by_its_own_code(nodes[0].module)) is not None:
         return Follower(path, own.kind, own.activation, False, depth, own.text)
     found = [list(_endings(graph, node.index)) for node in nodes]
     every = [ending for endings in found for ending in endings]
     if not every:
-        return Follower(path, "unknown", None, False, depth, "nothing that can be seen uses its output")
+        return Follower(
+            path, "unknown", None, False, depth, "nothing that can be seen uses its output"
+        )
     best = min(every, key=lambda ending: ending.rank)
-    return Follower(path, best.kind, best.activation, best.sums > 0, depth, best.text + _disagreement(best, found))
+    return Follower(
+        path,
+        best.kind,
+        best.activation,
+        best.sums > 0,
+        depth,
+        best.text + _disagreement(best, found),
+    )
 
 
 def _by_its_own_code(module: nn.Module | None) -> _Ending | None:
     """What follows the weights inside a module of several."""
     match module:
         case nn.MultiheadAttention():
-            text = "its values go to out_proj, which is linear; its queries and keys meet in a softmax"
+            text = (
+                "its values go to out_proj, which is linear; its queries and keys meet in a softmax"
+            )
             return _Ending("linear", None, text, 0)
         case nn.RNN() | nn.RNNCell():
-            return _Ending("activation", module.nonlinearity, f"its own activation is {module.nonlinearity}", 0)
+            return _Ending(
+                "activation", module.nonlinearity, f"its own activation is {module.nonlinearity}", 0
+            )
         case nn.RNNBase() | nn.RNNCellBase():
             return _Ending("unknown", None, "gates are sigmoid and tanh: gain 1", 0)
     return None
@@ -136,11 +177,17 @@ def _endings(graph: Graph, start: int) -> Iterator[_Ending]:
 def _activation(node: Node, source: int) -> Activation | None:
     if node.kind != "activation":
         return None
-    return node.module or node.spec or (Elementwise(source, [node]) if node.function is not None else None)
+    return (
+        node.module
+        or node.spec
+        or (Elementwise(source, [node]) if node.function is not None else None)
+    )
 
 
 def _ending(node: Node, sums: int, activation: Activation | None) -> _Ending:
-    kind: FollowerKind = "activation" if activation is not None else _KINDS.get(node.kind, "unknown")
+    kind: FollowerKind = (
+        "activation" if activation is not None else _KINDS.get(node.kind, "unknown")
+    )
     if isinstance(activation, Elementwise):
         text = f"followed by {activation!r}"
     elif kind == "output":
@@ -148,7 +195,9 @@ def _ending(node: Node, sums: int, activation: Activation | None) -> _Ending:
     elif kind == "linear":
         text = f"followed by {node.label} {node.target}".rstrip()
     else:
-        text = f"followed by {node.label}" + (", which fanin does not know" if kind == "unknown" else "")
+        text = f"followed by {node.label}" + (
+            ", which fanin does not know" if kind == "unknown" else ""
+        )
     return _Ending(kind, activation, text + (" after a sum" if sums else ""), sums)
 
 
@@ -156,7 +205,9 @@ def _disagreement(best: _Ending, uses: Iterable[Sequence[_Ending]]) -> str:
     """The other steps that branches end at, in words; nothing where all agree."""
     uses = list(uses)
     others: dict[tuple[str, str], _Ending] = {}
-    for ending in sorted((ending for endings in uses for ending in endings), key=lambda ending: ending.rank):
+    for ending in sorted(
+        (ending for endings in uses for ending in endings), key=lambda ending: ending.rank
+    ):
         if ending.sameness != best.sameness and ending.kind != "unknown":
             others.setdefault(ending.sameness, ending)
     if not others:
@@ -170,4 +221,8 @@ def _bare_name(activation: Activation) -> str:
     """One name for nn.LeakyReLU, F.leaky_relu and its spec."""
     if isinstance(activation, nn.Module):
         return type(activation).__name__.lower()
-    return activation.partition("(")[0].replace("_", "") if isinstance(activation, str) else repr(activation)
+    return (
+        activation.partition("(")[0].replace("_", "")
+        if isinstance(activation, str)
+        else repr(activation)
+    )

@@ -1,4 +1,6 @@
-"""What kind of step a function of tensors is, by its name: of torch, a method of tensors or an operator of Python alike."""
+"""What kind of step a function of tensors is, by its name: of torch, a method of tensors or an
+operator of Python alike.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ ATTENTION = "scaled_dot_product_attention"
 SUMS = _words("add sub rsub subtract")
 
 MIXING = _words(
-    "matmul mm bmm mv dot baddbmm addmm addmv addbmm einsum tensordot inner grouped_mm scaled_grouped_mm linear bilinear"
+    "matmul mm bmm mv dot baddbmm addmm addmv addbmm einsum tensordot inner grouped_mm "
+    "scaled_grouped_mm linear bilinear"
 ) | {f"conv{transposed}{n}d" for transposed in ("", "_transpose") for n in (1, 2, 3)}
 """Linear in each of two tensors, one of which is often a weight."""
 
@@ -36,16 +39,21 @@ ELEMENTWISE = (
     SUMS
     | DIVISIONS
     | _words(
-        "mul multiply neg negative exp expm1 exp2 log log1p log2 sqrt rsqrt reciprocal rtruediv rdiv erfc sign maximum minimum"
+        "mul multiply neg negative exp expm1 exp2 log log1p log2 sqrt rsqrt reciprocal rtruediv "
+        "rdiv erfc sign maximum minimum"
     )
 )
 """Those besides activations that can be part of a function of one number."""
 
 IGNORED = _words(
-    "gt ge lt le eq ne greater less greater_equal less_equal not_equal logical_and logical_or logical_not and or xor "
-    "invert not isnan isinf isfinite isclose allclose equal any all argmax argmin argsort bool int long byte size dim "
-    "ndim shape numel len item tolist stride is_contiguous is_floating_point is_complex element_size nelement "
-    "zeros_like ones_like empty_like rand_like randn_like full_like new_zeros new_ones new_empty new_full new_tensor "
+    "gt ge lt le eq ne greater less greater_equal less_equal not_equal logical_and logical_or "
+    "logical_not and or xor "
+    "invert not isnan isinf isfinite isclose allclose equal any all argmax argmin argsort bool int "
+    "long byte size dim "
+    "ndim shape numel len item tolist stride is_contiguous is_floating_point is_complex "
+    "element_size nelement "
+    "zeros_like ones_like empty_like rand_like randn_like full_like new_zeros new_ones new_empty "
+    "new_full new_tensor "
     "floordiv floor_divide mod format repr hash"
 )
 """What no signal passes through: questions about a tensor, and new tensors of its shape."""
@@ -65,7 +73,8 @@ _ALIASES = {
     "swish": "silu",
 }
 
-# The parameters of each activation that `fanin.gains` knows by name, after its input, with torch's defaults.
+# The parameters of each activation that `fanin.gains` knows by name, after its input, with torch's
+# defaults.
 _ACTIVATIONS: dict[str, tuple[tuple[str, float | str], ...]] = {
     **dict.fromkeys(
         (
@@ -98,29 +107,48 @@ _ACTIVATIONS: dict[str, tuple[tuple[str, float | str], ...]] = {
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(_ACTIVATIONS, "activation"),
     **dict.fromkeys(
-        _words("prelu rrelu threshold clamp clip clamp_min clamp_max abs absolute square pow erf atan arctan asinh cos"),
+        _words(
+            "prelu rrelu threshold clamp clip clamp_min clamp_max abs absolute square pow erf atan "
+            "arctan asinh cos"
+        ),
         "activation",
     ),
     **dict.fromkeys(_words("softmax log_softmax softmin gumbel_softmax cross_entropy"), "softmax"),
-    **dict.fromkeys(_words("batch_norm layer_norm group_norm instance_norm rms_norm normalize"), "normalization"),
+    **dict.fromkeys(
+        _words("batch_norm layer_norm group_norm instance_norm rms_norm normalize"), "normalization"
+    ),
     **dict.fromkeys(_words("glu"), "product"),
-    **dict.fromkeys(_words("binary_cross_entropy binary_cross_entropy_with_logits kl_div"), "output"),
+    **dict.fromkeys(
+        _words("binary_cross_entropy binary_cross_entropy_with_logits kl_div"), "output"
+    ),
     **dict.fromkeys(
         _words(
-            "view view_as reshape reshape_as flatten unflatten ravel permute transpose t swapaxes swapdims movedim "
-            "moveaxis squeeze unsqueeze expand expand_as broadcast_to repeat repeat_interleave tile contiguous clone "
-            "alias detach to type type_as float half bfloat16 double cuda cpu chunk split split_with_sizes tensor_split "
-            "unbind select narrow getitem get getattr index_select gather take take_along_dim masked_fill masked_select "
-            "where cat concat concatenate stack hstack vstack dstack roll flip rot90 mean nanmean sum nansum cumsum "
-            "amax amin max min sort topk median interpolate upsample pixel_shuffle pixel_unshuffle channel_shuffle "
-            "unfold fold as_strided neg negative positive copy setitem index_put index_add index_copy scatter "
-            "scatter_add scatter_reduce tril triu diagonal nan_to_num local_response_norm requires_grad grid_sample "
+            "view view_as reshape reshape_as flatten unflatten ravel permute transpose t swapaxes "
+            "swapdims movedim "
+            "moveaxis squeeze unsqueeze expand expand_as broadcast_to repeat repeat_interleave "
+            "tile contiguous clone "
+            "alias detach to type type_as float half bfloat16 double cuda cpu chunk split "
+            "split_with_sizes tensor_split "
+            "unbind select narrow getitem get getattr index_select gather take take_along_dim "
+            "masked_fill masked_select "
+            "where cat concat concatenate stack hstack vstack dstack roll flip rot90 mean nanmean "
+            "sum nansum cumsum "
+            "amax amin max min sort topk median interpolate upsample pixel_shuffle pixel_unshuffle "
+            "channel_shuffle "
+            "unfold fold as_strided neg negative positive copy setitem index_put index_add "
+            "index_copy scatter "
+            "scatter_add scatter_reduce tril triu diagonal nan_to_num local_response_norm "
+            "requires_grad grid_sample "
             "native_channel_shuffle meshgrid atleast_1d atleast_2d atleast_3d rearrange as_subclass"
         ),
         "transparent",
     ),
 }
-_PARTS: tuple[tuple[str, Kind], ...] = (("dropout", "transparent"), ("pool", "transparent"), ("pad", "transparent"))
+_PARTS: tuple[tuple[str, Kind], ...] = (
+    ("dropout", "transparent"),
+    ("pool", "transparent"),
+    ("pad", "transparent"),
+)
 
 
 def plain_name(name: str) -> str:
@@ -148,14 +176,18 @@ def is_elementwise(name: str) -> bool:
     return name in ELEMENTWISE or _KINDS.get(name) == "activation"
 
 
-def activation_spec(name: str, arguments: Sequence[object], keywords: Mapping[str, object]) -> str | None:
+def activation_spec(
+    name: str, arguments: Sequence[object], keywords: Mapping[str, object]
+) -> str | None:
     """An activation called as a function, as a spec; `arguments` are those after its input.
 
     None where `fanin.gains` has no name for it, or an option is no plain number or word.
     """
     if name not in _ACTIVATIONS:
         return None
-    given = dict(zip((key for key, _ in _ACTIVATIONS[name]), arguments, strict=False)) | dict(keywords)
+    given = dict(zip((key for key, _ in _ACTIVATIONS[name]), arguments, strict=False)) | dict(
+        keywords
+    )
     options = {}
     for key, default in _ACTIVATIONS[name]:
         value = given.get(key, default)

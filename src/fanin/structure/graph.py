@@ -1,4 +1,6 @@
-"""The graph of a model's computation: one node per layer, activation, normalization, sum and product."""
+"""The graph of a model's computation: one node per layer, activation, normalization, sum and
+product.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ Kind = Literal[
     "other",
     "output",
 ]
-"""layer: has a weight, linear in its input. transparent: moves, selects, averages or scales numbers by a constant. add: sum of
-two computed tensors. product: two computed tensors multiplied. other: what fanin does not know."""
+"""layer: has a weight, linear in its input. transparent: moves, selects, averages or scales numbers
+by a constant. add: sum of two computed tensors. product: two computed tensors multiplied. other:
+what fanin does not know."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,13 @@ class Node:
     inputs: tuple[int, ...]
     """The nodes it takes tensors from, each once."""
     spec: str | None = None
-    """An activation that was called as a function, as a spec such as ``leaky_relu(negative_slope=0.2)``."""
+    """An activation that was called as a function, as a spec such as
+    ``leaky_relu(negative_slope=0.2)``.
+    """
     function: Callable[..., Tensor] | None = field(default=None, repr=False, compare=False)
-    """Of an elementwise step: its value from the values of `inputs`. None where it is none, or needs other tensors."""
+    """Of an elementwise step: its value from the values of `inputs`. None where it is none, or
+    needs other tensors.
+    """
 
     @property
     def label(self) -> str:
@@ -49,7 +56,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """All steps in the order of their computation, and the layers of the model whether they were reached or not."""
+    """All steps in the order of their computation, and the layers of the model whether they were
+    reached or not.
+    """
 
     nodes: tuple[Node, ...]
     layers: tuple[str, ...]

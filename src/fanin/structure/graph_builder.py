@@ -23,7 +23,9 @@ class Builder:
         self._computed: set[int] = set()
         """The nodes that a layer precedes: masks, positions and other inputs are not among them."""
         self._origins: list[int] = []
-        """Of each node, the one node that it is a linear function of, if it moves, selects or adds parts of that one only."""
+        """Of each node, the one node that it is a linear function of, if it moves, selects or adds
+        parts of that one only.
+        """
 
     def graph(self) -> Graph:
         """What was built."""
@@ -42,25 +44,37 @@ class Builder:
     ) -> int:
         """Add one step and return its index."""
         index = len(self._nodes)
-        self._nodes.append(Node(index, kind, target, module, tuple(dict.fromkeys(inputs)), spec, function))
+        self._nodes.append(
+            Node(index, kind, target, module, tuple(dict.fromkeys(inputs)), spec, function)
+        )
         if kind == "layer" or not self._computed.isdisjoint(inputs):
             self._computed.add(index)
         origins = {self._origins[source] for source in inputs}
-        self._origins.append(origins.pop() if kind == "transparent" and len(origins) == 1 else index)
+        self._origins.append(
+            origins.pop() if kind == "transparent" and len(origins) == 1 else index
+        )
         return index
 
     def module(self, path: str, module: nn.Module, kind: Kind, inputs: Sequence[int]) -> int:
         """Add the call of a module that is one step; the index of what comes out."""
         function = module if kind == "activation" and len(inputs) == 1 else None
         index = self.add(kind, path, inputs, module, function=function)
-        if isinstance(module, nn.MultiheadAttention):  # it calls F.linear with its child's weight, not the child
-            return self.add("layer", f"{path}.out_proj" if path else "out_proj", (index,), module.out_proj)
+        if isinstance(
+            module, nn.MultiheadAttention
+        ):  # it calls F.linear with its child's weight, not the child
+            return self.add(
+                "layer", f"{path}.out_proj" if path else "out_proj", (index,), module.out_proj
+            )
         return index
 
-    def call(self, name: str, function: Callable[..., Any] | None, arguments: Arguments) -> Source | None:
+    def call(
+        self, name: str, function: Callable[..., Any] | None, arguments: Arguments
+    ) -> Source | None:
         """Add the call of a function; where its result comes from, or None if no signal passes."""
         inputs, owners = arguments.inputs, arguments.owners
-        if is_ignored(name) or (name == "getattr" and arguments.args[1] not in function_kinds.ATTRIBUTES):
+        if is_ignored(name) or (
+            name == "getattr" and arguments.args[1] not in function_kinds.ATTRIBUTES
+        ):
             return None
         if owners and name in function_kinds.LAYERS and (inputs or name in function_kinds.LOOKUPS):
             return self._layers(owners, inputs)
@@ -70,17 +84,28 @@ class Builder:
             return self._attention(name, arguments)
         again = arguments.call_again(function) if is_elementwise(name) else None
         kind = self._kind(name, arguments)
-        spec = function_kinds.activation_spec(name, arguments.args[1:], arguments.kwargs) if kind == "activation" else None
+        spec = (
+            function_kinds.activation_spec(name, arguments.args[1:], arguments.kwargs)
+            if kind == "activation"
+            else None
+        )
         return self.add(kind, name, inputs, spec=spec, function=again)
 
     def _layers(self, owners: Sequence[str], inputs: Sequence[int]) -> int:
         """A function that was given the weights of these layers."""
-        found = [self.add("layer", owner, inputs, self._model.get_submodule(owner)) for owner in owners]
+        found = [
+            self.add("layer", owner, inputs, self._model.get_submodule(owner)) for owner in owners
+        ]
         return found[0] if len(found) == 1 else self.add("transparent", "several layers", found)
 
     def _attention(self, name: str, arguments: Arguments) -> int:
-        """Queries and keys meet in a softmax, with a bias that may be learned; values are averaged by it."""
-        value, *met = (arguments.node(*place) for place in ((2, "value"), (0, "query"), (1, "key"), (3, "attn_mask")))
+        """Queries and keys meet in a softmax, with a bias that may be learned; values are averaged
+        by it.
+        """
+        value, *met = (
+            arguments.node(*place)
+            for place in ((2, "value"), (0, "query"), (1, "key"), (3, "attn_mask"))
+        )
         scores = self.add("softmax", name, [node for node in met if node is not None])
         return self.add("transparent", name, [scores] if value is None else [value, scores])
 
@@ -95,17 +120,29 @@ class Builder:
         if name in function_kinds.DIVISIONS and arguments.node(0, "input") is None:
             return "other"  # a constant divided by what was computed
         computed = [index for index in arguments.slots if index in self._computed]
-        if len(computed) < 2 or (name in function_kinds.MIXING and any(map(self._is_from_softmax, computed))):
+        if len(computed) < 2 or (
+            name in function_kinds.MIXING and any(map(self._is_from_softmax, computed))
+        ):
             return "transparent"
         return "product"
 
     def _is_sum_of_several(self, indices: Sequence[int]) -> bool:
-        """Whether different tensors are added, and not parts of one, as where a rotation adds a query's halves."""
-        return len({self._origins[index] for index in indices}) > 1 and not self._computed.isdisjoint(indices)
+        """Whether different tensors are added, and not parts of one, as where a rotation adds a
+        query's halves.
+        """
+        return len(
+            {self._origins[index] for index in indices}
+        ) > 1 and not self._computed.isdisjoint(indices)
 
     def _is_from_softmax(self, index: int) -> bool:
-        """Whether a tensor is the weights of attention; dropout and the like may lie between, but not what they averaged."""
+        """Whether a tensor is the weights of attention; dropout and the like may lie between, but
+        not what they averaged.
+        """
         node = self._nodes[index]
-        while node.kind == "transparent" and node.inputs and node.target not in function_kinds.AVERAGES:
+        while (
+            node.kind == "transparent"
+            and node.inputs
+            and node.target not in function_kinds.AVERAGES
+        ):
             node = self._nodes[node.inputs[0]]
         return node.kind == "softmax"

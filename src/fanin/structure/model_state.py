@@ -1,4 +1,6 @@
-"""Leaving a model as it was: attributes, training flags and buffers, whatever a forward pass did to them."""
+"""Leaving a model as it was: attributes, training flags and buffers, whatever a forward pass did to
+them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _TABLES = ("_parameters", "_buffers", "_modules")
 
 @contextmanager
 def kept(model: nn.Module) -> Iterator[None]:
-    """Run a model without gradients, and put back what that changed: its own state, and the global random states."""
+    """Run a model without gradients, and put back what that changed: its own state, and the global
+    random states.
+    """
     with ExitStack() as stack:
         stack.enter_context(seeds.python_state_kept())
         stack.enter_context(seeds.torch_state_kept(0))
@@ -28,12 +32,16 @@ def kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _attributes_kept(model: nn.Module) -> Iterator[None]:
-    """What every name means, in every module: flags, counters, caches, buffers that are replaced rather than written.
+    """What every name means, in every module: flags, counters, caches, buffers that are replaced
+    rather than written.
 
     torch.fx, too, puts constants on the model that it traces.
     """
     own = [vars(module) for module in model.modules()]
-    held = [(names, dict(names)) for names in (*own, *(names[table] for names in own for table in _TABLES))]
+    held = [
+        (names, dict(names))
+        for names in (*own, *(names[table] for names in own for table in _TABLES))
+    ]
     try:
         yield
     finally:
@@ -53,13 +61,17 @@ def _buffers_kept(model: nn.Module) -> Iterator[None]:
 
 
 def _restore(buffer: Tensor, copy: Tensor) -> None:
-    if not torch.equal(buffer, copy):  # as it is where nothing changed: an expanded buffer could not be written
+    if not torch.equal(
+        buffer, copy
+    ):  # as it is where nothing changed: an expanded buffer could not be written
         buffer.copy_(copy)
 
 
 @contextmanager
 def _fast_path_off() -> Iterator[None]:
-    """In eval mode, torch's transformer layers are otherwise one fused call in which nothing can be seen."""
+    """In eval mode, torch's transformer layers are otherwise one fused call in which nothing can be
+    seen.
+    """
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -31,7 +31,8 @@ _KINDS: dict[type[nn.Module], Kind] = {
     nn.Softmax2d: "softmax",
     nn.LogSoftmax: "softmax",
     nn.CrossEntropyLoss: "softmax",
-    # Close to the identity for activities of the size that initialization aims at: it divides by (2 + 1e-4·Σx²)^0.75 or so.
+    # Close to the identity for activities of the size that initialization aims at: it divides by (2
+    # + 1e-4·Σx²)^0.75 or so.
     nn.LocalResponseNorm: "transparent",
 }
 _FILES: dict[str, Kind] = {
@@ -51,12 +52,21 @@ _FILES: dict[str, Kind] = {
 }
 """Torch keeps modules of one kind in one file of ``torch.nn.modules``."""
 
-# Modules that torch does not have, where their code would not say it as well: transformers' activations are written out.
+# Modules that torch does not have, where their code would not say it as well: transformers'
+# activations are written out.
 _NAMES: tuple[tuple[re.Pattern[str], Kind], ...] = (
     (re.compile(r"norm", re.IGNORECASE), "normalization"),
-    (re.compile(r"identity|linearactivation|dropout|drop_?path|stochastic_?depth", re.IGNORECASE), "transparent"),
     (
-        re.compile(r"relu|gelu|[cs]?elu$|silu|swish|mish$|sigmoid$|tanh$|softplus|activation|snake|^sine?$", re.IGNORECASE),
+        re.compile(
+            r"identity|linearactivation|dropout|drop_?path|stochastic_?depth", re.IGNORECASE
+        ),
+        "transparent",
+    ),
+    (
+        re.compile(
+            r"relu|gelu|[cs]?elu$|silu|swish|mish$|sigmoid$|tanh$|softplus|activation|snake|^sine?$",
+            re.IGNORECASE,
+        ),
         "activation",
     ),
 )
@@ -72,12 +82,16 @@ class Weights:
 
 
 def check_model(model: object) -> None:
-    """A `UsageError` for what is not a module, a `FitError` for one whose parameters have no shape yet."""
+    """A `UsageError` for what is not a module, a `FitError` for one whose parameters have no shape
+    yet.
+    """
     if not isinstance(model, nn.Module):
         raise UsageError(f"Expected a torch.nn.Module, not {shown(model)}.")
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
-        raise FitError(f"{lazy[0]} has no shape yet (a lazy parameter). Run one batch through the model first.")
+        raise FitError(
+            f"{lazy[0]} has no shape yet (a lazy parameter). Run one batch through the model first."
+        )
 
 
 def module_kind(module: nn.Module) -> Kind | None:
@@ -94,18 +108,26 @@ def module_kind(module: nn.Module) -> Kind | None:
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether a module has a weight: a layer of torch, or any module without children that owns a matrix."""
+    """Whether a module has a weight: a layer of torch, or any module without children that owns a
+    matrix.
+    """
     kind = module_kind(module)
     return kind == "layer" or (kind is None and _is_leaf(module) and _owns_matrix(module))
 
 
 def layer_paths(model: nn.Module) -> tuple[str, ...]:
     """The qualified paths of all layers; one that has several is named by its first."""
-    return tuple(path for path, module in model.named_modules() if is_layer(module) and not _PARAMETRIZED.search(path))
+    return tuple(
+        path
+        for path, module in model.named_modules()
+        if is_layer(module) and not _PARAMETRIZED.search(path)
+    )
 
 
 def weights_of(model: nn.Module) -> dict[int, Weights]:
-    """By the id of each parameter of at least two dimensions, the layer that owns it; of a tied one, the first."""
+    """By the id of each parameter of at least two dimensions, the layer that owns it; of a tied
+    one, the first.
+    """
     found: dict[int, Weights] = {}
     for path, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
@@ -115,8 +137,14 @@ def weights_of(model: nn.Module) -> dict[int, Weights]:
 
 
 def _is_conv1d(module: nn.Module) -> bool:
-    """transformers' Conv1D, a linear layer whose weight is transposed; known by name, since the package may not be there."""
-    return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and isinstance(getattr(module, "weight", None), Tensor)
+    """transformers' Conv1D, a linear layer whose weight is transposed; known by name, since the
+    package may not be there.
+    """
+    return (
+        type(module).__name__ == "Conv1D"
+        and hasattr(module, "nf")
+        and isinstance(getattr(module, "weight", None), Tensor)
+    )
 
 
 def _kind_by_name(module: nn.Module) -> Kind | None:
@@ -133,5 +161,6 @@ def _is_leaf(module: nn.Module) -> bool:
 def _owns_matrix(module: nn.Module) -> bool:
     """A scale or shift that is written with more dimensions, such as (1, C, 1, 1), is no matrix."""
     return any(
-        parameter.dim() >= 2 and parameter.numel() > max(parameter.shape) for parameter in module.parameters(recurse=False)
+        parameter.dim() >= 2 and parameter.numel() > max(parameter.shape)
+        for parameter in module.parameters(recurse=False)
     )

@@ -1,4 +1,6 @@
-"""observe(model, batch): the graph by one forward pass, in which every tensor is followed by its identity."""
+"""observe(model, batch): the graph by one forward pass, in which every tensor is followed by its
+identity.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,20 @@ Batch = Tensor | Sequence[Any] | Mapping[str, Any]
 
 
 def observe(model: nn.Module, batch: Batch) -> Graph:
-    """The graph of a model by one forward pass without gradients, in the mode (train or eval) that the model is in.
+    """The graph of a model by one forward pass without gradients, in the mode (train or eval) that
+    the model is in.
 
     Args:
-        model: any module, whatever its control flow. It is left as it was, also where the pass fails: training flags,
-            buffers such as running statistics, gradients, hooks. The global random states are not moved.
-        batch: one tensor, a list or tuple of the model's arguments, or a dict of its keywords. Tensors are copied first.
+        model: any module, whatever its control flow. It is left as it was, also where the pass
+            fails: training flags, buffers such as running statistics, gradients, hooks. The global
+            random states are not moved.
+        batch: one tensor, a list or tuple of the model's arguments, or a dict of its keywords.
+            Tensors are copied first.
 
     Raises:
         UsageError: not a module, or not a batch.
-        FitError: a parameter has no shape yet, or the forward pass fails; the text says in which module.
+        FitError: a parameter has no shape yet, or the forward pass fails; the text says in which
+            module.
     """
     check_model(model)
     args, kwargs = _call(batch)
@@ -54,7 +60,9 @@ class _Visit:
 
 
 class _Observer(TorchFunctionMode):
-    """Sees every call of a module, by hooks, and every call of a function of tensors outside modules that are one step."""
+    """Sees every call of a module, by hooks, and every call of a function of tensors outside
+    modules that are one step.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -86,7 +94,11 @@ class _Observer(TorchFunctionMode):
         return self._builder.graph()
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         if self._visits and (self._visits[-1].hidden or self._visits[-1].kind is not None):
@@ -95,7 +107,11 @@ class _Observer(TorchFunctionMode):
         arguments = Arguments(args, kwargs, self._find)
         result = func(*args, **kwargs)
         name = plain_name(getattr(func, "__name__", str(func)))
-        outputs = [args[0]] if name == "setitem" else [tensor for tensor in _tensors(result) if _carries_signal(tensor)]
+        outputs = (
+            [args[0]]
+            if name == "setitem"
+            else [tensor for tensor in _tensors(result) if _carries_signal(tensor)]
+        )
         if outputs and (arguments.inputs or arguments.owners):
             self._register(outputs, self._builder.call(name, func, arguments))
         return result
@@ -109,19 +125,30 @@ class _Observer(TorchFunctionMode):
         outer = self._visits[-1] if self._visits else None
         hidden = outer is not None and (outer.hidden or outer.kind is not None)
         kind = None if hidden else module_kind(module)
-        self._visits.append(_Visit(self._paths[module], module, kind, hidden, self._nodes([args, kwargs])))
+        self._visits.append(
+            _Visit(self._paths[module], module, kind, hidden, self._nodes([args, kwargs]))
+        )
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         visit = self._visits.pop()
-        if output is None and (error := sys.exception()) is not None and (self._failed is None or self._failed[0] is not error):
+        if (
+            output is None
+            and (error := sys.exception()) is not None
+            and (self._failed is None or self._failed[0] is not error)
+        ):
             self._failed = error, visit
         if visit.hidden or output is None:
             return
         outputs = [tensor for tensor in _tensors(output) if _carries_signal(tensor)]
         if visit.kind is not None:
-            self._register(outputs, self._builder.module(visit.path, module, visit.kind, visit.inputs))
-        elif is_layer(module) and (unseen := [tensor for tensor in outputs if id(tensor) not in self._sources]):
-            # A layer of its own that computes by what torch does not show, such as an autograd function.
+            self._register(
+                outputs, self._builder.module(visit.path, module, visit.kind, visit.inputs)
+            )
+        elif is_layer(module) and (
+            unseen := [tensor for tensor in outputs if id(tensor) not in self._sources]
+        ):
+            # A layer of its own that computes by what torch does not show, such as an autograd
+            # function.
             self._register(unseen, self._builder.add("layer", visit.path, visit.inputs, module))
 
     def _register(self, tensors: Sequence[Tensor], source: Source | None) -> None:
@@ -130,7 +157,11 @@ class _Observer(TorchFunctionMode):
         several = len(tensors) > 1 and isinstance(source, int)
         for tensor in tensors:
             # The parts of a split are different signals.
-            part = self._builder.add("transparent", "getitem", (source,)) if several and isinstance(source, int) else source
+            part = (
+                self._builder.add("transparent", "getitem", (source,))
+                if several and isinstance(source, int)
+                else source
+            )
             self._sources[id(tensor)] = part
             self._alive.append(tensor)
 
@@ -143,10 +174,16 @@ class _Observer(TorchFunctionMode):
 
     def _failure(self, error: Exception) -> str:
         visit = self._failed[1] if self._failed and self._failed[0] is error else None
-        place = f"{visit.path or 'the model itself'} ({type(visit.module).__name__})" if visit else type(self._model).__name__
+        place = (
+            f"{visit.path or 'the model itself'} ({type(visit.module).__name__})"
+            if visit
+            else type(self._model).__name__
+        )
         return (
-            f"The forward pass on the batch failed in {place}: {type(error).__name__}: {shown(str(error), 300)}. "
-            f"Expected a batch that the model takes: a tensor, a list or tuple of its arguments, or a dict of its keywords."
+            f"The forward pass on the batch failed in {place}: {type(error).__name__}: "
+            f"{shown(str(error), 300)}. "
+            "Expected a batch that the model takes: a tensor, a list or tuple of its arguments, "
+            "or a dict of its keywords."
         )
 
 
@@ -159,7 +196,8 @@ def _call(batch: object) -> tuple[list[Any], dict[str, Any]]:
     if isinstance(batch, (list, tuple)):
         return [_copied(value) for value in batch], {}
     raise UsageError(
-        f"A batch is a tensor, a list or tuple of the model's arguments, or a dict of its keywords, not {shown(batch)}."
+        "A batch is a tensor, a list or tuple of the model's arguments, or a dict of its "
+        f"keywords, not {shown(batch)}."
     )
 
 

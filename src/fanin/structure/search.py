@@ -10,12 +10,13 @@ from fanin.structure.tracing import trace
 
 
 def find(model: nn.Module, batch: Batch | None = None) -> dict[str, Follower]:
-    """The follower of every weighted layer of a model, by the layer's qualified path, in the model's order.
+    """The follower of every weighted layer of a model, by the layer's qualified path, in the
+    model's order.
 
     Args:
         model: any module; it is left as it was.
-        batch: what one call of the model takes (see `observe`). Without it the model is traced symbolically, which works
-            where no control flow depends on data or shapes.
+        batch: what one call of the model takes (see `observe`). Without it the model is traced
+            symbolically, which works where no control flow depends on data or shapes.
 
     A layer that was not reached is there too, with kind "unknown" and the reason.
 

@@ -19,14 +19,15 @@ from fanin.structure.module_kinds import check_model, module_kind, weights_of
 
 
 def trace(model: nn.Module) -> Graph:
-    """The graph of a model by symbolic tracing (``torch.fx``): layers, activations and normalizations stay whole.
+    """The graph of a model by symbolic tracing (``torch.fx``): layers, activations and
+    normalizations stay whole.
 
     Optional arguments of the forward pass are taken at their defaults. The model is left as it was.
 
     Raises:
         UsageError: not a module.
-        FitError: a parameter has no shape yet, or the model cannot be traced: control flow depends on data or shapes, or it
-            uses what has no symbolic form. `observe` takes such a model.
+        FitError: a parameter has no shape yet, or the model cannot be traced: control flow depends
+            on data or shapes, or it uses what has no symbolic form. `observe` takes such a model.
     """
     check_model(model)
     with model_state.kept(model):
@@ -41,19 +42,31 @@ class _Tracer(fx.Tracer):
 def _traced(model: nn.Module) -> fx.Graph:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about defaults that it cannot check when the traced model is called
+            warnings.simplefilter(
+                "ignore"
+            )  # about defaults that it cannot check when the traced model is called
             return _Tracer().trace(model, concrete_args=_defaults(model))
-    except Exception as error:  # tracing runs the user's code on proxies, which may break in any way
+    except (
+        Exception
+    ) as error:  # tracing runs the user's code on proxies, which may break in any way
         raise FitError(
-            f"{type(model).__name__} cannot be traced without data: {type(error).__name__}: {shown(str(error), 200)}. "
-            f"Give batch=…, a batch as the model takes it, so that one forward pass is observed instead."
+            f"{type(model).__name__} cannot be traced without data: {type(error).__name__}: "
+            f"{shown(str(error), 200)}. "
+            "Give batch=…, a batch as the model takes it, so that one forward pass is observed "
+            "instead."
         ) from error
 
 
 def _defaults(model: nn.Module) -> dict[str, Any]:
-    """The defaults of a forward pass, but for its first argument: most models ask whether optional ones were given."""
+    """The defaults of a forward pass, but for its first argument: most models ask whether optional
+    ones were given.
+    """
     parameters = list(inspect.signature(model.forward).parameters.values())
-    return {parameter.name: parameter.default for parameter in parameters[1:] if parameter.default is not parameter.empty}
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters[1:]
+        if parameter.default is not parameter.empty
+    }
 
 
 class _Reading:
@@ -81,17 +94,25 @@ class _Reading:
         if node.op == "call_module":
             return self._module(str(target), node)
         if node.op == "call_method":
-            return self._builder.call(plain_name(str(target)), getattr(Tensor, str(target), None), self._arguments(node))
+            return self._builder.call(
+                plain_name(str(target)), getattr(Tensor, str(target), None), self._arguments(node)
+            )
         return self._function(target, node)
 
     def _module(self, path: str, node: fx.Node) -> Source | None:
         module = self._model.get_submodule(path)
         kind = module_kind(module)
-        return None if kind is None else self._builder.module(path, module, kind, self._arguments(node).inputs)
+        return (
+            None
+            if kind is None
+            else self._builder.module(path, module, kind, self._arguments(node).inputs)
+        )
 
     def _function(self, target: object, node: fx.Node) -> Source | None:
         function: Callable[..., Any] | None = target if callable(target) else None
-        return self._builder.call(plain_name(getattr(target, "__name__", str(target))), function, self._arguments(node))
+        return self._builder.call(
+            plain_name(getattr(target, "__name__", str(target))), function, self._arguments(node)
+        )
 
     def _arguments(self, node: fx.Node) -> Arguments:
         return Arguments(node.args, node.kwargs, self._find)

@@ -1,8 +1,9 @@
 """Canonical cells: from the values that a user writes to the one `Cell` that they mean.
 
-Specs are checked and their defaults left out; an option given as a field of its own (``model.depth``) moves into its spec, an
-activation, a normalization or a learning rate out of it: each fact stands in one place. Every error says which fields it is
-about (`FaninError.about`), so that a study can name the line of its file.
+Specs are checked and their defaults left out; an option given as a field of its own
+(``model.depth``) moves into its spec, an activation, a normalization or a learning rate out of it:
+each fact stands in one place. Every error says which fields it is about (`FaninError.about`), so
+that a study can name the line of its file.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ FIELDS = (
     "shared_stream",
     "metrics",
 )
-"""What a study's base or axes may set: every field of a cell but those that its head sets, and options of `SPECS`."""
+"""What a study's base or axes may set: every field of a cell but those that its head sets, and
+options of `SPECS`.
+"""
 
 _REQUIRED = ("data", "model", "initializer")
 
@@ -60,7 +63,9 @@ def check_key(key: str, kind: str) -> None:
 
 
 def make_cell(values: Mapping[str, Any]) -> Cell:
-    """The canonical cell of field values as a user writes them; keys may be options, such as ``model.depth``."""
+    """The canonical cell of field values as a user writes them; keys may be options, such as
+    ``model.depth``.
+    """
     try:
         return _cell(_options_folded(values))
     except FaninError as error:
@@ -69,15 +74,22 @@ def make_cell(values: Mapping[str, Any]) -> Cell:
 
 
 def _named_options(values: Mapping[str, Any], error: FaninError) -> list[str]:
-    """The keys such as ``model.depth`` that an error about a model speaks of, by the name of the option."""
+    """The keys such as ``model.depth`` that an error about a model speaks of, by the name of the
+    option.
+    """
     options = [key for key in values if key.partition(".")[0] in error.about and "." in key]
-    return [key for key in options if re.search(rf"\b{re.escape(key.partition('.')[2])}\b", str(error))]
+    return [
+        key for key in options if re.search(rf"\b{re.escape(key.partition('.')[2])}\b", str(error))
+    ]
 
 
 def _cell(fields: dict[str, Any]) -> Cell:
     missing = [key for key in _REQUIRED if key not in fields]
     if missing:
-        raise StudyError(f"A cell needs {' and '.join(missing)}; it has {', '.join(sorted(fields)) or 'nothing'}.")
+        raise StudyError(
+            f"A cell needs {' and '.join(missing)}; it has "
+            f"{', '.join(sorted(fields)) or 'nothing'}."
+        )
     with _about("initializer"):
         fields["initializer"] = initializers.get(_text(fields, "initializer")).spec
     fields |= _canonical_model(fields)
@@ -91,7 +103,13 @@ def _cell(fields: dict[str, Any]) -> Cell:
         if key in fields:
             with _about(key):
                 fields[key] = canonical(fields[key], key)
-    named = (fields["data"], fields["model"], fields["initializer"], fields["optimizer"], fields.get("biases"))
+    named = (
+        fields["data"],
+        fields["model"],
+        fields["initializer"],
+        fields["optimizer"],
+        fields.get("biases"),
+    )
     return Cell(**fields, sources=user_code.sources((*named, *fields.get("metrics", ()))))
 
 
@@ -112,10 +130,16 @@ def _options_folded(values: Mapping[str, Any]) -> dict[str, Any]:
         head, _, option = key.partition(".")
         with _about(key, head):
             if head not in fields and head not in _DEFAULTS:
-                raise StudyError(f"{key} is an option of {head}, which is not given. Give {head} too, in [base] for one.")
+                raise StudyError(
+                    f"{key} is an option of {head}, which is not given. Give {head} too, in [base] "
+                    "for one."
+                )
             name, options = specs.parse(_text(fields, head, _DEFAULTS.get(head, "")))
             if option in options:
-                raise SpecError(f"{fields[head]} sets {option}, and so does {key} ({shown(value)}). Give one of them.")
+                raise SpecError(
+                    f"{fields[head]} sets {option}, and so does {key} ({shown(value)}). Give one "
+                    "of them."
+                )
             fields[head] = specs.render(name, {**options, option: value})
     return fields
 
@@ -124,15 +148,26 @@ _DEFAULTS = {"optimizer": "adam", "schedule": "constant"}
 
 
 def _canonical_model(fields: Mapping[str, Any]) -> dict[str, Any]:
-    spec, activation, normalization = _text(fields, "model"), fields.get("activation"), fields.get("normalization")
+    spec, activation, normalization = (
+        _text(fields, "model"),
+        fields.get("activation"),
+        fields.get("normalization"),
+    )
     with _about("model"):
         options = specs.parse(spec)[1]
-    for key, option, value in (("activation", "activation", activation), ("normalization", "norm", normalization)):
+    for key, option, value in (
+        ("activation", "activation", activation),
+        ("normalization", "norm", normalization),
+    ):
         if value is not None and option in options:
-            mistake = SpecError(f"{spec} sets {option}, and so does {key} ({shown(value)}). Give one of them.")
+            mistake = SpecError(
+                f"{spec} sets {option}, and so does {key} ({shown(value)}). Give one of them."
+            )
             raise mistake.said_of(key, "model")
     if normalization is not None and not isinstance(normalization, str):
-        mistake = SpecError(f"normalization is a word such as batch, or none; received {shown(normalization)}.")
+        mistake = SpecError(
+            f"normalization is a word such as batch, or none; received {shown(normalization)}."
+        )
         raise mistake.said_of("normalization")
     with _about(*(["activation"] if activation is not None else []), "model"):
         models.get(spec, activation)
@@ -145,10 +180,17 @@ def _canonical_optimizer(spec: str, rate: Any) -> tuple[str, float]:
     name, options = specs.parse(spec)
     inside = options.pop("lr", None)
     if inside is not None and rate is not None and inside != rate:
-        raise SpecError(f"{spec} names a learning rate, and so does the study ({shown(rate)}). Give one of them.")
+        raise SpecError(
+            f"{spec} names a learning rate, and so does the study ({shown(rate)}). Give one of "
+            "them."
+        )
     given = rate if inside is None else inside
     chosen = Cell.__dataclass_fields__["learning_rate"].default if given is None else given
-    if isinstance(chosen, bool) or not isinstance(chosen, (int, float)) or not 0 < chosen < math.inf:
+    if (
+        isinstance(chosen, bool)
+        or not isinstance(chosen, (int, float))
+        or not 0 < chosen < math.inf
+    ):
         raise SpecError(f"The learning rate must be a positive number, not {shown(chosen)}.")
     return optimizers.get(specs.render(name, options))[0], float(chosen)
 
@@ -156,14 +198,18 @@ def _canonical_optimizer(spec: str, rate: Any) -> tuple[str, float]:
 def _text(fields: Mapping[str, Any], key: str, default: str = "") -> str:
     value = fields.get(key, default)
     if not isinstance(value, str):
-        raise SpecError(f"{key} must be a name or a spec such as name(key=value), not {shown(value)}.").said_of(key)
+        raise SpecError(
+            f"{key} must be a name or a spec such as name(key=value), not {shown(value)}."
+        ).said_of(key)
     return value
 
 
 def positive(value: Any, what: str) -> int:
     """`value` as a count, or a `StudyError`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 10**9:
-        raise StudyError(f"{what} must be a whole number from 1 to 1,000,000,000, not {shown(value)}.")
+        raise StudyError(
+            f"{what} must be a whole number from 1 to 1,000,000,000, not {shown(value)}."
+        )
     return value
 
 
@@ -181,7 +227,10 @@ def _clip_norm(value: Any, what: str) -> float | None:
     if value is None or value == "none":
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise StudyError(f"{what} must be a positive number (the largest norm of the gradient), or none; not {shown(value)}.")
+        raise StudyError(
+            f"{what} must be a positive number (the largest norm of the gradient), or none; not "
+            f"{shown(value)}."
+        )
     return float(value)
 
 
@@ -200,12 +249,17 @@ def _schedule(value: Any, what: str) -> str:
 
 
 def _spec_list(get: Callable[[str], tuple[str, Any]]) -> Callable[[Any, str], tuple[str, ...]]:
-    """Canonical specs of a list, each once; one spec stands for a list of one, "none" for an empty one."""
+    """Canonical specs of a list, each once; one spec stands for a list of one, "none" for an empty
+    one.
+    """
 
     def canonical(value: Any, what: str) -> tuple[str, ...]:
         listed = [] if value == "none" else [value] if isinstance(value, str) else value
         if not isinstance(listed, (list, tuple)):
-            raise SpecError(f"{what} must be a list of specs such as [name, name(key=value)], or none; not {shown(value)}.")
+            raise SpecError(
+                f"{what} must be a list of specs such as [name, name(key=value)], or none; not "
+                f"{shown(value)}."
+            )
         found = tuple(get(_text({what: item}, what))[0] for item in listed)
         if len({specs.parse(spec)[0] for spec in found}) < len(found):
             raise SpecError(f"{what} names one thing twice: {', '.join(found)}. Leave one out.")

@@ -17,7 +17,9 @@ from fanin.training.cell_model import model_of
 
 
 def check_fit(cell: Cell) -> None:
-    """Raise a `FitError` or `StudyError` that names what does not fit the data: model, batch size, smoothing, augmentation."""
+    """Raise a `FitError` or `StudyError` that names what does not fit the data: model, batch size,
+    smoothing, augmentation.
+    """
     info = data.describe(cell.data)
     try:
         model_of(cell).check(info.input_shape, info.outputs, info.task, vocabulary=info.vocabulary)
@@ -26,7 +28,8 @@ def check_fit(cell: Cell) -> None:
     _check_batches(cell, info)
     if cell.label_smoothing and info.task not in ("classification", "token_classification"):
         raise StudyError(
-            f"label_smoothing spreads a label over classes; the task of {cell.data} is {info.task}. Leave it out."
+            f"label_smoothing spreads a label over classes; the task of {cell.data} is "
+            f"{info.task}. Leave it out."
         ).said_of("label_smoothing", "data")
     try:
         metrics.chosen(info, cell.metrics)
@@ -36,11 +39,15 @@ def check_fit(cell: Cell) -> None:
         try:
             augmentation.check(spec, info.input_shape, info.kind)
         except FaninError as error:
-            raise error.explained(f"{spec} on {cell.data}").said_of("augmentation", "data") from None
+            raise error.explained(f"{spec} on {cell.data}").said_of(
+                "augmentation", "data"
+            ) from None
 
 
 def training_samples(cell: Cell, info: DataInfo) -> int:
-    """How many samples a cell trains on; with very small classes one or two more, since each keeps at least one."""
+    """How many samples a cell trains on; with very small classes one or two more, since each keeps
+    at least one.
+    """
     holdout = PROTOCOLS.get(cell.protocol).holdout
     return info.n_train - (max(1, math.floor(holdout * info.n_train + 0.5)) if holdout else 0)
 
@@ -49,18 +56,28 @@ def _check_batches(cell: Cell, info: DataInfo) -> None:
     n_train = training_samples(cell, info)
     if cell.batch_size > n_train:
         raise StudyError(
-            f"{cell.data} trains on {n_train:,} samples, fewer than one batch of {cell.batch_size:,}. Use a smaller batch_size."
+            f"{cell.data} trains on {n_train:,} samples, fewer than one batch of "
+            f"{cell.batch_size:,}. Use a smaller batch_size."
         ).said_of("batch_size", "data")
     alone = n_train % cell.batch_size == 1 or cell.batch_size == 1
     if alone and _has_batch_norm(cell.model, cell.activation, cell.normalization, cell.data):
         raise FitError(
-            f"{cell.data} trains on {n_train:,} samples: with batch_size = {cell.batch_size} a batch of one sample is left, "
+            f"{cell.data} trains on {n_train:,} samples: with batch_size = {cell.batch_size} a "
+            "batch of one sample is left, "
             f"which batch normalization cannot take. Use another batch_size."
         ).said_of("batch_size", "normalization", "model")
 
 
 @lru_cache(maxsize=256)
-def _has_batch_norm(model: str, activation: str | tuple[str, ...] | None, normalization: str | None, dataset: str) -> bool:
-    cell = Cell(data=dataset, model=model, initializer="zero", activation=activation, normalization=normalization)
+def _has_batch_norm(
+    model: str, activation: str | tuple[str, ...] | None, normalization: str | None, dataset: str
+) -> bool:
+    cell = Cell(
+        data=dataset,
+        model=model,
+        initializer="zero",
+        activation=activation,
+        normalization=normalization,
+    )
     module = model_of(cell).skeleton_for(data.describe(dataset))
     return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())

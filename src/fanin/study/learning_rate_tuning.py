@@ -1,9 +1,10 @@
 """Tuning: a learning rate for each condition, chosen on seeds that the evaluation does not use.
 
-The same grid of rates is tried for every condition, a few replicates each. The rate with the lowest validation loss (mean over
-the replicates; a run that diverged or failed counts as infinite) is taken; over several settings of a condition their ranks
-are averaged. Where the best rate lies at the grid's edge the grid grows there by its own ratio, and the condition is tried
-again. All of it follows from the results in the store, so that the same command continues where it stopped.
+The same grid of rates is tried for every condition, a few replicates each. The rate with the lowest
+validation loss (mean over the replicates; a run that diverged or failed counts as infinite) is
+taken; over several settings of a condition their ranks are averaged. Where the best rate lies at
+the grid's edge the grid grows there by its own ratio, and the condition is tried again. All of it
+follows from the results in the store, so that the same command continues where it stopped.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Tuning:
         rates: the grid, ascending.
         replicates: trainings of each rate.
         per: the axes whose values get a rate of their own; none for all of the study's axes.
-        at: the values of other axes on which the rate is tuned; all of them where an axis is not named.
+        at: the values of other axes on which the rate is tuned; all of them where an axis is not
+            named.
     """
 
     rates: tuple[float, ...]
@@ -50,7 +52,8 @@ class Tuning:
         ascending = tuple(sorted(set(self.rates)))
         if len(ascending) < 2 or not all(0 < rate < math.inf for rate in self.rates):
             raise StudyError(
-                f"[tune] learning_rate takes at least two different positive numbers, such as [0.001, 0.01, 0.1]; received "
+                "[tune] learning_rate takes at least two different positive numbers, such as "
+                "[0.001, 0.01, 0.1]; received "
                 f"{list(self.rates)}."
             )
         object.__setattr__(self, "rates", ascending)
@@ -61,12 +64,18 @@ class Tuning:
 
 
 def stages(
-    tuning: Tuning, plan: Plan, results: Callable[[], Mapping[str, Result]], *, whole: Plan | None = None
+    tuning: Tuning,
+    plan: Plan,
+    results: Callable[[], Mapping[str, Result]],
+    *,
+    whole: Plan | None = None,
 ) -> Iterator[Plan]:
-    """The plans that try rates, as long as grids grow, and then the evaluation `plan` with the rates chosen.
+    """The plans that try rates, as long as grids grow, and then the evaluation `plan` with the
+    rates chosen.
 
-    `results` is asked for what there is each time that a plan has run. `whole` is the study's plan where `plan` is a part of
-    it: rates are tuned on whatever the study tunes them on, so that a part gets the rates that the whole would get.
+    `results` is asked for what there is each time that a plan has run. `whole` is the study's plan
+    where `plan` is a part of it: rates are tuned on whatever the study tunes them on, so that a
+    part gets the rates that the whole would get.
     """
     whole = whole or plan
     rates: Rates | None = first_rates(tuning, plan)
@@ -89,14 +98,21 @@ def tuning_plan(tuning: Tuning, plan: Plan, rates: Rates) -> Plan:
 
     Raises `StudyError` where `at` leaves a condition without cells.
     """
-    tried = [p for p in plan.cells if p.cell.replicate == 0 and matches(p, tuning.at) and tuning.condition(p) in rates]
+    tried = [
+        p
+        for p in plan.cells
+        if p.cell.replicate == 0 and matches(p, tuning.at) and tuning.condition(p) in rates
+    ]
     if lacking := rates.keys() - {tuning.condition(planned) for planned in tried}:
         raise StudyError(
-            f"[tune] at leaves {', '.join(filter(None, min(lacking))) or 'the study'} without a training to tune on. Name "
+            f"[tune] at leaves {', '.join(filter(None, min(lacking))) or 'the study'} without a "
+            "training to tune on. Name "
             f"values that every condition has."
         )
     cells = tuple(
-        PlannedCell(_trial(planned.cell, rate, replicate), {**planned.labels, "learning_rate": f"{rate:g}"})
+        PlannedCell(
+            _trial(planned.cell, rate, replicate), {**planned.labels, "learning_rate": f"{rate:g}"}
+        )
         for replicate in range(tuning.replicates)
         for planned in tried
         for rate in rates[tuning.condition(planned)]
@@ -105,7 +121,9 @@ def tuning_plan(tuning: Tuning, plan: Plan, rates: Rates) -> Plan:
     return replace(plan, cells=cells, notes=(*plan.notes, note))
 
 
-def best_rates(tuning: Tuning, plan: Plan, rates: Rates, results: Mapping[str, Result]) -> dict[Condition, float]:
+def best_rates(
+    tuning: Tuning, plan: Plan, rates: Rates, results: Mapping[str, Result]
+) -> dict[Condition, float]:
     """The best rate of each condition, from the results of `tuning_plan`."""
     losses: defaultdict[Condition, defaultdict[str, defaultdict[float, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
@@ -113,12 +131,18 @@ def best_rates(tuning: Tuning, plan: Plan, rates: Rates, results: Mapping[str, R
     for planned in tuning_plan(tuning, plan, rates).cells:
         cell, result = planned.cell, results.get(planned.cell.id)
         setting = replace(cell, learning_rate=1.0, replicate=0).id
-        loss = result.metrics["val_loss"] if result is not None and result.outcome == "ok" else math.inf
+        loss = (
+            result.metrics["val_loss"]
+            if result is not None and result.outcome == "ok"
+            else math.inf
+        )
         losses[_without_rate(tuning, planned)][setting][cell.learning_rate].append(loss)
     return {condition: _best(list(settings.values())) for condition, settings in losses.items()}
 
 
-def failed_conditions(tuning: Tuning, trials: Plan, results: Mapping[str, Result]) -> set[Condition]:
+def failed_conditions(
+    tuning: Tuning, trials: Plan, results: Mapping[str, Result]
+) -> set[Condition]:
     """The conditions of which a trial failed or was killed: another rate would not mend that."""
     wrong = ("failed", "killed")
     return {
@@ -128,8 +152,14 @@ def failed_conditions(tuning: Tuning, trials: Plan, results: Mapping[str, Result
     }
 
 
-def extended(tuning: Tuning, rates: Rates, best: Mapping[Condition, float], failed: Collection[Condition] = ()) -> Rates | None:
-    """The grids, grown by one rate where the best lies at the edge; None where nothing is left to grow.
+def extended(
+    tuning: Tuning,
+    rates: Rates,
+    best: Mapping[Condition, float],
+    failed: Collection[Condition] = (),
+) -> Rates | None:
+    """The grids, grown by one rate where the best lies at the edge; None where nothing is left to
+    grow.
 
     Those of conditions that `failed` stay as they are.
     """
@@ -148,9 +178,13 @@ def extended(tuning: Tuning, rates: Rates, best: Mapping[Condition, float], fail
 def tuned_plan(tuning: Tuning, plan: Plan, best: Mapping[Condition, float]) -> Plan:
     """The evaluation with the chosen rates."""
     cells = tuple(
-        PlannedCell(replace(p.cell, learning_rate=best[tuning.condition(p)], tuned=True), p.labels) for p in plan.cells
+        PlannedCell(replace(p.cell, learning_rate=best[tuning.condition(p)], tuned=True), p.labels)
+        for p in plan.cells
     )
-    chosen = [f"{' · '.join(filter(None, condition)) or 'all'} {rate:g}" for condition, rate in best.items()]
+    chosen = [
+        f"{' · '.join(filter(None, condition)) or 'all'} {rate:g}"
+        for condition, rate in best.items()
+    ]
     more = f"; and {len(chosen) - _MOST_LISTED} more" if len(chosen) > _MOST_LISTED else ""
     grid = ", ".join(f"{rate:g}" for rate in tuning.rates)
     trials = f"{tuning.replicates} {_plural(tuning.replicates)} of other seeds"
@@ -167,9 +201,14 @@ def _plural(count: int) -> str:
 
 def _trial(cell: Cell, rate: float, replicate: int) -> Cell:
     """The cell on seeds of its own, also where the study names them."""
-    named = {name: getattr(cell, name) for name in ("init_seed", "order_seed", "dropout_seed", "split_seed", "augment_seed")}
+    named = {
+        name: getattr(cell, name)
+        for name in ("init_seed", "order_seed", "dropout_seed", "split_seed", "augment_seed")
+    }
     others: dict[str, Any] = {
-        name: seeds.derived(seed, "tuning", replicate) for name, seed in named.items() if seed is not None
+        name: seeds.derived(seed, "tuning", replicate)
+        for name, seed in named.items()
+        if seed is not None
     }
     root = seeds.derived(cell.seed, "tuning")
     return replace(cell, learning_rate=rate, replicate=replicate, seed=root, **others)
@@ -183,13 +222,17 @@ def _without_rate(tuning: Tuning, trial: PlannedCell) -> Condition:
 def _best(settings: list[defaultdict[float, list[float]]]) -> float:
     """The rate of the lowest mean rank over the settings; the middle one of those that share it.
 
-    Where all share it, nothing has learnt, or all have diverged: then the lowest, so that the grid grows towards less.
+    Where all share it, nothing has learnt, or all have diverged: then the lowest, so that the grid
+    grows towards less.
     """
     ranks: defaultdict[float, list[float]] = defaultdict(list)
     for by_rate in settings:
         means = {rate: fmean(values) for rate, values in by_rate.items()}
         for rate, mean in means.items():
-            below, equal = sum(m < mean for m in means.values()), sum(m == mean for m in means.values())
+            below, equal = (
+                sum(m < mean for m in means.values()),
+                sum(m == mean for m in means.values()),
+            )
             ranks[rate].append(below + (equal + 1) / 2)
     mean_ranks = {rate: fmean(values) for rate, values in ranks.items()}
     lowest = min(mean_ranks.values())
@@ -198,5 +241,7 @@ def _best(settings: list[defaultdict[float, list[float]]]) -> float:
 
 
 def _rounded(rate: float) -> float:
-    """Three significant digits, so that a grid grown twice holds the numbers that a person would write."""
+    """Three significant digits, so that a grid grown twice holds the numbers that a person would
+    write.
+    """
     return float(f"{rate:.3g}")

@@ -1,4 +1,6 @@
-"""Places: the lines of a study file on which its keys and values stand, so that an error can name them."""
+"""Places: the lines of a study file on which its keys and values stand, so that an error can name
+them.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +51,17 @@ class Places:
 
     def of_exclusion(self, number: int) -> str:
         """``, line 7`` for an exclusion, or nothing."""
-        line = self.tables.get(("exclude", number)) or self.keys.get((("", 0), "exclude"), (0, 0))[0]
+        line = (
+            self.tables.get(("exclude", number)) or self.keys.get((("", 0), "exclude"), (0, 0))[0]
+        )
         return f", line {line}" if line else ""
 
     def of_fields(self, fields: Sequence[str], grid: int, labels: Mapping[str, str]) -> str:
-        """``, line 7 (model) and line 9 (data)`` for the fields of a cell of a grid, with the label that the cell has there.
+        """``, line 7 (model) and line 9 (data)`` for the fields of a cell of a grid, with the label
+        that the cell has there.
 
-        A field stands in the grid's own table, in the shared axes or in the base; the first of those that names it counts.
+        A field stands in the grid's own table, in the shared axes or in the base; the first of
+        those that names it counts.
         """
         found = []
         for name in fields:
@@ -78,6 +84,10 @@ class Places:
         if label is not None:
             whole = re.compile(rf"(?<![\w.]){re.escape(label)}(?![\w.])")
             for number in range(first, last + 1):
-                if whole.search(self.lines[number - 1].partition("=")[2] if number == first else self.lines[number - 1]):
+                if whole.search(
+                    self.lines[number - 1].partition("=")[2]
+                    if number == first
+                    else self.lines[number - 1]
+                ):
                     return number
         return first

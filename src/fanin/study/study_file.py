@@ -1,7 +1,9 @@
-"""Study files: TOML with a head, one [base], shared [axes], [[grid]] and [[exclude]] blocks, and [tune].
+"""Study files: TOML with a head, one [base], shared [axes], [[grid]] and [[exclude]] blocks, and
+[tune].
 
-A key of [base], [axes] or [[grid]] is a field of a cell, or an option of one: ``model.depth = [2, 8, 32]``. An [[exclude]]
-block names values of axes; cells that have one of them on every axis named are left out.
+A key of [base], [axes] or [[grid]] is a field of a cell, or an option of one: ``model.depth = [2,
+8, 32]``. An [[exclude]] block names values of axes; cells that have one of them on every axis named
+are left out.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class _Tune(pydantic.BaseModel):
 
 
 class _Head(pydantic.BaseModel):
-    """The keys of a study file. Values of [base], [axes] and [[grid]] are checked when cells are made of them."""
+    """The keys of a study file. Values of [base], [axes] and [[grid]] are checked when cells are
+    made of them.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
@@ -59,7 +63,9 @@ class _Head(pydantic.BaseModel):
 def builtin_names() -> tuple[str, ...]:
     """The studies that come with fanin."""
     folder = resources.files("fanin.study") / "catalogue"
-    return tuple(sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml")))
+    return tuple(
+        sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    )
 
 
 def load(name_or_path: str) -> Study:
@@ -67,14 +73,17 @@ def load(name_or_path: str) -> Study:
     if not name_or_path.endswith(".toml"):
         if name_or_path not in builtin_names():
             raise unknown("study", name_or_path, (*builtin_names(), "my_study.toml (a file)"))
-        text = (resources.files("fanin.study") / "catalogue" / f"{name_or_path}.toml").read_text(encoding="utf-8")
+        text = (resources.files("fanin.study") / "catalogue" / f"{name_or_path}.toml").read_text(
+            encoding="utf-8"
+        )
         return parse(text, name_or_path)
     path = Path(name_or_path)
     return parse(_read(path), path.stem)
 
 
 def parse(text: str, name: str) -> Study:
-    """The study that a TOML text describes; raises `StudyError` that lists every mistake of the file's head at once.
+    """The study that a TOML text describes; raises `StudyError` that lists every mistake of the
+    file's head at once.
 
     Errors name the line where it is known.
     """
@@ -93,7 +102,9 @@ def parse(text: str, name: str) -> Study:
     shared = file.axes(head.axes, "axes", 0)
     grids = tuple(
         {**own, **{axis: choices for axis, choices in shared.items() if axis not in own}}
-        for own in (file.axes(grid, "grid", number) for number, grid in enumerate(head.grid or [{}]))
+        for own in (
+            file.axes(grid, "grid", number) for number, grid in enumerate(head.grid or [{}])
+        )
     )
     return Study(
         name=name,
@@ -104,7 +115,9 @@ def parse(text: str, name: str) -> Study:
         replicates=head.replicates,
         seed=head.seed,
         notes=tuple(head.notes),
-        exclude=tuple(file.wanted(block, "exclude", number) for number, block in enumerate(head.exclude)),
+        exclude=tuple(
+            file.wanted(block, "exclude", number) for number, block in enumerate(head.exclude)
+        ),
         tuning=file.tuning(head.tune, head.base, grids) if head.tune else None,
         time=head.time,
         places=places,
@@ -112,19 +125,26 @@ def parse(text: str, name: str) -> Study:
 
 
 def _hint(error: tomllib.TOMLDecodeError) -> str:
-    """TOML has no room for ``model = …`` and ``model.depth = …`` in one table, unless the second is in quotes."""
+    """TOML has no room for ``model = …`` and ``model.depth = …`` in one table, unless the second is
+    in quotes.
+    """
     in_the_way = "overwrite" in str(error) or "mutate" in str(error)
-    return ' Beside its spec an option is written in quotes: "model.depth" = …' if in_the_way else ""
+    return (
+        ' Beside its spec an option is written in quotes: "model.depth" = …' if in_the_way else ""
+    )
 
 
 def _read(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise StudyError(f"{path} has {path.stat().st_size:,} bytes; a study file has at most {MAX_BYTES:,}.")
+            raise StudyError(
+                f"{path} has {path.stat().st_size:,} bytes; a study file has at most {MAX_BYTES:,}."
+            )
         return path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
     except FileNotFoundError:
         raise StudyError(
-            f"There is no file {path}. Give a TOML file or a built-in study: {', '.join(builtin_names())}."
+            f"There is no file {path}. Give a TOML file or a built-in study: "
+            f"{', '.join(builtin_names())}."
         ) from None
     except UnicodeDecodeError as error:
         raise StudyError(f"{path} is not UTF-8 text ({error}).") from None
@@ -148,28 +168,49 @@ class _File:
                 raise error.explained(self._where(name, key, number)) from None
         return found
 
-    def axes(self, table: Mapping[str, Any], name: str, number: int) -> dict[str, tuple[Choice, ...]]:
+    def axes(
+        self, table: Mapping[str, Any], name: str, number: int
+    ) -> dict[str, tuple[Choice, ...]]:
         """The axes of a table."""
-        return {axis: self._choices(axis, values, name, number) for axis, values in self.values(table, name, number).items()}
+        return {
+            axis: self._choices(axis, values, name, number)
+            for axis, values in self.values(table, name, number).items()
+        }
 
     def wanted(self, table: Mapping[str, Any], name: str, number: int) -> Exclusion:
         """Axis → labels or values, each as text."""
         if not table:
-            raise StudyError(f"{self._where(name, '', number)}: [[{name}]] is empty; name the values of an axis.")
+            raise StudyError(
+                f"{self._where(name, '', number)}: [[{name}]] is empty; name the values of an axis."
+            )
         found = self.values(table, name, number)
-        return {axis: tuple(map(_text, value if isinstance(value, list) else [value])) for axis, value in found.items()}
+        return {
+            axis: tuple(map(_text, value if isinstance(value, list) else [value]))
+            for axis, value in found.items()
+        }
 
-    def tuning(self, tune: _Tune, base: Mapping[str, Any], grids: tuple[Mapping[str, tuple[Choice, ...]], ...]) -> Tuning:
+    def tuning(
+        self,
+        tune: _Tune,
+        base: Mapping[str, Any],
+        grids: tuple[Mapping[str, tuple[Choice, ...]], ...],
+    ) -> Tuning:
         """The block [tune]."""
         axes = {axis: None for grid in grids for axis in grid}
         for key in (*tune.per, *dict(_flattened(tune.at))):
             if key not in axes:
-                raise unknown("axis of the study", key, axes).explained(self._where("tune", "per", 0))
+                raise unknown("axis of the study", key, axes).explained(
+                    self._where("tune", "per", 0)
+                )
         if "learning_rate" in axes:
-            raise StudyError(f"{self._where('tune', 'learning_rate', 0)}: the learning rate is an axis already. Leave out one.")
+            raise StudyError(
+                f"{self._where('tune', 'learning_rate', 0)}: the learning rate is an axis already. "
+                "Leave out one."
+            )
         if "learning_rate" in base:
             raise StudyError(
-                f"{self._where('base', 'learning_rate', 0)}: the learning rate is tuned, and given here too. Leave out one."
+                f"{self._where('base', 'learning_rate', 0)}: the learning rate is tuned, and given "
+                "here too. Leave out one."
             )
         try:
             at = self.wanted(tune.at, "tune", 0) if tune.at else {}
@@ -183,15 +224,24 @@ class _File:
     def _choices(self, axis: str, values: Any, table: str, number: int) -> tuple[Choice, ...]:
         where = self._where(table, axis, number)
         if not isinstance(values, list):
-            raise StudyError(f"{where}: {table}.{axis} must be a list, such as [{shown(values)}]; received {shown(values)}.")
+            raise StudyError(
+                f"{where}: {table}.{axis} must be a list, such as [{shown(values)}]; received "
+                f"{shown(values)}."
+            )
         if not values:
             raise StudyError(f"{where}: axis {axis} is empty; give at least one value.")
         choices = tuple(_choice(where, axis, value) for value in values)
         if any(choices.count(choice) > 1 for choice in choices):
-            raise StudyError(f"{where}: axis {axis} lists a value twice, and with it the same cell twice. Remove one.")
+            raise StudyError(
+                f"{where}: axis {axis} lists a value twice, and with it the same cell twice. "
+                "Remove one."
+            )
         labels = [choice.label for choice in choices]
         if twice := [label for label in labels if labels.count(label) > 1]:
-            raise StudyError(f"{where}: two values of axis {axis} are called {shown(twice[0])}. Give each a label of its own.")
+            raise StudyError(
+                f"{where}: two values of axis {axis} are called {shown(twice[0])}. Give each a "
+                "label of its own."
+            )
         return choices
 
 
@@ -206,13 +256,21 @@ def _flattened(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _choice(where: str, axis: str, value: Any) -> Choice:
     if isinstance(value, dict):
-        if set(value) != {"label", "use"} or not isinstance(value["label"], str) or isinstance(value["use"], dict):
+        if (
+            set(value) != {"label", "use"}
+            or not isinstance(value["label"], str)
+            or isinstance(value["use"], dict)
+        ):
             raise StudyError(
-                f'{where}: a value of axis {axis} with a label is written {{ label = "name", use = value }}, '
+                f'{where}: a value of axis {axis} with a label is written {{ label = "name", use = '
+                "value }, "
                 f"not {shown(value)}."
             )
         if not value["label"].isprintable() or not 0 < len(value["label"]) <= MAX_LABEL:
-            raise StudyError(f"{where}: a label has 1 to {MAX_LABEL} printable characters, not {shown(value['label'])}.")
+            raise StudyError(
+                f"{where}: a label has 1 to {MAX_LABEL} printable characters, not "
+                f"{shown(value['label'])}."
+            )
         return Choice(value["use"], value["label"])
     return Choice(value, _text(value))
 

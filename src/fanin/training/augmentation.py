@@ -1,9 +1,10 @@
 """Augmentation: random changes of the training images, by name.
 
-What is changed how is drawn once per epoch on the CPU, one row per sample of the training part, as a pure function of (seed,
-name of the change, epoch). So a sample meets the same change whatever the batch size and its place in the order, all
-initializers of a replicate see the same images, and a checkpoint holds no state of it. Changes are made to a whole batch at
-once, to the bytes as they lie in memory, before any conversion.
+What is changed how is drawn once per epoch on the CPU, one row per sample of the training part, as
+a pure function of (seed, name of the change, epoch). So a sample meets the same change whatever the
+batch size and its place in the order, all initializers of a replicate see the same images, and a
+checkpoint holds no state of it. Changes are made to a whole batch at once, to the bytes as they lie
+in memory, before any conversion.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ from fanin.errors import FitError, SpecError
 from fanin.registry import Registry
 
 Draws = tuple[Tensor, ...]
-"""What an epoch's changes are, one tensor for each change; its row i is for sample i of the training part."""
+"""What an epoch's changes are, one tensor for each change; its row i is for sample i of the
+training part.
+"""
 
 
 class Augmentation(Protocol):
     """A frozen dataclass of options: one kind of random change of images."""
 
     def check(self, side: int) -> None:
-        """Raise a `FitError` where images whose shorter side has so many pixels cannot be changed so."""
+        """Raise a `FitError` where images whose shorter side has so many pixels cannot be changed
+        so.
+        """
 
     def draw(self, n: int, *, generator: torch.Generator) -> Tensor:
         """The changes of n samples, on the CPU: shape (n, …)."""
@@ -39,11 +44,13 @@ class Augmentation(Protocol):
 
 @dataclass(frozen=True)
 class Shift:
-    """Each image moved by whole pixels, as many as from −`pixels` to `pixels`, down and to the right; zeros move in.
+    """Each image moved by whole pixels, as many as from −`pixels` to `pixels`, down and to the
+    right; zeros move in.
 
-    Both numbers are uniform and independent. The same as a random crop of the image padded by `pixels` zeros on every side (He
-    et al., Deep Residual Learning for Image Recognition, 2015, with 4). Zeros are black, as in torchvision's ``RandomCrop``;
-    Keras' ``RandomTranslation`` reflects the image instead, and moves by fractions of pixels.
+    Both numbers are uniform and independent. The same as a random crop of the image padded by
+    `pixels` zeros on every side (He et al., Deep Residual Learning for Image Recognition, 2015,
+    with 4). Zeros are black, as in torchvision's ``RandomCrop``; Keras' ``RandomTranslation``
+    reflects the image instead, and moves by fractions of pixels.
     """
 
     pixels: int = 4
@@ -55,24 +62,33 @@ class Shift:
     def check(self, side: int) -> None:
         """An image must not leave its frame altogether."""
         if self.pixels >= side:
-            raise FitError(f"shift(pixels={self.pixels}) would empty images of {side} pixels. Use fewer than {side}.")
+            raise FitError(
+                f"shift(pixels={self.pixels}) would empty images of {side} pixels. Use fewer than "
+                f"{side}."
+            )
 
     def draw(self, n: int, *, generator: torch.Generator) -> Tensor:
         """How far down and how far to the right: int64, shape (n, 2)."""
-        return torch.randint(-self.pixels, self.pixels + 1, (n, 2), generator=generator, device="cpu")
+        return torch.randint(
+            -self.pixels, self.pixels + 1, (n, 2), generator=generator, device="cpu"
+        )
 
     def apply(self, x: Tensor, drawn: Tensor) -> Tensor:
         """A window of the padded image: moving it up moves what it shows down."""
         height, width = x.shape[2:]
         padded = F.pad(x, (self.pixels,) * 4)
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, 2·pixels + 1, 2·pixels + 1, H, W): a view
+        windows = padded.unfold(2, height, 1).unfold(
+            3, width, 1
+        )  # (B, C, 2·pixels + 1, 2·pixels + 1, H, W): a view
         top, left = (self.pixels - drawn).unbind(1)
         return windows[torch.arange(len(x), device=x.device), :, top, left]
 
 
 @dataclass(frozen=True)
 class Flip:
-    """Each image mirrored left to right with probability 1/2. Not for what has a direction, such as digits."""
+    """Each image mirrored left to right with probability 1/2. Not for what has a direction, such as
+    digits.
+    """
 
     def check(self, side: int) -> None:
         """Any image can be mirrored."""
@@ -97,8 +113,12 @@ class AugmentationEntry:
 
 AUGMENTATIONS: Registry[AugmentationEntry] = Registry("augmentation", AugmentationEntry)
 
-AUGMENTATIONS.add(AugmentationEntry("shift", "each image moved by up to so many pixels, zeros moving in", Shift))
-AUGMENTATIONS.add(AugmentationEntry("flip", "each image mirrored left to right with probability 1/2", Flip))
+AUGMENTATIONS.add(
+    AugmentationEntry("shift", "each image moved by up to so many pixels, zeros moving in", Shift)
+)
+AUGMENTATIONS.add(
+    AugmentationEntry("flip", "each image mirrored left to right with probability 1/2", Flip)
+)
 
 
 def get(spec: str) -> tuple[str, Augmentation]:
@@ -109,9 +129,14 @@ def get(spec: str) -> tuple[str, Augmentation]:
 
 
 def check(spec: str, input_shape: tuple[int, ...], kind: str) -> None:
-    """Raise a `FitError` unless inputs of that shape and kind (`fanin.data.DataInfo`) can be changed as the spec says."""
+    """Raise a `FitError` unless inputs of that shape and kind (`fanin.data.DataInfo`) can be
+    changed as the spec says.
+    """
     if kind != "image":
-        raise FitError(f"{spec} changes images (channels, height, width); these inputs are of kind {kind}. Leave it out.")
+        raise FitError(
+            f"{spec} changes images (channels, height, width); these inputs are of kind {kind}. "
+            "Leave it out."
+        )
     get(spec)[1].check(min(input_shape[1:]))
 
 
@@ -132,10 +157,14 @@ class Augmenter:
         self._changes = [(specs.parse(spec)[0], get(spec)[1]) for spec in augmentations]
         names = [name for name, _ in self._changes]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise SpecError(f"{twice[0]} is named twice, and both would draw the same numbers. Leave one out.")
+            raise SpecError(
+                f"{twice[0]} is named twice, and both would draw the same numbers. Leave one out."
+            )
 
     def draws(self, epoch: int, n: int, *, device: torch.device | str = "cpu") -> Draws:
-        """What an epoch does to each of n samples: drawn on the CPU, the same on every device, and moved there at once."""
+        """What an epoch does to each of n samples: drawn on the CPU, the same on every device, and
+        moved there at once.
+        """
         return tuple(
             change.draw(n, generator=seeds.generator(self._seed, "augment", name, epoch)).to(device)
             for name, change in self._changes
@@ -146,12 +175,14 @@ class Augmenter:
 
         Args:
             x: images (B, C, H, W), uint8 or float.
-            index: which sample of the training part each image is: int64, shape (B,), on the device of x.
+            index: which sample of the training part each image is: int64, shape (B,), on the device
+                of x.
             draws: the epoch's, on the device of x.
         """
         if x.ndim != 4:
             raise FitError(
-                f"Augmentation takes images (batch, channels, height, width), not a batch of shape {tuple(x.shape)}."
+                "Augmentation takes images (batch, channels, height, width), not a batch of shape "
+                f"{tuple(x.shape)}."
             )
         for (_, change), drawn in zip(self._changes, draws, strict=True):
             x = change.apply(x, drawn[index])

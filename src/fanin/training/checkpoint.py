@@ -1,8 +1,9 @@
 """Checkpoints: a cell's whole state at an epoch's end, written so that no crash leaves half of one.
 
-A checkpoint is one safetensors file, ``<cell id>.<digest>.safetensors``, whose name carries the first 16 hexadecimal digits of
-its SHA-256. It is written aside, synced and moved into place; the one before it is removed afterwards. A file whose bytes do
-not give the digest in its name is ignored, and the cell starts again: never a wrong number, never a crash.
+A checkpoint is one safetensors file, ``<cell id>.<digest>.safetensors``, whose name carries the
+first 16 hexadecimal digits of its SHA-256. It is written aside, synced and moved into place; the
+one before it is removed afterwards. A file whose bytes do not give the digest in its name is
+ignored, and the cell starts again: never a wrong number, never a crash.
 """
 
 from __future__ import annotations
@@ -32,10 +33,15 @@ class Checkpoint:
 
 
 def save(folder: Path, cell_id: str, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint of the cell and remove the one before it. Tensors are stored contiguous, whatever their strides."""
+    """Write a checkpoint of the cell and remove the one before it. Tensors are stored contiguous,
+    whatever their strides.
+    """
     from safetensors.torch import save as to_bytes
 
-    payload = to_bytes(_apart(checkpoint.tensors), {"format": FORMAT, "cell": cell_id, "state": json.dumps(checkpoint.state)})
+    payload = to_bytes(
+        _apart(checkpoint.tensors),
+        {"format": FORMAT, "cell": cell_id, "state": json.dumps(checkpoint.state)},
+    )
     folder.mkdir(parents=True, exist_ok=True)
     before = list(folder.glob(f"{cell_id}.*"))
     target = folder / f"{cell_id}.{_digest(payload)}.safetensors"
@@ -49,7 +55,9 @@ def save(folder: Path, cell_id: str, checkpoint: Checkpoint) -> Path:
 
 def load(folder: Path, cell_id: str) -> Checkpoint | None:
     """The newest intact checkpoint of the cell, or None."""
-    for path in sorted(folder.glob(f"{cell_id}.*.safetensors"), key=lambda p: p.stat().st_mtime_ns, reverse=True):
+    for path in sorted(
+        folder.glob(f"{cell_id}.*.safetensors"), key=lambda p: p.stat().st_mtime_ns, reverse=True
+    ):
         if (found := _read(path, cell_id)) is not None:
             return found
     return None
@@ -64,10 +72,15 @@ def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, contiguous, and none sharing memory with another, as tied weights do: safetensors asks for it."""
+    """The tensors on the CPU, contiguous, and none sharing memory with another, as tied weights do:
+    safetensors asks for it.
+    """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     counts = Counter(tensor.untyped_storage().data_ptr() for tensor in stored.values())
-    return {name: t.clone() if counts[t.untyped_storage().data_ptr()] > 1 else t for name, t in stored.items()}
+    return {
+        name: t.clone() if counts[t.untyped_storage().data_ptr()] > 1 else t
+        for name, t in stored.items()
+    }
 
 
 def like(tensor: Tensor, stored: Tensor) -> Tensor:

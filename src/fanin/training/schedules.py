@@ -1,11 +1,13 @@
 """Schedules: what multiplies a cell's learning rate, from step to step.
 
-A schedule is a pure function of the step, so a resumed cell needs no state of it. Its time is measured in epochs and laid over
-the most epochs that the cell may run; one that stops early has seen the beginning of it.
+A schedule is a pure function of the step, so a resumed cell needs no state of it. Its time is
+measured in epochs and laid over the most epochs that the cell may run; one that stops early has
+seen the beginning of it.
 
-Warm-up: during the first W = round(warmup · steps per epoch) steps the rate rises linearly, step t being multiplied by
-s + (1 − s)·t/W with s = `warmup_start`: torch's ``LinearLR(start_factor=s, total_iters=W)`` (Goyal et al., Accurate, Large
-Minibatch SGD, 2017). Epochs of the warm-up count: a `step` schedule drops in the epochs that it names.
+Warm-up: during the first W = round(warmup · steps per epoch) steps the rate rises linearly, step t
+being multiplied by s + (1 − s)·t/W with s = `warmup_start`: torch's ``LinearLR(start_factor=s,
+total_iters=W)`` (Goyal et al., Accurate, Large Minibatch SGD, 2017). Epochs of the warm-up count: a
+`step` schedule drops in the epochs that it names.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ class Schedule(Protocol):
     """A frozen dataclass of options, and the factor of every step that follows from them."""
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
-        """What multiplies the cell's learning rate in step number `step`, counted from 0 over all epochs."""
+        """What multiplies the cell's learning rate in step number `step`, counted from 0 over all
+        epochs.
+        """
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,16 @@ class Constant:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Half a wave from 1 down to `final`: final + (1 − final)·(1 + cos(π·t/T)) / 2, one step at a time.
+    """Half a wave from 1 down to `final`: final + (1 − final)·(1 + cos(π·t/T)) / 2, one step at a
+    time.
 
-    t counts from the end of the warm-up, and T is the number of steps from there to the cell's last epoch's end; so `final`
-    itself would come one step after the last. torch's ``CosineAnnealingLR(T_max=T)`` stepped after every batch. Keras'
-    ``CosineDecay`` is the same, with warm-up steps that are not part of T.
+    t counts from the end of the warm-up, and T is the number of steps from there to the cell's last
+    epoch's end; so `final` itself would come one step after the last. torch's
+    ``CosineAnnealingLR(T_max=T)`` stepped after every batch. Keras' ``CosineDecay`` is the same,
+    with warm-up steps that are not part of T.
 
-    Source: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017; without restarts.
+    Source: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017; without
+    restarts.
     """
 
     final: float = 0.0
@@ -61,7 +68,10 @@ class Cosine:
 
     def __post_init__(self) -> None:
         if not 0 <= self.final < 1:
-            raise SpecError(f"cosine(final=…), a share of the learning rate, must be at least 0 and below 1, not {self.final}.")
+            raise SpecError(
+                "cosine(final=…), a share of the learning rate, must be at least 0 and below 1, "
+                f"not {self.final}."
+            )
         _check_warmup("cosine", self.warmup, self.warmup_start)
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -74,7 +84,8 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Step:
-    """gamma^⌊epoch / every⌋: a drop after each `every` epochs. torch's ``StepLR(step_size=every)`` stepped after every epoch.
+    """gamma^⌊epoch / every⌋: a drop after each `every` epochs. torch's ``StepLR(step_size=every)``
+    stepped after every epoch.
 
     The warm-up multiplies it, as in torch's ``ChainedScheduler``.
     """
@@ -93,15 +104,19 @@ class Step:
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """The drops so far, times the warm-up's."""
         drops = step // steps_per_epoch // self.every
-        return self.gamma**drops * _rise(step, _steps(self.warmup, steps_per_epoch), self.warmup_start)
+        return self.gamma**drops * _rise(
+            step, _steps(self.warmup, steps_per_epoch), self.warmup_start
+        )
 
 
 @dataclass(frozen=True)
 class Milestones:
-    """gamma^(how many of the epochs `at` are over): drops where one likes. torch's ``MultiStepLR(milestones=at)``.
+    """gamma^(how many of the epochs `at` are over): drops where one likes. torch's
+    ``MultiStepLR(milestones=at)``.
 
-    ``at=[30, 60]`` drops before the epochs that would be number 30 and 60 if the first were number 0. The residual networks of
-    He et al. (2015) on CIFAR drop at a half and three quarters of their training, by 10. The warm-up multiplies it.
+    ``at=[30, 60]`` drops before the epochs that would be number 30 and 60 if the first were number
+    0. The residual networks of He et al. (2015) on CIFAR drop at a half and three quarters of their
+    training, by 10. The warm-up multiplies it.
     """
 
     at: tuple[int, ...]
@@ -112,7 +127,8 @@ class Milestones:
     def __post_init__(self) -> None:
         if not self.at or self.at[0] < 1 or list(self.at) != sorted(set(self.at)):
             raise SpecError(
-                f"milestones(at=…) must be a list of epochs such as [30, 60], each at least 1 and above the one before it, not "
+                "milestones(at=…) must be a list of epochs such as [30, 60], each at least 1 and "
+                "above the one before it, not "
                 f"{shown(list(self.at))}."
             )
         _check_gamma("milestones", self.gamma)
@@ -121,20 +137,25 @@ class Milestones:
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """The drops so far, times the warm-up's."""
         drops = sum(step // steps_per_epoch >= epoch for epoch in self.at)
-        return self.gamma**drops * _rise(step, _steps(self.warmup, steps_per_epoch), self.warmup_start)
+        return self.gamma**drops * _rise(
+            step, _steps(self.warmup, steps_per_epoch), self.warmup_start
+        )
 
 
 @dataclass(frozen=True)
 class OneCycle:
-    """From 1/div_factor up to 1, and down to 1/(div_factor · final_div_factor): torch's ``OneCycleLR`` of two phases.
+    """From 1/div_factor up to 1, and down to 1/(div_factor · final_div_factor): torch's
+    ``OneCycleLR`` of two phases.
 
-    The first phase ends in step pct_start·T − 1 of T, the second in step T − 1; within a phase the factor follows half a wave
-    (``anneal=cos``) or a line. The cell's learning rate is the highest of the cycle, torch's `max_lr`. The rise is its warm-up.
+    The first phase ends in step pct_start·T − 1 of T, the second in step T − 1; within a phase the
+    factor follows half a wave (``anneal=cos``) or a line. The cell's learning rate is the highest
+    of the cycle, torch's `max_lr`. The rise is its warm-up.
 
-    Differs from torch's default, which moves momentum, or Adam's β₁, between 0.85 and 0.95 in the opposite direction: here they
-    stay as the optimizer has them (``cycle_momentum=False``).
+    Differs from torch's default, which moves momentum, or Adam's β₁, between 0.85 and 0.95 in the
+    opposite direction: here they stay as the optimizer has them (``cycle_momentum=False``).
 
-    Source: Smith & Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2018.
+    Source: Smith & Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large
+    Learning Rates, 2018.
     """
 
     pct_start: float = 0.3
@@ -144,8 +165,14 @@ class OneCycle:
 
     def __post_init__(self) -> None:
         if not 0 <= self.pct_start <= 1:
-            raise SpecError(f"one_cycle(pct_start=…), the share of steps that rise, must be from 0 to 1, not {self.pct_start}.")
-        for name, divisor in (("div_factor", self.div_factor), ("final_div_factor", self.final_div_factor)):
+            raise SpecError(
+                "one_cycle(pct_start=…), the share of steps that rise, must be from 0 to 1, not "
+                f"{self.pct_start}."
+            )
+        for name, divisor in (
+            ("div_factor", self.div_factor),
+            ("final_div_factor", self.final_div_factor),
+        ):
             if not divisor >= 1:
                 raise SpecError(f"one_cycle({name}=…) must be at least 1, not {divisor}.")
 
@@ -171,8 +198,12 @@ class ScheduleEntry:
 SCHEDULES: Registry[ScheduleEntry] = Registry("schedule", ScheduleEntry)
 
 for _entry in (
-    ScheduleEntry("constant", "the learning rate as it is, after a warm-up where one is wanted", Constant),
-    ScheduleEntry("cosine", "half a cosine wave down to 0, or to a share of the learning rate", Cosine),
+    ScheduleEntry(
+        "constant", "the learning rate as it is, after a warm-up where one is wanted", Constant
+    ),
+    ScheduleEntry(
+        "cosine", "half a cosine wave down to 0, or to a share of the learning rate", Cosine
+    ),
     ScheduleEntry("step", "a drop by 10 after every so many epochs", Step),
     ScheduleEntry("milestones", "a drop by 10 at each of the epochs named", Milestones),
     ScheduleEntry("one_cycle", "up to the learning rate, and down to almost nothing", OneCycle),
@@ -206,13 +237,21 @@ def _wave(start: float, end: float, share: float) -> float:
 
 def _check_gamma(name: str, gamma: float) -> None:
     if not 0 < gamma < 1:
-        raise SpecError(f"{name}(gamma=…), the factor of one drop, must be above 0 and below 1, not {gamma}.")
+        raise SpecError(
+            f"{name}(gamma=…), the factor of one drop, must be above 0 and below 1, not {gamma}."
+        )
 
 
 def _check_warmup(name: str, warmup: float, start: float) -> None:
     if not warmup >= 0:
         raise SpecError(f"{name}(warmup=…), in epochs, must be at least 0, not {warmup}.")
     if not 0 < start < 1:
-        raise SpecError(f"{name}(warmup_start=…), a share of the learning rate, must be above 0 and below 1, not {start}.")
+        raise SpecError(
+            f"{name}(warmup_start=…), a share of the learning rate, must be above 0 and below 1, "
+            f"not {start}."
+        )
     if warmup == 0 and start != WARMUP_START:
-        raise SpecError(f"{name}(warmup_start=…) changes nothing without a warm-up. Give warmup, or leave it out.")
+        raise SpecError(
+            f"{name}(warmup_start=…) changes nothing without a warm-up. Give warmup, or leave it "
+            "out."
+        )

@@ -1,7 +1,8 @@
-"""Steps: a model on its way through an epoch, and its evaluation. The hot loop of all training stands here, once.
+"""Steps: a model on its way through an epoch, and its evaluation. The hot loop of all training
+stands here, once.
 
-The rules of speed: data in memory as one tensor, images as uint8 and converted per batch; no Python work per sample; no
-synchronisation inside an epoch (sums stay tensors until its end).
+The rules of speed: data in memory as one tensor, images as uint8 and converted per batch; no Python
+work per sample; no synchronisation inside an epoch (sums stay tensors until its end).
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from fanin.training.objective import Task
 from fanin.training.schedules import Schedule
 
 EVALUATION_BATCH = 128
-"""Samples per forward pass when nothing is learnt; fixed, since a result's last bits depend on it. Small enough that no
-activation of the CNN exceeds the 32 MiB from which glibc maps memory anew at every allocation."""
+"""Samples per forward pass when nothing is learnt; fixed, since a result's last bits depend on it.
+Small enough that no activation of the CNN exceeds the 32 MiB from which glibc maps memory anew at
+every allocation."""
 
 GATHERED = 32
 """Batches that are gathered at once: 6 MiB of CIFAR's bytes."""
@@ -67,11 +69,15 @@ class Trainer:
             optimizer=optimizers.get(cell.optimizer)[1].make(model, cell.learning_rate),
             dropout=DropoutKeys(model, cell.seed_of("dropout")),
             schedule=None if cell.schedule == "constant" else schedules.get(cell.schedule)[1],
-            augmenter=Augmenter(cell.augmentation, cell.seed_of("augment")) if cell.augmentation else None,
+            augmenter=Augmenter(cell.augmentation, cell.seed_of("augment"))
+            if cell.augmentation
+            else None,
         )
 
     def epoch(self, epoch: int, part: Part) -> tuple[Losses, list[float]]:
-        """One pass over the training part: the losses and the scores' means, all running, in training mode."""
+        """One pass over the training part: the losses and the scores' means, all running, in
+        training mode.
+        """
         self.model.train()
         cell, device = self.cell, part.y.device
         order = seeds.order(cell.seed_of("order"), epoch, len(part.y)).to(device)
@@ -80,7 +86,8 @@ class Trainer:
         totals = [torch.zeros((), dtype=torch.float64, device=device) for _ in self.task.scored]
         parameters = list(self.model.parameters())
         self._refuse_one_sample(len(order) - (steps - 1) * cell.batch_size)
-        # What a user's model draws itself, by torch's own dropout for one, starts from a number of this epoch.
+        # What a user's model draws itself, by torch's own dropout for one, starts from a number of
+        # this epoch.
         with seeds.torch_state_kept(seeds.stream(cell.seed_of("dropout"), "global", epoch)):
             for step, (x, y) in enumerate(self._batches(part, order, epoch)):
                 if self.schedule is not None:
@@ -92,8 +99,18 @@ class Trainer:
         mean = (by_step.double() * sizes).sum() / len(part.y)
         return Losses(by_step, float(mean)), [float(total) / len(part.y) for total in totals]
 
-    def step(self, epoch: int, step: int, x: Tensor, y: Tensor, parameters: list[nn.Parameter], totals: list[Tensor]) -> Tensor:
-        """One step on a batch as the data hold it; adds the scores to `totals` and returns the loss, detached."""
+    def step(
+        self,
+        epoch: int,
+        step: int,
+        x: Tensor,
+        y: Tensor,
+        parameters: list[nn.Parameter],
+        totals: list[Tensor],
+    ) -> Tensor:
+        """One step on a batch as the data hold it; adds the scores to `totals` and returns the
+        loss, detached.
+        """
         self.dropout.set(epoch, step)
         for parameter in parameters:  # as optimizer.zero_grad does, without its bookkeeping
             parameter.grad = None
@@ -110,17 +127,26 @@ class Trainer:
         return loss.detach()
 
     def _refuse_one_sample(self, last: int) -> None:
-        """Batch normalization has no variance of one sample, and torch's error does not say what to do."""
-        if last == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
+        """Batch normalization has no variance of one sample, and torch's error does not say what to
+        do.
+        """
+        if last == 1 and any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()
+        ):
             raise FitError(
-                f"An epoch's last batch has one sample, which batch normalization cannot take. Use another batch_size than "
+                "An epoch's last batch has one sample, which batch normalization cannot take. Use "
+                "another batch_size than "
                 f"{self.cell.batch_size}."
             )
 
     def _batches(self, part: Part, order: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The part's batches in that order, gathered many at a time: small ones cost more to gather than to train on."""
+        """The part's batches in that order, gathered many at a time: small ones cost more to gather
+        than to train on.
+        """
         size = self.cell.batch_size
-        draws = self.augmenter.draws(epoch, len(order), device=order.device) if self.augmenter else None
+        draws = (
+            self.augmenter.draws(epoch, len(order), device=order.device) if self.augmenter else None
+        )
         for chunk in torch.split(order, size * GATHERED):
             x = part.x[chunk]
             if self.augmenter and draws is not None:
@@ -141,7 +167,9 @@ def evaluate(model: nn.Module, task: Task, part: Part) -> tuple[float, list[floa
     return float(loss) / len(part.y), [float(total) / len(part.y) for total in totals]
 
 
-def evaluate_batch(model: nn.Module, task: Task, x: Tensor, y: Tensor, loss: Tensor, totals: list[Tensor]) -> None:
+def evaluate_batch(
+    model: nn.Module, task: Task, x: Tensor, y: Tensor, loss: Tensor, totals: list[Tensor]
+) -> None:
     """Add a batch's loss, times its samples, and its scores to the sums."""
     inputs = task.batch(x)
     targets = task.targets(inputs, y)

@@ -1,7 +1,9 @@
-"""One cell, trained: read `train` from top to bottom; an epoch's steps are in `fanin.training.steps`.
+"""One cell, trained: read `train` from top to bottom; an epoch's steps are in
+`fanin.training.steps`.
 
-The order of the samples, the dropout masks and the augmentation are functions of (seed, epoch, step), and the learning rate is
-one of the step, so a checkpoint holds no generator state and a resumed cell continues bit for bit.
+The order of the samples, the dropout masks and the augmentation are functions of (seed, epoch,
+step), and the learning rate is one of the step, so a checkpoint holds no generator state and a
+resumed cell continues bit for bit.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class Interrupted(Exception):
 
 @dataclass
 class Cache:
-    """The data set last used, so that a worker's next cell finds it in memory. One set only: memory is bounded."""
+    """The data set last used, so that a worker's next cell finds it in memory. One set only: memory
+    is bounded.
+    """
 
     dataset: Dataset | None = None
     key: tuple[Any, ...] = ()
@@ -50,7 +54,12 @@ class Cache:
         if self.dataset is None or self.dataset.info.name != cell.data:
             self.dataset = self.prepared = None  # free the one before first
             self.dataset = data.load(cell.data)
-        key = (cell.data, protocol.holdout, protocol.standardise_target, cell.seed_of("split") if protocol.holdout else None)
+        key = (
+            cell.data,
+            protocol.holdout,
+            protocol.standardise_target,
+            cell.seed_of("split") if protocol.holdout else None,
+        )
         if self.prepared is None or key != self.key:
             self.prepared = None
             self.prepared = data.prepare(
@@ -100,17 +109,22 @@ def train(
         cache: keeps the data set between cells of one process.
         environment: recorded with the result (`fanin.execution.process_settings.environment`).
         device: a torch device; weights are drawn on the CPU and moved there.
-        checkpoints: folder for checkpoints; a cell that has one resumes from it, if its environment is the same.
-        checkpoint_interval: seconds at least between two checkpoints; 0 writes one at every epoch's end.
+        checkpoints: folder for checkpoints; a cell that has one resumes from it, if its environment
+            is the same.
+        checkpoint_interval: seconds at least between two checkpoints; 0 writes one at every epoch's
+            end.
         on_epoch: called with each epoch's row: epoch, loss, metric, val_loss, val_metric, seconds.
         stop: asked at every epoch's end; true writes a checkpoint and raises `Interrupted`.
-        weights: folder for the initial and the best weights, ``<cell id>.initial.safetensors`` and ``.best.safetensors``.
+        weights: folder for the initial and the best weights, ``<cell id>.initial.safetensors`` and
+            ``.best.safetensors``.
     """
     started = time.perf_counter()
     user_code.require_unchanged(cell.sources)
     protocol = PROTOCOLS.get(cell.protocol)
     dataset, prepared = cache.prepare(cell, protocol)
-    parts = {name: _moved(getattr(prepared, name), device) for name in ("train", "validation", "test")}
+    parts = {
+        name: _moved(getattr(prepared, name), device) for name in ("train", "validation", "test")
+    }
     timings = {"data": time.perf_counter() - started}
 
     described = model_of(cell)
@@ -124,9 +138,18 @@ def train(
     )
     rule = initializers.get(cell.initializer)
     few = task.batch(prepared.train.x[:2].clone())  # for rules that look at what follows each layer
-    apply.initialize(model, rule, seed=cell.seed_of("init"), biases=cell.biases, shared_stream=cell.shared_stream, batch=few)
+    apply.initialize(
+        model,
+        rule,
+        seed=cell.seed_of("init"),
+        biases=cell.biases,
+        shared_stream=cell.shared_stream,
+        batch=few,
+    )
     if weights is not None:
-        checkpoint.save_weights(weights / f"{cell.id}.initial.safetensors", dict(model.state_dict()))
+        checkpoint.save_weights(
+            weights / f"{cell.id}.initial.safetensors", dict(model.state_dict())
+        )
     trainer = Trainer.of(cell, model.to(device), task)
     state = _resumed(checkpoints, cell, environment, trainer) or State()
     timings["setup"] = time.perf_counter() - started - timings["data"]
@@ -146,7 +169,9 @@ def train(
         state.diverged = _divergence(losses, row, model, state.epoch)
         if row["val_loss"] < state.best_loss and not state.diverged:
             state.best_loss, state.best_epoch = row["val_loss"], state.epoch
-            state.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+            state.best = {
+                name: tensor.detach().clone() for name, tensor in model.state_dict().items()
+            }
         stopping = stop()
         due = time.monotonic() - saved >= checkpoint_interval
         if checkpoints is not None and (due or stopping) and not state.diverged:
@@ -180,7 +205,11 @@ def train(
 
 def _finished(state: State, cell: Cell, protocol: StudyProtocol) -> bool:
     waited = state.epoch - state.best_epoch
-    return bool(state.diverged) or state.epoch >= cell.epochs or (state.epoch > 0 and waited >= protocol.patience)
+    return (
+        bool(state.diverged)
+        or state.epoch >= cell.epochs
+        or (state.epoch > 0 and waited >= protocol.patience)
+    )
 
 
 def _divergence(losses: Losses, row: Row, model: nn.Module, epoch: int) -> str:
@@ -188,7 +217,11 @@ def _divergence(losses: Losses, row: Row, model: nn.Module, epoch: int) -> str:
     wrong = (~losses.by_step.isfinite()).nonzero()
     if len(wrong):
         step = int(wrong[0])
-        last = f"the last finite loss was {float(losses.by_step[step - 1]):.6g}" if step else "it was the epoch's first"
+        last = (
+            f"the last finite loss was {float(losses.by_step[step - 1]):.6g}"
+            if step
+            else "it was the epoch's first"
+        )
         return f"training loss {float(losses.by_step[step])} in step {step + 1} of epoch {epoch}; {last}"
     for name, value in row.items():
         if not math.isfinite(value):
@@ -208,7 +241,9 @@ def _moved(part: Part, device: str) -> Part:
 
 
 def _metrics(state: State, task: Task, test: dict[str, float]) -> dict[str, float]:
-    """A validation metric is the best over epochs, not the one at the lowest loss: the case study reports it so."""
+    """A validation metric is the best over epochs, not the one at the lowest loss: the case study
+    reports it so.
+    """
     best = {}
     for metric in task.metrics:
         values = state.history[f"val_{metric.name}"]
@@ -236,19 +271,36 @@ def _save_checkpoint(folder: Path, state: Checkpoint, cell: Cell) -> None:
     try:
         checkpoint.save(folder, cell.id, state)
     except OSError as error:
-        print(f"cell {cell.id}: no checkpoint after epoch {state.state['epoch']}: {error}", file=sys.stderr)
+        print(
+            f"cell {cell.id}: no checkpoint after epoch {state.state['epoch']}: {error}",
+            file=sys.stderr,
+        )
 
 
-def _checkpoint(cell: Cell, environment: dict[str, Any], trainer: Trainer, state: State) -> Checkpoint:
+def _checkpoint(
+    cell: Cell, environment: dict[str, Any], trainer: Trainer, state: State
+) -> Checkpoint:
     tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
-    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizers.state_tensors(trainer.optimizer).items()}
-    progress = {"epoch": state.epoch, "best_loss": state.best_loss, "best_epoch": state.best_epoch, "seconds": state.seconds}
+    tensors |= {
+        f"optimizer.{name}": tensor
+        for name, tensor in optimizers.state_tensors(trainer.optimizer).items()
+    }
+    progress = {
+        "epoch": state.epoch,
+        "best_loss": state.best_loss,
+        "best_epoch": state.best_epoch,
+        "seconds": state.seconds,
+    }
     return Checkpoint(tensors, {**progress, "history": state.history, "environment": environment})
 
 
-def _resumed(folder: Path | None, cell: Cell, environment: dict[str, Any], trainer: Trainer) -> State | None:
-    """Load the cell's checkpoint into model and optimizer, if there is one from this very environment."""
+def _resumed(
+    folder: Path | None, cell: Cell, environment: dict[str, Any], trainer: Trainer
+) -> State | None:
+    """Load the cell's checkpoint into model and optimizer, if there is one from this very
+    environment.
+    """
     found = checkpoint.load(folder, cell.id) if folder is not None else None
     if found is None or found.state["environment"] != environment:
         return None
@@ -256,9 +308,13 @@ def _resumed(folder: Path | None, cell: Cell, environment: dict[str, Any], train
     for name, tensor in found.tensors.items():
         group, _, key = name.partition(".")
         groups[group][key] = tensor
-    trainer.model.load_state_dict(groups["model"])  # copies into the model's own tensors, which keep their strides
+    trainer.model.load_state_dict(
+        groups["model"]
+    )  # copies into the model's own tensors, which keep their strides
     optimizers.restore_state(trainer.optimizer, groups["optimizer"])
     now = trainer.model.state_dict()
     best = {name: checkpoint.like(now[name], tensor) for name, tensor in groups["best"].items()}
-    progress = {key: found.state[key] for key in ("epoch", "best_loss", "best_epoch", "seconds", "history")}
+    progress = {
+        key: found.state[key] for key in ("epoch", "best_loss", "best_epoch", "seconds", "history")
+    }
     return State(best=best, **progress)

@@ -1,7 +1,8 @@
-"""Users' own parts: a target names a callable in a file or an installed package, and stands wherever a spec's name may.
+"""Users' own parts: a target names a callable in a file or an installed package, and stands
+wherever a spec's name may.
 
-    loaded = load("my_model.py:make")              # the callable, its file, the SHA-256 of that file
-    own = own_part("my_model.py:make", MODEL)      # with its options, read off its signature
+    loaded = load("my_model.py:make")              # the callable, its file, the SHA-256 of that
+    file own = own_part("my_model.py:make", MODEL)      # with its options, read off its signature
     own.call(own.options(width=64), (784,), 10)
 
 What each kind of part is called with, and returns, is a `Contract`; `docs/own-parts.md` lists them.
@@ -9,7 +10,16 @@ What each kind of part is called with, and returns, is a `Contract`; `docs/own-p
 
 from fanin.user_code.callables import Loaded, load
 from fanin.user_code.component import OwnPart, own_part
-from fanin.user_code.contracts import CONTRACTS, DATASET, INITIALIZER, INITIALIZER_FILL, METRIC, MODEL, OPTIMIZER, Contract
+from fanin.user_code.contracts import (
+    CONTRACTS,
+    DATASET,
+    INITIALIZER,
+    INITIALIZER_FILL,
+    METRIC,
+    MODEL,
+    OPTIMIZER,
+    Contract,
+)
 from fanin.user_code.signature import parameters_of
 from fanin.user_code.source_hashes import is_target, require_unchanged, sources
 

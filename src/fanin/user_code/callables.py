@@ -28,7 +28,9 @@ class Loaded:
     """What a target names."""
 
     target: str
-    """As it was written, without what a path does not need: ``./my_file.py:make`` is ``my_file.py:make``."""
+    """As it was written, without what a path does not need: ``./my_file.py:make`` is
+    ``my_file.py:make``.
+    """
     function: Callable[..., Any]
     sha256: str
     """Of the bytes of `file`; what that file imports is not in it."""
@@ -53,12 +55,12 @@ _ONE_AT_A_TIME = threading.RLock()  # importing a file changes where Python look
 def load(target: str) -> Loaded:
     """The callable that a target names, its file or package imported.
 
-    A file is imported once for each content, under a name of its own, so that nothing else is replaced; modules that lie beside
-    it can be imported by it. A package is imported as ``import`` does, once. The caller's random state of torch and of Python
-    is where it was.
+    A file is imported once for each content, under a name of its own, so that nothing else is
+    replaced; modules that lie beside it can be imported by it. A package is imported as ``import``
+    does, once. The caller's random state of torch and of Python is where it was.
 
-    Raises `TargetError` where there is no such file or module, or importing it fails (with the line of the user's file),
-    `UnknownName` where nothing there has that name, with near names.
+    Raises `TargetError` where there is no such file or module, or importing it fails (with the line
+    of the user's file), `UnknownName` where nothing there has that name, with near names.
     """
     if not specs.is_target(target):
         raise TargetError(f"{shown(target)} names nothing that can be loaded. Expected {_EXAMPLE}.")
@@ -70,17 +72,24 @@ def load(target: str) -> Loaded:
     function = getattr(source.module, name)
     if not callable(function):
         raise TargetError(
-            f"{target} is {shown(function)}, which cannot be called. Expected a function or a class; {place} has "
+            f"{target} is {shown(function)}, which cannot be called. Expected a function or a "
+            f"class; {place} has "
             f"{', '.join(_callables(source.module)) or 'none'}."
         )
     return Loaded(f"{source.place}:{name}", function, source.sha256, source.file)
 
 
 def line_of(error: BaseException, file: Path) -> str:
-    """Where in a user's file an error arose, for a message: `` (my_file.py, line 3)``; empty where it was not there."""
+    """Where in a user's file an error arose, for a message: `` (my_file.py, line 3)``; empty where
+    it was not there.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({Path(error.filename).name}, line {error.lineno})"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(file)
+    ]
     return f" ({file.name}, line {lines[-1]})" if lines else ""
 
 
@@ -106,17 +115,34 @@ def _found(place: str) -> Path:
     try:
         path = Path(place).expanduser().resolve()
         found = path.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a circle of links, a home that nobody has
-        raise TargetError(f"{shown(place)} is not a path that can be read: {str(error).rstrip(chr(46))}.") from None
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # a name too long, a circle of links, a home that nobody has
+        raise TargetError(
+            f"{shown(place)} is not a path that can be read: {str(error).rstrip(chr(46))}."
+        ) from None
     if found:
         return path
-    beside = sorted(one.name for one in path.parent.glob("*.py"))[:10] if path.parent.is_dir() else []
-    there = f"In {path.parent}: {', '.join(beside) or 'no .py file'}" if path.parent.is_dir() else f"No folder {path.parent}"
-    raise TargetError(f"There is no file {place}. A relative path is looked for from the working directory. {there}.")
+    beside = (
+        sorted(one.name for one in path.parent.glob("*.py"))[:10] if path.parent.is_dir() else []
+    )
+    there = (
+        f"In {path.parent}: {', '.join(beside) or 'no .py file'}"
+        if path.parent.is_dir()
+        else f"No folder {path.parent}"
+    )
+    raise TargetError(
+        f"There is no file {place}. A relative path is looked for from the working directory. "
+        f"{there}."
+    )
 
 
 class _Bytes(importlib.abc.SourceLoader):
-    """Makes a module of the bytes that were hashed: neither read again, nor taken from a cache of byte code."""
+    """Makes a module of the bytes that were hashed: neither read again, nor taken from a cache of
+    byte code.
+    """
 
     def __init__(self, path: Path, content: bytes) -> None:
         self._path, self._content = path, content
@@ -142,7 +168,9 @@ def _imported(path: Path, content: bytes, sha256: str) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, FaninError) or not isinstance(error, (Exception, SystemExit)):
             raise
-        raise TargetError(f"{path} cannot be imported: {said(error)}{line_of(error, path)}.") from error
+        raise TargetError(
+            f"{path} cannot be imported: {said(error)}{line_of(error, path)}."
+        ) from error
     return module
 
 
@@ -154,20 +182,37 @@ def _installed(place: str) -> _Source:
     except FaninError:
         raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{place}.".startswith(f"{error.name}."):
-            raise TargetError(f"No module {error.name} is installed here, for {place}. Expected {_EXAMPLE}.") from None
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and f"{place}.".startswith(f"{error.name}.")
+        ):
+            raise TargetError(
+                f"No module {error.name} is installed here, for {place}. Expected {_EXAMPLE}."
+            ) from None
         raise TargetError(f"{place} cannot be imported: {said(error)}.") from error
     origin = getattr(module, "__file__", None)
     if origin is None:
         raise TargetError(
-            f"The module {place} has no file, so it cannot be told apart from another version. Expected {_EXAMPLE}."
+            f"The module {place} has no file, so it cannot be told apart from another version. "
+            f"Expected {_EXAMPLE}."
         )
     file = Path(origin).resolve()
     return _Source(place, module, hashlib.sha256(file.read_bytes()).hexdigest(), file)
 
 
 def _callables(module: ModuleType) -> list[str]:
-    """The functions and classes that a module itself defines; where there are none, those that it imports."""
-    public = {name: value for name, value in vars(module).items() if not name.startswith("_") and callable(value)}
-    defined = [name for name, value in public.items() if getattr(value, "__module__", None) == module.__name__]
+    """The functions and classes that a module itself defines; where there are none, those that it
+    imports.
+    """
+    public = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and callable(value)
+    }
+    defined = [
+        name
+        for name, value in public.items()
+        if getattr(value, "__module__", None) == module.__name__
+    ]
     return sorted(defined or public)

@@ -38,10 +38,11 @@ class OwnPart:
             options: an instance of `options`, or of another dataclass with these fields.
             passed: a value for each of `Contract.passed`.
             seed: where torch's global generator starts from inside, for code that draws from it.
-            offered: values of `Contract.offered`; those that the callable has no parameter for are left out.
+            offered: values of `Contract.offered`; those that the callable has no parameter for are
+                left out.
 
-        The caller's random state of torch and of Python is where it was. Raises `FitError` where the callable raises anything
-        but an error of fanin's own.
+        The caller's random state of torch and of Python is where it was. Raises `FitError` where
+        the callable raises anything but an error of fanin's own.
         """
         given = {field.name: getattr(options, field.name) for field in fields(self.options)}
         given |= {name: value for name, value in offered.items() if name in self.taken}
@@ -50,27 +51,37 @@ class OwnPart:
 
     @contextmanager
     def running(self, doing: str, seed: int | None = None) -> Iterator[None]:
-        """Inside, the user's code runs: the random state is put back, errors become a `FitError` that begins with `doing`."""
+        """Inside, the user's code runs: the random state is put back, errors become a `FitError`
+        that begins with `doing`.
+        """
         try:
             with seeds.torch_state_kept(seed), seeds.python_state_kept():
                 yield
         except FaninError:
             raise
         except (Exception, SystemExit) as error:
-            raise FitError(f"{doing} raised {said(error)}{line_of(error, self.loaded.file)}.") from error
+            raise FitError(
+                f"{doing} raised {said(error)}{line_of(error, self.loaded.file)}."
+            ) from error
 
     def refused(self, received: object, why: str = "") -> FitError:
         """What to raise where the callable returned something else than its contract says."""
-        came = shown(received, 60) if received is None else f"{shown(received, 60)} ({type(received).__name__})"
-        return FitError(f"{self.name} must return {self.contract.returns}; it returned {why or came}.")
+        came = (
+            shown(received, 60)
+            if received is None
+            else f"{shown(received, 60)} ({type(received).__name__})"
+        )
+        return FitError(
+            f"{self.name} must return {self.contract.returns}; it returned {why or came}."
+        )
 
 
 def own_part(target: str, contract: Contract) -> OwnPart:
     """The part that a target names, of the kind that the contract describes.
 
-    The same target with the same content is the same part, so that options made of it twice are equal. Raises what
-    `fanin.user_code.load` raises, `TargetError` where the callable cannot be called as the contract says, and `SpecError` for an
-    option that no spec can write.
+    The same target with the same content is the same part, so that options made of it twice are
+    equal. Raises what `fanin.user_code.load` raises, `TargetError` where the callable cannot be
+    called as the contract says, and `SpecError` for an option that no spec can write.
     """
     return _part(load(target), contract)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Contract:
     """How one kind of part is called.
 
-    What is `passed` goes to the first parameters, whatever they are called; what is `offered` goes by keyword to a callable
-    that has a parameter of that name. All other parameters are the part's options, which a spec sets.
+    What is `passed` goes to the first parameters, whatever they are called; what is `offered` goes
+    by keyword to a callable that has a parameter of that name. All other parameters are the part's
+    options, which a spec sets.
     """
 
     kind: str
@@ -55,13 +56,15 @@ OPTIMIZER = Contract(
 DATASET = Contract(
     kind="a data set",
     call="make(*, option=default)",
-    returns="NumPy arrays x_train, y_train, x_test, y_test: a tuple in this order, or a dict of them",
+    returns="NumPy arrays x_train, y_train, x_test, y_test: a tuple in this order, or a dict of "
+    "them",
 )
 
 METRIC = Contract(
     kind="a metric",
     call="make(*, option=default)",
-    returns="a function of (outputs, targets) that returns one number per sample, a tensor of shape (N,)",
+    returns="a function of (outputs, targets) that returns one number per sample, a tensor of "
+    "shape (N,)",
 )
 
 CONTRACTS = (MODEL, INITIALIZER, INITIALIZER_FILL, DATASET, OPTIMIZER, METRIC)

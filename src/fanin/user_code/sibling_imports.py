@@ -1,7 +1,7 @@
 """The folder of a user's file as a place to import from while that file is imported.
 
-As when Python runs a script, ``import layers`` finds ``layers.py`` beside the file. Two files in different folders may each
-have such a sibling of the same name: each gets its own.
+As when Python runs a script, ``import layers`` finds ``layers.py`` beside the file. Two files in
+different folders may each have such a sibling of the same name: each gets its own.
 """
 
 from __future__ import annotations
@@ -19,12 +19,19 @@ _OF_FOLDER: dict[Path, dict[str, ModuleType]] = {}
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Inside, modules in `folder` can be imported, and those that lie beside files of other folders are out of the way."""
+    """Inside, modules in `folder` can be imported, and those that lie beside files of other folders
+    are out of the way.
+    """
     if any(Path(entry or ".").resolve() == folder for entry in sys.path):
         yield  # modules there are everybody's
         return
     mine = _OF_FOLDER.setdefault(folder, {})
-    hidden = {name: module for other in _OF_FOLDER if other != folder for name, module in _OF_FOLDER[other].items()}
+    hidden = {
+        name: module
+        for other in _OF_FOLDER
+        if other != folder
+        for name, module in _OF_FOLDER[other].items()
+    }
     for name in hidden:
         sys.modules.pop(name, None)
     sys.modules.update(mine)
@@ -36,12 +43,18 @@ def importable(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))
-        mine |= {name: sys.modules[name] for name in set(sys.modules) - before if _lies_in(name, folder)}
-        sys.modules.update({name: module for name, module in hidden.items() if name not in sys.modules})
+        mine |= {
+            name: sys.modules[name] for name in set(sys.modules) - before if _lies_in(name, folder)
+        }
+        sys.modules.update(
+            {name: module for name, module in hidden.items() if name not in sys.modules}
+        )
 
 
 def _lies_in(name: str, folder: Path) -> bool:
-    """Whether a module, or the package that it is in, lies directly in the folder; what is installed below it does not."""
+    """Whether a module, or the package that it is in, lies directly in the folder; what is
+    installed below it does not.
+    """
     origin = getattr(sys.modules.get(name.partition(".")[0]), "__file__", None)
     if not isinstance(origin, str):
         return False

@@ -1,4 +1,5 @@
-"""Options read off a signature: each parameter that fanin does not pass becomes a field of a frozen dataclass.
+"""Options read off a signature: each parameter that fanin does not pass becomes a field of a frozen
+dataclass.
 
 What a field accepts is what its annotation says, or else the type of its default:
 
@@ -30,7 +31,8 @@ _SCALARS = (bool, int, float, str)
 _ANYTHING: Any = bool | int | float | str | None
 
 _TAKEN = (
-    "Options are numbers, words, true or false, None, tuples of these, and Literal[…] of these: such as width: int = 64 or "
+    "Options are numbers, words, true or false, None, tuples of these, and Literal[…] of these: "
+    "such as width: int = 64 or "
     "widths: tuple[int, ...] = (64, 32)"
 )
 
@@ -47,20 +49,33 @@ def parameters_of(function: Callable[..., Any], target: str) -> list[Parameter]:
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        raise TargetError(f"{target} does not say what parameters it has. Put a Python function around it.") from None
+        raise TargetError(
+            f"{target} does not say what parameters it has. Put a Python function around it."
+        ) from None
 
 
-def divided(parameters: Sequence[Parameter], contract: Contract, target: str) -> tuple[tuple[str, ...], tuple[Parameter, ...]]:
+def divided(
+    parameters: Sequence[Parameter], contract: Contract, target: str
+) -> tuple[tuple[str, ...], tuple[Parameter, ...]]:
     """The names of what is offered and taken, and the parameters that are options.
 
     Raises `TargetError` where the callable cannot be called as the contract says.
     """
-    positional = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    positional = [
+        p
+        for p in parameters
+        if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    ]
     first, rest = positional[: len(contract.passed)], positional[len(contract.passed) :]
     any_number = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
     missing = list(contract.passed[len(first) :]) if not any_number else []
-    # A first parameter with a default and another name is an option, which would silently be given something else.
-    mistaken = [p.name for p, name in zip(first, contract.passed, strict=False) if p.default is not p.empty and p.name != name]
+    # A first parameter with a default and another name is an option, which would silently be given
+    # something else.
+    mistaken = [
+        p.name
+        for p, name in zip(first, contract.passed, strict=False)
+        if p.default is not p.empty and p.name != name
+    ]
     surplus = [p.name for p in rest if p.default is p.empty and p.name not in contract.offered]
     if missing or mistaken or surplus:
         why = (
@@ -72,10 +87,15 @@ def divided(parameters: Sequence[Parameter], contract: Contract, target: str) ->
         )
         written = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
         raise TargetError(
-            f"{target} cannot make {contract.kind}: {why}. Expected {contract.call}, which returns {contract.returns}; its "
+            f"{target} cannot make {contract.kind}: {why}. Expected {contract.call}, which returns "
+            f"{contract.returns}; its "
             f"parameters are ({written}). Options are given a default, or stand behind *."
         )
-    named = [p for p in (*rest, *parameters) if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
+    named = [
+        p
+        for p in (*rest, *parameters)
+        if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    ]
     taken = tuple(name for name in contract.offered if any(p.name == name for p in named))
     names = {p.name for p in first} | set(taken)
     return taken, tuple(p for p in parameters if p in named and p.name not in names)
@@ -84,7 +104,9 @@ def divided(parameters: Sequence[Parameter], contract: Contract, target: str) ->
 def options_class(options: Sequence[Parameter], target: str) -> type:
     """The frozen dataclass whose fields are the options; see the module."""
     name = target.rpartition(":")[2]
-    return dataclasses.make_dataclass(f"{name}_options", [field_of(p, target) for p in options], frozen=True, kw_only=True)
+    return dataclasses.make_dataclass(
+        f"{name}_options", [field_of(p, target) for p in options], frozen=True, kw_only=True
+    )
 
 
 def field_of(parameter: Parameter, target: str) -> Field:
@@ -97,7 +119,8 @@ def field_of(parameter: Parameter, target: str) -> Field:
         return parameter.name, hint, dataclasses.field(default=specs.checked(default, hint, what))
     except SpecError:
         raise SpecError(
-            f"The default of {what} must be {specs.expected(hint)}, as its annotation says, not {shown(default)}."
+            f"The default of {what} must be {specs.expected(hint)}, as its annotation says, not "
+            f"{shown(default)}."
         ) from None
 
 
@@ -108,13 +131,17 @@ def _hint(parameter: Parameter, what: str) -> Any:
             raise SpecError(f"{what} has neither a type nor a default. {_TAKEN}.")
         hint = _type_of(default)
         if hint is None:
-            raise SpecError(f"The default of {what} is {shown(default)}, which a spec cannot write. {_TAKEN}.")
+            raise SpecError(
+                f"The default of {what} is {shown(default)}, which a spec cannot write. {_TAKEN}."
+            )
         return hint
     if annotation is tuple and isinstance(default, tuple):
         annotation = _type_of(default)
     hint = _writable(annotation)
     if hint is None:
-        raise SpecError(f"{what} takes {_name(parameter.annotation)}, which a spec cannot write. {_TAKEN}.")
+        raise SpecError(
+            f"{what} takes {_name(parameter.annotation)}, which a spec cannot write. {_TAKEN}."
+        )
     return hint
 
 
@@ -132,7 +159,9 @@ def _type_of(default: object) -> Any:
 
 
 def _writable(annotation: Any) -> Any:
-    """The part of a type that specs can write: ``float | Tensor`` becomes float; None where nothing is left."""
+    """The part of a type that specs can write: ``float | Tensor`` becomes float; None where nothing
+    is left.
+    """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in _SCALARS:
         return annotation
@@ -141,7 +170,11 @@ def _writable(annotation: Any) -> Any:
     if origin is Literal and all(value is None or type(value) in _SCALARS for value in arguments):
         return annotation
     if origin in (Union, types.UnionType):
-        kept = [writable for one in arguments if one is not type(None) and (writable := _writable(one)) is not None]
+        kept = [
+            writable
+            for one in arguments
+            if one is not type(None) and (writable := _writable(one)) is not None
+        ]
         none = (None,) if type(None) in arguments else ()
         return Union[(*kept, *none)] if kept else None
     if origin is tuple and arguments:
@@ -151,4 +184,8 @@ def _writable(annotation: Any) -> Any:
 
 
 def _name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
+    return (
+        annotation.__name__
+        if isinstance(annotation, type) and not typing.get_args(annotation)
+        else str(annotation)
+    )

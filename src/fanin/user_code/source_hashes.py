@@ -15,8 +15,12 @@ def is_target(spec: object) -> bool:
 
 
 def sources(named: Iterable[object]) -> tuple[tuple[str, str], ...]:
-    """(target, SHA-256) of each target among the specs, each once, sorted; anything else is passed over."""
-    found = {load(specs.parse(spec)[0]) for spec in named if isinstance(spec, str) and is_target(spec)}
+    """(target, SHA-256) of each target among the specs, each once, sorted; anything else is passed
+    over.
+    """
+    found = {
+        load(specs.parse(spec)[0]) for spec in named if isinstance(spec, str) and is_target(spec)
+    }
     return tuple(sorted({(loaded.target, loaded.sha256) for loaded in found}))
 
 
@@ -26,6 +30,7 @@ def require_unchanged(named: Iterable[tuple[str, str]]) -> None:
         loaded = load(target)
         if loaded.sha256 != sha256:
             raise TargetError(
-                f"{loaded.file} has changed: expected SHA-256 {sha256[:12]}…, found {loaded.sha256[:12]}…. Give the command "
+                f"{loaded.file} has changed: expected SHA-256 {sha256[:12]}…, found "
+                f"{loaded.sha256[:12]}…. Give the command "
                 f"again, so that the new file is a part of the plan, or put the old one back."
             )

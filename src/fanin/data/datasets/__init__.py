@@ -1,4 +1,6 @@
-"""Data sets, one subject per file: a file in this folder that registers its entries is all that a data set takes."""
+"""Data sets, one subject per file: a file in this folder that registers its entries is all that a
+data set takes.
+"""
 
 import importlib
 import pkgutil

@@ -24,27 +24,39 @@ class Autoencoding:
 
 
 def describe_autoencoding(options: Autoencoding) -> DataInfo:
-    """As many outputs as an input has numbers; raises `SpecError` for anything but images and tables."""
+    """As many outputs as an input has numbers; raises `SpecError` for anything but images and
+    tables.
+    """
     info = describe(options.of)
     if info.kind not in ("image", "table") or info.task == "autoencoding":
         raise SpecError(
-            f"autoencoding takes images or tables that are not reconstructed already; {options.of} is a data set for "
-            f"{info.task} whose inputs are of kind {info.kind}. Use autoencoding(of=…) with digits or mnist, say."
+            f"autoencoding takes images or tables that are not reconstructed already; {options.of} "
+            "is a data set for "
+            f"{info.task} whose inputs are of kind {info.kind}. Use autoencoding(of=…) with digits "
+            "or mnist, say."
         )
     return replace(info, task="autoencoding", outputs=math.prod(info.input_shape))
 
 
 def load_autoencoding(options: Autoencoding) -> Dataset:
-    """The data set without its labels: targets are the very tensors of the inputs, and take no memory of their own.
+    """The data set without its labels: targets are the very tensors of the inputs, and take no
+    memory of their own.
 
-    The target is what the model sees, so ``x / divisor`` or the standardised row; its units are those.
+    The target is what the model sees, so ``x / divisor`` or the standardised row; its units are
+    those.
 
-    Source: Hinton, Salakhutdinov: Reducing the dimensionality of data with neural networks, Science 313, 2006.
+    Source: Hinton, Salakhutdinov: Reducing the dimensionality of data with neural networks, Science
+    313, 2006.
     """
     info, dataset = describe_autoencoding(options), load(options.of)
     train, test = dataset.x_train, dataset.x_test
     return replace(
-        dataset, info=info, y_train=train, y_test=test, units="", fingerprint=fingerprint((train, train, test, test))
+        dataset,
+        info=info,
+        y_train=train,
+        y_test=test,
+        units="",
+        fingerprint=fingerprint((train, train, test, test)),
     )
 
 
@@ -52,7 +64,8 @@ FAMILIES.add(
     Family(
         name="autoencoding",
         title="images or tables whose target is the input itself",
-        reference="Hinton, Salakhutdinov: Reducing the dimensionality of data with neural networks. Science 313 (2006)",
+        reference="Hinton, Salakhutdinov: Reducing the dimensionality of data with neural "
+        "networks. Science 313 (2006)",
         options=Autoencoding,
         describe=describe_autoencoding,
         load=load_autoencoding,

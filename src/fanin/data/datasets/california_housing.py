@@ -24,10 +24,12 @@ _KERAS_SEED = 113
 def read_housing(info: DataInfo, contents: Mapping[str, bytes]) -> Arrays:
     """California Housing as Keras' loader splits it.
 
-    The eight columns in the order of the file (longitude, latitude, median age, rooms, bedrooms, population, households,
-    median income) and the median house value in dollars; rows shuffled by NumPy's ``RandomState(113)``, the first part train.
+    The eight columns in the order of the file (longitude, latitude, median age, rooms, bedrooms,
+    population, households, median income) and the median house value in dollars; rows shuffled by
+    NumPy's ``RandomState(113)``, the first part train.
 
-    Differs from: scikit-learn, which divides some columns by others and the target by 100,000, and does not shuffle.
+    Differs from: scikit-learn, which divides some columns by others and the target by 100,000, and
+    does not shuffle.
     """
     columns = info.input_shape[0] + 1
     table = parse_csv(contents[HOUSING_FILE], (info.n_train + info.n_test, columns), HOUSING_FILE)
@@ -37,18 +39,34 @@ def read_housing(info: DataInfo, contents: Mapping[str, bytes]) -> Arrays:
 
 
 def parse_csv(content: bytes, shape: tuple[int, int], name: str) -> np.ndarray:
-    """The float64 table of `shape` in a comma-separated file without header; `DataInvalid` where it is another."""
+    """The float64 table of `shape` in a comma-separated file without header; `DataInvalid` where it
+    is another.
+    """
     try:
-        table = np.loadtxt(io.BytesIO(content), delimiter=",", dtype=np.float64, ndmin=2, comments=None, encoding="ascii")
+        table = np.loadtxt(
+            io.BytesIO(content),
+            delimiter=",",
+            dtype=np.float64,
+            ndmin=2,
+            comments=None,
+            encoding="ascii",
+        )
     except ValueError as error:
-        raise DataInvalid(f"{name} is not a table of {shape[1]} comma-separated numbers: {error}. Copy it again.") from None
+        raise DataInvalid(
+            f"{name} is not a table of {shape[1]} comma-separated numbers: {error}. Copy it again."
+        ) from None
     if table.shape != shape:
-        raise DataInvalid(f"{name} holds a table of shape {table.shape}; expected {shape}. Copy the file again.")
+        raise DataInvalid(
+            f"{name} holds a table of shape {table.shape}; expected {shape}. Copy the file again."
+        )
     return table
 
 
-def unpack_keras_housing(archive: Path, files: Sequence[CanonicalFile]) -> Iterator[tuple[CanonicalFile, bytes]]:
-    """The published table, written anew from the arrays x and y of Keras' NPZ file: six decimals, rows in the same order.
+def unpack_keras_housing(
+    archive: Path, files: Sequence[CanonicalFile]
+) -> Iterator[tuple[CanonicalFile, bytes]]:
+    """The published table, written anew from the arrays x and y of Keras' NPZ file: six decimals,
+    rows in the same order.
 
     The checksum of the published file tells whether it came out byte for byte.
     """
@@ -57,10 +75,18 @@ def unpack_keras_housing(archive: Path, files: Sequence[CanonicalFile]) -> Itera
             raise DataInvalid(f"{archive.name} lacks the arrays x and y.")
         x, y = npz.read("x"), npz.read("y")
     if x.ndim != 2 or y.size != len(x) or {x.dtype.kind, y.dtype.kind} != {"f"}:
-        raise DataInvalid(f"{archive.name} holds x {x.dtype} {x.shape} and y {y.dtype} {y.shape}; expected a float table.")
+        raise DataInvalid(
+            f"{archive.name} holds x {x.dtype} {x.shape} and y {y.dtype} {y.shape}; expected a "
+            "float table."
+        )
     table = io.BytesIO()
     # By way of text: -122.23 in float32 is again -122.23, and not -122.230003.
-    np.savetxt(table, np.column_stack([x.astype(str), y.reshape(-1).astype(str)]).astype(np.float64), fmt="%.6f", delimiter=",")
+    np.savetxt(
+        table,
+        np.column_stack([x.astype(str), y.reshape(-1).astype(str)]).astype(np.float64),
+        fmt="%.6f",
+        delimiter=",",
+    )
     yield files[0], table.getvalue()
 
 
@@ -71,13 +97,21 @@ _tgz = partial(
     sha256="aaa5c9a6afe2225cc2aed2723682ae403280c4a3695a2ddda4ffb5d8215ea681",
 )
 
-_HOUSING = DataInfo(name="california-housing", task="regression", input_shape=(8,), outputs=1, n_train=16_512, n_test=4_128)
+_HOUSING = DataInfo(
+    name="california-housing",
+    task="regression",
+    input_shape=(8,),
+    outputs=1,
+    n_train=16_512,
+    n_test=4_128,
+)
 
 REGISTRY.add(
     DatasetEntry(
         info=_HOUSING,
         title="median house value of districts of California, 1990; eight raw columns",
-        reference="Pace, Barry: Sparse spatial autoregressions. Statistics & Probability Letters 33 (1997)",
+        reference="Pace, Barry: Sparse spatial autoregressions. Statistics & Probability Letters "
+        "33 (1997)",
         read=partial(read_housing, _HOUSING),
         standardise=True,
         units="US dollars",

@@ -32,7 +32,8 @@ class Shakespeare:
         longest = _BYTES - _TRAIN - 1
         if not 1 <= self.length <= longest:
             raise SpecError(
-                f"tiny-shakespeare(length=…) must be a whole number from 1 to {longest:,}, so that a window fits into the "
+                f"tiny-shakespeare(length=…) must be a whole number from 1 to {longest:,}, so that "
+                "a window fits into the "
                 f"{longest + 1:,} characters of the test set; not {self.length}."
             )
 
@@ -54,8 +55,9 @@ def describe_shakespeare(options: Shakespeare) -> DataInfo:
 def load_shakespeare(options: Shakespeare) -> Dataset:
     """The published text, 1,115,394 characters of 65 kinds, numbered in the order of their bytes.
 
-    The last tenth is the test set. Each part is cut into windows of ``length + 1`` characters, one after the other and without
-    overlap, the rest left out: all but a window's last character are the input, all but its first the targets.
+    The last tenth is the test set. Each part is cut into windows of ``length + 1`` characters, one
+    after the other and without overlap, the rest left out: all but a window's last character are
+    the input, all but its first the targets.
     """
     info = describe_shakespeare(options)
     arrays = windows(published_files.contents(_SOURCE)[FILE], _TRAIN, options.length)
@@ -73,7 +75,9 @@ def load_shakespeare(options: Shakespeare) -> Dataset:
 
 
 def windows(text: bytes, n_train: int, length: int) -> Arrays:
-    """Inputs and targets (windows, length) of the first `n_train` bytes and of those behind: numbers of characters, uint8."""
+    """Inputs and targets (windows, length) of the first `n_train` bytes and of those behind:
+    numbers of characters, uint8.
+    """
     _, numbers = np.unique(np.frombuffer(text, np.uint8), return_inverse=True)
     cut = [
         part[: len(part) // (length + 1) * (length + 1)].reshape(-1, length + 1)
@@ -89,9 +93,17 @@ _SOURCE = DatasetEntry(
     reference="Karpathy: The unreasonable effectiveness of recurrent neural networks (2015)",
     read=lambda contents: windows(contents[FILE], _TRAIN, Shakespeare.length),
     stored_in="tinyshakespeare",
-    files=(CanonicalFile(name=FILE, bytes=_BYTES, sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"),),
+    files=(
+        CanonicalFile(
+            name=FILE,
+            bytes=_BYTES,
+            sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        ),
+    ),
     mirrors=(
-        Mirror(url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/"),
+        Mirror(
+            url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/"
+        ),
         Mirror(url="https://cdn.jsdelivr.net/gh/karpathy/char-rnn@master/data/tinyshakespeare/"),
     ),
 )
@@ -100,7 +112,8 @@ FAMILIES.add(
     Family(
         name="tiny-shakespeare",
         title="the next character of Shakespeare's plays, a million characters",
-        reference="Karpathy: The unreasonable effectiveness of recurrent neural networks (2015), char-rnn",
+        reference="Karpathy: The unreasonable effectiveness of recurrent neural networks (2015), "
+        "char-rnn",
         options=Shakespeare,
         describe=describe_shakespeare,
         load=load_shakespeare,

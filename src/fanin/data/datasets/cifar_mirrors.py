@@ -1,7 +1,8 @@
 """Where CIFAR-10 and CIFAR-100 are downloaded from.
 
-Mirrors of the binary version come first, the authors' own server last among them: for much of 2026 it sent less than 100 kB/s.
-Then the Python version, byte for byte the authors' at each of its mirrors.
+Mirrors of the binary version come first, the authors' own server last among them: for much of 2026
+it sent less than 100 kB/s. Then the Python version, byte for byte the authors' at each of its
+mirrors.
 """
 
 from __future__ import annotations

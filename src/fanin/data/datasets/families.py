@@ -1,7 +1,9 @@
-"""Families of data sets: those that have options, and each choice of options is a data set of its own.
+"""Families of data sets: those that have options, and each choice of options is a data set of its
+own.
 
-``pixels(of=mnist, size=14)`` names a family and options. A family either reads another data set in its own way, which its
-option `of` names, or reads published files of its own, or is generated from frozen seeds, the same for everybody.
+``pixels(of=mnist, size=14)`` names a family and options. A family either reads another data set in
+its own way, which its option `of` names, or reads published files of its own, or is generated from
+frozen seeds, the same for everybody.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from fanin.registry import Registry
 class Family:
     """A registered family.
 
-    `options` is a frozen dataclass whose defaults never change, because an identity leaves them out; its ``__post_init__``
-    checks ranges. An option called `of` is the spec of the data set that is read. `describe` and `load` take the options; what
-    they answer is then given the data set's canonical spec for a name. `describe` reads no arrays.
+    `options` is a frozen dataclass whose defaults never change, because an identity leaves them
+    out; its ``__post_init__`` checks ranges. An option called `of` is the spec of the data set that
+    is read. `describe` and `load` take the options; what they answer is then given the data set's
+    canonical spec for a name. `describe` reads no arrays.
     """
 
     name: str
@@ -32,7 +35,9 @@ class Family:
     describe: Callable[[Any], DataInfo]
     load: Callable[[Any], Dataset]
     source: DatasetEntry | None = None
-    """Whose published files are read, where there is no option `of`; it need not be registered itself."""
+    """Whose published files are read, where there is no option `of`; it need not be registered
+    itself.
+    """
     package: str = ""
     """The installed package whose data are read."""
 
@@ -72,4 +77,7 @@ def require_range(family: str, low: int, high: int, **options: int) -> None:
     """Raise `SpecError` unless each option is a whole number from `low` to `high`."""
     for option, value in options.items():
         if not low <= value <= high:
-            raise SpecError(f"{family}({option}=…) must be a whole number from {low:,} to {high:,}, not {shown(value)}.")
+            raise SpecError(
+                f"{family}({option}=…) must be a whole number from {low:,} to {high:,}, not "
+                f"{shown(value)}."
+            )

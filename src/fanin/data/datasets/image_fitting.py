@@ -44,18 +44,25 @@ def describe_image_fitting(options: ImageFitting) -> DataInfo:
     pixels = options.size**2
     n_test = math.floor(_TEST_FRACTION * pixels + 0.5)
     return DataInfo(
-        name="image-fitting", task="regression", input_shape=(2,), outputs=1, n_train=pixels - n_test, n_test=n_test
+        name="image-fitting",
+        task="regression",
+        input_shape=(2,),
+        outputs=1,
+        n_train=pixels - n_test,
+        n_test=n_test,
     )
 
 
 def load_image_fitting(options: ImageFitting) -> Dataset:
     """Coordinates (row, column), each from −1 to 1, → grey values in [−1, 1].
 
-    The photograph's middle square, 427 × 427, in grey, averaged over the areas of size × size pixels. One pixel in five, drawn
-    once for each size, is the test set: what is between the pixels that were seen. Coordinates are not standardised.
+    The photograph's middle square, 427 × 427, in grey, averaged over the areas of size × size
+    pixels. One pixel in five, drawn once for each size, is the test set: what is between the pixels
+    that were seen. Coordinates are not standardised.
 
-    Source: Sitzmann, Martel, Bergman, Lindell, Wetzstein: Implicit neural representations with periodic activation functions,
-    2020, arXiv:2006.09661. Differs from: the paper, which fits all pixels of a picture of 256 × 256 and tests on none.
+    Source: Sitzmann, Martel, Bergman, Lindell, Wetzstein: Implicit neural representations with
+    periodic activation functions, 2020, arXiv:2006.09661. Differs from: the paper, which fits all
+    pixels of a picture of 256 × 256 and tests on none.
 
     Raises `MissingExtra` without scikit-learn or pillow.
     """
@@ -65,9 +72,13 @@ def load_image_fitting(options: ImageFitting) -> Dataset:
     places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     values = grey.reshape(-1) / 127.5 - 1
     generator = seeds.generator(_SEED, "test set", "image-fitting", options.size)
-    kept, held = split(torch.from_numpy(values), fraction=_TEST_FRACTION, stratified=False, generator=generator)
+    kept, held = split(
+        torch.from_numpy(values), fraction=_TEST_FRACTION, stratified=False, generator=generator
+    )
     train, test = kept.numpy(), held.numpy()
-    parts = tensors(info, Arrays(places[train], values[train], places[test], values[test]), info.name)
+    parts = tensors(
+        info, Arrays(places[train], values[train], places[test], values[test]), info.name
+    )
     return Dataset(
         info,
         *parts,
@@ -81,10 +92,11 @@ def load_image_fitting(options: ImageFitting) -> Dataset:
 
 
 def square_grey(picture: np.ndarray, size: int) -> np.ndarray:
-    """The middle square of a colour picture (H, W, 3) uint8 as size × size grey values, 0 to 255 in float64.
+    """The middle square of a colour picture (H, W, 3) uint8 as size × size grey values, 0 to 255 in
+    float64.
 
-    Pixel i averages the rows from ⌊i·S/size⌋ to below ⌊(i+1)·S/size⌋ of the S there are, and the columns likewise. Sums are
-    whole numbers, so that the result is the same everywhere.
+    Pixel i averages the rows from ⌊i·S/size⌋ to below ⌊(i+1)·S/size⌋ of the S there are, and the
+    columns likewise. Sums are whole numbers, so that the result is the same everywhere.
     """
     height, width, _ = picture.shape
     side = min(height, width)
@@ -110,7 +122,8 @@ FAMILIES.add(
     Family(
         name="image-fitting",
         title="the grey values of a photograph as a function of the place",
-        reference="Sitzmann et al.: Implicit neural representations with periodic activation functions (2020), "
+        reference="Sitzmann et al.: Implicit neural representations with periodic activation "
+        "functions (2020), "
         "arXiv:2006.09661",
         options=ImageFitting,
         describe=describe_image_fitting,

@@ -1,6 +1,7 @@
 """Images read as sequences: row by row, or pixel by pixel.
 
-The label stays that of the image. Bytes stay bytes, so that a sequence takes no more memory than its image.
+The label stays that of the image. Bytes stay bytes, so that a sequence takes no more memory than
+its image.
 """
 
 from __future__ import annotations
@@ -37,9 +38,12 @@ class Pixels:
 
     of: str = "mnist"
     size: int | None = None
-    """Height after averaging; it divides the image's by a whole factor. None for the image as it is."""
+    """Height after averaging; it divides the image's by a whole factor. None for the image as it
+    is.
+    """
     permuted: bool = False
-    """The pixels in one random order, the same for all samples and all data sets of as many pixels."""
+    """The pixels in one random order, the same for all samples and all data sets of as many pixels.
+    """
 
     def __post_init__(self) -> None:
         specs.settle("pixels", self)
@@ -58,13 +62,17 @@ def describe_rows(options: Rows) -> DataInfo:
 
 
 def load_rows(options: Rows) -> Dataset:
-    """The rows from top to bottom; within each the pixels from left to right, the channels of one pixel side by side."""
+    """The rows from top to bottom; within each the pixels from left to right, the channels of one
+    pixel side by side.
+    """
     steps, features = describe_rows(options).input_shape
     return _read(load(options.of), lambda x: x.permute(0, 2, 3, 1).reshape(len(x), steps, features))
 
 
 def describe_pixels(options: Pixels) -> DataInfo:
-    """An image (C, H, W) is H·W steps of C features; raises `SpecError` where `size` does not divide it."""
+    """An image (C, H, W) is H·W steps of C features; raises `SpecError` where `size` does not
+    divide it.
+    """
     info = _described("pixels", options.of)
     channels, height, width = info.input_shape
     factor = _factor(options, height, width)
@@ -76,8 +84,8 @@ def load_pixels(options: Pixels) -> Dataset:
 
     Averages are exact means in the model's units, float32; they are not rounded to bytes.
 
-    Source: Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified linear units, 2015,
-    arXiv:1504.00941, which reads MNIST so, also permuted.
+    Source: Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified linear
+    units, 2015, arXiv:1504.00941, which reads MNIST so, also permuted.
     """
     dataset = load(options.of)
     channels, height, width = dataset.info.input_shape
@@ -96,7 +104,8 @@ def _described(family: str, of: str) -> DataInfo:
     info = describe(of)
     if info.kind != "image" or info.task not in ("classification", "regression"):
         raise SpecError(
-            f"{family} reads images with a label or target of their own; {of} is a data set for {info.task} whose inputs are "
+            f"{family} reads images with a label or target of their own; {of} is a data set for "
+            f"{info.task} whose inputs are "
             f"of kind {info.kind}. Use {family}(of=…) with images, such as digits or mnist."
         )
     return info
@@ -107,7 +116,8 @@ def _factor(options: Pixels, height: int, width: int) -> int:
     if size < 1 or height % size or width % (height // size):
         sizes = [height // n for n in range(height, 0, -1) if height % n == 0 and width % n == 0]
         raise SpecError(
-            f"pixels(size={size}) must divide the {height} × {width} pixels of {options.of} by a whole factor. "
+            f"pixels(size={size}) must divide the {height} × {width} pixels of {options.of} by a "
+            "whole factor. "
             f"Use {', '.join(map(str, sizes))} or none."
         )
     return height // size
@@ -120,10 +130,15 @@ def _averaged(x: Tensor, factor: int, divisor: float) -> Tensor:
     return total.double().div_(factor * factor * divisor).float()
 
 
-def _read(dataset: Dataset, change: Callable[[Tensor], Tensor], divisor: float | None = None) -> Dataset:
+def _read(
+    dataset: Dataset, change: Callable[[Tensor], Tensor], divisor: float | None = None
+) -> Dataset:
     """The data set with its inputs changed; still mapped where they only look different."""
     train, test = change(dataset.x_train), change(dataset.x_test)
-    same_memory = all(new.data_ptr() == old.data_ptr() for new, old in ((train, dataset.x_train), (test, dataset.x_test)))
+    same_memory = all(
+        new.data_ptr() == old.data_ptr()
+        for new, old in ((train, dataset.x_train), (test, dataset.x_test))
+    )
     mapped = dataset.mapped and same_memory
     train, test = (train, test) if mapped else (train.contiguous(), test.contiguous())
     return replace(
@@ -141,7 +156,8 @@ FAMILIES.add(
     Family(
         name="rows",
         title="images read row by row: one step for each row, its pixels the features",
-        reference="Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified linear units (2015), "
+        reference="Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified "
+        "linear units (2015), "
         "arXiv:1504.00941, reads pixel by pixel; row by row is the shorter form in common use",
         options=Rows,
         describe=describe_rows,
@@ -153,7 +169,8 @@ FAMILIES.add(
     Family(
         name="pixels",
         title="images read pixel by pixel, also permuted: sequential MNIST",
-        reference="Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified linear units (2015), "
+        reference="Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified "
+        "linear units (2015), "
         "arXiv:1504.00941",
         options=Pixels,
         describe=describe_pixels,

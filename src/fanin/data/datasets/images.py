@@ -18,7 +18,9 @@ TEST_LABELS = "t10k-labels-idx1-ubyte.gz"
 
 
 def read_idx(info: DataInfo, contents: Mapping[str, bytes]) -> Arrays:
-    """The arrays in the four gzipped IDX files of a set of grey images; raises `DataInvalid` where one does not fit `info`."""
+    """The arrays in the four gzipped IDX files of a set of grey images; raises `DataInvalid` where
+    one does not fit `info`.
+    """
 
     def images(file: str, n: int) -> np.ndarray:
         return idx.parse(contents[file], (n, *info.input_shape[1:]), file)[:, None]
@@ -35,7 +37,14 @@ def read_idx(info: DataInfo, contents: Mapping[str, bytes]) -> Arrays:
 
 
 def _images(name: str, shape: tuple[int, int, int], outputs: int, n_train: int) -> DataInfo:
-    return DataInfo(name=name, task="classification", input_shape=shape, outputs=outputs, n_train=n_train, n_test=10_000)
+    return DataInfo(
+        name=name,
+        task="classification",
+        input_shape=shape,
+        outputs=outputs,
+        n_train=n_train,
+        n_test=10_000,
+    )
 
 
 _MNIST = _images("mnist", (1, 28, 28), 10, 60_000)
@@ -151,8 +160,12 @@ REGISTRY.add(
         divisor=255.0,
         mirrors=cifar_mirrors.CIFAR100,
         files=(
-            CanonicalFile(name="train.bin", bytes=153_700_000, sha1="e207cd2e05b73b1393c74c7f5e7bea451d63e08e"),
-            CanonicalFile(name="test.bin", bytes=30_740_000, sha1="8fb6623e830365ff53cf14adec797474f5478006"),
+            CanonicalFile(
+                name="train.bin", bytes=153_700_000, sha1="e207cd2e05b73b1393c74c7f5e7bea451d63e08e"
+            ),
+            CanonicalFile(
+                name="test.bin", bytes=30_740_000, sha1="8fb6623e830365ff53cf14adec797474f5478006"
+            ),
         ),
     )
 )

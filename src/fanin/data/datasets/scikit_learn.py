@@ -1,7 +1,7 @@
 """Data sets that need no file: digits and diabetes, which scikit-learn carries.
 
-Neither has a split of its own. 20 % of the samples are the test set, drawn once and for all by the stream (0, "test set",
-name), class by class for digits.
+Neither has a split of its own. 20 % of the samples are the test set, drawn once and for all by the
+stream (0, "test set", name), class by class for digits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def _diabetes(_: Mapping[str, bytes]) -> Arrays:
 
 def _split(name: str, x: np.ndarray, y: np.ndarray, *, stratified: bool) -> Arrays:
     generator = seeds.generator(_SEED, "test set", name)
-    train, test = split(torch.from_numpy(y), fraction=_TEST_FRACTION, stratified=stratified, generator=generator)
+    train, test = split(
+        torch.from_numpy(y), fraction=_TEST_FRACTION, stratified=stratified, generator=generator
+    )
     return Arrays(x[train.numpy()], y[train.numpy()], x[test.numpy()], y[test.numpy()])
 
 
@@ -52,9 +54,17 @@ def sklearn_loader(loader: str) -> Callable[..., Any]:
 
 REGISTRY.add(
     DatasetEntry(
-        info=DataInfo(name="digits", task="classification", input_shape=(1, 8, 8), outputs=10, n_train=1438, n_test=359),
+        info=DataInfo(
+            name="digits",
+            task="classification",
+            input_shape=(1, 8, 8),
+            outputs=10,
+            n_train=1438,
+            n_test=359,
+        ),
         title="handwritten digits, grey, 8 × 8",
-        reference="Alpaydin, Kaynak: Optical recognition of handwritten digits, UCI repository (1998)",
+        reference="Alpaydin, Kaynak: Optical recognition of handwritten digits, UCI repository "
+        "(1998)",
         read=_digits,
         package="scikit-learn",
         divisor=16.0,
@@ -63,9 +73,12 @@ REGISTRY.add(
 
 REGISTRY.add(
     DatasetEntry(
-        info=DataInfo(name="diabetes", task="regression", input_shape=(10,), outputs=1, n_train=354, n_test=88),
+        info=DataInfo(
+            name="diabetes", task="regression", input_shape=(10,), outputs=1, n_train=354, n_test=88
+        ),
         title="progression of diabetes within a year; ten columns on the patient",
-        reference="Efron, Hastie, Johnstone, Tibshirani: Least angle regression. Annals of Statistics 32 (2004)",
+        reference="Efron, Hastie, Johnstone, Tibshirani: Least angle regression. Annals of "
+        "Statistics 32 (2004)",
         read=_diabetes,
         package="scikit-learn",
         standardise=True,

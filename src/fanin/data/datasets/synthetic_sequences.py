@@ -1,7 +1,7 @@
 """Sequences generated to test long memory: the adding problem and the copying problem.
 
-Everything is drawn once and for all from the streams (0, name, part, what), so every replicate and every machine has the same
-data. A part's draws do not depend on the size of the other.
+Everything is drawn once and for all from the streams (0, name, part, what), so every replicate and
+every machine has the same data. A part's draws do not depend on the size of the other.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Copying:
     """Options of ``copying``."""
 
     length: int = 20
-    """Steps between the end of the symbols and the beginning of the answer: T, the delimiter among them."""
+    """Steps between the end of the symbols and the beginning of the answer: T, the delimiter among
+    them.
+    """
     symbols: int = 8
     memory: int = 10
     """How many symbols are to be remembered."""
@@ -79,21 +81,26 @@ def describe_adding(options: Adding) -> DataInfo:
 def load_adding(options: Adding) -> Dataset:
     """The adding problem: (N, length, 2) → (N,).
 
-    Feature 0 is a value, uniform in [0, 1); feature 1 a marker, 1 at two steps and 0 elsewhere. One marker stands in the first
-    half (the first ``length // 2`` steps), the other in the second, each uniform in its half. The target is the sum of the two
-    values that are marked. It has mean 1 and variance 1/6, so always to answer 1 has a mean squared error of 1/6.
+    Feature 0 is a value, uniform in [0, 1); feature 1 a marker, 1 at two steps and 0 elsewhere. One
+    marker stands in the first half (the first ``length // 2`` steps), the other in the second, each
+    uniform in its half. The target is the sum of the two values that are marked. It has mean 1 and
+    variance 1/6, so always to answer 1 has a mean squared error of 1/6.
 
-    Source: Hochreiter, Schmidhuber: Long short-term memory, 1997, experiment 4; in this form Le, Jaitly, Hinton 2015.
-    Differs from: the former, whose values lie in [−1, 1] and whose lengths vary; the latter, which trains on 100,000 samples
-    and tests on 10,000.
+    Source: Hochreiter, Schmidhuber: Long short-term memory, 1997, experiment 4; in this form Le,
+    Jaitly, Hinton 2015. Differs from: the former, whose values lie in [−1, 1] and whose lengths
+    vary; the latter, which trains on 100,000 samples and tests on 10,000.
     """
 
     def draw(part: str, n: int) -> tuple[np.ndarray, np.ndarray]:
         half = options.length // 2
         x = torch.zeros(n, options.length, 2)
-        x[..., 0] = torch.rand(n, options.length, generator=seeds.generator(_SEED, "adding", part, "values"))
+        x[..., 0] = torch.rand(
+            n, options.length, generator=seeds.generator(_SEED, "adding", part, "values")
+        )
         first = torch.randint(half, (n,), generator=seeds.generator(_SEED, "adding", part, "first"))
-        second = half + torch.randint(options.length - half, (n,), generator=seeds.generator(_SEED, "adding", part, "second"))
+        second = half + torch.randint(
+            options.length - half, (n,), generator=seeds.generator(_SEED, "adding", part, "second")
+        )
         rows = torch.arange(n)
         x[rows, first, 1] = x[rows, second, 1] = 1.0
         return x.numpy(), (x[rows, first, 0] + x[rows, second, 0]).numpy()
@@ -117,12 +124,14 @@ def describe_copying(options: Copying) -> DataInfo:
 def load_copying(options: Copying) -> Dataset:
     """The copy memory problem: tokens (N, T + 2·memory) → a class for each step.
 
-    With S symbols, token S is the blank and S + 1 the delimiter. An input is `memory` random symbols, T − 1 blanks, the
-    delimiter, `memory` blanks; the target is T + `memory` blanks, then the symbols in their order. Who remembers nothing
-    answers blanks, then any symbol, with a mean cross-entropy of ``memory · ln S / (T + 2·memory)``: 10 · ln 8 / (T + 20).
+    With S symbols, token S is the blank and S + 1 the delimiter. An input is `memory` random
+    symbols, T − 1 blanks, the delimiter, `memory` blanks; the target is T + `memory` blanks, then
+    the symbols in their order. Who remembers nothing answers blanks, then any symbol, with a mean
+    cross-entropy of ``memory · ln S / (T + 2·memory)``: 10 · ln 8 / (T + 20).
 
-    Source: Hochreiter, Schmidhuber: Long short-term memory, 1997; in this form Arjovsky, Shah, Bengio: Unitary evolution
-    recurrent neural networks, 2016, arXiv:1511.06464, where T is 100 to 500.
+    Source: Hochreiter, Schmidhuber: Long short-term memory, 1997; in this form Arjovsky, Shah,
+    Bengio: Unitary evolution recurrent neural networks, 2016, arXiv:1511.06464, where T is 100 to
+    500.
     """
 
     def draw(part: str, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +147,9 @@ def load_copying(options: Copying) -> Dataset:
     return _generated(describe_copying(options), draw)
 
 
-def _generated(info: DataInfo, draw: Callable[[str, int], tuple[np.ndarray, np.ndarray]]) -> Dataset:
+def _generated(
+    info: DataInfo, draw: Callable[[str, int], tuple[np.ndarray, np.ndarray]]
+) -> Dataset:
     arrays = Arrays(*draw("train", info.n_train), *draw("test", info.n_test))
     parts: tuple[Tensor, Tensor, Tensor, Tensor] = tensors(info, arrays, info.name)
     return Dataset(
@@ -158,7 +169,8 @@ def _require_samples(family: str, n_train: int, n_test: int, numbers: int) -> No
     total = (n_train + n_test) * numbers
     if total > _MOST_NUMBERS:
         raise SpecError(
-            f"{family} would hold {total:,} numbers, {numbers:,} for each of {n_train + n_test:,} samples; at most "
+            f"{family} would hold {total:,} numbers, {numbers:,} for each of {n_train + n_test:,} "
+            "samples; at most "
             f"{_MOST_NUMBERS:,} are generated. Use shorter sequences or fewer samples."
         )
 
@@ -167,7 +179,8 @@ FAMILIES.add(
     Family(
         name="adding",
         title="the adding problem: the sum of the two values of a sequence that are marked",
-        reference="Hochreiter, Schmidhuber: Long short-term memory. Neural Computation 9 (1997); Le, Jaitly, Hinton (2015), "
+        reference="Hochreiter, Schmidhuber: Long short-term memory. Neural Computation 9 (1997); "
+        "Le, Jaitly, Hinton (2015), "
         "arXiv:1504.00941",
         options=Adding,
         describe=describe_adding,
@@ -179,7 +192,8 @@ FAMILIES.add(
     Family(
         name="copying",
         title="the copy memory problem: symbols to be repeated after a long blank",
-        reference="Hochreiter, Schmidhuber: Long short-term memory. Neural Computation 9 (1997); Arjovsky, Shah, Bengio: "
+        reference="Hochreiter, Schmidhuber: Long short-term memory. Neural Computation 9 (1997); "
+        "Arjovsky, Shah, Bengio: "
         "Unitary evolution recurrent neural networks (2016), arXiv:1511.06464",
         options=Copying,
         describe=describe_copying,

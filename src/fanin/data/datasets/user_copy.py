@@ -1,11 +1,14 @@
-"""A user's own copy of a data set: ``<name>/<name>.npz`` with the arrays x_train, y_train, x_test and y_test.
+"""A user's own copy of a data set: ``<name>/<name>.npz`` with the arrays x_train, y_train, x_test
+and y_test.
 
-uint8 images (N, H, W) or (N, H, W, C) are divided by 255 on their way into the model, float arrays are taken as they are;
-integer labels make a classification, float targets (N,) or (N, k) a regression of one number or k. An array `classes`, where
-there is one, tells the number of classes; otherwise it is the largest label plus one.
+uint8 images (N, H, W) or (N, H, W, C) are divided by 255 on their way into the model, float arrays
+are taken as they are; integer labels make a classification, float targets (N,) or (N, k) a
+regression of one number or k. An array `classes`, where there is one, tells the number of classes;
+otherwise it is the largest label plus one.
 
-A large file is not read whole: its inputs, if they were saved uncompressed as uint8 or float32, are mapped, and read batch by
-batch while training. From how many megabytes on, ``FANIN_MAP_FROM`` says (1000).
+A large file is not read whole: its inputs, if they were saved uncompressed as uint8 or float32, are
+mapped, and read batch by batch while training. From how many megabytes on, ``FANIN_MAP_FROM`` says
+(1000).
 """
 
 from __future__ import annotations
@@ -26,12 +29,14 @@ Part = Literal["train", "test"]
 
 _PARTS: tuple[Part, Part] = ("train", "test")
 
-# Above this, more classes than rows mean that somebody saved the targets of a regression as integers.
+# Above this, more classes than rows mean that somebody saved the targets of a regression as
+# integers.
 _PLAUSIBLE_CLASSES = 1000
 
 
 def read(file: Path, name: str, entry: DatasetEntry | None = None) -> Dataset:
-    """The data set in `file`. With the registered `entry` of that name, shape and outputs must be the entry's.
+    """The data set in `file`. With the registered `entry` of that name, shape and outputs must be
+    the entry's.
 
     Raises `DataInvalid` for whatever the file should not hold; nothing in it is ever unpickled.
     """
@@ -93,7 +98,12 @@ class _Held:
 
 def _read(npz: _Source, info: DataInfo, file: Path | str) -> Tensors:
     x_train, x_test = (_channels_first(npz.read(f"x_{part}")) for part in _PARTS)
-    arrays = Arrays(np.ascontiguousarray(x_train), _targets(npz, "train"), np.ascontiguousarray(x_test), _targets(npz, "test"))
+    arrays = Arrays(
+        np.ascontiguousarray(x_train),
+        _targets(npz, "train"),
+        np.ascontiguousarray(x_test),
+        _targets(npz, "test"),
+    )
     return tensors(info, arrays, str(file))
 
 
@@ -103,7 +113,10 @@ def _mapped(npz: NpzFile, info: DataInfo, file: Path) -> Tensors:
         x = npz.map(f"x_{part}")
         if x.dtype != np.uint8:
             require_finite(x, f"x_{part} of {file}")
-        found += [mapped_samples.as_tensor(_channels_first(x)), targets(_targets(npz, part), info, f"y_{part} of {file}")]
+        found += [
+            mapped_samples.as_tensor(_channels_first(x)),
+            targets(_targets(npz, part), info, f"y_{part} of {file}"),
+        ]
     return found[0], found[1], found[2], found[3]
 
 
@@ -114,7 +127,9 @@ def _targets(npz: _Source, part: Part) -> np.ndarray:
 
 
 def describe(file: Path, name: str, entry: DatasetEntry | None = None) -> DataInfo:
-    """What `file` holds, from its headers; labels are read too where nothing else tells the number of classes."""
+    """What `file` holds, from its headers; labels are read too where nothing else tells the number
+    of classes.
+    """
     with opened(file, str(file)) as npz:
         return _info(npz, name, file, entry)
 
@@ -124,7 +139,10 @@ def _info(npz: _Source, name: str, file: Path | str, entry: DatasetEntry | None)
     missing = [array for array in Arrays._fields if array not in headers]
     if missing:
         present = ", ".join(headers) or "no arrays"
-        raise DataInvalid(f"{file} lacks {', '.join(missing)}: it holds {present}. Expected {', '.join(Arrays._fields)}.")
+        raise DataInvalid(
+            f"{file} lacks {', '.join(missing)}: it holds {present}. Expected "
+            f"{', '.join(Arrays._fields)}."
+        )
     task = _task(headers, file)
     shape = _input_shape(headers, file)
     for part in _PARTS:
@@ -148,22 +166,30 @@ def _task(headers: dict[str, Header], file: Path | str) -> Task:
     if kinds == {"f"}:
         return "regression"
     received = " and ".join(str(headers[f"y_{part}"].dtype) for part in _PARTS)
-    raise DataInvalid(f"y_train and y_test of {file} are {received}. Expected integer labels or float targets in both.")
+    raise DataInvalid(
+        f"y_train and y_test of {file} are {received}. Expected integer labels or float targets in "
+        "both."
+    )
 
 
 def _input_shape(headers: dict[str, Header], file: Path | str) -> tuple[int, ...]:
     (train_shape, train), (test_shape, test) = headers["x_train"], headers["x_test"]
     if train_shape[1:] != test_shape[1:] or (train != test and {train.kind, test.kind} != {"f"}):
         raise DataInvalid(
-            f"x_train and x_test of {file} differ: rows of shape {train_shape[1:]} {train} and {test_shape[1:]} {test}. "
+            f"x_train and x_test of {file} differ: rows of shape {train_shape[1:]} {train} and "
+            f"{test_shape[1:]} {test}. "
             f"Expected the same shape and type."
         )
     if train != np.uint8 and train.kind != "f":
-        raise DataInvalid(f"x_train of {file} is {train}. Expected uint8 images, or float numbers that are taken as they are.")
+        raise DataInvalid(
+            f"x_train of {file} is {train}. Expected uint8 images, or float numbers that are taken "
+            "as they are."
+        )
     dimensions = (3, 4) if train == np.uint8 else (2, 3, 4)
     if len(train_shape) not in dimensions or 0 in train_shape[1:]:
         raise DataInvalid(
-            f"x_train of {file} has shape {train_shape} ({train}). Expected images (N, H, W) or (N, H, W, C), or a float table "
+            f"x_train of {file} has shape {train_shape} ({train}). Expected images (N, H, W) or "
+            "(N, H, W, C), or a float table "
             f"(N, features)."
         )
     return _first_channels(train_shape, file)
@@ -177,7 +203,8 @@ def _first_channels(shape: tuple[int, ...], file: Path | str) -> tuple[int, ...]
     _, height, width, channels = shape
     if height in (1, 3) and channels > 4:
         raise DataInvalid(
-            f"x_train of {file} has shape {shape}, which looks like (N, C, H, W). Expected (N, H, W, C): save "
+            f"x_train of {file} has shape {shape}, which looks like (N, C, H, W). Expected (N, H, "
+            "W, C): save "
             f"x.transpose(0, 2, 3, 1)."
         )
     return (channels, height, width)
@@ -188,14 +215,19 @@ def _check_lengths(headers: dict[str, Header], part: Part, file: Path | str) -> 
     if x[0] == 0:
         raise DataInvalid(f"x_{part} of {file} is empty. Expected at least one row.")
     if len(y) not in (1, 2) or y[0] != x[0] or 0 in y:
-        raise DataInvalid(f"y_{part} of {file} has shape {y}. Expected ({x[0]},), one for each row of x_{part}.")
+        raise DataInvalid(
+            f"y_{part} of {file} has shape {y}. Expected ({x[0]},), one for each row of x_{part}."
+        )
 
 
 def _columns(headers: dict[str, Header], file: Path | str) -> int:
     """Targets of each row."""
     train, test = (headers[f"y_{part}"].shape[1:] or (1,) for part in _PARTS)
     if train != test:
-        raise DataInvalid(f"y_train of {file} has {train[0]} targets for each row, y_test {test[0]}. Expected as many in both.")
+        raise DataInvalid(
+            f"y_train of {file} has {train[0]} targets for each row, y_test {test[0]}. Expected as "
+            "many in both."
+        )
     return train[0]
 
 
@@ -204,7 +236,8 @@ def _refuse_columns(headers: dict[str, Header], file: Path | str) -> None:
         n, *columns = headers[f"y_{part}"].shape
         if columns not in ([], [1]):
             raise DataInvalid(
-                f"y_{part} of {file} has shape {(n, *columns)}. Expected ({n},), one label for each row; several columns are "
+                f"y_{part} of {file} has shape {(n, *columns)}. Expected ({n},), one label for "
+                "each row; several columns are "
                 f"targets of a regression, saved as float."
             )
 
@@ -213,7 +246,9 @@ def _classes(npz: _Source, file: Path | str) -> int:
     if "classes" in npz.headers:
         shape = npz.headers["classes"].shape
         if len(shape) != 1 or shape[0] == 0:
-            raise DataInvalid(f"classes of {file} has shape {shape}. Expected one name for each class.")
+            raise DataInvalid(
+                f"classes of {file} has shape {shape}. Expected one name for each class."
+            )
         return shape[0]
     labels = [npz.read(f"y_{part}") for part in _PARTS]
     lowest, highest = min(int(y.min()) for y in labels), max(int(y.max()) for y in labels)
@@ -221,7 +256,8 @@ def _classes(npz: _Source, file: Path | str) -> int:
         raise DataInvalid(f"The labels of {file} begin at {lowest}. Expected class numbers from 0.")
     if highest >= max(_PLAUSIBLE_CLASSES, sum(y.size for y in labels)):
         raise DataInvalid(
-            f"The labels of {file} go up to {highest}, more classes than rows. For a regression save y as float; for a "
+            f"The labels of {file} go up to {highest}, more classes than rows. For a regression "
+            "save y as float; for a "
             f"classification add an array classes with the names."
         )
     return highest + 1
@@ -235,7 +271,10 @@ def _check_entry(info: DataInfo, known: DataInfo, file: Path | str) -> None:
     if wrong:
         received = ", ".join(f"{key} {value}" for key, value in wrong.items())
         expected = ", ".join(f"{key} {facts(known)[key]}" for key in wrong)
-        raise DataInvalid(f"{file} does not fit {known.name}: {received}; expected {expected}. Give it a name of its own.")
+        raise DataInvalid(
+            f"{file} does not fit {known.name}: {received}; expected {expected}. Give it a name of "
+            "its own."
+        )
 
 
 def _channels_first(x: np.ndarray) -> np.ndarray:

@@ -18,8 +18,8 @@ from fanin.data.datasets.families import Family, Member
 def member(target: str, options: Mapping[str, Any]) -> Member:
     """The data set that a target and its options make, as a family of its own.
 
-    Its arrays are checked as those of a user's NPZ file are (`fanin.data.datasets.user_copy`). They are made once in a process, and kept
-    until another one is made.
+    Its arrays are checked as those of a user's NPZ file are (`fanin.data.datasets.user_copy`). They
+    are made once in a process, and kept until another one is made.
     """
     part = user_code.own_part(target, user_code.DATASET)
     family = Family(
@@ -38,7 +38,9 @@ def _made(part: user_code.OwnPart, options: Any) -> Dataset:
     came = part.call(options)
     if isinstance(came, tuple) and len(came) == len(Arrays._fields):
         came = dict(zip(Arrays._fields, came, strict=True))
-    if not isinstance(came, dict) or not all(isinstance(array, np.ndarray) for array in came.values()):
+    if not isinstance(came, dict) or not all(
+        isinstance(array, np.ndarray) for array in came.values()
+    ):
         raise part.refused(came)
     dataset = user_copy.from_arrays(came, part.name)
     return replace(dataset, source=f"made by {part.name}, SHA-256 {part.loaded.sha256[:12]}")

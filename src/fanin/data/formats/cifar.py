@@ -1,7 +1,9 @@
-"""CIFAR's formats: the binary version, which is read, and the Python version, which is turned into it.
+"""CIFAR's formats: the binary version, which is read, and the Python version, which is turned into
+it.
 
-A record of the binary version is one byte for each label, then 3 × 32 × 32 bytes: the red, green and blue planes, row by row.
-The Python version holds the same rows in the same order, as a pickled dict of an array and lists for each file.
+A record of the binary version is one byte for each label, then 3 × 32 × 32 bytes: the red, green
+and blue planes, row by row. The Python version holds the same rows in the same order, as a pickled
+dict of an array and lists for each file.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ class Layout:
     """Files of the binary version; the Python version's lack the ``.bin``."""
     test: str
     labels: tuple[bytes, ...]
-    """The labels of a record in their order, as the Python version calls them; the last is the class."""
+    """The labels of a record in their order, as the Python version calls them; the last is the
+    class.
+    """
     folder: str
     """Of the binary archive. A known repack has no folder."""
     python_folder: str
@@ -69,7 +73,9 @@ CIFAR100 = Layout(
 
 
 def read(info: DataInfo, layout: Layout, contents: Mapping[str, bytes]) -> Arrays:
-    """The arrays in the files of the binary version; raises `DataInvalid` where one does not consist of whole records."""
+    """The arrays in the files of the binary version; raises `DataInvalid` where one does not
+    consist of whole records.
+    """
     train = [_records(contents[name], layout, name) for name in layout.train]
     test = _records(contents[layout.test], layout, layout.test)
     return Arrays(
@@ -83,7 +89,10 @@ def read(info: DataInfo, layout: Layout, contents: Mapping[str, bytes]) -> Array
 def _records(content: bytes, layout: Layout, name: str) -> np.ndarray:
     length = len(layout.labels) + _PIXELS
     if len(content) % length:
-        raise DataInvalid(f"{name} has {len(content):,} bytes; expected a multiple of {length:,}, the size of a record.")
+        raise DataInvalid(
+            f"{name} has {len(content):,} bytes; expected a multiple of {length:,}, the size of a "
+            "record."
+        )
     return np.frombuffer(content, np.uint8).reshape(-1, length)
 
 
@@ -96,7 +105,9 @@ def _classes(files: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
     return np.concatenate([records[:, len(layout.labels) - 1] for records in files])
 
 
-def _from_python(layout: Layout, archive: Path, files: Sequence[CanonicalFile]) -> Iterator[tuple[CanonicalFile, bytes]]:
+def _from_python(
+    layout: Layout, archive: Path, files: Sequence[CanonicalFile]
+) -> Iterator[tuple[CanonicalFile, bytes]]:
     wanted = {file.name.removesuffix(".bin"): file for file in files}
     sizes = {name: _pickle_sizes(file) for name, file in wanted.items()}
     for name, content in archives.contents(archive, sizes, [layout.python_folder]):
@@ -115,7 +126,9 @@ def _binary(batch: Any, layout: Layout, rows: int, name: str) -> bytes:
     records = np.empty((rows, len(layout.labels) + _PIXELS), np.uint8)
     for column, key in enumerate(layout.labels):
         records[:, column] = _labels(batch.get(key), rows, f"{key.decode()} of {name}")
-    records[:, len(layout.labels) :] = unpickling.uint8_array(batch.get(b"data"), (rows, _PIXELS), f"data of {name}")
+    records[:, len(layout.labels) :] = unpickling.uint8_array(
+        batch.get(b"data"), (rows, _PIXELS), f"data of {name}"
+    )
     return records.tobytes()
 
 

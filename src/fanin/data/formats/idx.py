@@ -1,4 +1,6 @@
-"""IDX, the format of MNIST and Fashion-MNIST: a big-endian header (magic number, sizes), then unsigned bytes; gzipped."""
+"""IDX, the format of MNIST and Fashion-MNIST: a big-endian header (magic number, sizes), then
+unsigned bytes; gzipped.
+"""
 
 from __future__ import annotations
 
@@ -19,27 +21,39 @@ _CHUNK = 1 << 20
 def parse(content: bytes, shape: tuple[int, ...], name: str) -> np.ndarray:
     """The uint8 array of `shape` in the gzipped IDX file `content`.
 
-    Nothing beyond the bytes that `shape` needs is ever unpacked, however much the file claims to hold. Raises `DataInvalid`,
-    which calls the file `name`, where magic number, sizes or length are others.
+    Nothing beyond the bytes that `shape` needs is ever unpacked, however much the file claims to
+    hold. Raises `DataInvalid`, which calls the file `name`, where magic number, sizes or length are
+    others.
     """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             _check_header(stream.read(4 * (1 + len(shape))), shape, name)
             array = _read(stream, shape, name)
             if stream.read(1):
-                raise DataInvalid(f"{name} goes on after the {array.nbytes:,} values of shape {shape} that were expected.")
+                raise DataInvalid(
+                    f"{name} goes on after the {array.nbytes:,} values of shape {shape} that were "
+                    "expected."
+                )
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataInvalid(f"{name} is not a complete gzip file ({error}). Expected gzipped IDX: copy the file again.") from None
+        raise DataInvalid(
+            f"{name} is not a complete gzip file ({error}). Expected gzipped IDX: copy the file "
+            "again."
+        ) from None
     return array
 
 
 def _check_header(header: bytes, shape: tuple[int, ...], name: str) -> None:
     expected = (_UNSIGNED_BYTE << 8 | len(shape), *shape)
     if len(header) < 4 * len(expected):
-        raise DataInvalid(f"{name} ends within its IDX header ({len(header)} bytes). Copy the file again.")
+        raise DataInvalid(
+            f"{name} ends within its IDX header ({len(header)} bytes). Copy the file again."
+        )
     received = struct.unpack(f">{len(expected)}I", header)
     if received[0] != expected[0]:
-        raise DataInvalid(f"{name} begins with the number {received[0]}; expected IDX's magic number {expected[0]}.")
+        raise DataInvalid(
+            f"{name} begins with the number {received[0]}; expected IDX's magic number "
+            f"{expected[0]}."
+        )
     if received != expected:
         raise DataInvalid(f"{name} declares shape {received[1:]}; expected {shape}.")
 
@@ -50,6 +64,9 @@ def _read(stream: gzip.GzipFile, shape: tuple[int, ...], name: str) -> np.ndarra
     while filled < array.size:
         count = stream.readinto(array[filled : filled + _CHUNK].data)
         if not count:
-            raise DataInvalid(f"{name} holds {filled:,} values; expected {array.size:,} for shape {shape}. Copy it again.")
+            raise DataInvalid(
+                f"{name} holds {filled:,} values; expected {array.size:,} for shape {shape}. Copy "
+                "it again."
+            )
         filled += count
     return array.reshape(shape)

@@ -1,7 +1,8 @@
 """Samples that stay in a file: mapped into memory, and read batch by batch while training.
 
-A mapped array need not lie at a multiple of its item size and may not be contiguous, so no computation is done on it but
-copying: whatever comes out of `DiskSamples` is an ordinary, contiguous tensor.
+A mapped array need not lie at a multiple of its item size and may not be contiguous, so no
+computation is done on it but copying: whatever comes out of `DiskSamples` is an ordinary,
+contiguous tensor.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ _DEFAULT_MEGABYTES = 1000
 
 @dataclass(frozen=True, eq=False)
 class DiskSamples:
-    """Samples of a mapped tensor, in the order of `rows` (int64) or all as they lie; indexing reads them.
+    """Samples of a mapped tensor, in the order of `rows` (int64) or all as they lie; indexing reads
+    them.
 
-    Takes the place of a tensor in a `fanin.data.Part`: it is indexed with a tensor of positions or a slice, has a length, a
-    shape, a dtype and a device, and can be sent to another device, to which the batches then go.
+    Takes the place of a tensor in a `fanin.data.Part`: it is indexed with a tensor of positions or
+    a slice, has a length, a shape, a dtype and a device, and can be sent to another device, to
+    which the batches then go.
     """
 
     whole: Tensor
@@ -69,19 +72,24 @@ class DiskSamples:
 
 
 def mapped_from() -> int:
-    """The size in bytes from which on a file is mapped; raises `UsageError` where the variable is no number."""
+    """The size in bytes from which on a file is mapped; raises `UsageError` where the variable is
+    no number.
+    """
     given = os.environ.get(VARIABLE, "").strip()
     if not given:
         return _DEFAULT_MEGABYTES * 10**6
     if not (given.isascii() and given.isdecimal()) or len(given) > 12:
         raise UsageError(
-            f"{VARIABLE} must be a whole number of megabytes, not {shown(given)}. Set it to 1000, say, or unset it."
+            f"{VARIABLE} must be a whole number of megabytes, not {shown(given)}. Set it to 1000, "
+            "say, or unset it."
         )
     return int(given) * 10**6
 
 
 def mapped(file: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """The array at that offset of the file; writing to it changes no file. Raises `DataUnavailable`."""
+    """The array at that offset of the file; writing to it changes no file. Raises
+    `DataUnavailable`.
+    """
     try:
         try:
             return np.memmap(file, dtype, "c", offset, shape)
@@ -94,5 +102,7 @@ def mapped(file: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> 
 def as_tensor(array: np.ndarray) -> Tensor:
     """A tensor of the very memory of a mapped array."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")  # nothing here writes to it
+        warnings.filterwarnings(
+            "ignore", message="The given NumPy array is not writ"
+        )  # nothing here writes to it
         return torch.from_numpy(array)

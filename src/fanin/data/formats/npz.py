@@ -1,4 +1,6 @@
-"""NPZ files of unknown origin: headers are checked before arrays are read, and nothing is unpickled."""
+"""NPZ files of unknown origin: headers are checked before arrays are read, and nothing is
+unpickled.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,26 @@ from fanin.data.formats import mapped_samples
 from fanin.data.sources.data_folder import unreadable
 from fanin.errors import DataInvalid
 
-# Deflate reaches at most about 1,000 to 1, and only on constant bytes; images and tables stay below 50 to 1.
+# Deflate reaches at most about 1,000 to 1, and only on constant bytes; images and tables stay below
+# 50 to 1.
 _BOMB_RATIO = 200
 _BOMB_BYTES = 64 << 20
 
 _BLOCK = 1 << 20
 
-# Beside its own error zipfile lets through what a damaged file makes its parts raise: a seek to a negative position (OSError),
-# an unknown compression (NotImplementedError), a flag that says encrypted (RuntimeError), fields cut short (struct.error).
-_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+# Beside its own error zipfile lets through what a damaged file makes its parts raise: a seek to a
+# negative position (OSError), an unknown compression (NotImplementedError), a flag that says
+# encrypted (RuntimeError), fields cut short (struct.error).
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 class Header(NamedTuple):
@@ -45,7 +58,9 @@ class _Layout(NamedTuple):
 
 
 class NpzFile:
-    """An open NPZ file whose structure was checked: unique members, plain dtypes, sizes that agree with one another."""
+    """An open NPZ file whose structure was checked: unique members, plain dtypes, sizes that agree
+    with one another.
+    """
 
     def __init__(self, archive: zipfile.ZipFile, file: Path, name: str) -> None:
         self._archive = archive
@@ -60,14 +75,22 @@ class NpzFile:
         self._require_memory(memory)
 
     def maps(self, array: str) -> bool:
-        """Whether `map` should be used for the array: inputs of a large file, stored as the numbers that they are."""
+        """Whether `map` should be used for the array: inputs of a large file, stored as the numbers
+        that they are.
+        """
         member, dtype = self._members[array], self.headers[array].dtype
-        plain = dtype in (np.uint8, np.dtype("<f4")) and dtype.isnative and not self._layouts[array].fortran
+        plain = (
+            dtype in (np.uint8, np.dtype("<f4"))
+            and dtype.isnative
+            and not self._layouts[array].fortran
+        )
         stored = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
         return self._large and array.startswith("x_") and stored and plain
 
     def map(self, array: str) -> np.ndarray:
-        """One array, mapped instead of read, after its bytes were compared with their checksum a few at a time."""
+        """One array, mapped instead of read, after its bytes were compared with their checksum a
+        few at a time.
+        """
         member = self._members[array]
         with _damage_explained(self._name), self._archive.open(member) as stream:
             while stream.read(_BLOCK):
@@ -90,21 +113,29 @@ class NpzFile:
             header, fortran = _parse_header(stream, what)
             start = stream.tell()
         if header.dtype.hasobject:
-            raise DataInvalid(f"{what} holds Python objects (a pickle), which are never loaded. Expected plain numbers.")
+            raise DataInvalid(
+                f"{what} holds Python objects (a pickle), which are never loaded. Expected plain "
+                "numbers."
+            )
         declared = start + math.prod(header.shape) * header.dtype.itemsize
         if min(header.shape, default=0) < 0 or declared != member.file_size:
             raise DataInvalid(
-                f"{what} declares shape {header.shape} of {header.dtype}, {declared:,} bytes; the file holds "
+                f"{what} declares shape {header.shape} of {header.dtype}, {declared:,} bytes; the "
+                "file holds "
                 f"{member.file_size:,}. Save it again with numpy.savez."
             )
         return header, _Layout(start, fortran)
 
     def _require_memory(self, memory: float) -> None:
-        needed = sum(member.file_size for array, member in self._members.items() if not self.maps(array))
+        needed = sum(
+            member.file_size for array, member in self._members.items() if not self.maps(array)
+        )
         if needed > memory:
             raise DataInvalid(
-                f"{self._name} needs {needed:,} bytes of memory; this machine has {memory:,}. Save a smaller part of it, or "
-                f"save x_train and x_test as uint8 or float32 with numpy.savez, uncompressed: then they are read from the file "
+                f"{self._name} needs {needed:,} bytes of memory; this machine has {memory:,}. Save "
+                "a smaller part of it, or "
+                "save x_train and x_test as uint8 or float32 with numpy.savez, uncompressed: then "
+                "they are read from the file "
                 f"while training."
             )
 
@@ -113,7 +144,8 @@ class NpzFile:
 def opened(file: Path, name: str) -> Iterator[NpzFile]:
     """The NPZ file, called `name` in messages.
 
-    Raises `DataInvalid` for whatever is wrong with the file, `DataUnavailable` where it may not be read.
+    Raises `DataInvalid` for whatever is wrong with the file, `DataUnavailable` where it may not be
+    read.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -132,7 +164,8 @@ def _damage_explained(name: str) -> Iterator[None]:
         yield
     except _DAMAGE as error:
         raise DataInvalid(
-            f"{name} is not a complete NPZ file ({error or type(error).__name__}): cut short, damaged or of another format. "
+            f"{name} is not a complete NPZ file ({error or type(error).__name__}): cut short, "
+            "damaged or of another format. "
             f"Expected one written by numpy.savez or numpy.savez_compressed."
         ) from None
 
@@ -154,8 +187,10 @@ def _check_sizes(members: list[zipfile.ZipInfo], name: str) -> None:
     for member in members:
         if member.file_size > max(_BOMB_BYTES, _BOMB_RATIO * member.compress_size):
             raise DataInvalid(
-                f"{member.filename} of {name} claims to unpack from {member.compress_size:,} to {member.file_size:,} bytes, "
-                f"more than {_BOMB_RATIO} to 1. If these are true data, save them with numpy.savez, uncompressed."
+                f"{member.filename} of {name} claims to unpack from {member.compress_size:,} to "
+                f"{member.file_size:,} bytes, "
+                f"more than {_BOMB_RATIO} to 1. If these are true data, save them with "
+                "numpy.savez, uncompressed."
             )
 
 
@@ -167,7 +202,9 @@ def _memory_bytes() -> float:
 
 
 def _data_offset(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """Where a stored member's bytes begin in the file: behind its local header, whose own lengths count."""
+    """Where a stored member's bytes begin in the file: behind its local header, whose own lengths
+    count.
+    """
     stream = archive.fp
     if stream is None:
         raise ValueError("closed")
@@ -185,5 +222,7 @@ def _parse_header(stream: IO[bytes], what: str) -> tuple[Header, bool]:
         }[version]
         shape, fortran, dtype = read(stream)
     except (ValueError, KeyError):
-        raise DataInvalid(f"{what} is not an array in NumPy's format. Save it again with numpy.savez.") from None
+        raise DataInvalid(
+            f"{what} is not an array in NumPy's format. Save it again with numpy.savez."
+        ) from None
     return Header(shape, dtype), fortran

@@ -1,6 +1,8 @@
-"""From arrays to the tensors of a data set: shapes, labels, tokens and finiteness checked; and their fingerprint.
+"""From arrays to the tensors of a data set: shapes, labels, tokens and finiteness checked; and
+their fingerprint.
 
-Whatever is checked or hashed is taken a few rows at a time, so that arrays in a file need not fit into memory.
+Whatever is checked or hashed is taken a few rows at a time, so that arrays in a file need not fit
+into memory.
 """
 
 from __future__ import annotations
@@ -24,19 +26,25 @@ Tensors = tuple[Tensor, Tensor, Tensor, Tensor]
 def tensors(info: DataInfo, arrays: Arrays, source: str) -> Tensors:
     """The arrays as contiguous tensors of a `Dataset`.
 
-    Raises `DataInvalid` where shapes, labels or tokens do not fit `info`, or a number is not finite in float32.
+    Raises `DataInvalid` where shapes, labels or tokens do not fit `info`, or a number is not finite
+    in float32.
     """
     found: list[Tensor] = []
     for part, n in (("train", info.n_train), ("test", info.n_test)):
         x, y = getattr(arrays, f"x_{part}"), getattr(arrays, f"y_{part}")
         expect_shape(x, (n, *info.input_shape), f"x_{part} of {source}")
         inputs = _inputs(x, info, f"x_{part} of {source}")
-        found += [inputs, inputs if info.task == "autoencoding" else targets(y, info, f"y_{part} of {source}")]
+        found += [
+            inputs,
+            inputs if info.task == "autoencoding" else targets(y, info, f"y_{part} of {source}"),
+        ]
     return found[0], found[1], found[2], found[3]
 
 
 def targets(array: np.ndarray, info: DataInfo, what: str) -> Tensor:
-    """Labels or targets as a `Dataset` has them; raises `DataInvalid` as `tensors` does. `what` names them in errors."""
+    """Labels or targets as a `Dataset` has them; raises `DataInvalid` as `tensors` does. `what`
+    names them in errors.
+    """
     if info.task == "regression":
         expect_shape(array, (len(array), info.outputs) if info.outputs > 1 else (len(array),), what)
         return _finite_float32(array, what)
@@ -45,7 +53,9 @@ def targets(array: np.ndarray, info: DataInfo, what: str) -> Tensor:
 
 
 def fingerprint(parts: Tensors) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, so that equal arrays have one fingerprint whatever file held them."""
+    """SHA-256 over names, dtypes, shapes and bytes, so that equal arrays have one fingerprint
+    whatever file held them.
+    """
     digest = hashlib.sha256()
     for name, tensor in zip(Arrays._fields, parts, strict=True):
         array = tensor.numpy()
@@ -67,7 +77,8 @@ def require_finite(single: np.ndarray, what: str) -> None:
         good = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
         if not good.all():
             raise DataInvalid(
-                f"{what} holds NaN, infinity or a number too large for float32, first in row {start + int(good.argmin())}. "
+                f"{what} holds NaN, infinity or a number too large for float32, first in row "
+                f"{start + int(good.argmin())}. "
                 f"Expected finite numbers: remove such rows or fill them in."
             )
 
@@ -93,13 +104,18 @@ def _numbers_below(array: np.ndarray, limit: int, what: str, one: str, expected:
     if low < 0 or high >= limit:
         wrong = low if low < 0 else high
         row = int(np.argwhere(array == wrong)[0][0])
-        raise DataInvalid(f"{what} holds the {one} {wrong}, first in row {row}. Expected {expected} 0 to {limit - 1}.")
+        raise DataInvalid(
+            f"{what} holds the {one} {wrong}, first in row {row}. Expected {expected} 0 to "
+            f"{limit - 1}."
+        )
     kept = array if array.dtype == np.uint8 else array.astype(np.int64)
     return torch.from_numpy(np.ascontiguousarray(kept))
 
 
 def _finite_float32(array: np.ndarray, what: str) -> Tensor:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported below
+    with np.errstate(
+        over="ignore"
+    ):  # what float32 cannot hold becomes infinite, and is reported below
         single = np.ascontiguousarray(array, dtype=np.float32)
     require_finite(single, what)
     return torch.from_numpy(single)

@@ -1,9 +1,11 @@
-"""The only pickles that fanin reads: the batches of CIFAR's Python archives, after the archive's SHA-256 has matched.
+"""The only pickles that fanin reads: the batches of CIFAR's Python archives, after the archive's
+SHA-256 has matched.
 
-Mirrors of CIFAR that are fast and alive mostly carry the Python archive alone, and that is a tar of pickles. Of what a pickle
-may name, three things are known here, and each by a stand-in that only records what it is given: neither NumPy nor anything
-else is called on the word of a pickle. The bytes of an array are then read as uint8, and what comes out is accepted only if it
-has the published checksums of the binary version.
+Mirrors of CIFAR that are fast and alive mostly carry the Python archive alone, and that is a tar of
+pickles. Of what a pickle may name, three things are known here, and each by a stand-in that only
+records what it is given: neither NumPy nor anything else is called on the word of a pickle. The
+bytes of an array are then read as uint8, and what comes out is accepted only if it has the
+published checksums of the binary version.
 """
 
 from __future__ import annotations
@@ -35,32 +37,51 @@ class Stored:
 def load(content: bytes, name: str) -> object:
     """What the pickle `content` holds: dicts, lists, numbers, bytes, and a `Stored` for each array.
 
-    Strings of Python 2 come as bytes. Raises `DataInvalid`, which calls the pickle `name`, where it is damaged or names
-    anything but a NumPy array.
+    Strings of Python 2 come as bytes. Raises `DataInvalid`, which calls the pickle `name`, where it
+    is damaged or names anything but a NumPy array.
     """
     try:
         return _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except DataInvalid:
         raise
     except Exception as error:  # a damaged pickle may raise anything
-        raise DataInvalid(f"{name} is not a complete pickle of plain arrays ({shown(str(error))}).") from None
+        raise DataInvalid(
+            f"{name} is not a complete pickle of plain arrays ({shown(str(error))})."
+        ) from None
 
 
 def uint8_array(stored: object, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """The uint8 array of `shape` that a pickle describes; raises `DataInvalid` where it describes another."""
+    """The uint8 array of `shape` that a pickle describes; raises `DataInvalid` where it describes
+    another.
+    """
     match stored:
-        case Stored(state=(int(), tuple(received), Stored(arguments=(kind, *_)), fortran, bytes(content))) if kind in _UINT8:
+        case Stored(
+            state=(int(), tuple(received), Stored(arguments=(kind, *_)), fortran, bytes(content))
+        ) if kind in _UINT8:
             if received == shape and len(content) == math.prod(shape):
-                return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
-            raise DataInvalid(f"{name} has shape {shown(received)} in {len(content):,} bytes; expected {shape} of uint8.")
+                return np.frombuffer(content, np.uint8).reshape(
+                    shape, order="F" if fortran else "C"
+                )
+            raise DataInvalid(
+                f"{name} has shape {shown(received)} in {len(content):,} bytes; expected {shape} "
+                "of uint8."
+            )
     raise DataInvalid(f"{name} is not a uint8 array.")
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
         match module, name:
-            case ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") | ("numpy", "dtype"):
-                return lambda *arguments: Stored(*arguments)  # a new one each time: a pickle could set attributes on it
+            case ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") | (
+                "numpy",
+                "dtype",
+            ):
+                return lambda *arguments: Stored(
+                    *arguments
+                )  # a new one each time: a pickle could set attributes on it
             case ("numpy", "ndarray"):
                 return object
-        raise DataInvalid(f"The pickle names {shown(f'{module}.{name}')}, which is never called. Expected NumPy arrays only.")
+        raise DataInvalid(
+            f"The pickle names {shown(f'{module}.{name}')}, which is never called. Expected NumPy "
+            "arrays only."
+        )

@@ -1,7 +1,8 @@
-"""Gzipped tar archives of unknown origin: wanted members are read by their exact names, nothing is ever extracted.
+"""Gzipped tar archives of unknown origin: wanted members are read by their exact names, nothing is
+ever extracted.
 
-The archive is read once from front to back, as a stream: memory is bounded by the sizes of the wanted members, whatever the
-archive claims, and a header cannot send the reader backwards.
+The archive is read once from front to back, as a stream: memory is bounded by the sizes of the
+wanted members, whatever the archive claims, and a header cannot send the reader backwards.
 """
 
 from __future__ import annotations
@@ -17,33 +18,51 @@ from fanin.data.dataset import CanonicalFile
 from fanin.errors import DataInvalid, shown
 
 SLACK = 16 << 20
-"""Bytes that an archive may hold beside what is wanted of it: a readme, names of classes, padding."""
+"""Bytes that an archive may hold beside what is wanted of it: a readme, names of classes, padding.
+"""
 
 _MOST_MEMBERS = 1000
 
-# Chained headers make tarfile recurse (RecursionError); numbers in them can be out of any range (ValueError, OverflowError).
-_DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError, RecursionError)
+# Chained headers make tarfile recurse (RecursionError); numbers in them can be out of any range
+# (ValueError, OverflowError).
+_DAMAGE = (
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
 
 
-def unpack(archive: Path, files: Sequence[CanonicalFile], *, folders: Sequence[str]) -> Iterator[tuple[CanonicalFile, bytes]]:
-    """The published files in `archive`, which lie there in one of `folders` ("" for none); an `Unpack` of `Mirror`."""
+def unpack(
+    archive: Path, files: Sequence[CanonicalFile], *, folders: Sequence[str]
+) -> Iterator[tuple[CanonicalFile, bytes]]:
+    """The published files in `archive`, which lie there in one of `folders` ("" for none); an
+    `Unpack` of `Mirror`.
+    """
     wanted = {file.name: file for file in files}
     sizes = {file.name: range(file.bytes, file.bytes + 1) for file in files}
     for name, content in contents(archive, sizes, folders):
         yield wanted[name], content
 
 
-def contents(archive: Path, sizes: Mapping[str, range], folders: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """The members called ``folder/name`` for one of `folders` and a name in `sizes`, in the order of the archive.
+def contents(
+    archive: Path, sizes: Mapping[str, range], folders: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
+    """The members called ``folder/name`` for one of `folders` and a name in `sizes`, in the order
+    of the archive.
 
     Args:
         archive: a gzipped tar file.
         sizes: name → the sizes in bytes that such a member may have.
         folders: "" stands for the top of the archive.
 
-    Members of other names are passed over unread, among them the ``._name`` that macOS adds. Raises `DataInvalid` where a
-    wanted member is missing, twice there, not a plain file or of another size; where any member is a link, a device or has
-    a path that leads out of the archive; and where the archive is damaged or holds more than the wanted bytes and `SLACK`.
+    Members of other names are passed over unread, among them the ``._name`` that macOS adds. Raises
+    `DataInvalid` where a wanted member is missing, twice there, not a plain file or of another
+    size; where any member is a link, a device or has a path that leads out of the archive; and
+    where the archive is damaged or holds more than the wanted bytes and `SLACK`.
     """
     names = {_joined(folder, name): name for folder in folders for name in sizes}
     limit = sum(allowed.stop for allowed in sizes.values()) + SLACK
@@ -51,17 +70,24 @@ def contents(archive: Path, sizes: Mapping[str, range], folders: Sequence[str]) 
     with _opened(archive, limit) as tar:
         for count, member in enumerate(tar):
             if count == _MOST_MEMBERS:
-                raise DataInvalid(f"{archive.name} holds more than {_MOST_MEMBERS:,} members. It is not the published archive.")
+                raise DataInvalid(
+                    f"{archive.name} holds more than {_MOST_MEMBERS:,} members. It is not the "
+                    "published archive."
+                )
             _refuse_strange(member, archive.name)
             name = names.get(member.name.removeprefix("./"))
             if name is None:
                 continue
             if name not in left:
-                raise DataInvalid(f"{archive.name} holds {name} twice. It is not the published archive.")
+                raise DataInvalid(
+                    f"{archive.name} holds {name} twice. It is not the published archive."
+                )
             left.remove(name)
             yield name, _read(tar, member, sizes[name], archive.name)
     if left:
-        raise DataInvalid(f"{archive.name} lacks {', '.join(sorted(left))}. It is not the published archive.")
+        raise DataInvalid(
+            f"{archive.name} lacks {', '.join(sorted(left))}. It is not the published archive."
+        )
 
 
 class _Capped(gzip.GzipFile):
@@ -76,7 +102,10 @@ class _Capped(gzip.GzipFile):
         block = super().read(size)
         self._left -= len(block)
         if self._left < 0:
-            raise DataInvalid("The archive unpacks to far more bytes than were published. It is not the published archive.")
+            raise DataInvalid(
+                "The archive unpacks to far more bytes than were published. It is not the "
+                "published archive."
+            )
         return block
 
 
@@ -88,7 +117,8 @@ def _opened(archive: Path, limit: int) -> Iterator[tarfile.TarFile]:
             yield tar
     except _DAMAGE as error:
         raise DataInvalid(
-            f"{archive.name} is not a complete gzipped tar archive ({error or type(error).__name__}): cut short, damaged or of "
+            f"{archive.name} is not a complete gzipped tar archive "
+            f"({error or type(error).__name__}): cut short, damaged or of "
             f"another format."
         ) from None
 
@@ -96,9 +126,14 @@ def _opened(archive: Path, limit: int) -> Iterator[tarfile.TarFile]:
 def _refuse_strange(member: tarfile.TarInfo, archive: str) -> None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-        raise DataInvalid(f"{archive} holds a member called {shown(member.name)}, a path that leads out of it.")
+        raise DataInvalid(
+            f"{archive} holds a member called {shown(member.name)}, a path that leads out of it."
+        )
     if not (_is_plain_file(member) or member.isdir()):
-        raise DataInvalid(f"{archive} holds {shown(member.name)}, which is a link, a device or otherwise no plain file.")
+        raise DataInvalid(
+            f"{archive} holds {shown(member.name)}, which is a link, a device or otherwise no "
+            "plain file."
+        )
 
 
 def _is_plain_file(member: tarfile.TarInfo) -> bool:
@@ -110,11 +145,20 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, allowed: range, archive
     if stream is None:
         raise DataInvalid(f"{shown(member.name)} of {archive} is not a plain file.")
     if member.size not in allowed:
-        expected = f"{allowed.start:,}" if len(allowed) == 1 else f"{allowed.start:,} to {allowed.stop - 1:,}"
-        raise DataInvalid(f"{shown(member.name)} of {archive} has {member.size:,} bytes; expected {expected}.")
+        expected = (
+            f"{allowed.start:,}"
+            if len(allowed) == 1
+            else f"{allowed.start:,} to {allowed.stop - 1:,}"
+        )
+        raise DataInvalid(
+            f"{shown(member.name)} of {archive} has {member.size:,} bytes; expected {expected}."
+        )
     content = stream.read(member.size)
     if len(content) != member.size:
-        raise DataInvalid(f"{shown(member.name)} of {archive} is cut short: {len(content):,} of {member.size:,} bytes.")
+        raise DataInvalid(
+            f"{shown(member.name)} of {archive} is cut short: {len(content):,} of {member.size:,} "
+            "bytes."
+        )
     return content
 
 

@@ -16,9 +16,9 @@ VARIABLE = "FANIN_DATA_DIR"
 def path(name: str | None = None) -> Path:
     """The folder that holds data sets, or the folder of one of them; it need not exist.
 
-    ``FANIN_DATA_DIR`` where that is set, else ``fanin`` in the user's cache (``XDG_CACHE_HOME``, ``~/.cache``, on macOS
-    ``~/Library/Caches``). Raises `DataUnavailable` where there is no home folder either, `UsageError` for a name that
-    could be a path.
+    ``FANIN_DATA_DIR`` where that is set, else ``fanin`` in the user's cache (``XDG_CACHE_HOME``,
+    ``~/.cache``, on macOS ``~/Library/Caches``). Raises `DataUnavailable` where there is no home
+    folder either, `UsageError` for a name that could be a path.
     """
     root = _root()
     if name is None:
@@ -28,9 +28,14 @@ def path(name: str | None = None) -> Path:
 
 
 def require_name(name: object) -> None:
-    """Raise `UsageError` unless `name` can name a data set; so a name never becomes a path of its own."""
+    """Raise `UsageError` unless `name` can name a data set; so a name never becomes a path of its
+    own.
+    """
     if not is_name(name):
-        raise UsageError(f"{shown(name)} cannot name a dataset: use lower-case letters, digits, - and _ (60 at most).")
+        raise UsageError(
+            f"{shown(name)} cannot name a dataset: use lower-case letters, digits, - and _ (60 at "
+            "most)."
+        )
 
 
 def user_copy(name: str) -> Path | None:
@@ -43,7 +48,9 @@ def user_copy(name: str) -> Path | None:
 
 
 def user_copies() -> dict[str, Path]:
-    """All copies of the user's own by name, sorted; folders that may not be searched are passed over."""
+    """All copies of the user's own by name, sorted; folders that may not be searched are passed
+    over.
+    """
     found: dict[str, Path] = {}
     with contextlib.suppress(OSError, DataUnavailable):
         for name in filter(is_name, sorted(folder.name for folder in _root().iterdir())):
@@ -64,7 +71,9 @@ def is_file(file: Path) -> bool:
 
 def unreadable(file: Path, error: OSError) -> DataUnavailable:
     """The error for a file that is there and cannot be read."""
-    return DataUnavailable(f"{file} cannot be read: {error.strerror or error}. Check its permissions, or {VARIABLE}.")
+    return DataUnavailable(
+        f"{file} cannot be read: {error.strerror or error}. Check its permissions, or {VARIABLE}."
+    )
 
 
 def _root() -> Path:
@@ -72,7 +81,9 @@ def _root() -> Path:
     try:
         return Path(given).expanduser().absolute() if given else _cache() / "fanin"
     except (RuntimeError, OSError):  # no home folder, or a working folder that is gone
-        raise DataUnavailable(f"There is no folder for data sets: set {VARIABLE} to an absolute path.") from None
+        raise DataUnavailable(
+            f"There is no folder for data sets: set {VARIABLE} to an absolute path."
+        ) from None
 
 
 def _cache() -> Path:

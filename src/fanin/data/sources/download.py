@@ -1,7 +1,7 @@
 """One download from one mirror: what is refused, how slow is too slow, how long is too long.
 
-This is the downloader that pooch calls: pooch itself has no limit on speed or total time, keeps whatever body comes, and takes
-202 for success. Times are of the monotonic clock.
+This is the downloader that pooch calls: pooch itself has no limit on speed or total time, keeps
+whatever body comes, and takes 202 for success. Times are of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class Limits:
     slowest: float = 10_000.0
     """Where all mirrors were slower than `speed`, they are tried again, and given up below this."""
     window: float = 15.0
-    """Also the longest silence: until the connection stands, until the answer begins, and within it."""
+    """Also the longest silence: until the connection stands, until the answer begins, and within
+    it.
+    """
     total: float = 4 * 3600.0
     """For one file from one mirror."""
 
@@ -48,11 +50,14 @@ class TooSlow(Refused):
 
 
 Received = Callable[[int, int | None, float], None]
-"""Called now and then with the bytes received, the bytes in all where they are known, and the mean speed in bytes/s."""
+"""Called now and then with the bytes received, the bytes in all where they are known, and the mean
+speed in bytes/s.
+"""
 
 
 class Download:
-    """A downloader for `pooch.retrieve`: writes what a URL holds to a file, or raises `Refused`, or `OSError` of the disk.
+    """A downloader for `pooch.retrieve`: writes what a URL holds to a file, or raises `Refused`, or
+    `OSError` of the disk.
 
     Args:
         sizes: how many bytes the file may have.
@@ -84,7 +89,9 @@ class Download:
                     raise Refused("answered with a web page")
                 meter.count(len(chunk))
                 if meter.received >= self._sizes.stop:
-                    raise Refused(f"sent more than the {self._sizes.stop - 1:,} bytes that the file has")
+                    raise Refused(
+                        f"sent more than the {self._sizes.stop - 1:,} bytes that the file has"
+                    )
                 yield chunk
                 if meter.elapsed - told >= _REPORT_EVERY:
                     told = meter.elapsed
@@ -110,7 +117,9 @@ class _Meter:
         return self.received / max(self.elapsed, 1e-6)
 
     def count(self, size: int) -> None:
-        """Take a chunk into account; raises `TooSlow` at the end of a window that was too slow, `Refused` after `total`."""
+        """Take a chunk into account; raises `TooSlow` at the end of a window that was too slow,
+        `Refused` after `total`.
+        """
         now = time.monotonic()
         self.elapsed = now - self._start
         self.received += size
@@ -120,7 +129,10 @@ class _Meter:
         seconds = now - self._window_start
         if seconds >= self._limits.window:
             if self._in_window < self._speed * seconds:
-                raise TooSlow(f"sent {self._in_window / seconds / 1e3:,.1f} kB/s, less than {self._speed / 1e3:,.1f}")
+                raise TooSlow(
+                    f"sent {self._in_window / seconds / 1e3:,.1f} kB/s, less than "
+                    f"{self._speed / 1e3:,.1f}"
+                )
             self._window_start, self._in_window = now, 0
 
 
@@ -128,21 +140,32 @@ class _Meter:
 def _answer(url: str, limits: Limits) -> Iterator[requests.Response]:
     import requests
 
-    # Identity: the checksum is that of the bytes as they were published, not of what a server makes of them on the way.
+    # Identity: the checksum is that of the bytes as they were published, not of what a server makes
+    # of them on the way.
     headers = {"User-Agent": f"fanin/{__version__}", "Accept-Encoding": "identity"}
     with requests.Session() as session:
         session.max_redirects = _MOST_REDIRECTS
-        with session.get(url, headers=headers, stream=True, timeout=(limits.window, limits.window)) as response:
+        with session.get(
+            url, headers=headers, stream=True, timeout=(limits.window, limits.window)
+        ) as response:
             yield response
 
 
 def _announced(response: requests.Response, sizes: range) -> int | None:
-    """The length that the answer announces, if any; raises `Refused` for an answer that cannot be the file."""
+    """The length that the answer announces, if any; raises `Refused` for an answer that cannot be
+    the file.
+    """
     if response.status_code != http.HTTPStatus.OK:
         with contextlib.suppress(ValueError):
-            raise Refused(f"answered {response.status_code} {http.HTTPStatus(response.status_code).phrase}")
+            raise Refused(
+                f"answered {response.status_code} {http.HTTPStatus(response.status_code).phrase}"
+            )
         raise Refused(f"answered {response.status_code}")
-    if response.headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml")):
+    if (
+        response.headers.get("Content-Type", "")
+        .lower()
+        .startswith(("text/html", "application/xhtml"))
+    ):
         raise Refused("answered with a web page")
     announced = response.headers.get("Content-Length", "")
     if not announced.isdecimal():

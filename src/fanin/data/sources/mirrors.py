@@ -30,7 +30,9 @@ class Progress:
 
     dataset: str
     state: State
-    """`waiting` for another process that fetches the same data set; `failed` at this mirror, another may follow."""
+    """`waiting` for another process that fetches the same data set; `failed` at this mirror,
+    another may follow.
+    """
     url: str = ""
     received: int = 0
     total: int | None = None
@@ -53,7 +55,11 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """At the mean speed, where the size is known."""
-        return (self.total - self.received) / self.speed if self.total is not None and self.speed > 0 else None
+        return (
+            (self.total - self.received) / self.speed
+            if self.total is not None and self.speed > 0
+            else None
+        )
 
 
 OnProgress = Callable[[Progress], None]
@@ -63,7 +69,8 @@ OnProgress = Callable[[Progress], None]
 class Fetcher:
     """Brings published files of a data set into a folder.
 
-    Only whole files whose checksums are right ever get their names there. `failures` lists the mirrors that failed.
+    Only whole files whose checksums are right ever get their names there. `failures` lists the
+    mirrors that failed.
     """
 
     entry: DatasetEntry
@@ -74,13 +81,17 @@ class Fetcher:
     failures: list[str] = field(default_factory=list)
 
     def fetch(self, files: Sequence[CanonicalFile], target: Path, workspace: Path) -> None:
-        """Get all the files; raises `Refused` at the first that no mirror gives, `OSError` of the disk."""
+        """Get all the files; raises `Refused` at the first that no mirror gives, `OSError` of the
+        disk.
+        """
         wanted = list(files)
         while wanted:
             got = self._from_any(wanted, target, workspace)
             wanted = [file for file in wanted if file not in got]
 
-    def _from_any(self, wanted: Sequence[CanonicalFile], target: Path, workspace: Path) -> Sequence[CanonicalFile]:
+    def _from_any(
+        self, wanted: Sequence[CanonicalFile], target: Path, workspace: Path
+    ) -> Sequence[CanonicalFile]:
         self.failures.clear()
         slow: list[Mirror] = []
         for mirror in tuple(self.mirrors):
@@ -97,9 +108,16 @@ class Fetcher:
         raise Refused("No mirror gave it.")
 
     def _from(
-        self, mirror: Mirror, wanted: Sequence[CanonicalFile], target: Path, workspace: Path, speed: float
+        self,
+        mirror: Mirror,
+        wanted: Sequence[CanonicalFile],
+        target: Path,
+        workspace: Path,
+        speed: float,
     ) -> Sequence[CanonicalFile]:
-        """All files out of an archive, or the first of the wanted ones from a folder; those that were got."""
+        """All files out of an archive, or the first of the wanted ones from a folder; those that
+        were got.
+        """
         files = self.entry.files if mirror.unpack else wanted[:1]
         url = mirror.url if mirror.unpack else mirror.url + files[0].name
         with tempfile.TemporaryDirectory(dir=workspace) as attempt:
@@ -107,7 +125,11 @@ class Fetcher:
                 self._report("started", url)
                 downloaded = self._download(url, mirror, files, Path(attempt), speed)
                 size = downloaded.stat().st_size
-                staged = _unpacked(mirror, downloaded, files, workspace) if mirror.unpack else {files[0]: downloaded}
+                staged = (
+                    _unpacked(mirror, downloaded, files, workspace)
+                    if mirror.unpack
+                    else {files[0]: downloaded}
+                )
             except (Refused, DataInvalid) as error:
                 self.failures.append(f"{url}: {error}")
                 self._report("failed", url, reason=str(error))
@@ -118,18 +140,28 @@ class Fetcher:
         self.mirrors.sort(key=lambda other: other is not mirror)
         return files
 
-    def _download(self, url: str, mirror: Mirror, files: Sequence[CanonicalFile], folder: Path, speed: float) -> Path:
+    def _download(
+        self, url: str, mirror: Mirror, files: Sequence[CanonicalFile], folder: Path, speed: float
+    ) -> Path:
         pooch = _pooch()
         size = mirror.bytes if mirror.unpack else files[0].bytes
 
         def received(count: int, total: int | None, mean: float) -> None:
-            self._report("receiving", url, received=count, total=size if total is None else total, speed=mean)
+            self._report(
+                "receiving", url, received=count, total=size if total is None else total, speed=mean
+            )
 
-        download = Download(sizes=_sizes(mirror, files), speed=speed, limits=self.limits, received=received)
+        download = Download(
+            sizes=_sizes(mirror, files), speed=speed, limits=self.limits, received=received
+        )
         name = PurePosixPath(urlsplit(url).path).name
         with _quiet(pooch.get_logger()):
             try:
-                return Path(pooch.retrieve(url, _known_hash(mirror, files[0]), name, folder, downloader=download))
+                return Path(
+                    pooch.retrieve(
+                        url, _known_hash(mirror, files[0]), name, folder, downloader=download
+                    )
+                )
             except ValueError as error:  # another checksum; the text names both
                 raise Refused(str(error).partition(" Deleted download")[0]) from None
 
@@ -138,7 +170,9 @@ class Fetcher:
 
 
 def _sizes(mirror: Mirror, files: Sequence[CanonicalFile]) -> range:
-    """The sizes that a download may have: one alone, unless any archive will do whose members are right."""
+    """The sizes that a download may have: one alone, unless any archive will do whose members are
+    right.
+    """
     exact = mirror.bytes if mirror.exact else None
     if not mirror.unpack:
         exact = files[0].bytes
@@ -154,7 +188,9 @@ def _known_hash(mirror: Mirror, file: CanonicalFile) -> str | None:
     return f"sha256:{mirror.sha256}" if mirror.exact else None
 
 
-def _unpacked(mirror: Mirror, archive: Path, files: Sequence[CanonicalFile], workspace: Path) -> dict[CanonicalFile, Path]:
+def _unpacked(
+    mirror: Mirror, archive: Path, files: Sequence[CanonicalFile], workspace: Path
+) -> dict[CanonicalFile, Path]:
     """The files written to `workspace` out of the archive, checksums matched."""
     assert mirror.unpack is not None
     staged = {}
@@ -175,7 +211,11 @@ def _archive_checksum(mirror: Mirror, archive: Path) -> str:
         return ""
     with archive.open("rb") as stream:
         received = hashlib.file_digest(stream, "sha256").hexdigest()
-    return f" The archive's SHA-256 is {received}; expected {mirror.sha256}." if received != mirror.sha256 else ""
+    return (
+        f" The archive's SHA-256 is {received}; expected {mirror.sha256}."
+        if received != mirror.sha256
+        else ""
+    )
 
 
 def _pooch() -> Any:

@@ -15,7 +15,8 @@ from fanin.errors import DataInvalid, DataUnavailable
 def read(entry: DatasetEntry) -> Dataset:
     """The data set from its published files, or out of the package it is embedded in.
 
-    Raises `DataUnavailable` where files are missing and `DataInvalid` where one is not the published one.
+    Raises `DataUnavailable` where files are missing and `DataInvalid` where one is not the
+    published one.
     """
     found = contents(entry)
     if entry.read is None:
@@ -53,13 +54,16 @@ def missing(entry: DatasetEntry) -> list[CanonicalFile]:
 def unavailable(entry: DatasetEntry) -> DataUnavailable:
     """What was looked for, where, and what to do."""
     expected = ", ".join(f"{file.name} ({file.bytes:,} bytes)" for file in missing(entry))
-    own = entry.name not in FAMILIES  # a family's files cannot be replaced by a copy of the user's own
+    own = (
+        entry.name not in FAMILIES
+    )  # a family's files cannot be replaced by a copy of the user's own
     copy = f"{entry.name}.npz (your own copy: x_train, y_train, x_test, y_test)" if own else ""
     choices = " or ".join(filter(None, [expected, copy]))
     download = f"Download it: fanin data fetch {entry.name}. Or put" if entry.mirrors else "Put"
     register = f", or register a copy: fanin data add {entry.name} FILE.npz" if own else ""
     return DataUnavailable(
-        f"{entry.name} is not there. Looked in {path(entry.folder)} for {choices}. {download} the files there, or set "
+        f"{entry.name} is not there. Looked in {path(entry.folder)} for {choices}. {download} the "
+        "files there, or set "
         f"{VARIABLE} to the folder that holds {entry.folder}/{register}"
     )
 
@@ -69,7 +73,11 @@ def source(entry: DatasetEntry) -> str:
     if entry.package:
         return f"embedded in {entry.package}"
     names = ", ".join(file.name for file in entry.files)
-    return f"{entry.name}: {len(entry.files)} canonical files" if len(entry.files) > 1 else f"{entry.name}: canonical {names}"
+    return (
+        f"{entry.name}: {len(entry.files)} canonical files"
+        if len(entry.files) > 1
+        else f"{entry.name}: canonical {names}"
+    )
 
 
 def _content(file: Path, expected: CanonicalFile) -> bytes:
@@ -82,14 +90,17 @@ def _content(file: Path, expected: CanonicalFile) -> bytes:
     wrong = difference(expected, size, content)
     if wrong:
         raise DataInvalid(
-            f"{file} is {wrong}. Copy the file again, or register another version under your own name: "
+            f"{file} is {wrong}. Copy the file again, or register another version under your own "
+            "name: "
             f"fanin data add NAME FILE.npz"
         )
     return content
 
 
 def is_whole(file: Path, expected: CanonicalFile) -> bool:
-    """Whether the published file is there with its size and checksum; one that may not be read raises `DataUnavailable`."""
+    """Whether the published file is there with its size and checksum; one that may not be read
+    raises `DataUnavailable`.
+    """
     try:
         same_size = is_file(file) and file.stat().st_size == expected.bytes
         return same_size and not difference(expected, expected.bytes, file.read_bytes())
@@ -98,11 +109,15 @@ def is_whole(file: Path, expected: CanonicalFile) -> bool:
 
 
 def difference(expected: CanonicalFile, size: int, content: bytes) -> str:
-    """How a file of `size` bytes differs from the published one; empty where it does not. `content` matters if `size` fits."""
+    """How a file of `size` bytes differs from the published one; empty where it does not. `content`
+    matters if `size` fits.
+    """
     if size != expected.bytes:
         state = "cut short" if size < expected.bytes else "not the published file"
         return f"{state}: {size:,} bytes; expected {expected.bytes:,}"
-    received = hashlib.new(expected.algorithm.replace("-", "").lower(), content, usedforsecurity=False).hexdigest()
+    received = hashlib.new(
+        expected.algorithm.replace("-", "").lower(), content, usedforsecurity=False
+    ).hexdigest()
     if received != expected.checksum:
         return f"not the published file: its {expected.algorithm} is {received}; expected {expected.checksum}"
     return ""

@@ -1,4 +1,6 @@
-"""Where files lie until they are whole and checked, and how they then appear under their names at once."""
+"""Where files lie until they are whole and checked, and how they then appear under their names at
+once.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ _PREFIX = ".fetching-"
 def workspace(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
     """A new folder inside `folder`, which is made where it is missing; gone afterwards.
 
-    Processes take turns where the file system has locks, `waiting` being called where another has its turn; what a killed
-    one left behind is removed. Without locks two processes do their work twice, in workspaces of their own, which is harmless.
+    Processes take turns where the file system has locks, `waiting` being called where another has
+    its turn; what a killed one left behind is removed. Without locks two processes do their work
+    twice, in workspaces of their own, which is harmless.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _turn(folder / _LOCK, waiting) as alone:
@@ -61,7 +64,9 @@ def publish(staged: Path, target: Path) -> None:
 @contextmanager
 def _turn(lock: Path, waiting: Callable[[], None]) -> Iterator[bool]:
     """Hold the lock; False where there are no locks here."""
-    with lock.open("ab") as stream:  # the file stays: removing it could part two processes that both believe they hold it
+    with (
+        lock.open("ab") as stream
+    ):  # the file stays: removing it could part two processes that both believe they hold it
         yield fcntl is not None and _locked(stream.fileno(), waiting)
 
 

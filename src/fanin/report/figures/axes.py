@@ -1,4 +1,6 @@
-"""Axes for the values of a factor and of a metric: where numbers stand, when an axis is logarithmic, what its ticks say."""
+"""Axes for the values of a factor and of a metric: where numbers stand, when an axis is
+logarithmic, what its ticks say.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from fanin.report.figures.curve_panel import QUIET, Scale, tick_text
 
@@ -27,7 +36,10 @@ def is_logarithmic(values: Sequence[float]) -> bool:
     if len(x) < 2 or x[0] <= 0:
         return False
     span = x[-1] / x[0]
-    return bool(span >= LOG_SPAN or (span >= _GEOMETRIC_SPAN and len(x) > 2 and _unevenness(np.log(x)) < _unevenness(x)))
+    return bool(
+        span >= LOG_SPAN
+        or (span >= _GEOMETRIC_SPAN and len(x) > 2 and _unevenness(np.log(x)) < _unevenness(x))
+    )
 
 
 def edges(values: Sequence[float], *, log: bool) -> np.ndarray:
@@ -60,7 +72,9 @@ def metric_axis(axes: Axes, scale: Scale, which: str) -> None:
     axis = getattr(axes, f"{which}axis")
     if scale.log:
         getattr(axes, f"set_{which}scale")("log")
-        axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if scale.high / scale.low < 1e3 else (1.0,), numticks=6))
+        axis.set_major_locator(
+            LogLocator(subs=(1.0, 3.0) if scale.high / scale.low < 1e3 else (1.0,), numticks=6)
+        )
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
     else:
@@ -69,7 +83,9 @@ def metric_axis(axes: Axes, scale: Scale, which: str) -> None:
     getattr(axes, f"set_{which}lim")(scale.low, scale.high)
 
 
-def factor_axis(axes: Axes, values: Sequence[float], which: str, inches: float, *, log: bool) -> None:
+def factor_axis(
+    axes: Axes, values: Sequence[float], which: str, inches: float, *, log: bool
+) -> None:
     """Ticks at the values of a numeric factor, as many as fit."""
     axis = getattr(axes, f"{which}axis")
     if log:

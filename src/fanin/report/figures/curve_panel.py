@@ -49,7 +49,9 @@ class Scales:
 
 @dataclass(frozen=True)
 class Panel:
-    """The results of one group, of which `planned` were asked for; None of them where the study has no such group."""
+    """The results of one group, of which `planned` were asked for; None of them where the study has
+    no such group.
+    """
 
     results: Sequence[Result]
     planned: int
@@ -59,32 +61,52 @@ class Panel:
         """What is not as planned, in words; empty where every replicate trained to its end."""
         if not self.planned:
             return "not in this study"
-        counts = {word: sum(r.outcome == word for r in self.results) for word in ("diverged", "failed", "killed")}
+        counts = {
+            word: sum(r.outcome == word for r in self.results)
+            for word in ("diverged", "failed", "killed")
+        }
         counts["not run yet"] = self.planned - len(self.results)
         found = [(word, count) for word, count in counts.items() if count]
-        return "\n".join(word if count == self.planned else f"{count} of {self.planned} {word}" for word, count in found)
+        return "\n".join(
+            word if count == self.planned else f"{count} of {self.planned} {word}"
+            for word, count in found
+        )
 
 
 def scales(results: Iterable[Result]) -> Scales:
-    """Axes that hold all finite values of the results; diverged ones set them only where there are no others."""
+    """Axes that hold all finite values of the results; diverged ones set them only where there are
+    no others.
+    """
     drawn = [result for result in results if result.history]
     sound = [result for result in drawn if result.outcome == "ok"] or drawn
     name = next((name for name in map(metric_name, drawn) if name), "")
     return Scales(
         epochs=max((len(result.history["loss"]) for result in drawn), default=1),
         loss=scale_of(_values(sound, "loss")),
-        metric=scale_of(_values(sound, name), may_be_log=name != "accuracy"),  # a share is read on a linear axis
+        metric=scale_of(
+            _values(sound, name), may_be_log=name != "accuracy"
+        ),  # a share is read on a linear axis
         metric_name=name,
     )
 
 
 def metric_name(result: Result) -> str:
     """The task's metric among a history's columns; empty where it has none."""
-    names = (name for name in result.history if name not in _NOT_METRICS and not name.startswith("val_"))
+    names = (
+        name for name in result.history if name not in _NOT_METRICS and not name.startswith("val_")
+    )
     return next(names, "")
 
 
-def draw(left: Axes, panel: Panel, shared: Scales, *, outer_left: bool, outer_right: bool, font: float = 7.0) -> None:
+def draw(
+    left: Axes,
+    panel: Panel,
+    shared: Scales,
+    *,
+    outer_left: bool,
+    outer_right: bool,
+    font: float = 7.0,
+) -> None:
     """Draw a panel into its axes; tick labels stand on the outer sides of a row only."""
     right = left.twinx()
     _prepare(left, shared.loss, LOSS, font)
@@ -106,7 +128,9 @@ _VALIDATION: dict[str, Any] = {"linestyle": "-", "linewidth": 1.4, "alpha": 1.0}
 
 
 def _draw_curves(axes: Axes, results: Sequence[Result], name: str, style: dict[str, Any]) -> None:
-    """A line per replicate, thin where there are several, and then their mean as far as all of them ran."""
+    """A line per replicate, thin where there are several, and then their mean as far as all of them
+    ran.
+    """
     columns = [column for result in results if (column := result.history.get(name))]
     thin = {**style, "linewidth": 0.5, "alpha": 0.4, "linestyle": "-"}
     # One artist for all replicates, a gap after each, is much faster than one for each.
@@ -115,21 +139,40 @@ def _draw_curves(axes: Axes, results: Sequence[Result], name: str, style: dict[s
     axes.plot(epochs, values, **(style if len(columns) == 1 else thin))
     common = min(map(len, columns), default=0)
     if len(columns) > 1 and common and all(result.outcome != "diverged" for result in results):
-        mean = [sum(values) / len(values) for values in zip(*(column[:common] for column in columns), strict=True)]
+        mean = [
+            sum(values) / len(values)
+            for values in zip(*(column[:common] for column in columns), strict=True)
+        ]
         axes.plot(range(1, common + 1), mean, **style)
 
 
 def _mark(left: Axes, right: Axes, result: Result, *, single: bool) -> None:
-    """A cross where a run diverged; a dot at the epoch whose weights were kept, where one run stands alone."""
+    """A cross where a run diverged; a dot at the epoch whose weights were kept, where one run
+    stands alone.
+    """
     history = result.history.get("val_loss", [])
     if result.outcome == "diverged" and result.history:
         last = len(result.history["loss"])
         right.plot(
-            [last], [0.94], marker="X", color=WARNING, markersize=6, transform=right.get_xaxis_transform(), clip_on=False
+            [last],
+            [0.94],
+            marker="X",
+            color=WARNING,
+            markersize=6,
+            transform=right.get_xaxis_transform(),
+            clip_on=False,
         )
     best = int(result.metrics.get("best_epoch", 0))
     if single and result.outcome == "ok" and 0 < best <= len(history):
-        left.plot([best], [history[best - 1]], marker="o", markersize=3.2, color=LOSS, linestyle="none", clip_on=False)
+        left.plot(
+            [best],
+            [history[best - 1]],
+            marker="o",
+            markersize=3.2,
+            color=LOSS,
+            linestyle="none",
+            clip_on=False,
+        )
 
 
 def _say(axes: Axes, text: str, font: float, *, alone: bool) -> None:
@@ -144,7 +187,9 @@ def _say(axes: Axes, text: str, font: float, *, alone: bool) -> None:
 def _prepare(axes: Axes, scale: Scale, colour: str, font: float) -> None:
     if scale.log:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if scale.high / scale.low < 1e3 else (1.0,), numticks=5))
+        axes.yaxis.set_major_locator(
+            LogLocator(subs=(1.0, 3.0) if scale.high / scale.low < 1e3 else (1.0,), numticks=5)
+        )
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
@@ -193,4 +238,6 @@ def tick_text(value: float, position: object = None) -> str:
     if size >= 1e6 or 0 < size < 1e-3:
         mantissa, _, exponent = f"{value:.2e}".partition("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-    return f"{value / 1000:g}k" if size >= 1e4 else f"{value:,.4g}" if size >= 1000 else f"{value:.4g}"
+    return (
+        f"{value / 1000:g}k" if size >= 1e4 else f"{value:,.4g}" if size >= 1000 else f"{value:.4g}"
+    )

@@ -1,6 +1,8 @@
-"""Drawing: what all figures share. Text that fits its room, a sheet with words only, and a figure's bytes.
+"""Drawing: what all figures share. Text that fits its room, a sheet with words only, and a figure's
+bytes.
 
-matplotlib's object interface throughout: no pyplot, no global settings, no display. Names are never read as mathematics.
+matplotlib's object interface throughout: no pyplot, no global settings, no display. Names are never
+read as mathematics.
 """
 
 from __future__ import annotations
@@ -34,10 +36,14 @@ def sheet(text: str) -> Figure:
 
 
 def fitted(text: str, inches: float, points: float) -> str:
-    """The text, its middle cut out where it is longer than the room; both ends are kept, as specs often differ in the last."""
+    """The text, its middle cut out where it is longer than the room; both ends are kept, as specs
+    often differ in the last.
+    """
     shown = visible(text)
     room = max(int(inches * 72 / (points * (1.1 if cell_len(shown) > len(shown) else 0.62))), 8)
-    return shown if len(shown) <= room else f"{shown[: room // 2]}…{shown[-(room - room // 2 - 1) :]}"
+    return (
+        shown if len(shown) <= room else f"{shown[: room // 2]}…{shown[-(room - room // 2 - 1) :]}"
+    )
 
 
 def metric_words(name: str) -> str:
@@ -47,7 +53,10 @@ def metric_words(name: str) -> str:
 def format_of(path: str | Path) -> str:
     kind = Path(path).suffix.lower().lstrip(".")
     if kind not in _FORMATS:
-        raise OutputError(f"A figure is written as {', '.join(_FORMATS)}, by the ending of its path; {path} has another.")
+        raise OutputError(
+            f"A figure is written as {', '.join(_FORMATS)}, by the ending of its path; {path} has "
+            "another."
+        )
     return kind
 
 
@@ -57,6 +66,8 @@ def saved(figure: Figure, kind: str) -> bytes:
     FigureCanvasAgg(figure)
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name may use any script
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from"
+        )  # a name may use any script
         figure.savefig(content, format=kind, dpi=_DPI, metadata=stamp)
     return content.getvalue()

@@ -75,16 +75,17 @@ def heat_map(
 ) -> Figure:
     """The figure of a frame of cells; panels for the values of whatever else varies.
 
-    A panel's axes hold the values that it has. A cell's colour is the mean over its replicates, brighter being better. Where a
-    replicate diverged it is hatched, and its colour the median with the diverged counted as worst; grey where half or more
-    diverged, white where nothing has run.
+    A panel's axes hold the values that it has. A cell's colour is the mean over its replicates,
+    brighter being better. Where a replicate diverged it is hatched, and its colour the median with
+    the diverged counted as worst; grey where half or more diverged, white where nothing has run.
 
     Args:
         frame: of `fanin.analysis.frames.cells_frame`.
         x: the factor on the horizontal axis, of numbers or words.
         y: that on the vertical one.
         metric: a column of metrics; by default each panel's main test metric.
-        overlays: curves (x, y, label) to draw over every panel, or over those of a title (``tanh``).
+        overlays: curves (x, y, label) to draw over every panel, or over those of a title
+            (``tanh``).
         design: the frame's design, where it is known already.
     """
     design = design or design_of(frame)
@@ -99,7 +100,9 @@ def heat_map(
     every = [condition for found in conditions.values() for condition in found.values()]
     styles = _styles(curves.values())
     legend = _legend(every, styles)
-    figure, placed = canvas(layout, room, Head(heading, [layout.subtitle] if layout.subtitle else [], legend))
+    figure, placed = canvas(
+        layout, room, Head(heading, [layout.subtitle] if layout.subtitle else [], legend)
+    )
     paints = {facet.scale: _paint(facet, layout.all, conditions, frame) for facet in layout.all}
     for facet, axes, i, j in placed:
         colours, norm = paints[facet.scale]
@@ -107,7 +110,14 @@ def heat_map(
         before = layout.facets[i][j - 1] if j else None
         _draw(axes, conditions[id(facet)], across, up, colours, norm, facet.metric)
         _draw_curves(axes, curves[facet.title], styles)
-        _finish(axes, across, up, room, design, left=before is None or axes_of[id(before)][1].values != up.values)
+        _finish(
+            axes,
+            across,
+            up,
+            room,
+            design,
+            left=before is None or axes_of[id(before)][1].values != up.values,
+        )
         following = layout.facets[i][j + 1] if j + 1 < len(layout.facets[i]) else None
         if following is None or following.scale != facet.scale:
             _colour_bar(figure, axes, colours, norm, facet, frame)
@@ -123,21 +133,30 @@ def _axis(frame: pd.DataFrame, name: str) -> _Axis:
     return _Axis(name, values, np.arange(len(values) + 1) - 0.5, False, False)
 
 
-def _conditions(facet: Facet, across: _Axis, up: _Axis, frame: pd.DataFrame) -> dict[tuple[int, int], Condition]:
+def _conditions(
+    facet: Facet, across: _Axis, up: _Axis, frame: pd.DataFrame
+) -> dict[tuple[int, int], Condition]:
     higher = higher_is_better(facet.metric, directions_of(frame))
     return {
-        (across.place(key[0]), up.place(key[1])): condition_of(rows, facet.metric, higher_is_better=higher)
+        (across.place(key[0]), up.place(key[1])): condition_of(
+            rows, facet.metric, higher_is_better=higher
+        )
         for key, rows in grouped(facet.rows, [across.name, up.name])
         if key[0] in across.values and key[1] in up.values
     }
 
 
 def _paint(
-    facet: Facet, facets: Sequence[Facet], conditions: Mapping[int, Mapping[Any, Condition]], frame: pd.DataFrame
+    facet: Facet,
+    facets: Sequence[Facet],
+    conditions: Mapping[int, Mapping[Any, Condition]],
+    frame: pd.DataFrame,
 ) -> tuple[Colormap, Normalize]:
     """Colours and their range for the panels that share a scale; the better end is the bright one."""
     same = [one for one in facets if one.scale == facet.scale]
-    values = [c.centre for one in same for c in conditions[id(one)].values() if math.isfinite(c.centre)]
+    values = [
+        c.centre for one in same for c in conditions[id(one)].values() if math.isfinite(c.centre)
+    ]
     scale = metric_scale(facet.metric, values)
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     high = high if high > low else low + (abs(low) or 1.0)
@@ -157,22 +176,55 @@ def _draw(
 ) -> None:
     width = axes.get_window_extent().width / axes.figure.dpi
     narrowest = min(across.share(i) for i in range(len(across.values))) * width
-    written = narrowest >= _NUMBER_WIDTH and len(across.values) <= MAX_WRITTEN and len(up.values) <= MAX_WRITTEN
+    written = (
+        narrowest >= _NUMBER_WIDTH
+        and len(across.values) <= MAX_WRITTEN
+        and len(up.values) <= MAX_WRITTEN
+    )
     for (i, j), condition in conditions.items():
         left, right, low, high = *across.edges[i : i + 2], *up.edges[j : j + 2]
         known = math.isfinite(condition.centre)
-        colour: Any = colours(norm(condition.centre)) if known else "#D9D9D9" if condition.diverged else "white"
+        colour: Any = (
+            colours(norm(condition.centre))
+            if known
+            else "#D9D9D9"
+            if condition.diverged
+            else "white"
+        )
         ink = "black" if _brightness(colour) > 0.5 else "white"
-        axes.add_patch(Rectangle((left, low), right - left, high - low, facecolor=colour, edgecolor="white", linewidth=0.4))
+        axes.add_patch(
+            Rectangle(
+                (left, low),
+                right - left,
+                high - low,
+                facecolor=colour,
+                edgecolor="white",
+                linewidth=0.4,
+            )
+        )
         if condition.diverged:
-            hatch = Rectangle((left, low), right - left, high - low, facecolor="none", edgecolor=ink, linewidth=0)
+            hatch = Rectangle(
+                (left, low), right - left, high - low, facecolor="none", edgecolor=ink, linewidth=0
+            )
             hatch.set(hatch="////" if known else "xxxx", alpha=0.45)
             axes.add_patch(hatch)
         if written and (known or condition.diverged):
-            text = _short(condition.centre, metric) if known else f"{condition.diverged}/{condition.planned}"
+            text = (
+                _short(condition.centre, metric)
+                if known
+                else f"{condition.diverged}/{condition.planned}"
+            )
             middle = _middle(left, right, log=across.log), _middle(low, high, log=up.log)
             outline = [patheffects.withStroke(linewidth=1.6, foreground=colour)]
-            axes.text(*middle, text, ha="center", va="center", fontsize=6.5, color=ink, path_effects=outline)
+            axes.text(
+                *middle,
+                text,
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color=ink,
+                path_effects=outline,
+            )
 
 
 def _styles(panels: Iterable[Sequence[Curve]]) -> dict[str, str]:
@@ -184,10 +236,14 @@ def _styles(panels: Iterable[Sequence[Curve]]) -> dict[str, str]:
 def _draw_curves(axes: Axes, curves: Sequence[Curve], styles: Mapping[str, str]) -> None:
     edge = [patheffects.withStroke(linewidth=3.4, foreground="white")]
     for x, y, label in curves:
-        axes.plot(x, y, color="black", linewidth=1.5, linestyle=styles[label], path_effects=edge, zorder=5)
+        axes.plot(
+            x, y, color="black", linewidth=1.5, linestyle=styles[label], path_effects=edge, zorder=5
+        )
 
 
-def _finish(axes: Axes, across: _Axis, up: _Axis, room: Room, design: Design, *, left: bool) -> None:
+def _finish(
+    axes: Axes, across: _Axis, up: _Axis, room: Room, design: Design, *, left: bool
+) -> None:
     axis.prepare(axes)
     for which, one, inches in (("x", across, room.width), ("y", up, room.height)):
         getattr(axes, f"set_{which}lim")(one.edges[0], one.edges[-1])
@@ -198,7 +254,9 @@ def _finish(axes: Axes, across: _Axis, up: _Axis, room: Room, design: Design, *,
             _words_axis(axes, one, which, inches)
         words = f"{design.title(one.name)} (log)" if one.log else design.title(one.name)
         if which == "x" or left:
-            getattr(axes, f"set_{which}label")(words, fontsize=8, color=QUIET, labelpad=2, parse_math=False)
+            getattr(axes, f"set_{which}label")(
+                words, fontsize=8, color=QUIET, labelpad=2, parse_math=False
+            )
     if not left:
         axes.tick_params(axis="y", labelleft=False)
     axes.tick_params(length=0)
@@ -211,7 +269,9 @@ def _words_axis(axes: Axes, one: _Axis, which: str, inches: float) -> None:
         names = [value_text(value) for value in one.values]
         turned = _turned(one, inches)
         shown = [fitted(name, 1.1 if turned else each * 1.2, 7.5) for name in names]
-        axes.set_xticks(places, shown, rotation=30 if turned else 0, ha="right" if turned else "center")
+        axes.set_xticks(
+            places, shown, rotation=30 if turned else 0, ha="right" if turned else "center"
+        )
         axes.tick_params(axis="x", pad=1)
     else:
         axes.set_yticks(places, [fitted(value_text(value), 1.3, 7.5) for value in one.values])
@@ -221,7 +281,14 @@ def _words_axis(axes: Axes, one: _Axis, which: str, inches: float) -> None:
     getattr(axes, f"{which}axis").set_minor_locator(NullLocator())
 
 
-def _colour_bar(figure: Figure, axes: Axes, colours: Colormap, norm: Normalize, facet: Facet, frame: pd.DataFrame) -> None:
+def _colour_bar(
+    figure: Figure,
+    axes: Axes,
+    colours: Colormap,
+    norm: Normalize,
+    facet: Facet,
+    frame: pd.DataFrame,
+) -> None:
     box, width = axes.get_position(), figure.get_figwidth()
     place = figure.add_axes((box.x1 + 0.1 / width, box.y0, 0.11 / width, box.height))
     bar = figure.colorbar(ScalarMappable(norm, colours), cax=place)
@@ -238,9 +305,16 @@ def _colour_bar(figure: Figure, axes: Axes, colours: Colormap, norm: Normalize, 
 
 def _room(axes: Sequence[tuple[_Axis, _Axis]], together: bool, room: Room) -> Room:
     """Room for the names of words, and for a bar of colours beside each panel that has its own."""
-    longest = max((len(value_text(value)) for _, up in axes if not up.numeric for value in up.values), default=0)
+    longest = max(
+        (len(value_text(value)) for _, up in axes if not up.numeric for value in up.values),
+        default=0,
+    )
     left = max(room.left, min(longest, 24) * 0.075 + 0.5)
-    more = 0.45 if any(not across.numeric and _turned(across, room.width) for across, _ in axes) else 0.0
+    more = (
+        0.45
+        if any(not across.numeric and _turned(across, room.width) for across, _ in axes)
+        else 0.0
+    )
     gap_x = room.gap_x if together else 0.95
     if any(up.values != axes[0][1].values for _, up in axes):
         gap_x += left - 0.2
@@ -253,15 +327,22 @@ def _turned(one: _Axis, inches: float) -> bool:
     return any(len(value_text(value)) * 0.075 > each for value in one.values)
 
 
-def _curves(overlays: Sequence[Curve] | Mapping[str, Sequence[Curve]], facet: Facet) -> Sequence[Curve]:
+def _curves(
+    overlays: Sequence[Curve] | Mapping[str, Sequence[Curve]], facet: Facet
+) -> Sequence[Curve]:
     return overlays.get(facet.title, ()) if isinstance(overlays, Mapping) else overlays
 
 
 def _legend(conditions: Sequence[Condition], styles: Mapping[str, str]) -> list[Line2D]:
-    legend = [legend_line(label, color="black", linewidth=1.5, linestyle=style) for label, style in styles.items()]
+    legend = [
+        legend_line(label, color="black", linewidth=1.5, linestyle=style)
+        for label, style in styles.items()
+    ]
     medians = {math.isfinite(condition.centre) for condition in conditions if condition.diverged}
     if True in medians:
-        legend.append(_patch("some replicates diverged (colour: median)", facecolor="#B5AD78", hatch="////"))
+        legend.append(
+            _patch("some replicates diverged (colour: median)", facecolor="#B5AD78", hatch="////")
+        )
     if False in medians:
         legend.append(_patch("half or more diverged", facecolor="#D9D9D9", hatch="xxxx"))
     return legend

@@ -22,7 +22,15 @@ from fanin.report.figures import axes as axis
 from fanin.report.figures.curve_panel import QUIET, WARNING, Scale
 from fanin.report.figures.drawing import fitted
 from fanin.report.figures.response import PALETTE, metric_scale
-from fanin.report.figures.small_multiples import Facet, Head, Layout, Room, canvas, layout_of, legend_line
+from fanin.report.figures.small_multiples import (
+    Facet,
+    Head,
+    Layout,
+    Room,
+    canvas,
+    layout_of,
+    legend_line,
+)
 from fanin.report.numbers import number_format
 
 MAX_CATEGORIES = 20
@@ -35,12 +43,16 @@ _ROW = 0.26
 _ROOM = Room(width=2.5, height=1.0, gap_x=0.38, gap_y=0.58, right=0.3, bottom=0.45)
 
 
-def points(frame: pd.DataFrame, *, metric: str | None = None, design: Design | None = None) -> Figure:
-    """The figure of a frame of cells: a row for each value of what is compared, a panel for whatever else varies.
+def points(
+    frame: pd.DataFrame, *, metric: str | None = None, design: Design | None = None
+) -> Figure:
+    """The figure of a frame of cells: a row for each value of what is compared, a panel for
+    whatever else varies.
 
-    Small dots are replicates, the large one is their mean with its 95 % interval (Student's t, from 5 replicates on). Where a
-    replicate diverged there is no mean: an open dot is the median with the diverged counted as worst, and a cross beside it
-    says how many diverged. Conditions much worse than all others stand at the edge with an arrow and their number.
+    Small dots are replicates, the large one is their mean with its 95 % interval (Student's t, from
+    5 replicates on). Where a replicate diverged there is no mean: an open dot is the median with
+    the diverged counted as worst, and a cross beside it says how many diverged. Conditions much
+    worse than all others stand at the edge with an arrow and their number.
 
     Args:
         frame: of `fanin.analysis.frames.cells_frame`.
@@ -56,7 +68,11 @@ def points(frame: pd.DataFrame, *, metric: str | None = None, design: Design | N
     room = _room(shown, layout, diverged=any(condition.diverged for condition in every))
     scales = _scales(layout, found, directions_of(frame))
     below = _below(layout, names, design)
-    if any(_beyond(condition, scales[facet.scale]) for facet in layout.all for condition in found[id(facet)].values()):
+    if any(
+        _beyond(condition, scales[facet.scale])
+        for facet in layout.all
+        for condition in found[id(facet)].values()
+    ):
         below.append("◂ or ▸ and a number: far worse than all others, beyond the axis")
     figure, placed = canvas(layout, room, Head(_title(layout, design), below, _legend(every)))
     for facet, axes, i, j in placed:
@@ -64,11 +80,15 @@ def points(frame: pd.DataFrame, *, metric: str | None = None, design: Design | N
         _finish(axes, shown, scales[facet.scale], room, left=j == 0)
         under = layout.facets[i + 1][j] if i + 1 < len(layout.facets) else None
         if under is None or under.metric != facet.metric:
-            axes.set_xlabel(title(facet.metric), fontsize=8, color=QUIET, labelpad=2, parse_math=False)
+            axes.set_xlabel(
+                title(facet.metric), fontsize=8, color=QUIET, labelpad=2, parse_math=False
+            )
     return figure
 
 
-def _conditions(facet: Facet, compared: str, shown: Sequence[Any], frame: pd.DataFrame) -> dict[Any, Condition]:
+def _conditions(
+    facet: Facet, compared: str, shown: Sequence[Any], frame: pd.DataFrame
+) -> dict[Any, Condition]:
     higher = higher_is_better(facet.metric, directions_of(frame))
     return {
         key[0]: condition_of(rows, facet.metric, higher_is_better=higher)
@@ -77,7 +97,9 @@ def _conditions(facet: Facet, compared: str, shown: Sequence[Any], frame: pd.Dat
     }
 
 
-def _draw(axes: Axes, conditions: Mapping[Any, Condition], shown: Sequence[Any], scale: Scale, metric: str) -> None:
+def _draw(
+    axes: Axes, conditions: Mapping[Any, Condition], shown: Sequence[Any], scale: Scale, metric: str
+) -> None:
     for row, name in enumerate(shown):
         condition = conditions.get(name)
         if condition is None:
@@ -85,7 +107,13 @@ def _draw(axes: Axes, conditions: Mapping[Any, Condition], shown: Sequence[Any],
         if _beyond(condition, scale):
             _mark_beyond(axes, row, condition, scale, metric)
         elif condition.planned == 1:
-            axes.plot(condition.values, [row] * len(condition.values), marker="o", markersize=5, color=PALETTE[0])
+            axes.plot(
+                condition.values,
+                [row] * len(condition.values),
+                marker="o",
+                markersize=5,
+                color=PALETTE[0],
+            )
         else:
             _draw_replicates(axes, row, condition)
         if condition.diverged:
@@ -95,16 +123,39 @@ def _draw(axes: Axes, conditions: Mapping[Any, Condition], shown: Sequence[Any],
 def _draw_replicates(axes: Axes, row: int, condition: Condition) -> None:
     colour = PALETTE[0]
     heights = [row + 0.27 * (i % 3 - 1) / 2 + 0.18 for i in range(len(condition.values))]
-    axes.plot(condition.values, heights, marker="o", markersize=2.4, linestyle="none", color=colour, alpha=0.45, mew=0)
+    axes.plot(
+        condition.values,
+        heights,
+        marker="o",
+        markersize=2.4,
+        linestyle="none",
+        color=colour,
+        alpha=0.45,
+        mew=0,
+    )
     if math.isfinite(condition.centre):
         half = condition.half_width if math.isfinite(condition.half_width) else 0.0
-        axes.plot([condition.centre - half, condition.centre + half], [row - 0.16] * 2, color=colour, linewidth=1.8)
+        axes.plot(
+            [condition.centre - half, condition.centre + half],
+            [row - 0.16] * 2,
+            color=colour,
+            linewidth=1.8,
+        )
         fill = colour if condition.is_mean else "white"
-        axes.plot([condition.centre], [row - 0.16], marker="o", markersize=5, markerfacecolor=fill, markeredgecolor=colour)
+        axes.plot(
+            [condition.centre],
+            [row - 0.16],
+            marker="o",
+            markersize=5,
+            markerfacecolor=fill,
+            markeredgecolor=colour,
+        )
 
 
 def _beyond(condition: Condition, scale: Scale) -> bool:
-    return bool(condition.values) and all(not scale.low <= value <= scale.high for value in condition.values)
+    return bool(condition.values) and all(
+        not scale.low <= value <= scale.high for value in condition.values
+    )
 
 
 def _mark_beyond(axes: Axes, row: int, condition: Condition, scale: Scale, metric: str) -> None:
@@ -133,7 +184,9 @@ def _finish(axes: Axes, shown: Sequence[Any], scale: Scale, room: Room, *, left:
     axis.prepare(axes)
     axis.grid(axes, "x")
     axis.metric_axis(axes, scale, "x")
-    axes.set_yticks(range(len(shown)), [fitted(value_text(name), room.left - 0.15, 7.5) for name in shown])
+    axes.set_yticks(
+        range(len(shown)), [fitted(value_text(name), room.left - 0.15, 7.5) for name in shown]
+    )
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
         label.set_color("black")
@@ -151,22 +204,30 @@ def _scales(
         for condition in found[id(facet)].values():
             half = condition.half_width if math.isfinite(condition.half_width) else 0.0
             ends = [*condition.values, condition.centre - half, condition.centre + half]
-            together.setdefault(facet.scale, []).append([value for value in ends if math.isfinite(value)])
+            together.setdefault(facet.scale, []).append(
+                [value for value in ends if math.isfinite(value)]
+            )
     scales = {}
     for facet in layout.all:
         higher = higher_is_better(facet.metric, directions)
         kept = _in_focus(together.get(facet.scale, []), higher_is_better=higher)
-        scales[facet.scale] = metric_scale(facet.metric, [value for values in kept for value in values])
+        scales[facet.scale] = metric_scale(
+            facet.metric, [value for values in kept for value in values]
+        )
     return scales
 
 
 def _in_focus(conditions: Sequence[list[float]], *, higher_is_better: bool) -> list[list[float]]:
-    """The conditions that set the axis: all, unless at most a third are so much worse that the rest could not be told apart.
+    """The conditions that set the axis: all, unless at most a third are so much worse that the rest
+    could not be told apart.
 
     Much worse is a distance to the rest of more than `_FAR` times the range that the rest takes.
     """
     sign = 1 if higher_is_better else -1
-    ranked = sorted((values for values in conditions if values), key=lambda values: sign * statistics.median(values))
+    ranked = sorted(
+        (values for values in conditions if values),
+        key=lambda values: sign * statistics.median(values),
+    )
     for worse in range(len(ranked) // 3, 0, -1):
         rest = [sign * value for values in ranked[worse:] for value in values]
         bad = [sign * value for values in ranked[:worse] for value in values]
@@ -180,7 +241,9 @@ def _room(shown: Sequence[Any], layout: Layout, *, diverged: bool) -> Room:
     room = _ROOM.fitting(layout)
     left = min(longest, 30) * 0.072 + 0.3
     beside = 0.62 if diverged else room.gap_x
-    return replace(room, height=_ROW * len(shown) + 0.1, left=left, gap_x=beside, right=max(beside, room.right))
+    return replace(
+        room, height=_ROW * len(shown) + 0.1, left=left, gap_x=beside, right=max(beside, room.right)
+    )
 
 
 def _title(layout: Layout, design: Design) -> str:
@@ -191,18 +254,36 @@ def _title(layout: Layout, design: Design) -> str:
 def _below(layout: Layout, names: Sequence[Any], design: Design) -> list[str]:
     said = [layout.subtitle] if layout.subtitle else []
     if len(names) > MAX_CATEGORIES:
-        said.append(f"the first {MAX_CATEGORIES} of {len(names)} values of {design.title(design.compared)}")
+        said.append(
+            f"the first {MAX_CATEGORIES} of {len(names)} values of {design.title(design.compared)}"
+        )
     return said
 
 
 def _legend(conditions: Sequence[Condition]) -> list[Line2D]:
     colour, most = PALETTE[0], max((condition.planned for condition in conditions), default=1)
-    legend = [legend_line("one replicate", color=colour, marker="o", markersize=2.6, linestyle="none", alpha=0.6)]
+    legend = [
+        legend_line(
+            "one replicate", color=colour, marker="o", markersize=2.6, linestyle="none", alpha=0.6
+        )
+    ]
     if most > 1:
         words = "mean, 95 % interval" if most >= MIN_FOR_INTERVAL else "mean"
-        legend.append(legend_line(words, color=colour, marker="o", markersize=5, linewidth=1.8 if most >= 5 else 0))
+        legend.append(
+            legend_line(
+                words, color=colour, marker="o", markersize=5, linewidth=1.8 if most >= 5 else 0
+            )
+        )
     if any(condition.diverged for condition in conditions):
         open_dot = {"marker": "o", "markersize": 5, "markerfacecolor": "white", "linestyle": "none"}
         legend.append(legend_line("median, some diverged", color=colour, **open_dot))
-        legend.append(legend_line("diverged, of all replicates", color=WARNING, marker="x", markersize=5.5, linestyle="none"))
+        legend.append(
+            legend_line(
+                "diverged, of all replicates",
+                color=WARNING,
+                marker="x",
+                markersize=5.5,
+                linestyle="none",
+            )
+        )
     return legend

@@ -20,12 +20,32 @@ from fanin.analysis.factors import is_number, title
 from fanin.analysis.summary import directions_of, higher_is_better
 from fanin.report.figures import axes as axis
 from fanin.report.figures.curve_panel import QUIET, WARNING, Scale, scale_of
-from fanin.report.figures.small_multiples import Facet, Head, Layout, Room, canvas, layout_of, legend_line
+from fanin.report.figures.small_multiples import (
+    Facet,
+    Head,
+    Layout,
+    Room,
+    canvas,
+    layout_of,
+    legend_line,
+)
 
 MAX_LINES = 10
 
-# Okabe and Ito's palette without its yellow, which is too faint on white; told apart by colour-blind readers, and by markers.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A3E5D", "#767676", "#8C6D31")
+# Okabe and Ito's palette without its yellow, which is too faint on white; told apart by
+# colour-blind readers, and by markers.
+PALETTE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#7A3E5D",
+    "#767676",
+    "#8C6D31",
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "p", "h", "<", ">")
 
 _DODGE = 0.008
@@ -49,17 +69,24 @@ Line = list[tuple[float, Condition]]
 
 
 def response(
-    frame: pd.DataFrame, factor: str, *, lines: str | None = None, metric: str | None = None, design: Design | None = None
+    frame: pd.DataFrame,
+    factor: str,
+    *,
+    lines: str | None = None,
+    metric: str | None = None,
+    design: Design | None = None,
 ) -> Figure:
     """The figure of a frame of cells.
 
-    A point is the mean over the replicates, its bar the 95 % interval (Student's t, from 5 replicates on). Where a replicate
-    diverged there is no mean: an open point is the median with the diverged counted as worst, reached by a dotted line, and
-    crosses below the panel show the share that diverged.
+    A point is the mean over the replicates, its bar the 95 % interval (Student's t, from 5
+    replicates on). Where a replicate diverged there is no mean: an open point is the median with
+    the diverged counted as worst, reached by a dotted line, and crosses below the panel show the
+    share that diverged.
 
     Args:
         frame: of `fanin.analysis.frames.cells_frame`.
-        factor: the numeric factor on the horizontal axis; logarithmic where its values span a factor of 30 or are spaced so.
+        factor: the numeric factor on the horizontal axis; logarithmic where its values span a
+            factor of 30 or are spaced so.
         lines: the factor whose values are the lines; by default what the design compares.
         metric: a column of metrics; by default each panel's main test metric.
         design: the frame's design, where it is known already.
@@ -72,12 +99,19 @@ def response(
     names = list(dict.fromkeys(frame[compared])) if compared else [""]
     styles = _styles(frame, compared, names[:MAX_LINES])
     drawn = {id(facet): _lines(facet, factor, compared, styles, frame) for facet in layout.all}
-    diverged = any(condition.diverged for found in drawn.values() for line in found.values() for _, condition in line)
+    diverged = any(
+        condition.diverged
+        for found in drawn.values()
+        for line in found.values()
+        for _, condition in line
+    )
     strip = 0.12 + _STRIP_LINE * len(styles) if diverged else 0.0
     room = _ROOM.fitting(layout)
     room = replace(room, gap_y=room.gap_y + strip + 0.12, bottom=room.bottom + strip)
     head = Head(
-        _title(layout, factor, design), _lines_below(layout, lined, design, names), _legend(styles, lined, design, diverged)
+        _title(layout, factor, design),
+        _lines_below(layout, lined, design, names),
+        _legend(styles, lined, design, diverged),
     )
     figure, placed = canvas(layout, room, head)
     values = sorted({float(value) for value in frame[factor]})
@@ -87,24 +121,46 @@ def response(
         _draw(axes, drawn[id(facet)], styles, values, log=log)
         _finish(axes, scales[facet.scale], values, room, log=log)
         _label(axes, facet, layout, i, j)
-        below = _strip(figure, axes, drawn[id(facet)], styles, strip, values, log=log) if diverged else axes
+        below = (
+            _strip(figure, axes, drawn[id(facet)], styles, strip, values, log=log)
+            if diverged
+            else axes
+        )
         if diverged and not j:
-            below.set_ylabel("diverged", fontsize=6.5, color=QUIET, rotation=0, ha="right", va="center", labelpad=4)
-        below.set_xlabel(_axis_title(design, factor, log), fontsize=8, color=QUIET, labelpad=2, parse_math=False)
+            below.set_ylabel(
+                "diverged",
+                fontsize=6.5,
+                color=QUIET,
+                rotation=0,
+                ha="right",
+                va="center",
+                labelpad=4,
+            )
+        below.set_xlabel(
+            _axis_title(design, factor, log), fontsize=8, color=QUIET, labelpad=2, parse_math=False
+        )
     return figure
 
 
 def _styles(frame: pd.DataFrame, compared: str | None, names: Sequence[Any]) -> dict[Any, Style]:
-    """Words get the palette's colours; numbers a scale from dark to light, so that their order is seen."""
+    """Words get the palette's colours; numbers a scale from dark to light, so that their order is
+    seen.
+    """
     if compared and len(names) > 2 and numeric(frame, compared):
         ordered = sorted(names, key=lambda name: (not is_number(name), name))
-        shades = [to_hex(colormaps["viridis"](0.85 * i / (len(ordered) - 1))) for i in range(len(ordered))]
+        shades = [
+            to_hex(colormaps["viridis"](0.85 * i / (len(ordered) - 1))) for i in range(len(ordered))
+        ]
         return {name: Style(shades[i], MARKERS[i]) for i, name in enumerate(ordered)}
     return {name: Style(PALETTE[i], MARKERS[i]) for i, name in enumerate(names)}
 
 
 def _lines(
-    facet: Facet, factor: str, compared: str | None, styles: Mapping[Any, Style], frame: pd.DataFrame
+    facet: Facet,
+    factor: str,
+    compared: str | None,
+    styles: Mapping[Any, Style],
+    frame: pd.DataFrame,
 ) -> dict[Any, Line]:
     higher = higher_is_better(facet.metric, directions_of(frame))
     found: dict[Any, Line] = {}
@@ -116,7 +172,14 @@ def _lines(
     return {name: sorted(line, key=lambda point: point[0]) for name, line in found.items()}
 
 
-def _draw(axes: Axes, lines: Mapping[Any, Line], styles: Mapping[Any, Style], values: Sequence[float], *, log: bool) -> None:
+def _draw(
+    axes: Axes,
+    lines: Mapping[Any, Line],
+    styles: Mapping[Any, Style],
+    values: Sequence[float],
+    *,
+    log: bool,
+) -> None:
     for number, (name, style) in enumerate(styles.items()):
         line = lines.get(name, [])
         x = [_dodged(x, number, len(styles), values, log=log) for x, _ in line]
@@ -124,7 +187,9 @@ def _draw(axes: Axes, lines: Mapping[Any, Line], styles: Mapping[Any, Style], va
         means = [condition.centre if condition.is_mean else math.nan for _, condition in line]
         half = [condition.half_width for _, condition in line]
         axes.plot(x, y, color=style.colour, linewidth=1.0, linestyle=":")
-        axes.errorbar(x, means, yerr=half, color=style.colour, linewidth=1.3, elinewidth=1.0, zorder=3)
+        axes.errorbar(
+            x, means, yerr=half, color=style.colour, linewidth=1.3, elinewidth=1.0, zorder=3
+        )
         for at, (_, condition) in zip(x, line, strict=True):
             fill = style.colour if condition.is_mean else "white"
             axes.plot(
@@ -143,16 +208,28 @@ def _strip(
     *,
     log: bool,
 ) -> Axes:
-    """Below a panel: a row for each line, a cross where replicates diverged, as large as their share."""
+    """Below a panel: a row for each line, a cross where replicates diverged, as large as their
+    share.
+    """
     box, height = axes.get_position(), figure.get_figheight()
-    below = figure.add_axes((box.x0, box.y0 - (inches + 0.02) / height, box.width, (inches - 0.06) / height))
+    below = figure.add_axes(
+        (box.x0, box.y0 - (inches + 0.02) / height, box.width, (inches - 0.06) / height)
+    )
     axis.prepare(below)
     for number, (name, style) in enumerate(styles.items()):
         for x, condition in lines.get(name, []):
             if condition.diverged:
                 at = _dodged(x, number, len(styles), values, log=log)
                 size = 2.5 + 3.5 * condition.diverged_share
-                below.plot([at], [number], marker="X", markersize=size, color=style.colour, markeredgewidth=0, clip_on=False)
+                below.plot(
+                    [at],
+                    [number],
+                    marker="X",
+                    markersize=size,
+                    color=style.colour,
+                    markeredgewidth=0,
+                    clip_on=False,
+                )
     below.set_xscale(axes.get_xscale())
     axis.factor_axis(below, values, "x", box.width * figure.get_figwidth(), log=log)
     below.set_xlim(axes.get_xlim())
@@ -178,7 +255,9 @@ def _finish(axes: Axes, scale: Scale, values: Sequence[float], room: Room, *, lo
 
 
 def _label(axes: Axes, facet: Facet, layout: Layout, i: int, j: int) -> None:
-    """The metric's name and ticks where a scale begins: panels to the right that share it need none."""
+    """The metric's name and ticks where a scale begins: panels to the right that share it need
+    none.
+    """
     before = layout.facets[i][j - 1] if j else None
     if before is not None and before.scale == facet.scale:
         axes.tick_params(axis="y", labelleft=False)
@@ -186,15 +265,21 @@ def _label(axes: Axes, facet: Facet, layout: Layout, i: int, j: int) -> None:
         axes.set_ylabel(title(facet.metric), fontsize=8, color=QUIET, labelpad=2, parse_math=False)
 
 
-def _scales(layout: Layout, lines: Mapping[int, Mapping[Any, Line]]) -> dict[tuple[Any, ...], Scale]:
+def _scales(
+    layout: Layout, lines: Mapping[int, Mapping[Any, Line]]
+) -> dict[tuple[Any, ...], Scale]:
     ends: dict[tuple[Any, ...], list[float]] = {}
     for facet in layout.all:
         for line in lines[id(facet)].values():
             for _, condition in line:
                 half = condition.half_width if math.isfinite(condition.half_width) else 0.0
                 found = [condition.centre - half, condition.centre + half]
-                ends.setdefault(facet.scale, []).extend(value for value in found if math.isfinite(value))
-    return {facet.scale: metric_scale(facet.metric, ends.get(facet.scale, [])) for facet in layout.all}
+                ends.setdefault(facet.scale, []).extend(
+                    value for value in found if math.isfinite(value)
+                )
+    return {
+        facet.scale: metric_scale(facet.metric, ends.get(facet.scale, [])) for facet in layout.all
+    }
 
 
 def metric_scale(metric: str, values: list[float]) -> Scale:
@@ -221,16 +306,40 @@ def _lines_below(layout: Layout, lined: str, design: Design, names: Sequence[Any
     return said
 
 
-def _legend(styles: Mapping[Any, Style], lined: str, design: Design, diverged: bool) -> list[Line2D]:
+def _legend(
+    styles: Mapping[Any, Style], lined: str, design: Design, diverged: bool
+) -> list[Line2D]:
     named = [] if list(styles) == [""] else list(styles.items())
     legend = [
-        legend_line(design.words(lined, name), color=style.colour, marker=style.marker, markersize=4.5, linewidth=1.3)
+        legend_line(
+            design.words(lined, name),
+            color=style.colour,
+            marker=style.marker,
+            markersize=4.5,
+            linewidth=1.3,
+        )
         for name, style in named
     ]
     if diverged:
         quiet: dict[str, Any] = {"color": QUIET, "linestyle": "none"}
-        legend.append(legend_line("median, some diverged", marker="o", markersize=4.5, markerfacecolor="white", **quiet))
-        legend.append(legend_line("diverged (size: share)", marker="X", markersize=5.5, color=WARNING, linestyle="none"))
+        legend.append(
+            legend_line(
+                "median, some diverged",
+                marker="o",
+                markersize=4.5,
+                markerfacecolor="white",
+                **quiet,
+            )
+        )
+        legend.append(
+            legend_line(
+                "diverged (size: share)",
+                marker="X",
+                markersize=5.5,
+                color=WARNING,
+                linestyle="none",
+            )
+        )
     return legend
 
 

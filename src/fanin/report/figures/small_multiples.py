@@ -1,4 +1,6 @@
-"""Small multiples: one panel per setting of the factors that a figure does not draw inside its panels."""
+"""Small multiples: one panel per setting of the factors that a figure does not draw inside its
+panels.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _WRAPPED = 3
 """Columns, where one kind of factor alone makes the panels."""
 
 _TITLE, _LINE, _LEGEND_LINE, _EDGE = 0.3, 0.2, 0.168, 0.12
-"""Heights of a figure's title, of a line below it, of a line of its legend, and of its margin, in inches."""
+"""Heights of a figure's title, of a line below it, of a line of its legend, and of its margin, in
+inches.
+"""
 
 _LETTER = 0.068
 """About the width of a letter of a legend, in inches."""
@@ -88,10 +92,13 @@ class Head:
     legend: Sequence[Line2D] = field(default_factory=tuple)
 
 
-def layout_of(frame: pd.DataFrame, design: Design, inside: Iterable[str], metric: str | None = None) -> Layout:
+def layout_of(
+    frame: pd.DataFrame, design: Design, inside: Iterable[str], metric: str | None = None
+) -> Layout:
     """Panels for every setting of the factors that vary and are not `inside` them.
 
-    Rows are models and data, columns the other factors; where one of the two does not vary the panels are wrapped.
+    Rows are models and data, columns the other factors; where one of the two does not vary the
+    panels are wrapped.
 
     Args:
         frame: of `fanin.analysis.frames.cells_frame`.
@@ -100,10 +107,16 @@ def layout_of(frame: pd.DataFrame, design: Design, inside: Iterable[str], metric
         metric: what to show; by default the main test metric of each panel's model and data.
     """
     inside = set(inside)
-    outer = [name for name in design.varying if name not in inside and not (design.tuned and name == "learning_rate")]
+    outer = [
+        name
+        for name in design.varying
+        if name not in inside and not (design.tuned and name == "learning_rate")
+    ]
     down = [name for name in outer if name.partition(".")[0] in ("model", "data")]
     across = [name for name in outer if name not in down]
-    if (not across and len(down) == 2) or (not down and len(across) == 2):  # a table of panels, rather than a long row
+    if (not across and len(down) == 2) or (
+        not down and len(across) == 2
+    ):  # a table of panels, rather than a long row
         fewer, more = sorted(down or across, key=lambda name: frame[name].nunique())
         down, across = ([fewer], [more]) if across else (down[:1], down[1:])
     found: dict[Any, dict[Any, Facet]] = {}
@@ -128,10 +141,14 @@ def layout_of(frame: pd.DataFrame, design: Design, inside: Iterable[str], metric
         table = [(*row, *[None] * (len(table[0]) - len(row))) for row in table]
     shown_rows = tuple(row[:MAX_COLUMNS] for row in table[:MAX_ROWS])
     total, drawn = sum(map(bool, sum(table, ()))), sum(map(bool, sum(shown_rows, ())))
-    return Layout(shown_rows, subtitle, f"Drawn: {drawn} of {total} panels." if drawn < total else "")
+    return Layout(
+        shown_rows, subtitle, f"Drawn: {drawn} of {total} panels." if drawn < total else ""
+    )
 
 
-def canvas(layout: Layout, room: Room, head: Head) -> tuple[Figure, list[tuple[Facet, Axes, int, int]]]:
+def canvas(
+    layout: Layout, room: Room, head: Head
+) -> tuple[Figure, list[tuple[Facet, Axes, int, int]]]:
     """A figure with its title, legend and empty panels: (panel, its axes, row, column), titled."""
     rows, columns = len(layout.facets), len(layout.facets[0])
     width = max(room.left + columns * room.width + (columns - 1) * room.gap_x + room.right, 5.6)
@@ -146,14 +163,28 @@ def canvas(layout: Layout, room: Room, head: Head) -> tuple[Figure, list[tuple[F
         for j, facet in enumerate(row):
             if facet is None:
                 continue
-            left, low = room.left + j * (room.width + room.gap_x), height - top - i * room.gap_y - (i + 1) * room.height
-            axes = figure.add_axes((left / width, low / height, room.width / width, room.height / height))
+            left, low = (
+                room.left + j * (room.width + room.gap_x),
+                height - top - i * room.gap_y - (i + 1) * room.height,
+            )
+            axes = figure.add_axes(
+                (left / width, low / height, room.width / width, room.height / height)
+            )
             title = fitted(facet.title, room.width, 9)
-            axes.set_title(title, fontsize=8.5, loc="left", pad=4, fontweight="bold", parse_math=False)
+            axes.set_title(
+                title, fontsize=8.5, loc="left", pad=4, fontweight="bold", parse_math=False
+            )
             placed.append((facet, axes, i, j))
     _write_head(figure, head, room.left / width, per_line)
     if layout.left_out:
-        figure.text(room.left / width, 0.05 / height, layout.left_out, fontsize=8, color=WARNING, parse_math=False)
+        figure.text(
+            room.left / width,
+            0.05 / height,
+            layout.left_out,
+            fontsize=8,
+            color=WARNING,
+            parse_math=False,
+        )
     return figure, placed
 
 
@@ -181,10 +212,20 @@ def _write_head(figure: Figure, head: Head, left: float, per_line: int) -> None:
     room = width * (1 - left)
     at = height - _EDGE
     shown = fitted(head.title, room, 11.5)
-    figure.text(left, at / height, shown, fontsize=11, fontweight="bold", va="top", parse_math=False)
+    figure.text(
+        left, at / height, shown, fontsize=11, fontweight="bold", va="top", parse_math=False
+    )
     at -= _TITLE - 0.04
     for line in head.lines:
-        figure.text(left, at / height, fitted(line, room, 7.6), fontsize=8, color=QUIET, va="top", parse_math=False)
+        figure.text(
+            left,
+            at / height,
+            fitted(line, room, 7.6),
+            fontsize=8,
+            color=QUIET,
+            va="top",
+            parse_math=False,
+        )
         at -= _LINE
     if head.legend:
         legend = figure.legend(

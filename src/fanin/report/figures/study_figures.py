@@ -48,9 +48,11 @@ def study_figures(
     kind: str = "png",
     overlays: Overlays | None = None,
 ) -> list[StudyFigure]:
-    """The figures that fit a study's axes; none where nothing varies, or nothing has trained to its end.
+    """The figures that fit a study's axes; none where nothing varies, or nothing has trained to its
+    end.
 
-    - Two numeric factors: a heat map over them, and where that makes few panels the response to the first of them.
+    - Two numeric factors: a heat map over them, and where that makes few panels the response to the
+      first of them.
     - One numeric factor: the response to it, a line for each value of what is compared.
     - None: points, and where a third factor varies a heat map of what is compared by it.
 
@@ -58,8 +60,9 @@ def study_figures(
         plan: the study's cells.
         results: by cell id.
         kind: png, pdf or svg.
-        overlays: curves for the heat map of two numeric factors (`fanin.report.figures.heatmap.heat_map`); by default what theory says
-            of them (`fanin.report.figures.theory_curves`).
+        overlays: curves for the heat map of two numeric factors
+            (`fanin.report.figures.heatmap.heat_map`); by default what theory says of them
+            (`fanin.report.figures.theory_curves`).
     """
     from fanin.analysis.frames import cells_frame
 
@@ -67,7 +70,11 @@ def study_figures(
     if not len(frame) or main_metric(frame) is None:
         return []
     design = design_of(frame)
-    drawn = _chosen(frame, design, lambda x, y: theory_curves.depth_scales(plan, x, y) if overlays is None else overlays)
+    drawn = _chosen(
+        frame,
+        design,
+        lambda x, y: theory_curves.depth_scales(plan, x, y) if overlays is None else overlays,
+    )
     return [StudyFigure(_title(figure), saved(figure, kind)) for figure in drawn]
 
 
@@ -80,16 +87,22 @@ def write_figures(figures: Sequence[StudyFigure], folder: Path, kind: str = "png
 
 
 def numeric_factors(frame: pd.DataFrame, design: Design) -> list[str]:
-    """The factors that make a numeric axis, most values first; a depth or width of the model after all others."""
+    """The factors that make a numeric axis, most values first; a depth or width of the model after
+    all others.
+    """
     found = [
         name
         for name in design.varying
-        if name in (*design.section, design.compared) and numeric(frame, name) and frame[name].nunique() >= MIN_NUMBERS
+        if name in (*design.section, design.compared)
+        and numeric(frame, name)
+        and frame[name].nunique() >= MIN_NUMBERS
     ]
     return sorted(found, key=lambda name: (name.startswith("model."), -frame[name].nunique()))
 
 
-def _chosen(frame: pd.DataFrame, design: Design, overlays: Callable[[str, str], Overlays]) -> list[Figure]:
+def _chosen(
+    frame: pd.DataFrame, design: Design, overlays: Callable[[str, str], Overlays]
+) -> list[Figure]:
     conditions = [name for name in design.varying if name in (*design.section, design.compared)]
     numbers = numeric_factors(frame, design)
     if not conditions:
@@ -100,20 +113,30 @@ def _chosen(frame: pd.DataFrame, design: Design, overlays: Callable[[str, str], 
         lines = y if design.compared == x else design.compared
         rest = [name for name in conditions if name not in (x, lines)]
         panels = len(frame[rest].drop_duplicates()) if rest else 1
-        return figures + ([response(frame, x, lines=lines, design=design)] if panels <= _MOST_PANELS else [])
+        return figures + (
+            [response(frame, x, lines=lines, design=design)] if panels <= _MOST_PANELS else []
+        )
     if numbers:
         return [response(frame, numbers[0], design=design)]
     figures = [points(frame, design=design)]
     others = [
-        name for name in design.further if frame[name].nunique() <= MAX_VALUES and _varies_everywhere(frame, name, design)
+        name
+        for name in design.further
+        if frame[name].nunique() <= MAX_VALUES and _varies_everywhere(frame, name, design)
     ]
     if others and design.compared in conditions:
-        figures.append(heat_map(frame, design.compared, max(others, key=lambda n: frame[n].nunique()), design=design))
+        figures.append(
+            heat_map(
+                frame, design.compared, max(others, key=lambda n: frame[n].nunique()), design=design
+            )
+        )
     return figures
 
 
 def _varies_everywhere(frame: pd.DataFrame, name: str, design: Design) -> bool:
-    """Whether a factor has several values wherever all others but the compared one are equal: else a map has empty rows."""
+    """Whether a factor has several values wherever all others but the compared one are equal: else
+    a map has empty rows.
+    """
     rest = [other for other in design.section if other != name]
     groups = frame.groupby(rest, sort=False, dropna=False)[name] if rest else None
     return frame[name].nunique() > 1 if groups is None else bool(groups.nunique().min() > 1)

@@ -13,7 +13,9 @@ from fanin.gains.mean_field import TRAINABLE
 from fanin.report.figures.heatmap import Curve
 
 _GAUSSIAN_IN_THE_LIMIT = ("lecun_normal", "lecun_uniform", "orthogonal")
-"""Initializers whose option `gain` is σ_w: in wide layers their moments are those of N(0, gain²/fan_in)."""
+"""Initializers whose option `gain` is σ_w: in wide layers their moments are those of N(0,
+gain²/fan_in).
+"""
 
 _PLAIN = ("mlp", "plain_cnn")
 _POINTS = 61
@@ -24,8 +26,9 @@ _NEAR = 0.01
 def depth_scales(plan: Plan, x: str, y: str) -> Mapping[str, Sequence[Curve]]:
     """Activation → the depth up to which mean-field theory has plain networks trainable, over σ_w.
 
-    For figures of ``initializer.gain`` by ``model.depth``; nothing for any other, nor for networks that are not plain: with
-    normalization, biases that are not zero, or activations that differ from layer to layer.
+    For figures of ``initializer.gain`` by ``model.depth``; nothing for any other, nor for networks
+    that are not plain: with normalization, biases that are not zero, or activations that differ
+    from layer to layer.
     """
     if (x, y) != ("initializer.gain", "model.depth") or not all(map(_is_plain, plan.cells)):
         return {}

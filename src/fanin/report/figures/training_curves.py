@@ -1,6 +1,7 @@
 """Figures of training curves: the grid of a whole study, and one cell.
 
-matplotlib's object interface throughout: no pyplot, no global settings, no display. Names are never read as mathematics.
+matplotlib's object interface throughout: no pyplot, no global settings, no display. Names are never
+read as mathematics.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ class _Row:
 def curves_grid(plan: Plan, results: Mapping[str, Result], path: str | Path) -> Path:
     """Write the grid of training curves as PNG, PDF or SVG, by the path's ending.
 
-    A row per model × data (and whatever else varies), a column per initializer, or what else is compared. The panels of a
-    row share their axes, so that they compare; replicates are thin lines with their mean; a panel without results says so.
+    A row per model × data (and whatever else varies), a column per initializer, or what else is
+    compared. The panels of a row share their axes, so that they compare; replicates are thin lines
+    with their mean; a panel without results says so.
     """
     return replace_file(path, grid_image(plan, results, format_of(path)))
 
@@ -64,8 +66,13 @@ def grid_image(plan: Plan, results: Mapping[str, Result], kind: str = "png") -> 
     frame = cells_frame(plan, results)
     design = design_of(frame)
     names = list(dict.fromkeys(map(value_text, frame[design.compared])))
-    rows = [_Row(design.heading(key), _panels(section, design.compared, results)) for key, section in sections(frame, design)]
-    if not any(result.history for planned in plan.cells if (result := results.get(planned.cell.id))):
+    rows = [
+        _Row(design.heading(key), _panels(section, design.compared, results))
+        for key, section in sections(frame, design)
+    ]
+    if not any(
+        result.history for planned in plan.cells if (result := results.get(planned.cell.id))
+    ):
         return saved(sheet(notes.nothing_yet(len(frame))), kind)
     return saved(_grid(plan.study, rows, names, design.title(design.compared)), kind)
 
@@ -76,21 +83,34 @@ def cell_figure(planned: PlannedCell, result: Result | None, path: str | Path) -
     cell = planned.cell
     main = ("model", "data", "initializer")
     names = [planned.labels.get(name, getattr(cell, name)) for name in main]
-    names += [f"{title(axis)} {label}" for axis, label in planned.labels.items() if axis not in main]
+    names += [
+        f"{title(axis)} {label}" for axis, label in planned.labels.items() if axis not in main
+    ]
     figure = Figure(figsize=(6.4, 4.2))
     axes = figure.subplots(gridspec_kw={"left": 0.12, "right": 0.88, "top": 0.78, "bottom": 0.13})
     shared = scales(found)
     draw(axes, Panel(found, 1), shared, outer_left=True, outer_right=True, font=9)
     axes.set_xlabel("epoch", color=QUIET)
     axes.set_ylabel(shared.loss.titled("loss"), color=LOSS)
-    figure.axes[-1].set_ylabel(shared.metric.titled(metric_words(shared.metric_name)), color=METRIC, parse_math=False)
-    _heading(figure, f"{' · '.join(map(visible, names))}, replicate {cell.replicate}", found, at=0.97, gap=0.055)
+    figure.axes[-1].set_ylabel(
+        shared.metric.titled(metric_words(shared.metric_name)), color=METRIC, parse_math=False
+    )
+    _heading(
+        figure,
+        f"{' · '.join(map(visible, names))}, replicate {cell.replicate}",
+        found,
+        at=0.97,
+        gap=0.055,
+    )
     return replace_file(path, saved(figure, format_of(path)))
 
 
 def _panels(section: Any, compared: str, results: Mapping[str, Result]) -> dict[str, Panel]:
     groups = section.groupby(compared, sort=False, dropna=False)["cell"]
-    return {value_text(name): Panel([results[cell] for cell in cells if cell in results], len(cells)) for name, cells in groups}
+    return {
+        value_text(name): Panel([results[cell] for cell in cells if cell in results], len(cells))
+        for name, cells in groups
+    }
 
 
 def _grid(study: str, rows: Sequence[_Row], names: Sequence[str], compared: str) -> Figure:
@@ -103,7 +123,9 @@ def _grid(study: str, rows: Sequence[_Row], names: Sequence[str], compared: str)
         for i, (name, axis) in enumerate(zip(shown_names, line, strict=True)):
             panel = row.panels.get(name, Panel([], 0))
             draw(axis, panel, shared, outer_left=i == 0, outer_right=i == len(line) - 1)
-            axis.set_title(fitted(name, panel_width, 7.5), fontsize=7.5, loc="left", pad=3, parse_math=False)
+            axis.set_title(
+                fitted(name, panel_width, 7.5), fontsize=7.5, loc="left", pad=3, parse_math=False
+            )
         _row_heading(line[0], fitted(row.heading, width - _LEFT, 9.5))
         line[0].set_ylabel(shared.loss.titled("loss"), color=LOSS, fontsize=7, labelpad=2)
         metric = shared.metric.titled(metric_words(shared.metric_name))
@@ -112,9 +134,17 @@ def _grid(study: str, rows: Sequence[_Row], names: Sequence[str], compared: str)
         axis.set_xlabel("epoch", color=QUIET, fontsize=7, labelpad=1)
     height = figure.get_figheight()
     results = [result for row in rows for panel in row.panels.values() for result in panel.results]
-    _heading(figure, f"{visible(study)}: training curves", results, at=1 - 0.12 / height, gap=0.27 / height)
+    _heading(
+        figure,
+        f"{visible(study)}: training curves",
+        results,
+        at=1 - 0.12 / height,
+        gap=0.27 / height,
+    )
     if left_out := _left_out(rows, names, compared):
-        figure.text(_LEFT / width, 0.06 / height, left_out, fontsize=8, color=WARNING, parse_math=False)
+        figure.text(
+            _LEFT / width, 0.06 / height, left_out, fontsize=8, color=WARNING, parse_math=False
+        )
     return figure
 
 
@@ -142,7 +172,9 @@ def _row_heading(axis: Any, text: str) -> None:
     )  # fmt: skip
 
 
-def _heading(figure: Figure, title: str, results: Sequence[Result], *, at: float, gap: float) -> None:
+def _heading(
+    figure: Figure, title: str, results: Sequence[Result], *, at: float, gap: float
+) -> None:
     """Title and, once for the whole figure, the legend."""
     left = min(axes.get_position().x0 for axes in figure.axes)
     figure.text(
@@ -166,16 +198,34 @@ def _legend(results: Sequence[Result]) -> list[Line2D]:
     lines = [
         Line2D([], [], color=LOSS, linestyle=(0, (3, 1.5)), linewidth=1.2, label="training loss"),
         Line2D([], [], color=LOSS, linewidth=1.6, label="validation loss"),
-        Line2D([], [], color=METRIC, linestyle=(0, (3, 1.5)), linewidth=1.2, label="training metric"),
+        Line2D(
+            [], [], color=METRIC, linestyle=(0, (3, 1.5)), linewidth=1.2, label="training metric"
+        ),
         Line2D([], [], color=METRIC, linewidth=1.6, label="validation metric"),
     ]
     replicated = any(result.cell.replicate for result in results)
     if not replicated and any("best_epoch" in result.metrics for result in results):
-        lines.append(Line2D([], [], color=LOSS, marker="o", markersize=4, linestyle="none", label="weights kept"))
+        lines.append(
+            Line2D(
+                [], [], color=LOSS, marker="o", markersize=4, linestyle="none", label="weights kept"
+            )
+        )
     if any(result.outcome == "diverged" for result in results):
-        lines.append(Line2D([], [], color=WARNING, marker="X", markersize=6, linestyle="none", label="diverged"))
+        lines.append(
+            Line2D(
+                [], [], color=WARNING, marker="X", markersize=6, linestyle="none", label="diverged"
+            )
+        )
     if replicated:
-        lines.append(Line2D([], [], color=QUIET, linewidth=0.6, label="one replicate (thick: mean while all of them run)"))
+        lines.append(
+            Line2D(
+                [],
+                [],
+                color=QUIET,
+                linewidth=0.6,
+                label="one replicate (thick: mean while all of them run)",
+            )
+        )
     return lines
 
 

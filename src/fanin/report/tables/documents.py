@@ -11,7 +11,16 @@ import pandas as pd
 from fanin.report.escaping import csv_cell, latex, markdown
 from fanin.report.tables.table import Entry, Table
 
-_PUBLISHED = ("model", "data", "initializer", "val_accuracy", "test_accuracy", "test_mae", "test_loss", "epochs")
+_PUBLISHED = (
+    "model",
+    "data",
+    "initializer",
+    "val_accuracy",
+    "test_accuracy",
+    "test_mae",
+    "test_loss",
+    "epochs",
+)
 _RENAMED = {"data": "dataset"}
 _WHOLE = ("epochs", "best_epoch")
 
@@ -22,7 +31,10 @@ def to_markdown(table: Table) -> str:
     if table.rows:
         titles = _markdown_row([markdown(column.title) for column in table.columns])
         rule = _markdown_row(["---:" if column.numeric else "---" for column in table.columns])
-        rows = [_markdown_row([_emphasised(entry, markdown, "**{}**") for entry in row]) for row in table.rows]
+        rows = [
+            _markdown_row([_emphasised(entry, markdown, "**{}**") for entry in row])
+            for row in table.rows
+        ]
         parts.append("\n".join([titles, rule, *rows]))
     else:
         parts.append(markdown(table.empty))
@@ -32,7 +44,9 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A LaTeX table (``\\usepackage{booktabs}``), a rule between sections, notes below; the best entries are bold."""
+    """A LaTeX table (``\\usepackage{booktabs}``), a rule between sections, notes below; the best
+    entries are bold.
+    """
     if not table.rows:
         return f"{latex(table.title)}: {latex(table.empty)}\n"
     alignment = "".join("r" if column.numeric else "l" for column in table.columns)
@@ -42,7 +56,9 @@ def to_latex(table: Table) -> str:
     for row in table.rows:
         section = [row[i].text for i in heads]
         lines += [r"\midrule"] if section != before else []
-        lines.append(" & ".join(_emphasised(entry, latex, r"\textbf{{{}}}") for entry in row) + r" \\")
+        lines.append(
+            " & ".join(_emphasised(entry, latex, r"\textbf{{{}}}") for entry in row) + r" \\"
+        )
         before = section
     notes = [rf"\par\footnotesize {latex(note)}" for note in table.notes]
     return "\n".join(
@@ -63,14 +79,24 @@ def to_latex(table: Table) -> str:
 
 
 def groups_csv(summary: pd.DataFrame) -> str:
-    """One row per group at full precision: the published case study's columns first, then the rest of the summary."""
-    return _csv(summary.reindex(columns=[*_PUBLISHED, *(name for name in summary.columns if name not in _PUBLISHED)]))
+    """One row per group at full precision: the published case study's columns first, then the rest
+    of the summary.
+    """
+    return _csv(
+        summary.reindex(
+            columns=[*_PUBLISHED, *(name for name in summary.columns if name not in _PUBLISHED)]
+        )
+    )
 
 
 def cells_csv(frame: pd.DataFrame) -> str:
-    """One row per planned cell at full precision: the published columns, replicate and outcome first."""
+    """One row per planned cell at full precision: the published columns, replicate and outcome
+    first.
+    """
     first = [*_PUBLISHED[:3], "replicate", "outcome", *_PUBLISHED[3:]]
-    return _csv(frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)]))
+    return _csv(
+        frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
+    )
 
 
 def _csv(frame: pd.DataFrame) -> str:
@@ -79,12 +105,16 @@ def _csv(frame: pd.DataFrame) -> str:
     names = [str(name) for name in frame.columns]
     writer.writerow([_RENAMED.get(name, name) for name in names])
     for row in frame.itertuples(index=False, name=None):
-        writer.writerow([csv_cell(_whole(name, value)) for name, value in zip(names, row, strict=True)])
+        writer.writerow(
+            [csv_cell(_whole(name, value)) for name, value in zip(names, row, strict=True)]
+        )
     return text.getvalue()
 
 
 def _whole(name: str, value: Any) -> Any:
-    return int(value) if name in _WHOLE and isinstance(value, float) and value.is_integer() else value
+    return (
+        int(value) if name in _WHOLE and isinstance(value, float) and value.is_integer() else value
+    )
 
 
 def _emphasised(entry: Entry, escape: Any, bold: str) -> str:

@@ -1,4 +1,6 @@
-"""Matrix: many sections of a study in one row each, what is compared in columns, the test metric in the entries."""
+"""Matrix: many sections of a study in one row each, what is compared in columns, the test metric in
+the entries.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,19 @@ def columns_and_rows(
     heads = [name for name in design.headings if name in _HEADS]
     names = list(dict.fromkeys(summary[design.compared].map(value_text)))
     columns = (
-        *(Column(name, design.title(name), False, heads_section=True, named=needs_title(name)) for name in heads),
+        *(
+            Column(name, design.title(name), False, heads_section=True, named=needs_title(name))
+            for name in heads
+        ),
         Column("metric", "metric", False, heads_section=True),
-        Column("condition", " · ".join(design.title(name) for name in design.further), numeric=False),
+        Column(
+            "condition", " · ".join(design.title(name) for name in design.further), numeric=False
+        ),
         *(Column(name, name) for name in names),
     )
-    best: set[tuple[tuple[Any, ...], str | None]] = {(verdict.section, verdict.best) for verdict in judged if verdict.best}
+    best: set[tuple[tuple[Any, ...], str | None]] = {
+        (verdict.section, verdict.best) for verdict in judged if verdict.best
+    }
     metrics = {key: main_metric(section) for key, section in sections(frame, design)}
     rows = []
     for values, together in grouped(summary, heads):
@@ -67,13 +76,21 @@ def _rows(
     best: set[tuple[tuple[Any, ...], str | None]],
     suffix: str,
 ) -> list[list[Entry]]:
-    form = metric_format(pd.concat([section for _, section in part]), metric, suffix) if metric else None
+    form = (
+        metric_format(pd.concat([section for _, section in part]), metric, suffix)
+        if metric
+        else None
+    )
     rows = []
     for key, section in part:
         entries = dict.fromkeys(names, Entry())
         for group in section.to_dict("records"):
             name = value_text(group[design.compared])
-            number = number_entry(group, metric, form, suffix, best=(key, name) in best) if metric and form else Entry()
+            number = (
+                number_entry(group, metric, form, suffix, best=(key, name) in best)
+                if metric and form
+                else Entry()
+            )
             entries[name] = _with_outcome(number, group)
         values = dict(zip(design.section, key, strict=True))
         condition = " · ".join(value_text(values[name]) for name in design.further)
@@ -82,7 +99,9 @@ def _rows(
 
 
 def _with_outcome(number: Entry, group: Mapping[Any, Any]) -> Entry:
-    """The entry, with what is not as planned: the share that diverged, or how many replicates there are."""
+    """The entry, with what is not as planned: the share that diverged, or how many replicates there
+    are.
+    """
     ok, diverged, planned = group["ok"], group["diverged"], group["planned"]
     if ok == planned:
         return number
@@ -90,5 +109,7 @@ def _with_outcome(number: Entry, group: Mapping[Any, Any]) -> Entry:
         return Entry(outcome_text(group))
     if diverged:
         share = f"{diverged}/{planned} div."
-        return replace(number, text=f"{number.text} ({share})" if number.text.startswith("med") else share)
+        return replace(
+            number, text=f"{number.text} ({share})" if number.text.startswith("med") else share
+        )
     return replace(number, text=f"{number.text} (n {ok})")

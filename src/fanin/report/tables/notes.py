@@ -26,7 +26,9 @@ _MESSAGE = 160
 def nothing_yet(planned: int) -> str:
     """What stands in place of a table without results."""
     return (
-        f"Nothing to show yet: none of the {planned:,} planned cells has run." if planned else "Nothing to show yet: no cells."
+        f"Nothing to show yet: none of the {planned:,} planned cells has run."
+        if planned
+        else "Nothing to show yet: no cells."
     )
 
 
@@ -39,7 +41,8 @@ def all_notes(
     *,
     ranked: bool = True,
 ) -> tuple[str, ...]:
-    """The study's own notes, then what is incomplete, what the numbers are, what may be concluded, what is unusual.
+    """The study's own notes, then what is incomplete, what the numbers are, what may be concluded,
+    what is unusual.
 
     `ranked` says whether the table has a column of mean ranks.
     """
@@ -62,7 +65,9 @@ def sentences(found: Iterable[str]) -> tuple[str, ...]:
 
 def most_replicates(frame: pd.DataFrame, design: Design) -> int:
     """How often the most repeated condition was planned."""
-    return int(frame.groupby([*design.section, design.compared], dropna=False, sort=False).size().max())
+    return int(
+        frame.groupby([*design.section, design.compared], dropna=False, sort=False).size().max()
+    )
 
 
 def _incomplete(frame: pd.DataFrame) -> list[str]:
@@ -70,7 +75,9 @@ def _incomplete(frame: pd.DataFrame) -> list[str]:
     if counts["ok"] == len(frame):
         return []
     words = {"missing": "missing (not run yet)", "killed": "killed (their process died or hung)"}
-    others = ", ".join(f"{counts[name]:,} {words.get(name, name)}" for name in OUTCOMES[1:] if counts[name])
+    others = ", ".join(
+        f"{counts[name]:,} {words.get(name, name)}" for name in OUTCOMES[1:] if counts[name]
+    )
     said = [f"{counts['ok']:,} of {len(frame):,} cells trained to their end; {others}"]
     failed = frame[frame["outcome"].isin(("failed", "killed"))]
     for message, count in failed["message"].value_counts().head(2).items():
@@ -79,7 +86,9 @@ def _incomplete(frame: pd.DataFrame) -> list[str]:
 
 
 def _last_line(message: str) -> str:
-    """Where a traceback says what went wrong; a message in words has one line or says it in its first."""
+    """Where a traceback says what went wrong; a message in words has one line or says it in its
+    first.
+    """
     lines = message.strip().splitlines()
     return lines[-1] if lines and lines[0].startswith("Traceback") else message
 
@@ -89,13 +98,19 @@ def _meaning(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[str]:
         return []
     if replicates >= MIN_FOR_INTERVAL:
         said = [
-            f"mean ± half-width of its 95 % interval (Student's t over n replicates), from {MIN_FOR_INTERVAL} replicates on"
+            "mean ± half-width of its 95 % interval (Student's t over n replicates), from "
+            f"{MIN_FOR_INTERVAL} replicates on"
         ]
     else:
-        said = [f"mean ± standard deviation over n replicates; an interval needs {MIN_FOR_INTERVAL}"]
+        said = [
+            f"mean ± standard deviation over n replicates; an interval needs {MIN_FOR_INTERVAL}"
+        ]
     if (frame["outcome"] == "diverged").any():
         rank = ", rank the mean rank" if ranked else ""
-        said.append(f"no mean where a replicate diverged: med is the median{rank}, diverged runs counted as worst")
+        said.append(
+            f"no mean where a replicate diverged: med is the median{rank}, diverged runs counted "
+            "as worst"
+        )
     return said
 
 
@@ -116,7 +131,8 @@ def _conclusions(design: Design, judged: list[Verdict], replicates: int) -> list
     if few:
         pairs = f"{min(v.pairs for v in few)} of the {MIN_FOR_TEST} paired replicates needed"
         said.append(
-            f"too few to rank or test{'' if len(few) == len(judged) else ' elsewhere'} ({pairs}){_detectable(design, few)}"
+            f"too few to rank or test{'' if len(few) == len(judged) else ' elsewhere'} "
+            f"({pairs}){_detectable(design, few)}"
         )
     return said
 
@@ -126,7 +142,8 @@ def _detectable(design: Design, few: list[Verdict]) -> str:
     if not seen:
         return ""
     listed = "; ".join(
-        f"{_place(design, v)}{number_format(v.metric, [v.detectable]).text(v.detectable)} in {_words(v.metric)}"
+        f"{_place(design, v)}{number_format(v.metric, [v.detectable]).text(v.detectable)} in "
+        f"{_words(v.metric)}"
         for v in seen[:_LISTED]
     )
     more = f"; and {len(seen) - _LISTED} more" if len(seen) > _LISTED else ""
@@ -137,7 +154,11 @@ def _mixed_environments(frame: pd.DataFrame, design: Design) -> list[str]:
     run = frame[frame["outcome"] != "missing"]
     compared = run.groupby([*design.section, *design.pairing], dropna=False, sort=False)
     mixed = int((compared["environment"].nunique() > 1).sum())
-    return [f"{mixed:,} blocks mix environments; runs of different environments are never paired"] if mixed else []
+    return (
+        [f"{mixed:,} blocks mix environments; runs of different environments are never paired"]
+        if mixed
+        else []
+    )
 
 
 def _foreign_data(plan: Plan, results: Mapping[str, Result]) -> list[str]:

@@ -1,4 +1,6 @@
-"""The study's table: one row per condition in the case study's own columns, or one figure per condition as a matrix."""
+"""The study's table: one row per condition in the case study's own columns, or one figure per
+condition as a matrix.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ from fanin.analysis.summary import metric_names, summarise
 from fanin.report.numbers import NumberFormat
 from fanin.report.tables import matrix, notes
 from fanin.report.tables.table import Column, Entry, Table
-from fanin.report.tables.table_entries import metric_format, number_entry, outcome_text, spread_suffix
+from fanin.report.tables.table_entries import (
+    metric_format,
+    number_entry,
+    outcome_text,
+    spread_suffix,
+)
 
 if TYPE_CHECKING:
     from fanin.cell.plan import Plan
@@ -28,25 +35,33 @@ MANY_ROWS = 24
 def study_table(plan: Plan, results: Mapping[str, Result]) -> Table:
     """The table of a plan's results.
 
-    With several replicates a number is their mean, ± the half-width of its 95 % interval (from 5 planned replicates on) or the
-    standard deviation (below). Where a replicate diverged there is no mean but the median (``med``), with the share of diverged
-    runs and the mean rank beside it. A best value is marked only where paired intervals over at least 10 replicates allow it.
+    With several replicates a number is their mean, ± the half-width of its 95 % interval (from 5
+    planned replicates on) or the standard deviation (below). Where a replicate diverged there is no
+    mean but the median (``med``), with the share of diverged runs and the mean rank beside it. A
+    best value is marked only where paired intervals over at least 10 replicates allow it.
 
-    A section lists what is compared (the initializers, where they vary) in rows. Where factors besides model and data vary
-    and there are more than `MANY_ROWS` rows, a section becomes one row and what is compared becomes columns, with the test
-    metric alone in them (`fanin.report.tables.matrix`).
+    A section lists what is compared (the initializers, where they vary) in rows. Where factors
+    besides model and data vary and there are more than `MANY_ROWS` rows, a section becomes one row
+    and what is compared becomes columns, with the test metric alone in them
+    (`fanin.report.tables.matrix`).
     """
     frame = cells_frame(plan, results)
     heading = f"{plan.study}: {plan.question}" if plan.question else plan.study
     if not len(frame) or (frame["outcome"] == "missing").all():
-        return Table(heading, (), (), notes=notes.sentences(plan.notes), empty=notes.nothing_yet(len(frame)))
+        return Table(
+            heading, (), (), notes=notes.sentences(plan.notes), empty=notes.nothing_yet(len(frame))
+        )
     design = design_of(frame)
     judged = verdicts(frame, design)
     summary = summarise(frame, design)
     replicates = notes.most_replicates(frame, design)
-    compact = bool(design.further) and len(summary) > MANY_ROWS and summary[design.compared].nunique() > 1
+    compact = (
+        bool(design.further) and len(summary) > MANY_ROWS and summary[design.compared].nunique() > 1
+    )
     if compact:
-        columns, rows = matrix.columns_and_rows(frame, summary, design, judged, spread_suffix(replicates))
+        columns, rows = matrix.columns_and_rows(
+            frame, summary, design, judged, spread_suffix(replicates)
+        )
     else:
         columns = _columns(frame, design, replicates > 1)
         parts = [part for _, part in sections(summary, design)]
@@ -57,14 +72,21 @@ def study_table(plan: Plan, results: Mapping[str, Result]) -> Table:
 
 def _columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tuple[Column, ...]:
     heads = [
-        Column(name, design.title(name), numeric=False, heads_section=True, named=needs_title(name)) for name in design.headings
+        Column(name, design.title(name), numeric=False, heads_section=True, named=needs_title(name))
+        for name in design.headings
     ]
     finished = frame[frame["outcome"].isin(("ok", "diverged"))]
     rate = [Column("learning_rate", title("learning_rate"))] if design.tuned else []
     metrics = [Column(name, title(name)) for name in _shown_metrics(finished)]
     count = [Column("n", "n")] if replicated else []
-    rank = [Column("mean_rank", "rank")] if replicated and (frame["outcome"] == "diverged").any() else []
-    outcome = [Column("outcome", "outcome", numeric=False)] if (frame["outcome"] != "ok").any() else []
+    rank = (
+        [Column("mean_rank", "rank")]
+        if replicated and (frame["outcome"] == "diverged").any()
+        else []
+    )
+    outcome = (
+        [Column("outcome", "outcome", numeric=False)] if (frame["outcome"] != "ok").any() else []
+    )
     compared = Column(design.compared, design.title(design.compared), numeric=False)
     return (*heads, compared, *rate, *metrics, *count, *rank, *outcome)
 
@@ -108,5 +130,9 @@ def _entry(
         return Entry(text, text)
     if key not in formats:
         return Entry(value_text(group[key]), group[key])
-    marked = (*(group[name] for name in design.section), value_text(group[design.compared]), key) in best
+    marked = (
+        *(group[name] for name in design.section),
+        value_text(group[design.compared]),
+        key,
+    ) in best
     return number_entry(group, key, formats[key], suffix, best=marked)

@@ -40,7 +40,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """A title, columns, rows with an entry per column, and notes. ``str`` gives text for 80 columns."""
+    """A title, columns, rows with an entry per column, and notes. ``str`` gives text for 80
+    columns.
+    """
 
     title: str
     columns: tuple[Column, ...]
@@ -54,13 +56,19 @@ class Table:
 
     def lines(self, width: int) -> list[Line]:
         """Lines of plain text, no wider than `width` where words allow."""
-        lines = [Line(text, "heading") for text in paragraph(visible(self.title), width)] + [Line("", "blank")]
+        lines = [Line(text, "heading") for text in paragraph(visible(self.title), width)] + [
+            Line("", "blank")
+        ]
         if self.rows:
             loose, tight = (self._body(width, plus_minus) for plus_minus in (" ± ", "±"))
             lines += tight if len(tight) < len(loose) else loose
         else:
             lines += [Line(text, "row") for text in paragraph(visible(self.empty), width)]
-        notes = [Line(text, "row") for note in self.notes for text in paragraph(visible(note), width, "- ")]
+        notes = [
+            Line(text, "row")
+            for note in self.notes
+            for text in paragraph(visible(note), width, "- ")
+        ]
         return lines + ([Line("", "blank"), *notes] if notes else [])
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +78,10 @@ class Table:
             "schema": SCHEMA,
             "title": self.title,
             "columns": [{"key": column.key, "title": column.title} for column in self.columns],
-            "rows": [{key: _entry_json(entry) for key, entry in zip(keys, row, strict=True)} for row in self.rows],
+            "rows": [
+                {key: _entry_json(entry) for key, entry in zip(keys, row, strict=True)}
+                for row in self.rows
+            ],
             "notes": list(self.notes),
             "empty": "" if self.rows else self.empty,
         }
@@ -81,7 +92,8 @@ class Table:
         found: list[tuple[str, list[tuple[Entry, ...]]]] = []
         for row in self.rows:
             heading = " · ".join(
-                f"{self.columns[i].title} {row[i].text}" if self.columns[i].named else row[i].text for i in heads
+                f"{self.columns[i].title} {row[i].text}" if self.columns[i].named else row[i].text
+                for i in heads
             )
             if not found or found[-1][0] != heading:
                 found.append((heading, []))
@@ -95,7 +107,10 @@ class Table:
     def _body(self, width: int, plus_minus: str) -> list[Line]:
         titles = [visible(column.title) for column in self._shown]
         numeric = [column.numeric for column in self._shown]
-        sections = [Section(visible(heading), _texts(rows, numeric, plus_minus)) for heading, rows in self.by_section()]
+        sections = [
+            Section(visible(heading), _texts(rows, numeric, plus_minus))
+            for heading, rows in self.by_section()
+        ]
         return table_lines(titles, numeric, sections, width)
 
 
@@ -105,17 +120,30 @@ def _texts(rows: list[tuple[Entry, ...]], numeric: list[bool], plus_minus: str) 
         [(visible(entry.text) + BEST * entry.best).replace(" ± ", plus_minus) for entry in column]
         for column in zip(*rows, strict=True)
     ]
-    aligned = (_aligned(column) if right else column for column, right in zip(columns, numeric, strict=True))
+    aligned = (
+        _aligned(column) if right else column
+        for column, right in zip(columns, numeric, strict=True)
+    )
     return [list(row) for row in zip(*aligned, strict=True)]
 
 
 def _aligned(texts: list[str]) -> list[str]:
-    """Texts of numbers of equally many decimals, padded so that their first numbers end in one place."""
+    """Texts of numbers of equally many decimals, padded so that their first numbers end in one
+    place.
+    """
     tails = [len(text) - match.end() if (match := _NUMBER.match(text)) else None for text in texts]
     longest = max((tail for tail in tails if tail is not None), default=0)
-    return [text if tail is None else text + " " * (longest - tail) for text, tail in zip(texts, tails, strict=True)]
+    return [
+        text if tail is None else text + " " * (longest - tail)
+        for text, tail in zip(texts, tails, strict=True)
+    ]
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:
-    fields = {"text": entry.text, "value": entry.value, "spread": entry.spread, "best": entry.best or None}
+    fields = {
+        "text": entry.text,
+        "value": entry.value,
+        "spread": entry.spread,
+        "best": entry.best or None,
+    }
     return {key: value for key, value in fields.items() if value is not None}

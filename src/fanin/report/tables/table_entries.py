@@ -15,7 +15,9 @@ from fanin.report.tables.table import Entry
 
 
 def spread_suffix(planned: int) -> str:
-    """Which column of a summary stands after ±, by the number of replicates planned; empty for none."""
+    """Which column of a summary stands after ±, by the number of replicates planned; empty for
+    none.
+    """
     return "_half_width" if planned >= MIN_FOR_INTERVAL else "_sd" if planned > 1 else ""
 
 
@@ -27,12 +29,18 @@ def metric_format(summary: pd.DataFrame, key: str, suffix: str) -> NumberFormat:
     return number_format(key, values, summary[key + suffix] if suffix else ())
 
 
-def number_entry(group: Mapping[Any, Any], key: str, form: NumberFormat, suffix: str, *, best: bool) -> Entry:
-    """The entry of one metric of a summary's row: mean and spread, or where a replicate diverged the median."""
+def number_entry(
+    group: Mapping[Any, Any], key: str, form: NumberFormat, suffix: str, *, best: bool
+) -> Entry:
+    """The entry of one metric of a summary's row: mean and spread, or where a replicate diverged
+    the median.
+    """
     value = float(group[key])
     if math.isfinite(value):
         spread = float(group[key + suffix]) if suffix and key != "mean_rank" else math.nan
-        return Entry(form.text(value, spread), value, spread if math.isfinite(spread) else None, best)
+        return Entry(
+            form.text(value, spread), value, spread if math.isfinite(spread) else None, best
+        )
     median = float(group.get(f"{key}_median", math.nan))
     if group["diverged"] and math.isfinite(median):
         return Entry(f"med {form.text(median)}")
@@ -40,7 +48,9 @@ def number_entry(group: Mapping[Any, Any], key: str, form: NumberFormat, suffix:
 
 
 def outcome_text(group: Mapping[Any, Any]) -> str:
-    """``diverged``, ``2/5 diverged, 1/5 missing``, or nothing where every replicate trained to its end."""
+    """``diverged``, ``2/5 diverged, 1/5 missing``, or nothing where every replicate trained to its
+    end.
+    """
     planned = group["planned"]
     others = [(outcome, group[outcome]) for outcome in OUTCOMES[1:] if group[outcome]]
     if len(others) == 1 and others[0][1] == planned:

@@ -11,11 +11,14 @@ from rich.text import Text
 from fanin.report.tables.table import Table
 
 _STYLES = {"titles": "bold", "heading": "bold cyan", "row": "", "blank": ""}
-_ASCII = str.maketrans({"±": "+/-", "—": "-", "–": "-", "·": "|", "×": "x", "−": "-", "…": "...", "σ": "sigma"})
+_ASCII = str.maketrans(
+    {"±": "+/-", "—": "-", "–": "-", "·": "|", "×": "x", "−": "-", "…": "...", "σ": "sigma"}
+)
 
 
 def show(table: Table, file: TextIO | None = None) -> None:
-    """Print a table: with colours to a terminal (NO_COLOR is honoured), otherwise as plain text of 80 columns.
+    """Print a table: with colours to a terminal (NO_COLOR is honoured), otherwise as plain text of
+    80 columns.
 
     Characters that the output's encoding lacks are replaced.
     """

@@ -30,11 +30,14 @@ class Line:
     kind: Literal["titles", "heading", "row", "blank"]
 
 
-def table_lines(titles: Sequence[str], numeric: Sequence[bool], sections: Sequence[Section], width: int) -> list[Line]:
+def table_lines(
+    titles: Sequence[str], numeric: Sequence[bool], sections: Sequence[Section], width: int
+) -> list[Line]:
     """The lines of a table.
 
-    Sections that measured the same columns share their titles; columns that nothing was measured for are left out. Columns
-    that do not fit beside the others are folded below them under the same names, and a long name is wrapped.
+    Sections that measured the same columns share their titles; columns that nothing was measured
+    for are left out. Columns that do not fit beside the others are folded below them under the same
+    names, and a long name is wrapped.
     """
     lines: list[Line] = []
     for used, together in groupby(sections, key=lambda section: _used(section, len(titles))):
@@ -45,18 +48,29 @@ def table_lines(titles: Sequence[str], numeric: Sequence[bool], sections: Sequen
 
 def paragraph(text: str, width: int, bullet: str = "") -> list[str]:
     """Text wrapped to a width, lines after the first indented below a bullet."""
-    return textwrap.wrap(text, width, initial_indent=bullet, subsequent_indent=" " * len(bullet)) or [bullet]
+    return textwrap.wrap(
+        text, width, initial_indent=bullet, subsequent_indent=" " * len(bullet)
+    ) or [bullet]
 
 
 def _used(section: Section, columns: int) -> tuple[int, ...]:
-    return tuple(i for i in range(1, columns) if any(row[i] not in ("", NOTHING) for row in section.rows))
+    return tuple(
+        i for i in range(1, columns) if any(row[i] not in ("", NOTHING) for row in section.rows)
+    )
 
 
 def _part(
-    titles: Sequence[str], numeric: Sequence[bool], sections: Sequence[Section], used: Sequence[int], width: int
+    titles: Sequence[str],
+    numeric: Sequence[bool],
+    sections: Sequence[Section],
+    used: Sequence[int],
+    width: int,
 ) -> Iterator[list[Line]]:
     rows = [row for section in sections for row in section.rows]
-    widths = [max(cell_len(text) for text in (title, *(row[i] for row in rows))) for i, title in enumerate(titles)]
+    widths = [
+        max(cell_len(text) for text in (title, *(row[i] for row in rows)))
+        for i, title in enumerate(titles)
+    ]
     stub = min(widths[0], max(_MIN_STUB, width // 3))
     for fold in _folds(used, widths, width - stub):
         yield _fold_lines(titles, numeric, sections, [stub, *(widths[i] for i in fold)], fold)
@@ -76,12 +90,20 @@ def _folds(used: Sequence[int], widths: Sequence[int], room: int) -> list[list[i
 
 
 def _fold_lines(
-    titles: Sequence[str], numeric: Sequence[bool], sections: Sequence[Section], widths: Sequence[int], fold: Sequence[int]
+    titles: Sequence[str],
+    numeric: Sequence[bool],
+    sections: Sequence[Section],
+    widths: Sequence[int],
+    fold: Sequence[int],
 ) -> list[Line]:
     right = [False, *(numeric[i] for i in fold)]
     lines = [Line(_joined([titles[0], *(titles[i] for i in fold)], widths, right), "titles")]
     for section in sections:
-        lines += [Line(text, "heading") for text in paragraph(section.heading, max(sum(widths), 40)) if section.heading]
+        lines += [
+            Line(text, "heading")
+            for text in paragraph(section.heading, max(sum(widths), 40))
+            if section.heading
+        ]
         for row in section.rows:
             first, *rest = _wrapped(row[0], widths[0])
             lines.append(Line(_joined([first, *(row[i] for i in fold)], widths, right), "row"))
@@ -91,7 +113,11 @@ def _fold_lines(
 
 def _joined(texts: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     pairs = zip(texts, widths, right, strict=True)
-    return (" " * _GAP).join(_padded(text, width, to_right) for text, width, to_right in pairs).rstrip()
+    return (
+        (" " * _GAP)
+        .join(_padded(text, width, to_right) for text, width, to_right in pairs)
+        .rstrip()
+    )
 
 
 def _padded(text: str, width: int, to_right: bool) -> str:

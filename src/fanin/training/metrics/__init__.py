@@ -1,7 +1,8 @@
 """Metrics: what is measured beside the loss, by name.
 
-A metric is either scored sample by sample and averaged, or follows from the mean loss. Each task has its own; a study adds
-others with ``metrics = ["perplexity"]``. Names are columns of results and never change.
+A metric is either scored sample by sample and averaged, or follows from the mean loss. Each task
+has its own; a study adds others with ``metrics = ["perplexity"]``. Names are columns of results and
+never change.
 """
 
 from fanin.training.metrics import builtin_metrics as builtin_metrics

@@ -26,7 +26,11 @@ def _correct_steps(outputs: Tensor, y: Tensor) -> Tensor:
 
 def _absolute_error(outputs: Tensor, y: Tensor) -> Tensor:
     difference = (outputs.squeeze(1) - y).abs()
-    return difference.sum(dtype=torch.float64) if y.ndim == 1 else difference.mean(1).sum(dtype=torch.float64)
+    return (
+        difference.sum(dtype=torch.float64)
+        if y.ndim == 1
+        else difference.mean(1).sum(dtype=torch.float64)
+    )
 
 
 def _squared_error(outputs: Tensor, y: Tensor) -> Tensor:
@@ -44,8 +48,20 @@ def _psnr(loss: float) -> float:
 _CLASSES, _TOKENS, _NUMBERS = ("classification",), ("token_classification",), ("regression",)
 
 for _metric in (
-    Metric("accuracy", "Share of samples whose largest output is their class.", "max", _CLASSES, _correct),
-    Metric("token_accuracy", "Share of steps whose largest output is their token.", "max", _TOKENS, _correct_steps),
+    Metric(
+        "accuracy",
+        "Share of samples whose largest output is their class.",
+        "max",
+        _CLASSES,
+        _correct,
+    ),
+    Metric(
+        "token_accuracy",
+        "Share of steps whose largest output is their token.",
+        "max",
+        _TOKENS,
+        _correct_steps,
+    ),
     Metric(
         "bits_per_character",
         "Cross-entropy per step in bits, loss / ln 2; of characters, where the tokens are those.",
@@ -53,11 +69,25 @@ for _metric in (
         _TOKENS,
         of_loss=lambda loss: loss / math.log(2),
     ),
-    Metric("perplexity", "exp(cross-entropy per step).", "min", (*_CLASSES, *_TOKENS), of_loss=_perplexity),
-    Metric("mae", "Mean absolute error, in the target's units.", "min", _NUMBERS, _absolute_error, power=1),
+    Metric(
+        "perplexity",
+        "exp(cross-entropy per step).",
+        "min",
+        (*_CLASSES, *_TOKENS),
+        of_loss=_perplexity,
+    ),
+    Metric(
+        "mae",
+        "Mean absolute error, in the target's units.",
+        "min",
+        _NUMBERS,
+        _absolute_error,
+        power=1,
+    ),
     Metric(
         "squared_error",
-        "Squared error summed over the outputs: of a reconstruction, as Hinton and Salakhutdinov report it (2006).",
+        "Squared error summed over the outputs: of a reconstruction, as Hinton and Salakhutdinov "
+        "report it (2006).",
         "min",
         ("regression", "autoencoding"),
         _squared_error,

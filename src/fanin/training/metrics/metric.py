@@ -17,9 +17,10 @@ Better = Literal["max", "min"]
 class Metric:
     """A measure of predictions.
 
-    `score` gives the sum over a batch, float64, of a number per sample, from the model's outputs and the targets; the mean over
-    samples times ``target scale ** power`` is the metric in the target's own units. Where `of_loss` is given the metric is
-    that function of the mean loss in own units, and nothing is scored.
+    `score` gives the sum over a batch, float64, of a number per sample, from the model's outputs
+    and the targets; the mean over samples times ``target scale ** power`` is the metric in the
+    target's own units. Where `of_loss` is given the metric is that function of the mean loss in own
+    units, and nothing is scored.
     """
 
     name: str

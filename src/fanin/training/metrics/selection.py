@@ -18,7 +18,9 @@ _OWN: dict[str, tuple[str, ...]] = {
 
 
 def get(spec: str) -> tuple[str, Metric]:
-    """The canonical spec and the metric of a spec string; a target is the user's own (`fanin.user_code`)."""
+    """The canonical spec and the metric of a spec string; a target is the user's own
+    (`fanin.user_code`).
+    """
     name, options = specs.parse(spec)
     if specs.is_target(name):
         return user_metric.metric(name, options)
@@ -44,6 +46,9 @@ def chosen(info: DataInfo, further: tuple[str, ...]) -> tuple[Metric, ...]:
         metric = get(spec)[1]
         if metric.tasks and info.task not in metric.tasks:
             fitting = ", ".join(other.name for other in REGISTRY if info.task in other.tasks)
-            raise StudyError(f"{metric.name} does not measure {info.task}, the task of {info.name}. Metrics for it: {fitting}.")
+            raise StudyError(
+                f"{metric.name} does not measure {info.task}, the task of {info.name}. Metrics for "
+                f"it: {fitting}."
+            )
         found.setdefault(metric.name, metric)
     return tuple(found.values())

@@ -19,8 +19,9 @@ _RESERVED = ("loss", "epoch", "epochs", "best_epoch", "seconds")
 def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
     """The canonical spec and the metric that a target names.
 
-    It is called as the function says: by its attribute `name`, or by the name of the file (of ``my_file.py:make``) or of the
-    callable itself. Higher is better unless its attribute `better` is "min".
+    It is called as the function says: by its attribute `name`, or by the name of the file (of
+    ``my_file.py:make``) or of the callable itself. Higher is better unless its attribute `better`
+    is "min".
     """
     part = user_code.own_part(target, user_code.METRIC)
     chosen: Any = specs.construct(part.name, part.options, options)
@@ -29,16 +30,24 @@ def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
         raise part.refused(measure)
     better: Any = getattr(measure, "better", "max")
     if better not in get_args(Better):
-        raise part.refused(measure, f"one whose attribute better is {shown(better)} instead of max or min")
+        raise part.refused(
+            measure, f"one whose attribute better is {shown(better)} instead of max or min"
+        )
     name = getattr(measure, "name", None) or _name(part)
     if not registry.is_name(name):
-        raise FitError(f"{part.name} measures {shown(name)}, which cannot name a metric: use lower-case letters, digits and _.")
+        raise FitError(
+            f"{part.name} measures {shown(name)}, which cannot name a metric: use lower-case "
+            "letters, digits and _."
+        )
     if name in _RESERVED or name in REGISTRY or name.startswith(("val_", "test_")):
         raise FitError(
-            f"{part.name} measures {name}, which is the name of a column or of a metric of fanin's. Give the function another "
+            f"{part.name} measures {name}, which is the name of a column or of a metric of "
+            "fanin's. Give the function another "
             f"name, or an attribute name."
         )
-    return specs.identity(part.name, chosen), Metric(name, f"{part.name}.", better, (), score=_summed(part, measure))
+    return specs.identity(part.name, chosen), Metric(
+        name, f"{part.name}.", better, (), score=_summed(part, measure)
+    )
 
 
 def _name(part: user_code.OwnPart) -> str:
@@ -46,12 +55,18 @@ def _name(part: user_code.OwnPart) -> str:
     return Path(place).stem if attribute == "make" else attribute.lower()
 
 
-def _summed(part: user_code.OwnPart, measure: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor], Tensor]:
+def _summed(
+    part: user_code.OwnPart, measure: Callable[[Tensor, Tensor], Any]
+) -> Callable[[Tensor, Tensor], Tensor]:
     def score(outputs: Tensor, y: Tensor) -> Tensor:
         with part.running(part.name):
             values = measure(outputs, y)
         if not isinstance(values, Tensor) or values.shape != (len(y),):
-            came = f"a tensor of shape {tuple(values.shape)}" if isinstance(values, Tensor) else shown(values)
+            came = (
+                f"a tensor of shape {tuple(values.shape)}"
+                if isinstance(values, Tensor)
+                else shown(values)
+            )
             raise part.refused(measure, f"a function that returned {came} for a batch of {len(y)}")
         return values.sum(dtype=torch.float64)
 

@@ -1,4 +1,5 @@
-"""Optimizers of a cell: named options, a torch optimizer made from them, and what happens to it around a step.
+"""Optimizers of a cell: named options, a torch optimizer made from them, and what happens to it
+around a step.
 
 ==================================  =============================================  ==========================================
 spec                                rule                                           weight decay λ
@@ -13,12 +14,14 @@ adam                                θ ← θ − η·m̂ / (√v̂ + ε)       
 adamw                               as adam                                        decoupled
 ==================================  =============================================  ==========================================
 
-g is the gradient, η the learning rate, which a schedule may change before every step (`set_rate`). Defaults are torch's; every
-rule of Keras 3 that gives other numbers is there by an option. Weight decay spares biases, scales and shifts of normalization
-and all other vectors unless ``decay=all`` (`fanin.training.optimizers.decay`); torch and Keras spare nothing.
+g is the gradient, η the learning rate, which a schedule may change before every step (`set_rate`).
+Defaults are torch's; every rule of Keras 3 that gives other numbers is there by an option. Weight
+decay spares biases, scales and shifts of normalization and all other vectors unless ``decay=all``
+(`fanin.training.optimizers.decay`); torch and Keras spare nothing.
 
-An option that would change nothing is refused (``nesterov`` without momentum, ``decay`` without weight decay), so that one
-training has one spec. Only ``adamw(weight_decay=0)`` takes adam's steps: it is a point that a sweep of the decay may want.
+An option that would change nothing is refused (``nesterov`` without momentum, ``decay`` without
+weight decay), so that one training has one spec. Only ``adamw(weight_decay=0)`` takes adam's steps:
+it is a point that a sweep of the decay may want.
 """
 
 from fanin.training.optimizers import adam, rmsprop, sgd

@@ -22,14 +22,15 @@ Epsilon = float | Literal["keras"]
 class Adam:
     """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980).
 
-    θ ← θ − lr · m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ): torch's form, the paper's Algorithm 1.
+    θ ← θ − lr · m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ): torch's form, the
+    paper's Algorithm 1.
 
     ``epsilon="keras"`` gives Keras' Adam: ε = 1e-7 is added to √v *before* bias correction (the form before Section 2.1 of
     the paper), which equals torch's form with ε / √(1 − β₂ᵗ) in step t. With |g| = 1e-6, five such steps move a weight less
     than half as far as with a constant ε of 1e-7.
 
-    Weight decay λ is coupled, g ← g + λ·θ, as in torch: the moments see it. Keras' ``Adam(weight_decay=…)`` is decoupled, and
-    so the same as `AdamW`.
+    Weight decay λ is coupled, g ← g + λ·θ, as in torch: the moments see it. Keras'
+    ``Adam(weight_decay=…)`` is decoupled, and so the same as `AdamW`.
     """
 
     beta1: float = 0.9
@@ -44,7 +45,9 @@ class Adam:
     def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's fused Adam; Keras' ε is set anew before each step."""
         groups = parameter_groups(model, self.weight_decay, self.decay)
-        adam = torch.optim.Adam(groups, lr=lr, betas=(self.beta1, self.beta2), eps=_constant(self.epsilon), fused=True)
+        adam = torch.optim.Adam(
+            groups, lr=lr, betas=(self.beta1, self.beta2), eps=_constant(self.epsilon), fused=True
+        )
         return _with_keras_epsilon(adam) if self.epsilon == "keras" else adam
 
 
@@ -52,9 +55,11 @@ class Adam:
 class AdamW:
     """AdamW: `Adam`'s step after θ ← θ − lr · λ · θ, so that the moments do not see the decay.
 
-    The defaults are torch's. Keras' AdamW is ``adamw(epsilon=keras, weight_decay=0.004, decay=all)``.
+    The defaults are torch's. Keras' AdamW is ``adamw(epsilon=keras, weight_decay=0.004,
+    decay=all)``.
 
-    Differs from the paper, which multiplies λ by the schedule's factor and not by the learning rate.
+    Differs from the paper, which multiplies λ by the schedule's factor and not by the learning
+    rate.
 
     Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization, 2019.
     """
@@ -71,12 +76,26 @@ class AdamW:
     def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's fused AdamW; Keras' ε is set anew before each step."""
         groups = parameter_groups(model, self.weight_decay, self.decay)
-        adam = torch.optim.AdamW(groups, lr=lr, betas=(self.beta1, self.beta2), eps=_constant(self.epsilon), fused=True)
+        adam = torch.optim.AdamW(
+            groups, lr=lr, betas=(self.beta1, self.beta2), eps=_constant(self.epsilon), fused=True
+        )
         return _with_keras_epsilon(adam) if self.epsilon == "keras" else adam
 
 
-OPTIMIZERS.add(OptimizerEntry(name="adam", summary="Adam with torch's epsilon (1e-8), or Keras' (epsilon=keras)", options=Adam))
-OPTIMIZERS.add(OptimizerEntry(name="adamw", summary="Adam with decoupled weight decay (0.01; Keras has 0.004)", options=AdamW))
+OPTIMIZERS.add(
+    OptimizerEntry(
+        name="adam",
+        summary="Adam with torch's epsilon (1e-8), or Keras' (epsilon=keras)",
+        options=Adam,
+    )
+)
+OPTIMIZERS.add(
+    OptimizerEntry(
+        name="adamw",
+        summary="Adam with decoupled weight decay (0.01; Keras has 0.004)",
+        options=AdamW,
+    )
+)
 
 
 def _check(name: str, options: Adam | AdamW) -> None:

@@ -1,4 +1,6 @@
-"""What an optimizer is to a study: an entry by name, and a frozen dataclass of options that makes it."""
+"""What an optimizer is to a study: an entry by name, and a frozen dataclass of options that makes
+it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ class OptimizerOptions(Protocol):
     """A frozen dataclass of options that can make a torch optimizer."""
 
     def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-        """The optimizer of all parameters of a model, which is on its device and in its memory format already."""
+        """The optimizer of all parameters of a model, which is on its device and in its memory
+        format already.
+        """
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,9 @@ OPTIMIZERS: Registry[OptimizerEntry] = Registry("optimizer", OptimizerEntry)
 
 
 def get(spec: str) -> tuple[str, OptimizerOptions]:
-    """The canonical spec and the options of an optimizer's spec string; a target is the user's own (`fanin.user_code`)."""
+    """The canonical spec and the options of an optimizer's spec string; a target is the user's own
+    (`fanin.user_code`).
+    """
     name, options = specs.parse(spec)
     if specs.is_target(name):
         return user_optimizer.optimizer(name, options)

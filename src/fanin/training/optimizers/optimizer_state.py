@@ -9,7 +9,8 @@ from torch import Tensor
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as named tensors: ``<index of the parameter>.<name>``; none where it has no memory.
+    """The optimizer's state as named tensors: ``<index of the parameter>.<name>``; none where it
+    has no memory.
 
     The index counts through the groups in their order.
     """
@@ -23,16 +24,22 @@ def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def is_resumable(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether all that the optimizer remembers is tensors in its state, which a checkpoint can hold."""
-    return all(isinstance(value, Tensor) or value is None for state in optimizer.state.values() for value in state.values())
+    """Whether all that the optimizer remembers is tensors in its state, which a checkpoint can
+    hold.
+    """
+    return all(
+        isinstance(value, Tensor) or value is None
+        for state in optimizer.state.values()
+        for value in state.values()
+    )
 
 
 def restore_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put `state_tensors` back, into tensors that keep each parameter's strides.
 
-    Differs from ``load_state_dict``, which takes the strides of what was stored; a stored tensor is contiguous, and a fused
-    optimizer on channels_last weights then pairs wrong elements in silence. The learning rate is not part of the state: a
-    schedule gives it anew.
+    Differs from ``load_state_dict``, which takes the strides of what was stored; a stored tensor is
+    contiguous, and a fused optimizer on channels_last weights then pairs wrong elements in silence.
+    The learning rate is not part of the state: a schedule gives it anew.
     """
     stored: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -43,9 +50,15 @@ def restore_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) 
         steps = 0
         for parameter in group["params"]:
             own = stored.get(index, {})
-            state: dict[str, Any] = {name: _like(parameter, value) for name, value in own.items() if name != "step"}
-            if "step" in own:  # fused optimizers count on the parameter's device, the others on the CPU
-                state["step"] = own["step"].to(parameter.device if group.get("fused") else "cpu", copy=True)
+            state: dict[str, Any] = {
+                name: _like(parameter, value) for name, value in own.items() if name != "step"
+            }
+            if (
+                "step" in own
+            ):  # fused optimizers count on the parameter's device, the others on the CPU
+                state["step"] = own["step"].to(
+                    parameter.device if group.get("fused") else "cpu", copy=True
+                )
                 steps = max(steps, int(own["step"]))
             optimizer.state[parameter] = state
             index += 1

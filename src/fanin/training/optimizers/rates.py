@@ -6,7 +6,8 @@ import torch
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Take `lr` from the next step on, in all groups. A plain float: it costs no copy to a device and no synchronisation.
+    """Take `lr` from the next step on, in all groups. A plain float: it costs no copy to a device
+    and no synchronisation.
 
     A group that was made with a rate of its own (`keep_shares`) keeps its share of it.
     """

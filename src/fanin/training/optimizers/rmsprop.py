@@ -15,7 +15,10 @@ from fanin.training.optimizers.ranges import require_not_negative, require_share
 
 Form = Literal["torch", "keras"]
 
-_DEFAULTS: dict[Form, dict[str, float]] = {"torch": {"rho": 0.99, "epsilon": 1e-8}, "keras": {"rho": 0.9, "epsilon": 1e-7}}
+_DEFAULTS: dict[Form, dict[str, float]] = {
+    "torch": {"rho": 0.99, "epsilon": 1e-8},
+    "keras": {"rho": 0.9, "epsilon": 1e-7},
+}
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,11 @@ class RMSprop:
     s is small, ε under the root weighs as much as √ε = 3e-4 beside it. ``centered`` puts s − ḡ² for s into the root, with
     ḡ ← ρ·ḡ + (1 − ρ)·g.
 
-    `rho` (torch calls it alpha) and `epsilon` are those of the form unless given; a value that equals the form's becomes None,
-    so that it has one spec.
+    `rho` (torch calls it alpha) and `epsilon` are those of the form unless given; a value that
+    equals the form's becomes None, so that it has one spec.
 
-    Source: Tieleman & Hinton, Neural Networks for Machine Learning, lecture 6.5, 2012; centred: Graves, Generating Sequences
-    With Recurrent Neural Networks, 2013.
+    Source: Tieleman & Hinton, Neural Networks for Machine Learning, lecture 6.5, 2012; centred:
+    Graves, Generating Sequences With Recurrent Neural Networks, 2013.
     """
 
     rho: float | None = None
@@ -67,19 +70,36 @@ class RMSprop:
         groups = parameter_groups(model, self.weight_decay, self.decay)
         rho, epsilon = self.settled("rho"), self.settled("epsilon")
         if self.form == "keras":
-            return KerasRMSprop(groups, lr=lr, rho=rho, epsilon=epsilon, momentum=self.momentum, centered=self.centered)
-        return torch.optim.RMSprop(groups, lr=lr, alpha=rho, eps=epsilon, momentum=self.momentum, centered=self.centered)
+            return KerasRMSprop(
+                groups,
+                lr=lr,
+                rho=rho,
+                epsilon=epsilon,
+                momentum=self.momentum,
+                centered=self.centered,
+            )
+        return torch.optim.RMSprop(
+            groups, lr=lr, alpha=rho, eps=epsilon, momentum=self.momentum, centered=self.centered
+        )
 
 
 class KerasRMSprop(torch.optim.Optimizer):
     """RMSprop with ε under the root and the learning rate inside the velocity; see `RMSprop`.
 
-    Groups have ``lr``, ``rho``, ``epsilon``, ``momentum``, ``centered`` and ``weight_decay`` (decoupled). The state of a
-    parameter is `square_average`, and where they are used `average` and `velocity`.
+    Groups have ``lr``, ``rho``, ``epsilon``, ``momentum``, ``centered`` and ``weight_decay``
+    (decoupled). The state of a parameter is `square_average`, and where they are used `average` and
+    `velocity`.
     """
 
     def __init__(
-        self, groups: list[dict[str, Any]], *, lr: float, rho: float, epsilon: float, momentum: float, centered: bool
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        lr: float,
+        rho: float,
+        epsilon: float,
+        momentum: float,
+        centered: bool,
     ) -> None:
         settings = {"rho": rho, "epsilon": epsilon, "momentum": momentum, "centered": centered}
         super().__init__(groups, {"lr": lr, **settings, "weight_decay": 0.0})
@@ -96,13 +116,21 @@ class KerasRMSprop(torch.optim.Optimizer):
         lr, rho = group["lr"], group["rho"]
         if group["weight_decay"]:
             parameter.mul_(1 - lr * group["weight_decay"])
-        square = self._memory(parameter, "square_average").mul_(rho).addcmul_(gradient, gradient, value=1 - rho)
+        square = (
+            self._memory(parameter, "square_average")
+            .mul_(rho)
+            .addcmul_(gradient, gradient, value=1 - rho)
+        )
         if group["centered"]:
             average = self._memory(parameter, "average").mul_(rho).add_(gradient, alpha=1 - rho)
             square = square.addcmul(average, average, value=-1)
         root = square.add(group["epsilon"]).sqrt_()
         if group["momentum"]:
-            velocity = self._memory(parameter, "velocity").mul_(group["momentum"]).addcdiv_(gradient, root, value=lr)
+            velocity = (
+                self._memory(parameter, "velocity")
+                .mul_(group["momentum"])
+                .addcdiv_(gradient, root, value=lr)
+            )
             parameter.sub_(velocity)
         else:
             parameter.addcdiv_(gradient, root, value=-lr)
@@ -116,5 +144,9 @@ class KerasRMSprop(torch.optim.Optimizer):
 
 
 OPTIMIZERS.add(
-    OptimizerEntry(name="rmsprop", summary="RMSprop with torch's defaults, or Keras' RMSprop (form=keras)", options=RMSprop)
+    OptimizerEntry(
+        name="rmsprop",
+        summary="RMSprop with torch's defaults, or Keras' RMSprop (form=keras)",
+        options=RMSprop,
+    )
 )

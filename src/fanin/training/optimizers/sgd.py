@@ -1,4 +1,6 @@
-"""Stochastic gradient descent: plain, with momentum, with Nesterov's momentum; torch's form, and Keras'."""
+"""Stochastic gradient descent: plain, with momentum, with Nesterov's momentum; torch's form, and
+Keras'.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,17 @@ class SGD:
     keras     v ← μ·v − lr·g                       θ ← θ + v            θ ← θ + μ·v − lr·g
     ========  ===================================  ===================  ======================
 
-    With a constant learning rate both forms take the same steps. When a schedule lowers it, torch's velocity is multiplied by
-    the new rate at once, and Keras' goes on with the rates at which its gradients came: after a drop by 10 with μ = 0.9 and
-    equal gradients, Keras' next step is 9.1 times torch's.
+    With a constant learning rate both forms take the same steps. When a schedule lowers it, torch's
+    velocity is multiplied by the new rate at once, and Keras' goes on with the rates at which its
+    gradients came: after a drop by 10 with μ = 0.9 and equal gradients, Keras' next step is 9.1
+    times torch's.
 
-    Weight decay λ: torch's form is coupled, g ← g + λ·θ; Keras' is decoupled, θ ← θ − lr·λ·θ before the step, so that the
-    velocity does not see it.
+    Weight decay λ: torch's form is coupled, g ← g + λ·θ; Keras' is decoupled, θ ← θ − lr·λ·θ before
+    the step, so that the velocity does not see it.
 
-    Sources: Polyak, Some methods of speeding up the convergence of iteration methods, 1964 (heavy ball); Sutskever, Martens,
-    Dahl, Hinton, On the importance of initialization and momentum in deep learning, 2013 (Nesterov's, with Keras' velocity).
+    Sources: Polyak, Some methods of speeding up the convergence of iteration methods, 1964 (heavy
+    ball); Sutskever, Martens, Dahl, Hinton, On the importance of initialization and momentum in
+    deep learning, 2013 (Nesterov's, with Keras' velocity).
     """
 
     momentum: float = 0.0
@@ -48,11 +52,20 @@ class SGD:
         require_share("sgd(momentum=…)", self.momentum)
         require_share("sgd(dampening=…)", self.dampening)
         check_decay("sgd", self.weight_decay, self.decay)
-        for option, given in (("nesterov", self.nesterov), ("dampening", self.dampening), ("form", self.form == "keras")):
+        for option, given in (
+            ("nesterov", self.nesterov),
+            ("dampening", self.dampening),
+            ("form", self.form == "keras"),
+        ):
             if given and self.momentum == 0:
-                raise SpecError(f"sgd({option}=…) changes nothing without momentum. Give momentum=0.9, say, or leave it out.")
+                raise SpecError(
+                    f"sgd({option}=…) changes nothing without momentum. Give momentum=0.9, say, or "
+                    "leave it out."
+                )
         if self.dampening and (self.nesterov or self.form == "keras"):
-            raise SpecError("sgd(dampening=…) is neither for nesterov=true nor for form=keras. Leave it out.")
+            raise SpecError(
+                "sgd(dampening=…) is neither for nesterov=true nor for form=keras. Leave it out."
+            )
 
     def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's SGD, fused where that is exact and faster, or Keras' form of it."""
@@ -61,7 +74,12 @@ class SGD:
             return VelocitySGD(groups, lr=lr, momentum=self.momentum, nesterov=self.nesterov)
         fused = self.momentum > 0 and self.dampening == 0
         sgd = torch.optim.SGD(
-            groups, lr=lr, momentum=self.momentum, nesterov=self.nesterov, dampening=self.dampening, fused=fused or None
+            groups,
+            lr=lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            dampening=self.dampening,
+            fused=fused or None,
         )
         if fused:
             _start_velocities(sgd)
@@ -71,11 +89,16 @@ class SGD:
 class VelocitySGD(torch.optim.Optimizer):
     """SGD whose velocity is in units of the parameters, as Keras' is; see `SGD`.
 
-    Groups have ``lr``, ``momentum``, ``nesterov`` and ``weight_decay`` (decoupled). The state of a parameter is its `velocity`.
+    Groups have ``lr``, ``momentum``, ``nesterov`` and ``weight_decay`` (decoupled). The state of a
+    parameter is its `velocity`.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float, nesterov: bool) -> None:
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": 0.0})
+    def __init__(
+        self, groups: list[dict[str, Any]], *, lr: float, momentum: float, nesterov: bool
+    ) -> None:
+        super().__init__(
+            groups, {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": 0.0}
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -103,13 +126,19 @@ class VelocitySGD(torch.optim.Optimizer):
 
 OPTIMIZERS.add(
     OptimizerEntry(
-        name="sgd", summary="stochastic gradient descent; momentum, nesterov, Keras' velocity (form=keras)", options=SGD
+        name="sgd",
+        summary="stochastic gradient descent; momentum, nesterov, Keras' velocity (form=keras)",
+        options=SGD,
     )
 )
 
 
 def _start_velocities(sgd: torch.optim.Optimizer) -> None:
-    """Velocities of zero, from which the first step gives v = g: fused SGD fails where one parameter's gradient comes later."""
+    """Velocities of zero, from which the first step gives v = g: fused SGD fails where one
+    parameter's gradient comes later.
+    """
     for group in sgd.param_groups:
         for parameter in group["params"]:
-            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(
+                parameter, memory_format=torch.preserve_format
+            )

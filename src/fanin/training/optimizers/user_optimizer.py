@@ -21,14 +21,18 @@ class OwnOptimizer:
     options: Any
 
     def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-        """What the user's function makes of the model's parameters; raises `FitError` where that is no optimizer of them."""
+        """What the user's function makes of the model's parameters; raises `FitError` where that is
+        no optimizer of them.
+        """
         parameters = list(model.parameters())
         made = self.part.call(self.options, parameters, lr)
         if not isinstance(made, torch.optim.Optimizer):
             raise self.part.refused(made)
         held = {id(parameter) for group in made.param_groups for parameter in group["params"]}
         if held != {id(parameter) for parameter in parameters}:
-            raise self.part.refused(made, f"one over {len(held)} of the model's {len(parameters)} parameters")
+            raise self.part.refused(
+                made, f"one over {len(held)} of the model's {len(parameters)} parameters"
+            )
         keep_shares(made, lr)
         return made
 
