@@ -31,7 +31,7 @@ class Example:
     model: nn.Module
     rules: Any
     options: dict[str, Any]
-    explained: str
+    add_context: str
     """The parameter that is shown in full."""
 
     def record(self) -> fanin.Record:
@@ -135,7 +135,7 @@ def _section(example: Example) -> str:
     blocks = [
         f"```python\n{call}\n```",
         text,
-        f"```text\n{record[example.explained]}\n```",
+        f"```text\n{record[example.add_context]}\n```",
         f"```text\n{record}\n```",
     ]
     return "\n\n".join([f"## {example.title}", *blocks])

@@ -10,7 +10,7 @@ from cli_session import fanin
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.cli import progress
-from fanin.cli.durations import spoken
+from fanin.cli.durations import format_duration
 from fanin.cli.only_option import selection
 from fanin.cli.progress import shown
 from fanin.cli.remaining_time import Remaining
@@ -160,7 +160,7 @@ def test_a_cell_whose_worker_was_lost_waits_again() -> None:
     ],
 )
 def test_durations_are_spoken(seconds: float, words: str) -> None:
-    assert spoken(seconds) == words
+    assert format_duration(seconds) == words
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def tiny(tmp_path, monkeypatch):
 
 
 def event(state, **facts):
-    return data.Progress(
+    return data.DownloadProgress(
         dataset="tiny", state=state, url="https://example.org/files/train.raw", **facts
     )
 
@@ -131,7 +131,7 @@ def test_lines_off_a_terminal_tell_size_speed_and_time_left_now_and_then(monkeyp
         for received in (1_000_000, 4_000_000, 5_000_000):
             handle(event("receiving", received=received, total=9_900_000, speed=2e6))
         handle(event("done", received=9_900_000, total=9_900_000))
-        handle(data.Progress(dataset="tiny", state="waiting"))
+        handle(data.DownloadProgress(dataset="tiny", state="waiting"))
     assert out.getvalue().splitlines() == [
         "tiny: train.raw from example.org: started",
         "tiny: train.raw from example.org: 4.0 MB of 9.9 MB, 2.0 MB/s, 3 s to go",

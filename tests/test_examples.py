@@ -31,7 +31,7 @@ STUDY = "own_study.toml"
 
 def part(name: str, contract: Contract, **options: object) -> object:
     """The part of a file in examples/ and its options."""
-    found = user_code.own_part(f"{EXAMPLES / name}:make", contract)
+    found = user_code.load_component(f"{EXAMPLES / name}:make", contract)
     return found, specs.construct(found.name, found.options, options)
 
 

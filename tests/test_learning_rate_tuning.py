@@ -19,7 +19,7 @@ from fanin.cell.result import Result
 from fanin.cli.app import main
 from fanin.errors import FaninError, StudyError
 from fanin.study import learning_rate_tuning, study_file
-from fanin.study.learning_rate_tuning import Tuning
+from fanin.study.learning_rate_tuning import LearningRateTuning
 
 STUDY = """
 question = "Which?"
@@ -39,7 +39,7 @@ replicates = 2
 Loss = Callable[[PlannedCell], float]
 
 
-def plan(text: str = STUDY) -> tuple[Tuning, Plan]:
+def plan(text: str = STUDY) -> tuple[LearningRateTuning, Plan]:
     study = study_file.parse(text, "mine")
     assert study.tuning
     return study.tuning, study.plan()

@@ -58,7 +58,7 @@ def test_numpy_streams_differ_between_seeds_and_repeat() -> None:
 
 
 def test_derived_seeds_are_seeds_and_differ_between_replicates() -> None:
-    derived = {seeds.derived(0, "init", replicate) for replicate in range(1000)}
+    derived = {seeds.derive_seed(0, "init", replicate) for replicate in range(1000)}
     assert len(derived) == 1000
     assert all(seeds.check_seed(seed) == seed for seed in derived)
 

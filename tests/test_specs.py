@@ -175,9 +175,9 @@ def test_an_unknown_option_offers_the_near_one() -> None:
 
 
 def test_the_identity_leaves_out_defaults_and_sorts_the_rest() -> None:
-    assert specs.identity("thing", Options(3)) == "thing(size=3)"
+    assert specs.render_canonical("thing", Options(3)) == "thing(size=3)"
     assert (
-        specs.identity("thing", Options(3, mode="fan_out", gain=0.5))
+        specs.render_canonical("thing", Options(3, mode="fan_out", gain=0.5))
         == "thing(gain=0.5, mode=fan_out, size=3)"
     )
 
@@ -194,16 +194,16 @@ def test_the_identity_makes_an_equal_instance(
     made = specs.construct(
         "thing", Options, {"size": size, "gain": gain, "widths": widths, "cut": cut}
     )
-    name, options = specs.parse(specs.identity("thing", made))
+    name, options = specs.parse(specs.render_canonical("thing", made))
     assert specs.construct(name, Options, options) == made
 
 
 def test_settling_converts_what_was_built_directly() -> None:
     built = Options(3, gain=2, widths=[1, 2])  # type: ignore[arg-type]
-    specs.settle("thing", built)
+    specs.coerce_fields("thing", built)
     assert repr(built) == repr(Options(3, gain=2.0, widths=(1, 2)))
 
 
 def test_settling_refuses_what_construction_refuses() -> None:
     with pytest.raises(SpecError, match="one of fan_in, fan_out"):
-        specs.settle("thing", Options(3, mode="fan_avg"))  # type: ignore[arg-type]
+        specs.coerce_fields("thing", Options(3, mode="fan_avg"))  # type: ignore[arg-type]

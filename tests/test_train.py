@@ -16,7 +16,7 @@ import fanin.training.train as engine
 from fanin import apply, initializers, models, seeds
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
-from fanin.data import DataInfo, Dataset, Part
+from fanin.data import DataInfo, Dataset, Subset
 from fanin.errors import UnknownName
 from fanin.models import ModelEntry
 from fanin.training import steps
@@ -389,7 +389,7 @@ def test_the_resume_test_runs_on_channels_last_weights_and_fused_adam(
     seen: list[tuple[bool, bool]] = []
     original = Trainer.epoch
 
-    def spy(self: Trainer, epoch: int, part: Part) -> Any:
+    def spy(self: Trainer, epoch: int, part: Subset) -> Any:
         convolutions = [p for p in self.model.parameters() if p.ndim == 4 and p.shape[1] > 1]
         last = all(
             p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()

@@ -22,7 +22,7 @@ from fanin.errors import FitError, StudyError
 from fanin.study.canonical_cell import make_cell
 from fanin.training import metrics
 from fanin.training.augmentation import Augmenter
-from fanin.training.objective import Task
+from fanin.training.objective import Objective
 from fanin.training.train import Cache, Interrupted, train
 
 ENVIRONMENT = {"device": "test", "torch": torch.__version__}
@@ -203,7 +203,7 @@ def test_tokens_are_classified_at_each_step_and_report_the_fields_metrics() -> N
 def test_the_loss_of_tokens_is_the_mean_over_all_steps() -> None:
     outputs = seeds.standard_normal((3, 6, 5), seeds.generator(0, "o"))
     y = torch.randint(0, 5, (3, 6), generator=seeds.generator(0, "y"))
-    task = Task(info=tokens().info, metrics=metrics.of_task("token_classification"))
+    task = Objective(info=tokens().info, metrics=metrics.of_task("token_classification"))
     slow = [-torch.log_softmax(outputs[n, t], 0)[y[n, t]] for n in range(3) for t in range(6)]
     assert float(task.loss(outputs, y)) == pytest.approx(float(torch.stack(slow).mean()), rel=1e-6)
     accuracy = metrics.REGISTRY.get("token_accuracy")

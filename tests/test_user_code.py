@@ -15,7 +15,7 @@ import torch
 from user_code_files import written
 
 from fanin import specs, user_code
-from fanin.errors import FitError, SpecError, TargetError, UnknownName, UsageError
+from fanin.errors import FitError, SpecError, UnknownName, UsageError, UserCodeError
 from fanin.user_code import DATASET, METRIC, MODEL, OPTIMIZER, Contract
 
 FREE = Contract(kind="a thing", call="make(*, option=default)", returns="a thing")
@@ -26,7 +26,7 @@ def options_of(folder: Path, signature: str, **given: Any) -> Any:
     path = written(
         folder, f"from typing import *\nfrom torch import Tensor\ndef make({signature}): ..."
     )
-    part = user_code.own_part(f"{path}:make", FREE)
+    part = user_code.load_component(f"{path}:make", FREE)
     return specs.construct(part.name, part.options, given)
 
 
@@ -45,7 +45,7 @@ def options_of(folder: Path, signature: str, **given: Any) -> Any:
     ],
 )
 def test_a_target_stands_where_the_name_of_a_spec_does_and_comes_back(name: str) -> None:
-    assert user_code.is_target(f"{name}(width=64)")
+    assert user_code.is_reference(f"{name}(width=64)")
     assert specs.parse(f"{name}(width=64)") == (name, {"width": 64})
     assert specs.parse(specs.render(name, {"width": 64})) == (name, {"width": 64})
 
@@ -65,7 +65,7 @@ def test_a_target_stands_where_the_name_of_a_spec_does_and_comes_back(name: str)
     ],
 )
 def test_other_texts_are_no_targets(text: object) -> None:
-    assert not user_code.is_target(text)
+    assert not user_code.is_reference(text)
 
 
 def test_a_file_without_a_callable_is_told_what_is_missing() -> None:
@@ -158,7 +158,7 @@ def test_a_dataclass_with_annotations_as_text_can_be_defined_in_a_file(tmp_path:
             width: int = 64
         """,
     )
-    assert user_code.own_part(f"{path}:Make", FREE).options().width == 64
+    assert user_code.load_component(f"{path}:Make", FREE).options().width == 64
 
 
 def test_importing_and_calling_leave_the_callers_random_state(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_importing_and_calling_leave_the_callers_random_state(tmp_path: Path) ->
         "import random, torch\nrandom.seed(5); torch.manual_seed(5)\ndef make(): return "
         "random.random(), torch.rand(())",
     )
-    part = user_code.own_part(f"{path}:make", FREE)
+    part = user_code.load_component(f"{path}:make", FREE)
     before = random.getstate(), torch.get_rng_state()
     part.call(part.options())
     assert random.getstate() == before[0]
@@ -207,14 +207,14 @@ def test_several_threads_load_one_module(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_used_is_named_with_the_line(
     tmp_path: Path, text: str, said: str
 ) -> None:
-    with pytest.raises(TargetError, match=said) as caught:
+    with pytest.raises(UserCodeError, match=said) as caught:
         user_code.load(f"{written(tmp_path, text)}:make")
     assert "mine.py" in str(caught.value)
 
 
 def test_a_file_that_failed_can_be_repaired(tmp_path: Path) -> None:
     path = written(tmp_path, "1 / 0")
-    with pytest.raises(TargetError):
+    with pytest.raises(UserCodeError):
         user_code.load(f"{path}:make")
     written(tmp_path, "def make(): ...")
     assert user_code.load(f"{path}:make")
@@ -225,13 +225,13 @@ def test_a_file_that_failed_can_be_repaired(tmp_path: Path) -> None:
 
 def test_a_syntax_error_in_a_sibling_names_the_sibling(tmp_path: Path) -> None:
     written(tmp_path, "def (", "broken_sibling.py")
-    with pytest.raises(TargetError, match=r"broken_sibling\.py, line 1"):
+    with pytest.raises(UserCodeError, match=r"broken_sibling\.py, line 1"):
         user_code.load(f"{written(tmp_path, 'import broken_sibling')}:make")
 
 
 def test_a_missing_file_is_told_with_those_that_are_there(tmp_path: Path) -> None:
     written(tmp_path, "")
-    with pytest.raises(TargetError, match=r"no file .*nime\.py.*mine\.py"):
+    with pytest.raises(UserCodeError, match=r"no file .*nime\.py.*mine\.py"):
         user_code.load(f"{tmp_path}/nime.py:make")
 
 
@@ -252,7 +252,7 @@ def test_the_callables_offered_are_those_that_the_file_defines(tmp_path: Path) -
 
 @pytest.mark.parametrize("target", ["no_such_package_here:make", "fractions.no_such:make"])
 def test_a_module_that_is_not_installed_is_named(target: str) -> None:
-    with pytest.raises(TargetError, match="is installed here"):
+    with pytest.raises(UserCodeError, match="is installed here"):
         user_code.load(target)
 
 
@@ -362,9 +362,11 @@ def test_an_annotation_that_cannot_be_evaluated_gives_way_to_the_default(tmp_pat
 
 
 def test_options_at_their_defaults_are_left_out_of_the_identity(tmp_path: Path) -> None:
-    part = user_code.own_part(f"{written(tmp_path, 'def make(*, a=1, b=2): ...')}:make", FREE)
+    part = user_code.load_component(f"{written(tmp_path, 'def make(*, a=1, b=2): ...')}:make", FREE)
     assert (
-        specs.identity(part.name, specs.construct(part.name, part.options, {"b": 3, "a": 1}))
+        specs.render_canonical(
+            part.name, specs.construct(part.name, part.options, {"b": 3, "a": 1})
+        )
         == f"{part.name}(b=3)"
     )
 
@@ -378,7 +380,7 @@ def test_the_first_parameters_are_passed_and_the_others_are_options(tmp_path: Pa
         "def make(shape, n, width=64, *, depth=2, vocabulary): return shape, n, width, depth, "
         "vocabulary",
     )
-    part = user_code.own_part(f"{path}:make", MODEL)
+    part = user_code.load_component(f"{path}:make", MODEL)
     options = specs.construct(part.name, part.options, {"depth": 3})
     assert part.taken == ("vocabulary",)
     assert part.call(options, (4,), 10, vocabulary=7, per_step=True) == ((4,), 10, 64, 3, 7)
@@ -397,20 +399,20 @@ def test_the_first_parameters_are_passed_and_the_others_are_options(tmp_path: Pa
 def test_a_callable_that_cannot_be_called_as_its_kind_is_refused(
     tmp_path: Path, signature: str, why: str
 ) -> None:
-    with pytest.raises(TargetError, match=f"{why}.*Expected make\\(input_shape, outputs"):
-        user_code.own_part(f"{written(tmp_path, f'def make({signature}): ...')}:make", MODEL)
+    with pytest.raises(UserCodeError, match=f"{why}.*Expected make\\(input_shape, outputs"):
+        user_code.load_component(f"{written(tmp_path, f'def make({signature}): ...')}:make", MODEL)
 
 
 def test_a_part_is_the_same_as_long_as_its_file_is(tmp_path: Path) -> None:
     path = written(tmp_path, "def make(*, n=1): ...")
-    part = user_code.own_part(f"{path}:make", DATASET)
-    assert part is user_code.own_part(f"{path}:make", DATASET)
+    part = user_code.load_component(f"{path}:make", DATASET)
+    assert part is user_code.load_component(f"{path}:make", DATASET)
     written(tmp_path, "def make(*, n=2): ...")
-    assert user_code.own_part(f"{path}:make", DATASET).options().n == 2
+    assert user_code.load_component(f"{path}:make", DATASET).options().n == 2
 
 
 def test_optimizers_of_torch_are_parts_as_they_are() -> None:
-    part = user_code.own_part("torch.optim:SGD", OPTIMIZER)
+    part = user_code.load_component("torch.optim:SGD", OPTIMIZER)
     made = part.call(
         specs.construct(part.name, part.options, {"momentum": 0.9}),
         [torch.nn.Parameter(torch.zeros(2))],
@@ -421,7 +423,7 @@ def test_optimizers_of_torch_are_parts_as_they_are() -> None:
 
 
 def test_an_error_of_the_users_code_is_told_with_its_line(tmp_path: Path) -> None:
-    part = user_code.own_part(
+    part = user_code.load_component(
         f"{written(tmp_path, 'def make(*, k=1):' + chr(10) + '    return 1 / (k - 5)')}:make",
         METRIC,
     )
@@ -432,12 +434,12 @@ def test_an_error_of_the_users_code_is_told_with_its_line(tmp_path: Path) -> Non
 
 
 def test_what_came_back_is_named_where_it_is_not_what_the_kind_returns(tmp_path: Path) -> None:
-    part = user_code.own_part(f"{written(tmp_path, 'def make(): ...')}:make", METRIC)
+    part = user_code.load_component(f"{written(tmp_path, 'def make(): ...')}:make", METRIC)
     assert "must return a function of (outputs, targets)" in str(part.refused(None))
 
 
 def test_a_seeded_call_draws_the_same_from_torchs_global_generator(tmp_path: Path) -> None:
-    part = user_code.own_part(
+    part = user_code.load_component(
         f"{written(tmp_path, 'import torch' + chr(10) + 'def make(): return torch.rand(3)')}:make",
         FREE,
     )
@@ -461,7 +463,7 @@ def test_a_source_that_changed_is_found(tmp_path: Path) -> None:
     recorded = user_code.sources([f"{path}:make"])
     user_code.require_unchanged(recorded)
     written(tmp_path, "def make(): return 1")
-    with pytest.raises(TargetError, match="has changed"):
+    with pytest.raises(UserCodeError, match="has changed"):
         user_code.require_unchanged(recorded)
 
 

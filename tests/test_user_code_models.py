@@ -11,7 +11,7 @@ from user_code_files import written
 
 import fanin
 from fanin import models
-from fanin.errors import FitError, SpecError, TargetError, UnknownName
+from fanin.errors import FitError, SpecError, UnknownName, UserCodeError
 
 LINEAR = """
     import math
@@ -139,7 +139,7 @@ def test_its_own_refusal_of_the_data_is_passed_on(tmp_path: Path) -> None:
 
 
 def test_a_function_that_takes_no_shape_is_refused_when_it_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match=r"Expected make\(input_shape, outputs"):
+    with pytest.raises(UserCodeError, match=r"Expected make\(input_shape, outputs"):
         models.get(f"{written(tmp_path, 'def make(*, width=64): ...')}:make")
 
 

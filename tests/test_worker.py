@@ -149,11 +149,11 @@ def test_a_script_at_its_top_level_trains_whatever_lies_in_the_folder_it_is_run_
 
 
 def test_progress_is_one_json_object_that_names_the_runner(tmp_path: Path) -> None:
-    from fanin.store.progress_file import Progress, ProgressFile, RunningCell, read_progress
+    from fanin.store.progress_file import ProgressFile, RunningCell, RunProgress, read_progress
 
     file = ProgressFile(tmp_path / "progress.json")
     assert file.due()
-    progress = Progress(17, 6, 2, (RunningCell("0123", "mlp on digits", 1, 3),), 12.0, None)
+    progress = RunProgress(17, 6, 2, (RunningCell("0123", "mlp on digits", 1, 3),), 12.0, None)
     file.write(progress)
     assert not file.due()
     assert json.loads((tmp_path / "progress.json").read_text())["pid"] == 17

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fanin import specs
-from fanin.errors import MissingExtra, UsageError, shown, unknown
+from fanin.errors import MissingExtra, UnknownName, UsageError, quote
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -92,12 +92,12 @@ def find(text: str) -> Description:
         return describe(kind, name)
     found = [kind for kind in _KINDS if text in names(kind)]
     if not found:
-        raise unknown(
+        raise UnknownName.suggest(
             "entry of the catalogue", text, {name for kind in _KINDS for name in names(kind)}
         )
     if len(found) > 1:
         qualified = " or ".join(f"{kind}:{text}" for kind in found)
-        raise UsageError(f"{shown(text)} is the name of {len(found)} things. Write {qualified}.")
+        raise UsageError(f"{quote(text)} is the name of {len(found)} things. Write {qualified}.")
     return describe(found[0], text)
 
 
@@ -105,7 +105,7 @@ def _plural(kind: str) -> str:
     for known in _KINDS:
         if kind in (known, _SINGULAR[known]):
             return known
-    raise unknown("kind of the catalogue", kind, _KINDS)
+    raise UnknownName.suggest("kind of the catalogue", kind, _KINDS)
 
 
 def _describe_initializer(name: str) -> Description:
@@ -372,7 +372,11 @@ def _plain(value: Any) -> str:
 def _options(cls: type) -> tuple[Option, ...]:
     hints = typing.get_type_hints(cls)
     return tuple(
-        Option(name=option.name, default=_default(option), takes=specs.expected(hints[option.name]))
+        Option(
+            name=option.name,
+            default=_default(option),
+            takes=specs.describe_type(hints[option.name]),
+        )
         for option in dataclasses.fields(cls)
         if option.init
     )

@@ -36,14 +36,14 @@ class FaninError(Exception):
     of its file to the text.
     """
 
-    def said_of(self, *fields: str) -> Self:
+    def mark_fields(self, *fields: str) -> Self:
         """The same error, known to be about these fields unless it is known to be about others
         already.
         """
         self.about = self.about or fields
         return self
 
-    def explained(self, where: str) -> Self:
+    def add_context(self, where: str) -> Self:
         """The same error, its text preceded by where the mistake is."""
         self.args = (f"{where}: {self}",)
         return self
@@ -58,6 +58,19 @@ class UsageError(FaninError):
 class UnknownName(UsageError):
     """No entry of that name."""
 
+    @classmethod
+    def suggest(cls, kind: str, name: object, known: Iterable[str]) -> Self:
+        """The error, with the names nearest to `name`, or with the first 30 names if none is near."""
+        names = sorted(known)
+        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+        listed = [*names[:30], *([f"… ({len(names)} in all)"] if len(names) > 30 else [])]
+        offer = (
+            f"Did you mean {' or '.join(near)}?"
+            if near
+            else f"Known: {', '.join(listed) or 'none'}."
+        )
+        return cls(f"No {kind} is called {quote(name)}. {offer}")
+
 
 class SpecError(UsageError):
     """A spec string such as ``he_normal(mode=fan_out)`` is malformed, or a hyperparameter is out of
@@ -69,7 +82,7 @@ class StudyError(UsageError):
     """A study cannot be planned."""
 
 
-class TargetError(UsageError):
+class UserCodeError(UsageError):
     """A target such as ``my_file.py:make`` cannot be loaded, or what it names is not called as
     fanin calls it.
     """
@@ -124,20 +137,7 @@ class DataInvalid(DataError):
     """A data set's files are not what they should be."""
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownName:
-    """An `UnknownName` that offers the nearest known names, or the first 30 of all where none is
-    near.
-    """
-    names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
-    listed = [*names[:30], *([f"… ({len(names)} in all)"] if len(names) > 30 else [])]
-    offer = (
-        f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(listed) or 'none'}."
-    )
-    return UnknownName(f"No {kind} is called {shown(name)}. {offer}")
-
-
-def shown(value: object, limit: int = 80) -> str:
+def quote(value: object, limit: int = 80) -> str:
     """`repr` of a user's value, cut to a length that fits a message; control characters come out
     escaped.
     """

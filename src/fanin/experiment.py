@@ -15,7 +15,7 @@ from fanin import specs
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import SETTLED, Result
-from fanin.errors import MissingExtra, UsageError, shown
+from fanin.errors import MissingExtra, UsageError, quote
 from fanin.execution.blocks import unfinished
 from fanin.execution.events import Event
 from fanin.execution.runner import run_plan
@@ -25,7 +25,7 @@ from fanin.store.results_folder import Folder
 from fanin.study import learning_rate_tuning
 
 if TYPE_CHECKING:
-    from fanin.data import Progress
+    from fanin.data import DownloadProgress
     from fanin.study.study import Study
 
 __all__ = [
@@ -58,7 +58,7 @@ def run(
     checkpoint_interval: float = 10.0,
     timeout: float = 1800.0,
     on_event: Callable[[Event], None] | None = None,
-    on_download: Callable[[Progress], None] | None = None,
+    on_download: Callable[[DownloadProgress], None] | None = None,
 ) -> Results:
     """Train what a study lacks and return its results; calling again continues where it stopped.
 
@@ -76,7 +76,7 @@ def run(
         checkpoint_interval: seconds at least between two checkpoints of a cell.
         timeout: seconds without a finished epoch after which a cell counts as hung.
         on_event: told of everything that happens (`fanin.execution.events`).
-        on_download: told of the progress of downloads (`fanin.data.Progress`), where data have to
+        on_download: told of the progress of downloads (`fanin.data.DownloadProgress`), where data have to
             be fetched.
 
     Data sets that are not there are downloaded first. Cells that failed do not raise: see
@@ -144,7 +144,7 @@ def make_plan(
     if only is not None and not isinstance(only, Mapping):
         raise UsageError(
             f"only maps an axis to a value or several, such as {{'data': 'digits'}}; received "
-            f"{shown(only)}."
+            f"{quote(only)}."
         )
     chosen = {axis: _texts(wanted) for axis, wanted in (only or {}).items()}
     return loaded.plan(replicates=replicates, only=chosen, max_epochs=max_epochs)
@@ -167,7 +167,7 @@ def pending(plan: Plan, out: Path | str, *, accept_changed: bool = False) -> tup
 
 
 def fetch_data(
-    cells: Iterable[Cell], *, on_download: Callable[[Progress], None] | None = None
+    cells: Iterable[Cell], *, on_download: Callable[[DownloadProgress], None] | None = None
 ) -> None:
     """Download the cells' data sets where they are not there, and read each once, so that damage is
     found before any work.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, Protocol, TypeVar
 
-from fanin.errors import UsageError, shown, unknown
+from fanin.errors import UnknownName, UsageError, quote
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 
@@ -51,11 +51,11 @@ class Registry(Generic[EntryT]):
         """Register an entry and return it; a second entry of the same name raises."""
         if not isinstance(entry, self._type):
             raise UsageError(
-                f"A {self.kind} entry must be a {self._type.__name__}, not {shown(entry)}."
+                f"A {self.kind} entry must be a {self._type.__name__}, not {quote(entry)}."
             )
         if not is_name(entry.name):
             raise UsageError(
-                f"{shown(entry.name)} cannot name a {self.kind}: use lower-case letters, digits, - "
+                f"{quote(entry.name)} cannot name a {self.kind}: use lower-case letters, digits, - "
                 "and _ (60 at most)."
             )
         if entry.name in self._entries:
@@ -72,7 +72,7 @@ class Registry(Generic[EntryT]):
         try:
             return self._entries[name]
         except (KeyError, TypeError):
-            raise unknown(self.kind, name, self._entries) from None
+            raise UnknownName.suggest(self.kind, name, self._entries) from None
 
     def names(self) -> tuple[str, ...]:
         """All names, in the order of registration."""

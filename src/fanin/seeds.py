@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fanin.errors import FaninError, UsageError, shown
+from fanin.errors import FaninError, UsageError, quote
 
 MAX_SEED = 2**63 - 1
 
@@ -59,7 +59,7 @@ def numpy_generator(seed: int, purpose: str, *name: str | int) -> np.random.Gene
     return np.random.Generator(np.random.PCG64(_digest(seed, purpose, *name)))
 
 
-def derived(seed: int, purpose: str, *name: str | int) -> int:
+def derive_seed(seed: int, purpose: str, *name: str | int) -> int:
     """A seed of 63 bits for a purpose of its own, such as one replicate's initialization, from a
     root seed.
     """
@@ -161,7 +161,7 @@ def check_seed(seed: object, what: str = "seed") -> int:
         or not isinstance(seed, (int, np.integer))
         or not 0 <= int(seed) <= MAX_SEED
     ):
-        raise UsageError(f"{what} must be an integer from 0 to 2**63 - 1, not {shown(seed)}.")
+        raise UsageError(f"{what} must be an integer from 0 to 2**63 - 1, not {quote(seed)}.")
     return int(seed)
 
 

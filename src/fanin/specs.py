@@ -23,7 +23,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from fanin.errors import SpecError, shown, unknown
+from fanin.errors import SpecError, UnknownName, quote
 
 MAX_LENGTH = 1000
 
@@ -49,24 +49,24 @@ def parse(text: str) -> tuple[str, dict[str, Value]]:
     Raises `SpecError` for anything else than one name with keyword options.
     """
     if not isinstance(text, str):
-        raise SpecError(f"A spec is text such as he_normal(mode=fan_out), not {shown(text)}.")
+        raise SpecError(f"A spec is text such as he_normal(mode=fan_out), not {quote(text)}.")
     text = text.strip()
     if len(text) > MAX_LENGTH:
         raise SpecError(
             f"A spec has at most {MAX_LENGTH} characters; this one has {len(text)}: "
-            f"{shown(text, 40)}"
+            f"{quote(text, 40)}"
         )
     name, bracket, rest = text.partition("(")
     name = name.strip()
-    if not _NAME.fullmatch(name) and not is_target(name):
+    if not _NAME.fullmatch(name) and not is_reference(name):
         wanted = "name or name(key=value, …), such as he_normal(mode=fan_out)"
         if ".py" in text:
             wanted = "a file and what to call in it, such as my_file.py:make(key=value), without brackets in the path"
-        raise SpecError(f"{shown(text)} is not a spec. Expected {wanted}.")
+        raise SpecError(f"{quote(text)} is not a spec. Expected {wanted}.")
     return name, _options(text, rest) if bracket else {}
 
 
-def is_target(name: str) -> bool:
+def is_reference(name: str) -> bool:
     """Whether the name of a spec is a target: ``path/to/file.py:callable`` or
     ``package.module:callable``.
     """
@@ -86,17 +86,17 @@ def _options(text: str, rest: str) -> dict[str, Value]:
         call = ast.parse(f"f({rest}", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise SpecError(
-            f"{shown(text)} is malformed. Expected name(key=value, …), such as "
+            f"{quote(text)} is malformed. Expected name(key=value, …), such as "
             "he_normal(mode=fan_out)."
         ) from None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
         raise SpecError(
-            f"{shown(text)}: options are written key=value, such as he_normal(mode=fan_out)."
+            f"{quote(text)}: options are written key=value, such as he_normal(mode=fan_out)."
         )
     options: dict[str, Value] = {}
     for keyword in call.keywords:
         if keyword.arg is None or keyword.arg in options:
-            raise SpecError(f"{shown(text)}: options are written key=value, each key once.")
+            raise SpecError(f"{quote(text)}: options are written key=value, each key once.")
         options[keyword.arg] = _value(keyword.value, text)
     return options
 
@@ -118,13 +118,13 @@ def _value(node: ast.expr, text: str) -> Value:
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return tuple(_value(item, text) for item in items)
     raise SpecError(
-        f"{shown(text)}: values are numbers, words, true, false, none and lists of those."
+        f"{quote(text)}: values are numbers, words, true, false, none and lists of those."
     )
 
 
 def _finite(value: Value, text: str) -> Value:
     if isinstance(value, float) and not math.isfinite(value):
-        raise SpecError(f"{shown(text)}: numbers must be finite.")
+        raise SpecError(f"{quote(text)}: numbers must be finite.")
     return value
 
 
@@ -163,8 +163,8 @@ def construct(name: str, cls: type[OptionsT], options: Mapping[str, Any]) -> Opt
     values: dict[str, Any] = {}
     for key, value in options.items():
         if key not in fields:
-            raise unknown(f"option of {name}", key, fields)
-        values[key] = checked(value, hints[key], f"{name}({key}=…)")
+            raise UnknownName.suggest(f"option of {name}", key, fields)
+        values[key] = coerce(value, hints[key], f"{name}({key}=…)")
     required = [
         key
         for key, field in fields.items()
@@ -175,7 +175,7 @@ def construct(name: str, cls: type[OptionsT], options: Mapping[str, Any]) -> Opt
     return cls(**values)
 
 
-def settle(name: str, instance: Any) -> None:
+def coerce_fields(name: str, instance: Any) -> None:
     """Check the fields of a frozen dataclass that was built directly as `construct` does, and
     convert them in place.
 
@@ -184,11 +184,11 @@ def settle(name: str, instance: Any) -> None:
     """
     hints = _hints(type(instance))
     for field in dataclasses.fields(instance):
-        value = checked(getattr(instance, field.name), hints[field.name], f"{name}({field.name}=…)")
+        value = coerce(getattr(instance, field.name), hints[field.name], f"{name}({field.name}=…)")
         object.__setattr__(instance, field.name, value)
 
 
-def identity(name: str, instance: Any) -> str:
+def render_canonical(name: str, instance: Any) -> str:
     """The canonical spec string of an instance: options that equal their default left out, the
     others sorted by name.
 
@@ -220,21 +220,21 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     )
 
 
-def checked(value: Any, hint: Any, what: str) -> Any:
+def coerce(value: Any, hint: Any, what: str) -> Any:
     """`value` as the type `hint` has it, or a `SpecError` that begins with `what`; see `construct`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         for choice in arguments:
             with contextlib.suppress(SpecError):
-                return checked(value, choice, what)
+                return coerce(value, choice, what)
     elif origin is typing.Literal:
         if value in arguments:
             return value
         raise SpecError(
-            f"{what} must be one of {', '.join(map(str, arguments))}, not {shown(value)}."
+            f"{what} must be one of {', '.join(map(str, arguments))}, not {quote(value)}."
         )
     elif origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(checked(item, arguments[0], what) for item in value)
+        return tuple(coerce(item, arguments[0], what) for item in value)
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         if (
             abs(value) <= sys.float_info.max
@@ -242,10 +242,10 @@ def checked(value: Any, hint: Any, what: str) -> Any:
             return float(value)
     elif hint is type(value) or (value is None and hint is type(None)):
         return value
-    raise SpecError(f"{what} must be {expected(hint)}, not {shown(value)}.")
+    raise SpecError(f"{what} must be {describe_type(hint)}, not {quote(value)}.")
 
 
-def expected(hint: Any) -> str:
+def describe_type(hint: Any) -> str:
     """What an option of that type takes, in words."""
     words = {
         float: "a finite number",
@@ -258,7 +258,7 @@ def expected(hint: Any) -> str:
         return words[hint]
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
-        return f"a list such as [x, y] where each is {expected(arguments[0])}"
+        return f"a list such as [x, y] where each is {describe_type(arguments[0])}"
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(map(str, arguments))
-    return " or ".join(expected(choice) for choice in arguments) if arguments else str(hint)
+    return " or ".join(describe_type(choice) for choice in arguments) if arguments else str(hint)

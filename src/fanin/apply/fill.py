@@ -18,7 +18,7 @@ from fanin.apply.model_parameters import Use
 from fanin.apply.record import ParameterRecord, PartRecord
 from fanin.apply.shared_stream import STREAM, sample_in_keras_order
 from fanin.errors import FitError
-from fanin.fans import Layout, Part
+from fanin.fans import Layout, PackedPart
 from fanin.initializers import Initializer
 
 _WORTH_THREADS = 1_000_000
@@ -32,7 +32,7 @@ class Piece:
     layout: Layout
     stream: str
     """The name of its random stream: its own, or the one that all weights share."""
-    part: Part | None = None
+    part: PackedPart | None = None
 
 
 @dataclass(frozen=True)

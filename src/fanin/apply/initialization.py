@@ -20,7 +20,7 @@ from fanin.apply.model_parameters import Patterns, Use, left_out, uses
 from fanin.apply.record import ParameterRecord, Record
 from fanin.apply.reparametrization import undone_on_error
 from fanin.apply.rules import Rule, Rules, Split
-from fanin.errors import FitError, UsageError, shown, unknown
+from fanin.errors import FitError, UnknownName, UsageError, quote
 from fanin.fans import Convention
 
 _NEEDS_DEFAULT = "Rules by pattern need a default for the weights that no pattern means: default='auto', another rule, or default='keep'."
@@ -132,11 +132,11 @@ def initialize(
 def _checked(model: object, convention: object, seed: object) -> int:
     if not isinstance(model, nn.Module):
         raise UsageError(
-            f"initialize takes a torch.nn.Module, not {shown(model)}. "
+            f"initialize takes a torch.nn.Module, not {quote(model)}. "
             f"One tensor is filled by fanin.get('he_normal')(tensor, generator=…)."
         )
     if convention not in get_args(Convention):
-        raise unknown("fan convention", convention, get_args(Convention))
+        raise UnknownName.suggest("fan convention", convention, get_args(Convention))
     return seeds.check_seed(seed)
 
 
@@ -158,7 +158,7 @@ def _rules(rules: object, default: Rule | None, by_role: Mapping[str, Any]) -> R
     if default is not None:
         raise UsageError(
             f"default belongs to rules by pattern, such as {{'*.attn.*': 'xavier_uniform'}}; the "
-            f"rules are {shown(rules)}."
+            f"rules are {quote(rules)}."
         )
     return Rules(default=rules, **given)  # type: ignore[arg-type]
 

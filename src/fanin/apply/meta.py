@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fanin import seeds
 from fanin.apply.model_parameters import Use
-from fanin.errors import FitError, UsageError, shown
+from fanin.errors import FitError, UsageError, quote
 
 RESETS = ("reset_parameters", "_reset_parameters", "reset_buffers", "reset_running_stats")
 """Methods without arguments by which a module fills what it owns."""
@@ -35,7 +35,7 @@ def checked_device(device: Any) -> torch.device | None:
         torch.empty(0, device=found)
     except (RuntimeError, TypeError, AssertionError, ValueError) as error:
         raise UsageError(
-            f"Device {shown(device)} cannot be used: {str(error).splitlines()[0]} Choose cpu or "
+            f"Device {quote(device)} cannot be used: {str(error).splitlines()[0]} Choose cpu or "
             "cuda."
         ) from None
     if found.type == "meta":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fanin.apply.reparametrization import Behind, find
-from fanin.errors import FitError, UsageError, shown, unknown
+from fanin.errors import FitError, UnknownName, UsageError, quote
 from fanin.fans import Convention, LayerParameter, Layout, Role, describe_parameters, tensor_layout
 
 Patterns = str | Sequence[str]
@@ -155,18 +155,18 @@ def matches(names: Sequence[str], pattern: object, argument: str) -> list[str]:
     if not isinstance(pattern, str) or not pattern:
         raise UsageError(
             f"{argument}: expected a pattern over parameter names, such as 'encoder.*', not "
-            f"{shown(pattern)}."
+            f"{quote(pattern)}."
         )
     found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
     if not found:
-        raise unknown(f"parameter that {argument} could mean", pattern, names)
+        raise UnknownName.suggest(f"parameter that {argument} could mean", pattern, names)
     return found
 
 
 def _matching(names: Sequence[str], patterns: Patterns, argument: str) -> set[str]:
     if not isinstance(patterns, Sequence) or (argument == "include" and not patterns):
         raise UsageError(
-            f"{argument} takes one or more patterns such as 'encoder.*', not {shown(patterns)}."
+            f"{argument} takes one or more patterns such as 'encoder.*', not {quote(patterns)}."
         )
     listed = [patterns] if isinstance(patterns, str) else patterns
     return {name for pattern in listed for name in matches(names, pattern, argument)}

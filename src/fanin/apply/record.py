@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fanin.apply import record_table
-from fanin.errors import MissingExtra, unknown
+from fanin.errors import MissingExtra, UnknownName
 from fanin.fans import Convention, Role
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ class Record:
         for parameter in self.parameters:
             if parameter.name == key:
                 return parameter
-        raise unknown("parameter", key, (parameter.name for parameter in self.parameters))
+        raise UnknownName.suggest(
+            "parameter", key, (parameter.name for parameter in self.parameters)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""

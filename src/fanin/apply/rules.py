@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from fanin.apply.model_parameters import Use, matches
-from fanin.errors import FitError, SpecError, UnknownName, UsageError, shown, unknown
+from fanin.errors import FitError, SpecError, UnknownName, UsageError, quote
 from fanin.fans import Role, packed
 from fanin.fans.layer_parameters import equal_parts
 from fanin.fans.layout import Layout
@@ -79,7 +79,7 @@ class Rules:
         for what, value in (("patterns", self.patterns), ("split", self.split)):
             if not isinstance(value, Mapping):
                 raise UsageError(
-                    f"{what} maps patterns such as '*.attn.*' to rules, not {shown(value)}."
+                    f"{what} maps patterns such as '*.attn.*' to rules, not {quote(value)}."
                 )
         initializer_of(self.default)
         by_role = {
@@ -110,7 +110,9 @@ class Rules:
         known = [entry.name for entry in fields(cls)]
         for key in table:
             if key not in known:
-                raise UsageError(f"{path}: {unknown('key of a rules file', key, known)}")
+                raise UsageError(
+                    f"{path}: {UnknownName.suggest('key of a rules file', key, known)}"
+                )
         if "default" not in table:
             raise UsageError(
                 f'{path} needs a default, such as default = "auto", for the weights that no '
@@ -136,7 +138,7 @@ def initializer_of(rule: Rule) -> Initializer | None:
     """The initializer that a rule names; None for "keep"."""
     if not isinstance(rule, str | Initializer):
         raise SpecError(
-            f"A rule is a spec such as 'he_normal', an initializer or 'keep', not {shown(rule)}."
+            f"A rule is a spec such as 'he_normal', an initializer or 'keep', not {quote(rule)}."
         )
     return None if rule == KEEP else get(rule)
 
@@ -235,7 +237,7 @@ def _named(sizes: object, total: int) -> dict[str, int]:
         raise FitError(
             f"expected sizes that add up to {total}, such as {{'q': 768, 'k': 256, 'v': 256}} or "
             "[768, 256, 256], "
-            f"or a number of equal parts; received {shown(sizes)}"
+            f"or a number of equal parts; received {quote(sizes)}"
         )
     return {str(name): size for name, size in listed.items()}
 

@@ -105,7 +105,7 @@ class Cell:
         from fanin import seeds  # imports torch, which reading a store must not
 
         given: int | None = getattr(self, f"{factor}_seed")
-        return given if given is not None else seeds.derived(self.seed, factor, self.replicate)
+        return given if given is not None else seeds.derive_seed(self.seed, factor, self.replicate)
 
     @classmethod
     def from_canonical(cls, fields: dict[str, Any]) -> Cell:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fanin import specs
 from fanin.cell.cell import Cell
-from fanin.errors import StoreCorrupt, shown
+from fanin.errors import StoreCorrupt, quote
 
 TUNING = "tuning of the learning rate"
 """How the note of a plan begins whose trainings choose learning rates."""
@@ -76,7 +76,7 @@ class Plan:
             return cls(**texts, cells=cells, notes=notes, resolved=str(record.get("resolved", "")))
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreCorrupt(
-                f"Not a plan of fanin ({type(error).__name__}: {error}): {shown(record)}"
+                f"Not a plan of fanin ({type(error).__name__}: {error}): {quote(record)}"
             ) from None
 
 

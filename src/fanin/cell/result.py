@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from fanin.cell.cell import Cell
-from fanin.errors import StoreCorrupt, shown
+from fanin.errors import StoreCorrupt, quote
 
 SCHEMA = 1
 
@@ -92,7 +92,7 @@ class Result:
             if record["schema"] != SCHEMA:
                 raise StoreCorrupt(
                     f"Expected a result of schema {SCHEMA}, received schema "
-                    f"{shown(record['schema'])}. "
+                    f"{quote(record['schema'])}. "
                     f"Use the version of fanin that wrote it."
                 )
             result = cls(
@@ -111,12 +111,12 @@ class Result:
             contradicts = result.outcome not in get_args(Outcome) or result.cell.id != record["id"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreCorrupt(
-                f"Not a result of fanin ({type(error).__name__}: {error}): {shown(record)}"
+                f"Not a result of fanin ({type(error).__name__}: {error}): {quote(record)}"
             ) from None
         if contradicts:
             raise StoreCorrupt(
-                f"A result that contradicts itself (outcome {shown(result.outcome)}, id "
-                f"{shown(record['id'])})."
+                f"A result that contradicts itself (outcome {quote(result.outcome)}, id "
+                f"{quote(record['id'])})."
             )
         return result
 
@@ -131,5 +131,5 @@ def _decoded(value: Any) -> float:
     if isinstance(value, str):
         return _WORDS[value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"expected a number, received {shown(value)}")
+        raise TypeError(f"expected a number, received {quote(value)}")
     return value

@@ -13,7 +13,7 @@ from fanin.cli.listing import columns
 from fanin.errors import DataError, DataUnavailable
 
 if TYPE_CHECKING:
-    from fanin.data import FileCheck, Listing, Progress
+    from fanin.data import DatasetStatus, DownloadProgress, FileCheck
 
 app = typer.Typer(
     name="data", help="Data sets on this machine.", no_args_is_help=True, rich_markup_mode=None
@@ -194,7 +194,7 @@ def show_path(
     return Answer({"path": str(folder)}, lambda: say(str(folder)))
 
 
-def _fetched(name: str, on_progress: Callable[[Progress], None]) -> dict[str, Any]:
+def _fetched(name: str, on_progress: Callable[[DownloadProgress], None]) -> dict[str, Any]:
     """What came of fetching one of several data sets; a failure does not keep the others from being
     fetched.
     """
@@ -202,7 +202,7 @@ def _fetched(name: str, on_progress: Callable[[Progress], None]) -> dict[str, An
 
     downloaded: list[str] = []
 
-    def note(event: Progress) -> None:
+    def note(event: DownloadProgress) -> None:
         if event.state == "done":
             downloaded.append(event.url)
         on_progress(event)
@@ -222,7 +222,7 @@ def _fetched(name: str, on_progress: Callable[[Progress], None]) -> dict[str, An
     }
 
 
-def _summary(listing: Listing) -> str:
+def _summary(listing: DatasetStatus) -> str:
     from fanin.report.escaping import visible
 
     info = listing.info

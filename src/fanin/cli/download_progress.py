@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from fanin.cli.durations import spoken
+from fanin.cli.durations import format_duration
 from fanin.report.escaping import visible
 from fanin.report.tables.terminal import encodable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fanin.data import Progress
+    from fanin.data import DownloadProgress
 
 LINE_EVERY = 5.0
 """Seconds between two lines about one download, off a terminal."""
 
 
 @contextmanager
-def shown(stream: TextIO | None = None) -> Iterator[Callable[[Progress], None]]:
+def shown(stream: TextIO | None = None) -> Iterator[Callable[[DownloadProgress], None]]:
     """A function that shows the progress it is told of on a stream, standard error by default."""
     from rich.console import Console
 
@@ -43,7 +43,7 @@ class _Lines:
         self._stream = stream
         self._last = 0.0
 
-    def handle(self, event: Progress) -> None:
+    def handle(self, event: DownloadProgress) -> None:
         """Show an event, or pass over it where another line came just before."""
         now = time.monotonic()
         if event.state != "receiving" or now - self._last >= LINE_EVERY:
@@ -80,7 +80,7 @@ class _Bar:
         )
         self._task = self.progress.add_task("", total=None, detail="", visible=False)
 
-    def handle(self, event: Progress) -> None:
+    def handle(self, event: DownloadProgress) -> None:
         """Show an event."""
         if event.state in ("failed", "done"):
             self.progress.console.print(_described(event))
@@ -95,7 +95,7 @@ class _Bar:
         )
 
 
-def _described(event: Progress) -> str:
+def _described(event: DownloadProgress) -> str:
     match event.state:
         case "waiting":
             return f"{visible(event.dataset)}: waiting for another process that downloads it"
@@ -108,16 +108,18 @@ def _described(event: Progress) -> str:
     return f"{_subject(event)}: {_standing(event)}"
 
 
-def _subject(event: Progress) -> str:
+def _subject(event: DownloadProgress) -> str:
     return visible(
         f"{event.dataset}: {event.file} from {event.mirror}" if event.url else event.dataset
     )
 
 
-def _standing(event: Progress) -> str:
+def _standing(event: DownloadProgress) -> str:
     """1.0 of 9.9 MB, 2.0 MB/s, 5 s to go."""
     of = f" of {_size(event.total)}" if event.total is not None else ""
-    left = f", {spoken(event.seconds_left)} to go" if event.seconds_left is not None else ""
+    left = (
+        f", {format_duration(event.seconds_left)} to go" if event.seconds_left is not None else ""
+    )
     return f"{_size(event.received)}{of}, {_size(event.speed)}/s{left}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration as people say it: 40 s, 3 min, 2 h 10 min, 3 days."""
     if seconds < 59.5:
         return f"{max(seconds, 0):.0f} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from fanin.errors import UsageError, shown
+from fanin.errors import UsageError, quote
 
 _OPENING, _CLOSING = "([{", ")]}"
 _KEY = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]\w*)?")
@@ -29,7 +29,7 @@ def selection(texts: Iterable[str]) -> dict[str, list[str]]:
             if not key or not value:
                 raise UsageError(
                     "--only takes key=value,… such as data=mnist,cifar10,model=mlp; received "
-                    f"{shown(text)}."
+                    f"{quote(text)}."
                 )
             found.setdefault(key, []).append(value)
     return found

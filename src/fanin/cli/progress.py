@@ -16,7 +16,7 @@ from rich.table import Column
 
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
-from fanin.cli.durations import spoken
+from fanin.cli.durations import format_duration
 from fanin.cli.remaining_time import Remaining
 from fanin.execution.events import (
     CellFinished,
@@ -83,7 +83,7 @@ class _Display:
         bad = [f"{count} {name}" for name, count in self.outcomes.items() if name != "ok"]
         seconds = self.remaining.seconds(now)
         to_go = (
-            [f"about {spoken(max(seconds, 1))} to go"]
+            [f"about {format_duration(max(seconds, 1))} to go"]
             if seconds is not None and self.done < self.to_train
             else []
         )

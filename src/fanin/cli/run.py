@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fanin.cli.answer import Answer, AsJson, say, tell
-from fanin.cli.durations import spoken
+from fanin.cli.durations import format_duration
 
 if TYPE_CHECKING:
     from fanin.cell.cell import Cell
@@ -281,7 +281,7 @@ def _show_estimate(plan: Plan, todo: set[str], trials: int, workers: int, second
     if todo:
         on = f"{workers} {'workers' if workers > 1 else 'worker'}"
         text = (
-            f"At most about {spoken(seconds)} on {on}, if every cell runs all its epochs (steps "
+            f"At most about {format_duration(seconds)} on {on}, if every cell runs all its epochs (steps "
             "measured here, alone, on "
             "random data). Early stopping usually ends sooner: the cells of the published case "
             f"study ran {PUBLISHED_EPOCHS} "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fanin.cli.answer import Answer, AsJson, say
-from fanin.cli.durations import spoken
+from fanin.cli.durations import format_duration
 
 if TYPE_CHECKING:
     from fanin.report.tables.table import Table
@@ -127,7 +127,7 @@ def _activity(snapshot: Snapshot) -> str:
             for c in snapshot.progress.running
         ]
         if snapshot.progress.eta is not None:
-            lines.append(f"About {spoken(snapshot.progress.eta)} to go.")
+            lines.append(f"About {format_duration(snapshot.progress.eta)} to go.")
     return "\n".join(lines)
 
 

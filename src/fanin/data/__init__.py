@@ -23,12 +23,12 @@ from fanin.data.dataset import (
 from fanin.data.datasets.families import FAMILIES, Family, Member
 from fanin.data.fetching import ensure, fetch, fetchable
 from fanin.data.formats.mapped_samples import DiskSamples
-from fanin.data.inventory import FileCheck, Listing, catalogue, listing, verify
+from fanin.data.inventory import DatasetStatus, FileCheck, catalogue, listing, verify
 from fanin.data.loading import canonical_spec, describe, load, member, names, require
-from fanin.data.prepare import Part, Prepared, prepare
+from fanin.data.prepare import Prepared, Subset, prepare
 from fanin.data.sources.data_folder import path
 from fanin.data.sources.download import Limits
-from fanin.data.sources.mirrors import Progress
+from fanin.data.sources.mirrors import DownloadProgress
 
 __all__ = [
     "FAMILIES",
@@ -38,16 +38,16 @@ __all__ = [
     "DataInfo",
     "Dataset",
     "DatasetEntry",
+    "DatasetStatus",
     "DiskSamples",
+    "DownloadProgress",
     "Family",
     "FileCheck",
     "Limits",
-    "Listing",
     "Member",
     "Mirror",
-    "Part",
     "Prepared",
-    "Progress",
+    "Subset",
     "add",
     "canonical_spec",
     "catalogue",

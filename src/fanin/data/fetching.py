@@ -15,7 +15,7 @@ from fanin.data.loading import find
 from fanin.data.sources import published_files, staging
 from fanin.data.sources.data_folder import VARIABLE, path
 from fanin.data.sources.download import Limits, Refused
-from fanin.data.sources.mirrors import Fetcher, OnProgress, Progress
+from fanin.data.sources.mirrors import DownloadProgress, Fetcher, OnProgress
 from fanin.errors import DataUnavailable, OutputError
 
 OFFLINE = "FANIN_OFFLINE"
@@ -97,7 +97,8 @@ def fetch(
         raise _unavailable(entry, target, wanted, [why])
     try:
         with staging.workspace(
-            target, lambda: fetcher.on_progress(Progress(dataset=entry.name, state="waiting"))
+            target,
+            lambda: fetcher.on_progress(DownloadProgress(dataset=entry.name, state="waiting")),
         ) as workspace:
             # Looked at anew: another process may have fetched them while this one waited for its
             # turn.
@@ -140,5 +141,5 @@ def _unavailable(
     )
 
 
-def _ignore(_: Progress) -> None:
+def _ignore(_: DownloadProgress) -> None:
     """What a caller that wants no progress is told."""

@@ -19,7 +19,7 @@ State = Literal["available", "missing", "user copy", "invalid"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class DatasetStatus:
     """One line of the catalogue."""
 
     name: str
@@ -51,7 +51,7 @@ class FileCheck:
     actual_sha1: str | None = None
 
 
-def catalogue() -> list[Listing]:
+def catalogue() -> list[DatasetStatus]:
     """Every data set that can be named: registered ones in their order, families with default
     options, users' own by name.
 
@@ -67,7 +67,7 @@ def catalogue() -> list[Listing]:
     ]
 
 
-def listing(spec: str) -> Listing:
+def listing(spec: str) -> DatasetStatus:
     """The line of one data set, given by name or spec; raises what `fanin.data.describe` raises but
     `DataError`.
     """
@@ -100,11 +100,11 @@ def _registered(entry: DatasetEntry | None) -> DatasetEntry:
     return entry
 
 
-def _family_listing(name: str) -> Listing:
+def _family_listing(name: str) -> DatasetStatus:
     try:
         return listing(name)
     except UsageError as error:  # a copy of the user's own has the family's name
-        return Listing(
+        return DatasetStatus(
             name=name,
             info=None,
             where=str(data_folder.path(name)),
@@ -113,7 +113,7 @@ def _family_listing(name: str) -> Listing:
         )
 
 
-def _member_listing(chosen: Member) -> Listing:
+def _member_listing(chosen: Member) -> DatasetStatus:
     """A family's line: where its files lie is said of the data set that it is made from."""
     if chosen.of:
         base = listing(chosen.of)
@@ -123,19 +123,23 @@ def _member_listing(chosen: Member) -> Listing:
         return replace(_listing(chosen.family.source), name=chosen.spec, info=chosen.describe())
     if chosen.family.package:
         return _embedded_listing(chosen.spec, chosen.describe(), chosen.family.package)
-    return Listing(name=chosen.spec, info=chosen.describe(), where="generated", state="available")
+    return DatasetStatus(
+        name=chosen.spec, info=chosen.describe(), where="generated", state="available"
+    )
 
 
-def _listing(entry: DatasetEntry) -> Listing:
+def _listing(entry: DatasetEntry) -> DatasetStatus:
     if entry.package:
         return _embedded_listing(entry.name, entry.info, entry.package)
     try:
         where = data_folder.path(entry.folder)
         missing = published_files.missing(entry)
     except DataError as error:
-        return Listing(name=entry.name, info=entry.info, where="", state="missing", note=str(error))
+        return DatasetStatus(
+            name=entry.name, info=entry.info, where="", state="missing", note=str(error)
+        )
     if entry.read is None:
-        return Listing(
+        return DatasetStatus(
             name=entry.name,
             info=entry.info,
             where=str(where),
@@ -143,7 +147,7 @@ def _listing(entry: DatasetEntry) -> Listing:
             note=f"needs {entry.name}.npz",
         )
     note = f"lacks {', '.join(file.name for file in missing)}" if missing else ""
-    return Listing(
+    return DatasetStatus(
         name=entry.name,
         info=entry.info,
         where=str(where),
@@ -152,25 +156,27 @@ def _listing(entry: DatasetEntry) -> Listing:
     )
 
 
-def _embedded_listing(name: str, info: DataInfo, package: str) -> Listing:
+def _embedded_listing(name: str, info: DataInfo, package: str) -> DatasetStatus:
     where = f"embedded in {package}"
     try:
         importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return Listing(name=name, info=info, where=where, state="missing", note=f"needs {package}")
-    return Listing(name=name, info=info, where=where, state="available")
+        return DatasetStatus(
+            name=name, info=info, where=where, state="missing", note=f"needs {package}"
+        )
+    return DatasetStatus(name=name, info=info, where=where, state="available")
 
 
-def _user_listing(name: str, copy: Path, entry: DatasetEntry | None) -> Listing:
+def _user_listing(name: str, copy: Path, entry: DatasetEntry | None) -> DatasetStatus:
     try:
-        return Listing(
+        return DatasetStatus(
             name=name,
             info=user_copy.describe(copy, name, entry),
             where=str(copy),
             state="user copy",
         )
     except DataError as error:
-        return Listing(
+        return DatasetStatus(
             name=name,
             info=entry.info if entry else None,
             where=str(copy),

@@ -16,7 +16,7 @@ from fanin.data.dataset import REGISTRY, DataInfo, Dataset, DatasetEntry
 from fanin.data.datasets import user_copy
 from fanin.data.datasets.families import FAMILIES, Member
 from fanin.data.sources import data_folder, published_files
-from fanin.errors import SpecError, UnknownName, UsageError, unknown
+from fanin.errors import SpecError, UnknownName, UsageError
 from fanin.registry import is_name
 
 
@@ -86,7 +86,7 @@ def member(spec: str) -> Member | None:
     own copy has the family's name.
     """
     name, options = _parsed(spec)
-    if specs.is_target(name):
+    if specs.is_reference(name):
         return _own(name, options)
     if name not in FAMILIES:
         if options:
@@ -157,4 +157,4 @@ def _require_no_copy(name: str) -> None:
 
 
 def _unknown(name: str) -> UnknownName:
-    return unknown("dataset", name, {*names(), *data_folder.user_copies()})
+    return UnknownName.suggest("dataset", name, {*names(), *data_folder.user_copies()})

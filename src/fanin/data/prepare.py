@@ -12,11 +12,11 @@ from fanin import seeds
 from fanin.data.dataset import Dataset
 from fanin.data.formats.mapped_samples import DiskSamples
 from fanin.data.split import split
-from fanin.errors import UsageError, shown
+from fanin.errors import UsageError, quote
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Subset:
     """Inputs and targets as the training engine takes them.
 
     Both can be indexed with a tensor of positions or a slice, and sent to a device; inputs that lie
@@ -38,9 +38,9 @@ class Prepared:
     target_means``, by columns.
     """
 
-    train: Part
-    validation: Part
-    test: Part
+    train: Subset
+    validation: Subset
+    test: Subset
     divisor: float
     target_mean: float
     target_scale: float
@@ -54,7 +54,7 @@ class Prepared:
     """Of each column of a regression's targets."""
 
 
-Parts = tuple[Part, Part, Part]
+Parts = tuple[Subset, Subset, Subset]
 
 
 def prepare(
@@ -82,7 +82,7 @@ def prepare(
     if isinstance(holdout, bool) or not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise UsageError(
             "holdout must be a fraction from 0 (validate on the test set) to below 1, not "
-            f"{shown(holdout)}."
+            f"{quote(holdout)}."
         )
     parts = _parts(dataset, holdout, split_seed)
     if dataset.standardise:
@@ -111,28 +111,28 @@ def _parts(dataset: Dataset, holdout: float, split_seed: int) -> Parts:
     return _picked(train, kept), _picked(train, held), test
 
 
-def _part(dataset: Dataset, x: Tensor, y: Tensor) -> Part:
-    return _with_inputs(Part(x, y), DiskSamples(x)) if dataset.mapped else Part(x, y)
+def _part(dataset: Dataset, x: Tensor, y: Tensor) -> Subset:
+    return _with_inputs(Subset(x, y), DiskSamples(x)) if dataset.mapped else Subset(x, y)
 
 
-def _picked(part: Part, positions: Tensor) -> Part:
+def _picked(part: Subset, positions: Tensor) -> Subset:
     def pick(samples: Tensor | DiskSamples) -> Tensor | DiskSamples:
         return samples.picked(positions) if isinstance(samples, DiskSamples) else samples[positions]
 
     x = pick(part.x)
-    return Part(x, x if part.y is part.x else pick(part.y))
+    return Subset(x, x if part.y is part.x else pick(part.y))
 
 
-def _with_inputs(part: Part, x: Tensor | DiskSamples) -> Part:
+def _with_inputs(part: Subset, x: Tensor | DiskSamples) -> Subset:
     """The part with other inputs, which are its targets too where they were."""
-    return Part(x, x if part.y is part.x else part.y)
+    return Subset(x, x if part.y is part.x else part.y)
 
 
 def _in_memory(samples: Tensor | DiskSamples) -> Tensor:
     return samples[:] if isinstance(samples, DiskSamples) else samples
 
 
-def _each(parts: Parts, change: Callable[[Part], Part]) -> Parts:
+def _each(parts: Parts, change: Callable[[Subset], Subset]) -> Parts:
     train, validation, test = parts
     changed_test = change(test)
     return change(train), changed_test if validation is test else change(validation), changed_test

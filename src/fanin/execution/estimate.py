@@ -14,11 +14,11 @@ import torch
 
 from fanin import data, seeds
 from fanin.cell.cell import Cell
-from fanin.data import DataInfo, Part
+from fanin.data import DataInfo, Subset
 from fanin.study.feasibility import training_samples
 from fanin.training import metrics
 from fanin.training.cell_model import model_of
-from fanin.training.objective import Task
+from fanin.training.objective import Objective
 from fanin.training.steps import EVALUATION_BATCH, Trainer, evaluate_batch
 
 BUDGET = 4.0
@@ -111,7 +111,7 @@ def _pace(cell: Cell, budget: float) -> Pace:
     """
     info, described = data.describe(cell.data), model_of(cell)
     part = _random_part(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
-    task = Task(
+    task = Objective(
         info=info,
         metrics=metrics.chosen(info, cell.metrics),
         divisor=255.0 if part.x.dtype == torch.uint8 else 1.0,
@@ -140,7 +140,7 @@ def _pace(cell: Cell, budget: float) -> Pace:
     return Pace(step, _median_seconds(evaluation, 0.3 * budget))
 
 
-def _random_part(info: DataInfo, n: int) -> Part:
+def _random_part(info: DataInfo, n: int) -> Subset:
     """So many samples of random numbers, in the types that data sets have them in."""
     generator = seeds.generator(0, "estimate")
     if info.vocabulary is not None:
@@ -151,15 +151,15 @@ def _random_part(info: DataInfo, n: int) -> Part:
         x = x.mul_(50).add_(128).clamp_(0, 255).to(torch.uint8)
     match info.task:
         case "classification":
-            return Part(x, torch.arange(n) % info.outputs)
+            return Subset(x, torch.arange(n) % info.outputs)
         case "token_classification":
-            return Part(
+            return Subset(
                 x, torch.randint(info.outputs, (n, info.input_shape[0]), generator=generator)
             )
         case "autoencoding":
-            return Part(x, x)
+            return Subset(x, x)
     shape = (n,) if info.outputs == 1 else (n, info.outputs)
-    return Part(x, seeds.standard_normal(shape, generator))
+    return Subset(x, seeds.standard_normal(shape, generator))
 
 
 def _median_seconds(action: Callable[[], object], budget: float) -> float:

@@ -19,10 +19,9 @@ from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import Outcome, Result, environment_key
 from fanin.crash_points import crash_point
-from fanin.errors import DataError, FaninError, UsageError, shown
+from fanin.errors import DataError, FaninError, UsageError, quote
 from fanin.execution import engine as engines
 from fanin.execution.blocks import to_train, unfinished
-from fanin.execution.crew import Crew, Gone, News, Training
 from fanin.execution.events import (
     CellFinished,
     CellStarted,
@@ -35,7 +34,8 @@ from fanin.execution.events import (
 from fanin.execution.executors import LocalWorkers, usable_cores
 from fanin.execution.messages import EpochDone, Finished, Train
 from fanin.execution.signals import Interrupts, RunInterrupted, interrupts_caught
-from fanin.store.progress_file import Progress, ProgressFile, RunningCell
+from fanin.execution.worker_pool import Gone, News, Training, WorkerPool
+from fanin.store.progress_file import ProgressFile, RunningCell, RunProgress
 from fanin.store.results_folder import write_atomically
 from fanin.store.results_store import Store
 
@@ -69,14 +69,14 @@ class _Options:
 
     def __post_init__(self) -> None:
         if not self.workers >= 1:
-            raise UsageError(f"workers must be at least 1, not {shown(self.workers)}.")
+            raise UsageError(f"workers must be at least 1, not {quote(self.workers)}.")
         if not self.checkpoint_interval >= 0:  # true for NaN as well
             raise UsageError(
                 "checkpoint_interval must be at least 0 seconds, not "
-                f"{shown(self.checkpoint_interval)}."
+                f"{quote(self.checkpoint_interval)}."
             )
         if not self.timeout > 0:
-            raise UsageError(f"timeout must be more than 0 seconds, not {shown(self.timeout)}.")
+            raise UsageError(f"timeout must be more than 0 seconds, not {quote(self.timeout)}.")
 
 
 def run_plan(
@@ -145,7 +145,7 @@ class _Run:
         self._store, self._options, self._interrupts, self._emit = store, options, interrupts, emit
         self._cells = {planned.cell.id: planned.cell for planned in plan.cells}
         self._results = store.results()
-        self._crew = Crew(
+        self._pool = WorkerPool(
             workers,
             device=options.device,
             limit=options.workers,
@@ -174,16 +174,16 @@ class _Run:
         if not self._queue:
             self._emit(RunStarted(len(self._cells), 0, 0, {}))
         try:
-            while self._queue or self._crew.training:
-                self._crew.staff(len(self._queue) + len(self._crew.training))
+            while self._queue or self._pool.training:
+                self._pool.staff(len(self._queue) + len(self._pool.training))
                 self._hand_out()
-                if (news := self._crew.news(_TICK)) is not None:
+                if (news := self._pool.news(_TICK)) is not None:
                     self._act(*news)
                 self._heed_interrupts()
                 self._tell_progress()
         finally:
             self._interrupts.ending = True
-            self._crew.close()
+            self._pool.close()
             self._progress.remove()
         for (
             cell_id
@@ -214,12 +214,12 @@ class _Run:
 
     def _hand_out(self) -> None:
         """Give every idle worker a cell."""
-        if self._crew.environment is None:
+        if self._pool.environment is None:
             return
         if not self._decided:
-            self._decide(self._crew.environment)
+            self._decide(self._pool.environment)
         folder = self._store.folder
-        while self._queue and (worker := self._crew.idle()) is not None:
+        while self._queue and (worker := self._pool.idle()) is not None:
             cell = self._queue.popleft()
             command = Train(
                 cell=cell.canonical(),
@@ -227,7 +227,7 @@ class _Run:
                 checkpoint_interval=self._options.checkpoint_interval,
                 weights=str(folder.weights) if self._options.save_weights else None,
             )
-            self._crew.give(worker, cell, command)
+            self._pool.give(worker, cell, command)
             self._emit(CellStarted(cell, worker.number))
 
     def _act(self, training: Training, news: News) -> None:
@@ -247,7 +247,7 @@ class _Run:
             )
         self._data_failed |= news.exit_code == DataError.exit_code
         if result.outcome == "failed" and self._options.device != "cpu":
-            self._crew.dismiss(
+            self._pool.dismiss(
                 training.worker
             )  # after an error on a GPU, nothing in the same process can be trusted
         self._commit(result)
@@ -262,7 +262,7 @@ class _Run:
             return
         times = f" ({self._crashes[cell.id]} times)" if self._crashes[cell.id] > 1 else ""
         output = f"\nLast output:\n{gone.last_output}" if gone.last_output else ""
-        environment = self._crew.environment or {}
+        environment = self._pool.environment or {}
         self._commit(
             Result(
                 cell=cell,
@@ -287,14 +287,14 @@ class _Run:
         if self._deadline is None:
             self._deadline = time.monotonic() + GRACE
             self._queue.clear()
-            self._crew.stop()
+            self._pool.stop()
             self._emit(
                 Notice(
                     "Stopping: cells write a checkpoint at the end of their epoch. Once more stops "
                     "at once."
                 )
             )
-        if not self._crew.training or time.monotonic() > self._deadline:
+        if not self._pool.training or time.monotonic() > self._deadline:
             there = f"{len(self._cells.keys() & self._results.keys())} of {len(self._cells)} cells have a result"
             raise RunInterrupted(number, f"Interrupted; {there}. The same command continues.")
 
@@ -305,13 +305,15 @@ class _Run:
             RunningCell(
                 training.cell.id, _description(training.cell), training.epoch, training.cell.epochs
             )
-            for training in self._crew.training.values()
+            for training in self._pool.training.values()
         )
         elapsed = time.monotonic() - self._began
         work = self._trained + sum(cell.epoch / cell.epochs for cell in running)
         eta = elapsed * (self._to_train - work) / work if work else None
         done = len(self._cells) - self._to_train + self._trained
-        self._progress.write(Progress(os.getpid(), len(self._cells), done, running, elapsed, eta))
+        self._progress.write(
+            RunProgress(os.getpid(), len(self._cells), done, running, elapsed, eta)
+        )
 
     def _summary(self) -> RunSummary:
         counts = Counter(

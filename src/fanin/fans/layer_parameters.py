@@ -36,8 +36,8 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fanin.errors import FitError, unknown
-from fanin.fans.layout import Convention, Fans, Layout, Part, tensor_layout
+from fanin.errors import FitError, UnknownName
+from fanin.fans.layout import Convention, Fans, Layout, PackedPart, tensor_layout
 
 Role = Literal[
     "weight",
@@ -80,7 +80,7 @@ def describe_parameters(module: nn.Module, convention: Convention = "kernel") ->
     Raises `FitError` for a lazy module that has no shape yet.
     """
     if convention not in get_args(Convention):
-        raise unknown("fan convention", convention, get_args(Convention))
+        raise UnknownName.suggest("fan convention", convention, get_args(Convention))
     for name, parameter in module.named_parameters(recurse=False):
         if is_lazy(parameter):
             raise FitError(
@@ -143,7 +143,7 @@ def packed(layout: Layout, sizes: Mapping[str, int], dim: int = 0) -> Layout:
         )
     starts = accumulate(sizes.values(), initial=0)
     parts = (
-        Part(name, dim, start, size, _part(layout, name, size, dim))
+        PackedPart(name, dim, start, size, _part(layout, name, size, dim))
         for (name, size), start in zip(sizes.items(), starts, strict=False)
     )
     return replace(layout, parts=tuple(parts))

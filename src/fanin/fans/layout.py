@@ -21,7 +21,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from fanin.errors import FitError, SpecError, shown, unknown
+from fanin.errors import FitError, SpecError, UnknownName, quote
 
 Convention = Literal["kernel", "effective"]
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
@@ -37,7 +37,7 @@ class Fans:
     def of(self, mode: Mode) -> float:
         """The fan that `mode` names; fan_avg is the mean of the two."""
         if mode not in get_args(Mode):
-            raise unknown("mode", mode, get_args(Mode))
+            raise UnknownName.suggest("mode", mode, get_args(Mode))
         return {
             "fan_in": self.fan_in,
             "fan_out": self.fan_out,
@@ -68,7 +68,7 @@ class Layout:
     """How many dimensions count inputs: 2 in ``nn.Bilinear``, whose weight is (out, in1, in2)."""
     part: str = ""
     """Which part of a packed parameter this is, such as q, or the gate f."""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[PackedPart, ...] = ()
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -115,7 +115,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Part:
+class PackedPart:
     """One of the maps that a parameter packs: rows (or columns) `start` to `start + size` along
     dimension `dim`.
     """
@@ -159,5 +159,5 @@ def check_gain(gain: object, what: str = "gain") -> float:
         or not math.isfinite(gain)
         or gain < 0
     ):
-        raise SpecError(f"{what} must be a finite number of at least 0, not {shown(gain)}.")
+        raise SpecError(f"{what} must be a finite number of at least 0, not {quote(gain)}.")
     return float(gain)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fanin import specs
-from fanin.errors import UsageError, shown, unknown
+from fanin.errors import UnknownName, UsageError, quote
 from fanin.gains import closed_form
 from fanin.gains.quadrature import Elementwise, Moments
 
@@ -68,11 +68,11 @@ def resolved(activation: object) -> Named | Unnamed:
     if isinstance(activation, nn.Module):
         return _from_module(activation)
     if callable(activation) and not isinstance(activation, type):
-        return Unnamed(getattr(activation, "__name__", shown(activation)), activation)
+        return Unnamed(getattr(activation, "__name__", quote(activation)), activation)
     raise UsageError(
         "An activation is a name such as gelu, a module such as nn.ReLU(), or an elementwise "
         "function of tensors, "
-        f"not {shown(activation)}."
+        f"not {quote(activation)}."
     )
 
 
@@ -88,7 +88,7 @@ def _from_text(text: str) -> Named:
             "which is 1."
         )
     if name not in _TABLE:
-        raise unknown("activation", name, (*_TABLE, *_ALIASES))
+        raise UnknownName.suggest("activation", name, (*_TABLE, *_ALIASES))
     return Named(name, specs.construct(name, _TABLE[name].options, options))
 
 

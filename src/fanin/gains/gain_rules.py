@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-from fanin.errors import SpecError, UnknownName, UsageError, shown, unknown
+from fanin.errors import SpecError, UnknownName, UsageError, quote
 from fanin.gains.activation_functions import ActivationLike, Named, Unnamed, resolved
 from fanin.gains.quadrature import Moments, integrated, slope_at_zero_if_odd
 
@@ -53,7 +53,7 @@ def moments(activation: ActivationLike, *, variance: float = 1.0) -> Moments:
         or not isinstance(variance, (int, float))
         or not 0 < variance <= sys.float_info.max
     ):
-        raise SpecError(f"variance must be a finite number above 0, not {shown(variance)}.")
+        raise SpecError(f"variance must be a finite number above 0, not {quote(variance)}.")
     return _moments(resolved(activation), float(variance))
 
 
@@ -86,7 +86,7 @@ def gain(
     moment is 0, as that of a constant.
     """
     if direction not in get_args(Direction):
-        raise unknown("direction", direction, get_args(Direction))
+        raise UnknownName.suggest("direction", direction, get_args(Direction))
     if center and direction == "backward":
         raise UsageError(
             "center=True with direction=backward: centred weights drop the mean of f, and "
@@ -152,12 +152,12 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         ):
             raise SpecError(
                 "param of leaky_relu is its negative slope, a finite number such as 0.01, not "
-                f"{shown(param)}."
+                f"{quote(param)}."
             )
         return math.sqrt(2.0 / (1 + slope * slope))
     if not isinstance(nonlinearity, str) or nonlinearity not in _TORCH:
         raise UnknownName(
-            f"torch.nn.init.calculate_gain does not know {shown(nonlinearity)}. It knows "
+            f"torch.nn.init.calculate_gain does not know {quote(nonlinearity)}. It knows "
             f"{', '.join(_TORCH)} and leaky_relu. "
             f"Use fanin.gains.gain, which computes the gain of any activation."
         )

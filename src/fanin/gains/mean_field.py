@@ -29,7 +29,7 @@ import torch
 from numpy.polynomial import legendre
 from torch import Tensor
 
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.gains.activation_functions import ActivationLike, resolved
 from fanin.gains.gain_rules import moments
 
@@ -87,7 +87,7 @@ def mean_field(activation: ActivationLike, weight_std: float, bias_std: float = 
             or not isinstance(value, (int, float))
             or not 0 <= value < math.inf
         ):
-            raise SpecError(f"{name} must be a finite number of at least 0, not {shown(value)}.")
+            raise SpecError(f"{name} must be a finite number of at least 0, not {quote(value)}.")
     q = _fixed_point(activation, weight_std, bias_std)
     inside = min(max(q, _VANISHED), _EXPLODED)
     chi = weight_std**2 * moments(activation, variance=inside).slope2

@@ -20,7 +20,7 @@ from numpy.polynomial import legendre
 from torch import Tensor
 
 from fanin import seeds
-from fanin.errors import UsageError, shown
+from fanin.errors import UsageError, quote
 
 Elementwise = Callable[[Tensor], Tensor]
 
@@ -172,7 +172,7 @@ def _evaluated(function: Elementwise, name: str, x: Tensor) -> tuple[Tensor, Ten
             f"{name} cannot be computed for a float64 tensor of shape (n,): {error}"
         ) from error
     if not isinstance(y, Tensor) or y.shape != x.shape or not y.is_floating_point():
-        got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else shown(y)
+        got = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else quote(y)
         raise UsageError(
             f"{name} is not an elementwise activation: expected as many numbers as it is given, "
             f"received {got}."

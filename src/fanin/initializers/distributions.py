@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor
 
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.seeds import standard_normal
 
 MIN_CUT = 0.01
@@ -81,7 +81,7 @@ def deviation(n: int, total: float, squares: float) -> float:
 def check_std(std: float, what: str) -> None:
     """Raise `SpecError` for a negative standard deviation."""
     if std < 0:
-        raise SpecError(f"{what} must be at least 0, not {shown(std)}.")
+        raise SpecError(f"{what} must be at least 0, not {quote(std)}.")
 
 
 def _signed_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

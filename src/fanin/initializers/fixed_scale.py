@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.fans import Layout
 from fanin.initializers import distributions
 from fanin.initializers.constant import SYMMETRY
@@ -56,7 +56,7 @@ class Uniform(Initializer):
         """The bounds must be in order."""
         if self.low >= self.high:
             raise SpecError(
-                f"uniform needs low < high, not low={shown(self.low)} and high={shown(self.high)}."
+                f"uniform needs low < high, not low={quote(self.low)} and high={quote(self.high)}."
             )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
@@ -88,7 +88,7 @@ class TruncatedNormal(Initializer):
         if self.cut < distributions.MIN_CUT:
             raise SpecError(
                 f"truncated_normal(cut=…) must be at least {distributions.MIN_CUT} (in units of "
-                f"std), not {shown(self.cut)}."
+                f"std), not {quote(self.cut)}."
             )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:

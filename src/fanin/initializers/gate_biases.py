@@ -15,8 +15,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.errors import SpecError, shown
-from fanin.fans import Layout, Part
+from fanin.errors import SpecError, quote
+from fanin.fans import Layout, PackedPart
 from fanin.initializers import distributions
 from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
 
@@ -74,7 +74,7 @@ class Chrono(Initializer):
         """There must be room between 1 and t_max - 1."""
         if self.t_max <= 2:
             raise SpecError(
-                f"chrono(t_max=…) must be above 2 (steps of time), not {shown(self.t_max)}."
+                f"chrono(t_max=…) must be above 2 (steps of time), not {quote(self.t_max)}."
             )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
@@ -111,7 +111,7 @@ class Chrono(Initializer):
         return mean, weight * log**2 - 2 * mean
 
 
-def _memory_gates(layout: Layout) -> tuple[Part | None, Part | None]:
+def _memory_gates(layout: Layout) -> tuple[PackedPart | None, PackedPart | None]:
     """The gate of a bias that keeps the state, and the one that lets new input in, where that is
     another one.
     """

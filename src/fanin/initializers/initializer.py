@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from fanin import fans, specs
-from fanin.errors import FitError, UsageError, shown
+from fanin.errors import FitError, UsageError, quote
 from fanin.fans import Layout
 from fanin.registry import Registry
 
@@ -52,7 +52,7 @@ class Initializer(ABC):
         return False
 
     def __post_init__(self) -> None:
-        specs.settle(self.name, self)
+        specs.coerce_fields(self.name, self)
         self.check()
 
     @abstractmethod
@@ -84,7 +84,7 @@ class Initializer(ABC):
         """The canonical spec string, such as ``he_normal(mode=fan_out)``; `get` turns it back into
         an equal initializer.
         """
-        return specs.identity(self.name, self)
+        return specs.render_canonical(self.name, self)
 
     def __str__(self) -> str:
         return self.spec
@@ -139,7 +139,7 @@ def require_generator(generator: object) -> None:
         received = (
             f"one on {generator.device}"
             if isinstance(generator, torch.Generator)
-            else shown(generator)
+            else quote(generator)
         )
         raise UsageError(
             f"generator must be a torch.Generator on the CPU, not {received}. "
@@ -154,7 +154,7 @@ def require_fillable(tensor: object, initializer: Initializer) -> None:
     """
     if not isinstance(tensor, Tensor):
         raise FitError(
-            f"Expected a tensor to fill, not {shown(tensor)}. A whole model goes to "
+            f"Expected a tensor to fill, not {quote(tensor)}. A whole model goes to "
             "fanin.initialize(model, …)."
         )
     reason = unfillable(tensor, initializer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fanin import specs
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.initializers import user_initializer
 from fanin.initializers.initializer import REGISTRY, Initializer
 
@@ -26,10 +26,10 @@ def get(spec: str | Initializer, **options: Any) -> Initializer:
             )
         return spec
     name, written = specs.parse(spec)
-    make = None if specs.is_target(name) else REGISTRY.get(name).make
+    make = None if specs.is_reference(name) else REGISTRY.get(name).make
     twice = sorted(written.keys() & options.keys())
     if twice:
-        raise SpecError(f"{shown(spec)} gives {', '.join(twice)} already. Give each option once.")
+        raise SpecError(f"{quote(spec)} gives {', '.join(twice)} already. Give each option once.")
     if make is None:
         return user_initializer.initializer(name, written | options)
     return specs.construct(name, make, written | options)

@@ -11,7 +11,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.errors import FitError, SpecError, shown
+from fanin.errors import FitError, SpecError, quote
 from fanin.fans import Layout, check_gain, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
@@ -79,7 +79,7 @@ class BlockOrthogonal(Initializer):
         check_gain(self.gain, "block_orthogonal(gain=…)")
         if self.blocks is not None and self.blocks < 1:
             raise SpecError(
-                f"block_orthogonal(blocks=…) must be at least 1, not {shown(self.blocks)}."
+                f"block_orthogonal(blocks=…) must be at least 1, not {quote(self.blocks)}."
             )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.fans import Layout, require_fans
 from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
 from fanin.initializers.variance_scaling import sample_scaled
@@ -34,7 +34,7 @@ class Siren(Initializer):
     def check(self) -> None:
         """The frequency must be positive."""
         if self.omega <= 0:
-            raise SpecError(f"siren(omega=…) must be above 0, not {shown(self.omega)}.")
+            raise SpecError(f"siren(omega=…) must be above 0, not {quote(self.omega)}.")
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """U[-b, b] with b = 1/fan_in (first) or √(6/fan_in)/omega."""

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.fans import Layout, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
@@ -91,7 +91,7 @@ def _width(layout: Layout, dim: int | None) -> int:
 
 def _check_count(count: int | None, what: str) -> None:
     if count is not None and count < 1:
-        raise SpecError(f"{what} must be at least 1, not {shown(count)}.")
+        raise SpecError(f"{what} must be at least 1, not {quote(count)}.")
 
 
 REGISTRY.add(

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.fans import Layout, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
@@ -40,11 +40,11 @@ class Sparse(Initializer):
         distributions.check_std(self.std, "sparse(std=…)")
         if self.connections < 1:
             raise SpecError(
-                f"sparse(connections=…) must be at least 1, not {shown(self.connections)}."
+                f"sparse(connections=…) must be at least 1, not {quote(self.connections)}."
             )
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise SpecError(
-                f"sparse(sparsity=…) must be from 0 to below 1, not {shown(self.sparsity)}."
+                f"sparse(sparsity=…) must be from 0 to below 1, not {quote(self.sparsity)}."
             )
         if self.sparsity is not None and self.connections != Sparse.connections:
             raise SpecError(

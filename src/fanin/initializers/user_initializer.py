@@ -26,7 +26,7 @@ from fanin.errors import FitError, SpecError
 from fanin.fans import Layout
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.model_level import Choice, ModelInitializer, Site
-from fanin.user_code import INITIALIZER, INITIALIZER_FILL, OwnPart
+from fanin.user_code import INITIALIZER, INITIALIZER_FILL, UserComponent
 
 _ONE_AT_A_TIME = threading.RLock()
 """Weights of large models are filled by several threads; a user's code may draw from the one global
@@ -35,7 +35,7 @@ generator.
 
 
 class _Own(Initializer):
-    part: ClassVar[OwnPart]
+    part: ClassVar[UserComponent]
 
 
 class Filling(_Own):
@@ -120,7 +120,7 @@ class Making(_Own):
 class MakingModelLevel(ModelInitializer):
     """A function that makes an initializer of whole models."""
 
-    part: ClassVar[OwnPart]
+    part: ClassVar[UserComponent]
 
     def check(self) -> None:
         """Make it, so that a mistake is found now."""
@@ -139,11 +139,11 @@ class MakingModelLevel(ModelInitializer):
 def initializer(target: str, options: Mapping[str, Any]) -> Initializer:
     """The initializer of a target and the options in a spec.
 
-    Raises what `fanin.user_code.own_part` and `fanin.specs.construct` raise, and `FitError` where a
+    Raises what `fanin.user_code.load_component` and `fanin.specs.construct` raise, and `FitError` where a
     function that is to make an initializer makes something else.
     """
     function = user_code.load(target).function
-    part = user_code.own_part(target, INITIALIZER_FILL if _fills(function) else INITIALIZER)
+    part = user_code.load_component(target, INITIALIZER_FILL if _fills(function) else INITIALIZER)
     if part.contract is INITIALIZER_FILL:
         return specs.construct(part.name, _class_of(part, Filling), options)
     made = _made(part, specs.construct(part.name, part.options, options))
@@ -166,7 +166,7 @@ def _fills(function: Any) -> bool:
 
 
 @cache
-def _class_of(part: OwnPart, base: type[Initializer]) -> type[Initializer]:
+def _class_of(part: UserComponent, base: type[Initializer]) -> type[Initializer]:
     """The frozen dataclass, derived from `base`, whose fields are the part's options."""
     fields = dataclasses.fields(part.options)
     taken = [field.name for field in fields if field.name in {"name", "part", *dir(base)}]
@@ -185,7 +185,7 @@ def _class_of(part: OwnPart, base: type[Initializer]) -> type[Initializer]:
     )
 
 
-def _made(part: OwnPart, options: Any) -> Initializer:
+def _made(part: UserComponent, options: Any) -> Initializer:
     came = part.call(options)
     if not isinstance(came, Initializer):
         raise part.refused(came)
@@ -212,7 +212,7 @@ def _try(outer: Filling, layout: Layout) -> None:
     outer.sample(layout, seeds.generator(0, "try", outer.spec))
 
 
-def _sound(drawn: Tensor, part: OwnPart, layout: Layout) -> Tensor:
+def _sound(drawn: Tensor, part: UserComponent, layout: Layout) -> Tensor:
     """What was drawn, if it is a weight of that layout."""
     if tuple(drawn.shape) != layout.shape or drawn.dtype != torch.float32:
         raise part.refused(

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.fans import Layout, Mode, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
@@ -46,7 +46,7 @@ class VarianceScaling(Initializer):
     def check(self) -> None:
         """The scale must be positive."""
         if self.scale <= 0:
-            raise SpecError(f"variance_scaling(scale=…) must be above 0, not {shown(self.scale)}.")
+            raise SpecError(f"variance_scaling(scale=…) must be above 0, not {quote(self.scale)}.")
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """A draw from the distribution, of standard deviation `intended_std`."""

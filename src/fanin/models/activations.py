@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fanin.errors import SpecError, shown, unknown
+from fanin.errors import SpecError, UnknownName, quote
 from fanin.registry import Registry
 
 
@@ -65,7 +65,7 @@ def get(name: str) -> Activation:
     """
     found = _ALIASES.get(name, name) if isinstance(name, str) else name
     if found not in ACTIVATIONS:
-        raise unknown("activation", name, (*ACTIVATIONS.names(), *_ALIASES))
+        raise UnknownName.suggest("activation", name, (*ACTIVATIONS.names(), *_ALIASES))
     return ACTIVATIONS.get(found)
 
 
@@ -82,7 +82,7 @@ def canonical(activation: str | Iterable[str], layers: int) -> str | tuple[str, 
         raise SpecError(
             f"Expected one activation for all layers, or a list with one for each of the {layers} "
             "hidden layers; "
-            f"received {len(names)}: {shown(list(names))}. Write activation=relu, or name "
+            f"received {len(names)}: {quote(list(names))}. Write activation=relu, or name "
             f"{layers}; without either "
             f"the model's own list counts."
         )

@@ -40,7 +40,7 @@ class AutoencoderOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.settle("autoencoder", self)
+        specs.coerce_fields("autoencoder", self)
         widths = check_widths(self.widths, "widths")
         check_count(self.code, "code", MAX_WIDTH)
         if 2 * len(widths) > MAX_DEPTH:

@@ -13,7 +13,7 @@ from torch import nn
 
 from fanin import seeds, specs, user_code
 from fanin.data import DataInfo
-from fanin.errors import FitError, SpecError, shown
+from fanin.errors import FitError, SpecError, quote
 from fanin.models import user_model
 from fanin.registry import Registry
 
@@ -75,7 +75,7 @@ class Model:
     @property
     def spec(self) -> str:
         """The canonical spec string: options that equal their default left out."""
-        return specs.identity(self.entry.name, self.options)
+        return specs.render_canonical(self.entry.name, self.options)
 
     def split(self) -> tuple[str, ActivationOption | None, str | None]:
         """The spec without its activation and its normalization, and those two, None for the
@@ -169,7 +169,7 @@ class Model:
                 f"{_offer(kind, 'token_classification', 'such data')}"
             )
         if outputs < 1:
-            raise FitError(f"A model needs at least one output, not {shown(outputs)}.")
+            raise FitError(f"A model needs at least one output, not {quote(outputs)}.")
         with seeds.torch_state_kept(), torch.device("meta"):
             skeleton = self._module(input_shape, outputs, vocabulary, per_step)
         count = sum(parameter.numel() for parameter in skeleton.parameters())
@@ -227,7 +227,7 @@ def get(
     `normalization` (the option `norm`; "none" for no normalization).
     """
     name, options = specs.parse(spec)
-    entry = _own_entry(name) if specs.is_target(name) else REGISTRY.get(name)
+    entry = _own_entry(name) if specs.is_reference(name) else REGISTRY.get(name)
     if activation is not None:
         _require_option(entry, "activation", "An activation")
         options["activation"] = activation
@@ -238,7 +238,7 @@ def get(
 
 
 @cache
-def _entry_of(part: user_code.OwnPart) -> ModelEntry:
+def _entry_of(part: user_code.UserComponent) -> ModelEntry:
     return ModelEntry(
         name=part.name,
         summary=user_model.summary(part),
@@ -253,7 +253,7 @@ def _entry_of(part: user_code.OwnPart) -> ModelEntry:
 
 def _own_entry(target: str) -> ModelEntry:
     """The entry of a user's own model; the same one as long as its file is the same."""
-    return _entry_of(user_code.own_part(target, user_code.MODEL))
+    return _entry_of(user_code.load_component(target, user_code.MODEL))
 
 
 def _require_option(entry: ModelEntry, option: str, what: str) -> None:
@@ -285,7 +285,7 @@ def check_widths(widths: Iterable[object], what: str) -> tuple[int, ...]:
         raise SpecError(
             f"{what} is a list of at least one whole number from 1 to {MAX_WIDTH:,}, such as [256, "
             "128]; "
-            f"received {shown(list(found))}."
+            f"received {quote(list(found))}."
         )
     return valid
 
@@ -293,7 +293,7 @@ def check_widths(widths: Iterable[object], what: str) -> tuple[int, ...]:
 def check_count(value: int, what: str, most: int) -> None:
     """Raise a `SpecError` unless `value` is from 1 to `most`."""
     if not 1 <= value <= most:
-        raise SpecError(f"{what} is a whole number from 1 to {most:,}; received {shown(value)}.")
+        raise SpecError(f"{what} is a whole number from 1 to {most:,}; received {quote(value)}.")
 
 
 def require_size(name: str, input_shape: tuple[int, ...], smallest: int, advice: str) -> None:

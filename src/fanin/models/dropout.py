@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fanin import seeds
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 
 
 class Dropout(nn.Module):
@@ -91,7 +91,7 @@ def check_rate(rate: object) -> float:
     """`rate` as a float, or a `SpecError`: a probability of dropping lies in [0, 1)."""
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
         raise SpecError(
-            f"A dropout rate is a number of at least 0 and below 1, not {shown(rate)}. The case "
+            f"A dropout rate is a number of at least 0 and below 1, not {quote(rate)}. The case "
             "study's is 0.5."
         )
     return float(rate)

@@ -28,7 +28,7 @@ class LeNet5Options:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.settle("lenet5", self)
+        specs.coerce_fields("lenet5", self)
         object.__setattr__(self, "activation", activations.get(self.activation).name)
         object.__setattr__(self, "dropout", check_rate(self.dropout))
 

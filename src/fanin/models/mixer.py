@@ -39,7 +39,7 @@ class MixerOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.settle("mixer", self)
+        specs.coerce_fields("mixer", self)
         if self.token_width == max(
             1, self.width // 2
         ):  # equal networks become equal options, so that they have one identity

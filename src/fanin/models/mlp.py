@@ -34,7 +34,7 @@ class HiddenOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.settle("mlp", self)
+        specs.coerce_fields("mlp", self)
         # Equal networks become equal options, so that they have one identity.
         widths = check_widths(self.widths, "widths")
         check_count(self.depth, "depth", MAX_DEPTH)

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from fanin import specs
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.models import activations, normalization
 from fanin.models.benchmark_model import (
     MAX_DEPTH,
@@ -45,13 +45,13 @@ class PlainCNNOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.settle("plain_cnn", self)
+        specs.coerce_fields("plain_cnn", self)
         check_count(self.depth, "depth", MAX_DEPTH)
         check_count(self.channels, "channels", MAX_WIDTH)
         if not 1 <= self.kernel <= MAX_KERNEL or self.kernel % 2 == 0:
             raise SpecError(
                 f"kernel is an odd number from 1 to {MAX_KERNEL}, such as 3; received "
-                f"{shown(self.kernel)}."
+                f"{quote(self.kernel)}."
             )
         object.__setattr__(self, "activation", activations.get(self.activation).name)
         object.__setattr__(self, "dropout", check_rate(self.dropout))

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from fanin import specs
-from fanin.errors import FitError, SpecError, shown
+from fanin.errors import FitError, SpecError, quote
 from fanin.models import activations
 from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
 from fanin.models.dropout import Dropout, check_rate
@@ -38,7 +38,7 @@ class RecurrentOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.settle(self.cell, self)
+        specs.coerce_fields(self.cell, self)
         check_count(self.width, "width", MAX_WIDTH)
         check_count(self.depth, "depth", MAX_DEPTH)
         if self.embedding is not None:
@@ -54,7 +54,7 @@ class RecurrentOptions:
             gates = "" if self.cell == "rnn" else "; its gates are sigmoid"
             raise SpecError(
                 f"The activation of the state of {self.cell} is {' or '.join(self.known)}{gates}. "
-                f"Received {shown(name)}. "
+                f"Received {quote(name)}. "
                 + (
                     f"Leave it out, or use rnn(activation={name})."
                     if name == "relu"

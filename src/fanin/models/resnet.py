@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin import specs
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.models import activations, normalization
 from fanin.models.benchmark_model import (
     MAX_DEPTH,
@@ -53,7 +53,7 @@ class ResNetOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.settle("resnet", self)
+        specs.coerce_fields("resnet", self)
         check_count(self.width, "width", MAX_WIDTH)
         self._check_depth()
         if self.residual == "fixup" and (self.norm is not None or self.bias):
@@ -82,7 +82,7 @@ class ResNetOptions:
             raise SpecError(
                 "The depth of a resnet is 6n + 2, for n blocks in each of three stages: 8, 14, "
                 "20, …; "
-                f"received {shown(self.depth)}."
+                f"received {quote(self.depth)}."
             )
         if type(self) is ResNetOptions and self.depth in NAMED:  # one network, one identity
             raise SpecError(f"resnet(depth={self.depth}) has a name of its own. Write {self.name}.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from torch import Tensor, nn
 
 from fanin import specs
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.fans import Convention
 from fanin.fans.layer_parameters import Holdings, known
 from fanin.models import activations
@@ -30,14 +30,14 @@ class SirenOptions:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        specs.settle("siren", self)
+        specs.coerce_fields("siren", self)
         check_count(self.width, "width", MAX_WIDTH)
         check_count(self.depth, "depth", MAX_DEPTH)
         for option in ("omega", "omega_hidden"):
             if getattr(self, option) <= 0:
                 raise SpecError(
                     f"siren({option}=…) is a frequency above 0; received "
-                    f"{shown(getattr(self, option))}."
+                    f"{quote(getattr(self, option))}."
                 )
         object.__setattr__(self, "activation", activations.get(self.activation).name)
         self._drop_what_has_no_effect()

@@ -45,7 +45,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin import specs
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.models import activations, normalization
 from fanin.models.attention import Attention, check_heads
 from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, check_count
@@ -83,7 +83,7 @@ class StackOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.settle(self.name, self)
+        specs.coerce_fields(self.name, self)
         for option, most in (("width", MAX_WIDTH), ("depth", MAX_DEPTH), ("heads", MAX_WIDTH)):
             check_count(getattr(self, option), option, most)
         check_heads(self.name, self.width, self.heads)
@@ -202,6 +202,6 @@ def stack(options: StackOptions, *, causal: bool = False) -> nn.ModuleList:
 def _check_positive(value: float | str, option: str) -> None:
     if not isinstance(value, str) and value <= 0:
         raise SpecError(
-            f"{option} is a number above 0, or a word; received {shown(value)}. 1 leaves the sum "
+            f"{option} is a number above 0, or a word; received {quote(value)}. 1 leaves the sum "
             "as it is."
         )

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from fanin.errors import FitError
-from fanin.user_code import OwnPart
+from fanin.user_code import UserComponent
 
 _SAMPLES = 2
 """More than one, so that normalization over the batch works."""
 
 
 def build(
-    part: OwnPart,
+    part: UserComponent,
     options: Any,
     input_shape: tuple[int, ...],
     outputs: int,
@@ -66,14 +66,18 @@ def build(
         )
 
 
-def summary(part: OwnPart) -> str:
+def summary(part: UserComponent) -> str:
     """The first line of the callable's docstring."""
     lines = (inspect.getdoc(part.loaded.function) or "").splitlines()
     return lines[0] if lines else f"A user's own model ({part.name})."
 
 
 def _made(
-    part: OwnPart, options: Any, input_shape: tuple[int, ...], outputs: int, given: dict[str, Any]
+    part: UserComponent,
+    options: Any,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    given: dict[str, Any],
 ) -> nn.Module:
     made = part.call(options, input_shape, outputs, **given)
     if not isinstance(made, nn.Module):
@@ -82,7 +86,7 @@ def _made(
 
 
 def _tried(
-    part: OwnPart,
+    part: UserComponent,
     module: nn.Module,
     input_shape: tuple[int, ...],
     vocabulary: int | None,

@@ -42,7 +42,7 @@ class VGGOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.settle(self.name, self)
+        specs.coerce_fields(self.name, self)
         check_count(self.width, "width", MAX_WIDTH)
         object.__setattr__(self, "activation", activations.get(self.activation).name)
         object.__setattr__(self, "dropout", check_rate(self.dropout))

@@ -37,7 +37,7 @@ class ViTOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.settle("vit", self)
+        specs.coerce_fields("vit", self)
         for name, most in (
             ("patch", MAX_WIDTH),
             ("width", MAX_WIDTH),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fanin.errors import OutputError, unknown
+from fanin.errors import OutputError, UnknownName
 from fanin.report.files import replace_file
 from fanin.report.tables.table import Table
 
@@ -103,7 +103,7 @@ class Results:
 
         by_id = {planned.cell.id: planned for planned in self.plan.cells}
         if cell not in by_id:
-            raise unknown("cell of this study", cell, by_id if len(by_id) <= 10 else [])
+            raise UnknownName.suggest("cell of this study", cell, by_id if len(by_id) <= 10 else [])
         return cell_figure(by_id[cell], self.results.get(cell), path)
 
     def export(self, kind: str, path: str | Path | None = None) -> str:
@@ -115,7 +115,7 @@ class Results:
         """
         exporters = self._exporters()
         if kind not in exporters:
-            raise unknown("table format", kind, exporters)
+            raise UnknownName.suggest("table format", kind, exporters)
         text = exporters[kind]()
         if path is not None:
             replace_file(path, text.encode("utf-8", "backslashreplace"))

@@ -58,7 +58,7 @@ def create(path: Path) -> None:
     try:
         for leftover in (aside, aside.with_name(f"{aside.name}-journal")):
             leftover.unlink(missing_ok=True)
-        with explained(path), contextlib.closing(_connect(aside, "rwc")) as connection:
+        with explain_error(path), contextlib.closing(_connect(aside, "rwc")) as connection:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             migrate(connection)
         crash_point("store.before_created")
@@ -69,7 +69,7 @@ def create(path: Path) -> None:
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """A connection to an existing store, checked and brought to the present version."""
-    with explained(path):
+    with explain_error(path):
         connection = _connect(path, "rw")
         try:
             _check(connection, path)
@@ -93,7 +93,7 @@ def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
     The file is opened writable where that is possible, and SQLite reads it otherwise: the first to
     open it after a crash has to undo the write that was cut off.
     """
-    with explained(path), contextlib.closing(_connect(path, "rw")) as connection:
+    with explain_error(path), contextlib.closing(_connect(path, "rw")) as connection:
         patiently(connection, "BEGIN")
         _check(connection, path)
         if _version(connection) == len(MIGRATIONS):
@@ -143,7 +143,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explain_error(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into fanin's."""
     try:
         yield

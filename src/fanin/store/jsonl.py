@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fanin.cell.result import Result
-from fanin.errors import StoreCorrupt, UsageError, shown
+from fanin.errors import StoreCorrupt, UsageError, quote
 from fanin.store.results_folder import write_atomically
 
 
@@ -62,7 +62,7 @@ def _result(line: bytes, where: str) -> Result:
         raise StoreCorrupt(f"{where}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise StoreCorrupt(
-            f"{where}: expected a JSON object, received {shown(line)} ({error})."
+            f"{where}: expected a JSON object, received {quote(line)} ({error})."
         ) from None
 
 

@@ -27,7 +27,7 @@ class RunningCell:
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How far a runner is."""
 
     pid: int
@@ -53,7 +53,7 @@ class ProgressFile:
         """Whether the last writing is long enough ago."""
         return time.monotonic() - self._written >= _INTERVAL
 
-    def write(self, progress: Progress) -> None:
+    def write(self, progress: RunProgress) -> None:
         """Replace the file."""
         self._written = time.monotonic()
         with contextlib.suppress(FaninError):
@@ -65,11 +65,11 @@ class ProgressFile:
             self._path.unlink(missing_ok=True)
 
 
-def read_progress(path: Path) -> Progress | None:
+def read_progress(path: Path) -> RunProgress | None:
     """The progress that was written last; None if there is none that can be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return Progress(
+        return RunProgress(
             **record | {"running": tuple(RunningCell(**cell) for cell in record["running"])}
         )
     except (OSError, ValueError, TypeError, KeyError):

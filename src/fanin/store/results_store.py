@@ -23,7 +23,7 @@ from fanin.crash_points import crash_point
 from fanin.errors import StoreCorrupt, UsageError
 from fanin.store import database
 from fanin.store.lock import Holder, Lock, holder_of
-from fanin.store.progress_file import Progress, read_progress
+from fanin.store.progress_file import RunProgress, read_progress
 from fanin.store.results_folder import Folder
 
 _LATEST = """SELECT cell, attempt, record, digest FROM result AS r
@@ -44,7 +44,7 @@ class Snapshot:
     """How many attempts each cell has had."""
     holder: Holder | None
     """The runner at work; None if none is."""
-    progress: Progress | None
+    progress: RunProgress | None
     """What that runner is doing."""
 
     def planned(self) -> list[tuple[PlannedCell, Result | None]]:
@@ -87,7 +87,7 @@ class Store:
 
     def add_all(self, results: Iterable[Result]) -> list[int]:
         """Commit several results: all or, on an error, none."""
-        with database.explained(self.folder.database), database.transaction(self._connection):
+        with database.explain_error(self.folder.database), database.transaction(self._connection):
             attempts = [self._insert(result) for result in results]
             crash_point("store.before_commit")
         crash_point("store.after_commit")
@@ -96,7 +96,7 @@ class Store:
     def set_plan(self, plan: Plan) -> None:
         """Make `plan` the latest one."""
         text = _text(plan.to_json())
-        with database.explained(self.folder.database), database.transaction(self._connection):
+        with database.explain_error(self.folder.database), database.transaction(self._connection):
             latest = self._connection.execute(_LATEST_PLAN).fetchone()
             if latest is None or latest[0] != text:
                 self._connection.execute(
@@ -105,12 +105,12 @@ class Store:
 
     def plan(self) -> Plan | None:
         """The latest plan."""
-        with database.explained(self.folder.database):
+        with database.explain_error(self.folder.database):
             return _plan(database.patiently(self._connection, _LATEST_PLAN).fetchone())
 
     def results(self) -> dict[str, Result]:
         """The latest attempt by cell id, in the order in which they were committed."""
-        with database.explained(self.folder.database):
+        with database.explain_error(self.folder.database):
             rows = database.patiently(self._connection, _LATEST).fetchall()
         return {cell: result_of(cell, record, stored) for cell, _, record, stored in rows}
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
-from fanin.errors import FitError, UsageError, shown
+from fanin.errors import FitError, UsageError, quote
 from fanin.structure.graph import Kind
 
 _LAYERS = (
@@ -86,7 +86,7 @@ def check_model(model: object) -> None:
     yet.
     """
     if not isinstance(model, nn.Module):
-        raise UsageError(f"Expected a torch.nn.Module, not {shown(model)}.")
+        raise UsageError(f"Expected a torch.nn.Module, not {quote(model)}.")
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
         raise FitError(

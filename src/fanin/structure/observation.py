@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from fanin.errors import FitError, UsageError, shown
+from fanin.errors import FitError, UsageError, quote
 from fanin.structure import model_state
 from fanin.structure.call_arguments import Arguments, Source
 from fanin.structure.function_kinds import plain_name
@@ -181,7 +181,7 @@ class _Observer(TorchFunctionMode):
         )
         return (
             f"The forward pass on the batch failed in {place}: {type(error).__name__}: "
-            f"{shown(str(error), 300)}. "
+            f"{quote(str(error), 300)}. "
             "Expected a batch that the model takes: a tensor, a list or tuple of its arguments, "
             "or a dict of its keywords."
         )
@@ -197,7 +197,7 @@ def _call(batch: object) -> tuple[list[Any], dict[str, Any]]:
         return [_copied(value) for value in batch], {}
     raise UsageError(
         "A batch is a tensor, a list or tuple of the model's arguments, or a dict of its "
-        f"keywords, not {shown(batch)}."
+        f"keywords, not {quote(batch)}."
     )
 
 

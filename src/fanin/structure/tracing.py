@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from fanin.errors import FitError, shown
+from fanin.errors import FitError, quote
 from fanin.structure import model_state
 from fanin.structure.call_arguments import Arguments, Source
 from fanin.structure.function_kinds import plain_name
@@ -51,7 +51,7 @@ def _traced(model: nn.Module) -> fx.Graph:
     ) as error:  # tracing runs the user's code on proxies, which may break in any way
         raise FitError(
             f"{type(model).__name__} cannot be traced without data: {type(error).__name__}: "
-            f"{shown(str(error), 200)}. "
+            f"{quote(str(error), 200)}. "
             "Give batch=…, a batch as the model takes it, so that one forward pass is observed "
             "instead."
         ) from error

@@ -16,7 +16,7 @@ from typing import Any
 
 from fanin import data, initializers, models, seeds, specs, user_code
 from fanin.cell.cell import Cell
-from fanin.errors import FaninError, SpecError, StudyError, shown, unknown
+from fanin.errors import FaninError, SpecError, StudyError, UnknownName, quote
 from fanin.training import augmentation, metrics, optimizers, schedules
 
 SPECS = ("data", "model", "initializer", "biases", "optimizer", "schedule")
@@ -59,7 +59,7 @@ def is_option(key: str) -> bool:
 def check_key(key: str, kind: str) -> None:
     """Raise `UnknownName` unless `key` is one of `FIELDS` or an option of `SPECS`."""
     if key not in FIELDS and not is_option(key):
-        raise unknown(kind, key, (*FIELDS, *(f"{spec}.<option>" for spec in SPECS)))
+        raise UnknownName.suggest(kind, key, (*FIELDS, *(f"{spec}.<option>" for spec in SPECS)))
 
 
 def make_cell(values: Mapping[str, Any]) -> Cell:
@@ -118,7 +118,7 @@ def _about(*fields: str) -> Iterator[None]:
     try:
         yield
     except FaninError as error:
-        raise error.said_of(*fields) from None
+        raise error.mark_fields(*fields) from None
 
 
 def _options_folded(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _options_folded(values: Mapping[str, Any]) -> dict[str, Any]:
             name, options = specs.parse(_text(fields, head, _DEFAULTS.get(head, "")))
             if option in options:
                 raise SpecError(
-                    f"{fields[head]} sets {option}, and so does {key} ({shown(value)}). Give one "
+                    f"{fields[head]} sets {option}, and so does {key} ({quote(value)}). Give one "
                     "of them."
                 )
             fields[head] = specs.render(name, {**options, option: value})
@@ -161,14 +161,14 @@ def _canonical_model(fields: Mapping[str, Any]) -> dict[str, Any]:
     ):
         if value is not None and option in options:
             mistake = SpecError(
-                f"{spec} sets {option}, and so does {key} ({shown(value)}). Give one of them."
+                f"{spec} sets {option}, and so does {key} ({quote(value)}). Give one of them."
             )
-            raise mistake.said_of(key, "model")
+            raise mistake.mark_fields(key, "model")
     if normalization is not None and not isinstance(normalization, str):
         mistake = SpecError(
-            f"normalization is a word such as batch, or none; received {shown(normalization)}."
+            f"normalization is a word such as batch, or none; received {quote(normalization)}."
         )
-        raise mistake.said_of("normalization")
+        raise mistake.mark_fields("normalization")
     with _about(*(["activation"] if activation is not None else []), "model"):
         models.get(spec, activation)
     with _about("normalization"):
@@ -181,7 +181,7 @@ def _canonical_optimizer(spec: str, rate: Any) -> tuple[str, float]:
     inside = options.pop("lr", None)
     if inside is not None and rate is not None and inside != rate:
         raise SpecError(
-            f"{spec} names a learning rate, and so does the study ({shown(rate)}). Give one of "
+            f"{spec} names a learning rate, and so does the study ({quote(rate)}). Give one of "
             "them."
         )
     given = rate if inside is None else inside
@@ -191,7 +191,7 @@ def _canonical_optimizer(spec: str, rate: Any) -> tuple[str, float]:
         or not isinstance(chosen, (int, float))
         or not 0 < chosen < math.inf
     ):
-        raise SpecError(f"The learning rate must be a positive number, not {shown(chosen)}.")
+        raise SpecError(f"The learning rate must be a positive number, not {quote(chosen)}.")
     return optimizers.get(specs.render(name, options))[0], float(chosen)
 
 
@@ -199,8 +199,8 @@ def _text(fields: Mapping[str, Any], key: str, default: str = "") -> str:
     value = fields.get(key, default)
     if not isinstance(value, str):
         raise SpecError(
-            f"{key} must be a name or a spec such as name(key=value), not {shown(value)}."
-        ).said_of(key)
+            f"{key} must be a name or a spec such as name(key=value), not {quote(value)}."
+        ).mark_fields(key)
     return value
 
 
@@ -208,7 +208,7 @@ def positive(value: Any, what: str) -> int:
     """`value` as a count, or a `StudyError`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 10**9:
         raise StudyError(
-            f"{what} must be a whole number from 1 to 1,000,000,000, not {shown(value)}."
+            f"{what} must be a whole number from 1 to 1,000,000,000, not {quote(value)}."
         )
     return value
 
@@ -219,7 +219,7 @@ def _seed(value: Any, what: str) -> int | None:
 
 def _flag(value: Any, what: str) -> bool:
     if not isinstance(value, bool):
-        raise StudyError(f"{what} must be true or false, not {shown(value)}.")
+        raise StudyError(f"{what} must be true or false, not {quote(value)}.")
     return value
 
 
@@ -229,14 +229,14 @@ def _clip_norm(value: Any, what: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise StudyError(
             f"{what} must be a positive number (the largest norm of the gradient), or none; not "
-            f"{shown(value)}."
+            f"{quote(value)}."
         )
     return float(value)
 
 
 def _smoothing(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise StudyError(f"{what} must be a number of at least 0 and below 1, not {shown(value)}.")
+        raise StudyError(f"{what} must be a number of at least 0 and below 1, not {quote(value)}.")
     return float(value)
 
 
@@ -258,7 +258,7 @@ def _spec_list(get: Callable[[str], tuple[str, Any]]) -> Callable[[Any, str], tu
         if not isinstance(listed, (list, tuple)):
             raise SpecError(
                 f"{what} must be a list of specs such as [name, name(key=value)], or none; not "
-                f"{shown(value)}."
+                f"{quote(value)}."
             )
         found = tuple(get(_text({what: item}, what))[0] for item in listed)
         if len({specs.parse(spec)[0] for spec in found}) < len(found):

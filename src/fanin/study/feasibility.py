@@ -24,22 +24,24 @@ def check_fit(cell: Cell) -> None:
     try:
         model_of(cell).check(info.input_shape, info.outputs, info.task, vocabulary=info.vocabulary)
     except FaninError as error:
-        raise error.explained(f"{cell.model} on {cell.data}").said_of("model", "data") from None
+        raise error.add_context(f"{cell.model} on {cell.data}").mark_fields(
+            "model", "data"
+        ) from None
     _check_batches(cell, info)
     if cell.label_smoothing and info.task not in ("classification", "token_classification"):
         raise StudyError(
             f"label_smoothing spreads a label over classes; the task of {cell.data} is "
             f"{info.task}. Leave it out."
-        ).said_of("label_smoothing", "data")
+        ).mark_fields("label_smoothing", "data")
     try:
         metrics.chosen(info, cell.metrics)
     except FaninError as error:
-        raise error.said_of("metrics", "data") from None
+        raise error.mark_fields("metrics", "data") from None
     for spec in cell.augmentation:
         try:
             augmentation.check(spec, info.input_shape, info.kind)
         except FaninError as error:
-            raise error.explained(f"{spec} on {cell.data}").said_of(
+            raise error.add_context(f"{spec} on {cell.data}").mark_fields(
                 "augmentation", "data"
             ) from None
 
@@ -58,14 +60,14 @@ def _check_batches(cell: Cell, info: DataInfo) -> None:
         raise StudyError(
             f"{cell.data} trains on {n_train:,} samples, fewer than one batch of "
             f"{cell.batch_size:,}. Use a smaller batch_size."
-        ).said_of("batch_size", "data")
+        ).mark_fields("batch_size", "data")
     alone = n_train % cell.batch_size == 1 or cell.batch_size == 1
     if alone and _has_batch_norm(cell.model, cell.activation, cell.normalization, cell.data):
         raise FitError(
             f"{cell.data} trains on {n_train:,} samples: with batch_size = {cell.batch_size} a "
             "batch of one sample is left, "
             f"which batch normalization cannot take. Use another batch_size."
-        ).said_of("batch_size", "normalization", "model")
+        ).mark_fields("batch_size", "normalization", "model")
 
 
 @lru_cache(maxsize=256)

@@ -27,12 +27,12 @@ MOST_EXTENSIONS = 4
 
 _MOST_LISTED = 12
 
-Condition = tuple[str, ...]
-Rates = Mapping[Condition, tuple[float, ...]]
+RateGroup = tuple[str, ...]
+Rates = Mapping[RateGroup, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
-class Tuning:
+class LearningRateTuning:
     """How the learning rate is tuned.
 
     Args:
@@ -58,13 +58,13 @@ class Tuning:
             )
         object.__setattr__(self, "rates", ascending)
 
-    def condition(self, planned: PlannedCell) -> Condition:
+    def condition(self, planned: PlannedCell) -> RateGroup:
         """What a cell's learning rate is tuned for: its labels on the axes `per`."""
         return tuple(planned.labels.get(axis, "") for axis in self.per or planned.labels)
 
 
 def stages(
-    tuning: Tuning,
+    tuning: LearningRateTuning,
     plan: Plan,
     results: Callable[[], Mapping[str, Result]],
     *,
@@ -79,7 +79,7 @@ def stages(
     """
     whole = whole or plan
     rates: Rates | None = first_rates(tuning, plan)
-    best: Mapping[Condition, float] = {}
+    best: Mapping[RateGroup, float] = {}
     while rates is not None:
         trials = tuning_plan(tuning, whole, rates)
         yield trials
@@ -88,12 +88,12 @@ def stages(
     yield tuned_plan(tuning, plan, best)
 
 
-def first_rates(tuning: Tuning, plan: Plan) -> Rates:
+def first_rates(tuning: LearningRateTuning, plan: Plan) -> Rates:
     """The grid of every condition of an evaluation, before any extension."""
     return {tuning.condition(planned): tuning.rates for planned in plan.cells}
 
 
-def tuning_plan(tuning: Tuning, plan: Plan, rates: Rates) -> Plan:
+def tuning_plan(tuning: LearningRateTuning, plan: Plan, rates: Rates) -> Plan:
     """The cells that try the rates, for the evaluation `plan`.
 
     Raises `StudyError` where `at` leaves a condition without cells.
@@ -122,10 +122,10 @@ def tuning_plan(tuning: Tuning, plan: Plan, rates: Rates) -> Plan:
 
 
 def best_rates(
-    tuning: Tuning, plan: Plan, rates: Rates, results: Mapping[str, Result]
-) -> dict[Condition, float]:
+    tuning: LearningRateTuning, plan: Plan, rates: Rates, results: Mapping[str, Result]
+) -> dict[RateGroup, float]:
     """The best rate of each condition, from the results of `tuning_plan`."""
-    losses: defaultdict[Condition, defaultdict[str, defaultdict[float, list[float]]]] = defaultdict(
+    losses: defaultdict[RateGroup, defaultdict[str, defaultdict[float, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
     for planned in tuning_plan(tuning, plan, rates).cells:
@@ -141,8 +141,8 @@ def best_rates(
 
 
 def failed_conditions(
-    tuning: Tuning, trials: Plan, results: Mapping[str, Result]
-) -> set[Condition]:
+    tuning: LearningRateTuning, trials: Plan, results: Mapping[str, Result]
+) -> set[RateGroup]:
     """The conditions of which a trial failed or was killed: another rate would not mend that."""
     wrong = ("failed", "killed")
     return {
@@ -153,10 +153,10 @@ def failed_conditions(
 
 
 def extended(
-    tuning: Tuning,
+    tuning: LearningRateTuning,
     rates: Rates,
-    best: Mapping[Condition, float],
-    failed: Collection[Condition] = (),
+    best: Mapping[RateGroup, float],
+    failed: Collection[RateGroup] = (),
 ) -> Rates | None:
     """The grids, grown by one rate where the best lies at the edge; None where nothing is left to
     grow.
@@ -175,7 +175,7 @@ def extended(
     return grown if grown != rates else None
 
 
-def tuned_plan(tuning: Tuning, plan: Plan, best: Mapping[Condition, float]) -> Plan:
+def tuned_plan(tuning: LearningRateTuning, plan: Plan, best: Mapping[RateGroup, float]) -> Plan:
     """The evaluation with the chosen rates."""
     cells = tuple(
         PlannedCell(replace(p.cell, learning_rate=best[tuning.condition(p)], tuned=True), p.labels)
@@ -206,15 +206,15 @@ def _trial(cell: Cell, rate: float, replicate: int) -> Cell:
         for name in ("init_seed", "order_seed", "dropout_seed", "split_seed", "augment_seed")
     }
     others: dict[str, Any] = {
-        name: seeds.derived(seed, "tuning", replicate)
+        name: seeds.derive_seed(seed, "tuning", replicate)
         for name, seed in named.items()
         if seed is not None
     }
-    root = seeds.derived(cell.seed, "tuning")
+    root = seeds.derive_seed(cell.seed, "tuning")
     return replace(cell, learning_rate=rate, replicate=replicate, seed=root, **others)
 
 
-def _without_rate(tuning: Tuning, trial: PlannedCell) -> Condition:
+def _without_rate(tuning: LearningRateTuning, trial: PlannedCell) -> RateGroup:
     labels = {axis: label for axis, label in trial.labels.items() if axis != "learning_rate"}
     return tuning.condition(PlannedCell(trial.cell, labels))
 

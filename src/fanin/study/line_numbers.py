@@ -16,7 +16,7 @@ Table = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Places:
+class LineNumbers:
     """Line numbers by table and key. Empty for a study that was made in Python."""
 
     lines: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class Places:
     tables: Mapping[Table, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, text: str) -> Places:
+    def of(cls, text: str) -> LineNumbers:
         """The places of a TOML text; what TOML forbids is not looked for here."""
         lines = text.splitlines()
         tables: dict[Table, int] = {}

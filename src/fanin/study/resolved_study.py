@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fanin.study.study import Choice, Study
+    from fanin.study.study import AxisValue, Study
 
 
 def to_toml(study: Study, *, only: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -56,7 +56,7 @@ def _key(key: str) -> str:
     return json.dumps(key) if "." in key else key
 
 
-def _choice(choice: Choice) -> str:
+def _choice(choice: AxisValue) -> str:
     return f"{{ label = {_value(choice.label)}, use = {_value(choice.value)} }}"
 
 

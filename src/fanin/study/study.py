@@ -13,25 +13,25 @@ from fanin import seeds
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan, PlannedCell, matches, names_of
 from fanin.cell.protocol import PROTOCOLS
-from fanin.errors import FaninError, StudyError, unknown
+from fanin.errors import FaninError, StudyError, UnknownName
 from fanin.study.canonical_cell import check_key, make_cell, positive
 from fanin.study.feasibility import check_fit
-from fanin.study.learning_rate_tuning import Tuning
-from fanin.study.line_numbers import Places
+from fanin.study.learning_rate_tuning import LearningRateTuning
+from fanin.study.line_numbers import LineNumbers
 from fanin.study.resolved_study import to_toml
 
 MAX_CELLS = 100_000
 
 
 @dataclass(frozen=True)
-class Choice:
+class AxisValue:
     """One value of an axis and the label that tables show for it."""
 
     value: Any
     label: str
 
 
-Grid = Mapping[str, tuple[Choice, ...]]
+Grid = Mapping[str, tuple[AxisValue, ...]]
 Exclusion = Mapping[str, tuple[str, ...]]
 """Axis → labels, values or names; a cell that has one of them on every axis is left out."""
 
@@ -53,13 +53,13 @@ class Study:
     seed: int = 0
     notes: tuple[str, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
-    tuning: Tuning | None = None
+    tuning: LearningRateTuning | None = None
     """How the learning rate of each condition is chosen before the evaluation; None where it is
     fixed, or an axis.
     """
     time: str = ""
     """About how long it takes, in words: measured where a built-in study says it."""
-    places: Places = field(default_factory=Places, compare=False, repr=False)
+    places: LineNumbers = field(default_factory=LineNumbers, compare=False, repr=False)
 
     @staticmethod
     def load(name_or_path: str) -> Study:
@@ -190,7 +190,7 @@ class Study:
                         fitted.add(key)
                 except FaninError as error:
                     labels = {axis: choice.label for axis, choice in chosen.items()}
-                    raise error.explained(
+                    raise error.add_context(
                         f"Study {self.name}{self.places.of_fields(error.about, number, labels)}"
                     ) from None
                 yield PlannedCell(cell, {axis: choice.label for axis, choice in chosen.items()})
@@ -206,12 +206,12 @@ class Study:
         return tuple(note for note in (flaw, *fixed, *self.notes) if note)
 
 
-def _names(chosen: Mapping[str, Choice], exclusion: Exclusion) -> bool:
+def _names(chosen: Mapping[str, AxisValue], exclusion: Exclusion) -> bool:
     """Whether an exclusion names these values by their labels, as written, or by the name in a
     spec.
     """
 
-    def called(choice: Choice) -> set[str]:
+    def called(choice: AxisValue) -> set[str]:
         plain = {choice.label, str(choice.value)}
         return plain | (
             {choice.value.partition("(")[0]} if isinstance(choice.value, str) else set()
@@ -236,6 +236,6 @@ def _require_matches(
         for name in wanted:
             if not any(name in names_of(planned, axis) for planned in kept):
                 labels = {choice.label for grid in study.grids for choice in grid.get(axis, ())}
-                raise unknown(
+                raise UnknownName.suggest(
                     f"value of axis {axis} (together with the rest of --only)", name, labels
                 )

@@ -17,11 +17,11 @@ from typing import Any
 import pydantic
 
 from fanin.cell.protocol import PROTOCOLS
-from fanin.errors import FaninError, StudyError, shown, unknown
+from fanin.errors import FaninError, StudyError, UnknownName, quote
 from fanin.study.canonical_cell import check_key
-from fanin.study.learning_rate_tuning import Tuning
-from fanin.study.line_numbers import Places
-from fanin.study.study import Choice, Exclusion, Study
+from fanin.study.learning_rate_tuning import LearningRateTuning
+from fanin.study.line_numbers import LineNumbers
+from fanin.study.study import AxisValue, Exclusion, Study
 
 MAX_BYTES = 1_000_000
 MAX_LABEL = 80
@@ -72,7 +72,9 @@ def load(name_or_path: str) -> Study:
     """A built-in study by name, or one from a TOML file (anything that ends in .toml)."""
     if not name_or_path.endswith(".toml"):
         if name_or_path not in builtin_names():
-            raise unknown("study", name_or_path, (*builtin_names(), "my_study.toml (a file)"))
+            raise UnknownName.suggest(
+                "study", name_or_path, (*builtin_names(), "my_study.toml (a file)")
+            )
         text = (resources.files("fanin.study") / "catalogue" / f"{name_or_path}.toml").read_text(
             encoding="utf-8"
         )
@@ -87,7 +89,7 @@ def parse(text: str, name: str) -> Study:
 
     Errors name the line where it is known.
     """
-    places = Places.of(text)
+    places = LineNumbers.of(text)
     try:
         head = _Head.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -97,7 +99,7 @@ def parse(text: str, name: str) -> Study:
     try:
         PROTOCOLS.get(head.protocol)
     except FaninError as error:
-        raise error.explained(f"Study {name}{places.of_key('', 'protocol')}") from None
+        raise error.add_context(f"Study {name}{places.of_key('', 'protocol')}") from None
     file = _File(name, places)
     shared = file.axes(head.axes, "axes", 0)
     grids = tuple(
@@ -149,13 +151,13 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise StudyError(f"{path} is not UTF-8 text ({error}).") from None
     except (OSError, ValueError) as error:
-        raise StudyError(f"{shown(str(path))} cannot be read: {error}.") from None
+        raise StudyError(f"{quote(str(path))} cannot be read: {error}.") from None
 
 
 class _File:
     """The tables of one file, read with errors that name study, key and line."""
 
-    def __init__(self, name: str, places: Places) -> None:
+    def __init__(self, name: str, places: LineNumbers) -> None:
         self._name, self._places = name, places
 
     def values(self, table: Mapping[str, Any], name: str, number: int) -> dict[str, Any]:
@@ -165,12 +167,12 @@ class _File:
             try:
                 check_key(key, "key of [base], [axes] or [[grid]]")
             except FaninError as error:
-                raise error.explained(self._where(name, key, number)) from None
+                raise error.add_context(self._where(name, key, number)) from None
         return found
 
     def axes(
         self, table: Mapping[str, Any], name: str, number: int
-    ) -> dict[str, tuple[Choice, ...]]:
+    ) -> dict[str, tuple[AxisValue, ...]]:
         """The axes of a table."""
         return {
             axis: self._choices(axis, values, name, number)
@@ -193,13 +195,13 @@ class _File:
         self,
         tune: _Tune,
         base: Mapping[str, Any],
-        grids: tuple[Mapping[str, tuple[Choice, ...]], ...],
-    ) -> Tuning:
+        grids: tuple[Mapping[str, tuple[AxisValue, ...]], ...],
+    ) -> LearningRateTuning:
         """The block [tune]."""
         axes = {axis: None for grid in grids for axis in grid}
         for key in (*tune.per, *dict(_flattened(tune.at))):
             if key not in axes:
-                raise unknown("axis of the study", key, axes).explained(
+                raise UnknownName.suggest("axis of the study", key, axes).add_context(
                     self._where("tune", "per", 0)
                 )
         if "learning_rate" in axes:
@@ -214,19 +216,21 @@ class _File:
             )
         try:
             at = self.wanted(tune.at, "tune", 0) if tune.at else {}
-            return Tuning(tuple(tune.learning_rate), tune.replicates, tuple(tune.per), at)
+            return LearningRateTuning(
+                tuple(tune.learning_rate), tune.replicates, tuple(tune.per), at
+            )
         except StudyError as error:
-            raise error.explained(self._where("tune", "learning_rate", 0)) from None
+            raise error.add_context(self._where("tune", "learning_rate", 0)) from None
 
     def _where(self, table: str, key: str, number: int) -> str:
         return f"Study {self._name}{self._places.of_key(table, key, number)}"
 
-    def _choices(self, axis: str, values: Any, table: str, number: int) -> tuple[Choice, ...]:
+    def _choices(self, axis: str, values: Any, table: str, number: int) -> tuple[AxisValue, ...]:
         where = self._where(table, axis, number)
         if not isinstance(values, list):
             raise StudyError(
-                f"{where}: {table}.{axis} must be a list, such as [{shown(values)}]; received "
-                f"{shown(values)}."
+                f"{where}: {table}.{axis} must be a list, such as [{quote(values)}]; received "
+                f"{quote(values)}."
             )
         if not values:
             raise StudyError(f"{where}: axis {axis} is empty; give at least one value.")
@@ -239,7 +243,7 @@ class _File:
         labels = [choice.label for choice in choices]
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise StudyError(
-                f"{where}: two values of axis {axis} are called {shown(twice[0])}. Give each a "
+                f"{where}: two values of axis {axis} are called {quote(twice[0])}. Give each a "
                 "label of its own."
             )
         return choices
@@ -254,7 +258,7 @@ def _flattened(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _choice(where: str, axis: str, value: Any) -> Choice:
+def _choice(where: str, axis: str, value: Any) -> AxisValue:
     if isinstance(value, dict):
         if (
             set(value) != {"label", "use"}
@@ -264,15 +268,15 @@ def _choice(where: str, axis: str, value: Any) -> Choice:
             raise StudyError(
                 f'{where}: a value of axis {axis} with a label is written {{ label = "name", use = '
                 "value }, "
-                f"not {shown(value)}."
+                f"not {quote(value)}."
             )
         if not value["label"].isprintable() or not 0 < len(value["label"]) <= MAX_LABEL:
             raise StudyError(
                 f"{where}: a label has 1 to {MAX_LABEL} printable characters, not "
-                f"{shown(value['label'])}."
+                f"{quote(value['label'])}."
             )
-        return Choice(value["use"], value["label"])
-    return Choice(value, _text(value))
+        return AxisValue(value["use"], value["label"])
+    return AxisValue(value, _text(value))
 
 
 def _text(value: Any) -> str:
@@ -281,14 +285,14 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _mistakes(name: str, error: pydantic.ValidationError, places: Places) -> str:
+def _mistakes(name: str, error: pydantic.ValidationError, places: LineNumbers) -> str:
     lines = []
     for mistake in error.errors():
         where = ".".join(map(str, mistake["loc"]))
         line = places.of_key("", str(mistake["loc"][0])).removeprefix(", ")
         if mistake["type"] == "extra_forbidden":
-            said = str(unknown("key of a study file", where, _Head.model_fields))
+            said = str(UnknownName.suggest("key of a study file", where, _Head.model_fields))
         else:
-            said = f"{where}: {mistake['msg']}; received {shown(mistake['input'])}."
+            said = f"{where}: {mistake['msg']}; received {quote(mistake['input'])}."
         lines.append(f"{line}: {said}" if line else said)
     return f"Study {name} cannot be read:\n  " + "\n  ".join(lines)

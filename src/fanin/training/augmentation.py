@@ -125,7 +125,7 @@ def get(spec: str) -> tuple[str, Augmentation]:
     """The canonical spec and the change of a spec string."""
     name, options = specs.parse(spec)
     made = specs.construct(name, AUGMENTATIONS.get(name).options, options)
-    return specs.identity(name, made), made
+    return specs.render_canonical(name, made), made
 
 
 def check(spec: str, input_shape: tuple[int, ...], kind: str) -> None:

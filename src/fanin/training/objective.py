@@ -17,7 +17,7 @@ from fanin.training.metrics import Metric
 
 
 @dataclass(frozen=True)
-class Task:
+class Objective:
     """How batches become losses: the batch on its way in, the loss that is minimised, and the
     metrics in their own units.
     """
@@ -90,16 +90,16 @@ class Task:
         return {"loss": loss, **values}
 
 
-def task_of(
+def make_objective(
     dataset: Dataset,
     prepared: Prepared,
     *,
     channels_last: bool,
     further: tuple[str, ...],
     smoothing: float,
-) -> Task:
+) -> Objective:
     """The task of a data set, as a cell's model and further metrics want it."""
-    return Task(
+    return Objective(
         info=dataset.info,
         metrics=metrics.chosen(dataset.info, further),
         divisor=prepared.divisor,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from fanin import specs
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.registry import Registry
 
 WARMUP_START = 0.01
@@ -129,7 +129,7 @@ class Milestones:
             raise SpecError(
                 "milestones(at=…) must be a list of epochs such as [30, 60], each at least 1 and "
                 "above the one before it, not "
-                f"{shown(list(self.at))}."
+                f"{quote(list(self.at))}."
             )
         _check_gamma("milestones", self.gamma)
         _check_warmup("milestones", self.warmup, self.warmup_start)
@@ -215,7 +215,7 @@ def get(spec: str) -> tuple[str, Schedule]:
     """The canonical spec and the schedule of a spec string."""
     name, options = specs.parse(spec)
     made = specs.construct(name, SCHEDULES.get(name).options, options)
-    return specs.identity(name, made), made
+    return specs.render_canonical(name, made), made
 
 
 def _steps(epochs: float, steps_per_epoch: int) -> int:

@@ -17,12 +17,12 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from fanin import seeds
 from fanin.cell.cell import Cell
-from fanin.data import Part
+from fanin.data import Subset
 from fanin.errors import FitError
 from fanin.models.dropout import DropoutKeys
 from fanin.training import optimizers, schedules
 from fanin.training.augmentation import Augmenter
-from fanin.training.objective import Task
+from fanin.training.objective import Objective
 from fanin.training.schedules import Schedule
 
 EVALUATION_BATCH = 128
@@ -50,7 +50,7 @@ class Trainer:
 
     cell: Cell
     model: nn.Module
-    task: Task
+    task: Objective
     optimizer: torch.optim.Optimizer
     dropout: DropoutKeys
     schedule: Schedule | None
@@ -58,7 +58,7 @@ class Trainer:
     augmenter: Augmenter | None
 
     @classmethod
-    def of(cls, cell: Cell, model: nn.Module, task: Task) -> Trainer:
+    def of(cls, cell: Cell, model: nn.Module, task: Objective) -> Trainer:
         """What trains the model as the cell says; the model is on its device already."""
         if task.channels_last:
             convert_conv2d_weight_memory_format(model, torch.channels_last)
@@ -74,7 +74,7 @@ class Trainer:
             else None,
         )
 
-    def epoch(self, epoch: int, part: Part) -> tuple[Losses, list[float]]:
+    def epoch(self, epoch: int, part: Subset) -> tuple[Losses, list[float]]:
         """One pass over the training part: the losses and the scores' means, all running, in
         training mode.
         """
@@ -139,7 +139,7 @@ class Trainer:
                 f"{self.cell.batch_size}."
             )
 
-    def _batches(self, part: Part, order: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, part: Subset, order: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The part's batches in that order, gathered many at a time: small ones cost more to gather
         than to train on.
         """
@@ -156,7 +156,7 @@ class Trainer:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, task: Task, part: Part) -> tuple[float, list[float]]:
+def evaluate(model: nn.Module, task: Objective, part: Subset) -> tuple[float, list[float]]:
     """Mean loss and mean scores over a part, in evaluation mode and in the loss' units."""
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=part.y.device)
@@ -168,7 +168,7 @@ def evaluate(model: nn.Module, task: Task, part: Part) -> tuple[float, list[floa
 
 
 def evaluate_batch(
-    model: nn.Module, task: Task, x: Tensor, y: Tensor, loss: Tensor, totals: list[Tensor]
+    model: nn.Module, task: Objective, x: Tensor, y: Tensor, loss: Tensor, totals: list[Tensor]
 ) -> None:
     """Add a batch's loss, times its samples, and its scores to the sums."""
     inputs = task.batch(x)

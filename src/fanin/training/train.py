@@ -23,13 +23,13 @@ from fanin.cell.cell import Cell
 from fanin.cell.protocol import PROTOCOLS
 from fanin.cell.protocol import Protocol as StudyProtocol
 from fanin.cell.result import Result
-from fanin.data import Dataset, Part, Prepared
+from fanin.data import Dataset, Prepared, Subset
 from fanin.errors import UsageError
 from fanin.training import checkpoint, optimizers
 from fanin.training.cell_model import model_of
 from fanin.training.checkpoint import Checkpoint
 from fanin.training.metrics import REGISTRY as METRICS
-from fanin.training.objective import Task, task_of
+from fanin.training.objective import Objective, make_objective
 from fanin.training.steps import Losses, Trainer, evaluate
 
 Row = dict[str, float]
@@ -129,7 +129,7 @@ def train(
 
     described = model_of(cell)
     model = described.build_for(dataset.info)
-    task = task_of(
+    task = make_objective(
         dataset,
         prepared,
         channels_last=described.entry.channels_last,
@@ -232,15 +232,15 @@ def _divergence(losses: Losses, row: Row, model: nn.Module, epoch: int) -> str:
     return ""
 
 
-def _moved(part: Part, device: str) -> Part:
+def _moved(part: Subset, device: str) -> Subset:
     try:
         x = part.x.to(device)
-        return Part(x, x if part.y is part.x else part.y.to(device))
+        return Subset(x, x if part.y is part.x else part.y.to(device))
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"Device {device} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def _metrics(state: State, task: Task, test: dict[str, float]) -> dict[str, float]:
+def _metrics(state: State, task: Objective, test: dict[str, float]) -> dict[str, float]:
     """A validation metric is the best over epochs, not the one at the lowest loss: the case study
     reports it so.
     """
@@ -252,7 +252,7 @@ def _metrics(state: State, task: Task, test: dict[str, float]) -> dict[str, floa
     return found | {f"test_{name}": value for name, value in test.items()}
 
 
-def _described(dataset: Dataset, prepared: Prepared, task: Task) -> dict[str, Any]:
+def _described(dataset: Dataset, prepared: Prepared, task: Objective) -> dict[str, Any]:
     own = {metric.name: metric.better for metric in task.metrics if metric.name not in METRICS}
     return {
         "fingerprint": dataset.fingerprint,

@@ -9,7 +9,7 @@ What each kind of part is called with, and returns, is a `Contract`; `docs/own-p
 """
 
 from fanin.user_code.callables import Loaded, load
-from fanin.user_code.component import OwnPart, own_part
+from fanin.user_code.component import UserComponent, load_component
 from fanin.user_code.contracts import (
     CONTRACTS,
     DATASET,
@@ -21,7 +21,7 @@ from fanin.user_code.contracts import (
     Contract,
 )
 from fanin.user_code.signature import parameters_of
-from fanin.user_code.source_hashes import is_target, require_unchanged, sources
+from fanin.user_code.source_hashes import is_reference, require_unchanged, sources
 
 __all__ = [
     "CONTRACTS",
@@ -33,10 +33,10 @@ __all__ = [
     "OPTIMIZER",
     "Contract",
     "Loaded",
-    "OwnPart",
-    "is_target",
+    "UserComponent",
+    "is_reference",
     "load",
-    "own_part",
+    "load_component",
     "parameters_of",
     "require_unchanged",
     "sources",

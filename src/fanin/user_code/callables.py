@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from fanin import seeds, specs
-from fanin.errors import FaninError, TargetError, shown, unknown
+from fanin.errors import FaninError, UnknownName, UserCodeError, quote
 from fanin.user_code.sibling_imports import importable
 
 _EXAMPLE = "my_file.py:make, or package.module:make where it is installed"
@@ -59,20 +59,22 @@ def load(target: str) -> Loaded:
     replaced; modules that lie beside it can be imported by it. A package is imported as ``import``
     does, once. The caller's random state of torch and of Python is where it was.
 
-    Raises `TargetError` where there is no such file or module, or importing it fails (with the line
+    Raises `UserCodeError` where there is no such file or module, or importing it fails (with the line
     of the user's file), `UnknownName` where nothing there has that name, with near names.
     """
-    if not specs.is_target(target):
-        raise TargetError(f"{shown(target)} names nothing that can be loaded. Expected {_EXAMPLE}.")
+    if not specs.is_reference(target):
+        raise UserCodeError(
+            f"{quote(target)} names nothing that can be loaded. Expected {_EXAMPLE}."
+        )
     place, _, name = target.rpartition(":")
     with _ONE_AT_A_TIME:
         source = _file(place) if place.endswith(".py") else _installed(place)
     if not hasattr(source.module, name):
-        raise unknown(f"callable in {place}", name, _callables(source.module))
+        raise UnknownName.suggest(f"callable in {place}", name, _callables(source.module))
     function = getattr(source.module, name)
     if not callable(function):
-        raise TargetError(
-            f"{target} is {shown(function)}, which cannot be called. Expected a function or a "
+        raise UserCodeError(
+            f"{target} is {quote(function)}, which cannot be called. Expected a function or a "
             f"class; {place} has "
             f"{', '.join(_callables(source.module)) or 'none'}."
         )
@@ -104,7 +106,7 @@ def _file(place: str) -> _Source:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise TargetError(f"{place} cannot be read: {error.strerror or error}.") from None
+        raise UserCodeError(f"{place} cannot be read: {error.strerror or error}.") from None
     sha256 = hashlib.sha256(content).hexdigest()
     if (path, sha256) not in _IMPORTED:
         _IMPORTED[path, sha256] = _imported(path, content, sha256)
@@ -120,8 +122,8 @@ def _found(place: str) -> Path:
         RuntimeError,
         ValueError,
     ) as error:  # a name too long, a circle of links, a home that nobody has
-        raise TargetError(
-            f"{shown(place)} is not a path that can be read: {str(error).rstrip(chr(46))}."
+        raise UserCodeError(
+            f"{quote(place)} is not a path that can be read: {str(error).rstrip(chr(46))}."
         ) from None
     if found:
         return path
@@ -133,7 +135,7 @@ def _found(place: str) -> Path:
         if path.parent.is_dir()
         else f"No folder {path.parent}"
     )
-    raise TargetError(
+    raise UserCodeError(
         f"There is no file {place}. A relative path is looked for from the working directory. "
         f"{there}."
     )
@@ -168,7 +170,7 @@ def _imported(path: Path, content: bytes, sha256: str) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, FaninError) or not isinstance(error, (Exception, SystemExit)):
             raise
-        raise TargetError(
+        raise UserCodeError(
             f"{path} cannot be imported: {said(error)}{line_of(error, path)}."
         ) from error
     return module
@@ -187,13 +189,13 @@ def _installed(place: str) -> _Source:
             and error.name
             and f"{place}.".startswith(f"{error.name}.")
         ):
-            raise TargetError(
+            raise UserCodeError(
                 f"No module {error.name} is installed here, for {place}. Expected {_EXAMPLE}."
             ) from None
-        raise TargetError(f"{place} cannot be imported: {said(error)}.") from error
+        raise UserCodeError(f"{place} cannot be imported: {said(error)}.") from error
     origin = getattr(module, "__file__", None)
     if origin is None:
-        raise TargetError(
+        raise UserCodeError(
             f"The module {place} has no file, so it cannot be told apart from another version. "
             f"Expected {_EXAMPLE}."
         )

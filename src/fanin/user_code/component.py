@@ -9,20 +9,20 @@ from functools import cache
 from typing import Any
 
 from fanin import seeds, specs
-from fanin.errors import FaninError, FitError, shown
+from fanin.errors import FaninError, FitError, quote
 from fanin.user_code.callables import Loaded, line_of, load, said
 from fanin.user_code.contracts import Contract
 from fanin.user_code.signature import divided, options_class, parameters_of
 
 
 @dataclass(frozen=True)
-class OwnPart:
+class UserComponent:
     """A loaded target under the contract of its kind."""
 
     loaded: Loaded
     contract: Contract
     options: type
-    """A frozen dataclass, as `specs.construct` and `specs.identity` take it."""
+    """A frozen dataclass, as `specs.construct` and `specs.render_canonical` take it."""
     taken: tuple[str, ...]
     """What of `Contract.offered` the callable has parameters for."""
 
@@ -46,7 +46,7 @@ class OwnPart:
         """
         given = {field.name: getattr(options, field.name) for field in fields(self.options)}
         given |= {name: value for name, value in offered.items() if name in self.taken}
-        with self.running(specs.identity(self.name, options), seed):
+        with self.running(specs.render_canonical(self.name, options), seed):
             return self.loaded.function(*passed, **given)
 
     @contextmanager
@@ -67,26 +67,26 @@ class OwnPart:
     def refused(self, received: object, why: str = "") -> FitError:
         """What to raise where the callable returned something else than its contract says."""
         came = (
-            shown(received, 60)
+            quote(received, 60)
             if received is None
-            else f"{shown(received, 60)} ({type(received).__name__})"
+            else f"{quote(received, 60)} ({type(received).__name__})"
         )
         return FitError(
             f"{self.name} must return {self.contract.returns}; it returned {why or came}."
         )
 
 
-def own_part(target: str, contract: Contract) -> OwnPart:
+def load_component(target: str, contract: Contract) -> UserComponent:
     """The part that a target names, of the kind that the contract describes.
 
     The same target with the same content is the same part, so that options made of it twice are
-    equal. Raises what `fanin.user_code.load` raises, `TargetError` where the callable cannot be
+    equal. Raises what `fanin.user_code.load` raises, `UserCodeError` where the callable cannot be
     called as the contract says, and `SpecError` for an option that no spec can write.
     """
     return _part(load(target), contract)
 
 
 @cache
-def _part(loaded: Loaded, contract: Contract) -> OwnPart:
+def _part(loaded: Loaded, contract: Contract) -> UserComponent:
     taken, options = divided(parameters_of(loaded.function, loaded.target), contract, loaded.target)
-    return OwnPart(loaded, contract, options_class(options, loaded.target), taken)
+    return UserComponent(loaded, contract, options_class(options, loaded.target), taken)

@@ -24,7 +24,7 @@ from inspect import Parameter
 from typing import Any, Literal, Union
 
 from fanin import specs
-from fanin.errors import SpecError, TargetError, shown
+from fanin.errors import SpecError, UserCodeError, quote
 from fanin.user_code.contracts import Contract
 
 _SCALARS = (bool, int, float, str)
@@ -49,7 +49,7 @@ def parameters_of(function: Callable[..., Any], target: str) -> list[Parameter]:
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        raise TargetError(
+        raise UserCodeError(
             f"{target} does not say what parameters it has. Put a Python function around it."
         ) from None
 
@@ -59,7 +59,7 @@ def divided(
 ) -> tuple[tuple[str, ...], tuple[Parameter, ...]]:
     """The names of what is offered and taken, and the parameters that are options.
 
-    Raises `TargetError` where the callable cannot be called as the contract says.
+    Raises `UserCodeError` where the callable cannot be called as the contract says.
     """
     positional = [
         p
@@ -86,7 +86,7 @@ def divided(
             else f"nothing is passed for {' and '.join(surplus)}"
         )
         written = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
-        raise TargetError(
+        raise UserCodeError(
             f"{target} cannot make {contract.kind}: {why}. Expected {contract.call}, which returns "
             f"{contract.returns}; its "
             f"parameters are ({written}). Options are given a default, or stand behind *."
@@ -116,11 +116,11 @@ def field_of(parameter: Parameter, target: str) -> Field:
     if default is parameter.empty:
         return parameter.name, hint, dataclasses.field()
     try:
-        return parameter.name, hint, dataclasses.field(default=specs.checked(default, hint, what))
+        return parameter.name, hint, dataclasses.field(default=specs.coerce(default, hint, what))
     except SpecError:
         raise SpecError(
-            f"The default of {what} must be {specs.expected(hint)}, as its annotation says, not "
-            f"{shown(default)}."
+            f"The default of {what} must be {specs.describe_type(hint)}, as its annotation says, not "
+            f"{quote(default)}."
         ) from None
 
 
@@ -132,7 +132,7 @@ def _hint(parameter: Parameter, what: str) -> Any:
         hint = _type_of(default)
         if hint is None:
             raise SpecError(
-                f"The default of {what} is {shown(default)}, which a spec cannot write. {_TAKEN}."
+                f"The default of {what} is {quote(default)}, which a spec cannot write. {_TAKEN}."
             )
         return hint
     if annotation is tuple and isinstance(default, tuple):

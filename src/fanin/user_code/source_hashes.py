@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fanin import specs
-from fanin.errors import TargetError
+from fanin.errors import UserCodeError
 from fanin.user_code.callables import load
 
 
-def is_target(spec: object) -> bool:
+def is_reference(spec: object) -> bool:
     """Whether a spec, with or without options, names a target rather than an entry."""
-    return isinstance(spec, str) and specs.is_target(spec.partition("(")[0].strip())
+    return isinstance(spec, str) and specs.is_reference(spec.partition("(")[0].strip())
 
 
 def sources(named: Iterable[object]) -> tuple[tuple[str, str], ...]:
@@ -19,17 +19,17 @@ def sources(named: Iterable[object]) -> tuple[tuple[str, str], ...]:
     over.
     """
     found = {
-        load(specs.parse(spec)[0]) for spec in named if isinstance(spec, str) and is_target(spec)
+        load(specs.parse(spec)[0]) for spec in named if isinstance(spec, str) and is_reference(spec)
     }
     return tuple(sorted({(loaded.target, loaded.sha256) for loaded in found}))
 
 
 def require_unchanged(named: Iterable[tuple[str, str]]) -> None:
-    """Raise `TargetError` where the source of a target is not the one of that SHA-256 any more."""
+    """Raise `UserCodeError` where the source of a target is not the one of that SHA-256 any more."""
     for target, sha256 in named:
         loaded = load(target)
         if loaded.sha256 != sha256:
-            raise TargetError(
+            raise UserCodeError(
                 f"{loaded.file} has changed: expected SHA-256 {sha256[:12]}…, found "
                 f"{loaded.sha256[:12]}…. Give the command "
                 f"again, so that the new file is a part of the plan, or put the old one back."

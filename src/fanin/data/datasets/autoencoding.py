@@ -20,7 +20,7 @@ class Autoencoding:
     of: str = "mnist"
 
     def __post_init__(self) -> None:
-        specs.settle("autoencoding", self)
+        specs.coerce_fields("autoencoding", self)
 
 
 def describe_autoencoding(options: Autoencoding) -> DataInfo:

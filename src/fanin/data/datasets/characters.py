@@ -28,7 +28,7 @@ class Shakespeare:
     """Characters that are read, each with the next one for a target."""
 
     def __post_init__(self) -> None:
-        specs.settle("tiny-shakespeare", self)
+        specs.coerce_fields("tiny-shakespeare", self)
         longest = _BYTES - _TRAIN - 1
         if not 1 <= self.length <= longest:
             raise SpecError(

@@ -14,7 +14,7 @@ from typing import Any
 
 from fanin import specs
 from fanin.data.dataset import DataInfo, Dataset, DatasetEntry
-from fanin.errors import SpecError, shown
+from fanin.errors import SpecError, quote
 from fanin.registry import Registry
 
 
@@ -56,7 +56,7 @@ class Member:
     @property
     def spec(self) -> str:
         """The canonical spec string: options that equal their default left out."""
-        return specs.identity(self.family.name, self.options)
+        return specs.render_canonical(self.family.name, self.options)
 
     @property
     def of(self) -> str:
@@ -79,5 +79,5 @@ def require_range(family: str, low: int, high: int, **options: int) -> None:
         if not low <= value <= high:
             raise SpecError(
                 f"{family}({option}=…) must be a whole number from {low:,} to {high:,}, not "
-                f"{shown(value)}."
+                f"{quote(value)}."
             )

@@ -35,7 +35,7 @@ class ImageFitting:
     """Side of the square picture in pixels."""
 
     def __post_init__(self) -> None:
-        specs.settle("image-fitting", self)
+        specs.coerce_fields("image-fitting", self)
         require_range("image-fitting", 4, _SIDE, size=self.size)
 
 

@@ -29,7 +29,7 @@ class Rows:
     of: str = "mnist"
 
     def __post_init__(self) -> None:
-        specs.settle("rows", self)
+        specs.coerce_fields("rows", self)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Pixels:
     """
 
     def __post_init__(self) -> None:
-        specs.settle("pixels", self)
+        specs.coerce_fields("pixels", self)
 
 
 def permutation(steps: int) -> Tensor:

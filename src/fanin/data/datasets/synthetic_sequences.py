@@ -35,7 +35,7 @@ class Adding:
     n_test: int = 2_000
 
     def __post_init__(self) -> None:
-        specs.settle("adding", self)
+        specs.coerce_fields("adding", self)
         require_range("adding", 2, _MOST_STEPS, length=self.length)
         _require_samples("adding", self.n_train, self.n_test, 2 * self.length)
 
@@ -55,7 +55,7 @@ class Copying:
     n_test: int = 2_000
 
     def __post_init__(self) -> None:
-        specs.settle("copying", self)
+        specs.coerce_fields("copying", self)
         require_range("copying", 1, _MOST_STEPS, length=self.length, memory=self.memory)
         require_range("copying", 2, 10_000, symbols=self.symbols)
         _require_samples("copying", self.n_train, self.n_test, self.steps)

@@ -21,7 +21,7 @@ def member(target: str, options: Mapping[str, Any]) -> Member:
     Its arrays are checked as those of a user's NPZ file are (`fanin.data.datasets.user_copy`). They
     are made once in a process, and kept until another one is made.
     """
-    part = user_code.own_part(target, user_code.DATASET)
+    part = user_code.load_component(target, user_code.DATASET)
     family = Family(
         name=part.name,
         title=f"made by {part.name}",
@@ -34,7 +34,7 @@ def member(target: str, options: Mapping[str, Any]) -> Member:
 
 
 @lru_cache(maxsize=1)
-def _made(part: user_code.OwnPart, options: Any) -> Dataset:
+def _made(part: user_code.UserComponent, options: Any) -> Dataset:
     came = part.call(options)
     if isinstance(came, tuple) and len(came) == len(Arrays._fields):
         came = dict(zip(Arrays._fields, came, strict=True))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fanin.data.sources.data_folder import unreadable
-from fanin.errors import UsageError, shown
+from fanin.errors import UsageError, quote
 
 VARIABLE = "FANIN_MAP_FROM"
 """The variable that sets from how many megabytes (10⁶ bytes) on a file is mapped."""
@@ -30,7 +30,7 @@ class DiskSamples:
     """Samples of a mapped tensor, in the order of `rows` (int64) or all as they lie; indexing reads
     them.
 
-    Takes the place of a tensor in a `fanin.data.Part`: it is indexed with a tensor of positions or
+    Takes the place of a tensor in a `fanin.data.PackedPart`: it is indexed with a tensor of positions or
     a slice, has a length, a shape, a dtype and a device, and can be sent to another device, to
     which the batches then go.
     """
@@ -80,7 +80,7 @@ def mapped_from() -> int:
         return _DEFAULT_MEGABYTES * 10**6
     if not (given.isascii() and given.isdecimal()) or len(given) > 12:
         raise UsageError(
-            f"{VARIABLE} must be a whole number of megabytes, not {shown(given)}. Set it to 1000, "
+            f"{VARIABLE} must be a whole number of megabytes, not {quote(given)}. Set it to 1000, "
             "say, or unset it."
         )
     return int(given) * 10**6

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fanin.errors import DataInvalid, shown
+from fanin.errors import DataInvalid, quote
 
 _UINT8 = (b"u1", "u1", b"|u1", "|u1")
 
@@ -46,7 +46,7 @@ def load(content: bytes, name: str) -> object:
         raise
     except Exception as error:  # a damaged pickle may raise anything
         raise DataInvalid(
-            f"{name} is not a complete pickle of plain arrays ({shown(str(error))})."
+            f"{name} is not a complete pickle of plain arrays ({quote(str(error))})."
         ) from None
 
 
@@ -63,7 +63,7 @@ def uint8_array(stored: object, shape: tuple[int, ...], name: str) -> np.ndarray
                     shape, order="F" if fortran else "C"
                 )
             raise DataInvalid(
-                f"{name} has shape {shown(received)} in {len(content):,} bytes; expected {shape} "
+                f"{name} has shape {quote(received)} in {len(content):,} bytes; expected {shape} "
                 "of uint8."
             )
     raise DataInvalid(f"{name} is not a uint8 array.")
@@ -82,6 +82,6 @@ class _Unpickler(pickle.Unpickler):
             case ("numpy", "ndarray"):
                 return object
         raise DataInvalid(
-            f"The pickle names {shown(f'{module}.{name}')}, which is never called. Expected NumPy "
+            f"The pickle names {quote(f'{module}.{name}')}, which is never called. Expected NumPy "
             "arrays only."
         )

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from fanin.data.dataset import CanonicalFile
-from fanin.errors import DataInvalid, shown
+from fanin.errors import DataInvalid, quote
 
 SLACK = 16 << 20
 """Bytes that an archive may hold beside what is wanted of it: a readme, names of classes, padding.
@@ -127,11 +127,11 @@ def _refuse_strange(member: tarfile.TarInfo, archive: str) -> None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or "\\" in member.name:
         raise DataInvalid(
-            f"{archive} holds a member called {shown(member.name)}, a path that leads out of it."
+            f"{archive} holds a member called {quote(member.name)}, a path that leads out of it."
         )
     if not (_is_plain_file(member) or member.isdir()):
         raise DataInvalid(
-            f"{archive} holds {shown(member.name)}, which is a link, a device or otherwise no "
+            f"{archive} holds {quote(member.name)}, which is a link, a device or otherwise no "
             "plain file."
         )
 
@@ -143,7 +143,7 @@ def _is_plain_file(member: tarfile.TarInfo) -> bool:
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, allowed: range, archive: str) -> bytes:
     stream = tar.extractfile(member) if _is_plain_file(member) else None
     if stream is None:
-        raise DataInvalid(f"{shown(member.name)} of {archive} is not a plain file.")
+        raise DataInvalid(f"{quote(member.name)} of {archive} is not a plain file.")
     if member.size not in allowed:
         expected = (
             f"{allowed.start:,}"
@@ -151,12 +151,12 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, allowed: range, archive
             else f"{allowed.start:,} to {allowed.stop - 1:,}"
         )
         raise DataInvalid(
-            f"{shown(member.name)} of {archive} has {member.size:,} bytes; expected {expected}."
+            f"{quote(member.name)} of {archive} has {member.size:,} bytes; expected {expected}."
         )
     content = stream.read(member.size)
     if len(content) != member.size:
         raise DataInvalid(
-            f"{shown(member.name)} of {archive} is cut short: {len(content):,} of {member.size:,} "
+            f"{quote(member.name)} of {archive} is cut short: {len(content):,} of {member.size:,} "
             "bytes."
         )
     return content

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from fanin.errors import DataUnavailable, UsageError, shown
+from fanin.errors import DataUnavailable, UsageError, quote
 from fanin.registry import is_name
 
 VARIABLE = "FANIN_DATA_DIR"
@@ -33,7 +33,7 @@ def require_name(name: object) -> None:
     """
     if not is_name(name):
         raise UsageError(
-            f"{shown(name)} cannot name a dataset: use lower-case letters, digits, - and _ (60 at "
+            f"{quote(name)} cannot name a dataset: use lower-case letters, digits, - and _ (60 at "
             "most)."
         )
 

@@ -25,7 +25,7 @@ State = Literal["waiting", "started", "receiving", "failed", "done"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class DownloadProgress:
     """How far the download of one file, or of one archive, from one mirror is."""
 
     dataset: str
@@ -62,7 +62,7 @@ class Progress:
         )
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[DownloadProgress], None]
 
 
 @dataclass
@@ -166,7 +166,7 @@ class Fetcher:
                 raise Refused(str(error).partition(" Deleted download")[0]) from None
 
     def _report(self, state: State, url: str, **facts: Any) -> None:
-        self.on_progress(Progress(dataset=self.entry.name, state=state, url=url, **facts))
+        self.on_progress(DownloadProgress(dataset=self.entry.name, state=state, url=url, **facts))
 
 
 def _sizes(mirror: Mirror, files: Sequence[CanonicalFile]) -> range:
@@ -228,7 +228,7 @@ def _pooch() -> Any:
 
 @contextlib.contextmanager
 def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """No lines of pooch's own about each file: progress is reported by `Progress`."""
+    """No lines of pooch's own about each file: progress is reported by `DownloadProgress`."""
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:

@@ -22,7 +22,7 @@ def get(spec: str) -> tuple[str, Metric]:
     (`fanin.user_code`).
     """
     name, options = specs.parse(spec)
-    if specs.is_target(name):
+    if specs.is_reference(name):
         return user_metric.metric(name, options)
     metric = REGISTRY.get(name)
     if options:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fanin import registry, specs, user_code
-from fanin.errors import FitError, shown
+from fanin.errors import FitError, quote
 from fanin.training.metrics.metric import REGISTRY, Better, Metric
 
 _RESERVED = ("loss", "epoch", "epochs", "best_epoch", "seconds")
@@ -23,7 +23,7 @@ def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
     ``my_file.py:make``) or of the callable itself. Higher is better unless its attribute `better`
     is "min".
     """
-    part = user_code.own_part(target, user_code.METRIC)
+    part = user_code.load_component(target, user_code.METRIC)
     chosen: Any = specs.construct(part.name, part.options, options)
     measure = part.call(chosen)
     if not callable(measure):
@@ -31,12 +31,12 @@ def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
     better: Any = getattr(measure, "better", "max")
     if better not in get_args(Better):
         raise part.refused(
-            measure, f"one whose attribute better is {shown(better)} instead of max or min"
+            measure, f"one whose attribute better is {quote(better)} instead of max or min"
         )
     name = getattr(measure, "name", None) or _name(part)
     if not registry.is_name(name):
         raise FitError(
-            f"{part.name} measures {shown(name)}, which cannot name a metric: use lower-case "
+            f"{part.name} measures {quote(name)}, which cannot name a metric: use lower-case "
             "letters, digits and _."
         )
     if name in _RESERVED or name in REGISTRY or name.startswith(("val_", "test_")):
@@ -45,18 +45,18 @@ def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
             "fanin's. Give the function another "
             f"name, or an attribute name."
         )
-    return specs.identity(part.name, chosen), Metric(
+    return specs.render_canonical(part.name, chosen), Metric(
         name, f"{part.name}.", better, (), score=_summed(part, measure)
     )
 
 
-def _name(part: user_code.OwnPart) -> str:
+def _name(part: user_code.UserComponent) -> str:
     place, _, attribute = part.name.rpartition(":")
     return Path(place).stem if attribute == "make" else attribute.lower()
 
 
 def _summed(
-    part: user_code.OwnPart, measure: Callable[[Tensor, Tensor], Any]
+    part: user_code.UserComponent, measure: Callable[[Tensor, Tensor], Any]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     def score(outputs: Tensor, y: Tensor) -> Tensor:
         with part.running(part.name):
@@ -65,7 +65,7 @@ def _summed(
             came = (
                 f"a tensor of shape {tuple(values.shape)}"
                 if isinstance(values, Tensor)
-                else shown(values)
+                else quote(values)
             )
             raise part.refused(measure, f"a function that returned {came} for a batch of {len(y)}")
         return values.sum(dtype=torch.float64)

@@ -41,7 +41,7 @@ def get(spec: str) -> tuple[str, OptimizerOptions]:
     (`fanin.user_code`).
     """
     name, options = specs.parse(spec)
-    if specs.is_target(name):
+    if specs.is_reference(name):
         return user_optimizer.optimizer(name, options)
     made = specs.construct(name, OPTIMIZERS.get(name).options, options)
-    return specs.identity(name, made), made
+    return specs.render_canonical(name, made), made

@@ -17,7 +17,7 @@ from fanin.training.optimizers.rates import keep_shares
 class OwnOptimizer:
     """A target and its options."""
 
-    part: user_code.OwnPart
+    part: user_code.UserComponent
     options: Any
 
     def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -39,6 +39,6 @@ class OwnOptimizer:
 
 def optimizer(target: str, options: Mapping[str, Any]) -> tuple[str, OwnOptimizer]:
     """The canonical spec and the optimizer that a target names."""
-    part = user_code.own_part(target, user_code.OPTIMIZER)
+    part = user_code.load_component(target, user_code.OPTIMIZER)
     chosen: Any = specs.construct(part.name, part.options, options)
-    return specs.identity(part.name, chosen), OwnOptimizer(part, chosen)
+    return specs.render_canonical(part.name, chosen), OwnOptimizer(part, chosen)

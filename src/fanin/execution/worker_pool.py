@@ -1,4 +1,4 @@
-"""Crew: the workers of one run, what each is doing, and how they come to share one environment.
+"""Worker pool: the workers of one run, what each is doing, and how they come to share one environment.
 
 All processes start at once. The first is asked which matmul backend is exact here; its verdict goes
 to the others, and its environment is the run's. A worker that is lost makes room for a new one,
@@ -55,7 +55,7 @@ class Gone:
 News = EpochDone | Finished | Stopped | Gone
 
 
-class Crew:
+class WorkerPool:
     """At most `limit` workers on one device."""
 
     def __init__(
