@@ -20,13 +20,13 @@ EXAMPLES = ROOT / "examples"
 
 SCRIPTS = {"initialize_a_model.py": (), "compare_initializers.py": ("1",)}
 PARTS = (
-    "own_model.py",
-    "own_initializer.py",
-    "own_dataset.py",
-    "own_optimizer.py",
-    "own_metric.py",
+    "my_model.py",
+    "my_initializer.py",
+    "my_dataset.py",
+    "my_optimizer.py",
+    "my_metric.py",
 )
-STUDY = "own_study.toml"
+STUDY = "my_study.toml"
 
 
 def part(name: str, contract: Contract, **options: object) -> object:
@@ -83,7 +83,7 @@ def test_a_part_shows_its_line_of_a_study_and_the_study_uses_it(name: str) -> No
 
 
 def test_the_model_fits_images_and_tables() -> None:
-    model = models.get(f"{EXAMPLES / 'own_model.py'}:make(depth=2)")
+    model = models.get(f"{EXAMPLES / 'my_model.py'}:make(depth=2)")
     for shape in ((2,), (1, 8, 8)):
         model.check(shape, 3, "classification")
     module = model.build((2,), 3)
@@ -93,14 +93,14 @@ def test_the_model_fits_images_and_tables() -> None:
 def test_the_initializer_has_the_variance_that_it_says() -> None:
     # n = 160,000 numbers with kurtosis 6: the standard error of their std is √(5/(4n)) = 0.28 % of
     # it; five of them.
-    initializer = fanin.get(f"{EXAMPLES / 'own_initializer.py'}:make(gain=1.5)")
+    initializer = fanin.get(f"{EXAMPLES / 'my_initializer.py'}:make(gain=1.5)")
     layout = fans.tensor_layout(torch.empty(400, 400))
     weight = initializer.sample(layout, seeds.generator(0, "init", "w"))
     assert weight.std().item() == pytest.approx(1.5 / 20, rel=0.014)
 
 
 def test_the_data_set_is_the_same_at_every_call() -> None:
-    found, options = part("own_dataset.py", DATASET, arms=4)
+    found, options = part("my_dataset.py", DATASET, arms=4)
     one, two = found.call(options), found.call(options)  # type: ignore[attr-defined]
     assert one["x_train"].shape == (600, 2)
     assert one["x_test"].shape == (300, 2)
@@ -109,7 +109,7 @@ def test_the_data_set_is_the_same_at_every_call() -> None:
 
 
 def test_the_optimizer_moves_each_weight_by_the_learning_rate_against_its_gradient() -> None:
-    found, options = part("own_optimizer.py", OPTIMIZER)
+    found, options = part("my_optimizer.py", OPTIMIZER)
     weight = nn.Parameter(torch.tensor([1.0, -1.0]))
     weight.grad = torch.tensor([0.5, -3.0])
     found.call(options, [weight], 0.1).step()  # type: ignore[attr-defined]
@@ -117,6 +117,6 @@ def test_the_optimizer_moves_each_weight_by_the_learning_rate_against_its_gradie
 
 
 def test_the_metric_counts_the_true_class_among_the_best() -> None:
-    found, options = part("own_metric.py", METRIC, k=2)
+    found, options = part("my_metric.py", METRIC, k=2)
     outputs = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
     assert found.call(options)(outputs, torch.tensor([0, 2, 1])).tolist() == [1, 0, 1]  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ wherever a spec's name may.
     file own = own_part("my_model.py:make", MODEL)      # with its options, read off its signature
     own.call(own.options(width=64), (784,), 10)
 
-What each kind of part is called with, and returns, is a `Contract`; `docs/own-parts.md` lists them.
+What each kind of part is called with, and returns, is a `Contract`; `docs/user-components.md` lists them.
 """
 
 from fanin.user_code.callables import Loaded, load

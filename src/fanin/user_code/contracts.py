@@ -68,4 +68,4 @@ METRIC = Contract(
 )
 
 CONTRACTS = (MODEL, INITIALIZER, INITIALIZER_FILL, DATASET, OPTIMIZER, METRIC)
-"""All of them, in the order of `docs/own-parts.md`."""
+"""All of them, in the order of `docs/user-components.md`."""

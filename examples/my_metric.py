@@ -2,7 +2,7 @@
 
 In a study:
 
-    metrics = ["examples/own_metric.py:make(k=3)"]
+    metrics = ["examples/my_metric.py:make(k=3)"]
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ without weight decay.
 
 In a study:
 
-    optimizer = "examples/own_optimizer.py:make(beta2=0.95)"
+    optimizer = "examples/my_optimizer.py:make(beta2=0.95)"
     learning_rate = 0.0003
 """
 

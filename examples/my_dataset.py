@@ -2,7 +2,7 @@
 
 In a study:
 
-    data = "examples/own_dataset.py:make(arms=5)"
+    data = "examples/my_dataset.py:make(arms=5)"
 """
 
 from __future__ import annotations

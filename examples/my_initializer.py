@@ -2,11 +2,11 @@
 
 In a study, beside those that it is compared with:
 
-    initializer = ["lecun_normal", "examples/own_initializer.py:make(gain=1.5)"]
+    initializer = ["lecun_normal", "examples/my_initializer.py:make(gain=1.5)"]
 
 and for one model:
 
-    fanin.initialize(model, "examples/own_initializer.py:make", seed=0)
+    fanin.initialize(model, "examples/my_initializer.py:make", seed=0)
 """
 
 from __future__ import annotations

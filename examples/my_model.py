@@ -2,7 +2,7 @@
 
 In a study:
 
-    model = "examples/own_model.py:make(depth=8)"
+    model = "examples/my_model.py:make(depth=8)"
 """
 
 from __future__ import annotations
