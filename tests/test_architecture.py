@@ -17,11 +17,11 @@ ROOT = Path(__file__).parent.parent / "src" / "fanin"
 ORDER = (
     "_version",
     "errors",
+    "crash_points",
     "atomic",
     "registry",
     "specs",
     "seeds",
-    "crash_points",
     "user_code",
     "fans",
     "gains",

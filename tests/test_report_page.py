@@ -14,7 +14,6 @@ from study_cases import of_outcomes, plan_of, result_of, results_of
 from fanin.errors import OutputError, UnknownName
 from fanin.report.figures import training_curves
 from fanin.report.figures.curve_panel import Panel, scales, tick_text
-from fanin.report.files import replace_file
 from fanin.report.results import Results
 
 PAIRS = [("mlp", "mnist"), ("regression", "california-housing")]
@@ -112,22 +111,6 @@ def test_a_given_command_is_shown_instead(tmp_path: Path):
 def test_without_a_folder_a_path_is_asked_for():
     with pytest.raises(OutputError, match="Give a path"):
         single().report()
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path):
-    target = replace_file(tmp_path / "new" / "page.html", b"first")
-    replace_file(target, b"second")
-    assert [path.read_bytes() for path in target.parent.iterdir()] == [b"second"]
-    (tmp_path / "file").write_bytes(b"")
-    for bad in (
-        tmp_path / "new",
-        tmp_path / "file" / "below",
-        tmp_path / ("x" * 300),
-        tmp_path / "nul\0",
-    ):
-        with pytest.raises(OutputError, match="cannot be written"):
-            replace_file(bad, b"x")
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "new", "page.html"]
 
 
 def size(path: Path) -> tuple[int, int]:

@@ -1,47 +1,135 @@
-"""Replacing a file whole or not at all: the one place where that is done."""
+"""Atomic writes: a file appears under its name whole, or not at all.
+
+    write          text or a document to a path that a user may have chosen; raises fanin's errors
+    replace        bytes to a path of our own
+    copy           a large file, block by block
+    publish        a file that was written elsewhere on the same file system
+
+Each of them writes beside the target, syncs, moves the file into place and syncs the folder. A
+reader, or the next process after a crash, sees the old file or the new one. Except for `write` they
+raise OSError; `to_output_error` turns that into the error to show.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+from fanin.crash_points import crash_point
+from fanin.errors import OutputError, StoreFull
+
+_COPY_BLOCK = 2**20
 
 
-def replace(
-    target: Path, content: bytes, *, when_written: Callable[[], None] = lambda: None
-) -> Path:
-    """Write beside the target, sync, move into place, sync the folder: everybody sees the old file
-    or the new one, whole.
+def write(path: Path | str, content: str | bytes, *, create_parent: bool = False) -> Path:
+    """Write a file that a user asked for; returns its path.
+
+    A target that is no regular file, such as ``/dev/stdout``, is written directly.
 
     Args:
-        target: in a folder that exists.
-        content: all of the file.
-        when_written: called when the new file is complete and not yet in place, for tests that
-            crash there.
+        path: the file.
+        content: all of it. Text is written as UTF-8, lone surrogates as escapes.
+        create_parent: create the folder if it is missing.
 
-    Raises OSError; the target is then what it was, and nothing is left beside it.
+    Raises `StoreFull` or `OutputError`; the old file is then unchanged.
     """
-    aside = target.with_name(f"{target.name}.{os.getpid()}-{time.monotonic_ns()}.part")
+    target = Path(path)
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
     try:
-        with aside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        when_written()
-        aside.replace(target)
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            aside.unlink()
-    _sync_folder(target.parent)
+        if create_parent:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+        else:
+            replace(target, data)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise to_output_error(target, error) from None
     return target
 
 
+def replace(target: Path, content: bytes, *, crash_at: str = "file.before_replace") -> None:
+    """Write a file.
+
+    Args:
+        target: a file in a folder that exists.
+        content: all of it.
+        crash_at: the crash point to pass when the new file is complete and not yet in place.
+
+    Raises OSError; the old file is then unchanged, and nothing is left beside it.
+    """
+    with _open_aside(target, crash_at=crash_at) as stream:
+        stream.write(content)
+
+
+def copy(source: Path, target: Path, *, mode: int | None = None) -> None:
+    """Copy a file without reading it into memory; `mode` as for `publish`. Raises OSError."""
+    with source.open("rb") as original, _open_aside(target, mode=mode) as stream:
+        shutil.copyfileobj(original, stream, _COPY_BLOCK)
+
+
+def publish(staged: Path, target: Path, *, mode: int | None = None) -> None:
+    """Move a complete, synced file to its name, in one step that a crash cannot split.
+
+    Args:
+        staged: a file on the same file system as `target`, see `write_synced`.
+        target: its name from now on; a file of that name is replaced.
+        mode: the file's permissions, such as 0o644, if they are to change.
+
+    Raises OSError.
+    """
+    if mode is not None:
+        staged.chmod(mode)
+    staged.replace(target)
+    _sync_folder(target.parent)
+
+
+def write_synced(file: Path, content: bytes) -> None:
+    """Write a staged file through to the disk, for `publish`. Raises OSError."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        _sync(stream)
+
+
+def to_output_error(path: Path, error: OSError | ValueError) -> OutputError | StoreFull:
+    """The error to show when a file or folder cannot be written."""
+    reason = getattr(error, "strerror", None) or str(error)
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StoreFull(
+            f"Cannot write {path}: disk full ({reason}). Free space, then repeat the command."
+        )
+    return OutputError(f"Cannot write {path}: {reason}. Choose another place, or make it writable.")
+
+
+@contextlib.contextmanager
+def _open_aside(
+    target: Path, *, mode: int | None = None, crash_at: str = "file.before_replace"
+) -> Iterator[BinaryIO]:
+    """A new file beside `target` that takes its place at the end, or vanishes after an error."""
+    aside = target.with_name(f"{target.name}.{os.getpid()}-{time.monotonic_ns()}.part")
+    try:
+        with aside.open("xb") as stream:
+            yield stream
+            _sync(stream)
+        crash_point(crash_at)
+        publish(aside, target, mode=mode)
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            aside.unlink()
+
+
+def _sync(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
 def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(
-        OSError
-    ):  # some file systems know no such thing, and the move itself has happened
+    with contextlib.suppress(OSError):  # some file systems cannot sync a folder
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

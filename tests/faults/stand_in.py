@@ -18,12 +18,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fanin import atomic
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.crash_points import crash_point
 from fanin.errors import DataInvalid, UsageError
 from fanin.execution.engine import Job
-from fanin.store.results_folder import write_atomically
 
 ENVIRONMENT = {
     "device": "stand-in",
@@ -75,7 +75,7 @@ class Engine:
                 continue
             job.checkpoints.mkdir(exist_ok=True)
             crash_point("checkpoint.before_replace")
-            write_atomically(path, json.dumps(state))
+            atomic.write(path, json.dumps(state))
             crash_point("checkpoint.after_replace")
             if stop() and epoch < cell.epochs:
                 return None

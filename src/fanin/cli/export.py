@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from fanin import atomic
 from fanin.cli.answer import Answer, AsJson, tell
 
 
@@ -54,9 +55,8 @@ def export(
     text = _jsonl(folder) if to is Format.JSONL else _table(folder, to)
     if output is None:
         return Answer({"format": to.value, "text": text}, lambda: print(text, end=""))
-    from fanin.report.files import replace_file
 
-    path = replace_file(output, text.encode("utf-8", "backslashreplace"))
+    path = atomic.write(output, text, create_parent=True)
     return Answer({"format": to.value, "file": str(path)}, lambda: tell(f"Written: {path}"))
 
 

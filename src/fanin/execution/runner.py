@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fanin import atomic
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import Outcome, Result, environment_key
@@ -36,7 +37,6 @@ from fanin.execution.messages import EpochDone, Finished, Train
 from fanin.execution.signals import Interrupts, RunInterrupted, interrupts_caught
 from fanin.execution.worker_pool import Gone, News, Training, WorkerPool
 from fanin.store.progress_file import ProgressFile, RunningCell, RunProgress
-from fanin.store.results_folder import write_atomically
 from fanin.store.results_store import Store
 
 RETRIES = 1
@@ -124,7 +124,7 @@ def run_plan(
     with interrupts_caught() as interrupts, Store.create_or_open(out) as store:
         store.set_plan(plan)
         if plan.resolved:
-            write_atomically(store.folder.study, plan.resolved)
+            atomic.write(store.folder.study, plan.resolved)
         crash_point("runner.after_plan")
         workers_here = LocalWorkers(engine, store.folder.logs)
         return _Run(store, plan, options, workers_here, interrupts, on_event).complete()

@@ -19,6 +19,7 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra("jinja2", "study", "The report") from None
 
+from fanin import atomic
 from fanin._version import __version__
 from fanin.analysis.design import design_of
 from fanin.analysis.factors import value_text
@@ -26,7 +27,6 @@ from fanin.analysis.frames import OUTCOMES, cells_frame
 from fanin.report.escaping import visible
 from fanin.report.figures.study_figures import study_figures
 from fanin.report.figures.training_curves import grid_image
-from fanin.report.files import replace_file
 from fanin.report.tables.study_table import study_table
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def write_page(
     Every name and message is escaped by the template, and the page's policy allows neither scripts
     nor anything from outside.
     """
-    return replace_file(
-        path, page(plan, results, command=command).encode("utf-8", "backslashreplace")
-    )
+    return atomic.write(path, page(plan, results, command=command), create_parent=True)
 
 
 def page(plan: Plan, results: Mapping[str, Result], *, command: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fanin import atomic
 from fanin.errors import OutputError, UnknownName
-from fanin.report.files import replace_file
 from fanin.report.tables.table import Table
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Results:
             raise UnknownName.suggest("table format", kind, exporters)
         text = exporters[kind]()
         if path is not None:
-            replace_file(path, text.encode("utf-8", "backslashreplace"))
+            atomic.write(path, text, create_parent=True)
         return text
 
     def _exporters(self) -> dict[str, Callable[[], str]]:

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from fanin import atomic
 from fanin.crash_points import crash_point
 from fanin.errors import OutputError, StoreCorrupt, StoreError, StoreFull
-from fanin.store.results_folder import unwritable
 
 APPLICATION_ID = 0x66616E69  # "fani", in the file's header: tells our files from other programs'
 
@@ -62,9 +62,9 @@ def create(path: Path) -> None:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             migrate(connection)
         crash_point("store.before_created")
-        aside.replace(path)
+        atomic.publish(aside, path)
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise atomic.to_output_error(path, error) from None
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:

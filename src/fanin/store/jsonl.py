@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from fanin import atomic
 from fanin.cell.result import Result
 from fanin.errors import StoreCorrupt, UsageError, quote
-from fanin.store.results_folder import write_atomically
 
 
 def text(results: Iterable[Result]) -> str:
@@ -27,7 +27,7 @@ def write(results: Iterable[Result], path: Path | str) -> int:
     Raises `StoreFull` or `OutputError`; the file is then what it was before.
     """
     lines = text(results)
-    write_atomically(Path(path), lines)
+    atomic.write(path, lines)
     return lines.count("\n")
 
 

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from fanin.atomic import to_output_error
 from fanin.errors import StoreError, StoreLocked
-from fanin.store.results_folder import unwritable
 
 try:
     import fcntl
@@ -58,7 +58,7 @@ class Lock:
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise unwritable(path, error) from None
+            raise to_output_error(path, error) from None
         deadline = time.monotonic() + _PATIENCE
         while not _taken(self._descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:

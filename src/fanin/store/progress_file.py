@@ -8,8 +8,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fanin import atomic
 from fanin.errors import FaninError
-from fanin.store.results_folder import write_atomically
 
 _INTERVAL = 1.0
 
@@ -57,7 +57,7 @@ class ProgressFile:
         """Replace the file."""
         self._written = time.monotonic()
         with contextlib.suppress(FaninError):
-            write_atomically(self._path, json.dumps(asdict(progress)))
+            atomic.write(self._path, json.dumps(asdict(progress)))
 
     def remove(self) -> None:
         """The runner has finished."""

@@ -1,5 +1,4 @@
-"""Which files a results folder holds, and how one of them is replaced without ever being half
-written.
+"""Which files a results folder holds.
 
     results.sqlite    every result and the latest plan (`fanin.store.results_store`)
     lock              held by the one runner that writes here
@@ -14,13 +13,10 @@ Names in this folder are fixed or made of cell ids; nothing that a user can name
 from __future__ import annotations
 
 import contextlib
-import errno
 from dataclasses import dataclass
 from pathlib import Path
 
-from fanin import atomic
-from fanin.crash_points import crash_point
-from fanin.errors import OutputError, StoreFull
+from fanin.atomic import to_output_error
 
 
 @dataclass(frozen=True)
@@ -68,39 +64,10 @@ class Folder:
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unwritable(self.path, error) from None
+            raise to_output_error(self.path, error) from None
 
     def remove_checkpoints(self, cell_id: str) -> None:
         """Remove the cell's checkpoints, and what a crash left of one."""
         for path in self.checkpoints.glob(f"{cell_id}.*"):
             with contextlib.suppress(OSError):  # a leftover costs space, never a result
                 path.unlink()
-
-
-def write_atomically(target: Path, text: str) -> None:
-    """Write a text file beside its target, sync it and move it into place: readers see the old or
-    the new, whole.
-
-    A target that is no regular file, such as ``/dev/stdout``, is written directly. Raises
-    `StoreFull` or `OutputError`.
-    """
-    content = text.encode("utf-8")
-    try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(content)
-        else:
-            atomic.replace(target, content, when_written=lambda: crash_point("file.before_replace"))
-    except OSError as error:
-        raise unwritable(target, error) from None
-
-
-def unwritable(path: Path, error: OSError) -> OutputError | StoreFull:
-    """The error to show when a file or folder cannot be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StoreFull(
-            f"Cannot write {path}: disk full ({error.strerror}). Free space, then repeat the "
-            "command."
-        )
-    return OutputError(
-        f"Cannot write {path}: {error.strerror}. Choose another place, or make it writable."
-    )

@@ -45,7 +45,7 @@ def save(folder: Path, cell_id: str, checkpoint: Checkpoint) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     before = list(folder.glob(f"{cell_id}.*"))
     target = folder / f"{cell_id}.{_digest(payload)}.safetensors"
-    atomic.replace(target, payload, when_written=lambda: crash_point("checkpoint.before_replace"))
+    atomic.replace(target, payload, crash_at="checkpoint.before_replace")
     crash_point("checkpoint.after_replace")
     for path in before:
         if path != target:

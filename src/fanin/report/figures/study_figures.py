@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from fanin import atomic
 from fanin.analysis.design import Design, design_of, numeric
 from fanin.analysis.summary import main_metric
 from fanin.report.figures import theory_curves
@@ -17,7 +18,6 @@ from fanin.report.figures.drawing import saved
 from fanin.report.figures.heatmap import MAX_VALUES, Curve, heat_map
 from fanin.report.figures.points import points
 from fanin.report.figures.response import response
-from fanin.report.files import replace_file
 
 if TYPE_CHECKING:
     from fanin.cell.plan import Plan
@@ -81,7 +81,11 @@ def study_figures(
 def write_figures(figures: Sequence[StudyFigure], folder: Path, kind: str = "png") -> list[Path]:
     """Write figures as ``figure-1-test-accuracy-by-depth.png`` and so on; their paths."""
     return [
-        replace_file(folder / f"figure-{number}-{_slug(figure.title)}.{kind}", figure.image)
+        atomic.write(
+            folder / f"figure-{number}-{_slug(figure.title)}.{kind}",
+            figure.image,
+            create_parent=True,
+        )
         for number, figure in enumerate(figures, 1)
     ]
 

@@ -19,13 +19,13 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra("matplotlib", "study", "A figure") from None
 
+from fanin import atomic
 from fanin.analysis.design import design_of, sections
 from fanin.analysis.factors import title, value_text
 from fanin.analysis.frames import cells_frame
 from fanin.report.escaping import visible
 from fanin.report.figures.curve_panel import LOSS, METRIC, QUIET, WARNING, Panel, draw, scales
 from fanin.report.figures.drawing import fitted, format_of, metric_words, saved, sheet
-from fanin.report.files import replace_file
 from fanin.report.tables import notes
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def curves_grid(plan: Plan, results: Mapping[str, Result], path: str | Path) -> 
     compared. The panels of a row share their axes, so that they compare; replicates are thin lines
     with their mean; a panel without results says so.
     """
-    return replace_file(path, grid_image(plan, results, format_of(path)))
+    return atomic.write(path, grid_image(plan, results, format_of(path)), create_parent=True)
 
 
 def grid_image(plan: Plan, results: Mapping[str, Result], kind: str = "png") -> bytes:
@@ -102,7 +102,7 @@ def cell_figure(planned: PlannedCell, result: Result | None, path: str | Path) -
         at=0.97,
         gap=0.055,
     )
-    return replace_file(path, saved(figure, format_of(path)))
+    return atomic.write(path, saved(figure, format_of(path)), create_parent=True)
 
 
 def _panels(section: Any, compared: str, results: Mapping[str, Result]) -> dict[str, Panel]:
