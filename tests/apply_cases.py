@@ -48,7 +48,7 @@ class Recurrent(nn.Module):
         self.cells = nn.ModuleList([nn.RNNCell(5, 6), nn.LSTMCell(5, 6), nn.GRUCell(5, 6)])
 
 
-@seeds.torch_state_kept(0)
+@seeds.preserve_torch_state(0)
 def built(make: Callable[[], nn.Module]) -> nn.Module:
     """A module from torch's own initialization, always the same."""
     return make()
@@ -60,7 +60,7 @@ def everything() -> Everything:
     return model
 
 
-@seeds.torch_state_kept(0)
+@seeds.preserve_torch_state(0)
 def stack(*layers: Callable[[], nn.Module]) -> nn.Sequential:
     return nn.Sequential(*(layer() for layer in layers))
 

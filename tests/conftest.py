@@ -47,7 +47,7 @@ def _global_random_state_is_not_moved(request: pytest.FixtureRequest) -> Iterato
             f"The global random state of {', '.join(moved)} was moved. If fanin did it, that is a "
             "bug. If the test did: draw "
             "from generators of its own, build torch modules under "
-            "fanin.seeds.torch_state_kept(0), or use the fixture "
+            "fanin.seeds.preserve_torch_state(0), or use the fixture "
             f"draws_globally.",
             pytrace=False,
         )

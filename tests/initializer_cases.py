@@ -42,7 +42,7 @@ SHAPES = [
 ]
 """Shapes of tensors; every law fits at least half of them, and (12, 8) and (8, 4, 3, 5)."""
 
-with seeds.torch_state_kept(0):
+with seeds.preserve_torch_state(0):
     LSTM = fans.describe_parameters(nn.LSTM(6, 8))
     GRU = fans.describe_parameters(nn.GRU(6, 8))
     ATTENTION = fans.describe_parameters(nn.MultiheadAttention(8, 2))

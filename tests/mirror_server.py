@@ -66,7 +66,7 @@ def serving(contents: Mapping[str, bytes]) -> Iterator[MirrorServer]:
 
 def tiny_entry(name: str = "tiny", **fields: object) -> tuple[data.DatasetEntry, dict[str, bytes]]:
     """A data set of two files that hold bytes, and the contents of these."""
-    rng = seeds.numpy_generator(0, "tiny")
+    rng = seeds.make_numpy_generator(0, "tiny")
     arrays = {
         "train.raw": rng.integers(1, 256, (2000, 30), dtype=np.uint8),
         "test.raw": rng.integers(1, 256, (500, 30), dtype=np.uint8),

@@ -95,7 +95,7 @@ def inputs(case: DataInfo, count: int = 4) -> Tensor:
     if case.vocabulary is None:
         return images(case.input_shape, count)
     return torch.randint(
-        case.vocabulary, (count, *case.input_shape), generator=seeds.generator(0, "x")
+        case.vocabulary, (count, *case.input_shape), generator=seeds.make_generator(0, "x")
     )
 
 
@@ -103,7 +103,7 @@ def targets(case: DataInfo, x: Tensor) -> Tensor:
     """What `x` is to become, the same every time: random classes or numbers, or the inputs
     themselves.
     """
-    count, generator = len(x), seeds.generator(0, "y")
+    count, generator = len(x), seeds.make_generator(0, "y")
     match case.task:
         case "autoencoding":
             return x.flatten(1)
@@ -164,7 +164,7 @@ def learns_by_heart(
 
 def images(shape: tuple[int, ...], count: int = 4) -> Tensor:
     """Standard normal numbers of that shape, the same every time."""
-    return torch.randn(count, *shape, generator=seeds.generator(0, "x"))
+    return torch.randn(count, *shape, generator=seeds.make_generator(0, "x"))
 
 
 def initialized(

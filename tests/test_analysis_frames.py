@@ -195,6 +195,6 @@ def test_equal_initializers_are_called_best_in_fewer_than_five_percent_of_studie
     frame = cells_frame(plan, results_of(plan))
     named = 0
     for study in range(100):
-        draws = seeds.numpy_generator(study, "null").normal(0.9, 0.01, len(frame))
+        draws = seeds.make_numpy_generator(study, "null").normal(0.9, 0.01, len(frame))
         named += verdicts(frame.assign(test_accuracy=draws))[0].best is not None
     assert named <= 14

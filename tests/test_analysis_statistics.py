@@ -26,7 +26,7 @@ def test_mean_and_deviation_of_a_hand_worked_case():
 
 @pytest.mark.parametrize(("n", "level"), [(5, 0.95), (12, 0.99), (40, 0.5)])
 def test_the_interval_equals_that_of_scipy(n: int, level: float):
-    x = seeds.numpy_generator(0, "test", n).normal(3, 2, n)
+    x = seeds.make_numpy_generator(0, "test", n).normal(3, 2, n)
     low, high = stats.t.interval(level, n - 1, loc=x.mean(), scale=stats.sem(x))
     found = statistics.estimate(x, level)
     assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx(
@@ -49,7 +49,7 @@ def test_a_nan_is_never_dropped_in_silence():
 def test_the_interval_covers_the_mean_as_often_as_it_says():
     # 20,000 samples of n = 5 from a normal: coverage 0.95 ± 0.0062 at four standard errors; one
     # that took z = 1.96 for t would cover 0.878.
-    samples = seeds.numpy_generator(1, "test").normal(7, 3, (20_000, 5))
+    samples = seeds.make_numpy_generator(1, "test").normal(7, 3, (20_000, 5))
     half = stats.t.ppf(0.975, 4) / math.sqrt(5) * samples.std(axis=1, ddof=1)
     ours = np.array([statistics.estimate(sample).half_width for sample in samples[:500]])
     np.testing.assert_allclose(ours, half[:500])
@@ -92,12 +92,12 @@ def test_ranks_share_ties_and_put_diverged_runs_last():
 
 
 def test_ranks_equal_those_of_scipy():
-    x = seeds.numpy_generator(2, "test").integers(0, 5, 50).astype(float)
+    x = seeds.make_numpy_generator(2, "test").integers(0, 5, 50).astype(float)
     np.testing.assert_array_equal(statistics.ranks(x, higher_is_better=False), stats.rankdata(x))
 
 
 def test_the_paired_test_equals_that_of_scipy():
-    rng = seeds.numpy_generator(3, "test")
+    rng = seeds.make_numpy_generator(3, "test")
     a = rng.normal(0, 1, 12)
     b = a + rng.normal(0.3, 0.5, 12)
     found, theirs = statistics.paired_difference(a, b), stats.ttest_rel(a, b)
@@ -108,7 +108,7 @@ def test_the_paired_test_equals_that_of_scipy():
 
 
 def test_nine_pairs_are_too_few_to_test_and_say_what_they_could_have_seen():
-    rng = seeds.numpy_generator(4, "test")
+    rng = seeds.make_numpy_generator(4, "test")
     found = statistics.paired_difference(rng.normal(0, 1, 9), rng.normal(0, 1, 9))
     assert math.isnan(found.p_value)
     assert found.detectable > 0
@@ -141,7 +141,7 @@ def test_the_detectable_difference_is_seen_in_80_percent_of_simulated_studies():
     n, sd = 5, 2.0
     delta = statistics.smallest_detectable_difference(sd, n)
     planted = (1.96 + 0.8416) * sd / math.sqrt(n)
-    noise = seeds.numpy_generator(5, "test").normal(0, sd, (20_000, n))
+    noise = seeds.make_numpy_generator(5, "test").normal(0, sd, (20_000, n))
     seen = [
         float((stats.ttest_1samp(noise + shift, 0, axis=1).pvalue < 0.05).mean())
         for shift in (delta, planted)

@@ -31,7 +31,7 @@ def test_a_weight_gets_what_the_rule_draws_for_its_layout_from_its_own_stream(ru
         layout = fans.module_layout(layer)
         assert layout is not None
         expected = initializers.get(rule).sample(
-            layout, seeds.generator(7, "init", f"{name}.weight")
+            layout, seeds.make_generator(7, "init", f"{name}.weight")
         )
         assert torch.equal(layer.weight.detach(), expected)
 
@@ -196,7 +196,7 @@ def test_parameters_that_share_memory_are_tied_too() -> None:
     record = initialize(model, "normal", seed=0)
     assert record["1.weight"].tied_to == "0.weight"
     assert torch.equal(
-        model[0].weight, seeds.standard_normal((4, 6), seeds.generator(0, "init", "0.weight"))
+        model[0].weight, seeds.standard_normal((4, 6), seeds.make_generator(0, "init", "0.weight"))
     )
 
 

@@ -307,7 +307,7 @@ def test_a_lazy_model_is_filled_after_its_first_forward_pass() -> None:
     model = built(lambda: nn.Sequential(nn.LazyLinear(5), nn.LazyBatchNorm1d()))
     with pytest.raises(FitError, match=r"0\.weight has no shape yet .*Run one batch"):
         initialize(model, "he_normal", seed=0)
-    with seeds.torch_state_kept(0):  # torch fills what it materialises
+    with seeds.preserve_torch_state(0):  # torch fills what it materialises
         model(torch.zeros(2, 3))
     assert initialize(model, "he_normal", seed=0)["0.weight"].fan_in == 3
 

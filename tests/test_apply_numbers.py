@@ -91,7 +91,7 @@ def test_a_complex_weight_is_split_as_a_real_one() -> None:
     model = complex_model()
     initialize(model, "he_normal", seed=0, split={"0.weight": 2})
     first = initializers.get("he_normal").draw(
-        Layout((200, 300), Fans(300, 200)), seeds.generator(0, "init", "0.weight[0]"), COMPLEX
+        Layout((200, 300), Fans(300, 200)), seeds.make_generator(0, "init", "0.weight[0]"), COMPLEX
     )
     assert torch.equal(model[0].weight[:200].detach(), first)
 

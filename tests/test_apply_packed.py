@@ -79,7 +79,7 @@ def test_each_part_is_what_the_rule_draws_for_it_from_a_stream_of_its_own() -> N
     initialize(nn.ModuleDict({"attn": attention}), "orthogonal", seed=3)
     for part in describe_parameters(attention)["in_proj_weight"].layout.parts:
         expected = initializers.get("orthogonal").sample(
-            part.layout, seeds.generator(3, "init", f"attn.in_proj_weight[{part.name}]")
+            part.layout, seeds.make_generator(3, "init", f"attn.in_proj_weight[{part.name}]")
         )
         assert torch.equal(part.of(attention.in_proj_weight), expected)
 
@@ -272,7 +272,7 @@ def test_a_fused_weight_is_split_by_hand(sizes: object) -> None:
     layout = initializers.get("xavier_normal").sample
     for part, start in (("q", 0), ("k", 64), ("v", 80)):
         size = QKV[part]
-        stream = seeds.generator(0, "init", f"qkv.weight[{part}]")
+        stream = seeds.make_generator(0, "init", f"qkv.weight[{part}]")
         wanted = layout(
             describe_parameters(nn.Linear(64, size, device="meta"))["weight"].layout, stream
         )

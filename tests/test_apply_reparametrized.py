@@ -114,7 +114,7 @@ def test_a_layer_whose_norm_is_zero_still_starts_in_directions_of_its_own() -> N
     initialize(model, "zero", seed=4)
     directions = model[0].parametrizations.weight.original1.detach()
     assert torch.equal(
-        directions, seeds.standard_normal((30, 40), seeds.generator(4, "init", "0.weight"))
+        directions, seeds.standard_normal((30, 40), seeds.make_generator(4, "init", "0.weight"))
     )
 
 
@@ -148,7 +148,7 @@ def test_what_a_parametrization_draws_itself_is_a_function_of_the_seed() -> None
         wrapped(LAYERS["linear"], lambda one: parametrizations.orthogonal(one)) for _ in range(2)
     )
     initialize(first, "he_normal", seed=4)
-    with seeds.torch_state_kept(77):
+    with seeds.preserve_torch_state(77):
         initialize(second, "he_normal", seed=4)
     assert torch.equal(
         first[0].parametrizations.weight[0].base, second[0].parametrizations.weight[0].base

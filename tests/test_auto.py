@@ -361,5 +361,5 @@ def test_a_batch_that_does_not_fit_is_an_error_and_nothing_is_changed() -> None:
 
 def test_rules_that_do_not_ask_what_follows_need_no_batch() -> None:
     assert initialize(built(Branching), "he_normal", seed=0)["a.weight"].changed
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         assert initialize(built(Branching), "torch_default", seed=0)["a.weight"].changed

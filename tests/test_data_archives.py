@@ -134,7 +134,7 @@ def test_a_wanted_member_of_another_size_is_refused(unpack, content):
 
 
 def test_a_truncated_archive_is_refused_wherever_it_ends(unpack):
-    noise = seeds.numpy_generator(0, "noise").bytes(3000)
+    noise = seeds.make_numpy_generator(0, "noise").bytes(3000)
     whole = tar_gz([member("d/readme", noise), *good()])
     for end in [0, 1, 5, 11, *range(20, len(whole) - 120, 97)]:
         with pytest.raises(DataInvalid, match=r"cut short|lacks"):
@@ -202,7 +202,7 @@ def test_thousands_of_members_and_of_chained_headers_are_refused(unpack):
 
 
 def test_damaged_archives_raise_nothing_else(unpack):
-    rng = seeds.numpy_generator(0, "damage")
+    rng = seeds.make_numpy_generator(0, "damage")
     whole = bytearray(gzip.decompress(tar_gz(good())))
     for _ in range(300):
         damaged = bytearray(whole)
@@ -224,7 +224,7 @@ def test_damaged_archives_raise_nothing_else(unpack):
 
 
 def cifar_arrays(rows, classes):
-    rng = seeds.numpy_generator(0, "cifar", rows, classes)
+    rng = seeds.make_numpy_generator(0, "cifar", rows, classes)
     return rng.integers(0, 256, (rows, 3, 32, 32), dtype=np.uint8), rng.integers(
         0, classes, rows, dtype=np.uint8
     )
@@ -560,7 +560,7 @@ def test_the_registered_files_hold_as_many_records_as_the_data_set_has_images(na
 
 
 def housing_table():
-    rng = seeds.numpy_generator(0, "housing")
+    rng = seeds.make_numpy_generator(0, "housing")
     places, incomes = rng.uniform(-124, -114, 50).round(2), rng.uniform(0, 15, 50).round(4)
     return np.column_stack([places, incomes, rng.integers(1, 500_001, 50)])
 

@@ -51,7 +51,7 @@ def root(tmp_path, monkeypatch):
 @pytest.fixture
 def images(root):
     """A set of grey images like MNIST's, written under the data folder: (entry, arrays, folder)."""
-    rng = seeds.numpy_generator(0, "images")
+    rng = seeds.make_numpy_generator(0, "images")
     arrays = {
         TRAIN_IMAGES: rng.integers(0, 256, (20, 5, 4), dtype=np.uint8),
         TRAIN_LABELS: rng.integers(0, 3, 20, dtype=np.uint8),

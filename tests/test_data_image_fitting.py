@@ -10,7 +10,7 @@ from fanin import data, seeds
 from fanin.data.datasets.image_fitting import square_grey
 from fanin.errors import MissingExtra
 
-PICTURE = seeds.numpy_generator(0, "picture").integers(0, 256, (9, 14, 3), dtype=np.uint8)
+PICTURE = seeds.make_numpy_generator(0, "picture").integers(0, 256, (9, 14, 3), dtype=np.uint8)
 
 
 def slow_square_grey(picture, size):

@@ -11,7 +11,7 @@ from fanin import data, seeds
 from fanin.data import DiskSamples
 from fanin.errors import DataInvalid, UsageError
 
-RNG = seeds.numpy_generator(0, "mapped")
+RNG = seeds.make_numpy_generator(0, "mapped")
 COLOUR = RNG.integers(0, 256, (30, 6, 5, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0].copy()
 TABLE = RNG.standard_normal((30, 7)).astype(np.float32)
@@ -68,7 +68,7 @@ def test_training_gathers_the_same_batches(root, monkeypatch, x, y, holdout):
     write(root, x, y)
     options = {"holdout": holdout, "split_seed": 3, "standardise_target": True}
     read, mapped = (data.prepare(dataset, **options) for dataset in both(monkeypatch))
-    order = seeds.order(0, 0, len(read.train.y))
+    order = seeds.draw_order(0, 0, len(read.train.y))
     for name in ("train", "validation", "test"):
         expected, received = getattr(read, name), getattr(mapped, name)
         assert isinstance(received.x, DiskSamples)
@@ -248,7 +248,7 @@ peak = 0
 dataset = data.load("mine")
 peak = max(peak, anonymous() - before)
 prepared = data.prepare(dataset, holdout=0.1, split_seed=0, standardise_target=True)
-for batch in torch.split(seeds.order(0, 0, len(prepared.train.y)), 64):
+for batch in torch.split(seeds.draw_order(0, 0, len(prepared.train.y)), 64):
     prepared.train.x[batch]
     peak = max(peak, anonymous() - before)
 print(dataset.mapped, peak, tracemalloc.get_traced_memory()[1])

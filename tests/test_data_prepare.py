@@ -15,7 +15,7 @@ from fanin.errors import UsageError
 
 def classification(counts=(30, 20, 10), n_test=7):
     y = torch.cat([torch.full((n,), c) for c, n in enumerate(counts)])
-    y = y[torch.randperm(len(y), generator=seeds.generator(1, "labels"))]
+    y = y[torch.randperm(len(y), generator=seeds.make_generator(1, "labels"))]
     x = torch.arange(len(y) * 4).remainder(251).to(torch.uint8).view(-1, 1, 2, 2)
     info = DataInfo(
         name="images",
@@ -29,7 +29,7 @@ def classification(counts=(30, 20, 10), n_test=7):
 
 
 def regression(n=50, n_test=9):
-    generator = seeds.generator(2, "table")
+    generator = seeds.make_generator(2, "table")
     x = seeds.standard_normal((n + n_test, 3), generator) * torch.tensor(
         [1.0, 100.0, 1e-3]
     ) + torch.tensor([0.0, 1e4, 5.0])
@@ -87,13 +87,13 @@ def test_the_split_seed_alone_decides_and_order_is_kept():
 )
 def test_a_stratified_split_is_a_partition_with_fair_shares(counts, fraction, seed):
     y = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    y = y[torch.randperm(len(y), generator=seeds.generator(seed, "labels"))]
+    y = y[torch.randperm(len(y), generator=seeds.make_generator(seed, "labels"))]
     if max(counts) < 2:
         with pytest.raises(UsageError, match="can be held out"):
-            split(y, fraction=fraction, stratified=True, generator=seeds.generator(seed, "split"))
+            split(y, fraction=fraction, stratified=True, generator=seeds.make_generator(seed, "split"))
         return
     kept, held = split(
-        y, fraction=fraction, stratified=True, generator=seeds.generator(seed, "split")
+        y, fraction=fraction, stratified=True, generator=seeds.make_generator(seed, "split")
     )
     assert sorted([*kept.tolist(), *held.tolist()]) == list(range(len(y)))
     assert kept.tolist() == sorted(kept.tolist())
@@ -114,7 +114,7 @@ def test_a_stratified_split_is_a_partition_with_fair_shares(counts, fraction, se
 @given(st.integers(2, 200), st.floats(0.001, 0.999))
 def test_a_plain_split_is_a_partition_of_the_right_size(n, fraction):
     kept, held = split(
-        torch.zeros(n), fraction=fraction, stratified=False, generator=seeds.generator(0, "split")
+        torch.zeros(n), fraction=fraction, stratified=False, generator=seeds.make_generator(0, "split")
     )
     assert sorted([*kept.tolist(), *held.tolist()]) == list(range(n))
     assert len(held) == min(max(1, int(fraction * n + 0.5)), n - 1)
@@ -128,7 +128,7 @@ def test_each_sample_is_held_out_about_equally_often():
     counts = torch.zeros(20)
     for seed in range(2000):
         counts[
-            split(y, fraction=0.2, stratified=True, generator=seeds.generator(seed, "split"))[1]
+            split(y, fraction=0.2, stratified=True, generator=seeds.make_generator(seed, "split"))[1]
         ] += 1
     assert ((counts - 400).abs() < 5 * 17.9).all()
 
@@ -146,7 +146,7 @@ def test_one_sample_cannot_be_split():
                 torch.zeros(1, dtype=torch.int64),
                 fraction=0.5,
                 stratified=stratified,
-                generator=seeds.generator(0, "split"),
+                generator=seeds.make_generator(0, "split"),
             )
 
 
@@ -169,7 +169,7 @@ def test_no_held_out_sample_moves_the_moments(seed, value):
     dataset = regression()
     before = prepare(dataset, holdout=0.3, split_seed=seed, standardise_target=True)
     _, held = split(
-        dataset.y_train, fraction=0.3, stratified=False, generator=seeds.generator(seed, "split")
+        dataset.y_train, fraction=0.3, stratified=False, generator=seeds.make_generator(seed, "split")
     )
     x, y = dataset.x_train.clone(), dataset.y_train.clone()
     x[held], y[held] = value, value

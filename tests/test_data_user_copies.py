@@ -14,7 +14,7 @@ from fanin import data, seeds
 from fanin.data import DataInfo
 from fanin.errors import DataInvalid, DataUnavailable, OutputError, UnknownName, UsageError
 
-RNG = seeds.numpy_generator(0, "copies")
+RNG = seeds.make_numpy_generator(0, "copies")
 COLOUR = RNG.integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
 TABLE = RNG.standard_normal((12, 4))
 LABELS = np.arange(12) % 3

@@ -80,7 +80,7 @@ def test_the_examples_of_the_readme_run(
     example = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[number]
     assert len([line for line in example.splitlines() if line.strip()]) <= 8
     monkeypatch.chdir(tmp_path)
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         exec(compile(example, f"README example {number + 1}", "exec"), {})
 
 

@@ -85,8 +85,8 @@ def test_a_new_layer_changes_no_other_layers_mask() -> None:
 def test_the_mask_is_the_one_that_seeds_defines() -> None:
     model = nn.ModuleDict({"drop": Dropout(0.25)})
     DropoutKeys(model, 5).set(2, 3)
-    x = torch.randn(6, 7, generator=seeds.generator(0, "x"))
-    keep = seeds.keep_mask(torch.tensor([seeds.dropout_key(5, 2, 3, "drop")]), (6, 7), 0.75)
+    x = torch.randn(6, 7, generator=seeds.make_generator(0, "x"))
+    keep = seeds.draw_keep_mask(torch.tensor([seeds.derive_dropout_key(5, 2, 3, "drop")]), (6, 7), 0.75)
     torch.testing.assert_close(model["drop"](x), torch.where(keep, x / 0.75, 0.0))
 
 
@@ -105,7 +105,7 @@ def test_what_is_kept_is_scaled_so_that_the_mean_stays_and_so_is_the_gradient() 
 
 
 def test_evaluation_and_rate_zero_leave_the_input_alone() -> None:
-    x = torch.randn(8, 8, generator=seeds.generator(0, "x"))
+    x = torch.randn(8, 8, generator=seeds.make_generator(0, "x"))
     keyed, zero = Dropout(0.5), Dropout(0.0)
     DropoutKeys(keyed, 0)
     assert torch.equal(keyed.eval()(x), x)
@@ -122,9 +122,9 @@ def test_keyed_dropout_moves_no_global_random_state() -> None:
 
 def test_without_a_key_it_is_torchs_own_dropout() -> None:
     x = torch.ones(40, 40)
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         ours = Dropout(0.3)(x)
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         torchs = nn.Dropout(0.3)(x)
     assert torch.equal(ours, torchs)
 
@@ -143,7 +143,7 @@ def test_members_under_vmap_get_the_masks_they_get_alone(shared: bool) -> None:
     members = [models.get("cnn(channels=[2], widths=[16])").build((1, 6, 6), 3) for _ in range(3)]
     for index, member in enumerate(members):
         DropoutKeys(member, 0 if shared else index).set(1, 2)
-    x = torch.randn(8, 1, 6, 6, generator=seeds.generator(0, "x"))
+    x = torch.randn(8, 1, 6, 6, generator=seeds.make_generator(0, "x"))
     alone = torch.stack([member(x) for member in members])
     parameters, buffers = torch.func.stack_module_state(members)
     if shared:

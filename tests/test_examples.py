@@ -95,7 +95,7 @@ def test_the_initializer_has_the_variance_that_it_says() -> None:
     # it; five of them.
     initializer = fanin.get(f"{EXAMPLES / 'my_initializer.py'}:make(gain=1.5)")
     layout = fans.tensor_layout(torch.empty(400, 400))
-    weight = initializer.sample(layout, seeds.generator(0, "init", "w"))
+    weight = initializer.sample(layout, seeds.make_generator(0, "init", "w"))
     assert weight.std().item() == pytest.approx(1.5 / 20, rel=0.014)
 
 

@@ -13,7 +13,7 @@ from fanin.errors import FitError, SpecError, UnknownName
 from fanin.fans import Fans, Layout
 from fanin.fans import fans as fans_of
 
-with seeds.torch_state_kept(0):
+with seeds.preserve_torch_state(0):
     CONVOLUTIONS = {
         "conv1d": nn.Conv1d(6, 4, 5, bias=False),
         "conv2d": nn.Conv2d(3, 8, (3, 5), bias=False),
@@ -111,7 +111,7 @@ def test_the_fans_of_a_linear_layer_are_its_features() -> None:
 
 
 @pytest.mark.parametrize("make", [nn.Embedding, nn.EmbeddingBag])
-@seeds.torch_state_kept()
+@seeds.preserve_torch_state()
 def test_an_embedding_looks_up_one_row_so_its_fan_in_is_one(make: type[nn.Module]) -> None:
     layout = fans.module_layout(make(100, 8))
     assert layout is not None

@@ -50,7 +50,7 @@ TORCH: dict[str, Callable[[], nn.Module]] = {
 
 
 def fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    with seeds.torch_state_kept(seed):
+    with seeds.preserve_torch_state(seed):
         return make()
 
 

@@ -429,9 +429,9 @@ def nets() -> Nets:
     """Inputs of shape (64, width) and one matrix of variance 1/width per layer, for each network."""
     found = []
     for net in range(NETS):
-        inputs = seeds.standard_normal((64, WIDTH), seeds.generator(0, "test gains", "inputs", net))
+        inputs = seeds.standard_normal((64, WIDTH), seeds.make_generator(0, "test gains", "inputs", net))
         shape = (LAYERS, WIDTH, WIDTH)
-        matrices = seeds.standard_normal(shape, seeds.generator(0, "test gains", net)).div_(
+        matrices = seeds.standard_normal(shape, seeds.make_generator(0, "test gains", net)).div_(
             math.sqrt(WIDTH)
         )
         found.append((inputs, list(matrices)))
@@ -554,7 +554,7 @@ def gradient(nets: Nets, spec: str, factor: float) -> float:
     leaf = h
     for matrix in matrices:
         h = factor * F.linear(function(h), matrix)
-    up = seeds.standard_normal(tuple(h.shape), seeds.generator(0, "test gains", "gradient"))
+    up = seeds.standard_normal(tuple(h.shape), seeds.make_generator(0, "test gains", "gradient"))
     (found,) = torch.autograd.grad(h, leaf, up)
     return (found.square().mean() / up.square().mean()).item()
 

@@ -61,13 +61,13 @@ def test_the_depth_scale_falls_with_the_distance_from_criticality() -> None:
 
 def propagated(weight_std: float, bias_std: float, layers: int) -> tuple[float, float]:
     """Second moment and correlation of two inputs after so many random tanh layers."""
-    x = seeds.standard_normal((2, WIDTH), seeds.generator(0, "x"))
+    x = seeds.standard_normal((2, WIDTH), seeds.make_generator(0, "x"))
     x[1] = 0.9 * x[0] + math.sqrt(1 - 0.81) * x[1]
     for layer in range(layers):
-        weight = seeds.standard_normal((WIDTH, WIDTH), seeds.generator(0, "w", layer)) * (
+        weight = seeds.standard_normal((WIDTH, WIDTH), seeds.make_generator(0, "w", layer)) * (
             weight_std / math.sqrt(WIDTH)
         )
-        bias = seeds.standard_normal((WIDTH,), seeds.generator(0, "b", layer)) * bias_std
+        bias = seeds.standard_normal((WIDTH,), seeds.make_generator(0, "b", layer)) * bias_std
         x = torch.tanh(x) @ weight.T + bias
     return float(x.square().mean()), float(correlation(x))
 

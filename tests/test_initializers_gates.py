@@ -34,7 +34,7 @@ def without_weights(make: Callable[[], nn.Module], spec: str) -> nn.Module:
     """A recurrent layer of zeros whose first bias is drawn, so that its gates do not depend on
     anything.
     """
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         layer = make()
     layout = fans.describe_parameters(layer)["bias_ih"].layout
     with torch.no_grad():

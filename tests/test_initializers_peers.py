@@ -131,7 +131,7 @@ def test_dirac_is_that_of_torch(
         if transposed
         else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
     )
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         layer = kinds[len(kernel) - 1](*channels, kernel, groups=groups)
     layout = fans.module_layout(layer)
     mine = initializers.get("dirac").sample(layout, generator())

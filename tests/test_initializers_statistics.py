@@ -105,7 +105,7 @@ LAWS: dict[str, Callable[[Fans], Law]] = {
     "wang_init(layers=12, dim=512)": lambda f: normal(2 / (12 * math.sqrt(512))),
 }
 
-with seeds.torch_state_kept(0):
+with seeds.preserve_torch_state(0):
     LAYERS = {
         "grouped": nn.Conv2d(256, 384, 3, groups=4),
         "depthwise": nn.Conv1d(4096, 8192, 25, groups=4096),

@@ -35,7 +35,7 @@ def all_facts(module: nn.Module) -> dict[str, Facts]:
 # --- one map
 # -----------------------------------------------------------------------------------------------------------
 
-with seeds.torch_state_kept(0):
+with seeds.preserve_torch_state(0):
     LAYERS: dict[str, tuple[nn.Module, tuple[int, ...], int, int]] = {
         "linear": (nn.Linear(5, 3), (3, 5), 5, 3),
         "conv1d": (nn.Conv1d(6, 4, 5), (4, 6, 5), 6 * 5, 4 * 5),

@@ -105,7 +105,7 @@ def test_building_moves_no_global_state_and_gives_fp32_on_the_cpu_every_time(
 @every_model
 def test_random_streams_of_the_parameters_are_distinct(entry: models.ModelEntry) -> None:
     names = [name for name, _ in default(entry).build_for(case_of(entry)).named_parameters()]
-    seeds.require_distinct({name: seeds.stream(0, "init", name) for name in names})
+    seeds.require_distinct({name: seeds.derive_stream(0, "init", name) for name in names})
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_names_of_parameters_are_the_frozen_names_of_their_streams() -> None:
 def test_mlp_is_a_sigmoid_layer_then_a_tanh_layer_then_the_outputs() -> None:
     module = models.get("mlp").build((2, 3), 4)
     w = module.state_dict()
-    x = torch.randn(5, 2, 3, generator=seeds.generator(0, "x"))
+    x = torch.randn(5, 2, 3, generator=seeds.make_generator(0, "x"))
     hidden = torch.sigmoid(x.reshape(5, 6) @ w["hidden.0.weight"].T + w["hidden.0.bias"])
     hidden = torch.tanh(hidden @ w["hidden.1.weight"].T + w["hidden.1.bias"])
     torch.testing.assert_close(module(x), hidden @ w["output.weight"].T + w["output.bias"])
@@ -180,7 +180,7 @@ def test_mlp_is_a_sigmoid_layer_then_a_tanh_layer_then_the_outputs() -> None:
 def test_regression_is_two_relu_layers_then_the_output() -> None:
     module = models.get("regression").build((8,), 1)
     w = module.state_dict()
-    x = torch.randn(5, 8, generator=seeds.generator(0, "x"))
+    x = torch.randn(5, 8, generator=seeds.make_generator(0, "x"))
     hidden = (x @ w["hidden.0.weight"].T + w["hidden.0.bias"]).clamp(min=0)
     hidden = (hidden @ w["hidden.1.weight"].T + w["hidden.1.bias"]).clamp(min=0)
     torch.testing.assert_close(module(x), hidden @ w["output.weight"].T + w["output.bias"])
@@ -207,9 +207,9 @@ def test_pooling_before_the_activation_gives_the_value_and_gradient_of_pooling_a
     ).double()
     with torch.no_grad():
         for index, parameter in enumerate(module.parameters()):
-            parameter.normal_(0, 0.5, generator=seeds.generator(0, "w", index))
+            parameter.normal_(0, 0.5, generator=seeds.make_generator(0, "w", index))
     x = torch.randn(
-        6, 2, 12, 13, dtype=torch.float64, generator=seeds.generator(0, "x")
+        6, 2, 12, 13, dtype=torch.float64, generator=seeds.make_generator(0, "x")
     ).requires_grad_()
     results = []
     for output in (module(x), slow_cnn(module, x, (name,) * 3)):
@@ -229,7 +229,7 @@ def test_images_are_flattened_in_the_order_channels_height_width(spec: str) -> N
     seen: list[Tensor] = []
     hidden = module.get_submodule("hidden.0")
     hidden.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    x = torch.randn(4, 2, 6, 5, generator=seeds.generator(0, "x")).contiguous(
+    x = torch.randn(4, 2, 6, 5, generator=seeds.make_generator(0, "x")).contiguous(
         memory_format=torch.channels_last
     )
     with torch.no_grad():
@@ -252,8 +252,8 @@ def test_the_cnn_drops_half_of_its_last_hidden_layer_in_training_only() -> None:
     module.get_submodule("output").register_forward_pre_hook(
         lambda _, inputs: seen.append(inputs[0])
     )
-    x = torch.randn(32, 1, 10, 10, generator=seeds.generator(0, "x"))
-    with seeds.torch_state_kept(0):
+    x = torch.randn(32, 1, 10, 10, generator=seeds.make_generator(0, "x"))
+    with seeds.preserve_torch_state(0):
         module(x)
     module.eval()(x)
     trained, evaluated = seen

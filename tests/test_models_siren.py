@@ -23,7 +23,7 @@ PAPER = {"hidden.0.weight": "siren(first=true)"}
 
 def coordinates(n: int) -> Tensor:
     """n places in [-1, 1]²."""
-    return torch.rand(n, 2, generator=seeds.generator(0, "places")) * 2 - 1
+    return torch.rand(n, 2, generator=seeds.make_generator(0, "places")) * 2 - 1
 
 
 def linear(h: Tensor, w: dict[str, Tensor], name: str) -> Tensor:

@@ -44,7 +44,7 @@ def layers(module: nn.Module) -> dict[str, StandardisedLinear | StandardisedConv
 
 
 def drawn(*shape: int, std: float = 1.0) -> Tensor:
-    return torch.randn(shape, generator=seeds.generator(0, "w")) * std
+    return torch.randn(shape, generator=seeds.make_generator(0, "w")) * std
 
 
 def slow(weight: Tensor, gain: Tensor) -> Tensor:

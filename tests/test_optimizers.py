@@ -286,7 +286,7 @@ def test_a_parameter_whose_gradient_comes_later_starts_then(spec: str) -> None:
 
 
 def _linear() -> nn.Linear:
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         return nn.Linear(2, 2)
 
 
@@ -309,7 +309,7 @@ class Mixed(nn.Module):
 
 
 def test_weight_decay_spares_norms_biases_and_vectors() -> None:
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         model = Mixed()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decayed, spared = optimizers.parameter_groups(model, 0.1)
@@ -338,7 +338,7 @@ def test_weight_decay_spares_norms_biases_and_vectors() -> None:
 def test_one_group_in_the_models_order_holds_everything_where_nothing_is_spared(
     weight_decay: float, decay: optimizers.Decay
 ) -> None:
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         model = Mixed()
     (group,) = optimizers.parameter_groups(model, weight_decay, decay)
     assert list(map(id, group["params"])) == list(map(id, model.parameters()))

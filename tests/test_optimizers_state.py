@@ -33,13 +33,13 @@ def _made(spec: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
 
 
 def _linear(inputs: int) -> nn.Linear:
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         return nn.Linear(inputs, 2)
 
 
 def _model() -> nn.Module:
     """Weights of all kinds of strides."""
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         model = nn.Sequential(
             nn.Conv2d(4, 8, 3),
             nn.BatchNorm2d(8),

@@ -90,8 +90,8 @@ def test_every_random_parameter_and_part_has_a_stream_of_its_own() -> None:
     streams = [part.stream for parameter in record for part in (parameter.parts or (parameter,))]
     assert None not in streams
     assert len(set(streams)) == len(streams) > 60
-    assert record["rnn.weight_ih_l0"].stream == seeds.stream(0, "init", "rnn.weight_ih_l0")
-    assert record["gru.weight_ih_l0"].parts[1].stream == seeds.stream(
+    assert record["rnn.weight_ih_l0"].stream == seeds.derive_stream(0, "init", "rnn.weight_ih_l0")
+    assert record["gru.weight_ih_l0"].parts[1].stream == seeds.derive_stream(
         0, "init", "gru.weight_ih_l0[z]"
     )
 

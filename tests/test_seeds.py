@@ -19,7 +19,7 @@ from fanin.errors import FaninError, UsageError
 
 def test_the_same_stream_gives_the_same_numbers() -> None:
     draws = [
-        seeds.standard_normal((20,), seeds.generator(3, "init", "layer.weight")) for _ in range(2)
+        seeds.standard_normal((20,), seeds.make_generator(3, "init", "layer.weight")) for _ in range(2)
     ]
     assert torch.equal(*draws)
 
@@ -35,25 +35,25 @@ def test_the_same_stream_gives_the_same_numbers() -> None:
     ],
 )
 def test_another_seed_purpose_or_name_is_another_stream(other: tuple[int, str]) -> None:
-    assert seeds.stream(3, "init", "a", "b") != seeds.stream(*other)
+    assert seeds.derive_stream(3, "init", "a", "b") != seeds.derive_stream(*other)
 
 
 def test_a_number_and_its_digits_are_different_names() -> None:
-    assert seeds.stream(0, "x", 1) != seeds.stream(0, "x", "1")
+    assert seeds.derive_stream(0, "x", 1) != seeds.derive_stream(0, "x", "1")
 
 
 def test_streams_have_32_bits_because_torch_uses_no_more() -> None:
     low, high = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5 + 2**32)
     assert torch.equal(torch.rand(4, generator=low), torch.rand(4, generator=high))  # the trap
-    assert all(0 <= seeds.stream(seed, "init", "w") < 2**32 for seed in range(1000))
+    assert all(0 <= seeds.derive_stream(seed, "init", "w") < 2**32 for seed in range(1000))
 
 
 def test_seeds_that_agree_in_32_bits_are_different_streams() -> None:
-    assert seeds.stream(5, "init", "w") != seeds.stream(5 + 2**32, "init", "w")
+    assert seeds.derive_stream(5, "init", "w") != seeds.derive_stream(5 + 2**32, "init", "w")
 
 
 def test_numpy_streams_differ_between_seeds_and_repeat() -> None:
-    draws = [seeds.numpy_generator(seed, "bootstrap").random(3).tolist() for seed in (0, 0, 1)]
+    draws = [seeds.make_numpy_generator(seed, "bootstrap").random(3).tolist() for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
 
 
@@ -107,14 +107,14 @@ def test_anything_else_is_no_seed(seed: object) -> None:
 def test_an_order_is_a_permutation_and_a_function_of_seed_and_epoch(
     seed: int, epoch: int, n: int
 ) -> None:
-    order = seeds.order(seed, epoch, n)
+    order = seeds.draw_order(seed, epoch, n)
     assert torch.equal(order.sort().values, torch.arange(n))
-    assert torch.equal(order, seeds.order(seed, epoch, n))
+    assert torch.equal(order, seeds.draw_order(seed, epoch, n))
 
 
 def test_epochs_and_seeds_have_different_orders() -> None:
     orders = {
-        tuple(seeds.order(seed, epoch, 30).tolist()) for seed in range(10) for epoch in range(10)
+        tuple(seeds.draw_order(seed, epoch, 30).tolist()) for seed in range(10) for epoch in range(10)
     }
     assert len(orders) == 100
 
@@ -122,11 +122,11 @@ def test_epochs_and_seeds_have_different_orders() -> None:
 def test_the_legacy_permutation_is_that_of_numpys_random_state() -> None:
     expected = np.arange(1000)
     np.random.RandomState(113).shuffle(expected)
-    assert np.array_equal(seeds.legacy_permutation(113, 1000), expected)
+    assert np.array_equal(seeds.draw_legacy_permutation(113, 1000), expected)
 
 
 def key(*place: int, layer: str = "dropout") -> torch.Tensor:
-    return torch.tensor(seeds.dropout_key(*place, layer), dtype=torch.int64)
+    return torch.tensor(seeds.derive_dropout_key(*place, layer), dtype=torch.int64)
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
@@ -135,7 +135,7 @@ def test_a_mask_keeps_the_stated_share(probability: float) -> None:
     0.5).
     """
     kept = torch.stack(
-        [seeds.keep_mask(key(0, 0, step), (1000, 100), probability) for step in range(10)]
+        [seeds.draw_keep_mask(key(0, 0, step), (1000, 100), probability) for step in range(10)]
     )
     n = kept.numel()
     assert n == 1_000_000
@@ -143,7 +143,7 @@ def test_a_mask_keeps_the_stated_share(probability: float) -> None:
     assert abs(kept.double().mean().item() - probability) < error
     assert (
         abs(
-            seeds.keep_mask(key(0, 0, 0), (1000, 1000), probability + 0.01).double().mean().item()
+            seeds.draw_keep_mask(key(0, 0, 0), (1000, 1000), probability + 0.01).double().mean().item()
             - probability
         )
         > error
@@ -151,8 +151,8 @@ def test_a_mask_keeps_the_stated_share(probability: float) -> None:
 
 
 def test_probability_zero_keeps_nothing_and_one_everything() -> None:
-    assert not seeds.keep_mask(key(0, 0, 0), (1000,), 0.0).any()
-    assert seeds.keep_mask(key(0, 0, 0), (1000,), 1.0).all()
+    assert not seeds.draw_keep_mask(key(0, 0, 0), (1000,), 0.0).any()
+    assert seeds.draw_keep_mask(key(0, 0, 0), (1000,), 1.0).all()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_masks_of_different_places_are_independent(other: torch.Tensor) -> None:
     """n = 250,000 pairs; agreement is 1/2 within 4.42 standard errors (level 1e-5)."""
     shape = (500, 500)
     agree = (
-        (seeds.keep_mask(key(0, 0, 0), shape, 0.5) == seeds.keep_mask(other, shape, 0.5))
+        (seeds.draw_keep_mask(key(0, 0, 0), shape, 0.5) == seeds.draw_keep_mask(other, shape, 0.5))
         .double()
         .mean()
         .item()
@@ -175,23 +175,23 @@ def test_masks_of_different_places_are_independent(other: torch.Tensor) -> None:
 @pytest.mark.parametrize("lag", [1, 2, 100, 128, 1024])
 def test_neighbours_within_a_mask_are_independent(lag: int) -> None:
     """n = 250,000 pairs; agreement is 1/2 within 4.42 standard errors (level 1e-5)."""
-    mask = seeds.keep_mask(key(0, 0, 0), (250_000 + lag,), 0.5)
+    mask = seeds.draw_keep_mask(key(0, 0, 0), (250_000 + lag,), 0.5)
     agree = (mask[lag:] == mask[:-lag]).double().mean().item()
     assert abs(agree - 0.5) < 4.42 * 0.5 / 500
 
 
 def test_a_mask_is_the_same_alone_and_under_vmap() -> None:
     keys = torch.stack([key(0, 0, step) for step in range(4)])
-    together = torch.func.vmap(lambda one: seeds.keep_mask(one, (8, 16), 0.5))(keys)
-    alone = torch.stack([seeds.keep_mask(one, (8, 16), 0.5) for one in keys])
+    together = torch.func.vmap(lambda one: seeds.draw_keep_mask(one, (8, 16), 0.5))(keys)
+    alone = torch.stack([seeds.draw_keep_mask(one, (8, 16), 0.5) for one in keys])
     assert torch.equal(together, alone)
 
 
 def test_torchs_global_state_is_put_back_and_can_start_from_a_seed() -> None:
     before = torch.get_rng_state()
-    with seeds.torch_state_kept(3):
+    with seeds.preserve_torch_state(3):
         first = torch.rand(2)
-    with seeds.torch_state_kept(3):
+    with seeds.preserve_torch_state(3):
         assert torch.equal(torch.rand(2), first)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -199,7 +199,7 @@ def test_torchs_global_state_is_put_back_and_can_start_from_a_seed() -> None:
 def test_torchs_global_state_is_put_back_after_an_error() -> None:
     before = torch.get_rng_state()
 
-    @seeds.torch_state_kept()
+    @seeds.preserve_torch_state()
     def fails_after_a_draw() -> None:
         torch.rand(2)
         raise ZeroDivisionError
@@ -211,10 +211,10 @@ def test_torchs_global_state_is_put_back_after_an_error() -> None:
 
 def test_nothing_here_moves_the_global_state() -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-    seeds.standard_normal((5,), seeds.generator(0, "init", "w"))
-    seeds.order(0, 0, 10)
-    seeds.legacy_permutation(0, 10)
-    seeds.numpy_generator(0, "x").random()
-    seeds.keep_mask(key(0, 0, 0), (3,), 0.5)
+    seeds.standard_normal((5,), seeds.make_generator(0, "init", "w"))
+    seeds.draw_order(0, 0, 10)
+    seeds.draw_legacy_permutation(0, 10)
+    seeds.make_numpy_generator(0, "x").random()
+    seeds.draw_keep_mask(key(0, 0, 0), (3,), 0.5)
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1], before[2]) == (np.random.get_state()[1].tolist(), random.getstate())

@@ -29,7 +29,7 @@ def read(model: nn.Module, way: str, *shape: int) -> Found:
     return find(model, None if way == "trace" else torch.ones(shape))
 
 
-@seeds.torch_state_kept(0)
+@seeds.preserve_torch_state(0)
 def stack(*layers: Callable[[], nn.Module]) -> nn.Sequential:
     return nn.Sequential(*(layer() for layer in layers))
 
@@ -51,7 +51,7 @@ class Net(nn.Module):
         return self.code(self, x)
 
 
-@seeds.torch_state_kept(0)
+@seeds.preserve_torch_state(0)
 def net(forward: Callable[..., object], **layers: Callable[[], nn.Module]) -> Net:
     return Net(forward, **{name: make() for name, make in layers.items()})
 
@@ -462,7 +462,7 @@ def test_a_single_layer_is_a_model(way: str) -> None:
 @both
 def test_a_parametrized_layer_is_itself(way: str) -> None:
     model = stack(linear(), nn.ReLU, linear())
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         nn.utils.parametrizations.spectral_norm(model[0])
     found = read(model, way, 2, 4)
     assert list(found) == ["0", "2"]
@@ -509,7 +509,7 @@ def test_tracing_takes_optional_arguments_at_their_defaults() -> None:
             y: Tensor = self.a(x)
             return F.relu(y) if mask is None and mode == "plain" else y * mask
 
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         model = Optional()
     assert find(model)["a"].activation == "relu"
 
@@ -539,7 +539,7 @@ def test_the_convolutional_network_is_observed_with_its_activations() -> None:
     assert {follower.plain_depth for follower in found.values()} == {4}
 
 
-@seeds.torch_state_kept(0)
+@seeds.preserve_torch_state(0)
 def _build(name: str, shape: tuple[int, ...]) -> nn.Module:
     return models.get(name).build(shape, 10)
 
@@ -780,7 +780,7 @@ def test_what_is_no_model_or_no_batch_is_refused() -> None:
 
 @both
 def test_a_lazy_model_is_refused_and_not_given_a_shape(way: str) -> None:
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         model = nn.Sequential(nn.LazyLinear(4))
     with pytest.raises(FitError, match=r"0\.weight has no shape yet"):
         read(model, way, 2, 4)
@@ -812,7 +812,7 @@ def published(model: str, config: str, **options: object) -> nn.Module:
         make, options_of = getattr(transformers, model), getattr(transformers, config)
     except ImportError as error:
         pytest.skip(str(error))
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         built: nn.Module = make(options_of(**options))
     return built
 

@@ -120,7 +120,7 @@ def test_the_engine_equals_a_slow_obvious_loop(monkeypatch: pytest.MonkeyPatch) 
         "val_accuracy": [],
     }
     for epoch in range(2):
-        order = seeds.order(cell.seed_of("order"), epoch, 150).tolist()
+        order = seeds.draw_order(cell.seed_of("order"), epoch, 150).tolist()
         total, correct = 0.0, 0
         model.train()
         for step, start in enumerate(range(0, 150, 32)):

@@ -54,20 +54,20 @@ def dataset(
 
 
 def images() -> Dataset:
-    generator = seeds.generator(0, "images")
+    generator = seeds.make_generator(0, "images")
     x = torch.randint(0, 256, (N_TRAIN + N_TEST, 1, 8, 8), generator=generator, dtype=torch.uint8)
     return dataset("classification", x, (x[:, 0, 0, 0] // 86).long(), 3, divisor=255.0)
 
 
 def tokens() -> Dataset:
     x = torch.randint(
-        0, 5, (N_TRAIN + N_TEST, 6), generator=seeds.generator(0, "tokens"), dtype=torch.uint8
+        0, 5, (N_TRAIN + N_TEST, 6), generator=seeds.make_generator(0, "tokens"), dtype=torch.uint8
     )
     return dataset("token_classification", x, (x.long() + 1) % 5, 5, vocabulary=5)
 
 
 def several() -> Dataset:
-    x = seeds.standard_normal((N_TRAIN + N_TEST, 4), seeds.generator(0, "table"))
+    x = seeds.standard_normal((N_TRAIN + N_TEST, 4), seeds.make_generator(0, "table"))
     return dataset("regression", x, torch.stack([x[:, 0] + x[:, 1], x[:, 2]], 1), 2)
 
 
@@ -76,7 +76,7 @@ def autoencoded() -> Dataset:
         0,
         256,
         (N_TRAIN + N_TEST, 1, 4, 4),
-        generator=seeds.generator(0, "images"),
+        generator=seeds.make_generator(0, "images"),
         dtype=torch.uint8,
     )
     return dataset("autoencoding", x, x, 16, divisor=255.0)
@@ -124,7 +124,7 @@ def test_the_engine_with_all_factors_equals_a_plain_loop_of_torch() -> None:
     augmenter = Augmenter(ALL.augmentation, ALL.seed_of("augment"))
     losses = []
     for epoch in range(3):
-        order, total = seeds.order(ALL.seed_of("order"), epoch, N_TRAIN), 0.0
+        order, total = seeds.draw_order(ALL.seed_of("order"), epoch, N_TRAIN), 0.0
         draws = augmenter.draws(epoch, N_TRAIN)
         for step, rows in enumerate(torch.split(order, 32)):
             after = epoch * 4 + step
@@ -201,8 +201,8 @@ def test_tokens_are_classified_at_each_step_and_report_the_fields_metrics() -> N
 
 
 def test_the_loss_of_tokens_is_the_mean_over_all_steps() -> None:
-    outputs = seeds.standard_normal((3, 6, 5), seeds.generator(0, "o"))
-    y = torch.randint(0, 5, (3, 6), generator=seeds.generator(0, "y"))
+    outputs = seeds.standard_normal((3, 6, 5), seeds.make_generator(0, "o"))
+    y = torch.randint(0, 5, (3, 6), generator=seeds.make_generator(0, "y"))
     task = Objective(info=tokens().info, metrics=metrics.of_task("token_classification"))
     slow = [-torch.log_softmax(outputs[n, t], 0)[y[n, t]] for n in range(3) for t in range(6)]
     assert float(task.loss(outputs, y)) == pytest.approx(float(torch.stack(slow).mean()), rel=1e-6)

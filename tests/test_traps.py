@@ -360,7 +360,7 @@ def test_trap_13_the_draw_does_not_depend_on_other_layers_dtype_threads_or_the_g
     )
     double = mlp().double()
     threads = torch.get_num_threads()
-    with seeds.torch_state_kept(123):
+    with seeds.preserve_torch_state(123):
         initialize(small, "he_normal", seed=0)
     try:
         torch.set_num_threads(2)

@@ -59,11 +59,11 @@ def makes(tmp_path: Path) -> str:
 def drawn(
     initializer: Initializer, shape: tuple[int, ...] = (40, 30), seed: int = 0
 ) -> torch.Tensor:
-    return initializer(torch.empty(shape), generator=seeds.generator(seed, "init", "w"))
+    return initializer(torch.empty(shape), generator=seeds.make_generator(seed, "init", "w"))
 
 
 def perceptron() -> nn.Sequential:
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
 
 
@@ -81,9 +81,9 @@ def test_it_is_an_initializer_whose_spec_is_the_target_with_its_options(fills: s
 
 def test_it_is_given_the_generator_and_the_fans_of_the_layer(fills: str) -> None:
     layout = fans.Layout((12, 5, 3, 3), fans.Fans(45, 27), groups=4)
-    found = fanin.get(f"{fills}:fill_").sample(layout, seeds.generator(0, "init", "w"))
+    found = fanin.get(f"{fills}:fill_").sample(layout, seeds.make_generator(0, "init", "w"))
     expected = torch.empty(12, 5, 3, 3).normal_(
-        0, 1 / math.sqrt(45), generator=seeds.generator(0, "init", "w")
+        0, 1 / math.sqrt(45), generator=seeds.make_generator(0, "init", "w")
     )
     assert torch.equal(found, expected)
 
@@ -101,7 +101,7 @@ def test_the_same_stream_gives_the_same_numbers_and_another_stream_others(
 
 @pytest.mark.parametrize("name", ["fill_", "unseeded_"])
 def test_a_generator_that_goes_on_gives_other_numbers(fills: str, name: str) -> None:
-    initializer, generator = fanin.get(f"{fills}:{name}"), seeds.generator(0, "init", "w")
+    initializer, generator = fanin.get(f"{fills}:{name}"), seeds.make_generator(0, "init", "w")
     first = initializer(torch.empty(40, 30), generator=generator)
     assert not torch.equal(first, initializer(torch.empty(40, 30), generator=generator))
 
@@ -109,7 +109,7 @@ def test_a_generator_that_goes_on_gives_other_numbers(fills: str, name: str) -> 
 def test_functions_of_torch_are_used_as_they_are() -> None:
     found = drawn(fanin.get("torch.nn.init:xavier_uniform_(gain=2.0)"))
     expected = nn.init.xavier_uniform_(
-        torch.empty(40, 30), 2.0, generator=seeds.generator(0, "init", "w")
+        torch.empty(40, 30), 2.0, generator=seeds.make_generator(0, "init", "w")
     )
     assert torch.equal(found, expected)
 
@@ -123,7 +123,7 @@ def test_the_record_of_a_model_shows_the_target(fills: str) -> None:
 
 
 def test_the_parts_of_a_packed_weight_are_filled_each_with_its_own_numbers(fills: str) -> None:
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         attention = nn.MultiheadAttention(8, 2)
     fanin.initialize(attention, f"{fills}:unseeded_", seed=0)
     q, k, v = attention.in_proj_weight.detach().chunk(3)
@@ -135,7 +135,7 @@ def test_threads_do_not_change_what_is_drawn(fills: str) -> None:
     def weights(threads: int) -> list[torch.Tensor]:
         torch.set_num_threads(threads)
         try:
-            with seeds.torch_state_kept(0):
+            with seeds.preserve_torch_state(0):
                 model = nn.Sequential(
                     *(nn.Linear(600, 600) for _ in range(4))
                 )  # large enough for threads
@@ -211,7 +211,7 @@ def test_one_that_makes_an_initializer_of_whole_models_chooses_as_that_one(makes
 
 
 def test_a_law_of_gates_stays_one(makes: str) -> None:
-    with seeds.torch_state_kept(0):
+    with seeds.preserve_torch_state(0):
         one, two = nn.LSTM(4, 5), nn.LSTM(4, 5)
     fanin.initialize(one, "orthogonal", biases=f"{makes}:gates(bias=2)", seed=0)
     fanin.initialize(two, "orthogonal", biases="forget_gate(value=2.0)", seed=0)

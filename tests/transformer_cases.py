@@ -27,12 +27,12 @@ RULES = (
 
 def vectors(count: int = 4, steps: int = STEPS, features: int = FEATURES) -> Tensor:
     """Standard normal sequences (N, steps, features), the same every time."""
-    return torch.randn(count, steps, features, generator=seeds.generator(0, "x"))
+    return torch.randn(count, steps, features, generator=seeds.make_generator(0, "x"))
 
 
 def tokens(count: int = 4, steps: int = STEPS, vocabulary: int = VOCABULARY) -> Tensor:
     """Random tokens (N, steps), the same every time."""
-    return torch.randint(vocabulary, (count, steps), generator=seeds.generator(0, "t"))
+    return torch.randint(vocabulary, (count, steps), generator=seeds.make_generator(0, "t"))
 
 
 def of_vectors(spec: str, *, per_step: bool = False) -> nn.Module:
@@ -51,7 +51,7 @@ def of_tokens(
 def randomised(module: nn.Module) -> nn.Module:
     """The module with every parameter drawn from N(1/2, 1/4), so that none is neutral, in fp64."""
     for index, parameter in enumerate(module.double().parameters()):
-        parameter.data.normal_(generator=seeds.generator(0, "w", index)).mul_(0.5).add_(0.5)
+        parameter.data.normal_(generator=seeds.make_generator(0, "w", index)).mul_(0.5).add_(0.5)
     return module
 
 
@@ -107,7 +107,7 @@ def by_heart(
 
 def labels(*shape: int, classes: int = CLASSES) -> Tensor:
     """Random classes, the same every time."""
-    return torch.randint(classes, shape, generator=seeds.generator(0, "y"))
+    return torch.randint(classes, shape, generator=seeds.make_generator(0, "y"))
 
 
 def record_of(module: nn.Module, rule: str, x: Tensor) -> Record:

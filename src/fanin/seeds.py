@@ -2,13 +2,13 @@
 
 Every random number in fanin is a pure function of (root seed, purpose, name, position):
 
-- a weight: ``generator(seed, "init", qualified parameter name)``, one stream per parameter;
-- the order of an epoch: ``order(seed, epoch, n)``;
-- a dropout mask: ``dropout_key(seed, epoch, step, layer)`` and the index of the element, by an
-  integer hash;
-- an epoch's augmentation: ``generator(seed, "augment", name of the change, epoch)``, one row per
-  sample;
-- a held-out split: ``generator(seed, "split")``.
+- a weight: ``make_generator(seed, "init", qualified parameter name)``, one stream per parameter;
+- the order of an epoch: ``draw_order(seed, epoch, n)``;
+- a dropout mask: ``derive_dropout_key(seed, epoch, step, layer)`` and the index of the element, by
+  an integer hash;
+- an epoch's augmentation: ``make_generator(seed, "augment", name of the augmentation, epoch)``, one
+  row per sample;
+- a held-out split: ``make_generator(seed, "split")``.
 
 So adding a layer changes no other layer's draw, a checkpoint holds no generator state, and all
 initializers of a replicate see the same batches, the same masks and the same standard-normal draw.
@@ -42,17 +42,17 @@ NumpyGenerator = np.random.Generator
 _BLOCK = 16
 
 
-def stream(seed: int, purpose: str, *name: str | int) -> int:
+def derive_stream(seed: int, purpose: str, *name: str | int) -> int:
     """The 32-bit number that names the stream of (seed, purpose, name, …)."""
     return _digest(seed, purpose, *name) & 0xFFFFFFFF
 
 
-def generator(seed: int, purpose: str, *name: str | int) -> torch.Generator:
+def make_generator(seed: int, purpose: str, *name: str | int) -> torch.Generator:
     """A CPU generator at the start of the stream of (seed, purpose, name, …)."""
-    return torch.Generator("cpu").manual_seed(stream(seed, purpose, *name))
+    return torch.Generator("cpu").manual_seed(derive_stream(seed, purpose, *name))
 
 
-def numpy_generator(seed: int, purpose: str, *name: str | int) -> np.random.Generator:
+def make_numpy_generator(seed: int, purpose: str, *name: str | int) -> np.random.Generator:
     """NumPy's PCG64 generator for the stream of (seed, purpose, name, …), for statistics and
     planning.
     """
@@ -66,7 +66,7 @@ def derive_seed(seed: int, purpose: str, *name: str | int) -> int:
     return _digest(seed, purpose, *name) & MAX_SEED
 
 
-def legacy_permutation(seed: int, n: int) -> np.ndarray:
+def draw_legacy_permutation(seed: int, n: int) -> np.ndarray:
     """The order in which NumPy's legacy ``RandomState(seed)`` shuffles n rows, as Keras' data
     loaders do.
     """
@@ -75,9 +75,9 @@ def legacy_permutation(seed: int, n: int) -> np.ndarray:
     return order
 
 
-def order(seed: int, epoch: int, n: int) -> Tensor:
+def draw_order(seed: int, epoch: int, n: int) -> Tensor:
     """The order in which an epoch visits n samples: int64, shape (n,)."""
-    return torch.randperm(n, generator=generator(seed, "order", epoch), device="cpu")
+    return torch.randperm(n, generator=make_generator(seed, "order", epoch), device="cpu")
 
 
 def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -89,19 +89,19 @@ def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tenso
     """
     n = math.prod(shape)
     blocks = max(-(-n // _BLOCK), 1)
-    z = _memory(blocks * _BLOCK).normal_(generator=generator)
+    z = _take_memory(blocks * _BLOCK).normal_(generator=generator)
     return z[:n].view(shape)
 
 
-class _Home(threading.local):
+class _DrawMemory(threading.local):
     memory: Tensor | None = None
 
 
-_HOME = _Home()
+_DRAW_MEMORY = _DrawMemory()
 
 
 @contextmanager
-def drawing_into(place: Tensor) -> Iterator[None]:
+def draw_into(place: Tensor) -> Iterator[None]:
     """Inside, this thread's first draw of as many numbers as `place` has is made in its memory,
     where it is contiguous fp32.
 
@@ -113,15 +113,15 @@ def drawing_into(place: Tensor) -> Iterator[None]:
         and place.device.type == "cpu"
         and place.dtype == torch.float32
     )
-    _HOME.memory = place.detach().view(-1) if plain and place.is_contiguous() else None
+    _DRAW_MEMORY.memory = place.detach().view(-1) if plain and place.is_contiguous() else None
     try:
         yield
     finally:
-        _HOME.memory = None
+        _DRAW_MEMORY.memory = None
 
 
-def _memory(n: int) -> Tensor:
-    home, _HOME.memory = _HOME.memory, None
+def _take_memory(n: int) -> Tensor:
+    home, _DRAW_MEMORY.memory = _DRAW_MEMORY.memory, None
     return (
         home
         if home is not None and len(home) == n
@@ -129,17 +129,17 @@ def _memory(n: int) -> Tensor:
     )
 
 
-def dropout_key(seed: int, epoch: int, step: int, layer: str) -> int:
+def derive_dropout_key(seed: int, epoch: int, step: int, layer: str) -> int:
     """The 32-bit key of one dropout layer's mask in one step."""
-    return stream(seed, "dropout", epoch, step, layer)
+    return derive_stream(seed, "dropout", epoch, step, layer)
 
 
-def keep_mask(key: Tensor, shape: tuple[int, ...], probability: float) -> Tensor:
+def draw_keep_mask(key: Tensor, shape: tuple[int, ...], probability: float) -> Tensor:
     """A boolean mask in which each element is kept with `probability`, by a counter-based hash of
     (key, index).
 
     Args:
-        key: int64 tensor of one element with the value of `dropout_key`. A tensor, so that a graph
+        key: int64 tensor of one element with the value of `derive_dropout_key`. A tensor, so that a graph
             that was captured or mapped with ``torch.func.vmap`` takes a new key without being built
             again.
         shape: the shape of the mask.
@@ -179,7 +179,7 @@ def require_distinct(streams: Mapping[str, int]) -> None:
 
 
 @contextmanager
-def torch_state_kept(seed: int | None = None) -> Iterator[None]:
+def preserve_torch_state(seed: int | None = None) -> Iterator[None]:
     """Run code that draws from torch's global generator (a module's constructor, torch's own
     dropout) and put the state back.
 
@@ -195,7 +195,7 @@ def torch_state_kept(seed: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def python_state_kept() -> Iterator[None]:
+def preserve_python_state() -> Iterator[None]:
     """Import or run code that draws from Python's `random` (rich does, when it is imported) or from
     NumPy's global generator, and put both states back."""
     state, legacy = random.getstate(), np.random.get_state()

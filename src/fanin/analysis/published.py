@@ -139,7 +139,7 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
     for comparison in judged:
         groups.setdefault(comparison.key[:2], []).append(comparison)
     shared = _shared_variance([_paired(group) for group in groups.values()])
-    random = seeds.numpy_generator(0, "published comparison")
+    random = seeds.make_numpy_generator(0, "published comparison")
     simulated = sum(
         (
             _simulated_misses([len(c.ours) for c in group], shared, random)

@@ -88,7 +88,7 @@ def filled(step: Step, seed: int) -> tuple[ParameterRecord, ...]:
 def draw(step: Step, piece: Piece, seed: int, dtype: torch.dtype) -> Tensor:
     """The numbers of one piece."""
     assert step.initializer is not None
-    generator = seeds.generator(seed, "init", piece.stream)
+    generator = seeds.make_generator(seed, "init", piece.stream)
     if piece.stream == STREAM:
         return sample_in_keras_order(step.initializer, piece.layout, generator)
     return step.initializer.draw(piece.layout, generator, dtype)
@@ -102,7 +102,7 @@ def _directly(step: Step, parameter: nn.Parameter, seed: int) -> list[float]:
     measured = []
     for piece in step.pieces:
         place = piece.part.of(parameter) if piece.part else parameter.detach()
-        with seeds.drawing_into(place):
+        with seeds.draw_into(place):
             numbers = draw(step, piece, seed, parameter.dtype)
         if numbers.data_ptr() != place.data_ptr():
             place.copy_(numbers)
@@ -132,10 +132,10 @@ def _through(step: Step, use: Use, seed: int) -> list[float]:
     whole = _whole(step, use.parameter, seed)
     for _, row in _padding(step):
         whole[row] = 0
-    directions = seeds.standard_normal(tuple(whole.shape), seeds.generator(seed, "init", use.name))
+    directions = seeds.standard_normal(tuple(whole.shape), seeds.make_generator(seed, "init", use.name))
     try:
-        with seeds.torch_state_kept(
-            seeds.stream(seed, "reparametrize", use.name)
+        with seeds.preserve_torch_state(
+            seeds.derive_stream(seed, "reparametrize", use.name)
         ):  # orthogonal draws what it lacks
             reparametrization.write(
                 use.module, use.local, whole.to(use.parameter.device), directions

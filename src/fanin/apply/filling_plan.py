@@ -328,7 +328,7 @@ def _part(piece: Piece, initializer: Initializer, seed: int) -> PartRecord:
         intended_std=std,
         stream=None
         if empty or initializer.deterministic
-        else seeds.stream(seed, "init", piece.stream),
+        else seeds.derive_stream(seed, "init", piece.stream),
     )
 
 

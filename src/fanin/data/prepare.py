@@ -104,7 +104,7 @@ def _parts(dataset: Dataset, holdout: float, split_seed: int) -> Parts:
     if holdout == 0:
         return train, test, test
     stratified = dataset.info.task == "classification"
-    generator = seeds.generator(seeds.check_seed(split_seed, "split_seed"), "split")
+    generator = seeds.make_generator(seeds.check_seed(split_seed, "split_seed"), "split")
     kept, held = split(
         dataset.y_train, fraction=holdout, stratified=stratified, generator=generator
     )

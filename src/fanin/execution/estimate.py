@@ -122,7 +122,7 @@ def _pace(cell: Cell, budget: float) -> Pace:
     parameters = list(trainer.model.parameters())
     totals = [torch.zeros((), dtype=torch.float64) for _ in task.scored]
     batches = itertools.cycle(
-        enumerate(torch.split(seeds.order(0, 0, len(part.y)), cell.batch_size))
+        enumerate(torch.split(seeds.draw_order(0, 0, len(part.y)), cell.batch_size))
     )
 
     def train_step() -> None:
@@ -142,7 +142,7 @@ def _pace(cell: Cell, budget: float) -> Pace:
 
 def _random_part(info: DataInfo, n: int) -> Subset:
     """So many samples of random numbers, in the types that data sets have them in."""
-    generator = seeds.generator(0, "estimate")
+    generator = seeds.make_generator(0, "estimate")
     if info.vocabulary is not None:
         x = torch.randint(info.vocabulary, (n, *info.input_shape), generator=generator)
     else:

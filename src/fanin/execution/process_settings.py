@@ -170,7 +170,7 @@ def _linear_seconds(batch: int, inputs: int, outputs: int) -> float:
 
 
 def _product_error(batch: int, inputs: int, outputs: int) -> float:
-    generator = seeds.generator(0, "matmul check")
+    generator = seeds.make_generator(0, "matmul check")
     left = seeds.standard_normal((batch, inputs), generator)
     right = seeds.standard_normal((inputs, outputs), generator)
     exact = left.double() @ right.double()

@@ -104,7 +104,7 @@ def slope_at_zero_if_odd(function: Elementwise, name: str) -> float | None:
 @contextmanager
 def _apart() -> Iterator[None]:
     """Autograd in whatever mode the caller is, and torch's global random state as it was."""
-    with torch.inference_mode(False), torch.enable_grad(), seeds.torch_state_kept():
+    with torch.inference_mode(False), torch.enable_grad(), seeds.preserve_torch_state():
         yield
 
 

@@ -143,7 +143,7 @@ def require_generator(generator: object) -> None:
         )
         raise UsageError(
             f"generator must be a torch.Generator on the CPU, not {received}. "
-            "Make one with torch.Generator().manual_seed(0) or fanin.seeds.generator(0, 'init', "
+            "Make one with torch.Generator().manual_seed(0) or fanin.seeds.make_generator(0, 'init', "
             "'a name')."
         )
 

@@ -209,7 +209,7 @@ def _model_level(outer: MakingModelLevel) -> ModelInitializer:
 
 @lru_cache(maxsize=1024)
 def _try(outer: Filling, layout: Layout) -> None:
-    outer.sample(layout, seeds.generator(0, "try", outer.spec))
+    outer.sample(layout, seeds.make_generator(0, "try", outer.spec))
 
 
 def _sound(drawn: Tensor, part: UserComponent, layout: Layout) -> Tensor:

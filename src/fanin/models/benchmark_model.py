@@ -128,12 +128,12 @@ class Model:
         the module has outputs for each step of a sequence.
         """
         self._require_fit(input_shape, outputs, vocabulary, per_step)
-        with seeds.torch_state_kept(seeds.stream(0, "construct", self.spec)), torch.device("cpu"):
+        with seeds.preserve_torch_state(seeds.derive_stream(0, "construct", self.spec)), torch.device("cpu"):
             return self._module(input_shape, outputs, vocabulary, per_step).to(torch.float32)
 
     def skeleton_for(self, info: DataInfo) -> nn.Module:
         """The model for a data set without any memory for its parameters (on the meta device)."""
-        with seeds.torch_state_kept(), torch.device("meta"):
+        with seeds.preserve_torch_state(), torch.device("meta"):
             return self._module(info.input_shape, info.outputs, info.vocabulary, info.per_step)
 
     def build_for(self, info: DataInfo) -> nn.Module:
@@ -170,7 +170,7 @@ class Model:
             )
         if outputs < 1:
             raise FitError(f"A model needs at least one output, not {quote(outputs)}.")
-        with seeds.torch_state_kept(), torch.device("meta"):
+        with seeds.preserve_torch_state(), torch.device("meta"):
             skeleton = self._module(input_shape, outputs, vocabulary, per_step)
         count = sum(parameter.numel() for parameter in skeleton.parameters())
         if count > MAX_PARAMETERS:

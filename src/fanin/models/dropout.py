@@ -13,7 +13,7 @@ from fanin.errors import SpecError, quote
 class Dropout(nn.Module):
     """Inverted dropout: y = x · mask / (1 − rate) in training, y = x otherwise.
 
-    Once `DropoutKeys` has given it a key, the mask is the one of ``seeds.keep_mask``: the same
+    Once `DropoutKeys` has given it a key, the mask is the one of ``seeds.draw_keep_mask``: the same
     alone and under ``torch.func.vmap``, on every device, after any interruption. Two calls under
     one key drop the same elements. Without a key it is ``torch.nn.Dropout``, which draws from
     torch's global generator.
@@ -46,7 +46,7 @@ class Dropout(nn.Module):
             return x
         if not self.keyed:
             return F.dropout(x, self.rate)
-        keep = seeds.keep_mask(self.key, tuple(x.shape), 1 - self.rate)
+        keep = seeds.draw_keep_mask(self.key, tuple(x.shape), 1 - self.rate)
         return x * (keep.to(x.dtype) * (1 / (1 - self.rate)))
 
     def extra_repr(self) -> str:
@@ -84,7 +84,7 @@ class DropoutKeys:
         """The keys of one step by layer, for those who stack them themselves (members under
         ``vmap``).
         """
-        return {name: seeds.dropout_key(self.seed, epoch, step, name) for name in self.layers}
+        return {name: seeds.derive_dropout_key(self.seed, epoch, step, name) for name in self.layers}
 
 
 def check_rate(rate: object) -> float:

@@ -21,8 +21,8 @@ def kept(model: nn.Module) -> Iterator[None]:
     random states.
     """
     with ExitStack() as stack:
-        stack.enter_context(seeds.python_state_kept())
-        stack.enter_context(seeds.torch_state_kept(0))
+        stack.enter_context(seeds.preserve_python_state())
+        stack.enter_context(seeds.preserve_torch_state(0))
         stack.enter_context(torch.no_grad())
         stack.enter_context(_buffers_kept(model))
         stack.enter_context(_attributes_kept(model))

@@ -80,7 +80,7 @@ class Trainer:
         """
         self.model.train()
         cell, device = self.cell, part.y.device
-        order = seeds.order(cell.seed_of("order"), epoch, len(part.y)).to(device)
+        order = seeds.draw_order(cell.seed_of("order"), epoch, len(part.y)).to(device)
         steps = math.ceil(len(order) / cell.batch_size)  # the last, smaller batch is kept
         by_step = torch.zeros(steps, device=device)
         totals = [torch.zeros((), dtype=torch.float64, device=device) for _ in self.task.scored]
@@ -88,7 +88,7 @@ class Trainer:
         self._refuse_one_sample(len(order) - (steps - 1) * cell.batch_size)
         # What a user's model draws itself, by torch's own dropout for one, starts from a number of
         # this epoch.
-        with seeds.torch_state_kept(seeds.stream(cell.seed_of("dropout"), "global", epoch)):
+        with seeds.preserve_torch_state(seeds.derive_stream(cell.seed_of("dropout"), "global", epoch)):
             for step, (x, y) in enumerate(self._batches(part, order, epoch)):
                 if self.schedule is not None:
                     factor = self.schedule.factor(epoch * steps + step, steps, cell.epochs)

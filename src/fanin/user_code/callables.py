@@ -164,7 +164,7 @@ def _imported(path: Path, content: bytes, sha256: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses and type hints look for it
     try:
-        with seeds.torch_state_kept(), seeds.python_state_kept(), importable(path.parent):
+        with seeds.preserve_torch_state(), seeds.preserve_python_state(), importable(path.parent):
             spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
@@ -179,7 +179,7 @@ def _imported(path: Path, content: bytes, sha256: str) -> ModuleType:
 @cache
 def _installed(place: str) -> _Source:
     try:
-        with seeds.torch_state_kept(), seeds.python_state_kept():
+        with seeds.preserve_torch_state(), seeds.preserve_python_state():
             module = importlib.import_module(place)
     except FaninError:
         raise

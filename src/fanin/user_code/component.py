@@ -55,7 +55,7 @@ class UserComponent:
         that begins with `doing`.
         """
         try:
-            with seeds.torch_state_kept(seed), seeds.python_state_kept():
+            with seeds.preserve_torch_state(seed), seeds.preserve_python_state():
                 yield
         except FaninError:
             raise

@@ -33,7 +33,7 @@ def read_housing(info: DataInfo, contents: Mapping[str, bytes]) -> Arrays:
     """
     columns = info.input_shape[0] + 1
     table = parse_csv(contents[HOUSING_FILE], (info.n_train + info.n_test, columns), HOUSING_FILE)
-    table = table[seeds.legacy_permutation(_KERAS_SEED, len(table))]
+    table = table[seeds.draw_legacy_permutation(_KERAS_SEED, len(table))]
     train, test = table[: info.n_train], table[info.n_train :]
     return Arrays(train[:, :-1], train[:, -1], test[:, :-1], test[:, -1])
 

@@ -71,7 +71,7 @@ def load_image_fitting(options: ImageFitting) -> Dataset:
     axis = np.linspace(-1, 1, options.size)
     places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     values = grey.reshape(-1) / 127.5 - 1
-    generator = seeds.generator(_SEED, "test set", "image-fitting", options.size)
+    generator = seeds.make_generator(_SEED, "test set", "image-fitting", options.size)
     kept, held = split(
         torch.from_numpy(values), fraction=_TEST_FRACTION, stratified=False, generator=generator
     )

@@ -51,7 +51,7 @@ class Pixels:
 
 def permutation(steps: int) -> Tensor:
     """The order in which permuted pixels are read: int64, shape (steps,), the same for ever."""
-    return torch.randperm(steps, generator=seeds.generator(_SEED, "pixels", steps))
+    return torch.randperm(steps, generator=seeds.make_generator(_SEED, "pixels", steps))
 
 
 def describe_rows(options: Rows) -> DataInfo:

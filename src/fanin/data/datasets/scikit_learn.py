@@ -34,7 +34,7 @@ def _diabetes(_: Mapping[str, bytes]) -> Arrays:
 
 
 def _split(name: str, x: np.ndarray, y: np.ndarray, *, stratified: bool) -> Arrays:
-    generator = seeds.generator(_SEED, "test set", name)
+    generator = seeds.make_generator(_SEED, "test set", name)
     train, test = split(
         torch.from_numpy(y), fraction=_TEST_FRACTION, stratified=stratified, generator=generator
     )
@@ -44,7 +44,7 @@ def _split(name: str, x: np.ndarray, y: np.ndarray, *, stratified: bool) -> Arra
 def sklearn_loader(loader: str) -> Callable[..., Any]:
     """A function of ``sklearn.datasets``; raises `MissingExtra` without scikit-learn."""
     try:
-        with seeds.python_state_kept():  # scikit-learn imports rich
+        with seeds.preserve_python_state():  # scikit-learn imports rich
             import sklearn.datasets
     except ImportError:
         raise MissingExtra("scikit-learn", "study", "This data set") from None

@@ -95,11 +95,11 @@ def load_adding(options: Adding) -> Dataset:
         half = options.length // 2
         x = torch.zeros(n, options.length, 2)
         x[..., 0] = torch.rand(
-            n, options.length, generator=seeds.generator(_SEED, "adding", part, "values")
+            n, options.length, generator=seeds.make_generator(_SEED, "adding", part, "values")
         )
-        first = torch.randint(half, (n,), generator=seeds.generator(_SEED, "adding", part, "first"))
+        first = torch.randint(half, (n,), generator=seeds.make_generator(_SEED, "adding", part, "first"))
         second = half + torch.randint(
-            options.length - half, (n,), generator=seeds.generator(_SEED, "adding", part, "second")
+            options.length - half, (n,), generator=seeds.make_generator(_SEED, "adding", part, "second")
         )
         rows = torch.arange(n)
         x[rows, first, 1] = x[rows, second, 1] = 1.0
@@ -135,7 +135,7 @@ def load_copying(options: Copying) -> Dataset:
     """
 
     def draw(part: str, n: int) -> tuple[np.ndarray, np.ndarray]:
-        generator = seeds.generator(_SEED, "copying", part, "symbols", options.symbols)
+        generator = seeds.make_generator(_SEED, "copying", part, "symbols", options.symbols)
         symbols = torch.randint(options.symbols, (n, options.memory), generator=generator)
         x = torch.full((n, options.steps), options.symbols)
         y = x.clone()
