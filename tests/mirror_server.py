@@ -83,10 +83,10 @@ def tiny_entry(name: str = "tiny", **fields: object) -> tuple[data.DatasetEntry,
 
 def published(
     contents: Mapping[str, bytes], algorithm: str = "sha256"
-) -> tuple[data.CanonicalFile, ...]:
+) -> tuple[data.PublishedFile, ...]:
     """The contents as the files of a registered data set."""
     return tuple(
-        data.CanonicalFile(
+        data.PublishedFile(
             name=name,
             bytes=len(content),
             **{algorithm: hashlib.new(algorithm, content).hexdigest()},

@@ -369,7 +369,7 @@ def assert_right(dataset, small):
     assert torch.equal(dataset.x_test, torch.from_numpy(small.arrays[small.layout.test][0]))
     assert torch.equal(dataset.y_test, torch.from_numpy(small.arrays[small.layout.test][1]).long())
     assert (dataset.x_train.dtype, dataset.x_train.is_contiguous()) == (torch.uint8, True)
-    assert (dataset.canonical, dataset.divisor) == (True, 255.0)
+    assert (dataset.published, dataset.divisor) == (True, 255.0)
 
 
 def test_the_binary_version_loads_as_it_was_written(small, fetched, tmp_path):
@@ -495,7 +495,7 @@ def test_a_python_archive_with_another_checksum_is_never_opened(small, fetched, 
     def opened(*_):
         pytest.fail("opened")
 
-    monkeypatch.setattr(archives, "contents", opened)
+    monkeypatch.setattr(archives, "read_members", opened)
     archive, described = exact(small.python(), small)
     described["sha256"] = "0" * 64
     with pytest.raises(DataUnavailable, match=r"expected sha256:0{64} but got"):
@@ -536,7 +536,7 @@ def test_a_batch_that_is_none_is_refused(wrong, fetched):
 def test_arrays_in_column_order_come_out_right():
     array = np.asfortranarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
     stored = unpickling.load(python2_pickle(array), "a pickle")
-    assert np.array_equal(unpickling.uint8_array(stored, (3, 4), "it"), array)
+    assert np.array_equal(unpickling.to_uint8_array(stored, (3, 4), "it"), array)
 
 
 def test_records_that_are_not_whole_are_refused(small):
@@ -579,7 +579,7 @@ def test_keras_housing_gives_the_published_table_byte_for_byte(tmp_path, dtype, 
         y=table[:, -1].astype(dtype).reshape(shape),
     )
     files = published({"cal_housing.data": housing_text(table)})
-    ((file, content),) = california_housing.unpack_keras_housing(tmp_path / "housing.npz", files)
+    ((file, content),) = california_housing.unpack_keras_copy(tmp_path / "housing.npz", files)
     assert (file, content) == (files[0], housing_text(table))
 
 
@@ -595,7 +595,7 @@ def test_another_npz_is_not_keras_housing(tmp_path, arrays):
     np.savez(tmp_path / "housing.npz", **arrays)
     with pytest.raises(DataInvalid, match=r"lacks the arrays|expected a float table"):
         list(
-            california_housing.unpack_keras_housing(
+            california_housing.unpack_keras_copy(
                 tmp_path / "housing.npz", published({"cal_housing.data": b"x"})
             )
         )
@@ -607,7 +607,7 @@ def test_a_pickle_inside_keras_housing_is_never_executed(tmp_path):
     np.savez(tmp_path / "housing.npz", x=hostile, y=hostile)
     with pytest.raises(DataInvalid, match="never loaded"):
         list(
-            california_housing.unpack_keras_housing(
+            california_housing.unpack_keras_copy(
                 tmp_path / "housing.npz", published({"cal_housing.data": b"x"})
             )
         )

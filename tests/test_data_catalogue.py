@@ -60,7 +60,7 @@ def test_embedded_data_are_as_described(root, name):
     assert dataset.info == info
     assert dataset.x_train.shape == (info.n_train, *info.input_shape)
     assert dataset.x_test.shape == (info.n_test, *info.input_shape)
-    assert dataset.canonical
+    assert dataset.published
     assert dataset.source == "embedded in scikit-learn"
     assert data.load(name).fingerprint == dataset.fingerprint
 
@@ -133,7 +133,7 @@ def test_the_catalogue_lists_everything_with_its_state(root):
     (root / "broken" / "broken.npz").write_bytes(b"PK")
     (root / "Not A Name").mkdir()
     (root / "notes.txt").write_text("no data set")
-    listings = {listing.name: listing for listing in data.catalogue()}
+    listings = {listing.name: listing for listing in data.list_datasets()}
     assert list(listings) == [*data.names(), "broken", "mine"]
     assert (listings["digits"].state, listings["digits"].where) == (
         "available",
@@ -150,10 +150,10 @@ def test_the_catalogue_says_which_files_are_lacking(root):
     (root / "mnist").mkdir()
     for file in data.REGISTRY.get("mnist").files[1:]:
         (root / "mnist" / file.name).touch()
-    mnist = next(listing for listing in data.catalogue() if listing.name == "mnist")
+    mnist = next(listing for listing in data.list_datasets() if listing.name == "mnist")
     assert (mnist.state, mnist.note) == ("missing", f"lacks {images.TRAIN_IMAGES}")
     (root / "mnist" / images.TRAIN_IMAGES).touch()
-    mnist = next(listing for listing in data.catalogue() if listing.name == "mnist")
+    mnist = next(listing for listing in data.list_datasets() if listing.name == "mnist")
     assert (mnist.state, mnist.note) == ("available", "")
 
 
@@ -211,8 +211,8 @@ def test_verify_has_nothing_to_check_for_embedded_data_and_reports_absent_files(
 
 def test_the_folder_is_the_one_that_the_variable_names(tmp_path, monkeypatch):
     monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path / "Daten für fanin"))
-    assert data.path() == tmp_path / "Daten für fanin"
-    assert data.path("mnist") == tmp_path / "Daten für fanin" / "mnist"
+    assert data.resolve_folder() == tmp_path / "Daten für fanin"
+    assert data.resolve_folder("mnist") == tmp_path / "Daten für fanin" / "mnist"
     save_copy(tmp_path / "Daten für fanin", "mine")
     assert data.load("mine").info.n_train == 6
 
@@ -220,10 +220,10 @@ def test_the_folder_is_the_one_that_the_variable_names(tmp_path, monkeypatch):
 def test_a_relative_folder_and_a_tilde_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FANIN_DATA_DIR", "here")
-    assert data.path() == tmp_path / "here"
+    assert data.resolve_folder() == tmp_path / "here"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FANIN_DATA_DIR", "~/there")
-    assert data.path() == tmp_path / "home" / "there"
+    assert data.resolve_folder() == tmp_path / "home" / "there"
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has another cache folder")
@@ -231,11 +231,11 @@ def test_the_folder_is_the_users_cache_where_nothing_is_set(tmp_path, monkeypatc
     monkeypatch.setenv("FANIN_DATA_DIR", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert data.path() == tmp_path / ".cache" / "fanin"
+    assert data.resolve_folder() == tmp_path / ".cache" / "fanin"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert data.path() == tmp_path / "cache" / "fanin"
+    assert data.resolve_folder() == tmp_path / "cache" / "fanin"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
-    assert data.path() == tmp_path / ".cache" / "fanin"
+    assert data.resolve_folder() == tmp_path / ".cache" / "fanin"
 
 
 def test_without_any_home_embedded_data_load_and_the_others_say_what_to_set(monkeypatch):
@@ -249,7 +249,7 @@ def test_without_any_home_embedded_data_load_and_the_others_say_what_to_set(monk
     for use in (data.load, data.require):
         with pytest.raises(DataUnavailable, match="set FANIN_DATA_DIR to an absolute path"):
             use("mnist")
-    states = {listing.name: listing.state for listing in data.catalogue()}
+    states = {listing.name: listing.state for listing in data.list_datasets()}
     assert (states["digits"], states["mnist"]) == ("available", "missing")
 
 

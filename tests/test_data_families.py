@@ -15,8 +15,8 @@ WAYS = (
     data.ensure,
     data.fetch,
     data.verify,
-    data.canonical_spec,
-    data.listing,
+    data.canonicalize_spec,
+    data.get_status,
 )
 
 
@@ -55,22 +55,22 @@ def save_copy(root, name, x=None, y=None):
     ],
 )
 def test_a_data_set_has_one_canonical_spec(root, spec, canonical):
-    assert data.canonical_spec(spec) == canonical
-    assert data.canonical_spec(canonical) == canonical
+    assert data.canonicalize_spec(spec) == canonical
+    assert data.canonicalize_spec(canonical) == canonical
     assert data.describe(spec).name == canonical
 
 
 def test_the_canonical_spec_of_a_users_own_data_set_is_its_name(root):
     save_copy(root, "mine")
-    assert data.canonical_spec("mine") == "mine"
-    assert data.canonical_spec("rows(of=mine)") == "rows(of=mine)"
+    assert data.canonicalize_spec("mine") == "mine"
+    assert data.canonicalize_spec("rows(of=mine)") == "rows(of=mine)"
 
 
 @pytest.mark.parametrize("name", data.FAMILIES.names())
 def test_every_family_is_named_and_described_by_default_without_files(root, name):
     assert name in data.names()
     info = data.describe(name)
-    assert (info.name, data.canonical_spec(name)) == (name, name)
+    assert (info.name, data.canonicalize_spec(name)) == (name, name)
     assert info.n_train > info.n_test > 0
 
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_is_refused_however_it_is_asked_for(root, spec, error, me
     ],
 )
 def test_what_does_not_fit_the_data_set_it_is_made_from_is_refused(root, spec, message):
-    for way in (data.describe, data.load, data.listing):
+    for way in (data.describe, data.load, data.get_status):
         with pytest.raises(SpecError, match=message):
             way(spec)
 
@@ -175,7 +175,7 @@ def test_what_is_generated_needs_no_files(root):
 def test_a_family_follows_a_users_own_copy(root):
     file = save_copy(root, "mine")
     dataset = data.load("rows(of=mine)")
-    assert (dataset.info.input_shape, dataset.canonical, dataset.source) == (
+    assert (dataset.info.input_shape, dataset.published, dataset.source) == (
         (4, 6),
         False,
         "user's copy mine.npz",
@@ -187,7 +187,7 @@ def test_a_family_follows_a_users_own_copy(root):
 
 def test_source_canonical_and_divisor_follow_the_base_set(root):
     dataset = data.load("pixels(of=digits)")
-    assert (dataset.source, dataset.canonical, dataset.divisor) == (
+    assert (dataset.source, dataset.published, dataset.divisor) == (
         "embedded in scikit-learn",
         True,
         16.0,
@@ -200,7 +200,7 @@ def test_source_canonical_and_divisor_follow_the_base_set(root):
 
 
 def test_the_catalogue_lists_families_and_where_their_files_are(root):
-    listings = {listing.name: listing for listing in data.catalogue()}
+    listings = {listing.name: listing for listing in data.list_datasets()}
     assert (listings["rows"].state, listings["rows"].where, listings["rows"].of) == (
         "missing",
         str(root / "mnist"),
@@ -222,8 +222,8 @@ def test_the_catalogue_lists_families_and_where_their_files_are(root):
 
 
 def test_one_data_set_can_be_listed_by_its_spec(root):
-    assert data.listing("digits") in data.catalogue()
-    listing = data.listing("rows(of='digits')")
+    assert data.get_status("digits") in data.list_datasets()
+    listing = data.get_status("rows(of='digits')")
     assert (listing.name, listing.state, listing.of) == ("rows(of=digits)", "available", "digits")
 
 
@@ -236,14 +236,14 @@ def test_a_copy_of_the_users_own_cannot_have_a_familys_name(root, tmp_path):
         UsageError, match=r"copying is the name of a family .* Rename folder and file"
     ):
         data.load("copying(length=5)")
-    (listing,) = [listing for listing in data.catalogue() if listing.name == "copying"]
+    (listing,) = [listing for listing in data.list_datasets() if listing.name == "copying"]
     assert (listing.state, listing.info) == ("invalid", None)
 
 
 def test_a_damaged_base_set_does_not_break_the_catalogue(root):
     (root / "mnist").mkdir()
     (root / "mnist" / "mnist.npz").write_bytes(b"PK")
-    listings = {listing.name: listing for listing in data.catalogue()}
+    listings = {listing.name: listing for listing in data.list_datasets()}
     assert listings["rows"].state == "invalid"
 
 
@@ -254,7 +254,7 @@ def test_a_missing_text_says_where_and_how(root):
         data.load("tiny-shakespeare(length=10)")
     assert str(root / "tinyshakespeare") in str(caught.value)
     assert "fanin data add" not in str(caught.value)
-    assert "tiny-shakespeare" in data.fetchable()
+    assert "tiny-shakespeare" in data.list_fetchable()
 
 
 PINNED = [

@@ -18,7 +18,7 @@ from fanin import data
 from fanin.errors import DataUnavailable, MissingExtra, OutputError, UnknownName, UsageError
 
 # Bytes/s and seconds, small enough for a test.
-QUICK = data.Limits(speed=50_000.0, slowest=20_000.0, window=0.3, total=5.0)
+QUICK = data.DownloadLimits(speed=50_000.0, slowest=20_000.0, window=0.3, total=5.0)
 
 # How a mirror misbehaves, and what is said of it.
 FAULTS = {
@@ -87,7 +87,7 @@ def test_files_come_whole_and_load(tiny, answer):
     assert fetch(server, answer) == folder
     assert kept(folder) == server.contents
     dataset = data.load("tiny")
-    assert (dataset.canonical, len(dataset.x_train)) == (True, 2000)
+    assert (dataset.published, len(dataset.x_train)) == (True, 2000)
     assert all(check.ok for check in data.verify("tiny"))
 
 
@@ -149,7 +149,7 @@ def test_a_stalling_mirror_is_given_up_within_its_window(tiny):
 
 def test_where_all_mirrors_are_slow_the_slow_line_is_put_up_with(tiny):
     _, server, folder = tiny
-    slow = data.Limits(speed=1e9, slowest=1000.0, window=0.1, total=5.0)
+    slow = data.DownloadLimits(speed=1e9, slowest=1000.0, window=0.1, total=5.0)
     data.fetch(
         "tiny", mirrors=[server.mirror("404"), server.mirror("100-kB-a-second")], limits=slow
     )
@@ -164,7 +164,7 @@ def test_the_total_time_is_limited(tiny):
         data.fetch(
             "tiny",
             mirrors=[server.mirror("100-kB-a-second")],
-            limits=data.Limits(speed=1.0, window=5.0, total=0.2),
+            limits=data.DownloadLimits(speed=1.0, window=5.0, total=0.2),
         )
 
 
@@ -221,7 +221,7 @@ def test_offline_nothing_is_contacted(tiny, monkeypatch):
     monkeypatch.setenv("FANIN_OFFLINE", "yes")
     fetch(server, "good")
     assert server.asked == []
-    assert data.load("tiny").canonical
+    assert data.load("tiny").published
 
 
 def test_progress_names_mirror_size_speed_and_time_left(tiny):
@@ -303,7 +303,7 @@ def test_ensure_downloads_what_is_missing_and_only_that(tiny, monkeypatch):
     _, server, folder = tiny
     registered = tiny_entry(mirrors=(server.mirror("404"), server.mirror("good")))[0]
     monkeypatch.setitem(data.REGISTRY._entries, "tiny", registered)
-    assert "tiny" in data.fetchable()
+    assert "tiny" in data.list_fetchable()
     with pytest.raises(DataUnavailable, match="fanin data fetch tiny"):
         data.load("tiny")
     data.ensure("tiny")
@@ -327,7 +327,7 @@ def test_a_users_own_copy_wins_and_is_never_downloaded_over(tiny):
     assert server.asked == []
     fetch(server, "good")
     dataset = data.load("tiny")
-    assert (dataset.canonical, len(dataset.x_train)) == (False, 4)
+    assert (dataset.published, len(dataset.x_train)) == (False, 4)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -356,7 +356,7 @@ def test_without_pooch_the_extra_is_named(tiny, monkeypatch):
         fetch(server, "good")
 
 
-@pytest.mark.parametrize("name", data.fetchable())
+@pytest.mark.parametrize("name", data.list_fetchable())
 def test_registered_mirrors_are_well_formed(name):
     entry = data.REGISTRY.get(name) if name in data.REGISTRY else data.FAMILIES.get(name).source
     assert len({mirror.url for mirror in entry.mirrors}) == len(entry.mirrors) >= 2
@@ -372,7 +372,7 @@ def test_registered_mirrors_are_well_formed(name):
     "name", ["mnist", "fashion-mnist", "cifar10", "cifar100", "california-housing"]
 )
 def test_the_case_studys_data_sets_can_be_fetched_and_errors_say_how(root, name):
-    assert name in data.fetchable()
+    assert name in data.list_fetchable()
     for use in (data.load, data.require):
         with pytest.raises(DataUnavailable, match=f"Download it: fanin data fetch {name}"):
             use(name)
@@ -380,7 +380,7 @@ def test_the_case_studys_data_sets_can_be_fetched_and_errors_say_how(root, name)
 
 def test_a_file_without_checksum_and_an_exact_archive_without_one_are_refused():
     with pytest.raises(UsageError, match="has no checksum"):
-        data.CanonicalFile(name="a", bytes=1)
+        data.PublishedFile(name="a", bytes=1)
     with pytest.raises(UsageError, match="Give its SHA-256"):
         data.Mirror(url="https://example.org/a.tgz", exact=True)
 

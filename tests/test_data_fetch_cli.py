@@ -98,7 +98,7 @@ def test_one_failure_does_not_keep_the_others_from_being_fetched(tiny, monkeypat
 
 
 def test_without_names_all_that_can_be_downloaded_is(tiny, monkeypatch):
-    monkeypatch.setattr(data, "fetchable", lambda: ("tiny",))
+    monkeypatch.setattr(data, "list_fetchable", lambda: ("tiny",))
     assert [record["name"] for record in fanin("data", "fetch", "--json").record["datasets"]] == [
         "tiny"
     ]

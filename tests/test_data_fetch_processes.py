@@ -23,8 +23,8 @@ entry, _ = tiny_entry(mirrors=(data.Mirror(url=sys.argv[1]),))
 data.REGISTRY.add(entry)
 print("ready", flush=True)
 sys.stdin.readline()
-data.fetch("tiny", limits=data.Limits(window=20.0))
-assert data.load("tiny").canonical
+data.fetch("tiny", limits=data.DownloadLimits(window=20.0))
+assert data.load("tiny").published
 """
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of POSIX")
@@ -80,7 +80,7 @@ def test_after_a_kill_nothing_half_done_has_a_name_and_the_next_fetch_starts_cle
         data.fetch("tiny", mirrors=[server.mirror("good")])
     assert parts(folder) == []
     assert {file.name for file in folder.iterdir()} == {*contents, ".fetching.lock"}
-    assert data.load("tiny").canonical
+    assert data.load("tiny").published
 
 
 def test_two_processes_at_once_take_turns_and_download_once(root):
@@ -101,8 +101,8 @@ def test_where_the_file_system_has_no_locks_two_workspaces_do_not_meet(tmp_path,
 
     monkeypatch.setattr(staging.fcntl, "flock", none)
     with (
-        staging.workspace(tmp_path, lambda: None) as one,
-        staging.workspace(tmp_path, lambda: None) as other,
+        staging.open_workspace(tmp_path, lambda: None) as one,
+        staging.open_workspace(tmp_path, lambda: None) as other,
     ):
         (one / "part").write_bytes(b"1")
         assert one != other
@@ -115,10 +115,10 @@ def test_one_that_waits_for_its_turn_says_so(tmp_path):
     waits, enters = threading.Event(), threading.Event()
 
     def second():
-        with staging.workspace(tmp_path, waits.set):
+        with staging.open_workspace(tmp_path, waits.set):
             enters.set()
 
-    with staging.workspace(tmp_path, lambda: None):
+    with staging.open_workspace(tmp_path, lambda: None):
         thread = threading.Thread(target=second)
         thread.start()
         assert waits.wait(10)

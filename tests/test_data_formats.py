@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fanin import seeds
-from fanin.data import CanonicalFile, DataInfo, DatasetEntry
+from fanin.data import DataInfo, DatasetEntry, PublishedFile
 from fanin.data.datasets.california_housing import HOUSING_FILE, parse_csv, read_housing
 from fanin.data.datasets.images import (
     TEST_IMAGES,
@@ -34,7 +34,7 @@ def idx_bytes(array, *, magic=None, shape=None, extra=b""):
 
 def entry_of(contents, info, read, **fields):
     files = tuple(
-        CanonicalFile(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        PublishedFile(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         for name, data in contents.items()
     )
     return DatasetEntry(
@@ -78,7 +78,7 @@ def test_canonical_images_come_out_as_written(images):
     assert torch.equal(dataset.y_test, torch.from_numpy(arrays[TEST_LABELS]).long())
     assert dataset.x_train.dtype == torch.uint8
     assert dataset.x_train.is_contiguous()
-    assert (dataset.info, dataset.divisor, dataset.canonical) == (entry.info, 255.0, True)
+    assert (dataset.info, dataset.divisor, dataset.published) == (entry.info, 255.0, True)
 
 
 def test_a_file_with_another_checksum_is_refused_and_both_are_named(images):

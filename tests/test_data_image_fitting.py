@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fanin import data, seeds
-from fanin.data.datasets.image_fitting import square_grey
+from fanin.data.datasets.image_fitting import crop_grey_square
 from fanin.errors import MissingExtra
 
 PICTURE = seeds.make_numpy_generator(0, "picture").integers(0, 256, (9, 14, 3), dtype=np.uint8)
@@ -29,7 +29,7 @@ def slow_square_grey(picture, size):
 @pytest.mark.parametrize("size", [1, 3, 4, 9])
 @pytest.mark.parametrize("picture", [PICTURE, PICTURE.transpose(1, 0, 2)])
 def test_the_middle_square_is_averaged_over_areas(picture, size):
-    assert np.allclose(square_grey(picture, size), slow_square_grey(picture, size), rtol=1e-12)
+    assert np.allclose(crop_grey_square(picture, size), slow_square_grey(picture, size), rtol=1e-12)
 
 
 def test_every_pixel_is_there_once_with_its_coordinates_and_grey_value():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fanin import data, seeds
-from fanin.data import DiskSamples
+from fanin.data import MappedSamples
 from fanin.errors import DataInvalid, UsageError
 
 RNG = seeds.make_numpy_generator(0, "mapped")
@@ -71,7 +71,7 @@ def test_training_gathers_the_same_batches(root, monkeypatch, x, y, holdout):
     order = seeds.draw_order(0, 0, len(read.train.y))
     for name in ("train", "validation", "test"):
         expected, received = getattr(read, name), getattr(mapped, name)
-        assert isinstance(received.x, DiskSamples)
+        assert isinstance(received.x, MappedSamples)
         assert (received.x.shape, received.x.dtype, len(received.x)) == (
             expected.x.shape,
             expected.x.dtype,
@@ -101,7 +101,7 @@ def test_a_batch_is_no_part_of_the_mapping_and_the_file_is_never_written_to(root
 
 def test_samples_can_be_picked_again_and_sent_to_a_device():
     whole = torch.arange(20).view(10, 2)
-    samples = DiskSamples(whole).picked(torch.tensor([8, 3, 5])).picked(torch.tensor([2, 0]))
+    samples = MappedSamples(whole).select(torch.tensor([8, 3, 5])).select(torch.tensor([2, 0]))
     assert torch.equal(samples[:], whole[[5, 8]])
     assert torch.equal(samples.to("cpu")[torch.tensor([1])], whole[[8]])
     assert samples.to("meta")[torch.tensor([1])].device.type == "meta"
@@ -109,7 +109,7 @@ def test_samples_can_be_picked_again_and_sent_to_a_device():
 
 def test_a_device_that_is_not_there_is_noticed_at_once():
     with pytest.raises((RuntimeError, AssertionError)):
-        DiskSamples(torch.zeros(2, 2)).to("xpu")
+        MappedSamples(torch.zeros(2, 2)).to("xpu")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_file_larger_than_the_memory_is_mapped(root, monkeypatch):
     from fanin.data.formats import npz
 
     write(root, GREY, LABELS)
-    monkeypatch.setattr(npz, "_memory_bytes", lambda: 800.0)
+    monkeypatch.setattr(npz, "_measure_memory", lambda: 800.0)
     assert data.load("mine").mapped
 
 

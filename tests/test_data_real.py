@@ -43,7 +43,7 @@ def test_real_data_are_as_described_and_verified(name):
 )
 def test_grey_images_have_their_well_known_moments(name, mean, std):
     dataset = loaded(name)
-    assert dataset.canonical
+    assert dataset.published
     pixels = dataset.x_train.float() / dataset.divisor
     assert pixels.mean().item() == pytest.approx(mean, abs=5e-5)
     assert pixels.std().item() == pytest.approx(std, abs=5e-5)
@@ -69,7 +69,7 @@ def test_the_most_frequent_digit_of_mnists_test_set_is_a_share_of_0_1135():
 
 def test_predicting_12_9_for_california_housing_errs_by_the_published_amount():
     dataset = loaded("california-housing")
-    assert dataset.canonical
+    assert dataset.published
     assert (dataset.y_test.double() - 12.9).abs().mean().item() == pytest.approx(
         207_080.44, abs=0.005
     )
@@ -85,14 +85,14 @@ def test_predicting_12_9_for_california_housing_errs_by_the_published_amount():
 )
 def test_what_is_made_from_published_files_is_for_ever_the_same(spec, fingerprint):
     dataset = loaded(spec)
-    assert (dataset.info, dataset.canonical) == (data.describe(spec), True)
+    assert (dataset.info, dataset.published) == (data.describe(spec), True)
     assert dataset.fingerprint.startswith(fingerprint)
     assert all(check.ok for check in data.verify(spec))
 
 
 def test_shakespeare_can_be_read_and_its_test_set_is_the_last_tenth():
     dataset = loaded("tiny-shakespeare(length=63)")
-    text = (data.path("tinyshakespeare") / "input.txt").read_bytes()
+    text = (data.resolve_folder("tinyshakespeare") / "input.txt").read_bytes()
     kinds = sorted(set(text))
     assert len(kinds) == dataset.info.vocabulary == dataset.info.outputs
 

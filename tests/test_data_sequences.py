@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fanin import data
-from fanin.data.datasets.image_sequences import permutation
-from fanin.data.formats.tensors import tensors
+from fanin.data.datasets.image_sequences import draw_permutation
+from fanin.data.formats.tensors import to_tensors
 from fanin.errors import DataInvalid
 
 COLOUR = np.arange(5 * 4 * 6 * 3).reshape(5, 4, 6, 3).astype(np.uint8)
@@ -66,15 +66,15 @@ def test_averaged_pixels_are_means_over_squares_in_the_models_units():
 
 @pytest.mark.parametrize("steps", [1, 24, 196, 784])
 def test_the_permutation_is_one_and_always_the_same(steps):
-    order = permutation(steps)
+    order = draw_permutation(steps)
     assert sorted(order.tolist()) == list(range(steps))
-    assert torch.equal(order, permutation(steps))
+    assert torch.equal(order, draw_permutation(steps))
     assert steps < 10 or (order != torch.arange(steps)).float().mean() > 0.8
 
 
 def test_all_samples_are_permuted_alike():
     plain, permuted = data.load("pixels(of=mine)"), data.load("pixels(of=mine, permuted=true)")
-    order = permutation(24)
+    order = draw_permutation(24)
     assert torch.equal(permuted.x_train, plain.x_train[:, order])
     assert torch.equal(permuted.x_test, plain.x_test[:, order])
     assert torch.equal(permuted.y_train, plain.y_train)
@@ -85,7 +85,7 @@ def test_permuted_pixels_are_averaged_first():
         data.load("pixels(of=digits, size=4)"),
         data.load("pixels(of=digits, size=4, permuted=true)"),
     )
-    assert torch.equal(permuted.x_train, plain.x_train[:, permutation(16)])
+    assert torch.equal(permuted.x_train, plain.x_train[:, draw_permutation(16)])
 
 
 @pytest.mark.parametrize("length", [2, 3, 20, 101])
@@ -174,6 +174,6 @@ def test_a_token_that_is_not_in_the_vocabulary_is_refused():
         DataInvalid,
         match=r"x_train of a test holds the token 4, first in row 1\. Expected numbers 0 to 3",
     ):
-        tensors(info, data.Arrays(x, y, x[:1], y[:1]), "a test")
+        to_tensors(info, data.Arrays(x, y, x[:1], y[:1]), "a test")
     with pytest.raises(DataInvalid, match=r"y_train of a test has shape \(2,\); expected \(2, 3\)"):
-        tensors(info, data.Arrays(x % 4, y[:, 0], x[:1], y[:1]), "a test")
+        to_tensors(info, data.Arrays(x % 4, y[:, 0], x[:1], y[:1]), "a test")

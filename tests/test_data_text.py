@@ -3,7 +3,7 @@
 import pytest
 
 from fanin import data
-from fanin.data.datasets.characters import windows
+from fanin.data.datasets.characters import cut_windows
 from fanin.errors import DataInvalid
 
 TEXT = b"to be, or not to be, that is the question: whether 'tis nobler in the mind to suffer"
@@ -13,7 +13,7 @@ TEXT = b"to be, or not to be, that is the question: whether 'tis nobler in the m
 def test_windows_follow_one_another_without_overlap_and_targets_are_the_next_characters(length):
     train, test = TEXT[:60], TEXT[60:]
     kinds = sorted(set(TEXT))
-    arrays = windows(TEXT, 60, length)
+    arrays = cut_windows(TEXT, 60, length)
     for part, x, y in (
         (train, arrays.x_train, arrays.y_train),
         (test, arrays.x_test, arrays.y_test),

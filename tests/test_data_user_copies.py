@@ -46,7 +46,7 @@ def test_colour_images_become_channels_first_and_stay_bytes(root):
     assert dataset.info == DataInfo(
         name="mine", task="classification", input_shape=(3, 6, 5), outputs=3, n_train=8, n_test=4
     )
-    assert (dataset.divisor, dataset.standardise, dataset.canonical, dataset.units) == (
+    assert (dataset.divisor, dataset.standardise, dataset.published, dataset.units) == (
         255.0,
         False,
         False,
@@ -141,7 +141,7 @@ def test_a_copy_wins_over_embedded_data(root):
     images = RNG.integers(0, 256, (12, 8, 8), dtype=np.uint8)
     write(root, arrays_of(images, LABELS), name="digits")
     dataset = data.load("digits")
-    assert (dataset.info.n_train, dataset.info.outputs, dataset.canonical) == (8, 10, False)
+    assert (dataset.info.n_train, dataset.info.outputs, dataset.published) == (8, 10, False)
 
 
 def test_a_copy_of_a_registered_table_is_still_standardised_and_keeps_its_units(root):
@@ -268,7 +268,7 @@ def test_a_pickle_inside_an_npz_is_never_executed(root, tmp_path, where):
         else:
             with pytest.raises(DataInvalid, match=f"{where} of .* holds Python objects"):
                 use("mine")
-    assert data.catalogue()[-1].state == "invalid"
+    assert data.list_datasets()[-1].state == "invalid"
     assert not marker.exists()
 
 
@@ -347,7 +347,7 @@ def test_data_larger_than_the_machines_memory_are_refused_before_reading(root, m
     from fanin.data.formats import npz
 
     write(root, arrays_of(COLOUR, LABELS), save=np.savez_compressed)
-    monkeypatch.setattr(npz, "_memory_bytes", lambda: 1000.0)
+    monkeypatch.setattr(npz, "_measure_memory", lambda: 1000.0)
     with pytest.raises(
         DataInvalid,
         match=r"needs .* bytes of memory; this machine has 1,000.*uncompressed: then they are read",
@@ -405,7 +405,7 @@ def test_an_added_copy_is_found(root, file):
     assert target == root / "mine" / "mine.npz"
     assert target.read_bytes() == file.read_bytes()
     assert data.load("mine").info.n_train == 8
-    assert [entry.name for entry in data.catalogue() if entry.state == "user copy"] == ["mine"]
+    assert [entry.name for entry in data.list_datasets() if entry.state == "user copy"] == ["mine"]
 
 
 def test_adding_the_same_file_again_changes_nothing(root, file):

@@ -183,7 +183,7 @@ def _describe_model(name: str) -> Description:
 def _describe_dataset(name: str) -> Description:
     from fanin import data
 
-    info, listing = data.describe(name), data.listing(name)
+    info, listing = data.describe(name), data.get_status(name)
     entry = data.REGISTRY.get(name) if name in data.REGISTRY else None
     family = data.FAMILIES.get(name) if name in data.FAMILIES else None
     known = entry or family
@@ -407,7 +407,7 @@ def _model_names() -> tuple[str, ...]:
 def _dataset_names() -> tuple[str, ...]:
     from fanin import data
 
-    return tuple(listing.name for listing in data.catalogue())
+    return tuple(listing.name for listing in data.list_datasets())
 
 
 def _study_names() -> tuple[str, ...]:

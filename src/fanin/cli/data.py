@@ -31,7 +31,7 @@ def list_data(as_json: AsJson = False) -> Answer:
     """
     from fanin import data
 
-    found = data.catalogue()
+    found = data.list_datasets()
     record = {
         "datasets": [
             {
@@ -82,7 +82,7 @@ def fetch(
     from fanin import data
     from fanin.cli import download_progress
 
-    chosen = list(dict.fromkeys(names or data.fetchable()))
+    chosen = list(dict.fromkeys(names or data.list_fetchable()))
     for name in chosen:
         data.describe(name)  # a name that is misspelt is found before anything is downloaded
     with download_progress.shown() as on_progress:
@@ -123,7 +123,7 @@ def verify(
     from fanin import data
 
     chosen = names or [
-        found.name for found in data.catalogue() if found.state != "missing" and not found.of
+        found.name for found in data.list_datasets() if found.state != "missing" and not found.of
     ]
     checks = {name: data.verify(name) for name in chosen}
     sound = all(check.ok for found in checks.values() for check in found)
@@ -190,7 +190,7 @@ def show_path(
     """
     from fanin import data
 
-    folder = data.path(name)
+    folder = data.resolve_folder(name)
     return Answer({"path": str(folder)}, lambda: say(str(folder)))
 
 
@@ -212,7 +212,7 @@ def _fetched(name: str, on_progress: Callable[[DownloadProgress], None]) -> dict
         data.fetch(name, on_progress=note)
     except DataUnavailable as failure:
         error = str(failure)
-    listing = data.listing(name)
+    listing = data.get_status(name)
     return {
         "name": name,
         "state": listing.state,

@@ -14,53 +14,53 @@ from fanin.data.adding import add
 from fanin.data.dataset import (
     REGISTRY,
     Arrays,
-    CanonicalFile,
     DataInfo,
     Dataset,
     DatasetEntry,
     Mirror,
+    PublishedFile,
 )
 from fanin.data.datasets.families import FAMILIES, Family, Member
-from fanin.data.fetching import ensure, fetch, fetchable
-from fanin.data.formats.mapped_samples import DiskSamples
-from fanin.data.inventory import DatasetStatus, FileCheck, catalogue, listing, verify
-from fanin.data.loading import canonical_spec, describe, load, member, names, require
+from fanin.data.fetching import ensure, fetch, list_fetchable
+from fanin.data.formats.mapped_samples import MappedSamples
+from fanin.data.inventory import DatasetStatus, FileCheck, get_status, list_datasets, verify
+from fanin.data.loading import canonicalize_spec, describe, load, member, names, require
 from fanin.data.prepare import Prepared, Subset, prepare
-from fanin.data.sources.data_folder import path
-from fanin.data.sources.download import Limits
+from fanin.data.sources.data_folder import resolve_folder
+from fanin.data.sources.download import DownloadLimits
 from fanin.data.sources.mirrors import DownloadProgress
 
 __all__ = [
     "FAMILIES",
     "REGISTRY",
     "Arrays",
-    "CanonicalFile",
     "DataInfo",
     "Dataset",
     "DatasetEntry",
     "DatasetStatus",
-    "DiskSamples",
+    "DownloadLimits",
     "DownloadProgress",
     "Family",
     "FileCheck",
-    "Limits",
+    "MappedSamples",
     "Member",
     "Mirror",
     "Prepared",
+    "PublishedFile",
     "Subset",
     "add",
-    "canonical_spec",
-    "catalogue",
+    "canonicalize_spec",
     "describe",
     "ensure",
     "fetch",
-    "fetchable",
-    "listing",
+    "get_status",
+    "list_datasets",
+    "list_fetchable",
     "load",
     "member",
     "names",
-    "path",
     "prepare",
     "require",
+    "resolve_folder",
     "verify",
 ]

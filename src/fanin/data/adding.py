@@ -31,7 +31,7 @@ def add(name: str, npz: Path, *, replace: bool = False) -> Path:
             f"{name} is the name of a family of data sets, which comes with fanin. Give the copy "
             "another name."
         )
-    target = data_folder.path(name) / f"{name}.npz"
+    target = data_folder.resolve_folder(name) / f"{name}.npz"
     if not data_folder.is_file(source):
         raise DataUnavailable(
             f"{source} is not a file. Expected an NPZ file with x_train, y_train, x_test, y_test."

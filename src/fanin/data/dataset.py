@@ -18,7 +18,7 @@ Task = Literal["classification", "regression", "token_classification", "autoenco
 input itself.
 """
 
-Kind = Literal["image", "table", "sequence", "tokens"]
+InputKind = Literal["image", "table", "sequence", "tokens"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,11 @@ class DataInfo:
     """Inputs are tokens, numbers from 0 to below this; None where they are not."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> InputKind:
         """What one input is."""
         if self.vocabulary is not None:
             return "tokens"
-        kinds: dict[int, Kind] = {1: "table", 2: "sequence", 3: "image"}
+        kinds: dict[int, InputKind] = {1: "table", 2: "sequence", 3: "image"}
         return kinds[len(self.input_shape)]
 
     @property
@@ -91,7 +91,7 @@ class Dataset:
     standardise: bool
     fingerprint: str
     """SHA-256 over names, dtypes, shapes and bytes of the four tensors."""
-    canonical: bool
+    published: bool
     """True where the bytes read were the published ones; False for a user's own copy."""
     source: str
     units: str
@@ -101,7 +101,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CanonicalFile:
+class PublishedFile:
     """A published file, recognised by its size and its SHA-256, or by its SHA-1 where nobody
     published another checksum.
     """
@@ -128,7 +128,7 @@ class CanonicalFile:
         return "SHA-256" if self.sha256 else "SHA-1"
 
 
-Unpack = Callable[[Path, Sequence[CanonicalFile]], Iterator[tuple[CanonicalFile, bytes]]]
+Unpack = Callable[[Path, Sequence[PublishedFile]], Iterator[tuple[PublishedFile, bytes]]]
 """Takes an archive and the files wanted of it; yields each with its content, raises `DataInvalid`
 where one is not in it.
 """
@@ -138,7 +138,7 @@ where one is not in it.
 class Mirror:
     """A place that published files are downloaded from: a folder of them, or one archive.
 
-    Plain HTTP will do: nothing is kept before its size and checksum are those of a `CanonicalFile`.
+    Plain HTTP will do: nothing is kept before its size and checksum are those of a `PublishedFile`.
     """
 
     url: str
@@ -173,7 +173,7 @@ class DatasetEntry:
     info: DataInfo
     title: str
     reference: str
-    files: tuple[CanonicalFile, ...] = ()
+    files: tuple[PublishedFile, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     read: Callable[[Mapping[str, bytes]], Arrays] | None = None
     package: str = ""

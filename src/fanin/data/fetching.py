@@ -9,22 +9,22 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fanin.data.dataset import REGISTRY, CanonicalFile, DatasetEntry, Mirror
+from fanin.data.dataset import REGISTRY, DatasetEntry, Mirror, PublishedFile
 from fanin.data.datasets.families import FAMILIES
 from fanin.data.loading import find
 from fanin.data.sources import published_files, staging
-from fanin.data.sources.data_folder import VARIABLE, path
-from fanin.data.sources.download import Limits, Refused
-from fanin.data.sources.mirrors import DownloadProgress, Fetcher, OnProgress
+from fanin.data.sources.data_folder import VARIABLE, resolve_folder
+from fanin.data.sources.download import DownloadFailed, DownloadLimits
+from fanin.data.sources.mirrors import DownloadProgress, MirrorFetcher, OnProgress
 from fanin.errors import DataUnavailable, OutputError
 
 OFFLINE = "FANIN_OFFLINE"
 """The variable that forbids all connections, unless it is empty, 0, no or false."""
 
-_LIMITS = Limits()
+_LIMITS = DownloadLimits()
 
 
-def fetchable() -> tuple[str, ...]:
+def list_fetchable() -> tuple[str, ...]:
     """The registered data sets, and families with files of their own, that can be downloaded."""
     families = (family.name for family in FAMILIES if family.source and family.source.mirrors)
     return (*(entry.name for entry in REGISTRY if entry.mirrors), *families)
@@ -50,7 +50,7 @@ def fetch(
     *,
     folder: Path | None = None,
     mirrors: Sequence[Mirror] | None = None,
-    limits: Limits = _LIMITS,
+    limits: DownloadLimits = _LIMITS,
     on_progress: OnProgress | None = None,
 ) -> Path:
     """Download the published files of a data set that are missing or damaged; the folder in which
@@ -76,16 +76,16 @@ def fetch(
     """
     copy, entry = find(name)
     if entry is None:
-        return copy.parent if copy else path()
+        return copy.parent if copy else resolve_folder()
     target = (
-        path(entry.folder)
+        resolve_folder(entry.folder)
         if folder is None
         else Path(folder).expanduser().absolute() / entry.folder
     )
     wanted = _wanted(entry, target)
     if not wanted:
         return target
-    fetcher = Fetcher(
+    fetcher = MirrorFetcher(
         entry, list(entry.mirrors if mirrors is None else mirrors), limits, on_progress or _ignore
     )
     if _offline() or not fetcher.mirrors:
@@ -96,14 +96,14 @@ def fetch(
         )
         raise _unavailable(entry, target, wanted, [why])
     try:
-        with staging.workspace(
+        with staging.open_workspace(
             target,
             lambda: fetcher.on_progress(DownloadProgress(dataset=entry.name, state="waiting")),
         ) as workspace:
             # Looked at anew: another process may have fetched them while this one waited for its
             # turn.
             fetcher.fetch(_wanted(entry, target), target, workspace)
-    except Refused:
+    except DownloadFailed:
         raise _unavailable(entry, target, _wanted(entry, target), fetcher.failures) from None
     except OSError as error:
         raise OutputError(
@@ -113,7 +113,7 @@ def fetch(
     return target
 
 
-def _wanted(entry: DatasetEntry, target: Path) -> list[CanonicalFile]:
+def _wanted(entry: DatasetEntry, target: Path) -> list[PublishedFile]:
     return [file for file in entry.files if not published_files.is_whole(target / file.name, file)]
 
 
@@ -122,7 +122,7 @@ def _offline() -> bool:
 
 
 def _unavailable(
-    entry: DatasetEntry, target: Path, wanted: Sequence[CanonicalFile], why: Sequence[str]
+    entry: DatasetEntry, target: Path, wanted: Sequence[PublishedFile], why: Sequence[str]
 ) -> DataUnavailable:
     files = ", ".join(
         f"{file.name} ({file.bytes:,} bytes, {file.algorithm} {file.checksum})" for file in wanted

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from fanin.data.dataset import REGISTRY, CanonicalFile, DataInfo, DatasetEntry
+from fanin.data.dataset import REGISTRY, DataInfo, DatasetEntry, PublishedFile
 from fanin.data.datasets import user_copy
 from fanin.data.datasets.families import FAMILIES, Member
 from fanin.data.loading import find, member
 from fanin.data.sources import data_folder, published_files
 from fanin.errors import DataError, UsageError
 
-State = Literal["available", "missing", "user copy", "invalid"]
+Availability = Literal["available", "missing", "user copy", "invalid"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class DatasetStatus:
     """None where a user's own copy is damaged and its name is not registered."""
     where: str
     """A file, a folder, the package that embeds the data, or "generated"."""
-    state: State
+    state: Availability
     note: str = ""
     of: str = ""
     """The data set whose files are read, where it is another one."""
@@ -51,23 +51,25 @@ class FileCheck:
     actual_sha1: str | None = None
 
 
-def catalogue() -> list[DatasetStatus]:
+def list_datasets() -> list[DatasetStatus]:
     """Every data set that can be named: registered ones in their order, families with default
     options, users' own by name.
 
     Files are looked for, not read; `verify` reads them.
     """
     own = [
-        name for name in data_folder.user_copies() if name not in REGISTRY and name not in FAMILIES
+        name
+        for name in data_folder.find_user_copies()
+        if name not in REGISTRY and name not in FAMILIES
     ]
     return [
-        *map(listing, REGISTRY.names()),
+        *map(get_status, REGISTRY.names()),
         *map(_family_listing, FAMILIES.names()),
-        *map(listing, own),
+        *map(get_status, own),
     ]
 
 
-def listing(spec: str) -> DatasetStatus:
+def get_status(spec: str) -> DatasetStatus:
     """The line of one data set, given by name or spec; raises what `fanin.data.describe` raises but
     `DataError`.
     """
@@ -91,8 +93,10 @@ def verify(name: str) -> list[FileCheck]:
     if entry is None:
         return []
     if entry.read is None:
-        return [_check(data_folder.path(entry.folder) / f"{entry.name}.npz", None)]
-    return [_check(data_folder.path(entry.folder) / file.name, file) for file in entry.files]
+        return [_check(data_folder.resolve_folder(entry.folder) / f"{entry.name}.npz", None)]
+    return [
+        _check(data_folder.resolve_folder(entry.folder) / file.name, file) for file in entry.files
+    ]
 
 
 def _registered(entry: DatasetEntry | None) -> DatasetEntry:
@@ -102,12 +106,12 @@ def _registered(entry: DatasetEntry | None) -> DatasetEntry:
 
 def _family_listing(name: str) -> DatasetStatus:
     try:
-        return listing(name)
+        return get_status(name)
     except UsageError as error:  # a copy of the user's own has the family's name
         return DatasetStatus(
             name=name,
             info=None,
-            where=str(data_folder.path(name)),
+            where=str(data_folder.resolve_folder(name)),
             state="invalid",
             note=str(error),
         )
@@ -116,7 +120,7 @@ def _family_listing(name: str) -> DatasetStatus:
 def _member_listing(chosen: Member) -> DatasetStatus:
     """A family's line: where its files lie is said of the data set that it is made from."""
     if chosen.of:
-        base = listing(chosen.of)
+        base = get_status(chosen.of)
         info = None if base.state == "invalid" else chosen.describe()
         return replace(base, name=chosen.spec, info=info, of=base.of or chosen.of)
     if chosen.family.source:
@@ -132,7 +136,7 @@ def _listing(entry: DatasetEntry) -> DatasetStatus:
     if entry.package:
         return _embedded_listing(entry.name, entry.info, entry.package)
     try:
-        where = data_folder.path(entry.folder)
+        where = data_folder.resolve_folder(entry.folder)
         missing = published_files.missing(entry)
     except DataError as error:
         return DatasetStatus(
@@ -193,7 +197,7 @@ def _check_copy(copy: Path, name: str, entry: DatasetEntry | None) -> FileCheck:
     return replace(_check(copy, None), note="structure checked; a user's own copy, not canonical")
 
 
-def _check(file: Path, expected: CanonicalFile | None, problem: str = "") -> FileCheck:
+def _check(file: Path, expected: PublishedFile | None, problem: str = "") -> FileCheck:
     size, sha256, sha1 = None, None, None
     try:
         with file.open("rb") as stream:
@@ -207,7 +211,7 @@ def _check(file: Path, expected: CanonicalFile | None, problem: str = "") -> Fil
     except FileNotFoundError:
         problem = "missing"
     except OSError as error:
-        problem = problem or str(data_folder.unreadable(file, error))
+        problem = problem or str(data_folder.make_unreadable_error(file, error))
     if expected and not problem and (size, sha1 or sha256) != (expected.bytes, expected.checksum):
         problem = "another size" if size != expected.bytes else "another checksum"
     return FileCheck(

@@ -21,7 +21,7 @@ from fanin.registry import is_name
 
 
 def names() -> tuple[str, ...]:
-    """The registered names, families last; `catalogue` lists users' own data sets too."""
+    """The registered names, families last; `list_datasets` lists users' own data sets too."""
     return *REGISTRY.names(), *FAMILIES.names()
 
 
@@ -56,7 +56,7 @@ def load(spec: str) -> Dataset:
     )
 
 
-def canonical_spec(spec: str) -> str:
+def canonicalize_spec(spec: str) -> str:
     """The one way to write a data set: options that equal their default left out, the others
     sorted; a plain name as it is.
 
@@ -100,7 +100,7 @@ def member(spec: str) -> Member | None:
     built: Any = specs.construct(name, family.options, options)
     chosen = Member(family, built)
     return (
-        replace(chosen, options=replace(built, of=canonical_spec(chosen.of)))
+        replace(chosen, options=replace(built, of=canonicalize_spec(chosen.of)))
         if chosen.of
         else chosen
     )
@@ -119,7 +119,7 @@ def find(spec: str) -> tuple[Path | None, DatasetEntry | None]:
     name = _plain(spec)
     if not is_name(name):  # so nothing that looks like a path ever becomes one
         raise _unknown(name)
-    copy, entry = data_folder.user_copy(name), REGISTRY.get(name) if name in REGISTRY else None
+    copy, entry = data_folder.find_user_copy(name), REGISTRY.get(name) if name in REGISTRY else None
     if copy is None and entry is None:
         raise _unknown(name)
     return copy, entry
@@ -148,7 +148,7 @@ def _parsed(spec: str) -> tuple[str, dict[str, specs.Value]]:
 
 
 def _require_no_copy(name: str) -> None:
-    copy = data_folder.user_copy(name)
+    copy = data_folder.find_user_copy(name)
     if copy is not None:
         raise UsageError(
             f"{name} is the name of a family of data sets, and {copy} would be called so too. "
@@ -157,4 +157,4 @@ def _require_no_copy(name: str) -> None:
 
 
 def _unknown(name: str) -> UnknownName:
-    return UnknownName.suggest("dataset", name, {*names(), *data_folder.user_copies()})
+    return UnknownName.suggest("dataset", name, {*names(), *data_folder.find_user_copies()})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fanin import seeds
 from fanin.data.dataset import Dataset
-from fanin.data.formats.mapped_samples import DiskSamples
+from fanin.data.formats.mapped_samples import MappedSamples
 from fanin.data.split import split
 from fanin.errors import UsageError, quote
 
@@ -23,9 +23,9 @@ class Subset:
     in a file are read then.
     """
 
-    x: Tensor | DiskSamples
+    x: Tensor | MappedSamples
     """uint8 or float32, (N, *input_shape); tokens uint8 or int64."""
-    y: Tensor | DiskSamples
+    y: Tensor | MappedSamples
     """int64 (N,) class numbers, (N, steps) for each step, or float32 (N,) or (N, outputs) in the
     units of the loss. `x` itself for autoencoding."""
 
@@ -54,7 +54,7 @@ class Prepared:
     """Of each column of a regression's targets."""
 
 
-Parts = tuple[Subset, Subset, Subset]
+Subsets = tuple[Subset, Subset, Subset]
 
 
 def prepare(
@@ -84,23 +84,27 @@ def prepare(
             "holdout must be a fraction from 0 (validate on the test set) to below 1, not "
             f"{quote(holdout)}."
         )
-    parts = _parts(dataset, holdout, split_seed)
+    parts = _divide(dataset, holdout, split_seed)
     if dataset.standardise:
-        inputs = _moments(_in_memory(parts[0].x))
-        parts = _each(parts, lambda part: _with_inputs(part, _scaled(_in_memory(part.x), *inputs)))
+        inputs = _measure_moments(_read_whole(parts[0].x))
+        parts = _change_each(
+            parts, lambda part: _replace_inputs(part, _standardise(_read_whole(part.x), *inputs))
+        )
     n_targets = dataset.info.outputs if dataset.info.task == "regression" else 1
     means, scales = (0.0,) * n_targets, (1.0,) * n_targets
     if standardise_target and dataset.info.task == "regression":
-        targets = _moments(_in_memory(parts[0].y))
-        parts = _each(parts, lambda part: replace(part, y=_scaled(_in_memory(part.y), *targets)))
+        targets = _measure_moments(_read_whole(parts[0].y))
+        parts = _change_each(
+            parts, lambda part: replace(part, y=_standardise(_read_whole(part.y), *targets))
+        )
         means, scales = (tuple(moment.reshape(-1).tolist()) for moment in targets)
     mean, scale = (means[0], scales[0]) if n_targets == 1 else (0.0, 1.0)
     return Prepared(*parts, dataset.divisor, mean, scale, holdout == 0, means, scales)
 
 
-def _parts(dataset: Dataset, holdout: float, split_seed: int) -> Parts:
-    train = _part(dataset, dataset.x_train, dataset.y_train)
-    test = _part(dataset, dataset.x_test, dataset.y_test)
+def _divide(dataset: Dataset, holdout: float, split_seed: int) -> Subsets:
+    train = _to_subset(dataset, dataset.x_train, dataset.y_train)
+    test = _to_subset(dataset, dataset.x_test, dataset.y_test)
     if holdout == 0:
         return train, test, test
     stratified = dataset.info.task == "classification"
@@ -108,37 +112,39 @@ def _parts(dataset: Dataset, holdout: float, split_seed: int) -> Parts:
     kept, held = split(
         dataset.y_train, fraction=holdout, stratified=stratified, generator=generator
     )
-    return _picked(train, kept), _picked(train, held), test
+    return _select(train, kept), _select(train, held), test
 
 
-def _part(dataset: Dataset, x: Tensor, y: Tensor) -> Subset:
-    return _with_inputs(Subset(x, y), DiskSamples(x)) if dataset.mapped else Subset(x, y)
+def _to_subset(dataset: Dataset, x: Tensor, y: Tensor) -> Subset:
+    return _replace_inputs(Subset(x, y), MappedSamples(x)) if dataset.mapped else Subset(x, y)
 
 
-def _picked(part: Subset, positions: Tensor) -> Subset:
-    def pick(samples: Tensor | DiskSamples) -> Tensor | DiskSamples:
-        return samples.picked(positions) if isinstance(samples, DiskSamples) else samples[positions]
+def _select(part: Subset, positions: Tensor) -> Subset:
+    def pick(samples: Tensor | MappedSamples) -> Tensor | MappedSamples:
+        return (
+            samples.select(positions) if isinstance(samples, MappedSamples) else samples[positions]
+        )
 
     x = pick(part.x)
     return Subset(x, x if part.y is part.x else pick(part.y))
 
 
-def _with_inputs(part: Subset, x: Tensor | DiskSamples) -> Subset:
+def _replace_inputs(part: Subset, x: Tensor | MappedSamples) -> Subset:
     """The part with other inputs, which are its targets too where they were."""
     return Subset(x, x if part.y is part.x else part.y)
 
 
-def _in_memory(samples: Tensor | DiskSamples) -> Tensor:
-    return samples[:] if isinstance(samples, DiskSamples) else samples
+def _read_whole(samples: Tensor | MappedSamples) -> Tensor:
+    return samples[:] if isinstance(samples, MappedSamples) else samples
 
 
-def _each(parts: Parts, change: Callable[[Subset], Subset]) -> Parts:
+def _change_each(parts: Subsets, change: Callable[[Subset], Subset]) -> Subsets:
     train, validation, test = parts
     changed_test = change(test)
     return change(train), changed_test if validation is test else change(validation), changed_test
 
 
-def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+def _measure_moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over the samples, float64; the latter 1 for what is constant.
 
     Constant means minimum equal to maximum: the computed deviation of a constant is rounding error,
@@ -150,5 +156,5 @@ def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
     return exact.mean(dim=0), torch.where(varies & (deviation > 0), deviation, 1.0)
 
 
-def _scaled(values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+def _standardise(values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     return ((values.double() - mean) / scale).float()

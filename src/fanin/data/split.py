@@ -28,7 +28,7 @@ def split(
     total = max(1, math.floor(fraction * n + 0.5))
     shuffled = torch.randperm(n, generator=generator)
     held = (
-        _first_of_each_class(shuffled, y, total, fraction)
+        _take_by_class(shuffled, y, total, fraction)
         if stratified
         else shuffled[: min(total, n - 1)]
     )
@@ -42,9 +42,9 @@ def split(
     return (~mask).nonzero().flatten(), mask.nonzero().flatten()
 
 
-def _first_of_each_class(shuffled: Tensor, y: Tensor, total: int, fraction: float) -> Tensor:
+def _take_by_class(shuffled: Tensor, y: Tensor, total: int, fraction: float) -> Tensor:
     counts = torch.bincount(y)
-    quotas = torch.tensor(_quotas(counts.tolist(), total, fraction))
+    quotas = torch.tensor(_allot(counts.tolist(), total, fraction))
     by_class = shuffled[y[shuffled].argsort(stable=True)]
     starts = counts.cumsum(0) - counts
     labels = y[by_class]
@@ -52,7 +52,7 @@ def _first_of_each_class(shuffled: Tensor, y: Tensor, total: int, fraction: floa
     return by_class[rank < quotas[labels]]
 
 
-def _quotas(counts: list[int], total: int, fraction: float) -> list[int]:
+def _allot(counts: list[int], total: int, fraction: float) -> list[int]:
     shares = [fraction * count for count in counts]
     quotas = [
         min(math.floor(share), max(count - 1, 0))

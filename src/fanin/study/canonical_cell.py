@@ -98,7 +98,7 @@ def _cell(fields: dict[str, Any]) -> Cell:
             _text(fields, "optimizer", "adam"), fields.get("learning_rate")
         )
     with _about("data"):
-        fields["data"] = data.canonical_spec(_text(fields, "data"))
+        fields["data"] = data.canonicalize_spec(_text(fields, "data"))
     for key, canonical in _PLAIN.items():
         if key in fields:
             with _about(key):

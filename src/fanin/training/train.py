@@ -256,7 +256,7 @@ def _described(dataset: Dataset, prepared: Prepared, task: Objective) -> dict[st
     own = {metric.name: metric.better for metric in task.metrics if metric.name not in METRICS}
     return {
         "fingerprint": dataset.fingerprint,
-        "canonical": dataset.canonical,
+        "canonical": dataset.published,
         "source": dataset.source,
         "n_train": len(prepared.train.y),
         "n_validation": len(prepared.validation.y),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fanin import specs
 from fanin.data.dataset import DataInfo, Dataset
 from fanin.data.datasets.families import FAMILIES, Family
-from fanin.data.formats.tensors import fingerprint
+from fanin.data.formats.tensors import compute_fingerprint
 from fanin.data.loading import describe, load
 from fanin.errors import SpecError
 
@@ -56,7 +56,7 @@ def load_autoencoding(options: Autoencoding) -> Dataset:
         y_train=train,
         y_test=test,
         units="",
-        fingerprint=fingerprint((train, train, test, test)),
+        fingerprint=compute_fingerprint((train, train, test, test)),
     )
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from fanin import seeds
-from fanin.data.dataset import REGISTRY, Arrays, CanonicalFile, DataInfo, DatasetEntry, Mirror
-from fanin.data.formats.npz import opened
+from fanin.data.dataset import REGISTRY, Arrays, DataInfo, DatasetEntry, Mirror, PublishedFile
+from fanin.data.formats.npz import open_npz
 from fanin.data.sources import archives
 from fanin.errors import DataInvalid
 
@@ -62,15 +62,15 @@ def parse_csv(content: bytes, shape: tuple[int, int], name: str) -> np.ndarray:
     return table
 
 
-def unpack_keras_housing(
-    archive: Path, files: Sequence[CanonicalFile]
-) -> Iterator[tuple[CanonicalFile, bytes]]:
+def unpack_keras_copy(
+    archive: Path, files: Sequence[PublishedFile]
+) -> Iterator[tuple[PublishedFile, bytes]]:
     """The published table, written anew from the arrays x and y of Keras' NPZ file: six decimals,
     rows in the same order.
 
     The checksum of the published file tells whether it came out byte for byte.
     """
-    with opened(archive, archive.name) as npz:
+    with open_npz(archive, archive.name) as npz:
         if not {"x", "y"} <= npz.headers.keys():
             raise DataInvalid(f"{archive.name} lacks the arrays x and y.")
         x, y = npz.read("x"), npz.read("y")
@@ -121,13 +121,13 @@ REGISTRY.add(
             _tgz(url="https://www.dcc.fc.up.pt/~ltorgo/Regression/cal_housing.tgz"),
             Mirror(
                 url="https://storage.googleapis.com/tensorflow/tf-keras-datasets/california_housing.npz",
-                unpack=unpack_keras_housing,
+                unpack=unpack_keras_copy,
                 sha256="1a2e3a52e0398de6463aebe6f4a8da34fb21fbb6b934cf88c3425e766f2a1a6f",
                 exact=True,
             ),
         ),
         files=(
-            CanonicalFile(
+            PublishedFile(
                 name=HOUSING_FILE,
                 bytes=2_071_484,
                 sha256="a2b44dcc7e1c9091b43c4f458b25cbd1f7e8068d08edd26bc4703108d3fa6214",

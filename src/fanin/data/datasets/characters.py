@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fanin import specs
-from fanin.data.dataset import Arrays, CanonicalFile, DataInfo, Dataset, DatasetEntry, Mirror
+from fanin.data.dataset import Arrays, DataInfo, Dataset, DatasetEntry, Mirror, PublishedFile
 from fanin.data.datasets.families import FAMILIES, Family
-from fanin.data.formats.tensors import fingerprint, tensors
+from fanin.data.formats.tensors import compute_fingerprint, to_tensors
 from fanin.data.sources import published_files
 from fanin.errors import SpecError
 
@@ -60,21 +60,21 @@ def load_shakespeare(options: Shakespeare) -> Dataset:
     the input, all but its first the targets.
     """
     info = describe_shakespeare(options)
-    arrays = windows(published_files.contents(_SOURCE)[FILE], _TRAIN, options.length)
-    parts = tensors(info, arrays, FILE)
+    arrays = cut_windows(published_files.contents(_SOURCE)[FILE], _TRAIN, options.length)
+    parts = to_tensors(info, arrays, FILE)
     return Dataset(
         info,
         *parts,
         divisor=1.0,
         standardise=False,
-        fingerprint=fingerprint(parts),
-        canonical=True,
+        fingerprint=compute_fingerprint(parts),
+        published=True,
         source=published_files.source(_SOURCE),
         units="",
     )
 
 
-def windows(text: bytes, n_train: int, length: int) -> Arrays:
+def cut_windows(text: bytes, n_train: int, length: int) -> Arrays:
     """Inputs and targets (windows, length) of the first `n_train` bytes and of those behind:
     numbers of characters, uint8.
     """
@@ -91,10 +91,10 @@ _SOURCE = DatasetEntry(
     info=replace(describe_shakespeare(Shakespeare()), name="tiny-shakespeare"),
     title="the plays of Shakespeare, in part, as one text",
     reference="Karpathy: The unreasonable effectiveness of recurrent neural networks (2015)",
-    read=lambda contents: windows(contents[FILE], _TRAIN, Shakespeare.length),
+    read=lambda contents: cut_windows(contents[FILE], _TRAIN, Shakespeare.length),
     stored_in="tinyshakespeare",
     files=(
-        CanonicalFile(
+        PublishedFile(
             name=FILE,
             bytes=_BYTES,
             sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",

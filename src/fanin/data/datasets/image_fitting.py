@@ -12,8 +12,8 @@ import torch
 from fanin import seeds, specs
 from fanin.data.dataset import Arrays, DataInfo, Dataset
 from fanin.data.datasets.families import FAMILIES, Family, require_range
-from fanin.data.datasets.scikit_learn import sklearn_loader
-from fanin.data.formats.tensors import fingerprint, tensors
+from fanin.data.datasets.scikit_learn import import_loader
+from fanin.data.formats.tensors import compute_fingerprint, to_tensors
 from fanin.data.split import split
 from fanin.errors import MissingExtra
 
@@ -67,7 +67,7 @@ def load_image_fitting(options: ImageFitting) -> Dataset:
     Raises `MissingExtra` without scikit-learn or pillow.
     """
     info = describe_image_fitting(options)
-    grey = square_grey(_photograph(options.image), options.size)
+    grey = crop_grey_square(_load_photograph(options.image), options.size)
     axis = np.linspace(-1, 1, options.size)
     places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     values = grey.reshape(-1) / 127.5 - 1
@@ -76,7 +76,7 @@ def load_image_fitting(options: ImageFitting) -> Dataset:
         torch.from_numpy(values), fraction=_TEST_FRACTION, stratified=False, generator=generator
     )
     train, test = kept.numpy(), held.numpy()
-    parts = tensors(
+    parts = to_tensors(
         info, Arrays(places[train], values[train], places[test], values[test]), info.name
     )
     return Dataset(
@@ -84,14 +84,14 @@ def load_image_fitting(options: ImageFitting) -> Dataset:
         *parts,
         divisor=1.0,
         standardise=False,
-        fingerprint=fingerprint(parts),
-        canonical=True,
+        fingerprint=compute_fingerprint(parts),
+        published=True,
         source="embedded in scikit-learn",
         units="grey values, of −1 to 1",
     )
 
 
-def square_grey(picture: np.ndarray, size: int) -> np.ndarray:
+def crop_grey_square(picture: np.ndarray, size: int) -> np.ndarray:
     """The middle square of a colour picture (H, W, 3) uint8 as size × size grey values, 0 to 255 in
     float64.
 
@@ -109,8 +109,8 @@ def square_grey(picture: np.ndarray, size: int) -> np.ndarray:
     return means
 
 
-def _photograph(image: str) -> np.ndarray:
-    load = sklearn_loader("load_sample_image")
+def _load_photograph(image: str) -> np.ndarray:
+    load = import_loader("load_sample_image")
     try:
         picture: np.ndarray = load(f"{image}.jpg")
     except ImportError:

@@ -15,7 +15,7 @@ from torch import Tensor
 from fanin import seeds, specs
 from fanin.data.dataset import DataInfo, Dataset
 from fanin.data.datasets.families import FAMILIES, Family
-from fanin.data.formats.tensors import fingerprint
+from fanin.data.formats.tensors import compute_fingerprint
 from fanin.data.loading import describe, load
 from fanin.errors import SpecError
 
@@ -49,14 +49,14 @@ class Pixels:
         specs.coerce_fields("pixels", self)
 
 
-def permutation(steps: int) -> Tensor:
+def draw_permutation(steps: int) -> Tensor:
     """The order in which permuted pixels are read: int64, shape (steps,), the same for ever."""
     return torch.randperm(steps, generator=seeds.make_generator(_SEED, "pixels", steps))
 
 
 def describe_rows(options: Rows) -> DataInfo:
     """An image (C, H, W) is H steps of W·C features."""
-    info = _described("rows", options.of)
+    info = _describe_images("rows", options.of)
     channels, height, width = info.input_shape
     return replace(info, input_shape=(height, width * channels))
 
@@ -66,16 +66,18 @@ def load_rows(options: Rows) -> Dataset:
     pixel side by side.
     """
     steps, features = describe_rows(options).input_shape
-    return _read(load(options.of), lambda x: x.permute(0, 2, 3, 1).reshape(len(x), steps, features))
+    return _change_inputs(
+        load(options.of), lambda x: x.permute(0, 2, 3, 1).reshape(len(x), steps, features)
+    )
 
 
 def describe_pixels(options: Pixels) -> DataInfo:
     """An image (C, H, W) is H·W steps of C features; raises `SpecError` where `size` does not
     divide it.
     """
-    info = _described("pixels", options.of)
+    info = _describe_images("pixels", options.of)
     channels, height, width = info.input_shape
-    factor = _factor(options, height, width)
+    factor = _find_factor(options, height, width)
     return replace(info, input_shape=((height // factor) * (width // factor), channels))
 
 
@@ -89,18 +91,18 @@ def load_pixels(options: Pixels) -> Dataset:
     """
     dataset = load(options.of)
     channels, height, width = dataset.info.input_shape
-    factor = _factor(options, height, width)
-    order = permutation((height // factor) * (width // factor)) if options.permuted else None
+    factor = _find_factor(options, height, width)
+    order = draw_permutation((height // factor) * (width // factor)) if options.permuted else None
 
     def read(x: Tensor) -> Tensor:
-        pixels = _averaged(x, factor, dataset.divisor) if factor > 1 else x
+        pixels = _average(x, factor, dataset.divisor) if factor > 1 else x
         steps = pixels.permute(0, 2, 3, 1).reshape(len(x), -1, channels)
         return steps if order is None else steps[:, order]
 
-    return _read(dataset, read, divisor=1.0 if factor > 1 else dataset.divisor)
+    return _change_inputs(dataset, read, divisor=1.0 if factor > 1 else dataset.divisor)
 
 
-def _described(family: str, of: str) -> DataInfo:
+def _describe_images(family: str, of: str) -> DataInfo:
     info = describe(of)
     if info.kind != "image" or info.task not in ("classification", "regression"):
         raise SpecError(
@@ -111,7 +113,7 @@ def _described(family: str, of: str) -> DataInfo:
     return info
 
 
-def _factor(options: Pixels, height: int, width: int) -> int:
+def _find_factor(options: Pixels, height: int, width: int) -> int:
     size = height if options.size is None else options.size
     if size < 1 or height % size or width % (height // size):
         sizes = [height // n for n in range(height, 0, -1) if height % n == 0 and width % n == 0]
@@ -123,14 +125,14 @@ def _factor(options: Pixels, height: int, width: int) -> int:
     return height // size
 
 
-def _averaged(x: Tensor, factor: int, divisor: float) -> Tensor:
+def _average(x: Tensor, factor: int, divisor: float) -> Tensor:
     n, channels, height, width = x.shape
     squares = x.reshape(n, channels, height // factor, factor, width // factor, factor)
     total = squares.sum(dim=(3, 5), dtype=torch.int32 if x.dtype == torch.uint8 else torch.float64)
     return total.double().div_(factor * factor * divisor).float()
 
 
-def _read(
+def _change_inputs(
     dataset: Dataset, change: Callable[[Tensor], Tensor], divisor: float | None = None
 ) -> Dataset:
     """The data set with its inputs changed; still mapped where they only look different."""
@@ -147,7 +149,7 @@ def _read(
         x_train=train,
         x_test=test,
         divisor=dataset.divisor if divisor is None else divisor,
-        fingerprint=fingerprint((train, dataset.y_train, test, dataset.y_test)),
+        fingerprint=compute_fingerprint((train, dataset.y_train, test, dataset.y_test)),
         mapped=mapped,
     )
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from fanin.data.dataset import REGISTRY, Arrays, CanonicalFile, DataInfo, DatasetEntry, Mirror
+from fanin.data.dataset import REGISTRY, Arrays, DataInfo, DatasetEntry, Mirror, PublishedFile
 from fanin.data.datasets import cifar_mirrors
 from fanin.data.formats import cifar, idx
 
@@ -66,22 +66,22 @@ REGISTRY.add(
             Mirror(url="https://dataset.bj.bcebos.com/mnist/"),
         ),
         files=(
-            CanonicalFile(
+            PublishedFile(
                 name=TRAIN_IMAGES,
                 bytes=9_912_422,
                 sha256="440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
             ),
-            CanonicalFile(
+            PublishedFile(
                 name=TRAIN_LABELS,
                 bytes=28_881,
                 sha256="3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
             ),
-            CanonicalFile(
+            PublishedFile(
                 name=TEST_IMAGES,
                 bytes=1_648_877,
                 sha256="8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
             ),
-            CanonicalFile(
+            PublishedFile(
                 name=TEST_LABELS,
                 bytes=4_542,
                 sha256="f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
@@ -104,22 +104,22 @@ REGISTRY.add(
             Mirror(url="https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"),
         ),
         files=(
-            CanonicalFile(
+            PublishedFile(
                 name=TRAIN_IMAGES,
                 bytes=26_421_880,
                 sha256="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
             ),
-            CanonicalFile(
+            PublishedFile(
                 name=TRAIN_LABELS,
                 bytes=29_515,
                 sha256="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
             ),
-            CanonicalFile(
+            PublishedFile(
                 name=TEST_IMAGES,
                 bytes=4_422_102,
                 sha256="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
             ),
-            CanonicalFile(
+            PublishedFile(
                 name=TEST_LABELS,
                 bytes=5_148,
                 sha256="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
@@ -138,7 +138,7 @@ REGISTRY.add(
         mirrors=cifar_mirrors.CIFAR10,
         # The only published checksums of the members: those of Apache MXNet's source.
         files=tuple(
-            CanonicalFile(name=name, bytes=30_730_000, sha1=sha1)
+            PublishedFile(name=name, bytes=30_730_000, sha1=sha1)
             for name, sha1 in {
                 "data_batch_1.bin": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
                 "data_batch_2.bin": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
@@ -160,10 +160,10 @@ REGISTRY.add(
         divisor=255.0,
         mirrors=cifar_mirrors.CIFAR100,
         files=(
-            CanonicalFile(
+            PublishedFile(
                 name="train.bin", bytes=153_700_000, sha1="e207cd2e05b73b1393c74c7f5e7bea451d63e08e"
             ),
-            CanonicalFile(
+            PublishedFile(
                 name="test.bin", bytes=30_740_000, sha1="8fb6623e830365ff53cf14adec797474f5478006"
             ),
         ),

@@ -22,14 +22,14 @@ _TEST_FRACTION = 0.2
 
 
 def _digits(_: Mapping[str, bytes]) -> Arrays:
-    bunch = sklearn_loader("load_digits")()
+    bunch = import_loader("load_digits")()
     # Values 0 … 16: counts of dark pixels in blocks of 4 × 4.
     return _split("digits", bunch.images.astype(np.uint8)[:, None], bunch.target, stratified=True)
 
 
 def _diabetes(_: Mapping[str, bytes]) -> Arrays:
     # The raw columns: scikit-learn's scaled ones are computed over all rows, test set included.
-    bunch = sklearn_loader("load_diabetes")(scaled=False)
+    bunch = import_loader("load_diabetes")(scaled=False)
     return _split("diabetes", bunch.data, bunch.target, stratified=False)
 
 
@@ -41,7 +41,7 @@ def _split(name: str, x: np.ndarray, y: np.ndarray, *, stratified: bool) -> Arra
     return Arrays(x[train.numpy()], y[train.numpy()], x[test.numpy()], y[test.numpy()])
 
 
-def sklearn_loader(loader: str) -> Callable[..., Any]:
+def import_loader(loader: str) -> Callable[..., Any]:
     """A function of ``sklearn.datasets``; raises `MissingExtra` without scikit-learn."""
     try:
         with seeds.preserve_python_state():  # scikit-learn imports rich

@@ -16,7 +16,7 @@ from torch import Tensor
 from fanin import seeds, specs
 from fanin.data.dataset import Arrays, DataInfo, Dataset
 from fanin.data.datasets.families import FAMILIES, Family, require_range
-from fanin.data.formats.tensors import fingerprint, tensors
+from fanin.data.formats.tensors import compute_fingerprint, to_tensors
 from fanin.errors import SpecError
 
 _SEED = 0
@@ -105,7 +105,7 @@ def load_adding(options: Adding) -> Dataset:
         x[rows, first, 1] = x[rows, second, 1] = 1.0
         return x.numpy(), (x[rows, first, 0] + x[rows, second, 0]).numpy()
 
-    return _generated(describe_adding(options), draw)
+    return _generate(describe_adding(options), draw)
 
 
 def describe_copying(options: Copying) -> DataInfo:
@@ -144,21 +144,19 @@ def load_copying(options: Copying) -> Dataset:
         y[:, -options.memory :] = symbols
         return x.numpy(), y.numpy()
 
-    return _generated(describe_copying(options), draw)
+    return _generate(describe_copying(options), draw)
 
 
-def _generated(
-    info: DataInfo, draw: Callable[[str, int], tuple[np.ndarray, np.ndarray]]
-) -> Dataset:
+def _generate(info: DataInfo, draw: Callable[[str, int], tuple[np.ndarray, np.ndarray]]) -> Dataset:
     arrays = Arrays(*draw("train", info.n_train), *draw("test", info.n_test))
-    parts: tuple[Tensor, Tensor, Tensor, Tensor] = tensors(info, arrays, info.name)
+    parts: tuple[Tensor, Tensor, Tensor, Tensor] = to_tensors(info, arrays, info.name)
     return Dataset(
         info,
         *parts,
         divisor=1.0,
         standardise=False,
-        fingerprint=fingerprint(parts),
-        canonical=True,
+        fingerprint=compute_fingerprint(parts),
+        published=True,
         source="generated",
         units="",
     )

@@ -21,8 +21,14 @@ import numpy as np
 
 from fanin.data.dataset import Arrays, DataInfo, Dataset, DatasetEntry, Task
 from fanin.data.formats import mapped_samples
-from fanin.data.formats.npz import Header, NpzFile, opened
-from fanin.data.formats.tensors import Tensors, fingerprint, require_finite, targets, tensors
+from fanin.data.formats.npz import Header, NpzFile, open_npz
+from fanin.data.formats.tensors import (
+    Tensors,
+    compute_fingerprint,
+    require_finite,
+    to_targets,
+    to_tensors,
+)
 from fanin.errors import DataInvalid
 
 Part = Literal["train", "test"]
@@ -40,7 +46,7 @@ def read(file: Path, name: str, entry: DatasetEntry | None = None) -> Dataset:
 
     Raises `DataInvalid` for whatever the file should not hold; nothing in it is ever unpickled.
     """
-    with opened(file, str(file)) as npz:
+    with open_npz(file, str(file)) as npz:
         info = _info(npz, name, file, entry)
         # A table that is to be standardised is changed as a whole.
         mapped = npz.maps("x_train") and npz.maps("x_test") and not (entry and entry.standardise)
@@ -51,8 +57,8 @@ def read(file: Path, name: str, entry: DatasetEntry | None = None) -> Dataset:
         *parts,
         divisor=divisor,
         standardise=entry.standardise if entry else False,
-        fingerprint=fingerprint(parts),
-        canonical=False,
+        fingerprint=compute_fingerprint(parts),
+        published=False,
         source=f"user's copy {file.name}",
         units=entry.units if entry else "",
         mapped=mapped,
@@ -69,8 +75,8 @@ def from_arrays(arrays: Mapping[str, np.ndarray], name: str) -> Dataset:
         *parts,
         divisor=255.0 if held.headers["x_train"].dtype == np.uint8 else 1.0,
         standardise=False,
-        fingerprint=fingerprint(parts),
-        canonical=False,
+        fingerprint=compute_fingerprint(parts),
+        published=False,
         source=name,
         units="",
     )
@@ -104,7 +110,7 @@ def _read(npz: _Source, info: DataInfo, file: Path | str) -> Tensors:
         np.ascontiguousarray(x_test),
         _targets(npz, "test"),
     )
-    return tensors(info, arrays, str(file))
+    return to_tensors(info, arrays, str(file))
 
 
 def _mapped(npz: NpzFile, info: DataInfo, file: Path) -> Tensors:
@@ -115,7 +121,7 @@ def _mapped(npz: NpzFile, info: DataInfo, file: Path) -> Tensors:
             require_finite(x, f"x_{part} of {file}")
         found += [
             mapped_samples.as_tensor(_channels_first(x)),
-            targets(_targets(npz, part), info, f"y_{part} of {file}"),
+            to_targets(_targets(npz, part), info, f"y_{part} of {file}"),
         ]
     return found[0], found[1], found[2], found[3]
 
@@ -130,7 +136,7 @@ def describe(file: Path, name: str, entry: DatasetEntry | None = None) -> DataIn
     """What `file` holds, from its headers; labels are read too where nothing else tells the number
     of classes.
     """
-    with opened(file, str(file)) as npz:
+    with open_npz(file, str(file)) as npz:
         return _info(npz, name, file, entry)
 
 

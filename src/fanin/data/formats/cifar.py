@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fanin.data.dataset import Arrays, CanonicalFile, DataInfo, Unpack
+from fanin.data.dataset import Arrays, DataInfo, PublishedFile, Unpack
 from fanin.data.formats import unpickling
 from fanin.data.sources import archives
 from fanin.errors import DataInvalid
@@ -30,7 +30,7 @@ _PICKLE_SLACK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class CifarFormat:
     """How CIFAR-10 or CIFAR-100 is laid out."""
 
     train: tuple[str, ...]
@@ -52,10 +52,10 @@ class Layout:
     @property
     def unpack_python(self) -> Unpack:
         """Reads Python archives, and turns them into the files of the binary version."""
-        return partial(_from_python, self)
+        return partial(_unpack_python, self)
 
 
-CIFAR10 = Layout(
+CIFAR10 = CifarFormat(
     train=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
     test="test_batch.bin",
     labels=(b"labels",),
@@ -63,7 +63,7 @@ CIFAR10 = Layout(
     python_folder="cifar-10-batches-py",
 )
 
-CIFAR100 = Layout(
+CIFAR100 = CifarFormat(
     train=("train.bin",),
     test="test.bin",
     labels=(b"coarse_labels", b"fine_labels"),
@@ -72,21 +72,21 @@ CIFAR100 = Layout(
 )
 
 
-def read(info: DataInfo, layout: Layout, contents: Mapping[str, bytes]) -> Arrays:
+def read(info: DataInfo, layout: CifarFormat, contents: Mapping[str, bytes]) -> Arrays:
     """The arrays in the files of the binary version; raises `DataInvalid` where one does not
     consist of whole records.
     """
-    train = [_records(contents[name], layout, name) for name in layout.train]
-    test = _records(contents[layout.test], layout, layout.test)
+    train = [_read_records(contents[name], layout, name) for name in layout.train]
+    test = _read_records(contents[layout.test], layout, layout.test)
     return Arrays(
-        x_train=_images(train, layout, info),
-        y_train=_classes(train, layout),
-        x_test=_images([test], layout, info),
-        y_test=_classes([test], layout),
+        x_train=_join_images(train, layout, info),
+        y_train=_join_classes(train, layout),
+        x_test=_join_images([test], layout, info),
+        y_test=_join_classes([test], layout),
     )
 
 
-def _records(content: bytes, layout: Layout, name: str) -> np.ndarray:
+def _read_records(content: bytes, layout: CifarFormat, name: str) -> np.ndarray:
     length = len(layout.labels) + _PIXELS
     if len(content) % length:
         raise DataInvalid(
@@ -96,43 +96,43 @@ def _records(content: bytes, layout: Layout, name: str) -> np.ndarray:
     return np.frombuffer(content, np.uint8).reshape(-1, length)
 
 
-def _images(files: Sequence[np.ndarray], layout: Layout, info: DataInfo) -> np.ndarray:
+def _join_images(files: Sequence[np.ndarray], layout: CifarFormat, info: DataInfo) -> np.ndarray:
     pixels = np.concatenate([records[:, len(layout.labels) :] for records in files])
     return pixels.reshape(-1, *info.input_shape)
 
 
-def _classes(files: Sequence[np.ndarray], layout: Layout) -> np.ndarray:
+def _join_classes(files: Sequence[np.ndarray], layout: CifarFormat) -> np.ndarray:
     return np.concatenate([records[:, len(layout.labels) - 1] for records in files])
 
 
-def _from_python(
-    layout: Layout, archive: Path, files: Sequence[CanonicalFile]
-) -> Iterator[tuple[CanonicalFile, bytes]]:
+def _unpack_python(
+    layout: CifarFormat, archive: Path, files: Sequence[PublishedFile]
+) -> Iterator[tuple[PublishedFile, bytes]]:
     wanted = {file.name.removesuffix(".bin"): file for file in files}
-    sizes = {name: _pickle_sizes(file) for name, file in wanted.items()}
-    for name, content in archives.contents(archive, sizes, [layout.python_folder]):
+    sizes = {name: _allow_pickle_sizes(file) for name, file in wanted.items()}
+    for name, content in archives.read_members(archive, sizes, [layout.python_folder]):
         file = wanted[name]
         rows = file.bytes // (len(layout.labels) + _PIXELS)
-        yield file, _binary(unpickling.load(content, name), layout, rows, name)
+        yield file, _to_binary(unpickling.load(content, name), layout, rows, name)
 
 
-def _pickle_sizes(file: CanonicalFile) -> range:
+def _allow_pickle_sizes(file: PublishedFile) -> range:
     return range(file.bytes, math.ceil(file.bytes * (1 + _PICKLE_OVERHEAD)) + _PICKLE_SLACK)
 
 
-def _binary(batch: Any, layout: Layout, rows: int, name: str) -> bytes:
+def _to_binary(batch: Any, layout: CifarFormat, rows: int, name: str) -> bytes:
     if not isinstance(batch, dict):
         raise DataInvalid(f"{name} is not a dict. Expected a batch of CIFAR's Python version.")
     records = np.empty((rows, len(layout.labels) + _PIXELS), np.uint8)
     for column, key in enumerate(layout.labels):
-        records[:, column] = _labels(batch.get(key), rows, f"{key.decode()} of {name}")
-    records[:, len(layout.labels) :] = unpickling.uint8_array(
+        records[:, column] = _require_labels(batch.get(key), rows, f"{key.decode()} of {name}")
+    records[:, len(layout.labels) :] = unpickling.to_uint8_array(
         batch.get(b"data"), (rows, _PIXELS), f"data of {name}"
     )
     return records.tobytes()
 
 
-def _labels(values: Any, rows: int, what: str) -> list[int]:
+def _require_labels(values: Any, rows: int, what: str) -> list[int]:
     good = isinstance(values, list) and len(values) == rows
     if not good or not all(isinstance(value, int) and 0 <= value < 256 for value in values):
         raise DataInvalid(f"{what} are not {rows:,} class numbers.")

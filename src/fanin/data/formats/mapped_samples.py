@@ -1,7 +1,7 @@
 """Samples that stay in a file: mapped into memory, and read batch by batch while training.
 
 A mapped array need not lie at a multiple of its item size and may not be contiguous, so no
-computation is done on it but copying: whatever comes out of `DiskSamples` is an ordinary,
+computation is done on it but copying: whatever comes out of `MappedSamples` is an ordinary,
 contiguous tensor.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fanin.data.sources.data_folder import unreadable
+from fanin.data.sources.data_folder import make_unreadable_error
 from fanin.errors import UsageError, quote
 
 VARIABLE = "FANIN_MAP_FROM"
@@ -26,11 +26,11 @@ _DEFAULT_MEGABYTES = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class DiskSamples:
+class MappedSamples:
     """Samples of a mapped tensor, in the order of `rows` (int64) or all as they lie; indexing reads
     them.
 
-    Takes the place of a tensor in a `fanin.data.PackedPart`: it is indexed with a tensor of positions or
+    Takes the place of a tensor in a `fanin.data.Subset`: it is indexed with a tensor of positions or
     a slice, has a length, a shape, a dtype and a device, and can be sent to another device, to
     which the batches then go.
     """
@@ -61,17 +61,17 @@ class DiskSamples:
         """As of a tensor."""
         return self.whole.dtype
 
-    def picked(self, positions: Tensor) -> DiskSamples:
+    def select(self, positions: Tensor) -> MappedSamples:
         """The samples at these positions; nothing is read."""
         return replace(self, rows=positions if self.rows is None else self.rows[positions])
 
-    def to(self, device: str | torch.device) -> DiskSamples:
+    def to(self, device: str | torch.device) -> MappedSamples:
         """The same samples, which now come out on that device; nothing is read."""
         torch.empty(0, device=device)  # a device that cannot be used is found now, as with a tensor
         return replace(self, device=torch.device(device))
 
 
-def mapped_from() -> int:
+def read_mapping_threshold() -> int:
     """The size in bytes from which on a file is mapped; raises `UsageError` where the variable is
     no number.
     """
@@ -86,7 +86,7 @@ def mapped_from() -> int:
     return int(given) * 10**6
 
 
-def mapped(file: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def map_array(file: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """The array at that offset of the file; writing to it changes no file. Raises
     `DataUnavailable`.
     """
@@ -96,7 +96,7 @@ def mapped(file: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> 
         except OSError:  # memory for what might be written is promised for private pages only as far as there is any
             return np.memmap(file, dtype, "r", offset, shape)
     except OSError as error:
-        raise unreadable(file, error) from None
+        raise make_unreadable_error(file, error) from None
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

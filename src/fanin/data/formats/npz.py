@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from fanin.data.formats import mapped_samples
-from fanin.data.sources.data_folder import unreadable
+from fanin.data.sources.data_folder import make_unreadable_error
 from fanin.errors import DataInvalid
 
 # Deflate reaches at most about 1,000 to 1, and only on constant bytes; images and tables stay below
@@ -50,7 +50,7 @@ class Header(NamedTuple):
     dtype: np.dtype
 
 
-class _Layout(NamedTuple):
+class _ArrayPlace(NamedTuple):
     """Where the numbers of an array begin in its member, and whether columns come first."""
 
     start: int
@@ -66,12 +66,15 @@ class NpzFile:
         self._archive = archive
         self._file = file
         self._name = name
-        self._members = _members(archive, name)
+        self._members = _list_members(archive, name)
         found = {array: self._header(array) for array in self._members}
         self.headers = {array: header for array, (header, _) in found.items()}
         self._layouts = {array: layout for array, (_, layout) in found.items()}
-        total, memory = sum(member.file_size for member in self._members.values()), _memory_bytes()
-        self._large = total >= min(mapped_samples.mapped_from(), memory)
+        total, memory = (
+            sum(member.file_size for member in self._members.values()),
+            _measure_memory(),
+        )
+        self._large = total >= min(mapped_samples.read_mapping_threshold(), memory)
         self._require_memory(memory)
 
     def maps(self, array: str) -> bool:
@@ -92,25 +95,25 @@ class NpzFile:
         few at a time.
         """
         member = self._members[array]
-        with _damage_explained(self._name), self._archive.open(member) as stream:
+        with _explain_damage(self._name), self._archive.open(member) as stream:
             while stream.read(_BLOCK):
                 pass
-        with _damage_explained(self._name):
-            offset = _data_offset(self._archive, member) + self._layouts[array].start
-        return mapped_samples.mapped(self._file, offset, *self.headers[array])
+        with _explain_damage(self._name):
+            offset = _find_data(self._archive, member) + self._layouts[array].start
+        return mapped_samples.map_array(self._file, offset, *self.headers[array])
 
     def read(self, array: str) -> np.ndarray:
         """One array. Raises `DataInvalid` where its bytes are damaged."""
-        with _damage_explained(self._name), self._archive.open(self._members[array]) as stream:
+        with _explain_damage(self._name), self._archive.open(self._members[array]) as stream:
             values: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
             stream.read(1)  # at the end of a member the zip module compares its checksum
         return values
 
-    def _header(self, array: str) -> tuple[Header, _Layout]:
+    def _header(self, array: str) -> tuple[Header, _ArrayPlace]:
         what = f"{array} of {self._name}"
         member = self._members[array]
         with self._archive.open(member) as stream:
-            header, fortran = _parse_header(stream, what)
+            header, fortran = _read_header(stream, what)
             start = stream.tell()
         if header.dtype.hasobject:
             raise DataInvalid(
@@ -124,7 +127,7 @@ class NpzFile:
                 "file holds "
                 f"{member.file_size:,}. Save it again with numpy.savez."
             )
-        return header, _Layout(start, fortran)
+        return header, _ArrayPlace(start, fortran)
 
     def _require_memory(self, memory: float) -> None:
         needed = sum(
@@ -141,7 +144,7 @@ class NpzFile:
 
 
 @contextmanager
-def opened(file: Path, name: str) -> Iterator[NpzFile]:
+def open_npz(file: Path, name: str) -> Iterator[NpzFile]:
     """The NPZ file, called `name` in messages.
 
     Raises `DataInvalid` for whatever is wrong with the file, `DataUnavailable` where it may not be
@@ -151,14 +154,14 @@ def opened(file: Path, name: str) -> Iterator[NpzFile]:
         try:
             stream = stack.enter_context(file.open("rb"))
         except OSError as error:
-            raise unreadable(file, error) from None
-        with _damage_explained(name):
+            raise make_unreadable_error(file, error) from None
+        with _explain_damage(name):
             npz = NpzFile(stack.enter_context(zipfile.ZipFile(stream)), file, name)
         yield npz
 
 
 @contextmanager
-def _damage_explained(name: str) -> Iterator[None]:
+def _explain_damage(name: str) -> Iterator[None]:
     """What zipfile, zlib and NumPy raise for a damaged file, as `DataInvalid`."""
     try:
         yield
@@ -170,7 +173,7 @@ def _damage_explained(name: str) -> Iterator[None]:
         ) from None
 
 
-def _members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
+def _list_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         if not member.filename.endswith(".npy"):
@@ -194,14 +197,14 @@ def _check_sizes(members: list[zipfile.ZipInfo], name: str) -> None:
             )
 
 
-def _memory_bytes() -> float:
+def _measure_memory() -> float:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # where the system does not say
         return math.inf
 
 
-def _data_offset(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+def _find_data(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     """Where a stored member's bytes begin in the file: behind its local header, whose own lengths
     count.
     """
@@ -213,7 +216,7 @@ def _data_offset(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     return int(member.header_offset + 30 + name_length + extra_length)
 
 
-def _parse_header(stream: IO[bytes], what: str) -> tuple[Header, bool]:
+def _read_header(stream: IO[bytes], what: str) -> tuple[Header, bool]:
     try:
         version = np.lib.format.read_magic(stream)
         read = {

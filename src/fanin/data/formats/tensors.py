@@ -23,7 +23,7 @@ Tensors = tuple[Tensor, Tensor, Tensor, Tensor]
 """The tensors of a data set, in the order of `Arrays`."""
 
 
-def tensors(info: DataInfo, arrays: Arrays, source: str) -> Tensors:
+def to_tensors(info: DataInfo, arrays: Arrays, source: str) -> Tensors:
     """The arrays as contiguous tensors of a `Dataset`.
 
     Raises `DataInvalid` where shapes, labels or tokens do not fit `info`, or a number is not finite
@@ -32,27 +32,31 @@ def tensors(info: DataInfo, arrays: Arrays, source: str) -> Tensors:
     found: list[Tensor] = []
     for part, n in (("train", info.n_train), ("test", info.n_test)):
         x, y = getattr(arrays, f"x_{part}"), getattr(arrays, f"y_{part}")
-        expect_shape(x, (n, *info.input_shape), f"x_{part} of {source}")
+        require_shape(x, (n, *info.input_shape), f"x_{part} of {source}")
         inputs = _inputs(x, info, f"x_{part} of {source}")
         found += [
             inputs,
-            inputs if info.task == "autoencoding" else targets(y, info, f"y_{part} of {source}"),
+            inputs if info.task == "autoencoding" else to_targets(y, info, f"y_{part} of {source}"),
         ]
     return found[0], found[1], found[2], found[3]
 
 
-def targets(array: np.ndarray, info: DataInfo, what: str) -> Tensor:
-    """Labels or targets as a `Dataset` has them; raises `DataInvalid` as `tensors` does. `what`
+def to_targets(array: np.ndarray, info: DataInfo, what: str) -> Tensor:
+    """Labels or targets as a `Dataset` has them; raises `DataInvalid` as `to_tensors` does. `what`
     names them in errors.
     """
     if info.task == "regression":
-        expect_shape(array, (len(array), info.outputs) if info.outputs > 1 else (len(array),), what)
+        require_shape(
+            array, (len(array), info.outputs) if info.outputs > 1 else (len(array),), what
+        )
         return _finite_float32(array, what)
-    expect_shape(array, (len(array), info.input_shape[0]) if info.per_step else (len(array),), what)
+    require_shape(
+        array, (len(array), info.input_shape[0]) if info.per_step else (len(array),), what
+    )
     return _numbers_below(array, info.outputs, what, "label", "class numbers").to(torch.int64)
 
 
-def fingerprint(parts: Tensors) -> str:
+def compute_fingerprint(parts: Tensors) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, so that equal arrays have one fingerprint
     whatever file held them.
     """
@@ -65,7 +69,7 @@ def fingerprint(parts: Tensors) -> str:
     return digest.hexdigest()
 
 
-def expect_shape(array: np.ndarray, shape: tuple[int, ...], what: str) -> None:
+def require_shape(array: np.ndarray, shape: tuple[int, ...], what: str) -> None:
     """Raise `DataInvalid` where the array has another shape."""
     if array.shape != shape:
         raise DataInvalid(f"{what} has shape {array.shape}; expected {shape}.")

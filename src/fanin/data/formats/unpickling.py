@@ -23,7 +23,7 @@ from fanin.errors import DataInvalid, quote
 _UINT8 = (b"u1", "u1", b"|u1", "|u1")
 
 
-class Stored:
+class PickledObject:
     """What a pickle says of an object: the arguments it is made with, and the state it is given."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -35,7 +35,7 @@ class Stored:
 
 
 def load(content: bytes, name: str) -> object:
-    """What the pickle `content` holds: dicts, lists, numbers, bytes, and a `Stored` for each array.
+    """What the pickle `content` holds: dicts, lists, numbers, bytes, and a `PickledObject` for each array.
 
     Strings of Python 2 come as bytes. Raises `DataInvalid`, which calls the pickle `name`, where it
     is damaged or names anything but a NumPy array.
@@ -50,13 +50,19 @@ def load(content: bytes, name: str) -> object:
         ) from None
 
 
-def uint8_array(stored: object, shape: tuple[int, ...], name: str) -> np.ndarray:
+def to_uint8_array(stored: object, shape: tuple[int, ...], name: str) -> np.ndarray:
     """The uint8 array of `shape` that a pickle describes; raises `DataInvalid` where it describes
     another.
     """
     match stored:
-        case Stored(
-            state=(int(), tuple(received), Stored(arguments=(kind, *_)), fortran, bytes(content))
+        case PickledObject(
+            state=(
+                int(),
+                tuple(received),
+                PickledObject(arguments=(kind, *_)),
+                fortran,
+                bytes(content),
+            )
         ) if kind in _UINT8:
             if received == shape and len(content) == math.prod(shape):
                 return np.frombuffer(content, np.uint8).reshape(
@@ -76,7 +82,7 @@ class _Unpickler(pickle.Unpickler):
                 "numpy",
                 "dtype",
             ):
-                return lambda *arguments: Stored(
+                return lambda *arguments: PickledObject(
                     *arguments
                 )  # a new one each time: a pickle could set attributes on it
             case ("numpy", "ndarray"):

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from fanin.data.dataset import CanonicalFile
+from fanin.data.dataset import PublishedFile
 from fanin.errors import DataInvalid, quote
 
 SLACK = 16 << 20
@@ -37,18 +37,18 @@ _DAMAGE = (
 
 
 def unpack(
-    archive: Path, files: Sequence[CanonicalFile], *, folders: Sequence[str]
-) -> Iterator[tuple[CanonicalFile, bytes]]:
+    archive: Path, files: Sequence[PublishedFile], *, folders: Sequence[str]
+) -> Iterator[tuple[PublishedFile, bytes]]:
     """The published files in `archive`, which lie there in one of `folders` ("" for none); an
     `Unpack` of `Mirror`.
     """
     wanted = {file.name: file for file in files}
     sizes = {file.name: range(file.bytes, file.bytes + 1) for file in files}
-    for name, content in contents(archive, sizes, folders):
+    for name, content in read_members(archive, sizes, folders):
         yield wanted[name], content
 
 
-def contents(
+def read_members(
     archive: Path, sizes: Mapping[str, range], folders: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
     """The members called ``folder/name`` for one of `folders` and a name in `sizes`, in the order
@@ -64,17 +64,17 @@ def contents(
     size; where any member is a link, a device or has a path that leads out of the archive; and
     where the archive is damaged or holds more than the wanted bytes and `SLACK`.
     """
-    names = {_joined(folder, name): name for folder in folders for name in sizes}
+    names = {_join_path(folder, name): name for folder in folders for name in sizes}
     limit = sum(allowed.stop for allowed in sizes.values()) + SLACK
     left = set(sizes)
-    with _opened(archive, limit) as tar:
+    with _open_tar(archive, limit) as tar:
         for count, member in enumerate(tar):
             if count == _MOST_MEMBERS:
                 raise DataInvalid(
                     f"{archive.name} holds more than {_MOST_MEMBERS:,} members. It is not the "
                     "published archive."
                 )
-            _refuse_strange(member, archive.name)
+            _require_safe_member(member, archive.name)
             name = names.get(member.name.removeprefix("./"))
             if name is None:
                 continue
@@ -83,14 +83,14 @@ def contents(
                     f"{archive.name} holds {name} twice. It is not the published archive."
                 )
             left.remove(name)
-            yield name, _read(tar, member, sizes[name], archive.name)
+            yield name, _read_member(tar, member, sizes[name], archive.name)
     if left:
         raise DataInvalid(
             f"{archive.name} lacks {', '.join(sorted(left))}. It is not the published archive."
         )
 
 
-class _Capped(gzip.GzipFile):
+class _LimitedGzip(gzip.GzipFile):
     """A gzip file that refuses to give more than `limit` bytes."""
 
     def __init__(self, archive: Path, limit: int) -> None:
@@ -110,10 +110,10 @@ class _Capped(gzip.GzipFile):
 
 
 @contextmanager
-def _opened(archive: Path, limit: int) -> Iterator[tarfile.TarFile]:
+def _open_tar(archive: Path, limit: int) -> Iterator[tarfile.TarFile]:
     try:
         # "r|": a stream, without seeking.
-        with _Capped(archive, limit) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        with _LimitedGzip(archive, limit) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             yield tar
     except _DAMAGE as error:
         raise DataInvalid(
@@ -123,7 +123,7 @@ def _opened(archive: Path, limit: int) -> Iterator[tarfile.TarFile]:
         ) from None
 
 
-def _refuse_strange(member: tarfile.TarInfo, archive: str) -> None:
+def _require_safe_member(member: tarfile.TarInfo, archive: str) -> None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or "\\" in member.name:
         raise DataInvalid(
@@ -140,7 +140,9 @@ def _is_plain_file(member: tarfile.TarInfo) -> bool:
     return member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
 
 
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, allowed: range, archive: str) -> bytes:
+def _read_member(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, allowed: range, archive: str
+) -> bytes:
     stream = tar.extractfile(member) if _is_plain_file(member) else None
     if stream is None:
         raise DataInvalid(f"{quote(member.name)} of {archive} is not a plain file.")
@@ -162,5 +164,5 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, allowed: range, archive
     return content
 
 
-def _joined(folder: str, name: str) -> str:
+def _join_path(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name

@@ -26,7 +26,7 @@ _REPORT_EVERY = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class DownloadLimits:
     """How patient a download is. Bytes and seconds."""
 
     speed: float = 100_000.0
@@ -41,22 +41,22 @@ class Limits:
     """For one file from one mirror."""
 
 
-class Refused(Exception):
+class DownloadFailed(Exception):
     """A mirror did not give the file; the text says why. Never leaves this package."""
 
 
-class TooSlow(Refused):
-    """A mirror was slower than `Limits.speed`."""
+class DownloadTooSlow(DownloadFailed):
+    """A mirror was slower than `DownloadLimits.speed`."""
 
 
-Received = Callable[[int, int | None, float], None]
+OnReceived = Callable[[int, int | None, float], None]
 """Called now and then with the bytes received, the bytes in all where they are known, and the mean
 speed in bytes/s.
 """
 
 
 class Download:
-    """A downloader for `pooch.retrieve`: writes what a URL holds to a file, or raises `Refused`, or
+    """A downloader for `pooch.retrieve`: writes what a URL holds to a file, or raises `DownloadFailed`, or
     `OSError` of the disk.
 
     Args:
@@ -66,7 +66,9 @@ class Download:
         received: told of the progress.
     """
 
-    def __init__(self, *, sizes: range, speed: float, limits: Limits, received: Received) -> None:
+    def __init__(
+        self, *, sizes: range, speed: float, limits: DownloadLimits, received: OnReceived
+    ) -> None:
         self._sizes = sizes
         self._speed = speed
         self._limits = limits
@@ -80,16 +82,16 @@ class Download:
             os.fsync(file.fileno())
 
     def _chunks(self, url: str) -> Generator[bytes, None, None]:
-        meter = _Meter(self._speed, self._limits)
-        with _refusals(self._limits), _answer(url, self._limits) as response:
-            total = _announced(response, self._sizes)
+        meter = _SpeedMeter(self._speed, self._limits)
+        with _convert_errors(self._limits), _open_answer(url, self._limits) as response:
+            total = _check_answer(response, self._sizes)
             told = -_REPORT_EVERY
             while chunk := response.raw.read1(_CHUNK, decode_content=False):
                 if meter.received == 0 and chunk.lstrip()[:1] == b"<":
-                    raise Refused("answered with a web page")
+                    raise DownloadFailed("answered with a web page")
                 meter.count(len(chunk))
                 if meter.received >= self._sizes.stop:
-                    raise Refused(
+                    raise DownloadFailed(
                         f"sent more than the {self._sizes.stop - 1:,} bytes that the file has"
                     )
                 yield chunk
@@ -100,10 +102,10 @@ class Download:
             self._received(meter.received, total, meter.mean)
 
 
-class _Meter:
+class _SpeedMeter:
     """Bytes over time, and the limits on them."""
 
-    def __init__(self, speed: float, limits: Limits) -> None:
+    def __init__(self, speed: float, limits: DownloadLimits) -> None:
         self._speed = speed
         self._limits = limits
         self._start = self._window_start = time.monotonic()
@@ -117,19 +119,19 @@ class _Meter:
         return self.received / max(self.elapsed, 1e-6)
 
     def count(self, size: int) -> None:
-        """Take a chunk into account; raises `TooSlow` at the end of a window that was too slow,
-        `Refused` after `total`.
+        """Take a chunk into account; raises `DownloadTooSlow` at the end of a window that was too slow,
+        `DownloadFailed` after `total`.
         """
         now = time.monotonic()
         self.elapsed = now - self._start
         self.received += size
         self._in_window += size
         if self.elapsed > self._limits.total:
-            raise Refused(f"was not done after {self._limits.total:,.1f} s")
+            raise DownloadFailed(f"was not done after {self._limits.total:,.1f} s")
         seconds = now - self._window_start
         if seconds >= self._limits.window:
             if self._in_window < self._speed * seconds:
-                raise TooSlow(
+                raise DownloadTooSlow(
                     f"sent {self._in_window / seconds / 1e3:,.1f} kB/s, less than "
                     f"{self._speed / 1e3:,.1f}"
                 )
@@ -137,7 +139,7 @@ class _Meter:
 
 
 @contextlib.contextmanager
-def _answer(url: str, limits: Limits) -> Iterator[requests.Response]:
+def _open_answer(url: str, limits: DownloadLimits) -> Iterator[requests.Response]:
     import requests
 
     # Identity: the checksum is that of the bytes as they were published, not of what a server makes
@@ -151,62 +153,64 @@ def _answer(url: str, limits: Limits) -> Iterator[requests.Response]:
             yield response
 
 
-def _announced(response: requests.Response, sizes: range) -> int | None:
-    """The length that the answer announces, if any; raises `Refused` for an answer that cannot be
+def _check_answer(response: requests.Response, sizes: range) -> int | None:
+    """The length that the answer announces, if any; raises `DownloadFailed` for an answer that cannot be
     the file.
     """
     if response.status_code != http.HTTPStatus.OK:
         with contextlib.suppress(ValueError):
-            raise Refused(
+            raise DownloadFailed(
                 f"answered {response.status_code} {http.HTTPStatus(response.status_code).phrase}"
             )
-        raise Refused(f"answered {response.status_code}")
+        raise DownloadFailed(f"answered {response.status_code}")
     if (
         response.headers.get("Content-Type", "")
         .lower()
         .startswith(("text/html", "application/xhtml"))
     ):
-        raise Refused("answered with a web page")
+        raise DownloadFailed("answered with a web page")
     announced = response.headers.get("Content-Length", "")
     if not announced.isdecimal():
         return None
     if int(announced) not in sizes:
-        raise Refused(f"announced {int(announced):,} bytes; expected {_spoken(sizes)}")
+        raise DownloadFailed(f"announced {int(announced):,} bytes; expected {_format_sizes(sizes)}")
     return int(announced)
 
 
 def _check_length(received: int, announced: int | None, sizes: range) -> None:
     if received == 0:
-        raise Refused("sent nothing")
+        raise DownloadFailed("sent nothing")
     if announced is not None and received != announced:
-        raise Refused(f"broke off after {received:,} of {announced:,} bytes")
+        raise DownloadFailed(f"broke off after {received:,} of {announced:,} bytes")
     if received not in sizes:
-        raise Refused(f"broke off after {received:,} bytes; expected {_spoken(sizes)}")
+        raise DownloadFailed(f"broke off after {received:,} bytes; expected {_format_sizes(sizes)}")
 
 
-def _spoken(sizes: range) -> str:
+def _format_sizes(sizes: range) -> str:
     return f"{sizes.start:,}" if len(sizes) == 1 else f"{sizes.start:,} to {sizes.stop - 1:,}"
 
 
 @contextlib.contextmanager
-def _refusals(limits: Limits) -> Iterator[None]:
-    """What requests and urllib3 raise, as `Refused`."""
+def _convert_errors(limits: DownloadLimits) -> Iterator[None]:
+    """What requests and urllib3 raise, as `DownloadFailed`."""
     import requests
     import urllib3
 
     try:
         yield
     except (requests.Timeout, urllib3.exceptions.TimeoutError):
-        raise Refused(f"was silent for {limits.window:,.1f} s") from None
+        raise DownloadFailed(f"was silent for {limits.window:,.1f} s") from None
     except requests.TooManyRedirects:
-        raise Refused(f"redirected more than {_MOST_REDIRECTS} times") from None
+        raise DownloadFailed(f"redirected more than {_MOST_REDIRECTS} times") from None
     except requests.exceptions.SSLError as error:
-        raise Refused(f"has no TLS connection that can be trusted: {_root(error)}") from None
+        raise DownloadFailed(
+            f"has no TLS connection that can be trusted: {_describe_cause(error)}"
+        ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise Refused(f"could not be read: {_root(error)}") from None
+        raise DownloadFailed(f"could not be read: {_describe_cause(error)}") from None
 
 
-def _root(error: BaseException) -> str:
+def _describe_cause(error: BaseException) -> str:
     """The text of the first cause: "Connection refused" rather than a whole pool's report."""
     while error.__context__ is not None:
         error = error.__context__

@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from fanin.data.dataset import CanonicalFile, DatasetEntry, Mirror
+from fanin.data.dataset import DatasetEntry, Mirror, PublishedFile
 from fanin.data.sources import archives, staging
-from fanin.data.sources.download import Download, Limits, Refused, TooSlow
+from fanin.data.sources.download import Download, DownloadFailed, DownloadLimits, DownloadTooSlow
 from fanin.data.sources.published_files import difference
 from fanin.errors import DataInvalid, MissingExtra
 
-State = Literal["waiting", "started", "receiving", "failed", "done"]
+DownloadState = Literal["waiting", "started", "receiving", "failed", "done"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class DownloadProgress:
     """How far the download of one file, or of one archive, from one mirror is."""
 
     dataset: str
-    state: State
+    state: DownloadState
     """`waiting` for another process that fetches the same data set; `failed` at this mirror,
     another may follow.
     """
@@ -66,7 +66,7 @@ OnProgress = Callable[[DownloadProgress], None]
 
 
 @dataclass
-class Fetcher:
+class MirrorFetcher:
     """Brings published files of a data set into a folder.
 
     Only whole files whose checksums are right ever get their names there. `failures` lists the
@@ -76,12 +76,12 @@ class Fetcher:
     entry: DatasetEntry
     mirrors: list[Mirror]
     """Tried in this order; one that has given a file is tried first for the next."""
-    limits: Limits
+    limits: DownloadLimits
     on_progress: OnProgress
     failures: list[str] = field(default_factory=list)
 
-    def fetch(self, files: Sequence[CanonicalFile], target: Path, workspace: Path) -> None:
-        """Get all the files; raises `Refused` at the first that no mirror gives, `OSError` of the
+    def fetch(self, files: Sequence[PublishedFile], target: Path, workspace: Path) -> None:
+        """Get all the files; raises `DownloadFailed` at the first that no mirror gives, `OSError` of the
         disk.
         """
         wanted = list(files)
@@ -90,31 +90,31 @@ class Fetcher:
             wanted = [file for file in wanted if file not in got]
 
     def _from_any(
-        self, wanted: Sequence[CanonicalFile], target: Path, workspace: Path
-    ) -> Sequence[CanonicalFile]:
+        self, wanted: Sequence[PublishedFile], target: Path, workspace: Path
+    ) -> Sequence[PublishedFile]:
         self.failures.clear()
         slow: list[Mirror] = []
         for mirror in tuple(self.mirrors):
             try:
                 return self._from(mirror, wanted, target, workspace, self.limits.speed)
-            except TooSlow:
+            except DownloadTooSlow:
                 slow.append(mirror)
-            except Refused:
+            except DownloadFailed:
                 continue
         # It may be the line to the world that is slow, and not every mirror.
         for mirror in slow:
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(DownloadFailed):
                 return self._from(mirror, wanted, target, workspace, self.limits.slowest)
-        raise Refused("No mirror gave it.")
+        raise DownloadFailed("No mirror gave it.")
 
     def _from(
         self,
         mirror: Mirror,
-        wanted: Sequence[CanonicalFile],
+        wanted: Sequence[PublishedFile],
         target: Path,
         workspace: Path,
         speed: float,
-    ) -> Sequence[CanonicalFile]:
+    ) -> Sequence[PublishedFile]:
         """All files out of an archive, or the first of the wanted ones from a folder; those that
         were got.
         """
@@ -126,14 +126,16 @@ class Fetcher:
                 downloaded = self._download(url, mirror, files, Path(attempt), speed)
                 size = downloaded.stat().st_size
                 staged = (
-                    _unpacked(mirror, downloaded, files, workspace)
+                    _unpack_checked(mirror, downloaded, files, workspace)
                     if mirror.unpack
                     else {files[0]: downloaded}
                 )
-            except (Refused, DataInvalid) as error:
+            except (DownloadFailed, DataInvalid) as error:
                 self.failures.append(f"{url}: {error}")
                 self._report("failed", url, reason=str(error))
-                raise error if isinstance(error, Refused) else Refused(str(error)) from None
+                raise (
+                    error if isinstance(error, DownloadFailed) else DownloadFailed(str(error))
+                ) from None
             for file, path in staged.items():
                 staging.publish(path, target / file.name)
         self._report("done", url, received=size, total=size)
@@ -141,9 +143,9 @@ class Fetcher:
         return files
 
     def _download(
-        self, url: str, mirror: Mirror, files: Sequence[CanonicalFile], folder: Path, speed: float
+        self, url: str, mirror: Mirror, files: Sequence[PublishedFile], folder: Path, speed: float
     ) -> Path:
-        pooch = _pooch()
+        pooch = _import_pooch()
         size = mirror.bytes if mirror.unpack else files[0].bytes
 
         def received(count: int, total: int | None, mean: float) -> None:
@@ -152,24 +154,24 @@ class Fetcher:
             )
 
         download = Download(
-            sizes=_sizes(mirror, files), speed=speed, limits=self.limits, received=received
+            sizes=_allow_sizes(mirror, files), speed=speed, limits=self.limits, received=received
         )
         name = PurePosixPath(urlsplit(url).path).name
-        with _quiet(pooch.get_logger()):
+        with _silence(pooch.get_logger()):
             try:
                 return Path(
                     pooch.retrieve(
-                        url, _known_hash(mirror, files[0]), name, folder, downloader=download
+                        url, _expect_hash(mirror, files[0]), name, folder, downloader=download
                     )
                 )
             except ValueError as error:  # another checksum; the text names both
-                raise Refused(str(error).partition(" Deleted download")[0]) from None
+                raise DownloadFailed(str(error).partition(" Deleted download")[0]) from None
 
-    def _report(self, state: State, url: str, **facts: Any) -> None:
+    def _report(self, state: DownloadState, url: str, **facts: Any) -> None:
         self.on_progress(DownloadProgress(dataset=self.entry.name, state=state, url=url, **facts))
 
 
-def _sizes(mirror: Mirror, files: Sequence[CanonicalFile]) -> range:
+def _allow_sizes(mirror: Mirror, files: Sequence[PublishedFile]) -> range:
     """The sizes that a download may have: one alone, unless any archive will do whose members are
     right.
     """
@@ -181,16 +183,16 @@ def _sizes(mirror: Mirror, files: Sequence[CanonicalFile]) -> range:
     return range(1, sum(file.bytes for file in files) + archives.SLACK)
 
 
-def _known_hash(mirror: Mirror, file: CanonicalFile) -> str | None:
+def _expect_hash(mirror: Mirror, file: PublishedFile) -> str | None:
     """What pooch compares with; None for an archive of which the members are checked instead."""
     if not mirror.unpack:
         return f"{file.algorithm.replace('-', '').lower()}:{file.checksum}"
     return f"sha256:{mirror.sha256}" if mirror.exact else None
 
 
-def _unpacked(
-    mirror: Mirror, archive: Path, files: Sequence[CanonicalFile], workspace: Path
-) -> dict[CanonicalFile, Path]:
+def _unpack_checked(
+    mirror: Mirror, archive: Path, files: Sequence[PublishedFile], workspace: Path
+) -> dict[PublishedFile, Path]:
     """The files written to `workspace` out of the archive, checksums matched."""
     assert mirror.unpack is not None
     staged = {}
@@ -202,11 +204,11 @@ def _unpacked(
             staged[file] = workspace / file.name
             staging.write(staged[file], content)
     except DataInvalid as error:
-        raise Refused(f"{error}{_archive_checksum(mirror, archive)}") from None
+        raise DownloadFailed(f"{error}{_compare_archive(mirror, archive)}") from None
     return staged
 
 
-def _archive_checksum(mirror: Mirror, archive: Path) -> str:
+def _compare_archive(mirror: Mirror, archive: Path) -> str:
     if mirror.sha256 is None:
         return ""
     with archive.open("rb") as stream:
@@ -218,7 +220,7 @@ def _archive_checksum(mirror: Mirror, archive: Path) -> str:
     )
 
 
-def _pooch() -> Any:
+def _import_pooch() -> Any:
     try:
         import pooch
     except ImportError:
@@ -227,7 +229,7 @@ def _pooch() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
+def _silence(logger: logging.Logger) -> Iterator[None]:
     """No lines of pooch's own about each file: progress is reported by `DownloadProgress`."""
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from fanin.data.dataset import CanonicalFile, Dataset, DatasetEntry
+from fanin.data.dataset import Dataset, DatasetEntry, PublishedFile
 from fanin.data.datasets.families import FAMILIES
-from fanin.data.formats.tensors import fingerprint, tensors
-from fanin.data.sources.data_folder import VARIABLE, is_file, path, unreadable
+from fanin.data.formats.tensors import compute_fingerprint, to_tensors
+from fanin.data.sources.data_folder import VARIABLE, is_file, make_unreadable_error, resolve_folder
 from fanin.errors import DataInvalid, DataUnavailable
 
 
@@ -21,14 +21,14 @@ def read(entry: DatasetEntry) -> Dataset:
     found = contents(entry)
     if entry.read is None:
         raise unavailable(entry)
-    parts = tensors(entry.info, entry.read(found), entry.name)
+    parts = to_tensors(entry.info, entry.read(found), entry.name)
     return Dataset(
         entry.info,
         *parts,
         divisor=entry.divisor,
         standardise=entry.standardise,
-        fingerprint=fingerprint(parts),
-        canonical=True,
+        fingerprint=compute_fingerprint(parts),
+        published=True,
         source=source(entry),
         units=entry.units,
     )
@@ -37,7 +37,9 @@ def read(entry: DatasetEntry) -> Dataset:
 def contents(entry: DatasetEntry) -> dict[str, bytes]:
     """The published files by name, each with its size and checksum; errors as of `read`."""
     require(entry)
-    return {file.name: _content(path(entry.folder) / file.name, file) for file in entry.files}
+    return {
+        file.name: _content(resolve_folder(entry.folder) / file.name, file) for file in entry.files
+    }
 
 
 def require(entry: DatasetEntry) -> None:
@@ -46,9 +48,9 @@ def require(entry: DatasetEntry) -> None:
         raise unavailable(entry)
 
 
-def missing(entry: DatasetEntry) -> list[CanonicalFile]:
+def missing(entry: DatasetEntry) -> list[PublishedFile]:
     """The published files that are not in the data set's folder."""
-    return [file for file in entry.files if not is_file(path(entry.folder) / file.name)]
+    return [file for file in entry.files if not is_file(resolve_folder(entry.folder) / file.name)]
 
 
 def unavailable(entry: DatasetEntry) -> DataUnavailable:
@@ -62,7 +64,7 @@ def unavailable(entry: DatasetEntry) -> DataUnavailable:
     download = f"Download it: fanin data fetch {entry.name}. Or put" if entry.mirrors else "Put"
     register = f", or register a copy: fanin data add {entry.name} FILE.npz" if own else ""
     return DataUnavailable(
-        f"{entry.name} is not there. Looked in {path(entry.folder)} for {choices}. {download} the "
+        f"{entry.name} is not there. Looked in {resolve_folder(entry.folder)} for {choices}. {download} the "
         "files there, or set "
         f"{VARIABLE} to the folder that holds {entry.folder}/{register}"
     )
@@ -80,13 +82,13 @@ def source(entry: DatasetEntry) -> str:
     )
 
 
-def _content(file: Path, expected: CanonicalFile) -> bytes:
+def _content(file: Path, expected: PublishedFile) -> bytes:
     try:
         size = file.stat().st_size
         # The size comes first: a file that is far too large is not read at all.
         content = file.read_bytes() if size == expected.bytes else b""
     except OSError as error:
-        raise unreadable(file, error) from None
+        raise make_unreadable_error(file, error) from None
     wrong = difference(expected, size, content)
     if wrong:
         raise DataInvalid(
@@ -97,7 +99,7 @@ def _content(file: Path, expected: CanonicalFile) -> bytes:
     return content
 
 
-def is_whole(file: Path, expected: CanonicalFile) -> bool:
+def is_whole(file: Path, expected: PublishedFile) -> bool:
     """Whether the published file is there with its size and checksum; one that may not be read
     raises `DataUnavailable`.
     """
@@ -105,10 +107,10 @@ def is_whole(file: Path, expected: CanonicalFile) -> bool:
         same_size = is_file(file) and file.stat().st_size == expected.bytes
         return same_size and not difference(expected, expected.bytes, file.read_bytes())
     except OSError as error:
-        raise unreadable(file, error) from None
+        raise make_unreadable_error(file, error) from None
 
 
-def difference(expected: CanonicalFile, size: int, content: bytes) -> str:
+def difference(expected: PublishedFile, size: int, content: bytes) -> str:
     """How a file of `size` bytes differs from the published one; empty where it does not. `content`
     matters if `size` fits.
     """

@@ -22,7 +22,7 @@ _PREFIX = ".fetching-"
 
 
 @contextmanager
-def workspace(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
+def open_workspace(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
     """A new folder inside `folder`, which is made where it is missing; gone afterwards.
 
     Processes take turns where the file system has locks, `waiting` being called where another has
@@ -30,7 +30,7 @@ def workspace(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
     twice, in workspaces of their own, which is harmless.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _turn(folder / _LOCK, waiting) as alone:
+    with _take_turn(folder / _LOCK, waiting) as alone:
         if alone:
             for leftover in folder.glob(f"{_PREFIX}*/"):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -62,15 +62,15 @@ def publish(staged: Path, target: Path) -> None:
 
 
 @contextmanager
-def _turn(lock: Path, waiting: Callable[[], None]) -> Iterator[bool]:
+def _take_turn(lock: Path, waiting: Callable[[], None]) -> Iterator[bool]:
     """Hold the lock; False where there are no locks here."""
     with (
         lock.open("ab") as stream
     ):  # the file stays: removing it could part two processes that both believe they hold it
-        yield fcntl is not None and _locked(stream.fileno(), waiting)
+        yield fcntl is not None and _lock(stream.fileno(), waiting)
 
 
-def _locked(descriptor: int, waiting: Callable[[], None]) -> bool:
+def _lock(descriptor: int, waiting: Callable[[], None]) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
