@@ -5,28 +5,26 @@ global random state.
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-os.environ["FANIN_OFFLINE"] = (
-    "1"  # tests of downloads talk to a server of their own, and take this away
-)
+# Tests of downloads talk to a server of their own, and remove this.
+os.environ["FANIN_OFFLINE"] = "1"
 
-import numpy as np
 import pytest
 import torch
+from global_state import describe_moves, read_global_state
 
 torch.set_num_threads(1)
 
 
-def _global_state() -> dict[str, bytes]:
-    name, keys, *rest = np.random.get_state(legacy=True)
-    return {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": repr((name, rest)).encode() + np.asarray(keys).tobytes(),
-        "python": repr(random.getstate()).encode(),
-    }
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--only",
+        default="",
+        metavar="TEXT",
+        help="of the contracts over combinations, try those whose label contains the text",
+    )
 
 
 @pytest.fixture
@@ -38,16 +36,8 @@ def draws_globally() -> None:
 
 @pytest.fixture(autouse=True)
 def _global_random_state_is_not_moved(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = _global_state()
+    before = read_global_state()
     yield
-    after = _global_state()
-    moved = [name for name in before if before[name] != after[name]]
-    if moved and "draws_globally" not in request.fixturenames:
-        pytest.fail(
-            f"The global random state of {', '.join(moved)} was moved. If fanin did it, that is a "
-            "bug. If the test did: draw "
-            "from generators of its own, build torch modules under "
-            "fanin.seeds.preserve_torch_state(0), or use the fixture "
-            f"draws_globally.",
-            pytrace=False,
-        )
+    moves = describe_moves(before)
+    if moves and "draws_globally" not in request.fixturenames:
+        pytest.fail(moves, pytrace=False)

@@ -124,7 +124,9 @@ def _spec(name: str) -> str:
 
 
 def _classification(cell: Cell) -> dict[str, list[float]]:
-    noise = seeds.make_numpy_generator(cell.replicate, "curves", cell.model, cell.data, cell.initializer)
+    noise = seeds.make_numpy_generator(
+        cell.replicate, "curves", cell.model, cell.data, cell.initializer
+    )
     loss, accuracy, classes = _LEVELS.get(cell.data, _LEVELS["mnist"])
     dead = cell.initializer == "zero"
     n = 6 if dead else int(noise.integers(12, 24))
@@ -156,7 +158,9 @@ def _classification(cell: Cell) -> dict[str, list[float]]:
 
 
 def _regression(cell: Cell) -> dict[str, list[float]]:
-    noise = seeds.make_numpy_generator(cell.replicate, "curves", cell.model, cell.data, cell.initializer)
+    noise = seeds.make_numpy_generator(
+        cell.replicate, "curves", cell.model, cell.data, cell.initializer
+    )
     worst, best = (
         2.07e5,
         (2.06e5 if cell.initializer == "zero" else 5.05e4 + float(noise.normal(0, 400))),

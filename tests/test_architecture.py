@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from combinations import for_each
 
 ROOT = Path(__file__).parent.parent / "src" / "fanin"
 
@@ -190,7 +191,7 @@ def breaches(file: str, tree: ast.AST) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("file", MODULES)
+@for_each("file", MODULES)
 def test_a_module_imports_only_from_layers_above_it(file: str) -> None:
     if file == "__init__.py":
         return
@@ -245,7 +246,7 @@ def test_a_planted_circle_is_found() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": set()}) == ["a", "b", "c", "a"]
 
 
-@pytest.mark.parametrize("file", MODULES)
+@for_each("file", MODULES)
 def test_each_side_effect_has_one_owner(file: str) -> None:
     assert breaches(file, MODULES[file]) == []
 
@@ -271,7 +272,7 @@ def test_a_planted_side_effect_is_found(code: str) -> None:
     assert breaches("models/planted.py", ast.parse(code))
 
 
-@pytest.mark.parametrize("file", MODULES)
+@for_each("file", MODULES)
 def test_files_and_functions_stay_small(file: str) -> None:
     lines = (ROOT / file).read_text(encoding="utf-8").count("\n")
     assert lines <= FILE_LIMIT
@@ -305,7 +306,7 @@ def test_no_file_is_named_after_nothing() -> None:
     ] == []
 
 
-@pytest.mark.parametrize("file", MODULES)
+@for_each("file", MODULES)
 def test_every_module_says_what_it_is(file: str) -> None:
     empty = not (ROOT / file).read_text(encoding="utf-8").strip()
     assert empty or ast.get_docstring(MODULES[file])

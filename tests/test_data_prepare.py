@@ -90,7 +90,9 @@ def test_a_stratified_split_is_a_partition_with_fair_shares(counts, fraction, se
     y = y[torch.randperm(len(y), generator=seeds.make_generator(seed, "labels"))]
     if max(counts) < 2:
         with pytest.raises(UsageError, match="can be held out"):
-            split(y, fraction=fraction, stratified=True, generator=seeds.make_generator(seed, "split"))
+            split(
+                y, fraction=fraction, stratified=True, generator=seeds.make_generator(seed, "split")
+            )
         return
     kept, held = split(
         y, fraction=fraction, stratified=True, generator=seeds.make_generator(seed, "split")
@@ -114,7 +116,10 @@ def test_a_stratified_split_is_a_partition_with_fair_shares(counts, fraction, se
 @given(st.integers(2, 200), st.floats(0.001, 0.999))
 def test_a_plain_split_is_a_partition_of_the_right_size(n, fraction):
     kept, held = split(
-        torch.zeros(n), fraction=fraction, stratified=False, generator=seeds.make_generator(0, "split")
+        torch.zeros(n),
+        fraction=fraction,
+        stratified=False,
+        generator=seeds.make_generator(0, "split"),
     )
     assert sorted([*kept.tolist(), *held.tolist()]) == list(range(n))
     assert len(held) == min(max(1, int(fraction * n + 0.5)), n - 1)
@@ -128,7 +133,9 @@ def test_each_sample_is_held_out_about_equally_often():
     counts = torch.zeros(20)
     for seed in range(2000):
         counts[
-            split(y, fraction=0.2, stratified=True, generator=seeds.make_generator(seed, "split"))[1]
+            split(y, fraction=0.2, stratified=True, generator=seeds.make_generator(seed, "split"))[
+                1
+            ]
         ] += 1
     assert ((counts - 400).abs() < 5 * 17.9).all()
 
@@ -169,7 +176,10 @@ def test_no_held_out_sample_moves_the_moments(seed, value):
     dataset = regression()
     before = prepare(dataset, holdout=0.3, split_seed=seed, standardise_target=True)
     _, held = split(
-        dataset.y_train, fraction=0.3, stratified=False, generator=seeds.make_generator(seed, "split")
+        dataset.y_train,
+        fraction=0.3,
+        stratified=False,
+        generator=seeds.make_generator(seed, "split"),
     )
     x, y = dataset.x_train.clone(), dataset.y_train.clone()
     x[held], y[held] = value, value

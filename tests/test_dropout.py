@@ -86,7 +86,9 @@ def test_the_mask_is_the_one_that_seeds_defines() -> None:
     model = nn.ModuleDict({"drop": Dropout(0.25)})
     DropoutKeys(model, 5).set(2, 3)
     x = torch.randn(6, 7, generator=seeds.make_generator(0, "x"))
-    keep = seeds.draw_keep_mask(torch.tensor([seeds.derive_dropout_key(5, 2, 3, "drop")]), (6, 7), 0.75)
+    keep = seeds.draw_keep_mask(
+        torch.tensor([seeds.derive_dropout_key(5, 2, 3, "drop")]), (6, 7), 0.75
+    )
     torch.testing.assert_close(model["drop"](x), torch.where(keep, x / 0.75, 0.0))
 
 

@@ -429,7 +429,9 @@ def nets() -> Nets:
     """Inputs of shape (64, width) and one matrix of variance 1/width per layer, for each network."""
     found = []
     for net in range(NETS):
-        inputs = seeds.standard_normal((64, WIDTH), seeds.make_generator(0, "test gains", "inputs", net))
+        inputs = seeds.standard_normal(
+            (64, WIDTH), seeds.make_generator(0, "test gains", "inputs", net)
+        )
         shape = (LAYERS, WIDTH, WIDTH)
         matrices = seeds.standard_normal(shape, seeds.make_generator(0, "test gains", net)).div_(
             math.sqrt(WIDTH)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from combinations import for_each
 from initializer_cases import (
     ATTENTION,
     GATE_BIASES,
@@ -26,9 +27,9 @@ from fanin.fans import Layout
 
 LAWS = {spec: initializers.get(spec) for spec in SPECS}
 
-every_spec = pytest.mark.parametrize("spec", SPECS)
-every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-every_vector = pytest.mark.parametrize(
+every_spec = for_each("spec", SPECS)
+every_layout = for_each("layout", LAYOUTS.values(), ids=LAYOUTS)
+every_vector = for_each(
     "layout", [*VECTORS.values(), *GATE_BIASES.values()], ids=[*VECTORS, *GATE_BIASES]
 )
 
@@ -70,9 +71,7 @@ def test_a_vector_is_drawn_or_refused_as_its_intended_std_says(spec: str, layout
 
 
 @every_spec
-@pytest.mark.parametrize(
-    "layout", [*LAYOUTS.values(), *GATE_BIASES.values()], ids=[*LAYOUTS, *GATE_BIASES]
-)
+@for_each("layout", [*LAYOUTS.values(), *GATE_BIASES.values()], ids=[*LAYOUTS, *GATE_BIASES])
 def test_the_intended_std_is_what_many_draws_have(spec: str, layout: Layout) -> None:
     """300 draws of at least 24 weights that are not zero: the standard error of the std is below
     0.9 %, the tolerance 4 %.
@@ -92,10 +91,10 @@ def test_the_intended_std_is_what_many_draws_have(spec: str, layout: Layout) -> 
     assert draws.std(correction=0).item() == pytest.approx(std, rel=rel, abs=1e-6)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "spec", [spec for spec in SPECS if not LAWS[spec].deterministic and not LAWS[spec].gate_bias]
 )
-@pytest.mark.parametrize("layout", [as_one_map(layout) for layout in LAYOUTS.values()], ids=LAYOUTS)
+@for_each("layout", [as_one_map(layout) for layout in LAYOUTS.values()], ids=LAYOUTS)
 def test_every_law_starts_from_the_same_standard_normal_draw(spec: str, layout: Layout) -> None:
     """Weights (those that are not zero) go with the z that the generator gives first, and not with
     another one.
@@ -114,8 +113,8 @@ def test_every_law_starts_from_the_same_standard_normal_draw(spec: str, layout: 
         assert (r > 0.4) is related
 
 
-@pytest.mark.parametrize("spec", [spec for spec in SPECS if not LAWS[spec].packs])
-@pytest.mark.parametrize(
+@for_each("spec", [spec for spec in SPECS if not LAWS[spec].packs])
+@for_each(
     "layout",
     [LSTM["weight_hh_l0"].layout, ATTENTION["in_proj_weight"].layout],
     ids=["gates", "q, k, v"],

@@ -272,7 +272,10 @@ def test_a_model_can_be_traced_so_that_auto_needs_no_batch(tied: str) -> None:
 def test_it_learns_the_next_tokens_of_random_sequences_by_heart_from_every_rule(rule: str) -> None:
     # The first tokens differ, so that each sequence can be told from the others at every step.
     x = torch.cat(
-        [torch.arange(32)[:, None], torch.randint(32, (32, 8), generator=seeds.make_generator(0, "t"))],
+        [
+            torch.arange(32)[:, None],
+            torch.randint(32, (32, 8), generator=seeds.make_generator(0, "t")),
+        ],
         1,
     )
     assert by_heart(next_token("gpt", steps=8, vocabulary=32), x[:, :-1], x[:, 1:], rule)

@@ -19,7 +19,8 @@ from fanin.errors import FaninError, UsageError
 
 def test_the_same_stream_gives_the_same_numbers() -> None:
     draws = [
-        seeds.standard_normal((20,), seeds.make_generator(3, "init", "layer.weight")) for _ in range(2)
+        seeds.standard_normal((20,), seeds.make_generator(3, "init", "layer.weight"))
+        for _ in range(2)
     ]
     assert torch.equal(*draws)
 
@@ -114,7 +115,9 @@ def test_an_order_is_a_permutation_and_a_function_of_seed_and_epoch(
 
 def test_epochs_and_seeds_have_different_orders() -> None:
     orders = {
-        tuple(seeds.draw_order(seed, epoch, 30).tolist()) for seed in range(10) for epoch in range(10)
+        tuple(seeds.draw_order(seed, epoch, 30).tolist())
+        for seed in range(10)
+        for epoch in range(10)
     }
     assert len(orders) == 100
 
@@ -143,7 +146,10 @@ def test_a_mask_keeps_the_stated_share(probability: float) -> None:
     assert abs(kept.double().mean().item() - probability) < error
     assert (
         abs(
-            seeds.draw_keep_mask(key(0, 0, 0), (1000, 1000), probability + 0.01).double().mean().item()
+            seeds.draw_keep_mask(key(0, 0, 0), (1000, 1000), probability + 0.01)
+            .double()
+            .mean()
+            .item()
             - probability
         )
         > error

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -46,6 +47,14 @@ def filled(out: Path, n: int = 5, epochs: int = 3) -> Path:
     return out / "results.sqlite"
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach; the folders of `tmp_path` are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="fanin-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
     """Without root's privileges."""
@@ -62,13 +71,6 @@ def as_nobody() -> Iterator[None]:
 @contextlib.contextmanager
 def read_only(folder: Path) -> Iterator[None]:
     """A folder, and what is in it, that nobody may write and all may read."""
-    if os.geteuid() == 0:
-        for parent in (
-            folder.parent,
-            folder.parent.parent,
-            folder.parent.parent.parent,
-        ):  # pytest's own, closed to others
-            parent.chmod(0o755)
     for path in folder.iterdir():
         path.chmod(0o555 if path.is_dir() else 0o444)
     folder.chmod(0o555)
@@ -284,9 +286,9 @@ def test_a_write_cut_off_in_the_middle_is_undone_by_the_next_reader(tmp_path: Pa
 
 
 def test_a_write_cut_off_where_nothing_may_be_written_is_explained_and_undone_elsewhere(
-    tmp_path: Path,
+    open_folder: Path,
 ) -> None:
-    folder = tmp_path / "out"
+    folder = open_folder / "out"
     cut_off_a_write(filled(folder, n=50, epochs=500))
     with (
         read_only(folder),
@@ -486,8 +488,8 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None
             Store.create_or_open(out)
 
 
-def test_a_read_only_folder_can_be_read_but_not_written(tmp_path: Path) -> None:
-    folder = tmp_path / "out"
+def test_a_read_only_folder_can_be_read_but_not_written(open_folder: Path) -> None:
+    folder = open_folder / "out"
     filled(folder)
     with read_only(folder), as_nobody():
         assert len(read(folder).results) == 5

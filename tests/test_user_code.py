@@ -468,7 +468,9 @@ def test_a_source_that_changed_is_found(tmp_path: Path) -> None:
 
 
 def test_every_contract_stands_in_the_document() -> None:
-    text = (Path(__file__).parent.parent / "docs" / "user-components.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parent.parent / "docs" / "user-components.md").read_text(
+        encoding="utf-8"
+    )
     assert [
         c.call for c in user_code.CONTRACTS if c.call.replace("option=default", "…") not in text
     ] == []
