@@ -7,7 +7,7 @@ MARKS := not slow and not realdata and not gpu
 export KERAS_BACKEND := jax
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check
+.PHONY: help run test test-all check docs
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -27,6 +27,9 @@ check: $(VENV)/installed-test ## what must pass before a change is committed: fo
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "$(MARKS)"
 
+docs: $(VENV)/installed-docs ## build the documentation site into site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 $(VENV)/installed-study: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[study]"
 	@touch $@
@@ -34,6 +37,10 @@ $(VENV)/installed-study: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 $(VENV)/installed-test: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[study,peers,dev]"
 	@touch $@ $(VENV)/installed-study
+
+$(VENV)/installed-docs: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	@touch $@
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
