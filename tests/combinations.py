@@ -40,7 +40,7 @@ def for_each(names: str | Sequence[str], values: Iterable[Any], ids: Ids = None)
         inner: Test = getattr(test, "each_combination", test)
         axes: tuple[Axis, ...] = (axis, *getattr(test, "axes", ()))
 
-        @functools.wraps(inner)
+        @functools.wraps(test)
         def loop(request: pytest.FixtureRequest, **fixtures: Any) -> None:
             __tracebackhide__ = True
             arguments = fixtures | ({"request": request} if "request" in parameters else {})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from apply_cases import RULES, everything, mlp, stack, state, unchanged
+from combinations import for_each
 from torch import nn
 
 from fanin import fans, initializers, seeds
 from fanin.apply import initialize
 from fanin.errors import FitError, SpecError, UnknownName, UsageError
 
-every_rule = pytest.mark.parametrize("rule", RULES)
+every_rule = for_each("rule", RULES)
 
 
 def test_nearly_all_rules_suit_the_layers_of_these_tests() -> None:

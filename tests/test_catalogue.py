@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import pytest
+from combinations import for_each
 
 import fanin
 from fanin import catalogue
@@ -14,7 +15,7 @@ from fanin.errors import UnknownName, UsageError
 ENTRIES = [(kind, name) for kind in catalogue.kinds() for name in catalogue.names(kind)]
 
 
-@pytest.mark.parametrize(("kind", "name"), ENTRIES)
+@for_each(("kind", "name"), ENTRIES)
 def test_every_entry_is_described_in_words(kind: str, name: str) -> None:
     found = catalogue.describe(kind, name)
     assert (found.kind, found.name) == (kind, name)
@@ -24,7 +25,7 @@ def test_every_entry_is_described_in_words(kind: str, name: str) -> None:
     assert json.loads(json.dumps(dataclasses.asdict(found)))["name"] == name
 
 
-@pytest.mark.parametrize(("kind", "name"), ENTRIES)
+@for_each(("kind", "name"), ENTRIES)
 def test_every_entry_is_found_by_its_name_and_by_its_qualified_name(kind: str, name: str) -> None:
     assert catalogue.find(f"{kind}:{name}") == catalogue.find(f"{catalogue.singular(kind)}:{name}")
     if sum(name in catalogue.names(other) for other in catalogue.kinds()) == 1:
@@ -34,7 +35,7 @@ def test_every_entry_is_found_by_its_name_and_by_its_qualified_name(kind: str, n
             catalogue.find(name)
 
 
-@pytest.mark.parametrize("name", catalogue.names("initializers"))
+@for_each("name", catalogue.names("initializers"))
 def test_the_example_of_an_initializer_is_a_spec_that_works(name: str) -> None:
     for example in catalogue.describe("initializers", name).examples:
         specs = example.split('"')[1::2]

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from combinations import for_each
 from torch import Tensor, nn
 
 from fanin import fans, seeds
@@ -62,7 +63,7 @@ def counted(layer: nn.Module) -> Fans:
     return Fans(interior(y.detach(), period).mean().item(), interior(x.grad, period).mean().item())
 
 
-@pytest.mark.parametrize("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+@for_each("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_effective_fans_are_the_connections_that_one_counts(layer: nn.Module) -> None:
     expected = counted(layer)
     found = fans_of(layer, "effective")
@@ -70,7 +71,7 @@ def test_effective_fans_are_the_connections_that_one_counts(layer: nn.Module) ->
     assert found.fan_out == pytest.approx(expected.fan_out)
 
 
-@pytest.mark.parametrize("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+@for_each("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_kernel_fans_ignore_the_stride(layer: nn.Module) -> None:
     kernel, effective = fans_of(layer), fans_of(layer, "effective")
     stride = math.prod(layer.stride)
@@ -80,7 +81,7 @@ def test_kernel_fans_ignore_the_stride(layer: nn.Module) -> None:
         assert kernel == Fans(effective.fan_in, effective.fan_out * stride)
 
 
-@pytest.mark.parametrize("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+@for_each("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_weights_of_variance_one_over_fan_in_keep_the_variance_of_the_signal(
     layer: nn.Module,
 ) -> None:
@@ -165,7 +166,7 @@ def test_a_lazy_layer_says_that_it_has_no_shape_yet() -> None:
         fans_of(nn.LazyLinear(3))
 
 
-@pytest.mark.parametrize("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+@for_each("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_matrices_and_weight_are_two_views_of_the_same_numbers(layer: nn.Module) -> None:
     layout = fans.module_layout(layer)
     assert layout is not None
@@ -174,7 +175,7 @@ def test_matrices_and_weight_are_two_views_of_the_same_numbers(layer: nn.Module)
     assert torch.equal(layout.from_matrices(matrices), layer.weight)
 
 
-@pytest.mark.parametrize("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+@for_each("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_a_row_of_a_matrix_holds_the_weights_that_meet_one_output_channel(layer: nn.Module) -> None:
     layout = fans.module_layout(layer)
     assert layout is not None

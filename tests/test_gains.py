@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from combinations import for_each
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
@@ -104,7 +105,7 @@ def close(found: Moments, expected: Moments, tolerance: float) -> bool:
     )
 
 
-@pytest.mark.parametrize(("spec", "row"), TABLE.items(), ids=TABLE)
+@for_each(("spec", "row"), TABLE.items(), ids=TABLE)
 def test_moments_and_gains_are_those_of_the_table(spec: str, row: tuple[float, ...]) -> None:
     found = moments(spec)
     values = (
@@ -125,7 +126,7 @@ def test_a_closed_form_is_what_quadrature_finds(name: str, p: float, variance: f
     assert close(moments(spec(p), variance=variance), expected, 1e-10)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "variance"),
     # The quadrature does not follow millions of oscillations, and says so.
     [(name, v) for name in CLOSED for v in (1e-8, 1e-3, 1e4, 1e12) if (name, v) != ("sin", 1e12)],
@@ -136,10 +137,8 @@ def test_a_closed_form_keeps_its_accuracy_at_extreme_variances(name: str, varian
     assert close(moments(spec(0.5), variance=variance), expected, 1e-10)
 
 
-@pytest.mark.parametrize("variance", [1e-300, 1e300])
-@pytest.mark.parametrize(
-    "spec", ["relu", "tanh", "gelu", "hardswish", "hardtanh", "elu", "sin", "silu"]
-)
+@for_each("variance", [1e-300, 1e300])
+@for_each("spec", ["relu", "tanh", "gelu", "hardswish", "hardtanh", "elu", "sin", "silu"])
 def test_moments_are_finite_at_any_variance_that_a_float_can_hold(
     spec: str, variance: float
 ) -> None:
@@ -151,8 +150,8 @@ def test_a_closed_form_of_another_parameter_would_be_seen() -> None:
     assert not close(moments("elu(alpha=0.5)"), moments(lambda x: F.elu(x, 0.500001)), 1e-10)
 
 
-@pytest.mark.parametrize("variance", [0.3, 1.0, 4.0])
-@pytest.mark.parametrize("spec", FORMULAS)
+@for_each("variance", [0.3, 1.0, 4.0])
+@for_each("spec", FORMULAS)
 def test_quadrature_agrees_with_scipy(spec: str, variance: float) -> None:
     function, std = FORMULAS[spec], math.sqrt(variance)
 
@@ -196,9 +195,7 @@ def test_forward_and_backward_agree_for_rectifiers(spec: str) -> None:
     assert gain(spec) == pytest.approx(gain(spec, direction="backward"), rel=1e-14)
 
 
-@pytest.mark.parametrize(
-    "spec", ["tanh", "sigmoid", "gelu", "silu", "mish", "elu", "selu", "softplus", "sin"]
-)
+@for_each("spec", ["tanh", "sigmoid", "gelu", "silu", "mish", "elu", "selu", "softplus", "sin"])
 def test_forward_and_backward_differ_for_smooth_activations(spec: str) -> None:
     assert abs(gain(spec) / gain(spec, direction="backward") - 1) > 0.01
 
@@ -585,13 +582,13 @@ TORCH_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("param", [None, 0, 1, 0.0, 0.2, -0.5, math.sqrt(5)])
-@pytest.mark.parametrize("name", TORCH_NAMES)
+@for_each("param", [None, 0, 1, 0.0, 0.2, -0.5, math.sqrt(5)])
+@for_each("name", TORCH_NAMES)
 def test_calculate_gain_is_that_of_torch(name: str, param: float | None) -> None:
     assert calculate_gain(name, param) == nn.init.calculate_gain(name, param)
 
 
-@pytest.mark.parametrize("param", [True, False, "0.2", math.nan, math.inf, 10**400, [0.2]])
+@for_each("param", [True, False, "0.2", math.nan, math.inf, 10**400, [0.2]])
 def test_calculate_gain_takes_no_slope_that_is_no_finite_number(param: object) -> None:
     with pytest.raises(SpecError, match="negative slope"):
         calculate_gain("leaky_relu", param)  # type: ignore[arg-type]

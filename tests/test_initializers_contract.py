@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from combinations import for_each
 from initializer_cases import (
     ENTRIES,
     MODEL_ENTRIES,
@@ -33,10 +34,10 @@ from fanin.errors import FitError, SpecError, UnknownName, UsageError
 from fanin.initializers import Initializer, InitializerEntry
 from fanin.initializers.model_level import ModelInitializer
 
-every_entry = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-every_tensor_entry = pytest.mark.parametrize("entry", TENSOR_ENTRIES, ids=lambda entry: entry.name)
-every_model_entry = pytest.mark.parametrize("entry", MODEL_ENTRIES, ids=lambda entry: entry.name)
-every_spec = pytest.mark.parametrize("spec", SPECS)
+every_entry = for_each("entry", ENTRIES, ids=lambda entry: entry.name)
+every_tensor_entry = for_each("entry", TENSOR_ENTRIES, ids=lambda entry: entry.name)
+every_model_entry = for_each("entry", MODEL_ENTRIES, ids=lambda entry: entry.name)
+every_spec = for_each("spec", SPECS)
 
 COMPLEX = [spec for spec in SPECS if (law := initializers.get(spec)).gaussian or law.deterministic]
 
@@ -92,7 +93,7 @@ def test_every_option_can_be_seen_in_an_example(entry: InitializerEntry) -> None
     ] == []
 
 
-@pytest.mark.parametrize("spec", specs_of(*ENTRIES))
+@for_each("spec", specs_of(*ENTRIES))
 def test_a_spec_makes_an_equal_initializer_again(spec: str) -> None:
     made = initializers.get(spec)
     assert str(made) == made.spec
@@ -135,7 +136,7 @@ def test_options_given_twice_or_to_a_finished_initializer_are_errors() -> None:
         initializers.get(initializers.get("zero"), value=1.0)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "spec",
     [
         "normal(std=-0.1)",
@@ -318,7 +319,7 @@ def test_a_tensor_that_cannot_hold_weights_is_refused_and_unchanged(spec: str) -
         assert (values == 1).all()
 
 
-@pytest.mark.parametrize("spec", COMPLEX)
+@for_each("spec", COMPLEX)
 def test_an_expanded_or_sparse_complex_tensor_is_refused_as_a_real_one_is(spec: str) -> None:
     expanded = torch.ones(1, 8, dtype=torch.complex64).expand(12, 8)
     for tensor in (expanded, torch.ones(12, 8, dtype=torch.complex64).to_sparse()):
@@ -327,7 +328,7 @@ def test_an_expanded_or_sparse_complex_tensor_is_refused_as_a_real_one_is(spec: 
     assert (expanded == 1).all()
 
 
-@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec not in COMPLEX])
+@for_each("spec", [spec for spec in SPECS if spec not in COMPLEX])
 def test_a_law_that_is_not_defined_for_complex_numbers_says_so(spec: str) -> None:
     tensor = torch.ones(12, 8, dtype=torch.complex64)
     with pytest.raises(FitError, match="use a normal law, such as he_normal"):
@@ -348,7 +349,7 @@ def test_every_normal_law_of_mean_zero_is_defined_for_complex_numbers() -> None:
     assert [spec for spec in normal if not initializers.get(spec).gaussian] == []
 
 
-@pytest.mark.parametrize("spec", COMPLEX)
+@for_each("spec", COMPLEX)
 def test_a_complex_tensor_gets_the_variance_of_a_real_one_in_two_independent_parts(
     spec: str,
 ) -> None:

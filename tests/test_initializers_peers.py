@@ -13,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from combinations import for_each
 from initializer_cases import GATE_BIASES, TENSOR_ENTRIES, filled, generator
 from peer_cases import KERNEL, LEVEL, MATRIX, as_torch, compare, elsewhere, ks_distance, ours
 from torch import Tensor, nn
@@ -117,12 +118,10 @@ def test_the_identity_of_a_matrix_is_that_of_torch(spec: str, shape: tuple[int, 
     assert torch.equal(filled(spec, torch.empty(shape)), init.eye_(torch.empty(shape)))
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize("kernel", [(3,), (4,), (3, 3), (4, 2), (2, 3, 4)], ids=str)
-@pytest.mark.parametrize(
-    "channels", [(8, 8), (16, 8), (8, 16)], ids=["square", "widening", "narrowing"]
-)
-@pytest.mark.parametrize("transposed", [False, True])
+@for_each("groups", [1, 2, 4])
+@for_each("kernel", [(3,), (4,), (3, 3), (4, 2), (2, 3, 4)], ids=str)
+@for_each("channels", [(8, 8), (16, 8), (8, 16)], ids=["square", "widening", "narrowing"])
+@for_each("transposed", [False, True])
 def test_dirac_is_that_of_torch(
     channels: tuple[int, int], kernel: tuple[int, ...], groups: int, transposed: bool
 ) -> None:

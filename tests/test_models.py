@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from combinations import for_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import CASES, case_of, cases_of, default, every_fit, fits, inputs
@@ -23,12 +24,9 @@ pytestmark = pytest.mark.usefixtures("draws_globally")
 
 ENTRIES = tuple(models.REGISTRY)
 
-every_model = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-every_pair = pytest.mark.parametrize(
-    ("entry", "case"),
-    [pytest.param(entry, case, id=f"{entry.name}-{case.name}") for entry, case in every_fit()],
-)
+every_model = for_each("entry", ENTRIES, ids=lambda entry: entry.name)
+every_case = for_each("case", CASES.values(), ids=CASES.keys())
+every_pair = for_each(("entry", "case"), every_fit(), ids=lambda either: either.name)
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -108,7 +106,7 @@ def test_random_streams_of_the_parameters_are_distinct(entry: models.ModelEntry)
     seeds.require_distinct({name: seeds.derive_stream(0, "init", name) for name in names})
 
 
-@pytest.mark.parametrize(
+@for_each(
     "entry", [e for e in ENTRIES if benchmark_model.takes(e, "image")], ids=lambda entry: entry.name
 )
 def test_memory_format_does_not_change_the_outputs(entry: models.ModelEntry) -> None:
@@ -198,7 +196,7 @@ def slow_cnn(module: CNN, x: Tensor, names: tuple[str, ...]) -> Tensor:
     return output
 
 
-@pytest.mark.parametrize("name", activations.ACTIVATIONS.names())
+@for_each("name", activations.ACTIVATIONS.names())
 def test_pooling_before_the_activation_gives_the_value_and_gradient_of_pooling_after_it(
     name: str,
 ) -> None:

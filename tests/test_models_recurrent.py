@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from combinations import for_each
 from model_cases import CASES, build, count, inputs, kinds, learns_by_heart
 from torch import Tensor, nn
 
@@ -147,7 +148,7 @@ def test_orthogonal_makes_the_recurrent_matrix_of_every_gate_orthogonal(cell: st
     assert {one.role for one in record} == {"weight", "recurrent weight", "bias", "recurrent bias"}
 
 
-@pytest.mark.parametrize("rule", ["forget_gate", "chrono(t_max=12.0)"])
+@for_each("rule", ["forget_gate", "chrono(t_max=12.0)"])
 @pytest.mark.parametrize(("cell", "gate"), [("lstm", 1), ("gru", 1)])
 def test_rules_for_gates_find_the_one_that_keeps_the_state(cell: str, gate: int, rule: str) -> None:
     module = of_vectors(cell)
@@ -167,9 +168,7 @@ def test_irnn_gives_a_relu_rnn_that_adds_up_its_inputs() -> None:
     assert torch.equal(module.get_parameter("layers.0.weight_hh_l0").detach(), torch.eye(64))
 
 
-@pytest.mark.parametrize(
-    "rule", ["auto", "he_normal", "orthogonal", "torch_default", "keras_default", "irnn"]
-)
+@for_each("rule", ["auto", "he_normal", "orthogonal", "torch_default", "keras_default", "irnn"])
 @pytest.mark.parametrize("case", [SEQUENCES, TEXTS], ids=lambda case: str(case.name))
 @every_cell
 def test_no_parameter_is_unknown_to_any_rule(

@@ -9,6 +9,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from combinations import for_each
 from model_cases import count, kinds
 from torch import Tensor
 from transformer_cases import (
@@ -166,10 +167,10 @@ def test_with_scalars_a_model_is_blind_to_its_branches_at_first() -> None:
 # The whole
 
 
-@pytest.mark.parametrize("kind", ["vectors", "tokens"])
-@pytest.mark.parametrize("per_step", [False, True])
-@pytest.mark.parametrize("place", ["pre", "post", "sub", "none"])
-@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none"])
+@for_each("kind", ["vectors", "tokens"])
+@for_each("per_step", [False, True])
+@for_each("place", ["pre", "post", "sub", "none"])
+@for_each("positions", ["sinusoidal", "learned", "none"])
 def test_a_model_is_the_formula_of_its_docstring(
     kind: str, per_step: bool, place: str, positions: str
 ) -> None:
@@ -194,7 +195,7 @@ def test_a_model_is_the_formula_of_its_docstring(
     assert expected.shape == ((4, STEPS, CLASSES) if per_step else (4, CLASSES))
 
 
-@pytest.mark.parametrize("place", ["pre", "post", "sub", "none"])
+@for_each("place", ["pre", "post", "sub", "none"])
 def test_parameters_number_what_the_layers_add_up_to(place: str) -> None:
     block = (
         4 * 65 * 64
@@ -274,7 +275,7 @@ def test_sinusoids_are_those_of_the_paper_for_any_width_and_length(width: int) -
     assert list(Sinusoids(width).state_dict()) == []
 
 
-@pytest.mark.parametrize("kind", ["vectors", "tokens"])
+@for_each("kind", ["vectors", "tokens"])
 @pytest.mark.parametrize(
     ("positions", "blind"), [("none", True), ("sinusoidal", False), ("learned", False)]
 )
@@ -299,7 +300,7 @@ def test_a_sequence_of_another_length_is_taken_up_to_the_last_of_the_learned_pos
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("kind", ["vectors", "tokens"])
+@for_each("kind", ["vectors", "tokens"])
 def test_an_initializer_knows_every_parameter(rule: str, kind: str) -> None:
     module, x = (
         (of_vectors("transformer"), vectors())

@@ -21,6 +21,7 @@ from apply_cases import (
     state,
     unchanged,
 )
+from combinations import for_each
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -254,7 +255,7 @@ def test_the_printed_record_fits_80_columns_and_names_every_parameter(preview: b
     assert ("nothing was changed" in lines[-1]) is preview
 
 
-@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+@for_each("make", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize(
     "rule",
     ["variance_scaling(scale=0.123456789, mode=fan_avg)", "torch_default", "keras_default", "keep"],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from combinations import for_each
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
     CosineAnnealingLR,
@@ -102,7 +103,7 @@ CASES: dict[str, Make] = {
 
 # torch says that SequentialLR steps its parts in a way that it warns of elsewhere.
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
-@pytest.mark.parametrize("spec", CASES)
+@for_each("spec", CASES)
 def test_a_schedule_equals_torchs_in_every_step(spec: str) -> None:
     assert _ours(spec) == pytest.approx(_theirs(CASES[spec]), rel=1e-9, abs=1e-12)
 
@@ -116,15 +117,15 @@ def test_the_comparison_would_notice_a_wave_that_ends_one_step_too_early() -> No
     assert _ours("cosine") != pytest.approx(theirs, rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("spec", CASES)
+@for_each("spec", CASES)
 def test_no_rate_exceeds_the_learning_rate_or_is_negative(spec: str) -> None:
     factors = [rate / LR for rate in _ours(spec)]
     assert max(factors) <= 1 + 1e-12
     assert min(factors) >= 0
 
 
-@pytest.mark.parametrize("spec", CASES)
-@pytest.mark.parametrize(("per_epoch", "epochs"), [(1, 1), (2, 1), (1, 3), (3, 2)])
+@for_each("spec", CASES)
+@for_each(("per_epoch", "epochs"), [(1, 1), (2, 1), (1, 3), (3, 2)])
 def test_the_shortest_trainings_have_finite_rates(spec: str, per_epoch: int, epochs: int) -> None:
     schedule = schedules.get(spec)[1]
     factors = [schedule.factor(step, per_epoch, epochs) for step in range(per_epoch * epochs)]

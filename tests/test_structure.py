@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from combinations import for_each
 from torch import Tensor, nn
 
 from fanin import models, seeds
@@ -142,7 +143,7 @@ WRITTEN_OUT = {
 
 
 @both
-@pytest.mark.parametrize("name", WRITTEN_OUT)
+@for_each("name", WRITTEN_OUT)
 def test_an_activation_that_is_written_out_becomes_a_function_that_computes_it(
     way: str, name: str
 ) -> None:
@@ -217,7 +218,7 @@ BETWEEN = {
 
 
 @both
-@pytest.mark.parametrize("between", BETWEEN)
+@for_each("between", BETWEEN)
 def test_what_moves_or_selects_numbers_is_passed_through(way: str, between: str) -> None:
     found = read(dense(lambda m, x: m.b(F.relu(BETWEEN[between](m.a(x)))), "a b"), way, 2, 4)
     assert (found["a"].activation, found["a"].through_add, found["a"].reason) == (
@@ -231,7 +232,7 @@ CONSTANTS = {"scale": lambda x: x * 2 / 3, "shift": lambda x: 1 - x, "frequency"
 
 
 @both
-@pytest.mark.parametrize("constant", CONSTANTS)
+@for_each("constant", CONSTANTS)
 def test_constants_before_an_activation_are_part_of_it(way: str, constant: str) -> None:
     found = read(dense(lambda m, x: m.b(torch.sin(CONSTANTS[constant](m.a(x)))), "a b"), way, 2, 4)[
         "a"
