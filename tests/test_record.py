@@ -106,7 +106,7 @@ def test_what_is_not_random_has_no_stream_and_no_measured_std() -> None:
 def test_no_two_streams_may_coincide(monkeypatch: pytest.MonkeyPatch) -> None:
     model = mlp()
     before = state(model)
-    monkeypatch.setattr(seeds, "stream", lambda *place: 1)
+    monkeypatch.setattr(seeds, "derive_stream", lambda *place: 1)
     with pytest.raises(FaninError, match=r"0\.weight and 2\.weight coincide"):
         initialize(model, "he_normal", seed=0)
     with pytest.raises(FaninError, match=r"in_proj_weight\[q\] and in_proj_weight\[k\] coincide"):
