@@ -95,9 +95,7 @@ def kind_of_study(kind: str, replicates: int = 10) -> tuple[Plan, dict[str, Resu
 
 def scored(cell: Cell, **fields: Any) -> Result:
     """A result whose score falls with bad combinations, and which may have diverged."""
-    noise = seeds.make_numpy_generator(
-        cell.replicate, "scores", *map(str, cell.canonical().values())
-    )
+    noise = seeds.make_numpy_generator(cell.replicate, "scores", *map(str, cell.to_json().values()))
     trouble = _trouble(cell)
     if trouble > 1 and noise.uniform() < 0.25 * trouble:
         epochs = int(noise.integers(2, 6))

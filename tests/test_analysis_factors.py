@@ -18,7 +18,7 @@ from fanin.analysis.summary import higher_is_better, summarise
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.study.study import Study
-from fanin.study.study_file import builtin_names
+from fanin.study.study_file import list_builtin_studies
 
 MLP = {"model": "mlp", "data": "digits"}
 
@@ -118,7 +118,7 @@ def test_labels_of_an_option_that_are_numbers_are_numbers():
     assert frame_of(replace(plan, cells=cells))["initializer.gain"].tolist() == [1.0, 1.41]
 
 
-@pytest.mark.parametrize("name", builtin_names())
+@pytest.mark.parametrize("name", list_builtin_studies())
 def test_every_section_of_every_built_in_study_has_each_condition_once(name: str):
     plan = Study.load(name).plan(replicates=2)
     summary = summarise(cells_frame(plan, {}))

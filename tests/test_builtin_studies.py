@@ -15,7 +15,7 @@ from fanin.cell.plan import Plan
 from fanin.study import learning_rate_tuning, study_file
 from fanin.study.study import Study
 
-NAMES = study_file.builtin_names()
+NAMES = study_file.list_builtin_studies()
 EMBEDDED = ("digits", "diabetes")
 IMAGES = {
     "mnist": (28, 1, 10),

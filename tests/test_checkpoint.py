@@ -98,13 +98,13 @@ def test_a_pickle_in_place_of_a_checkpoint_is_never_executed(tmp_path: Path) -> 
     marker = tmp_path / "executed"
     # The opcodes of a pickle that would call os.system("touch …").
     payload = f"cposix\nsystem\n(S'touch {marker}'\ntR.".encode()
-    (tmp_path / f"{CELL}.{checkpoint._digest(payload)}.safetensors").write_bytes(payload)
+    (tmp_path / f"{CELL}.{checkpoint._compute_digest(payload)}.safetensors").write_bytes(payload)
     assert checkpoint.load(tmp_path, CELL) is None
     assert not marker.exists()
 
 
 def test_a_copy_keeps_the_strides_of_what_it_replaces() -> None:
     tensor = torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)
-    copy = checkpoint.like(tensor, torch.arange(96.0).view(2, 3, 4, 4))
+    copy = checkpoint.copy_like(tensor, torch.arange(96.0).view(2, 3, 4, 4))
     assert copy.stride() == tensor.stride()
     assert torch.equal(copy, torch.arange(96.0).view(2, 3, 4, 4))

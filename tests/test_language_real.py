@@ -9,7 +9,7 @@ import math
 import pytest
 
 from fanin.study.canonical_cell import make_cell
-from fanin.training.train import Cache, train
+from fanin.training.train import DataCache, train
 
 pytestmark = pytest.mark.realdata
 
@@ -27,7 +27,7 @@ def test_a_small_model_learns_the_letters_of_shakespeare(model: str) -> None:
             "epochs": 1,
         }
     )
-    result = train(cell, cache=Cache(), environment={})
+    result = train(cell, cache=DataCache(), environment={})
     bits = result.metrics["test_bits_per_character"]
     # Guessing evenly among 65 characters costs 6.02 bits, by their frequencies 4.78; knowing the
     # one before, at best 3.54.

@@ -60,7 +60,7 @@ def chosen(loss: Loss, text: str = STUDY) -> dict[tuple[str, ...], float]:
     """The rates that the whole procedure ends with."""
     tuning, evaluation = plan(text)
     results: dict[str, Result] = {}
-    for stage in learning_rate_tuning.stages(tuning, evaluation, results.copy):
+    for stage in learning_rate_tuning.plan_stages(tuning, evaluation, results.copy):
         if not stage.cells[0].cell.tuned:
             results.update(results_of(stage, loss))
     return {tuning.condition(planned): planned.cell.learning_rate for planned in stage.cells}
@@ -72,13 +72,13 @@ def distance(target: float) -> Loss:
 
 def test_each_condition_tries_each_rate_on_seeds_that_the_evaluation_does_not_use() -> None:
     tuning, evaluation = plan()
-    trials = learning_rate_tuning.tuning_plan(
-        tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation)
+    trials = learning_rate_tuning.plan_trials(
+        tuning, evaluation, learning_rate_tuning.list_first_rates(tuning, evaluation)
     )
     assert len(trials.cells) == 4 * 3 * 2
-    drawn = {p.cell.seed_of(f) for p in trials.cells for f in ("init", "order", "split")}
+    drawn = {p.cell.derive_seed(f) for p in trials.cells for f in ("init", "order", "split")}
     assert not drawn & {
-        p.cell.seed_of(f) for p in evaluation.cells for f in ("init", "order", "split")
+        p.cell.derive_seed(f) for p in evaluation.cells for f in ("init", "order", "split")
     }
 
 
@@ -107,9 +107,9 @@ def test_the_grid_grows_by_four_rates_at_most() -> None:
 
 def test_only_the_conditions_at_the_edge_try_another_rate() -> None:
     tuning, evaluation = plan()
-    rates = learning_rate_tuning.first_rates(tuning, evaluation)
+    rates = learning_rate_tuning.list_first_rates(tuning, evaluation)
     best = dict.fromkeys(rates, 0.1) | {("he_normal", "none"): 1.0}
-    grown = learning_rate_tuning.extended(tuning, rates, best)
+    grown = learning_rate_tuning.extend_grids(tuning, rates, best)
     assert grown is not None
     assert {condition for condition in grown if len(grown[condition]) > 3} == {
         ("he_normal", "none")
@@ -146,8 +146,8 @@ def test_a_rate_for_each_initializer_averages_the_ranks_over_the_rest() -> None:
 def test_a_rate_can_be_tuned_on_few_conditions() -> None:
     text = STUDY + 'per = ["initializer"]\nat = { normalization = "none" }\n'
     tuning, evaluation = plan(text)
-    trials = learning_rate_tuning.tuning_plan(
-        tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation)
+    trials = learning_rate_tuning.plan_trials(
+        tuning, evaluation, learning_rate_tuning.list_first_rates(tuning, evaluation)
     )
     assert {p.cell.normalization for p in trials.cells} == {None}
     assert len(trials.cells) == 2 * 3 * 2
@@ -157,9 +157,9 @@ def test_the_evaluation_has_the_chosen_rates_and_one_block_per_comparison() -> N
     tuning, evaluation = plan()
     best = {
         condition: 0.1 if condition[0] == "zero" else 0.01
-        for condition in learning_rate_tuning.first_rates(tuning, evaluation)
+        for condition in learning_rate_tuning.list_first_rates(tuning, evaluation)
     }
-    tuned = learning_rate_tuning.tuned_plan(tuning, evaluation, best)
+    tuned = learning_rate_tuning.plan_evaluation(tuning, evaluation, best)
     assert {(p.cell.initializer, p.cell.learning_rate) for p in tuned.cells} == {
         ("zero", 0.1),
         ("he_normal", 0.01),
@@ -195,15 +195,15 @@ def test_a_place_to_tune_that_a_condition_lacks_is_an_error() -> None:
     text = STUDY + 'at = { initializer = "zero" }\n'
     tuning, evaluation = plan(text)
     with pytest.raises(StudyError, match="without a training to tune on"):
-        learning_rate_tuning.tuning_plan(
-            tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation)
+        learning_rate_tuning.plan_trials(
+            tuning, evaluation, learning_rate_tuning.list_first_rates(tuning, evaluation)
         )
 
 
 def test_a_study_tunes_then_evaluates_and_the_same_command_trains_nothing_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning_rate_tuning, "MOST_EXTENSIONS", 1)  # each starts workers anew
+    monkeypatch.setattr(learning_rate_tuning, "MAX_EXTENSIONS", 1)  # each starts workers anew
     study = tmp_path / "tuned.toml"
     study.write_text(
         STUDY.replace("[0.01, 0.1, 1.0]", "[0.001, 0.003, 0.01]").replace(
@@ -261,12 +261,12 @@ def test_named_seeds_are_others_in_the_tuning_too() -> None:
     tuning, evaluation = plan(
         STUDY.replace("epochs = 2", "epochs = 2\ninit_seed = 5\norder_seed = 7")
     )
-    trials = learning_rate_tuning.tuning_plan(
-        tuning, evaluation, learning_rate_tuning.first_rates(tuning, evaluation)
+    trials = learning_rate_tuning.plan_trials(
+        tuning, evaluation, learning_rate_tuning.list_first_rates(tuning, evaluation)
     )
-    drawn = {p.cell.seed_of(factor) for p in trials.cells for factor in ("init", "order")}
+    drawn = {p.cell.derive_seed(factor) for p in trials.cells for factor in ("init", "order")}
     assert not drawn & {5, 7}
-    assert len({p.cell.seed_of("init") for p in trials.cells}) == 2
+    assert len({p.cell.derive_seed("init") for p in trials.cells}) == 2
 
 
 def test_a_part_of_a_study_gets_the_rates_that_the_whole_would_get() -> None:
@@ -275,7 +275,9 @@ def test_a_part_of_a_study_gets_the_rates_that_the_whole_would_get() -> None:
     )
     assert study.tuning
     part = study.plan(only={"normalization": ["none"], "initializer": ["zero"]})
-    stages = learning_rate_tuning.stages(study.tuning, part, dict, whole=study.plan(replicates=1))
+    stages = learning_rate_tuning.plan_stages(
+        study.tuning, part, dict, whole=study.plan(replicates=1)
+    )
     first = next(stages)
     assert first.is_tuning
     assert {(p.cell.initializer, p.cell.normalization) for p in first.cells} == {("zero", "layer")}
@@ -283,13 +285,13 @@ def test_a_part_of_a_study_gets_the_rates_that_the_whole_would_get() -> None:
 
 def test_a_trial_that_failed_makes_no_grid_grow() -> None:
     tuning, evaluation = plan()
-    rates = learning_rate_tuning.first_rates(tuning, evaluation)
-    trials = learning_rate_tuning.tuning_plan(tuning, evaluation, rates)
+    rates = learning_rate_tuning.list_first_rates(tuning, evaluation)
+    trials = learning_rate_tuning.plan_trials(tuning, evaluation, rates)
     results = {p.cell.id: Result(cell=p.cell, outcome="failed", message="no") for p in trials.cells}
-    best = learning_rate_tuning.best_rates(tuning, evaluation, rates, results)
-    failed = learning_rate_tuning.failed_conditions(tuning, trials, results)
+    best = learning_rate_tuning.choose_rates(tuning, evaluation, rates, results)
+    failed = learning_rate_tuning.find_failed_groups(tuning, trials, results)
     assert failed == set(rates)
-    assert learning_rate_tuning.extended(tuning, rates, best, failed) is None
+    assert learning_rate_tuning.extend_grids(tuning, rates, best, failed) is None
 
 
 @pytest.mark.parametrize(

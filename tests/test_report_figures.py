@@ -344,7 +344,7 @@ def phase_diagram(**changes: object) -> Plan:
     study = Study.load("phase-diagram")
     plan = replace(study, base={**study.base, **changes}).plan(replicates=1)
     assert (
-        parse(plan.resolved, "phase-diagram").plan().cells == plan.cells
+        parse(plan.study_toml, "phase-diagram").plan().cells == plan.cells
     )  # so the resolved copy plans the same cells
     return plan
 

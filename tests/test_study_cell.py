@@ -50,11 +50,11 @@ def test_golden_ids_never_change() -> None:
         sources=(("my_file.py:make", "0" * 64),),
     )
     assert more.id == "10123e2640660fcc"
-    assert Cell.from_canonical(json.loads(json.dumps(more.canonical()))) == more
+    assert Cell.from_json(json.loads(json.dumps(more.to_json()))) == more
 
 
 def test_a_field_that_equals_its_default_is_left_out_of_the_identity() -> None:
-    assert CELL.canonical() == {"data": "digits", "model": "mlp", "initializer": "he_normal"}
+    assert CELL.to_json() == {"data": "digits", "model": "mlp", "initializer": "he_normal"}
     assert dataclasses.replace(CELL, batch_size=64).id == CELL.id
     assert dataclasses.replace(CELL, batch_size=32).id != CELL.id
 
@@ -88,19 +88,19 @@ def test_a_block_holds_the_cells_that_differ_in_the_initializer_only() -> None:
 
 def test_replicates_and_factors_have_seeds_of_their_own() -> None:
     seeds = {
-        dataclasses.replace(CELL, replicate=r).seed_of(factor)
+        dataclasses.replace(CELL, replicate=r).derive_seed(factor)
         for r in range(50)
         for factor in ("init", "order", "dropout", "split", "augment")
     }
     assert len(seeds) == 250
-    assert dataclasses.replace(CELL, init_seed=7).seed_of("init") == 7
-    assert dataclasses.replace(CELL, init_seed=7).seed_of("order") == CELL.seed_of("order")
+    assert dataclasses.replace(CELL, init_seed=7).derive_seed("init") == 7
+    assert dataclasses.replace(CELL, init_seed=7).derive_seed("order") == CELL.derive_seed("order")
 
 
 def test_initializers_of_a_replicate_share_all_seeds() -> None:
-    assert dataclasses.replace(CELL, initializer="orthogonal").seed_of("init") == CELL.seed_of(
+    assert dataclasses.replace(CELL, initializer="orthogonal").derive_seed(
         "init"
-    )
+    ) == CELL.derive_seed("init")
 
 
 def test_a_result_survives_json_exactly_with_nan_and_infinities() -> None:

@@ -14,7 +14,7 @@ from fanin.study import study_file
 from fanin.study.canonical_cell import FIELDS, make_cell
 from fanin.study.resolved_study import to_toml
 from fanin.study.study import Study
-from fanin.training.cell_model import model_of
+from fanin.training.cell_model import make_model
 
 DEPTH = """
 question = "How deep?"
@@ -89,7 +89,7 @@ def test_only_takes_an_option(axis: str) -> None:
 def test_the_normalization_is_the_models_option_norm() -> None:
     assert cell(model="mlp(norm=batch)") == cell(normalization="batch")
     assert cell(model="mlp(norm=none)") == cell(normalization="none") == cell()
-    assert model_of(cell(normalization="group")).spec == "mlp(norm=group)"
+    assert make_model(cell(normalization="group")).spec == "mlp(norm=group)"
     assert cell(data="cifar10", model="resnet20", normalization="none").normalization == "none"
     assert cell(data="cifar10", model="resnet20", normalization="batch").normalization is None
 
@@ -251,7 +251,7 @@ def test_smoothing_and_augmentation_of_what_has_no_classes_or_pixels_are_refused
 # The resolved copy
 
 
-@pytest.mark.parametrize("name", study_file.builtin_names())
+@pytest.mark.parametrize("name", study_file.list_builtin_studies())
 def test_the_resolved_copy_of_a_built_in_study_reads_back_as_the_same_study(name: str) -> None:
     original = Study.load(name)
     assert study_file.parse(to_toml(original), name) == original
@@ -266,8 +266,8 @@ def test_the_resolved_copy_holds_exclusions_tuning_and_what_toml_must_escape() -
 
 def test_the_plan_carries_the_resolved_copy_with_what_was_overridden() -> None:
     plan = study(DEPTH).plan(replicates=1, max_epochs=5, only={"initializer": ["wide"]})
-    assert plan.resolved.startswith("# Run with --only initializer=wide\n")
-    again = study_file.parse(plan.resolved, "mine")
+    assert plan.study_toml.startswith("# Run with --only initializer=wide\n")
+    again = study_file.parse(plan.study_toml, "mine")
     assert (again.replicates, again.base["epochs"]) == (1, 5)
     assert {p.cell.id for p in plan.cells} <= {p.cell.id for p in again.plan().cells}
 

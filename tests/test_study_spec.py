@@ -11,7 +11,7 @@ from fanin.errors import FaninError, FitError, SpecError, StudyError, UnknownNam
 from fanin.study import study_file
 from fanin.study.canonical_cell import make_cell
 from fanin.study.study import Study
-from fanin.training.cell_model import model_of
+from fanin.training.cell_model import make_model
 
 SMALL = """
 question = "Which?"
@@ -77,7 +77,7 @@ def test_quick_has_60_cells_and_says_that_its_learning_rate_is_not_tuned() -> No
     assert any("learning rate is fixed" in note for note in plan.notes)
 
 
-@pytest.mark.parametrize("name", study_file.builtin_names())
+@pytest.mark.parametrize("name", study_file.list_builtin_studies())
 def test_every_built_in_study_states_its_question_and_plans(name: str) -> None:
     study = Study.load(name)
     assert study.question.endswith("?")
@@ -155,7 +155,7 @@ def test_two_ways_to_write_a_cell_give_one_id(
 
 
 def test_an_activation_reaches_the_model() -> None:
-    assert model_of(cell(activation=["relu", "gelu"])).spec == "mlp(activation=[relu, gelu])"  # type: ignore[arg-type]
+    assert make_model(cell(activation=["relu", "gelu"])).spec == "mlp(activation=[relu, gelu])"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from fanin.errors import UnknownName
 from fanin.models import ModelEntry
 from fanin.training import steps
 from fanin.training.steps import Trainer
-from fanin.training.train import Cache, Interrupted, train
+from fanin.training.train import DataCache, TrainingInterrupted, train
 
 ENVIRONMENT = {"device": "test", "torch": torch.__version__}
 
@@ -92,7 +92,7 @@ TABLE = Cell(data="plane", model="regression", initializer="he_normal", batch_si
 
 def run(cell: Cell, dataset: Dataset | None = None, **options: Any) -> Result:
     chosen = dataset or (_table() if cell.data == "plane" else _images())
-    return train(cell, cache=Cache(chosen), environment=ENVIRONMENT, **options)
+    return train(cell, cache=DataCache(chosen), environment=ENVIRONMENT, **options)
 
 
 def without_time(result: Result) -> tuple[Any, ...]:
@@ -104,15 +104,15 @@ def test_the_engine_equals_a_slow_obvious_loop(monkeypatch: pytest.MonkeyPatch) 
     """Sample by sample where the engine works by batch, torch's plain Adam, no channels_last, no
     in-place trick.
     """
-    monkeypatch.setattr(steps, "GATHERED", 2)  # five batches: gathered as 2, 2 and 1
+    monkeypatch.setattr(steps, "BATCHES_PER_GATHER", 2)  # five batches: gathered as 2, 2 and 1
     dataset, cell = (
         _images(),
         dataclasses.replace(CNN, optimizer="adam", epochs=2, protocol="case-study"),
     )
     model = models.get("cnn").build((1, 12, 12), 3)
-    apply.initialize(model, initializers.get("he_normal"), seed=cell.seed_of("init"))
+    apply.initialize(model, initializers.get("he_normal"), seed=cell.derive_seed("init"))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, foreach=False, fused=False)
-    keys = models.DropoutKeys(model, cell.seed_of("dropout"))
+    keys = models.DropoutKeys(model, cell.derive_seed("dropout"))
     expected: dict[str, list[float]] = {
         "loss": [],
         "accuracy": [],
@@ -120,7 +120,7 @@ def test_the_engine_equals_a_slow_obvious_loop(monkeypatch: pytest.MonkeyPatch) 
         "val_accuracy": [],
     }
     for epoch in range(2):
-        order = seeds.draw_order(cell.seed_of("order"), epoch, 150).tolist()
+        order = seeds.draw_order(cell.derive_seed("order"), epoch, 150).tolist()
         total, correct = 0.0, 0
         model.train()
         for step, start in enumerate(range(0, 150, 32)):
@@ -213,7 +213,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float], int], Re
             False,
             "",
         )
-        monkeypatch.setattr(engine, "model_of", lambda cell: models.Model(entry, entry.options()))
+        monkeypatch.setattr(engine, "make_model", lambda cell: models.Model(entry, entry.options()))
         dataset = dataclasses.replace(_table(), y_train=torch.zeros(100), y_test=torch.zeros(40))
         return run(dataclasses.replace(TABLE, epochs=epochs, protocol="case-study"), dataset)
 
@@ -292,7 +292,7 @@ def test_initial_and_best_weights_are_kept_on_request(tmp_path: Path) -> None:
     run(CNN, weights=tmp_path)
     initial = load_file(tmp_path / f"{CNN.id}.initial.safetensors")
     model = models.get("cnn").build((1, 12, 12), 3)
-    apply.initialize(model, initializers.get("he_normal"), seed=CNN.seed_of("init"))
+    apply.initialize(model, initializers.get("he_normal"), seed=CNN.derive_seed("init"))
     for name, tensor in model.state_dict().items():
         assert torch.equal(initial[name], tensor), name
     best = load_file(tmp_path / f"{CNN.id}.best.safetensors")
@@ -346,7 +346,7 @@ def test_divergence_is_an_outcome(
         False,
         "",
     )
-    monkeypatch.setattr(engine, "model_of", lambda cell: models.Model(entry, entry.options()))
+    monkeypatch.setattr(engine, "make_model", lambda cell: models.Model(entry, entry.options()))
     result = run(TABLE)
     assert result.outcome == "diverged"
     assert says in result.message
@@ -365,7 +365,7 @@ def _interrupted_everywhere(cell: Cell, folder: Path) -> Result:
     for _ in range(100):
         try:
             return run(cell, checkpoints=folder, checkpoint_interval=0, stop=lambda: True)
-        except Interrupted:
+        except TrainingInterrupted:
             continue
     raise AssertionError("never finished")
 
@@ -387,30 +387,30 @@ def test_the_resume_test_runs_on_channels_last_weights_and_fused_adam(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[tuple[bool, bool]] = []
-    original = Trainer.epoch
+    original = Trainer.train_epoch
 
-    def spy(self: Trainer, epoch: int, part: Subset) -> Any:
+    def spy(self: Trainer, epoch: int, subset: Subset) -> Any:
         convolutions = [p for p in self.model.parameters() if p.ndim == 4 and p.shape[1] > 1]
         last = all(
             p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
             for p in convolutions
         )
         seen.append((bool(convolutions) and last, bool(self.optimizer.param_groups[0]["fused"])))
-        return original(self, epoch, part)
+        return original(self, epoch, subset)
 
-    monkeypatch.setattr(Trainer, "epoch", spy)
+    monkeypatch.setattr(Trainer, "train_epoch", spy)
     run(CNN)
     assert seen == [(True, True)] * 4
 
 
 def test_a_checkpoint_of_another_environment_is_not_continued(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         run(CNN, checkpoints=tmp_path, checkpoint_interval=0, stop=lambda: True)
     epochs: list[float] = []
     other = {**ENVIRONMENT, "torch": "0.0"}
     train(
         CNN,
-        cache=Cache(_images()),
+        cache=DataCache(_images()),
         environment=other,
         checkpoints=tmp_path,
         on_epoch=lambda row: epochs.append(row["epoch"]),
@@ -430,7 +430,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_cell(
 
 
 def test_the_cache_keeps_one_data_set_only() -> None:
-    cache = Cache(_images())
+    cache = DataCache(_images())
     train(MLP, cache=cache, environment=ENVIRONMENT)
     kept = cache.prepared
     train(dataclasses.replace(MLP, initializer="zero"), cache=cache, environment=ENVIRONMENT)

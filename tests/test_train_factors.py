@@ -23,7 +23,7 @@ from fanin.study.canonical_cell import make_cell
 from fanin.training import metrics
 from fanin.training.augmentation import Augmenter
 from fanin.training.objective import Objective
-from fanin.training.train import Cache, Interrupted, train
+from fanin.training.train import DataCache, TrainingInterrupted, train
 
 ENVIRONMENT = {"device": "test", "torch": torch.__version__}
 N_TRAIN, N_TEST = 100, 40
@@ -96,7 +96,7 @@ CELL = Cell(
 
 
 def run(cell: Cell, data: Dataset, **options: Any) -> Result:
-    return train(cell, cache=Cache(data), environment=ENVIRONMENT, **options)
+    return train(cell, cache=DataCache(data), environment=ENVIRONMENT, **options)
 
 
 def changed(**fields: Any) -> Cell:
@@ -116,15 +116,15 @@ ALL = changed(
 def test_the_engine_with_all_factors_equals_a_plain_loop_of_torch() -> None:
     data = images()
     model = models.get(ALL.model, "relu", "layer").build((1, 8, 8), 3)
-    apply.initialize(model, initializers.get("he_normal"), seed=ALL.seed_of("init"))
+    apply.initialize(model, initializers.get("he_normal"), seed=ALL.derive_seed("init"))
     decayed = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
     spared = [p for p in model.parameters() if not any(p is weight for weight in decayed)]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": spared, "weight_decay": 0.0}]
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
-    augmenter = Augmenter(ALL.augmentation, ALL.seed_of("augment"))
+    augmenter = Augmenter(ALL.augmentation, ALL.derive_seed("augment"))
     losses = []
     for epoch in range(3):
-        order, total = seeds.draw_order(ALL.seed_of("order"), epoch, N_TRAIN), 0.0
+        order, total = seeds.draw_order(ALL.derive_seed("order"), epoch, N_TRAIN), 0.0
         draws = augmenter.draws(epoch, N_TRAIN)
         for step, rows in enumerate(torch.split(order, 32)):
             after = epoch * 4 + step
@@ -177,7 +177,7 @@ def test_a_cell_with_all_factors_resumes_bit_for_bit(optimizer: str, tmp_path: P
     cell = dataclasses.replace(ALL, optimizer=optimizer, learning_rate=0.01)
     whole = run(cell, images())
     for _ in range(2):
-        with pytest.raises(Interrupted):
+        with pytest.raises(TrainingInterrupted):
             run(cell, images(), checkpoints=tmp_path, checkpoint_interval=0, stop=lambda: True)
     resumed = run(cell, images(), checkpoints=tmp_path)
     assert resumed.history["loss"] == whole.history["loss"]
@@ -205,7 +205,7 @@ def test_the_loss_of_tokens_is_the_mean_over_all_steps() -> None:
     y = torch.randint(0, 5, (3, 6), generator=seeds.make_generator(0, "y"))
     task = Objective(info=tokens().info, metrics=metrics.of_task("token_classification"))
     slow = [-torch.log_softmax(outputs[n, t], 0)[y[n, t]] for n in range(3) for t in range(6)]
-    assert float(task.loss(outputs, y)) == pytest.approx(float(torch.stack(slow).mean()), rel=1e-6)
+    assert float(task.compute_loss(outputs, y)) == pytest.approx(float(torch.stack(slow).mean()), rel=1e-6)
     accuracy = metrics.REGISTRY.get("token_accuracy")
     assert accuracy.score is not None
     right = sum(int(outputs[n, t].argmax() == y[n, t]) for n in range(3) for t in range(6))
@@ -249,7 +249,7 @@ def test_a_metric_of_another_task_is_refused_with_those_that_fit() -> None:
 
 
 def test_a_last_batch_of_one_sample_is_refused_where_it_would_break_batch_normalization() -> None:
-    with pytest.raises(FitError, match=r"one sample.*Use another batch_size than 33"):
+    with pytest.raises(FitError, match=r"one sample.*Use a batch_size other than 33"):
         run(changed(normalization="batch", batch_size=33), images())
 
 

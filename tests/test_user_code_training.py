@@ -16,7 +16,7 @@ from fanin.errors import FaninError, FitError, StudyError
 from fanin.study import study_file
 from fanin.study.canonical_cell import make_cell
 from fanin.training import metrics, optimizers
-from fanin.training.train import Cache, Interrupted, train
+from fanin.training.train import DataCache, TrainingInterrupted, train
 
 PARTS = """
 import torch
@@ -87,11 +87,11 @@ def cell(**changes: Any) -> Cell:
 
 
 def run(chosen: Cell, **options: Any) -> Result:
-    return train(chosen, cache=Cache(), environment={}, **options)
+    return train(chosen, cache=DataCache(), environment={}, **options)
 
 
 def resumed(chosen: Cell, folder: Path) -> Result:
-    with pytest.raises(Interrupted):
+    with pytest.raises(TrainingInterrupted):
         run(chosen, checkpoints=folder, checkpoint_interval=0, stop=lambda: True)
     return run(chosen, checkpoints=folder)
 

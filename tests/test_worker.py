@@ -38,8 +38,8 @@ from fanin.execution.messages import (
 )
 
 MESSAGES = [
-    SetUp("cpu", None, [cell().canonical()]),
-    Train(cell().canonical(), "/out/ü/checkpoints", 0.0, None),
+    SetUp("cpu", None, [cell().to_json()]),
+    Train(cell().to_json(), "/out/ü/checkpoints", 0.0, None),
     Stop(),
     Ready({"device": "a CPU"}, "default"),
     Refused("no", 2),
@@ -118,7 +118,7 @@ def test_a_worker_whose_runner_no_longer_listens_dies_with_what_it_forked(
     with worker(start_new_session=True) as process:
         process.stdin.write(encode(SetUp("cpu", "default", [])))
         process.stdin.write(
-            encode(Train(cell("forks", epochs=10**6).canonical(), str(tmp_path), 0.0, None))
+            encode(Train(cell("forks", epochs=10**6).to_json(), str(tmp_path), 0.0, None))
         )
         process.stdin.flush()  # and stays open: what is lost here is the other pipe
         eventually(lambda: len(processes_of(tmp_path)) == 2)
@@ -130,7 +130,7 @@ def test_a_worker_whose_runner_no_longer_listens_dies_with_what_it_forked(
 def test_a_worker_speaks_only_messages_whatever_the_model_prints(tmp_path: Path) -> None:
     with worker(stderr=subprocess.PIPE) as process:
         process.stdin.write(encode(SetUp("cpu", "default", [])))
-        process.stdin.write(encode(Train(cell("dies").canonical(), str(tmp_path), 0.0, None)))
+        process.stdin.write(encode(Train(cell("dies").to_json(), str(tmp_path), 0.0, None)))
         process.stdin.flush()  # and stays open: its end would end the worker
         output, errors = process.stdout.read(), process.stderr.read()
     assert [type(decode(line)) for line in output.splitlines(keepends=True)] == [Ready, EpochDone]

@@ -411,7 +411,7 @@ def _dataset_names() -> tuple[str, ...]:
 
 
 def _study_names() -> tuple[str, ...]:
-    names: tuple[str, ...] = _study_files().builtin_names()
+    names: tuple[str, ...] = _study_files().list_builtin_studies()
     return names
 
 

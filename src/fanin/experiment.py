@@ -116,7 +116,7 @@ def stages(
         yield plan
         return
     whole = study.plan(replicates=1, max_epochs=max_epochs)
-    yield from learning_rate_tuning.stages(
+    yield from learning_rate_tuning.plan_stages(
         study.tuning, plan, lambda: results_store.read(folder).results, whole=whole
     )
 
@@ -128,7 +128,7 @@ def evaluation(study: Study, results: Mapping[str, Result]) -> Plan:
     plan = study.plan()
     if study.tuning is None:
         return plan
-    *_, last = learning_rate_tuning.stages(study.tuning, plan, lambda: results)
+    *_, last = learning_rate_tuning.plan_stages(study.tuning, plan, lambda: results)
     return last
 
 

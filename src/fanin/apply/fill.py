@@ -132,7 +132,9 @@ def _through(step: Step, use: Use, seed: int) -> list[float]:
     whole = _whole(step, use.parameter, seed)
     for _, row in _padding(step):
         whole[row] = 0
-    directions = seeds.standard_normal(tuple(whole.shape), seeds.make_generator(seed, "init", use.name))
+    directions = seeds.standard_normal(
+        tuple(whole.shape), seeds.make_generator(seed, "init", use.name)
+    )
     try:
         with seeds.preserve_torch_state(
             seeds.derive_stream(seed, "reparametrize", use.name)

@@ -119,7 +119,10 @@ def _left_by_reset(module: nn.Module, locals_: Sequence[str], seed: int, path: s
     if not locals_:
         return []
     before = {local: (getattr(module, local), getattr(module, local)._version) for local in locals_}
-    with seeds.preserve_torch_state(seeds.derive_stream(seed, "reset", path)), _others_kept(module, locals_):
+    with (
+        seeds.preserve_torch_state(seeds.derive_stream(seed, "reset", path)),
+        _others_kept(module, locals_),
+    ):
         for name in RESETS:
             method = getattr(module, name, None)
             if callable(method) and _untouched(module, before):

@@ -75,7 +75,7 @@ class Cell:
     sources: tuple[tuple[str, str], ...] = ()
     """(target, SHA-256) of each of the user's own parts named above (`fanin.user_code`)."""
 
-    def canonical(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as JSON can hold them."""
         return {
             field.name: _plain(getattr(self, field.name))
@@ -86,7 +86,7 @@ class Cell:
     @property
     def id(self) -> str:
         """16 hexadecimal digits that name the cell."""
-        return _hash(self.canonical())
+        return _hash(self.to_json())
 
     @property
     def block(self) -> str:
@@ -96,9 +96,9 @@ class Cell:
         The learning rate is left out as well where it was tuned for each.
         """
         apart = ("initializer", "learning_rate") if self.tuned else ("initializer",)
-        return _hash({key: value for key, value in self.canonical().items() if key not in apart})
+        return _hash({key: value for key, value in self.to_json().items() if key not in apart})
 
-    def seed_of(self, factor: Factor) -> int:
+    def derive_seed(self, factor: Factor) -> int:
         """The seed of one factor of randomness, as given or derived from the root seed and the
         replicate.
         """
@@ -108,8 +108,8 @@ class Cell:
         return given if given is not None else seeds.derive_seed(self.seed, factor, self.replicate)
 
     @classmethod
-    def from_canonical(cls, fields: dict[str, Any]) -> Cell:
-        """The cell whose `canonical` was `fields`; raises TypeError for fields that this version
+    def from_json(cls, fields: dict[str, Any]) -> Cell:
+        """The cell whose `to_json` was `fields`; raises TypeError for fields that this version
         does not know.
         """
         return cls(**{key: _frozen(value) for key, value in fields.items()})

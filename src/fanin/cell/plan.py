@@ -23,6 +23,24 @@ class PlannedCell:
     cell: Cell
     labels: Mapping[str, str]
 
+    def is_selected_by(self, wanted: Mapping[str, Sequence[str]]) -> bool:
+        """Whether the cell has one of the wanted labels, values or names on every axis."""
+        return all(set(values) & self.list_names(axis) for axis, values in wanted.items())
+
+    def list_names(self, axis: str) -> set[str]:
+        """What a user may call this cell's value of an axis: its label, its value, or the name in
+        its spec.
+        """
+        head, dot, option = axis.partition(".")
+        if dot:
+            spec = getattr(self.cell, head)
+            value = specs.parse(spec)[1].get(option) if spec is not None else None
+            names = set() if value is None else {str(value), specs.render_value(value)}
+            return names | ({self.labels[axis]} if axis in self.labels else set())
+        value = getattr(self.cell, axis)
+        names = {"none" if value in (None, ()) else str(value), self.labels.get(axis, str(value))}
+        return names | {value.partition("(")[0]} if isinstance(value, str) else names
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -35,7 +53,7 @@ class Plan:
     protocol: str
     cells: tuple[PlannedCell, ...]
     notes: tuple[str, ...] = ()
-    resolved: str = ""
+    study_toml: str = ""
     """The study file that says all this explicitly (`fanin.study.resolved_study`)."""
 
     @property
@@ -48,7 +66,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into an equal plan."""
         cells = [
-            {"cell": planned.cell.canonical(), "labels": dict(planned.labels)}
+            {"cell": planned.cell.to_json(), "labels": dict(planned.labels)}
             for planned in self.cells
         ]
         return {
@@ -56,7 +74,7 @@ class Plan:
             "question": self.question,
             "protocol": self.protocol,
             "notes": list(self.notes),
-            "resolved": self.resolved,
+            "resolved": self.study_toml,
             "cells": cells,
         }
 
@@ -66,36 +84,17 @@ class Plan:
         try:
             cells = tuple(
                 PlannedCell(
-                    Cell.from_canonical(dict(item["cell"])),
+                    Cell.from_json(dict(item["cell"])),
                     {str(k): str(v) for k, v in item["labels"].items()},
                 )
                 for item in record["cells"]
             )
             texts = {key: str(record[key]) for key in ("study", "question", "protocol")}
             notes = tuple(map(str, record["notes"]))
-            return cls(**texts, cells=cells, notes=notes, resolved=str(record.get("resolved", "")))
+            return cls(
+                **texts, cells=cells, notes=notes, study_toml=str(record.get("resolved", ""))
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreCorrupt(
                 f"Not a plan of fanin ({type(error).__name__}: {error}): {quote(record)}"
             ) from None
-
-
-def matches(planned: PlannedCell, wanted: Mapping[str, Sequence[str]]) -> bool:
-    """Whether the cell has one of the wanted labels, values or names on every axis."""
-    return all(set(values) & names_of(planned, axis) for axis, values in wanted.items())
-
-
-def names_of(planned: PlannedCell, axis: str) -> set[str]:
-    """What a user may call this cell's value of an axis: its label, its value, or the name in its
-    spec.
-    """
-    head, dot, option = axis.partition(".")
-    if dot:
-        spec = getattr(planned.cell, head)
-        value = specs.parse(spec)[1].get(option) if spec is not None else None
-        label = planned.labels.get(axis)
-        given = set() if value is None else {str(value), specs.render_value(value)}
-        return given | ({label} if label is not None else set())
-    value = getattr(planned.cell, axis)
-    names = {"none" if value in (None, ()) else str(value), planned.labels.get(axis, str(value))}
-    return names | {value.partition("(")[0]} if isinstance(value, str) else names

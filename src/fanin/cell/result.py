@@ -23,7 +23,7 @@ _ENVIRONMENT_KEY = ("device", "engine", "torch", "threads", "matmul", "dtype")
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def environment_key(environment: Mapping[str, Any]) -> str:
+def make_environment_key(environment: Mapping[str, Any]) -> str:
     """The part of an environment that the results of one block must have in common, as one line of
     text.
     """
@@ -64,7 +64,7 @@ class Result:
     @property
     def environment_key(self) -> str:
         """What the results of one block must have in common."""
-        return environment_key(self.environment)
+        return make_environment_key(self.environment)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into an equal result; NaN and infinities become
@@ -73,14 +73,14 @@ class Result:
         return {
             "schema": SCHEMA,
             "id": self.cell.id,
-            "cell": self.cell.canonical(),
+            "cell": self.cell.to_json(),
             "outcome": self.outcome,
             "message": self.message,
             "history": {
-                name: [_encoded(value) for value in column] for name, column in self.history.items()
+                name: [_encode(value) for value in column] for name, column in self.history.items()
             },
-            "metrics": {name: _encoded(value) for name, value in self.metrics.items()},
-            "timings": {name: _encoded(value) for name, value in self.timings.items()},
+            "metrics": {name: _encode(value) for name, value in self.metrics.items()},
+            "timings": {name: _encode(value) for name, value in self.timings.items()},
             "environment": self.environment,
             "data": self.data,
         }
@@ -96,15 +96,15 @@ class Result:
                     f"Use the version of fanin that wrote it."
                 )
             result = cls(
-                cell=Cell.from_canonical(dict(record["cell"])),
+                cell=Cell.from_json(dict(record["cell"])),
                 outcome=record["outcome"],
                 message=str(record["message"]),
                 history={
-                    str(name): [_decoded(v) for v in column]
+                    str(name): [_decode(v) for v in column]
                     for name, column in record["history"].items()
                 },
-                metrics={str(name): _decoded(value) for name, value in record["metrics"].items()},
-                timings={str(name): _decoded(value) for name, value in record["timings"].items()},
+                metrics={str(name): _decode(value) for name, value in record["metrics"].items()},
+                timings={str(name): _decode(value) for name, value in record["timings"].items()},
                 environment=dict(record["environment"]),
                 data=dict(record["data"]),
             )
@@ -121,13 +121,13 @@ class Result:
         return result
 
 
-def _encoded(value: float) -> float | str:
+def _encode(value: float) -> float | str:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
 
 
-def _decoded(value: Any) -> float:
+def _decode(value: Any) -> float:
     if isinstance(value, str):
         return _WORDS[value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):

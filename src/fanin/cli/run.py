@@ -235,7 +235,7 @@ def _estimate(
     listed = [
         {
             "id": p.cell.id,
-            "cell": p.cell.canonical(),
+            "cell": p.cell.to_json(),
             "labels": dict(p.labels),
             "done": p.cell.id not in todo,
         }

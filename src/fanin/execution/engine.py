@@ -66,7 +66,7 @@ class TorchEngine:
 
         process_settings.tune_process()
         self._train, self._tuning = train, process_settings
-        self._cache = train.Cache()
+        self._cache = train.DataCache()
         self._device = "cpu"
         self._environment: dict[str, Any] = {}
 
@@ -120,7 +120,7 @@ class TorchEngine:
                     stop=stop,
                     weights=job.weights,
                 )
-            except self._train.Interrupted:
+            except self._train.TrainingInterrupted:
                 return None
 
 

@@ -15,9 +15,9 @@ import torch
 from fanin import data, seeds
 from fanin.cell.cell import Cell
 from fanin.data import DataInfo, Subset
-from fanin.study.feasibility import training_samples
+from fanin.study.feasibility import count_training_samples
 from fanin.training import metrics
-from fanin.training.cell_model import model_of
+from fanin.training.cell_model import make_model
 from fanin.training.objective import Objective
 from fanin.training.steps import EVALUATION_BATCH, Trainer, evaluate_batch
 
@@ -96,7 +96,7 @@ def measured(cells: Iterable[Cell], budget: float = BUDGET) -> dict[Work, Pace]:
 
 def _cell_seconds(cell: Cell, pace: Pace, info: DataInfo) -> float:
     """The most that a cell's epochs take; the last, smaller batch counts as a whole one."""
-    n_train = training_samples(cell, info)
+    n_train = count_training_samples(cell, info)
     n_validation = info.n_train - n_train or info.n_test
     epoch = (
         math.ceil(n_train / cell.batch_size) * pace.step
@@ -109,7 +109,7 @@ def _pace(cell: Cell, budget: float) -> Pace:
     """Measured on as many random samples as a few batches hold, images as uint8 as data sets have
     them.
     """
-    info, described = data.describe(cell.data), model_of(cell)
+    info, described = data.describe(cell.data), make_model(cell)
     part = _random_part(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
     task = Objective(
         info=info,
@@ -118,7 +118,7 @@ def _pace(cell: Cell, budget: float) -> Pace:
         channels_last=described.entry.channels_last,
         smoothing=cell.label_smoothing,
     )
-    trainer = Trainer.of(cell, described.build_for(info), task)
+    trainer = Trainer.from_cell(cell, described.build_for(info), task)
     parameters = list(trainer.model.parameters())
     totals = [torch.zeros((), dtype=torch.float64) for _ in task.scored]
     batches = itertools.cycle(

@@ -18,7 +18,7 @@ from typing import Any
 from fanin import atomic
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
-from fanin.cell.result import Outcome, Result, environment_key
+from fanin.cell.result import Outcome, Result, make_environment_key
 from fanin.crash_points import crash_point
 from fanin.errors import DataError, FaninError, UsageError, quote
 from fanin.execution import engine as engines
@@ -123,8 +123,8 @@ def run_plan(
     )
     with interrupts_caught() as interrupts, Store.create_or_open(out) as store:
         store.set_plan(plan)
-        if plan.resolved:
-            atomic.write(store.folder.study, plan.resolved)
+        if plan.study_toml:
+            atomic.write(store.folder.study, plan.study_toml)
         crash_point("runner.after_plan")
         workers_here = LocalWorkers(engine, store.folder.logs)
         return _Run(store, plan, options, workers_here, interrupts, on_event).complete()
@@ -194,7 +194,7 @@ class _Run:
     def _decide(self, environment: dict[str, Any]) -> None:
         """Now that the environment is known: which cells this command trains."""
         self._decided = True
-        key = environment_key(environment)
+        key = make_environment_key(environment)
         todo = to_train(
             self._cells.values(), self._results, key, accept_changed=self._options.accept_changed
         )
@@ -222,7 +222,7 @@ class _Run:
         while self._queue and (worker := self._pool.idle()) is not None:
             cell = self._queue.popleft()
             command = Train(
-                cell=cell.canonical(),
+                cell=cell.to_json(),
                 checkpoints=str(folder.checkpoints),
                 checkpoint_interval=self._options.checkpoint_interval,
                 weights=str(folder.weights) if self._options.save_weights else None,

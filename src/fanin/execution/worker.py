@@ -123,7 +123,7 @@ class Worker:
     def _set_up(self, command: SetUp) -> Report:
         try:
             matmul = command.matmul or self._engine.choose_matmul(
-                [Cell.from_canonical(cell) for cell in command.cells]
+                [Cell.from_json(cell) for cell in command.cells]
             )
             self._environment = self._engine.set_up(command.device, matmul)
         except Exception as error:
@@ -132,7 +132,7 @@ class Worker:
         return Ready(self._environment, matmul)
 
     def _train(self, command: Train) -> Report:
-        cell = Cell.from_canonical(command.cell)
+        cell = Cell.from_json(command.cell)
         job = Job(
             cell=cell,
             checkpoints=Path(command.checkpoints),

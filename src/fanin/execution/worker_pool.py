@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fanin.cell.cell import Cell
-from fanin.cell.result import environment_key
+from fanin.cell.result import make_environment_key
 from fanin.errors import FaninError
 from fanin.execution.events import Event, Notice, WorkerLost
 from fanin.execution.executors import LocalWorker, LocalWorkers, Lost
@@ -79,7 +79,7 @@ class WorkerPool:
             emit,
         )
         self._shapes = {
-            (cell.data, cell.model, cell.activation, cell.batch_size): cell.canonical()
+            (cell.data, cell.model, cell.activation, cell.batch_size): cell.to_json()
             for cell in cells
         }
         self._matmul: str | None = None
@@ -162,7 +162,10 @@ class WorkerPool:
         self._start_failures = 0
         if self.environment is None:
             self.environment, self._matmul = message.environment, message.matmul
-        expected, found = environment_key(self.environment), environment_key(message.environment)
+        expected, found = (
+            make_environment_key(self.environment),
+            make_environment_key(message.environment),
+        )
         if expected != found:
             raise FaninError(
                 f"Workers of one run must share one environment: expected {expected}, one has "

@@ -128,7 +128,10 @@ class Model:
         the module has outputs for each step of a sequence.
         """
         self._require_fit(input_shape, outputs, vocabulary, per_step)
-        with seeds.preserve_torch_state(seeds.derive_stream(0, "construct", self.spec)), torch.device("cpu"):
+        with (
+            seeds.preserve_torch_state(seeds.derive_stream(0, "construct", self.spec)),
+            torch.device("cpu"),
+        ):
             return self._module(input_shape, outputs, vocabulary, per_step).to(torch.float32)
 
     def skeleton_for(self, info: DataInfo) -> nn.Module:

@@ -84,7 +84,9 @@ class DropoutKeys:
         """The keys of one step by layer, for those who stack them themselves (members under
         ``vmap``).
         """
-        return {name: seeds.derive_dropout_key(self.seed, epoch, step, name) for name in self.layers}
+        return {
+            name: seeds.derive_dropout_key(self.seed, epoch, step, name) for name in self.layers
+        }
 
 
 def check_rate(rate: object) -> float:

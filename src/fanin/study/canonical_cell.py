@@ -67,13 +67,13 @@ def make_cell(values: Mapping[str, Any]) -> Cell:
     ``model.depth``.
     """
     try:
-        return _cell(_options_folded(values))
+        return _make_canonical(_fold_options(values))
     except FaninError as error:
-        error.about = tuple(dict.fromkeys((*_named_options(values, error), *error.about)))
+        error.about = tuple(dict.fromkeys((*_find_named_options(values, error), *error.about)))
         raise
 
 
-def _named_options(values: Mapping[str, Any], error: FaninError) -> list[str]:
+def _find_named_options(values: Mapping[str, Any], error: FaninError) -> list[str]:
     """The keys such as ``model.depth`` that an error about a model speaks of, by the name of the
     option.
     """
@@ -83,7 +83,7 @@ def _named_options(values: Mapping[str, Any], error: FaninError) -> list[str]:
     ]
 
 
-def _cell(fields: dict[str, Any]) -> Cell:
+def _make_canonical(fields: dict[str, Any]) -> Cell:
     missing = [key for key in _REQUIRED if key not in fields]
     if missing:
         raise StudyError(
@@ -121,7 +121,7 @@ def _about(*fields: str) -> Iterator[None]:
         raise error.mark_fields(*fields) from None
 
 
-def _options_folded(values: Mapping[str, Any]) -> dict[str, Any]:
+def _fold_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with ``model.depth = 3`` written into the model's spec."""
     fields = {key: value for key, value in values.items() if "." not in key}
     for key, value in values.items():
@@ -204,7 +204,7 @@ def _text(fields: Mapping[str, Any], key: str, default: str = "") -> str:
     return value
 
 
-def positive(value: Any, what: str) -> int:
+def check_count(value: Any, what: str) -> int:
     """`value` as a count, or a `StudyError`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 10**9:
         raise StudyError(
@@ -269,7 +269,7 @@ def _spec_list(get: Callable[[str], tuple[str, Any]]) -> Callable[[Any, str], tu
 
 
 _PLAIN: dict[str, Callable[[Any, str], Any]] = {
-    **dict.fromkeys(_COUNTS, positive),
+    **dict.fromkeys(_COUNTS, check_count),
     **dict.fromkeys(_SEEDS, _seed),
     "shared_stream": _flag,
     "clip_norm": _clip_norm,

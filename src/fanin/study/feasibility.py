@@ -13,7 +13,7 @@ from fanin.cell.protocol import PROTOCOLS
 from fanin.data import DataInfo
 from fanin.errors import FaninError, FitError, StudyError
 from fanin.training import augmentation, metrics
-from fanin.training.cell_model import model_of
+from fanin.training.cell_model import make_model
 
 
 def check_fit(cell: Cell) -> None:
@@ -22,7 +22,9 @@ def check_fit(cell: Cell) -> None:
     """
     info = data.describe(cell.data)
     try:
-        model_of(cell).check(info.input_shape, info.outputs, info.task, vocabulary=info.vocabulary)
+        make_model(cell).check(
+            info.input_shape, info.outputs, info.task, vocabulary=info.vocabulary
+        )
     except FaninError as error:
         raise error.add_context(f"{cell.model} on {cell.data}").mark_fields(
             "model", "data"
@@ -46,7 +48,7 @@ def check_fit(cell: Cell) -> None:
             ) from None
 
 
-def training_samples(cell: Cell, info: DataInfo) -> int:
+def count_training_samples(cell: Cell, info: DataInfo) -> int:
     """How many samples a cell trains on; with very small classes one or two more, since each keeps
     at least one.
     """
@@ -55,7 +57,7 @@ def training_samples(cell: Cell, info: DataInfo) -> int:
 
 
 def _check_batches(cell: Cell, info: DataInfo) -> None:
-    n_train = training_samples(cell, info)
+    n_train = count_training_samples(cell, info)
     if cell.batch_size > n_train:
         raise StudyError(
             f"{cell.data} trains on {n_train:,} samples, fewer than one batch of "
@@ -81,5 +83,5 @@ def _has_batch_norm(
         activation=activation,
         normalization=normalization,
     )
-    module = model_of(cell).skeleton_for(data.describe(dataset))
+    module = make_model(cell).skeleton_for(data.describe(dataset))
     return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())

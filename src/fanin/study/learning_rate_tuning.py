@@ -18,11 +18,11 @@ from typing import Any
 
 from fanin import seeds
 from fanin.cell.cell import Cell
-from fanin.cell.plan import TUNING, Plan, PlannedCell, matches
+from fanin.cell.plan import TUNING, Plan, PlannedCell
 from fanin.cell.result import Result
 from fanin.errors import StudyError
 
-MOST_EXTENSIONS = 4
+MAX_EXTENSIONS = 4
 """How many rates may be added to a condition's grid."""
 
 _MOST_LISTED = 12
@@ -63,7 +63,7 @@ class LearningRateTuning:
         return tuple(planned.labels.get(axis, "") for axis in self.per or planned.labels)
 
 
-def stages(
+def plan_stages(
     tuning: LearningRateTuning,
     plan: Plan,
     results: Callable[[], Mapping[str, Result]],
@@ -78,22 +78,22 @@ def stages(
     part gets the rates that the whole would get.
     """
     whole = whole or plan
-    rates: Rates | None = first_rates(tuning, plan)
+    rates: Rates | None = list_first_rates(tuning, plan)
     best: Mapping[RateGroup, float] = {}
     while rates is not None:
-        trials = tuning_plan(tuning, whole, rates)
+        trials = plan_trials(tuning, whole, rates)
         yield trials
-        best = best_rates(tuning, whole, rates, results())
-        rates = extended(tuning, rates, best, failed_conditions(tuning, trials, results()))
-    yield tuned_plan(tuning, plan, best)
+        best = choose_rates(tuning, whole, rates, results())
+        rates = extend_grids(tuning, rates, best, find_failed_groups(tuning, trials, results()))
+    yield plan_evaluation(tuning, plan, best)
 
 
-def first_rates(tuning: LearningRateTuning, plan: Plan) -> Rates:
+def list_first_rates(tuning: LearningRateTuning, plan: Plan) -> Rates:
     """The grid of every condition of an evaluation, before any extension."""
     return {tuning.condition(planned): tuning.rates for planned in plan.cells}
 
 
-def tuning_plan(tuning: LearningRateTuning, plan: Plan, rates: Rates) -> Plan:
+def plan_trials(tuning: LearningRateTuning, plan: Plan, rates: Rates) -> Plan:
     """The cells that try the rates, for the evaluation `plan`.
 
     Raises `StudyError` where `at` leaves a condition without cells.
@@ -101,7 +101,7 @@ def tuning_plan(tuning: LearningRateTuning, plan: Plan, rates: Rates) -> Plan:
     tried = [
         p
         for p in plan.cells
-        if p.cell.replicate == 0 and matches(p, tuning.at) and tuning.condition(p) in rates
+        if p.cell.replicate == 0 and p.is_selected_by(tuning.at) and tuning.condition(p) in rates
     ]
     if lacking := rates.keys() - {tuning.condition(planned) for planned in tried}:
         raise StudyError(
@@ -121,14 +121,14 @@ def tuning_plan(tuning: LearningRateTuning, plan: Plan, rates: Rates) -> Plan:
     return replace(plan, cells=cells, notes=(*plan.notes, note))
 
 
-def best_rates(
+def choose_rates(
     tuning: LearningRateTuning, plan: Plan, rates: Rates, results: Mapping[str, Result]
 ) -> dict[RateGroup, float]:
-    """The best rate of each condition, from the results of `tuning_plan`."""
+    """The best rate of each condition, from the results of `plan_trials`."""
     losses: defaultdict[RateGroup, defaultdict[str, defaultdict[float, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
-    for planned in tuning_plan(tuning, plan, rates).cells:
+    for planned in plan_trials(tuning, plan, rates).cells:
         cell, result = planned.cell, results.get(planned.cell.id)
         setting = replace(cell, learning_rate=1.0, replicate=0).id
         loss = (
@@ -140,7 +140,7 @@ def best_rates(
     return {condition: _best(list(settings.values())) for condition, settings in losses.items()}
 
 
-def failed_conditions(
+def find_failed_groups(
     tuning: LearningRateTuning, trials: Plan, results: Mapping[str, Result]
 ) -> set[RateGroup]:
     """The conditions of which a trial failed or was killed: another rate would not mend that."""
@@ -152,7 +152,7 @@ def failed_conditions(
     }
 
 
-def extended(
+def extend_grids(
     tuning: LearningRateTuning,
     rates: Rates,
     best: Mapping[RateGroup, float],
@@ -166,7 +166,7 @@ def extended(
     low, high = tuning.rates[1] / tuning.rates[0], tuning.rates[-1] / tuning.rates[-2]
     grown = dict(rates)
     for condition, grid in rates.items():
-        if condition in failed or len(grid) >= len(tuning.rates) + MOST_EXTENSIONS:
+        if condition in failed or len(grid) >= len(tuning.rates) + MAX_EXTENSIONS:
             continue
         if best[condition] == grid[0]:
             grown[condition] = (_rounded(grid[0] / low), *grid)
@@ -175,7 +175,9 @@ def extended(
     return grown if grown != rates else None
 
 
-def tuned_plan(tuning: LearningRateTuning, plan: Plan, best: Mapping[RateGroup, float]) -> Plan:
+def plan_evaluation(
+    tuning: LearningRateTuning, plan: Plan, best: Mapping[RateGroup, float]
+) -> Plan:
     """The evaluation with the chosen rates."""
     cells = tuple(
         PlannedCell(replace(p.cell, learning_rate=best[tuning.condition(p)], tuned=True), p.labels)

@@ -11,10 +11,10 @@ from typing import Any
 
 from fanin import seeds
 from fanin.cell.cell import Cell
-from fanin.cell.plan import Plan, PlannedCell, matches, names_of
+from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.protocol import PROTOCOLS
 from fanin.errors import FaninError, StudyError, UnknownName
-from fanin.study.canonical_cell import check_key, make_cell, positive
+from fanin.study.canonical_cell import check_count, check_key, make_cell
 from fanin.study.feasibility import check_fit
 from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.line_numbers import LineNumbers
@@ -86,7 +86,7 @@ class Study:
         Raises `StudyError` for a grid too large, an `only` that nothing matches, and cells that
         cannot be, and `FitError` for a model that does not fit its data; all before any work.
         """
-        count = positive(self.replicates if replicates is None else replicates, "replicates")
+        count = check_count(self.replicates if replicates is None else replicates, "replicates")
         total = count * sum(
             math.prod(len(choices) for choices in grid.values()) for grid in self.grids
         )
@@ -96,10 +96,10 @@ class Study:
                 "Split it, or use fewer values."
             )
         head = {"protocol": PROTOCOLS.get(self.protocol).name, "seed": seeds.check_seed(self.seed)}
-        limit = {} if max_epochs is None else {"epochs": positive(max_epochs, "max_epochs")}
+        limit = {} if max_epochs is None else {"epochs": check_count(max_epochs, "max_epochs")}
         for axis in only or {}:
             check_key(axis, "axis")
-        kept = [p for p in self._included(head | limit) if matches(p, only or {})]
+        kept = [p for p in self._included(head | limit) if p.is_selected_by(only or {})]
         if only:
             _require_matches(self, only, kept)
         cells = tuple(
@@ -121,7 +121,7 @@ class Study:
             protocol=self.protocol,
             cells=cells,
             notes=self._notes(),
-            resolved=to_toml(
+            study_toml=to_toml(
                 self.overridden(replicates=replicates, max_epochs=max_epochs), only=only
             ),
         )
@@ -144,7 +144,7 @@ class Study:
             excluding = {
                 number
                 for number, exclusion in enumerate(self.exclude)
-                if matches(planned, exclusion)
+                if planned.is_selected_by(exclusion)
             }
             used |= excluding
             kept += [] if excluding else [planned]
@@ -234,7 +234,7 @@ def _require_matches(
     """Every value asked for must have kept something, or the user misspelt it."""
     for axis, wanted in only.items():
         for name in wanted:
-            if not any(name in names_of(planned, axis) for planned in kept):
+            if not any(name in planned.list_names(axis) for planned in kept):
                 labels = {choice.label for grid in study.grids for choice in grid.get(axis, ())}
                 raise UnknownName.suggest(
                     f"value of axis {axis} (together with the rest of --only)", name, labels

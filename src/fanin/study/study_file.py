@@ -60,7 +60,7 @@ class _Head(pydantic.BaseModel):
     tune: _Tune | None = None
 
 
-def builtin_names() -> tuple[str, ...]:
+def list_builtin_studies() -> tuple[str, ...]:
     """The studies that come with fanin."""
     folder = resources.files("fanin.study") / "catalogue"
     return tuple(
@@ -71,9 +71,9 @@ def builtin_names() -> tuple[str, ...]:
 def load(name_or_path: str) -> Study:
     """A built-in study by name, or one from a TOML file (anything that ends in .toml)."""
     if not name_or_path.endswith(".toml"):
-        if name_or_path not in builtin_names():
+        if name_or_path not in list_builtin_studies():
             raise UnknownName.suggest(
-                "study", name_or_path, (*builtin_names(), "my_study.toml (a file)")
+                "study", name_or_path, (*list_builtin_studies(), "my_study.toml (a file)")
             )
         text = (resources.files("fanin.study") / "catalogue" / f"{name_or_path}.toml").read_text(
             encoding="utf-8"
@@ -146,7 +146,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         raise StudyError(
             f"There is no file {path}. Give a TOML file or a built-in study: "
-            f"{', '.join(builtin_names())}."
+            f"{', '.join(list_builtin_studies())}."
         ) from None
     except UnicodeDecodeError as error:
         raise StudyError(f"{path} is not UTF-8 text ({error}).") from None

@@ -166,7 +166,9 @@ class Augmenter:
         moved there at once.
         """
         return tuple(
-            change.draw(n, generator=seeds.make_generator(self._seed, "augment", name, epoch)).to(device)
+            change.draw(n, generator=seeds.make_generator(self._seed, "augment", name, epoch)).to(
+                device
+            )
             for name, change in self._changes
         )
 

@@ -1,4 +1,4 @@
-"""The model that a cell names."""
+"""The model of a cell."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from fanin.cell.cell import Cell
 from fanin.models import Model
 
 
-def model_of(cell: Cell) -> Model:
-    """The model of a cell, its activation and normalization folded back into its options."""
+def make_model(cell: Cell) -> Model:
+    """The model of a cell, with the cell's activation and normalization among its options."""
     return models.get(cell.model, cell.activation, cell.normalization)

@@ -1,8 +1,8 @@
-"""Checkpoints: a cell's whole state at an epoch's end, written so that no crash leaves half of one.
+"""Checkpoints: a cell's whole training state at an epoch's end. A crash never leaves half of one.
 
-A checkpoint is one safetensors file, ``<cell id>.<digest>.safetensors``, whose name carries the
+A checkpoint is one safetensors file, ``<cell id>.<digest>.safetensors``, whose name contains the
 first 16 hexadecimal digits of its SHA-256. It is written aside, synced and moved into place; the
-one before it is removed afterwards. A file whose bytes do not give the digest in its name is
+previous one is removed afterwards. A file whose bytes do not match the digest in its name is
 ignored, and the cell starts again: never a wrong number, never a crash.
 """
 
@@ -33,24 +33,25 @@ class Checkpoint:
 
 
 def save(folder: Path, cell_id: str, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint of the cell and remove the one before it. Tensors are stored contiguous,
-    whatever their strides.
+    """Write a checkpoint of the cell, remove the previous one and return the new file's path.
+
+    Tensors are stored contiguous, whatever their strides.
     """
     from safetensors.torch import save as to_bytes
 
     payload = to_bytes(
-        _apart(checkpoint.tensors),
+        _prepare_for_storage(checkpoint.tensors),
         {"format": FORMAT, "cell": cell_id, "state": json.dumps(checkpoint.state)},
     )
     folder.mkdir(parents=True, exist_ok=True)
-    before = list(folder.glob(f"{cell_id}.*"))
-    target = folder / f"{cell_id}.{_digest(payload)}.safetensors"
-    atomic.replace(target, payload, crash_at="checkpoint.before_replace")
+    previous = list(folder.glob(f"{cell_id}.*"))
+    path = folder / f"{cell_id}.{_compute_digest(payload)}.safetensors"
+    atomic.replace(path, payload, crash_at="checkpoint.before_replace")
     crash_point("checkpoint.after_replace")
-    for path in before:
-        if path != target:
-            path.unlink(missing_ok=True)
-    return target
+    for old in previous:
+        if old != path:
+            old.unlink(missing_ok=True)
+    return path
 
 
 def load(folder: Path, cell_id: str) -> Checkpoint | None:
@@ -58,8 +59,8 @@ def load(folder: Path, cell_id: str) -> Checkpoint | None:
     for path in sorted(
         folder.glob(f"{cell_id}.*.safetensors"), key=lambda p: p.stat().st_mtime_ns, reverse=True
     ):
-        if (found := _read(path, cell_id)) is not None:
-            return found
+        if (checkpoint := _read(path, cell_id)) is not None:
+            return checkpoint
     return None
 
 
@@ -68,12 +69,18 @@ def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save as to_bytes
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.replace(path, to_bytes(_apart(tensors)))
+    atomic.replace(path, to_bytes(_prepare_for_storage(tensors)))
 
 
-def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, contiguous, and none sharing memory with another, as tied weights do:
-    safetensors asks for it.
+def copy_like(tensor: Tensor, stored: Tensor) -> Tensor:
+    """A copy of `stored` with the strides, dtype and device of `tensor`."""
+    return torch.empty_like(tensor, memory_format=torch.preserve_format).copy_(stored)
+
+
+def _prepare_for_storage(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous, none sharing memory with another (as tied weights do).
+
+    safetensors requires all three.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     counts = Counter(tensor.untyped_storage().data_ptr() for tensor in stored.values())
@@ -83,18 +90,14 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def like(tensor: Tensor, stored: Tensor) -> Tensor:
-    """A copy of `stored` with the strides, dtype and device of `tensor`."""
-    return torch.empty_like(tensor, memory_format=torch.preserve_format).copy_(stored)
-
-
 def _read(path: Path, cell_id: str) -> Checkpoint | None:
+    """The checkpoint in a file, or None if the file is damaged or of another cell or format."""
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
     try:
         payload = path.read_bytes()
-        if _digest(payload) != path.name.split(".")[1]:
+        if _compute_digest(payload) != path.name.split(".")[1]:
             return None
         header_size = int.from_bytes(payload[:8], "little")
         metadata = json.loads(payload[8 : 8 + header_size])["__metadata__"]
@@ -105,5 +108,5 @@ def _read(path: Path, cell_id: str) -> Checkpoint | None:
         return None
 
 
-def _digest(payload: bytes) -> str:
+def _compute_digest(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()[:16]

@@ -1,6 +1,4 @@
-"""Tasks: how the samples of a data set become a loss that is minimised and the metrics that are
-reported.
-"""
+"""The objective of a training: the loss that is minimised and the metrics that are reported."""
 
 from __future__ import annotations
 
@@ -18,66 +16,67 @@ from fanin.training.metrics import Metric
 
 @dataclass(frozen=True)
 class Objective:
-    """How batches become losses: the batch on its way in, the loss that is minimised, and the
-    metrics in their own units.
-    """
+    """How a batch of a data set becomes a loss and metrics."""
 
     info: DataInfo
     metrics: tuple[Metric, ...]
     """The main one first."""
     divisor: float = 1.0
+    """What inputs are divided by, such as 255 for images."""
     channels_last: bool = False
     scale: float = 1.0
-    """Units of the target per unit of the loss' argument: 1, or the standard deviation that divided
-    a regression target.
+    """Units of the target per unit of the model's output: 1, or the standard deviation that a
+    regression target was divided by.
     """
     smoothing: float = 0.0
+    """The share ε of `compute_training_loss`."""
 
     @property
     def scored(self) -> tuple[Metric, ...]:
-        """The metrics that are scored batch by batch."""
+        """The metrics that are computed batch by batch; the others follow from the loss."""
         return tuple(metric for metric in self.metrics if metric.score is not None)
 
-    def batch(self, x: Tensor) -> Tensor:
-        """Samples as the model takes them: fp32, divided, in the model's memory format; or tokens
-        as int64.
-        """
+    def prepare_inputs(self, x: Tensor) -> Tensor:
+        """Inputs as the model takes them: fp32, divided, in its memory format; tokens as int64."""
         if self.info.vocabulary is not None:
             return x.long()
         form = torch.channels_last if self.channels_last else torch.contiguous_format
         converted = x.to(torch.float32, memory_format=form)
         return converted.div_(self.divisor) if self.divisor != 1 else converted
 
-    def targets(self, inputs: Tensor, y: Tensor) -> Tensor:
-        """What the outputs are compared with: `y`, or the inputs themselves, flattened."""
+    def prepare_targets(self, inputs: Tensor, y: Tensor) -> Tensor:
+        """What the outputs are compared with: `y`, or for an autoencoder the inputs, flattened."""
         return inputs.flatten(1) if self.info.task == "autoencoding" else y
 
-    def training_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """As `loss`, with labels smoothed: (1 − ε) of the label itself and ε spread evenly over all
-        classes.
+    def compute_training_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`compute_loss` with smoothed labels: 1 − ε on the label and ε spread over all classes.
 
         Source: Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016.
         """
-        return self.loss(outputs, y, self.smoothing)
+        return self.compute_loss(outputs, targets, self.smoothing)
 
-    def loss(self, outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy (over the steps of sequences too), or mean squared error (over the
-        outputs too).
+    def compute_loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropy or mean squared error, depending on the task.
+
+        The mean is over samples, and over steps of a sequence or outputs if there are several.
         """
         match self.info.task:
             case "classification":
-                return F.cross_entropy(outputs, y, label_smoothing=smoothing)
+                return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
             case "token_classification":
                 return F.cross_entropy(
-                    outputs.flatten(0, 1), y.flatten(), label_smoothing=smoothing
+                    outputs.flatten(0, 1), targets.flatten(), label_smoothing=smoothing
                 )
-            case "regression" if y.ndim == 1:
-                return F.mse_loss(outputs.squeeze(1), y)
-        return F.mse_loss(outputs, y)
+            case "regression" if targets.ndim == 1:
+                return F.mse_loss(outputs.squeeze(1), targets)
+        return F.mse_loss(outputs, targets)
 
-    def own_units(self, loss: float, scores: Sequence[float]) -> dict[str, float]:
-        """loss and every metric by name, in the target's own units; `scores` are means, one for
-        each of `scored`.
+    def convert_to_own_units(self, loss: float, scores: Sequence[float]) -> dict[str, float]:
+        """The loss and every metric by name, in the target's own units.
+
+        Args:
+            loss: mean loss.
+            scores: mean scores, one for each metric of `scored`.
         """
         loss *= self.scale**2
         means = dict(zip((metric.name for metric in self.scored), scores, strict=True))
@@ -95,13 +94,13 @@ def make_objective(
     prepared: Prepared,
     *,
     channels_last: bool,
-    further: tuple[str, ...],
+    further_metrics: tuple[str, ...],
     smoothing: float,
 ) -> Objective:
-    """The task of a data set, as a cell's model and further metrics want it."""
+    """The objective for a data set, with the metrics of its task and `further_metrics` (specs)."""
     return Objective(
         info=dataset.info,
-        metrics=metrics.chosen(dataset.info, further),
+        metrics=metrics.chosen(dataset.info, further_metrics),
         divisor=prepared.divisor,
         channels_last=channels_last,
         scale=prepared.target_scale,

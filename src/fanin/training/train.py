@@ -1,9 +1,8 @@
-"""One cell, trained: read `train` from top to bottom; an epoch's steps are in
-`fanin.training.steps`.
+"""The training of one cell: read `train` from top to bottom.
 
-The order of the samples, the dropout masks and the augmentation are functions of (seed, epoch,
-step), and the learning rate is one of the step, so a checkpoint holds no generator state and a
-resumed cell continues bit for bit.
+`fanin.training.steps` has the steps of an epoch. The order of the samples, the dropout masks and
+the augmentation are functions of (seed, epoch, step), and the learning rate is a function of the
+step. So a checkpoint needs no generator state, and a resumed cell continues bit for bit.
 """
 
 from __future__ import annotations
@@ -20,52 +19,50 @@ from torch import Tensor, nn
 
 from fanin import apply, data, initializers, user_code
 from fanin.cell.cell import Cell
-from fanin.cell.protocol import PROTOCOLS
-from fanin.cell.protocol import Protocol as StudyProtocol
+from fanin.cell.protocol import PROTOCOLS, Protocol
 from fanin.cell.result import Result
 from fanin.data import Dataset, Prepared, Subset
 from fanin.errors import UsageError
 from fanin.training import checkpoint, optimizers
-from fanin.training.cell_model import model_of
+from fanin.training.cell_model import make_model
 from fanin.training.checkpoint import Checkpoint
 from fanin.training.metrics import REGISTRY as METRICS
 from fanin.training.objective import Objective, make_objective
-from fanin.training.steps import Losses, Trainer, evaluate
+from fanin.training.steps import EpochLosses, Trainer, evaluate
 
-Row = dict[str, float]
+EpochRow = dict[str, float]
+"""An epoch's loss, metrics (also of validation, as ``val_…``) and seconds, by name."""
 
 
-class Interrupted(Exception):
-    """`stop` was true at an epoch's end; a checkpoint was written first."""
+class TrainingInterrupted(Exception):
+    """Raised at an epoch's end if `stop` asks for it, after a checkpoint was written."""
 
 
 @dataclass
-class Cache:
-    """The data set last used, so that a worker's next cell finds it in memory. One set only: memory
-    is bounded.
-    """
+class DataCache:
+    """The data set that was used last, kept for a worker's next cell. One only, to bound memory."""
 
     dataset: Dataset | None = None
     key: tuple[Any, ...] = ()
     prepared: Prepared | None = None
 
-    def prepare(self, cell: Cell, protocol: StudyProtocol) -> tuple[Dataset, Prepared]:
-        """The cell's data, split and scaled as its protocol says."""
+    def prepare(self, cell: Cell, protocol: Protocol) -> tuple[Dataset, Prepared]:
+        """The cell's data set, and its subsets, split and scaled according to the protocol."""
         if self.dataset is None or self.dataset.info.name != cell.data:
-            self.dataset = self.prepared = None  # free the one before first
+            self.dataset = self.prepared = None  # frees the old one before the new one is read
             self.dataset = data.load(cell.data)
         key = (
             cell.data,
             protocol.holdout,
             protocol.standardise_target,
-            cell.seed_of("split") if protocol.holdout else None,
+            cell.derive_seed("split") if protocol.holdout else None,
         )
         if self.prepared is None or key != self.key:
             self.prepared = None
             self.prepared = data.prepare(
                 self.dataset,
                 holdout=protocol.holdout,
-                split_seed=cell.seed_of("split"),
+                split_seed=cell.derive_seed("split"),
                 standardise_target=protocol.standardise_target,
             )
             self.key = key
@@ -73,18 +70,20 @@ class Cache:
 
 
 @dataclass
-class State:
-    """What changes from epoch to epoch besides weights and optimizer."""
+class TrainingState:
+    """What changes from epoch to epoch besides the model and the optimizer."""
 
     epoch: int = 0
     best_loss: float = math.inf
     best_epoch: int = 0
     history: dict[str, list[float]] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
+    """The model's state after `best_epoch`."""
     seconds: float = 0.0
     diverged: str = ""
+    """What became NaN or infinite; empty if nothing did."""
 
-    def record(self, row: Row) -> None:
+    def record(self, row: EpochRow) -> None:
         """Append an epoch's row to the history."""
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)
@@ -93,103 +92,106 @@ class State:
 def train(
     cell: Cell,
     *,
-    cache: Cache,
+    cache: DataCache,
     environment: dict[str, Any],
     device: str = "cpu",
     checkpoints: Path | None = None,
     checkpoint_interval: float = 10.0,
-    on_epoch: Callable[[Row], None] = lambda row: None,
+    on_epoch: Callable[[EpochRow], None] = lambda row: None,
     stop: Callable[[], bool] = lambda: False,
     weights: Path | None = None,
 ) -> Result:
-    """Train one cell and return its result, of outcome ok or diverged.
+    """Train one cell and return its result, with outcome ok or diverged.
 
     Args:
         cell: what to train.
-        cache: keeps the data set between cells of one process.
+        cache: keeps the data set between the cells of one process.
         environment: recorded with the result (`fanin.execution.process_settings.environment`).
         device: a torch device; weights are drawn on the CPU and moved there.
-        checkpoints: folder for checkpoints; a cell that has one resumes from it, if its environment
-            is the same.
-        checkpoint_interval: seconds at least between two checkpoints; 0 writes one at every epoch's
-            end.
+        checkpoints: folder for checkpoints; a cell that has one from the same environment resumes
+            from it.
+        checkpoint_interval: least number of seconds between two checkpoints; 0 writes one at the
+            end of every epoch.
         on_epoch: called with each epoch's row: epoch, loss, metric, val_loss, val_metric, seconds.
-        stop: asked at every epoch's end; true writes a checkpoint and raises `Interrupted`.
+        stop: called at the end of every epoch; true writes a checkpoint and raises
+            `TrainingInterrupted`.
         weights: folder for the initial and the best weights, ``<cell id>.initial.safetensors`` and
-            ``.best.safetensors``.
+            ``<cell id>.best.safetensors``.
     """
     started = time.perf_counter()
     user_code.require_unchanged(cell.sources)
     protocol = PROTOCOLS.get(cell.protocol)
     dataset, prepared = cache.prepare(cell, protocol)
-    parts = {
-        name: _moved(getattr(prepared, name), device) for name in ("train", "validation", "test")
+    subsets = {
+        name: _move(getattr(prepared, name), device) for name in ("train", "validation", "test")
     }
     timings = {"data": time.perf_counter() - started}
 
-    described = model_of(cell)
-    model = described.build_for(dataset.info)
-    task = make_objective(
+    benchmark_model = make_model(cell)
+    model = benchmark_model.build_for(dataset.info)
+    objective = make_objective(
         dataset,
         prepared,
-        channels_last=described.entry.channels_last,
-        further=cell.metrics,
+        channels_last=benchmark_model.entry.channels_last,
+        further_metrics=cell.metrics,
         smoothing=cell.label_smoothing,
     )
-    rule = initializers.get(cell.initializer)
-    few = task.batch(prepared.train.x[:2].clone())  # for rules that look at what follows each layer
     apply.initialize(
         model,
-        rule,
-        seed=cell.seed_of("init"),
+        initializers.get(cell.initializer),
+        seed=cell.derive_seed("init"),
         biases=cell.biases,
         shared_stream=cell.shared_stream,
-        batch=few,
+        # two samples suffice to find out what follows each layer
+        batch=objective.prepare_inputs(prepared.train.x[:2].clone()),
     )
     if weights is not None:
         checkpoint.save_weights(
             weights / f"{cell.id}.initial.safetensors", dict(model.state_dict())
         )
-    trainer = Trainer.of(cell, model.to(device), task)
-    state = _resumed(checkpoints, cell, environment, trainer) or State()
+    trainer = Trainer.from_cell(cell, model.to(device), objective)
+    state = _resume(checkpoints, cell, environment, trainer) or TrainingState()
     timings["setup"] = time.perf_counter() - started - timings["data"]
 
-    saved = time.monotonic()
-    while not _finished(state, cell, protocol):
+    saved_at = time.monotonic()
+    while not _is_finished(state, cell, protocol):
         epoch_started = time.perf_counter()
-        losses, scores = trainer.epoch(state.epoch, parts["train"])
-        row = task.own_units(losses.mean, scores)
-        validation = task.own_units(*evaluate(model, task, parts["validation"]))
+        losses, scores = trainer.train_epoch(state.epoch, subsets["train"])
+        row = objective.convert_to_own_units(losses.mean, scores)
+        validation = objective.convert_to_own_units(
+            *evaluate(model, objective, subsets["validation"])
+        )
         seconds = time.perf_counter() - epoch_started
         row |= {f"val_{name}": value for name, value in validation.items()} | {"seconds": seconds}
         state.epoch += 1
         state.seconds += seconds
         state.record(row)
         on_epoch({"epoch": state.epoch, **row})
-        state.diverged = _divergence(losses, row, model, state.epoch)
+        state.diverged = _describe_divergence(losses, row, model, state.epoch)
         if row["val_loss"] < state.best_loss and not state.diverged:
             state.best_loss, state.best_epoch = row["val_loss"], state.epoch
             state.best = {
                 name: tensor.detach().clone() for name, tensor in model.state_dict().items()
             }
         stopping = stop()
-        due = time.monotonic() - saved >= checkpoint_interval
+        due = time.monotonic() - saved_at >= checkpoint_interval
         if checkpoints is not None and (due or stopping) and not state.diverged:
             if optimizers.is_resumable(trainer.optimizer):
-                _save_checkpoint(checkpoints, _checkpoint(cell, environment, trainer, state), cell)
-            saved = time.monotonic()
-        if stopping and not _finished(state, cell, protocol):
-            raise Interrupted(f"{cell.id} stopped after epoch {state.epoch}")
+                _save_checkpoint(checkpoints, cell, environment, trainer, state)
+            saved_at = time.monotonic()
+        if stopping and not _is_finished(state, cell, protocol):
+            raise TrainingInterrupted(f"{cell.id} stopped after epoch {state.epoch}")
     timings["train"] = state.seconds
 
-    evaluated = time.perf_counter()
+    evaluation_started = time.perf_counter()
     metrics = {"epochs": float(state.epoch)}
     if not state.diverged:
         model.load_state_dict(state.best)
-        metrics |= _metrics(state, task, task.own_units(*evaluate(model, task, parts["test"])))
+        test = objective.convert_to_own_units(*evaluate(model, objective, subsets["test"]))
+        metrics |= _collect_metrics(state, objective, test)
         if weights is not None:
             checkpoint.save_weights(weights / f"{cell.id}.best.safetensors", state.best)
-    timings["evaluate"] = time.perf_counter() - evaluated
+    timings["evaluate"] = time.perf_counter() - evaluation_started
     timings["total"] = time.perf_counter() - started
     return Result(
         cell=cell,
@@ -199,30 +201,30 @@ def train(
         metrics=metrics,
         timings=timings,
         environment=environment,
-        data=_described(dataset, prepared, task),
+        data=_describe_data(dataset, prepared, objective),
     )
 
 
-def _finished(state: State, cell: Cell, protocol: StudyProtocol) -> bool:
-    waited = state.epoch - state.best_epoch
-    return (
-        bool(state.diverged)
-        or state.epoch >= cell.epochs
-        or (state.epoch > 0 and waited >= protocol.patience)
-    )
+def _is_finished(state: TrainingState, cell: Cell, protocol: Protocol) -> bool:
+    if state.diverged or state.epoch >= cell.epochs:
+        return True
+    return state.epoch > 0 and state.epoch - state.best_epoch >= protocol.patience
 
 
-def _divergence(losses: Losses, row: Row, model: nn.Module, epoch: int) -> str:
-    """What became NaN or infinite in this epoch, or nothing."""
-    wrong = (~losses.by_step.isfinite()).nonzero()
-    if len(wrong):
-        step = int(wrong[0])
-        last = (
+def _describe_divergence(losses: EpochLosses, row: EpochRow, model: nn.Module, epoch: int) -> str:
+    """What became NaN or infinite in this epoch; empty if nothing did."""
+    not_finite = (~losses.by_step.isfinite()).nonzero()
+    if len(not_finite):
+        step = int(not_finite[0])
+        before = (
             f"the last finite loss was {float(losses.by_step[step - 1]):.6g}"
             if step
             else "it was the epoch's first"
         )
-        return f"training loss {float(losses.by_step[step])} in step {step + 1} of epoch {epoch}; {last}"
+        return (
+            f"training loss {float(losses.by_step[step])} in step {step + 1} of epoch {epoch}; "
+            f"{before}"
+        )
     for name, value in row.items():
         if not math.isfinite(value):
             return f"{name} {value} after epoch {epoch}"
@@ -232,28 +234,37 @@ def _divergence(losses: Losses, row: Row, model: nn.Module, epoch: int) -> str:
     return ""
 
 
-def _moved(part: Subset, device: str) -> Subset:
+def _move(subset: Subset, device: str) -> Subset:
     try:
-        x = part.x.to(device)
-        return Subset(x, x if part.y is part.x else part.y.to(device))
+        x = subset.x.to(device)
+        return Subset(x, x if subset.y is subset.x else subset.y.to(device))
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"Device {device} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def _metrics(state: State, task: Objective, test: dict[str, float]) -> dict[str, float]:
-    """A validation metric is the best over epochs, not the one at the lowest loss: the case study
-    reports it so.
+def _collect_metrics(
+    state: TrainingState, objective: Objective, test: dict[str, float]
+) -> dict[str, float]:
+    """The result's metrics.
+
+    A validation metric is the best over all epochs, not the one of the epoch with the lowest loss,
+    as the case study reports it.
     """
     best = {}
-    for metric in task.metrics:
+    for metric in objective.metrics:
         values = state.history[f"val_{metric.name}"]
         best[f"val_{metric.name}"] = max(values) if metric.better == "max" else min(values)
-    found = {"best_epoch": float(state.best_epoch), "val_loss": state.best_loss, **best}
-    return found | {f"test_{name}": value for name, value in test.items()}
+    return {
+        "best_epoch": float(state.best_epoch),
+        "val_loss": state.best_loss,
+        **best,
+        **{f"test_{name}": value for name, value in test.items()},
+    }
 
 
-def _described(dataset: Dataset, prepared: Prepared, task: Objective) -> dict[str, Any]:
-    own = {metric.name: metric.better for metric in task.metrics if metric.name not in METRICS}
+def _describe_data(dataset: Dataset, prepared: Prepared, objective: Objective) -> dict[str, Any]:
+    """The result's `data`, with the direction of the user's own metrics, which only they know."""
+    user_metrics = {m.name: m.better for m in objective.metrics if m.name not in METRICS}
     return {
         "fingerprint": dataset.fingerprint,
         "canonical": dataset.published,
@@ -262,59 +273,69 @@ def _described(dataset: Dataset, prepared: Prepared, task: Objective) -> dict[st
         "n_validation": len(prepared.validation.y),
         "n_test": len(prepared.test.y),
         "validation_is_test": prepared.validation_is_test,
-        **({"metrics": own} if own else {}),
+        **({"metrics": user_metrics} if user_metrics else {}),
     }
 
 
-def _save_checkpoint(folder: Path, state: Checkpoint, cell: Cell) -> None:
-    """Save, or say why not: a disk that is full now must not cost the cell what it has learnt."""
+def _save_checkpoint(
+    folder: Path,
+    cell: Cell,
+    environment: dict[str, Any],
+    trainer: Trainer,
+    state: TrainingState,
+) -> None:
+    """Save a checkpoint. A failure, such as a full disk, is printed and does not end the cell."""
     try:
-        checkpoint.save(folder, cell.id, state)
+        checkpoint.save(folder, cell.id, _make_checkpoint(environment, trainer, state))
     except OSError as error:
-        print(
-            f"cell {cell.id}: no checkpoint after epoch {state.state['epoch']}: {error}",
-            file=sys.stderr,
-        )
+        print(f"cell {cell.id}: no checkpoint after epoch {state.epoch}: {error}", file=sys.stderr)
 
 
-def _checkpoint(
-    cell: Cell, environment: dict[str, Any], trainer: Trainer, state: State
+def _make_checkpoint(
+    environment: dict[str, Any], trainer: Trainer, state: TrainingState
 ) -> Checkpoint:
-    tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
-    tensors |= {
-        f"optimizer.{name}": tensor
-        for name, tensor in optimizers.state_tensors(trainer.optimizer).items()
+    groups = {
+        "model": trainer.model.state_dict(),
+        "best": state.best,
+        "optimizer": optimizers.state_tensors(trainer.optimizer),
     }
-    progress = {
-        "epoch": state.epoch,
-        "best_loss": state.best_loss,
-        "best_epoch": state.best_epoch,
-        "seconds": state.seconds,
+    tensors = {
+        f"{group}.{name}": tensor
+        for group, named in groups.items()
+        for name, tensor in named.items()
     }
-    return Checkpoint(tensors, {**progress, "history": state.history, "environment": environment})
+    return Checkpoint(
+        tensors,
+        {
+            **{name: getattr(state, name) for name in _SAVED},
+            "environment": environment,
+        },
+    )
 
 
-def _resumed(
+_SAVED = ("epoch", "best_loss", "best_epoch", "seconds", "history")
+"""The attributes of a `TrainingState` that a checkpoint holds as JSON."""
+
+
+def _resume(
     folder: Path | None, cell: Cell, environment: dict[str, Any], trainer: Trainer
-) -> State | None:
-    """Load the cell's checkpoint into model and optimizer, if there is one from this very
-    environment.
+) -> TrainingState | None:
+    """Load the cell's checkpoint into model and optimizer; None if there is no usable one.
+
+    A checkpoint is usable in the environment that it was written in.
     """
-    found = checkpoint.load(folder, cell.id) if folder is not None else None
-    if found is None or found.state["environment"] != environment:
+    saved = checkpoint.load(folder, cell.id) if folder is not None else None
+    if saved is None or saved.state["environment"] != environment:
         return None
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-    for name, tensor in found.tensors.items():
+    for name, tensor in saved.tensors.items():
         group, _, key = name.partition(".")
         groups[group][key] = tensor
-    trainer.model.load_state_dict(
-        groups["model"]
-    )  # copies into the model's own tensors, which keep their strides
+    # copies into the model's own tensors, which keep their strides
+    trainer.model.load_state_dict(groups["model"])
     optimizers.restore_state(trainer.optimizer, groups["optimizer"])
-    now = trainer.model.state_dict()
-    best = {name: checkpoint.like(now[name], tensor) for name, tensor in groups["best"].items()}
-    progress = {
-        key: found.state[key] for key in ("epoch", "best_loss", "best_epoch", "seconds", "history")
+    current = trainer.model.state_dict()
+    best = {
+        name: checkpoint.copy_like(current[name], tensor) for name, tensor in groups["best"].items()
     }
-    return State(best=best, **progress)
+    return TrainingState(best=best, **{name: saved.state[name] for name in _SAVED})

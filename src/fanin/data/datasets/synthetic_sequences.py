@@ -97,9 +97,13 @@ def load_adding(options: Adding) -> Dataset:
         x[..., 0] = torch.rand(
             n, options.length, generator=seeds.make_generator(_SEED, "adding", part, "values")
         )
-        first = torch.randint(half, (n,), generator=seeds.make_generator(_SEED, "adding", part, "first"))
+        first = torch.randint(
+            half, (n,), generator=seeds.make_generator(_SEED, "adding", part, "first")
+        )
         second = half + torch.randint(
-            options.length - half, (n,), generator=seeds.make_generator(_SEED, "adding", part, "second")
+            options.length - half,
+            (n,),
+            generator=seeds.make_generator(_SEED, "adding", part, "second"),
         )
         rows = torch.arange(n)
         x[rows, first, 1] = x[rows, second, 1] = 1.0
