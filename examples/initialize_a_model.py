@@ -27,7 +27,9 @@ def main() -> None:
     print(fanin.initialize(model, "he_normal", seed=0))
 
     # A rule of its own for what a pattern means: the last layer, by one that stands in a file.
-    record = fanin.initialize(model, {"6.*": f"{MY_INITIALIZER}:make(gain=0.5)"}, default="auto", seed=0)
+    record = fanin.initialize(
+        model, {"6.*": f"{MY_INITIALIZER}:make(gain=0.5)"}, default="auto", seed=0
+    )
     print(record)
     print(record["6.weight"].reason, record["6.weight"].measured_std)
 
