@@ -11,11 +11,11 @@ from fanin.errors import SpecError, UnknownName
 from fanin.models import activations
 
 
-@pytest.mark.parametrize("entry", tuple(activations.ACTIVATIONS), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", tuple(activations.REGISTRY), ids=lambda entry: entry.name)
 def test_an_activation_is_marked_monotone_exactly_when_it_never_decreases(
     entry: activations.Activation,
 ) -> None:
-    values = entry.make()(torch.linspace(-8, 8, 4001, dtype=torch.float64))
+    values = entry.build()(torch.linspace(-8, 8, 4001, dtype=torch.float64))
     assert entry.monotone == bool((values.diff() >= -1e-12).all())
 
 
@@ -41,7 +41,7 @@ def test_an_activation_is_marked_monotone_exactly_when_it_never_decreases(
 def test_an_activation_has_the_values_of_its_formula(
     name: str, at_minus_one: float, at_one: float
 ) -> None:
-    values = activations.get(name).make()(torch.tensor([-1.0, 1.0], dtype=torch.float64))
+    values = activations.get(name).build()(torch.tensor([-1.0, 1.0], dtype=torch.float64))
     torch.testing.assert_close(
         values, torch.tensor([at_minus_one, at_one], dtype=torch.float64), rtol=1e-12, atol=0
     )

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "fanin"
 TEXT = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 
+
 def defined() -> Iterator[str]:
     """The names of all classes, functions and module constants of the package."""
     for path in PACKAGE.rglob("*.py"):

@@ -55,7 +55,7 @@ def test_an_entry_is_documented_and_cited(entry: InitializerEntry) -> None:
         entry.avoid,
         entry.cost,
         entry.differs,
-        entry.make.__doc__,
+        entry.component.__doc__,
     ):
         assert text
         assert len(text.strip()) > 4
@@ -76,9 +76,11 @@ def test_the_cost_of_an_entry_says_how_it_grows(entry: InitializerEntry) -> None
 @every_entry
 def test_an_initializer_is_final_frozen_and_hashable(entry: InitializerEntry) -> None:
     made = initializers.get(entry.example)
-    assert type(made) is entry.make
-    assert entry.make.__bases__ == (ModelInitializer if entry.level == "model" else Initializer,)
-    assert entry.make.__final__
+    assert type(made) is entry.component
+    assert entry.component.__bases__ == (
+        ModelInitializer if entry.level == "model" else Initializer,
+    )
+    assert entry.component.__final__
     assert hash(made) == hash(initializers.get(entry.example))
     for field in dataclasses.fields(made):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -89,7 +91,7 @@ def test_an_initializer_is_final_frozen_and_hashable(entry: InitializerEntry) ->
 def test_every_option_can_be_seen_in_an_example(entry: InitializerEntry) -> None:
     shown = " ".join(entry.examples)
     assert [
-        field.name for field in dataclasses.fields(entry.make) if f"{field.name}=" not in shown
+        field.name for field in dataclasses.fields(entry.component) if f"{field.name}=" not in shown
     ] == []
 
 
@@ -110,7 +112,7 @@ def test_an_unknown_option_is_an_error(entry: InitializerEntry) -> None:
 
 @every_entry
 def test_the_generator_is_keyword_only_and_required(entry: InitializerEntry) -> None:
-    parameter = inspect.signature(entry.make.__call__).parameters["generator"]
+    parameter = inspect.signature(entry.component.__call__).parameters["generator"]
     assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
     assert parameter.default is inspect.Parameter.empty
     with pytest.raises(TypeError, match="generator"):

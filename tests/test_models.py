@@ -186,7 +186,7 @@ def test_regression_is_two_relu_layers_then_the_output() -> None:
 
 def slow_cnn(module: CNN, x: Tensor, names: tuple[str, ...]) -> Tensor:
     """The network as the case study writes it: activation first, then pooling; no dropout."""
-    functions = [activations.get(name).make() for name in names]
+    functions = [activations.get(name).build() for name in names]
     for convolution, function in zip(module.conv, functions, strict=False):
         x = F.max_pool2d(function(convolution(x)), 2)
     x = x.reshape(len(x), -1)
@@ -196,7 +196,7 @@ def slow_cnn(module: CNN, x: Tensor, names: tuple[str, ...]) -> Tensor:
     return output
 
 
-@for_each("name", activations.ACTIVATIONS.names())
+@for_each("name", activations.REGISTRY.names())
 def test_pooling_before_the_activation_gives_the_value_and_gradient_of_pooling_after_it(
     name: str,
 ) -> None:

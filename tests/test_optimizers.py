@@ -36,7 +36,7 @@ def _gradients(scale: float) -> list[np.ndarray]:
 
 
 def _made(spec: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    return optimizers.get(spec)[1].make(model, lr)
+    return optimizers.REGISTRY.make(spec).build(model, lr)
 
 
 def _trajectory(
@@ -391,8 +391,8 @@ def test_without_gradients_to_speak_of_only_weights_shrink_unless_all_decay(name
     ],
 )
 def test_one_training_has_one_spec(spec: str, canonical: str) -> None:
-    assert optimizers.get(spec)[0] == canonical
-    assert optimizers.get(canonical) == optimizers.get(spec)
+    assert optimizers.REGISTRY.make(spec).spec == canonical
+    assert optimizers.REGISTRY.make(canonical) == optimizers.REGISTRY.make(spec)
 
 
 @pytest.mark.parametrize(
@@ -418,7 +418,7 @@ def test_one_training_has_one_spec(spec: str, canonical: str) -> None:
 )
 def test_options_out_of_range_are_refused(spec: str) -> None:
     with pytest.raises(SpecError, match=r"=…\).* must be "):
-        optimizers.get(spec)
+        optimizers.REGISTRY.make(spec)
 
 
 @pytest.mark.parametrize(
@@ -437,10 +437,10 @@ def test_options_out_of_range_are_refused(spec: str) -> None:
 )
 def test_options_that_change_nothing_or_exclude_each_other_are_refused(spec: str) -> None:
     with pytest.raises(SpecError, match=r"[Ll]eave (it|decay) out"):
-        optimizers.get(spec)
+        optimizers.REGISTRY.make(spec)
 
 
 @pytest.mark.parametrize("spec", ["adamw2", "adam(momentum=0.9)", "momentum", "nesterov"])
 def test_unknown_names_are_refused(spec: str) -> None:
     with pytest.raises(UnknownName):
-        optimizers.get(spec)
+        optimizers.REGISTRY.make(spec)

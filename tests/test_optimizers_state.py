@@ -29,7 +29,7 @@ REMEMBERING = (
 
 
 def _made(spec: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    return optimizers.get(spec)[1].make(model, lr)
+    return optimizers.REGISTRY.make(spec).build(model, lr)
 
 
 def _linear(inputs: int) -> nn.Linear:

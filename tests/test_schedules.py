@@ -42,7 +42,7 @@ def _theirs(make: Make) -> list[float]:
 
 
 def _ours(spec: str) -> list[float]:
-    schedule = schedules.get(spec)[1]
+    schedule = schedules.REGISTRY.make(spec)
     return [LR * schedule.factor(step, PER_EPOCH, EPOCHS) for step in range(TOTAL)]
 
 
@@ -109,7 +109,7 @@ def test_a_schedule_equals_torchs_in_every_step(spec: str) -> None:
 
 
 def test_every_schedule_is_compared_with_torchs() -> None:
-    assert {spec.partition("(")[0] for spec in CASES} == set(schedules.SCHEDULES.names())
+    assert {spec.partition("(")[0] for spec in CASES} == set(schedules.REGISTRY.names())
 
 
 def test_the_comparison_would_notice_a_wave_that_ends_one_step_too_early() -> None:
@@ -127,25 +127,25 @@ def test_no_rate_exceeds_the_learning_rate_or_is_negative(spec: str) -> None:
 @for_each("spec", CASES)
 @for_each(("per_epoch", "epochs"), [(1, 1), (2, 1), (1, 3), (3, 2)])
 def test_the_shortest_trainings_have_finite_rates(spec: str, per_epoch: int, epochs: int) -> None:
-    schedule = schedules.get(spec)[1]
+    schedule = schedules.REGISTRY.make(spec)
     factors = [schedule.factor(step, per_epoch, epochs) for step in range(per_epoch * epochs)]
     assert all(math.isfinite(factor) and 0 <= factor <= 1 for factor in factors)
 
 
 def test_a_cycle_whose_rise_is_one_step_long_begins_at_its_top() -> None:
     assert (
-        schedules.get("one_cycle(pct_start=0.25)")[1].factor(0, 4, 1) == 1.0
+        schedules.REGISTRY.make("one_cycle(pct_start=0.25)").factor(0, 4, 1) == 1.0
     )  # torch divides by zero
 
 
 def test_a_warm_up_longer_than_the_training_is_all_that_there_is() -> None:
-    schedule = schedules.get("cosine(warmup=4)")[1]
+    schedule = schedules.REGISTRY.make("cosine(warmup=4)")
     factors = [schedule.factor(step, 5, 2) for step in range(10)]
     assert factors == pytest.approx([0.01 + 0.99 * step / 20 for step in range(10)])
 
 
 def test_step_drops_at_the_first_step_of_an_epoch() -> None:
-    schedule = schedules.get("step(every=2)")[1]
+    schedule = schedules.REGISTRY.make("step(every=2)")
     assert [schedule.factor(step, 3, 9) for step in (5, 6, 11, 12)] == pytest.approx(
         [1, 0.1, 0.1, 0.01]
     )
@@ -163,8 +163,8 @@ def test_step_drops_at_the_first_step_of_an_epoch() -> None:
     ],
 )
 def test_one_schedule_has_one_spec(spec: str, canonical: str) -> None:
-    assert schedules.get(spec)[0] == canonical
-    assert schedules.get(canonical) == schedules.get(spec)
+    assert schedules.REGISTRY.make(spec).spec == canonical
+    assert schedules.REGISTRY.make(canonical) == schedules.REGISTRY.make(spec)
 
 
 @pytest.mark.parametrize(
@@ -192,21 +192,21 @@ def test_one_schedule_has_one_spec(spec: str, canonical: str) -> None:
 )
 def test_options_out_of_range_are_refused(spec: str) -> None:
     with pytest.raises(SpecError, match=r"=…\).* must be "):
-        schedules.get(spec)
+        schedules.REGISTRY.make(spec)
 
 
 def test_a_start_of_no_warm_up_is_refused() -> None:
     with pytest.raises(SpecError, match="changes nothing without a warm-up"):
-        schedules.get("cosine(warmup_start=0.5)")
+        schedules.REGISTRY.make("cosine(warmup_start=0.5)")
 
 
 @pytest.mark.parametrize("spec", ["step", "milestones"])
 def test_a_drop_needs_to_know_when(spec: str) -> None:
     with pytest.raises(SpecError, match="needs"):
-        schedules.get(spec)
+        schedules.REGISTRY.make(spec)
 
 
 @pytest.mark.parametrize("spec", ["cosinus", "cosine(t_max=3)", "one_cycle(warmup=3)"])
 def test_unknown_names_are_refused(spec: str) -> None:
     with pytest.raises(UnknownName):
-        schedules.get(spec)
+        schedules.REGISTRY.make(spec)

@@ -205,7 +205,9 @@ def test_the_loss_of_tokens_is_the_mean_over_all_steps() -> None:
     y = torch.randint(0, 5, (3, 6), generator=seeds.make_generator(0, "y"))
     task = Objective(info=tokens().info, metrics=metrics.of_task("token_classification"))
     slow = [-torch.log_softmax(outputs[n, t], 0)[y[n, t]] for n in range(3) for t in range(6)]
-    assert float(task.compute_loss(outputs, y)) == pytest.approx(float(torch.stack(slow).mean()), rel=1e-6)
+    assert float(task.compute_loss(outputs, y)) == pytest.approx(
+        float(torch.stack(slow).mean()), rel=1e-6
+    )
     accuracy = metrics.REGISTRY.get("token_accuracy")
     assert accuracy.score is not None
     right = sum(int(outputs[n, t].argmax() == y[n, t]) for n in range(3) for t in range(6))

@@ -138,7 +138,7 @@ def test_an_optimizer_that_remembers_numbers_starts_anew_instead_of_resuming_wro
 
 @pytest.mark.usefixtures("draws_globally")
 def test_groups_with_rates_of_their_own_keep_their_proportions_under_a_schedule(own: str) -> None:
-    made = optimizers.get(f"{own}:halves")[1].make(
+    made = optimizers.REGISTRY.make(f"{own}:halves").build(
         torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), 0.1
     )
     optimizers.set_rate(made, 0.02)
@@ -152,7 +152,7 @@ def test_an_optimizer_over_part_of_the_parameters_is_refused(own: str) -> None:
 
 def test_a_metric_may_not_take_the_place_of_a_column(own: str) -> None:
     with pytest.raises(FitError, match="name of a column"):
-        metrics.get(f"{own}:zeros")
+        metrics.REGISTRY.make(f"{own}:zeros")
 
 
 def test_a_metric_must_give_a_number_for_each_sample(own: str) -> None:

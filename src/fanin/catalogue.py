@@ -126,7 +126,7 @@ def _describe_initializer(name: str) -> Description:
             "paper": str(entry.paper),
             "differs": entry.differs,
         },
-        options=_options(entry.make),
+        options=_options(entry.component),
         examples=_uses(entry),
     )
 
@@ -144,7 +144,7 @@ def _needs(entry: InitializerEntry) -> str:
 def _uses(entry: InitializerEntry) -> tuple[str, ...]:
     """Lines to copy: on a model, and on one tensor where that is possible."""
     example = entry.examples[0] if entry.examples else entry.name
-    if entry.make.gate_bias:
+    if entry.component.gate_bias:
         return (f'fanin.initialize(model, "orthogonal", biases="{example}", seed=0)',)
     on_model = f'fanin.initialize(model, "{example}", seed=0)'
     return (
@@ -309,7 +309,7 @@ def _describe_metric(name: str) -> Description:
 
 def _describe_activation(name: str) -> Description:
     from fanin import gains
-    from fanin.models.activations import ACTIVATIONS
+    from fanin.models import activations
 
     critical = gains.critical_gain(name)
     forward = gains.gain(name)
@@ -323,7 +323,7 @@ def _describe_activation(name: str) -> Description:
             "gain, backward": f"{gains.gain(name, direction='backward'):.4f}: keeps that of "
             "gradients",
             "gain, critical": f"{critical.gain:.4f}: for plain networks, good over {depth}",
-            "monotone": "yes" if ACTIVATIONS.get(name).monotone else "no",
+            "monotone": "yes" if activations.REGISTRY.get(name).monotone else "no",
         },
         examples=(f'activation = ["{name}"]   # in a study file',),
     )
@@ -336,19 +336,17 @@ def _study_part(name: str) -> ModuleType:
         raise MissingExtra(error.name or "a package", "study", "A study") from None
 
 
-def _factors(kind: str) -> Registry[Any]:
+def _factors(kind: str) -> Registry[Any, Any]:
     """The registry of optimizers, schedules or augmentations."""
-    found: Registry[Any] = getattr(
-        _study_part(f"training.{kind.removesuffix('s') if kind == 'augmentations' else kind}"),
-        kind.upper(),
-    )
-    return found
+    module = {"augmentations": "augmentation"}.get(kind, kind)
+    registry: Registry[Any, Any] = _study_part(f"training.{module}").REGISTRY
+    return registry
 
 
 def _activation_names() -> tuple[str, ...]:
-    from fanin.models.activations import ACTIVATIONS
+    from fanin.models import activations
 
-    return ACTIVATIONS.names()
+    return activations.REGISTRY.names()
 
 
 def _said(facts: dict[str, str]) -> dict[str, str]:

@@ -159,6 +159,8 @@ def construct(name: str, cls: type[OptionsT], options: Mapping[str, Any]) -> Opt
     missing option; `cls` itself checks ranges.
     """
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    if options and not fields:
+        raise SpecError(f"{name} takes no options; received {', '.join(options)}.")
     hints = _hints(cls)
     values: dict[str, Any] = {}
     for key, value in options.items():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fanin.registry import Registry
+from fanin.registry import PlainEntry, Registry
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(PlainEntry):
     """How a cell is trained and judged, apart from its model, data and optimizer.
 
     Training stops after `patience` epochs without a strictly lower validation loss, and the weights
@@ -29,9 +29,9 @@ class Protocol:
     """What every table and report must say about it."""
 
 
-PROTOCOLS: Registry[Protocol] = Registry("protocol", Protocol)
+REGISTRY: Registry[Protocol, Protocol] = Registry("protocol", Protocol)
 
-PROTOCOLS.add(
+REGISTRY.add(
     Protocol(
         name="sound",
         summary="10 % of the training set is held out for validation; the test set is touched "
@@ -40,7 +40,7 @@ PROTOCOLS.add(
         standardise_target=True,
     )
 )
-PROTOCOLS.add(
+REGISTRY.add(
     Protocol(
         name="case-study",
         summary="the published case study: the test set serves as validation set, and the target "

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from fanin.errors import UsageError
-from fanin.registry import Registry
+from fanin.registry import NoOptions, Registry
 
 Task = Literal["classification", "regression", "token_classification", "autoencoding"]
 """A class, or one number or several, for each sample; a class for each step of a sequence; the
@@ -192,5 +192,14 @@ class DatasetEntry:
         """The name of the folder that its files are looked for in."""
         return self.stored_in or self.name
 
+    @property
+    def options(self) -> type:
+        """It has none."""
+        return NoOptions
 
-REGISTRY: Registry[DatasetEntry] = Registry("dataset", DatasetEntry)
+    def make(self, options: NoOptions) -> DatasetEntry:
+        """The entry itself."""
+        return self
+
+
+REGISTRY: Registry[DatasetEntry, DatasetEntry] = Registry("dataset", DatasetEntry)

@@ -1,58 +1,26 @@
-"""Initializers: one family per file, all of them in `REGISTRY`."""
+"""Initializers: a file in this folder that registers an `InitializerEntry` is all that one takes.
 
-from fanin.initializers.auto import Auto
-from fanin.initializers.constant import Constant, Zero
-from fanin.initializers.delta_orthogonal import DeltaOrthogonal, ScaledUniformOrthogonal
-from fanin.initializers.fixed_scale import Normal, TruncatedNormal, Uniform
-from fanin.initializers.framework_defaults import IRNN, KerasDefault, TorchDefault
-from fanin.initializers.gate_biases import Chrono, ForgetGate
-from fanin.initializers.he import HeNormal, HeUniform
-from fanin.initializers.identity import Dirac, Identity
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper, names
-from fanin.initializers.lecun import LecunNormal, LecunUniform
-from fanin.initializers.lookup import get
-from fanin.initializers.orthogonal import BlockOrthogonal, Orthogonal
-from fanin.initializers.random_walk import RandomWalk
-from fanin.initializers.siren import Siren
-from fanin.initializers.small_init import SmallInit, WangInit
-from fanin.initializers.sparse import Sparse
-from fanin.initializers.variance_scaling import VarianceScaling
-from fanin.initializers.xavier import XavierNormal, XavierUniform
+The classes of all registered initializers can be imported from here: `HeNormal`, `Orthogonal`, …
+"""
 
-__all__ = [
-    "IRNN",
-    "REGISTRY",
-    "Auto",
-    "BlockOrthogonal",
-    "Chrono",
-    "Constant",
-    "DeltaOrthogonal",
-    "Dirac",
-    "ForgetGate",
-    "HeNormal",
-    "HeUniform",
-    "Identity",
-    "Initializer",
-    "InitializerEntry",
-    "KerasDefault",
-    "LecunNormal",
-    "LecunUniform",
-    "Normal",
-    "Orthogonal",
-    "Paper",
-    "RandomWalk",
-    "ScaledUniformOrthogonal",
-    "Siren",
-    "SmallInit",
-    "Sparse",
-    "TorchDefault",
-    "TruncatedNormal",
-    "Uniform",
-    "VarianceScaling",
-    "WangInit",
-    "XavierNormal",
-    "XavierUniform",
-    "Zero",
-    "get",
-    "names",
-]
+from __future__ import annotations
+
+from typing import Any
+
+from fanin.initializers.initializer import Initializer as Initializer
+from fanin.initializers.initializer_entry import REGISTRY as REGISTRY
+from fanin.initializers.initializer_entry import InitializerEntry as InitializerEntry
+from fanin.initializers.initializer_entry import Paper as Paper
+from fanin.initializers.initializer_entry import get as get
+from fanin.initializers.initializer_entry import names as names
+from fanin.registry import import_modules
+
+import_modules(__name__, __path__)
+
+
+def __getattr__(name: str) -> Any:
+    """The class of that name among the registered initializers."""
+    for entry in REGISTRY:
+        if entry.component.__name__ == name:
+            return entry.component
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from torch import nn
 
 from fanin import gains
 from fanin.errors import UsageError
-from fanin.initializers.initializer import REGISTRY, InitializerEntry, Paper
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.model_level import Choice, ModelInitializer, Site
 from fanin.initializers.orthogonal import Orthogonal
 from fanin.initializers.variance_scaling import VarianceScaling
@@ -93,7 +93,7 @@ def _with_values(activation: Activation) -> Activation:
 
 REGISTRY.add(
     InitializerEntry(
-        make=Auto,
+        component=Auto,
         level="model",
         needs=("followers",),
         summary="The gain of each layer from the activation that really follows it; critical gains "

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fanin.fans import Layout
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 
 SYMMETRY = Paper(
     authors="Rumelhart, Hinton, Williams",
@@ -62,7 +63,7 @@ class Constant(Initializer):
 
 REGISTRY.add(
     InitializerEntry(
-        make=Zero,
+        component=Zero,
         summary="All weights zero. A baseline that cannot learn in hidden layers; right for biases "
         "and for the end of a "
         "residual branch.",
@@ -81,7 +82,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=Constant,
+        component=Constant,
         summary="All weights one number (1 unless given). The true case of symmetry: all units of "
         "a layer stay alike.",
         formula="w = value",

@@ -14,7 +14,8 @@ from torch import Tensor
 from fanin.errors import FitError
 from fanin.fans import Layout, check_gain, require_fans
 from fanin.initializers import distributions
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.kernel_taps import at_tap, centre, tap_shape
 from fanin.initializers.orthogonal import haar
 
@@ -117,7 +118,7 @@ def _require_room(layout: Layout) -> None:
 
 REGISTRY.add(
     InitializerEntry(
-        make=ScaledUniformOrthogonal,
+        component=ScaledUniformOrthogonal,
         summary="Orthogonal, scaled so that a layer with more outputs than inputs keeps the mean "
         "square too.",
         formula="W = gain·max(√(outputs/inputs), 1)·Q, Q ~ Haar; on a kernel inputs counts its "
@@ -153,7 +154,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=DeltaOrthogonal,
+        component=DeltaOrthogonal,
         summary="Orthogonal at the centre of the kernel, zeros elsewhere: a convolution that is an "
         "isometry.",
         formula="W[:, :, centre] = gain·Q with Qᵀ·Q = I, Q ~ Haar; W = 0 at all other taps; centre "

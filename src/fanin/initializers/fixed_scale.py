@@ -13,7 +13,8 @@ from fanin.errors import SpecError, quote
 from fanin.fans import Layout
 from fanin.initializers import distributions
 from fanin.initializers.constant import SYMMETRY
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 
 
 @final
@@ -104,7 +105,7 @@ class TruncatedNormal(Initializer):
 
 REGISTRY.add(
     InitializerEntry(
-        make=Normal,
+        component=Normal,
         summary="Normal with one standard deviation for all layers.",
         formula="w ~ N(mean, std²)",
         paper=SYMMETRY,
@@ -122,7 +123,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=Uniform,
+        component=Uniform,
         summary="Uniform between two bounds that are the same for all layers.",
         formula="w ~ U[low, high]",
         paper=SYMMETRY,
@@ -140,7 +141,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=TruncatedNormal,
+        component=TruncatedNormal,
         summary="Normal with one standard deviation for all layers, its tails cut off.",
         formula="w ~ N(mean, std²) given |w - mean| <= cut·std; Var w = std²·(1 - "
         "2·cut·φ(cut)/erf(cut/√2))",

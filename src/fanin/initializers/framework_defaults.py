@@ -16,7 +16,8 @@ from fanin.initializers.constant import Constant, Zero
 from fanin.initializers.fixed_scale import Normal, Uniform
 from fanin.initializers.gate_biases import ForgetGate
 from fanin.initializers.identity import Identity
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.model_level import Choice, ModelInitializer, Site
 from fanin.initializers.orthogonal import Orthogonal
 from fanin.initializers.xavier import XavierNormal, XavierUniform
@@ -229,7 +230,7 @@ _KERAS = Paper(
 
 REGISTRY.add(
     InitializerEntry(
-        make=TorchDefault,
+        component=TorchDefault,
         level="model",
         summary="What torch's own layers start from, by name, so that it can be compared and "
         "restored.",
@@ -249,7 +250,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=KerasDefault,
+        component=KerasDefault,
         level="model",
         summary="What Keras' layers of the same kind start from, by name.",
         formula="kernels: w ~ U[-b, b], b = √(6/(fan_in + fan_out)); recurrent: orthogonal; biases "
@@ -267,7 +268,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=IRNN,
+        component=IRNN,
         level="model",
         summary="Recurrent networks of rectifiers whose state's matrix starts as the identity.",
         formula="W_hh = gain·I, other weights N(0, std²), b = 0",

@@ -18,7 +18,8 @@ from torch import Tensor
 from fanin.errors import SpecError, quote
 from fanin.fans import Layout, PackedPart
 from fanin.initializers import distributions
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 
 
 @final
@@ -123,7 +124,7 @@ def _memory_gates(layout: Layout) -> tuple[PackedPart | None, PackedPart | None]
 
 REGISTRY.add(
     InitializerEntry(
-        make=ForgetGate,
+        component=ForgetGate,
         summary="Biases of gates: the forget gate starts open (1), all other biases zero.",
         formula="b_f = value (LSTM), b_z = value (GRU), other biases 0",
         paper=Paper(
@@ -148,7 +149,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=Chrono,
+        component=Chrono,
         summary="Biases of gates: memories of all lengths up to t_max steps, spread over the units.",
         formula="b_f = log u, b_i = −b_f (LSTM) or b_z = log u (GRU), u ~ U[1, t_max − 1]; other "
         "biases 0",

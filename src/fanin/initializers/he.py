@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fanin.fans import Layout, Mode
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.variance_scaling import normal_or_truncated, sample_scaled, scaled_std
 
 
@@ -81,7 +82,7 @@ _PAPER = Paper(
 
 REGISTRY.add(
     InitializerEntry(
-        make=HeUniform,
+        component=HeUniform,
         summary="Uniform, scaled by one fan, for rectifiers.",
         formula="w ~ U[-b, b], b = √(6/((1 + a²)·fan))",
         paper=_PAPER,
@@ -101,7 +102,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=HeNormal,
+        component=HeNormal,
         summary="Normal, scaled by one fan, for rectifiers.",
         formula="w ~ N(0, 2/((1 + a²)·fan))",
         paper=_PAPER,

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fanin.fans import Layout, check_gain, require_fans
 from fanin.initializers import distributions
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.kernel_taps import Even, centre, tap_shape
 
 
@@ -123,7 +124,7 @@ def _partial_deviation(layout: Layout, gain: float) -> float:
 
 REGISTRY.add(
     InitializerEntry(
-        make=Identity,
+        component=Identity,
         summary="The identity: each output starts as the input of the same number.",
         formula="W[o, i, centre] = gain if o = i else 0; repeat=true: gain/√c where o ≡ i (mod "
         "min(outputs, inputs)), c of "
@@ -161,7 +162,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=Dirac,
+        component=Dirac,
         summary="torch's dirac_: a convolution that copies its inputs, with outputs beyond them "
         "zero.",
         formula="W[o, i, centre] = gain if o = i else 0, within each group; centre = k//2; other "

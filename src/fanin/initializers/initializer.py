@@ -1,26 +1,22 @@
-"""What an initializer is, the record that describes one, and the catalogue of them."""
+"""What an initializer is, and what it takes to fill a tensor."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import MISSING, dataclass, fields
-from typing import ClassVar, Literal, final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from fanin import fans, specs
+from fanin import fans
 from fanin.errors import FitError, UsageError, quote
 from fanin.fans import Layout
-from fanin.registry import Registry
-
-Level = Literal["tensor", "model"]
-Need = Literal["data", "loss", "followers"]
+from fanin.registry import Component
 
 
-class Initializer(ABC):
+class Initializer(Component, ABC):
     """A law for the numbers of one weight.
 
     Every subclass is final and a frozen dataclass whose fields are the hyperparameters of the law.
@@ -31,8 +27,6 @@ class Initializer(ABC):
     differ by their law and not by luck.
     """
 
-    name: ClassVar[str]
-    """The name in the catalogue and in spec strings."""
     deterministic: ClassVar[bool] = False
     """True where nothing is drawn: another seed gives the same weights."""
     packs: ClassVar[bool] = False
@@ -51,16 +45,6 @@ class Initializer(ABC):
         """
         return False
 
-    def __post_init__(self) -> None:
-        specs.coerce_fields(self.name, self)
-        self.check()
-
-    @abstractmethod
-    def check(self) -> None:
-        """Raise `SpecError` where a hyperparameter is out of range; their types are checked
-        already.
-        """
-
     @abstractmethod
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """Draw a weight of that layout: contiguous fp32 on the CPU, of shape ``layout.shape``, not
@@ -77,17 +61,6 @@ class Initializer(ABC):
         Raises `FitError` where the law does not fit the layout, such as a law that needs fans on a
         vector.
         """
-
-    @property
-    @final
-    def spec(self) -> str:
-        """The canonical spec string, such as ``he_normal(mode=fan_out)``; `get` turns it back into
-        an equal initializer.
-        """
-        return specs.render_canonical(self.name, self)
-
-    def __str__(self) -> str:
-        return self.spec
 
     @final
     def __call__(self, tensor: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -186,75 +159,3 @@ def unfit_numbers(tensor: Tensor, initializer: Initializer) -> str | None:
             "is an expanded view whose entries share memory: fill the tensor it was expanded from"
         )
     return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paper:
-    """Where a method comes from."""
-
-    authors: str
-    title: str
-    year: int
-    link: str
-
-    def __str__(self) -> str:
-        stop = "" if self.title.endswith(("?", "!")) else "."
-        return f"{self.authors} ({self.year}). {self.title}{stop} {self.link}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class InitializerEntry:
-    """An initializer as the catalogue describes it."""
-
-    make: type[Initializer]
-    """The frozen dataclass whose fields are the options."""
-    summary: str
-    formula: str
-    paper: Paper
-    suited: str
-    """When to use it: the networks it is for."""
-    avoid: str
-    """When not to use it, and why."""
-    cost: str
-    """What computing it costs, relative to a draw of normal numbers."""
-    differs: str
-    """Where torch, Keras or JAX do something else under this name."""
-    examples: tuple[str, ...] = ()
-    """Spec strings that show its options."""
-    level: Level = "tensor"
-    needs: tuple[Need, ...] = ()
-    """What it looks at besides the shape of the weight."""
-
-    @property
-    def name(self) -> str:
-        """The name in the catalogue."""
-        return self.make.name
-
-    @property
-    def example(self) -> str:
-        """A spec string that works: the name alone, or the first example where an option must be
-        given.
-        """
-        options = fields(self.make)  # type: ignore[arg-type]
-        required = any(
-            option.default is MISSING and option.default_factory is MISSING for option in options
-        )
-        return self.examples[0] if required else self.name
-
-    @property
-    def year(self) -> int:
-        """The year of the paper."""
-        return self.paper.year
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether another seed gives the same weights."""
-        return self.make.deterministic
-
-
-REGISTRY: Registry[InitializerEntry] = Registry("initializer", InitializerEntry)
-
-
-def names() -> tuple[str, ...]:
-    """The names of all initializers, third-party ones included."""
-    return REGISTRY.names()

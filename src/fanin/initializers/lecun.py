@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fanin.fans import Layout, check_gain
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry
 from fanin.initializers.variance_scaling import (
     EFFICIENT_BACKPROP,
     normal_or_truncated,
@@ -72,7 +73,7 @@ class LecunNormal(Initializer):
 
 REGISTRY.add(
     InitializerEntry(
-        make=LecunUniform,
+        component=LecunUniform,
         summary="Uniform, scaled by fan-in.",
         formula="w ~ U[-b, b], b = gain·√(3/fan_in)",
         paper=EFFICIENT_BACKPROP,
@@ -89,7 +90,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=LecunNormal,
+        component=LecunNormal,
         summary="Normal, scaled by fan-in.",
         formula="w ~ N(0, gain²/fan_in)",
         paper=EFFICIENT_BACKPROP,

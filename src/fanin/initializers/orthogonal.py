@@ -14,7 +14,8 @@ from torch import Tensor
 from fanin.errors import FitError, SpecError, quote
 from fanin.fans import Layout, check_gain, require_fans
 from fanin.initializers import distributions
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 
 
 @final
@@ -128,7 +129,7 @@ def haar(z: Tensor, gain: float = 1.0) -> Tensor:
 
 REGISTRY.add(
     InitializerEntry(
-        make=Orthogonal,
+        component=Orthogonal,
         summary="Orthonormal rows or columns, evenly distributed over all such matrices, times a "
         "gain.",
         formula="W = gain·Q, W·Wᵀ = gain²·I (wide) or Wᵀ·W = gain²·I (tall), Q ~ Haar",
@@ -160,7 +161,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=BlockOrthogonal,
+        component=BlockOrthogonal,
         summary="Orthogonal, block by block: for a tensor that packs the gates of a recurrent "
         "layer.",
         formula="W = [W_1; …; W_blocks], W_b = gain·Q_b with Q_b ~ Haar, independent, "

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fanin.fans import Layout, require_fans
 from fanin.initializers import distributions
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 
 
 @final
@@ -53,7 +54,7 @@ class RandomWalk(Initializer):
 
 REGISTRY.add(
     InitializerEntry(
-        make=RandomWalk,
+        component=RandomWalk,
         summary="Normal, scaled by fan-in and corrected for finite width: log-norms walk without "
         "drift through depth.",
         formula="w ~ N(0, g²/fan_in), g = exp(1/(2·fan_in)) (linear) or √2·exp(1.2/(max(fan_in, 6) "

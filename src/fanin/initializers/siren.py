@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fanin.errors import SpecError, quote
 from fanin.fans import Layout, require_fans
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.variance_scaling import sample_scaled
 
 
@@ -52,7 +53,7 @@ class Siren(Initializer):
 
 REGISTRY.add(
     InitializerEntry(
-        make=Siren,
+        component=Siren,
         summary="Uniform, for sine activations: what goes into every sine keeps a variance of 0.8 "
         "to 1 at any depth.",
         formula="w ~ U[-b, b], b = √(6/fan_in)/omega; first=true: b = 1/fan_in",

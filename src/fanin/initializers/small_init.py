@@ -12,7 +12,8 @@ from torch import Tensor
 from fanin.errors import SpecError, quote
 from fanin.fans import Layout, require_fans
 from fanin.initializers import distributions
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 
 
 @final
@@ -96,7 +97,7 @@ def _check_count(count: int | None, what: str) -> None:
 
 REGISTRY.add(
     InitializerEntry(
-        make=SmallInit,
+        component=SmallInit,
         summary="Normal, scaled by the width of a transformer: one small standard deviation for "
         "all of its matrices.",
         formula="w ~ N(0, 2/(5·d)), d = dim or the smaller side of the matrix",
@@ -122,7 +123,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=WangInit,
+        component=WangInit,
         summary="Normal, scaled by width and depth: what each block adds to the residual stream "
         "shrinks with their number.",
         formula="w ~ N(0, (2/(layers·√d))²), d = dim or the smaller side of the matrix",

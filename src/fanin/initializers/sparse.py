@@ -12,7 +12,8 @@ from torch import Tensor
 from fanin.errors import SpecError, quote
 from fanin.fans import Layout, require_fans
 from fanin.initializers import distributions
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.seeds import standard_normal
 
 
@@ -82,7 +83,7 @@ class Sparse(Initializer):
 
 REGISTRY.add(
     InitializerEntry(
-        make=Sparse,
+        component=Sparse,
         summary="Each unit starts with a few (15) strong incoming weights, all others zero.",
         formula="connections entries of each row of W (outputs × inputs·kernel) from N(0, std²), "
         "the others 0",

@@ -11,21 +11,22 @@ so that its spec, its record and a cell's identity say what the user wrote.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from fanin import fans, seeds, specs, user_code
-from fanin.errors import FitError, SpecError
+from fanin import fans, seeds, user_code
+from fanin.errors import FitError
 from fanin.fans import Layout
 from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY
 from fanin.initializers.model_level import Choice, ModelInitializer, Site
+from fanin.registry import UserEntry
 from fanin.user_code import INITIALIZER, INITIALIZER_FILL, UserComponent
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -45,9 +46,6 @@ class Filling(_Own):
     start of the weight's stream; torch's global generator, for functions that have no such
     parameter, starts from a number that is drawn from it.
     """
-
-    def check(self) -> None:
-        """Nothing to check before there is a tensor."""
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """What the function leaves in the tensor; a `FitError` where it fails, or leaves numbers
@@ -136,19 +134,25 @@ class MakingModelLevel(ModelInitializer):
         return _model_level(self).choose(sites)
 
 
-def initializer(target: str, options: Mapping[str, Any]) -> Initializer:
-    """The initializer of a target and the options in a spec.
+def load_entry(reference: str) -> UserEntry:
+    """The entry of a user's initializer.
 
-    Raises what `fanin.user_code.load_component` and `fanin.specs.construct` raise, and `FitError` where a
-    function that is to make an initializer makes something else.
+    Raises what `fanin.user_code.load_component` raises; making the initializer raises `FitError` if
+    the function that should return an initializer returns something else.
     """
-    function = user_code.load(target).function
-    part = user_code.load_component(target, INITIALIZER_FILL if _fills(function) else INITIALIZER)
-    if part.contract is INITIALIZER_FILL:
-        return specs.construct(part.name, _class_of(part, Filling), options)
-    made = _made(part, specs.construct(part.name, part.options, options))
-    level = MakingModelLevel if isinstance(made, ModelInitializer) else Making
-    return specs.construct(part.name, _class_of(part, level), options)
+    function = user_code.load(reference).function
+    contract = INITIALIZER_FILL if _fills(function) else INITIALIZER
+    part = user_code.load_component(reference, contract)
+    if contract is INITIALIZER_FILL:
+        return UserEntry(part.name, user_code.derive_class(part, Filling), lambda filling: filling)
+    return UserEntry(part.name, part.options, partial(_make, part))
+
+
+def _make(part: UserComponent, options: Any) -> Initializer:
+    model_level = isinstance(_made(part, options), ModelInitializer)
+    base: type[Initializer] = MakingModelLevel if model_level else Making
+    made: Initializer = user_code.derive_class(part, base)(**vars(options))
+    return made
 
 
 def _fills(function: Any) -> bool:
@@ -162,26 +166,6 @@ def _fills(function: Any) -> bool:
         and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         for parameter in user_code.parameters_of(function, "")
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    )
-
-
-@cache
-def _class_of(part: UserComponent, base: type[Initializer]) -> type[Initializer]:
-    """The frozen dataclass, derived from `base`, whose fields are the part's options."""
-    fields = dataclasses.fields(part.options)
-    taken = [field.name for field in fields if field.name in {"name", "part", *dir(base)}]
-    if taken:
-        raise SpecError(
-            f"{part.name} has an option {taken[0]}, which every initializer has already. Give it "
-            "another name."
-        )
-    return dataclasses.make_dataclass(
-        part.name.rpartition(":")[2],
-        [(field.name, field.type, dataclasses.field(default=field.default)) for field in fields],
-        bases=(base,),
-        namespace={"name": part.name, "part": part},
-        frozen=True,
-        kw_only=True,
     )
 
 
@@ -230,3 +214,6 @@ def _sound(drawn: Tensor, part: UserComponent, layout: Layout) -> Tensor:
 def _drawn(generator: torch.Generator) -> int:
     """A number from the generator, from which another one may start."""
     return int(torch.randint(2**32, (), generator=generator, device="cpu"))
+
+
+REGISTRY.load_user_entries_with(load_entry)

@@ -12,7 +12,8 @@ from torch import Tensor
 from fanin.errors import SpecError, quote
 from fanin.fans import Layout, Mode, require_fans
 from fanin.initializers import distributions
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 
 Distribution = Literal["normal", "truncated", "uniform"]
 
@@ -95,7 +96,7 @@ EFFICIENT_BACKPROP = Paper(
 
 REGISTRY.add(
     InitializerEntry(
-        make=VarianceScaling,
+        component=VarianceScaling,
         summary="Variance inversely proportional to a fan: the family that contains Xavier, He and "
         "LeCun.",
         formula="Var w = scale / fan, fan = fan_in | fan_out | (fan_in + fan_out)/2",

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fanin.fans import Layout, check_gain
-from fanin.initializers.initializer import REGISTRY, Initializer, InitializerEntry, Paper
+from fanin.initializers.initializer import Initializer
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.variance_scaling import normal_or_truncated, sample_scaled, scaled_std
 
 
@@ -72,7 +73,7 @@ _PAPER = Paper(
 
 REGISTRY.add(
     InitializerEntry(
-        make=XavierUniform,
+        component=XavierUniform,
         summary="Uniform, scaled by the mean of fan-in and fan-out.",
         formula="w ~ U[-b, b], b = gain·√(6/(fan_in + fan_out))",
         paper=_PAPER,
@@ -92,7 +93,7 @@ REGISTRY.add(
 
 REGISTRY.add(
     InitializerEntry(
-        make=XavierNormal,
+        component=XavierNormal,
         summary="Normal, scaled by the mean of fan-in and fan-out.",
         formula="w ~ N(0, gain²·2/(fan_in + fan_out))",
         paper=_PAPER,

@@ -2,9 +2,6 @@
 that a model takes.
 """
 
-import importlib
-import pkgutil
-
 from fanin.models.benchmark_model import REGISTRY as REGISTRY
 from fanin.models.benchmark_model import Model as Model
 from fanin.models.benchmark_model import ModelEntry as ModelEntry
@@ -12,6 +9,6 @@ from fanin.models.benchmark_model import get as get
 from fanin.models.benchmark_model import names as names
 from fanin.models.dropout import Dropout as Dropout
 from fanin.models.dropout import DropoutKeys as DropoutKeys
+from fanin.registry import import_modules
 
-for _file in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_file.name}")
+import_modules(__name__, __path__)

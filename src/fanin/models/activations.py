@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fanin.errors import SpecError, UnknownName, quote
-from fanin.registry import Registry
+from fanin.errors import SpecError, quote
+from fanin.registry import PlainEntry, Registry
 
 
 @dataclass(frozen=True)
-class Activation:
-    """A named activation; `make` builds its module, which has no parameters."""
+class Activation(PlainEntry):
+    """A named activation; `build` builds its module, which has no parameters."""
 
     name: str
-    make: Callable[[], nn.Module]
+    build: Callable[[], nn.Module]
     monotone: bool
     """Never decreasing, so that it commutes with max-pooling: max(f(x)) = f(max(x))."""
 
@@ -37,7 +37,9 @@ class Sin(nn.Module):
         return torch.sin(x)
 
 
-ACTIVATIONS: Registry[Activation] = Registry("activation", Activation)
+REGISTRY: Registry[Activation, Activation] = Registry(
+    "activation", Activation, aliases={"swish": "silu"}
+)
 
 for _entry in (
     Activation("sigmoid", nn.Sigmoid, monotone=True),
@@ -54,19 +56,12 @@ for _entry in (
     Activation("sin", Sin, monotone=False),
     Activation("identity", nn.Identity, monotone=True),
 ):
-    ACTIVATIONS.add(_entry)
-
-_ALIASES = {"swish": "silu"}
+    REGISTRY.add(_entry)
 
 
 def get(name: str) -> Activation:
-    """The activation of that name, or of the name that it is an alias of; an unknown one raises
-    `UnknownName`.
-    """
-    found = _ALIASES.get(name, name) if isinstance(name, str) else name
-    if found not in ACTIVATIONS:
-        raise UnknownName.suggest("activation", name, (*ACTIVATIONS.names(), *_ALIASES))
-    return ACTIVATIONS.get(found)
+    """The activation of a name or an alias; raises `UnknownName`."""
+    return REGISTRY.get(name)
 
 
 def canonical(activation: str | Iterable[str], layers: int) -> str | tuple[str, ...]:

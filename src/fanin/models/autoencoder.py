@@ -116,7 +116,7 @@ class HiddenLayer(nn.Module):
             options.norm, nn.Linear(inputs, outputs, bias=options.bias)
         )
         self.norm = normalization.of_features(options.norm, outputs)
-        self.activation = activation.make()
+        self.activation = activation.build()
         self.dropout = Dropout(options.dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from fanin import seeds, specs, user_code
+from fanin import seeds, specs
 from fanin.data import DataInfo
 from fanin.errors import FitError, SpecError, quote
-from fanin.models import user_model
-from fanin.registry import Registry
+from fanin.registry import Entry, Registry
 
 Input = Literal["image", "table", "sequence", "tokens", "any", "own"]
 """What a model takes: images, tables, sequences (of vectors or of tokens), sequences of tokens
@@ -61,8 +59,12 @@ class ModelEntry:
     """
     paper: str
 
+    def make(self, options: Any) -> Model:
+        """The model with these options."""
+        return Model(self, options)
 
-REGISTRY: Registry[ModelEntry] = Registry("model", ModelEntry)
+
+REGISTRY: Registry[ModelEntry, Model] = Registry("model", ModelEntry)
 
 
 @dataclass(frozen=True)
@@ -230,39 +232,20 @@ def get(
     `normalization` (the option `norm`; "none" for no normalization).
     """
     name, options = specs.parse(spec)
-    entry = _own_entry(name) if specs.is_reference(name) else REGISTRY.get(name)
     if activation is not None:
-        _require_option(entry, "activation", "An activation")
+        _require_option(name, "activation", "An activation")
         options["activation"] = activation
     if normalization is not None:
-        _require_option(entry, "norm", "A normalization")
+        _require_option(name, "norm", "A normalization")
         options["norm"] = None if normalization == "none" else normalization
-    return Model(entry, specs.construct(entry.name, entry.options, options))
+    return REGISTRY.make(name, **options)
 
 
-@cache
-def _entry_of(part: user_code.UserComponent) -> ModelEntry:
-    return ModelEntry(
-        name=part.name,
-        summary=user_model.summary(part),
-        options=part.options,
-        build=partial(user_model.build, part),
-        input="own",
-        task="any",
-        channels_last=False,
-        paper="",
-    )
-
-
-def _own_entry(target: str) -> ModelEntry:
-    """The entry of a user's own model; the same one as long as its file is the same."""
-    return _entry_of(user_code.load_component(target, user_code.MODEL))
-
-
-def _require_option(entry: ModelEntry, option: str, what: str) -> None:
-    def has(other: ModelEntry) -> bool:
+def _require_option(name: str, option: str, what: str) -> None:
+    def has(other: Entry) -> bool:
         return option in {field.name for field in dataclasses.fields(other.options)}
 
+    entry = REGISTRY.find(name)
     if not has(entry):
         fitting = ", ".join(other.name for other in REGISTRY if has(other))
         raise SpecError(

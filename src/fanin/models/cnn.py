@@ -71,7 +71,7 @@ class CNN(nn.Module):
         sizes = (channels[-1] * height * width, *options.widths)
         self.conv = nn.ModuleList(nn.Conv2d(n, m, _KERNEL) for n, m in pairwise(channels))
         self.hidden = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
-        self.activations = nn.ModuleList(activation.make() for activation in chosen)
+        self.activations = nn.ModuleList(activation.build() for activation in chosen)
         self.pool_first = tuple(
             activation.monotone for activation in chosen[: len(options.channels)]
         )

@@ -58,7 +58,7 @@ class LeNet5(nn.Module):
         self.conv = nn.ModuleList([nn.Conv2d(input_shape[0], 6, 5, padding=2), nn.Conv2d(6, 16, 5)])
         self.hidden = nn.ModuleList([nn.Linear(16 * height * width, 120), nn.Linear(120, 84)])
         self.activations = nn.ModuleList(
-            activations.get(options.activation).make() for _ in range(4)
+            activations.get(options.activation).build() for _ in range(4)
         )
         self.pool = F.avg_pool2d if options.pool == "average" else F.max_pool2d
         self.dropout = Dropout(options.dropout)

@@ -99,7 +99,7 @@ class MLP(nn.Module):
         )
         self.dropout = nn.ModuleList(Dropout(options.dropout) for _ in layers if options.dropout)
         self.activations = nn.ModuleList(
-            a.make() for a in activations.per_layer(options.activation, len(layers))
+            a.build() for a in activations.per_layer(options.activation, len(layers))
         )
         self.output = nn.Linear(sizes[-1], outputs)
 

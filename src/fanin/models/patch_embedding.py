@@ -41,7 +41,7 @@ class TwoLayers(nn.Module):
     ) -> None:
         super().__init__()
         self.linear1 = nn.Linear(features, hidden, bias=bias)
-        self.activation = activations.get(activation).make()
+        self.activation = activations.get(activation).build()
         self.dropout1 = Dropout(dropout)
         self.linear2 = nn.Linear(hidden, features, bias=bias)
         self.dropout2 = Dropout(dropout)

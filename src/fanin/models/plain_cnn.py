@@ -98,7 +98,9 @@ class PlainCNN(nn.Module):
         self.norm = nn.ModuleList(
             normalization.of_maps(options.norm, options.channels) for _ in layers
         )
-        self.activations = nn.ModuleList(activations.get(options.activation).make() for _ in layers)
+        self.activations = nn.ModuleList(
+            activations.get(options.activation).build() for _ in layers
+        )
         self.dropout = Dropout(options.dropout)
         self.output = nn.Linear(options.channels, outputs)
 

@@ -95,10 +95,10 @@ class Block(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=bias)
         self.norm1 = normalization.of_maps(norm, outputs)
-        self.activation1 = activations.get(activation).make()
+        self.activation1 = activations.get(activation).build()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=bias)
         self.norm2 = normalization.of_maps(norm, outputs)
-        self.activation2 = activations.get(activation).make()
+        self.activation2 = activations.get(activation).build()
         self.shortcut = make_shortcut(shortcut, inputs, outputs, stride, norm=norm, bias=bias)
         self.alpha = nn.Parameter(torch.zeros(1)) if scalar else None
 
@@ -126,12 +126,12 @@ class FixupBlock(nn.Module):
         self.bias1a = nn.Parameter(torch.zeros(1))
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bias1b = nn.Parameter(torch.zeros(1))
-        self.activation1 = activations.get(activation).make()
+        self.activation1 = activations.get(activation).build()
         self.bias2a = nn.Parameter(torch.zeros(1))
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.scale = nn.Parameter(torch.ones(1))
         self.bias2b = nn.Parameter(torch.zeros(1))
-        self.activation2 = activations.get(activation).make()
+        self.activation2 = activations.get(activation).build()
         self.shortcut = make_shortcut(shortcut, inputs, outputs, stride, norm=None, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ class ResNet(nn.Module):
         self.stem = normalization.of_weights(options.norm, stem)
         self.stem_norm = normalization.of_maps(options.norm, options.width)
         self.bias1 = nn.Parameter(torch.zeros(1)) if fixup else None
-        self.stem_activation = activations.get(options.activation).make()
+        self.stem_activation = activations.get(options.activation).build()
         self.blocks = normalization.of_weights(options.norm, nn.ModuleList(_blocks(options)))
         self.dropout = Dropout(options.dropout)
         self.bias2 = nn.Parameter(torch.zeros(1)) if fixup else None

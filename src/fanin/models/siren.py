@@ -106,7 +106,7 @@ class Siren(nn.Module):
         others = (nn.Linear(width, width, bias=bias) for _ in range(options.depth - 1))
         self.hidden = nn.ModuleList([first, *others])
         self.activations = nn.ModuleList(
-            activations.get(options.activation).make() for _ in self.hidden
+            activations.get(options.activation).build() for _ in self.hidden
         )
         self.output = nn.Linear(options.width, outputs)
 

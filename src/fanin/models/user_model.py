@@ -9,16 +9,37 @@ then the module returns (N, steps, outputs).
 from __future__ import annotations
 
 import inspect
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fanin.errors import FitError
-from fanin.user_code import UserComponent
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
+from fanin.user_code import MODEL, UserComponent, load_component
 
 _SAMPLES = 2
 """More than one, so that normalization over the batch works."""
+
+
+def load_entry(reference: str) -> ModelEntry:
+    """The entry of a user's model; the same one as long as its file is the same."""
+    return _make_entry(load_component(reference, MODEL))
+
+
+@cache
+def _make_entry(part: UserComponent) -> ModelEntry:
+    return ModelEntry(
+        name=part.name,
+        summary=summary(part),
+        options=part.options,
+        build=partial(build, part),
+        input="own",
+        task="any",
+        channels_last=False,
+        paper="",
+    )
 
 
 def build(
@@ -108,3 +129,6 @@ def _tried(
 
 def _words(value: object) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+REGISTRY.load_user_entries_with(load_entry)

@@ -104,7 +104,7 @@ class VGG(nn.Module):
         )
         self.conv = normalization.of_weights(options.norm, convolutions)
         self.norm = nn.ModuleList(normalization.of_maps(options.norm, m) for _, m, _ in sizes)
-        self.activations = nn.ModuleList(activations.get(options.activation).make() for _ in sizes)
+        self.activations = nn.ModuleList(activations.get(options.activation).build() for _ in sizes)
         self.dropout = Dropout(options.dropout)
         self.output = nn.Linear(options.channels[-1][-1], outputs)
 

@@ -17,6 +17,7 @@ from typing import Any
 from fanin import data, initializers, models, seeds, specs, user_code
 from fanin.cell.cell import Cell
 from fanin.errors import FaninError, SpecError, StudyError, UnknownName, quote
+from fanin.registry import Registry
 from fanin.training import augmentation, metrics, optimizers, schedules
 
 SPECS = ("data", "model", "initializer", "biases", "optimizer", "schedule")
@@ -192,7 +193,7 @@ def _canonical_optimizer(spec: str, rate: Any) -> tuple[str, float]:
         or not 0 < chosen < math.inf
     ):
         raise SpecError(f"The learning rate must be a positive number, not {quote(chosen)}.")
-    return optimizers.get(specs.render(name, options))[0], float(chosen)
+    return optimizers.REGISTRY.make(name, **options).spec, float(chosen)
 
 
 def _text(fields: Mapping[str, Any], key: str, default: str = "") -> str:
@@ -245,10 +246,10 @@ def _biases(value: Any, what: str) -> str | None:
 
 
 def _schedule(value: Any, what: str) -> str:
-    return schedules.get(_text({what: value}, what))[0]
+    return schedules.REGISTRY.make(_text({what: value}, what)).spec
 
 
-def _spec_list(get: Callable[[str], tuple[str, Any]]) -> Callable[[Any, str], tuple[str, ...]]:
+def _spec_list(registry: Registry[Any, Any]) -> Callable[[Any, str], tuple[str, ...]]:
     """Canonical specs of a list, each once; one spec stands for a list of one, "none" for an empty
     one.
     """
@@ -260,7 +261,7 @@ def _spec_list(get: Callable[[str], tuple[str, Any]]) -> Callable[[Any, str], tu
                 f"{what} must be a list of specs such as [name, name(key=value)], or none; not "
                 f"{quote(value)}."
             )
-        found = tuple(get(_text({what: item}, what))[0] for item in listed)
+        found = tuple(registry.make(_text({what: item}, what)).spec for item in listed)
         if len({specs.parse(spec)[0] for spec in found}) < len(found):
             raise SpecError(f"{what} names one thing twice: {', '.join(found)}. Leave one out.")
         return found
@@ -276,7 +277,7 @@ _PLAIN: dict[str, Callable[[Any, str], Any]] = {
     "label_smoothing": _smoothing,
     "biases": _biases,
     "schedule": _schedule,
-    "augmentation": _spec_list(augmentation.get),
-    "metrics": _spec_list(metrics.get),
+    "augmentation": _spec_list(augmentation.REGISTRY),
+    "metrics": _spec_list(metrics.REGISTRY),
 }
 """Field → what makes its value canonical."""

@@ -9,7 +9,7 @@ from torch import nn
 
 from fanin import data
 from fanin.cell.cell import Cell
-from fanin.cell.protocol import PROTOCOLS
+from fanin.cell.protocol import REGISTRY as PROTOCOLS
 from fanin.data import DataInfo
 from fanin.errors import FaninError, FitError, StudyError
 from fanin.training import augmentation, metrics

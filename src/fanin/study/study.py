@@ -12,7 +12,7 @@ from typing import Any
 from fanin import seeds
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan, PlannedCell
-from fanin.cell.protocol import PROTOCOLS
+from fanin.cell.protocol import REGISTRY as PROTOCOLS
 from fanin.errors import FaninError, StudyError, UnknownName
 from fanin.study.canonical_cell import check_count, check_key, make_cell
 from fanin.study.feasibility import check_fit

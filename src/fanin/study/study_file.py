@@ -16,7 +16,7 @@ from typing import Any
 
 import pydantic
 
-from fanin.cell.protocol import PROTOCOLS
+from fanin.cell.protocol import REGISTRY as PROTOCOLS
 from fanin.errors import FaninError, StudyError, UnknownName, quote
 from fanin.study.canonical_cell import check_key
 from fanin.study.learning_rate_tuning import LearningRateTuning

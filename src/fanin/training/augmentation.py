@@ -9,17 +9,18 @@ in memory, before any conversion.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fanin import seeds, specs
+from fanin import seeds
 from fanin.errors import FitError, SpecError
-from fanin.registry import Registry
+from fanin.registry import Component, ComponentEntry, Registry
 
 Draws = tuple[Tensor, ...]
 """What an epoch's changes are, one tensor for each change; its row i is for sample i of the
@@ -27,23 +28,26 @@ training part.
 """
 
 
-class Augmentation(Protocol):
+class Augmentation(Component, ABC):
     """A frozen dataclass of options: one kind of random change of images."""
 
-    def check(self, side: int) -> None:
-        """Raise a `FitError` where images whose shorter side has so many pixels cannot be changed
-        so.
+    def check_side(self, side: int) -> None:
+        """Raise `FitError` if images are too small; `side` is their shorter side in pixels.
+
+        Accepts images of every size by default.
         """
 
+    @abstractmethod
     def draw(self, n: int, *, generator: torch.Generator) -> Tensor:
         """The changes of n samples, on the CPU: shape (n, …)."""
 
+    @abstractmethod
     def apply(self, x: Tensor, drawn: Tensor) -> Tensor:
         """The images (B, C, H, W), each changed by its row of `drawn` (B, …); dtype and shape stay."""
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(Augmentation):
     """Each image moved by whole pixels, as many as from −`pixels` to `pixels`, down and to the
     right; zeros move in.
 
@@ -53,13 +57,15 @@ class Shift:
     reflects the image instead, and moves by fractions of pixels.
     """
 
+    name: ClassVar[str] = "shift"
     pixels: int = 4
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `SpecError` for a shift of less than one pixel."""
         if self.pixels < 1:
             raise SpecError(f"shift(pixels=…) must be at least 1, not {self.pixels}.")
 
-    def check(self, side: int) -> None:
+    def check_side(self, side: int) -> None:
         """An image must not leave its frame altogether."""
         if self.pixels >= side:
             raise FitError(
@@ -85,13 +91,12 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class Flip:
+class Flip(Augmentation):
     """Each image mirrored left to right with probability 1/2. Not for what has a direction, such as
     digits.
     """
 
-    def check(self, side: int) -> None:
-        """Any image can be mirrored."""
+    name: ClassVar[str] = "flip"
 
     def draw(self, n: int, *, generator: torch.Generator) -> Tensor:
         """Which ones: bool, shape (n,)."""
@@ -102,30 +107,16 @@ class Flip:
         return torch.where(drawn[:, None, None, None], x.flip(3), x)
 
 
-@dataclass(frozen=True)
-class AugmentationEntry:
-    """A random change by name."""
+REGISTRY: Registry[ComponentEntry, Augmentation] = Registry("augmentation", ComponentEntry)
 
-    name: str
-    summary: str
-    options: type[Augmentation]
-
-
-AUGMENTATIONS: Registry[AugmentationEntry] = Registry("augmentation", AugmentationEntry)
-
-AUGMENTATIONS.add(
-    AugmentationEntry("shift", "each image moved by up to so many pixels, zeros moving in", Shift)
+REGISTRY.add(
+    ComponentEntry(
+        component=Shift, summary="each image moved by up to so many pixels, zeros moving in"
+    )
 )
-AUGMENTATIONS.add(
-    AugmentationEntry("flip", "each image mirrored left to right with probability 1/2", Flip)
+REGISTRY.add(
+    ComponentEntry(component=Flip, summary="each image mirrored left to right with probability 1/2")
 )
-
-
-def get(spec: str) -> tuple[str, Augmentation]:
-    """The canonical spec and the change of a spec string."""
-    name, options = specs.parse(spec)
-    made = specs.construct(name, AUGMENTATIONS.get(name).options, options)
-    return specs.render_canonical(name, made), made
 
 
 def check(spec: str, input_shape: tuple[int, ...], kind: str) -> None:
@@ -137,7 +128,7 @@ def check(spec: str, input_shape: tuple[int, ...], kind: str) -> None:
             f"{spec} changes images (channels, height, width); these inputs are of kind {kind}. "
             "Leave it out."
         )
-    get(spec)[1].check(min(input_shape[1:]))
+    REGISTRY.make(spec).check_side(min(input_shape[1:]))
 
 
 class Augmenter:
@@ -154,8 +145,8 @@ class Augmenter:
 
     def __init__(self, augmentations: Sequence[str], seed: int) -> None:
         self._seed = seed
-        self._changes = [(specs.parse(spec)[0], get(spec)[1]) for spec in augmentations]
-        names = [name for name, _ in self._changes]
+        self._changes = [REGISTRY.make(spec) for spec in augmentations]
+        names = [change.name for change in self._changes]
         if twice := [name for name in names if names.count(name) > 1]:
             raise SpecError(
                 f"{twice[0]} is named twice, and both would draw the same numbers. Leave one out."
@@ -166,10 +157,10 @@ class Augmenter:
         moved there at once.
         """
         return tuple(
-            change.draw(n, generator=seeds.make_generator(self._seed, "augment", name, epoch)).to(
-                device
-            )
-            for name, change in self._changes
+            change.draw(
+                n, generator=seeds.make_generator(self._seed, "augment", change.name, epoch)
+            ).to(device)
+            for change in self._changes
         )
 
     def apply(self, x: Tensor, index: Tensor, draws: Draws) -> Tensor:
@@ -186,6 +177,6 @@ class Augmenter:
                 "Augmentation takes images (batch, channels, height, width), not a batch of shape "
                 f"{tuple(x.shape)}."
             )
-        for (_, change), drawn in zip(self._changes, draws, strict=True):
+        for change, drawn in zip(self._changes, draws, strict=True):
             x = change.apply(x, drawn[index])
         return x

@@ -13,20 +13,21 @@ total_iters=W)`` (Goyal et al., Accurate, Large Minibatch SGD, 2017). Epochs of 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
-from fanin import specs
 from fanin.errors import SpecError, quote
-from fanin.registry import Registry
+from fanin.registry import Component, ComponentEntry, Registry
 
 WARMUP_START = 0.01
 """Of the learning rate, in the first step. Not 0: such a step would learn nothing."""
 
 
-class Schedule(Protocol):
+class Schedule(Component, ABC):
     """A frozen dataclass of options, and the factor of every step that follows from them."""
 
+    @abstractmethod
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """What multiplies the cell's learning rate in step number `step`, counted from 0 over all
         epochs.
@@ -34,13 +35,15 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Schedule):
     """Always 1, after the warm-up."""
 
+    name: ClassVar[str] = "constant"
     warmup: float = 0.0
     warmup_start: float = WARMUP_START
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `SpecError` for an option out of range."""
         _check_warmup("constant", self.warmup, self.warmup_start)
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -49,7 +52,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Schedule):
     """Half a wave from 1 down to `final`: final + (1 − final)·(1 + cos(π·t/T)) / 2, one step at a
     time.
 
@@ -62,11 +65,13 @@ class Cosine:
     restarts.
     """
 
+    name: ClassVar[str] = "cosine"
     final: float = 0.0
     warmup: float = 0.0
     warmup_start: float = WARMUP_START
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `SpecError` for an option out of range."""
         if not 0 <= self.final < 1:
             raise SpecError(
                 "cosine(final=…), a share of the learning rate, must be at least 0 and below 1, "
@@ -83,19 +88,21 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Schedule):
     """gamma^⌊epoch / every⌋: a drop after each `every` epochs. torch's ``StepLR(step_size=every)``
     stepped after every epoch.
 
     The warm-up multiplies it, as in torch's ``ChainedScheduler``.
     """
 
+    name: ClassVar[str] = "step"
     every: int
     gamma: float = 0.1
     warmup: float = 0.0
     warmup_start: float = WARMUP_START
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `SpecError` for an option out of range."""
         if self.every < 1:
             raise SpecError(f"step(every=…), in epochs, must be at least 1, not {self.every}.")
         _check_gamma("step", self.gamma)
@@ -110,7 +117,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Milestones:
+class Milestones(Schedule):
     """gamma^(how many of the epochs `at` are over): drops where one likes. torch's
     ``MultiStepLR(milestones=at)``.
 
@@ -119,12 +126,14 @@ class Milestones:
     training, by 10. The warm-up multiplies it.
     """
 
+    name: ClassVar[str] = "milestones"
     at: tuple[int, ...]
     gamma: float = 0.1
     warmup: float = 0.0
     warmup_start: float = WARMUP_START
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `SpecError` for an option out of range."""
         if not self.at or self.at[0] < 1 or list(self.at) != sorted(set(self.at)):
             raise SpecError(
                 "milestones(at=…) must be a list of epochs such as [30, 60], each at least 1 and "
@@ -143,7 +152,7 @@ class Milestones:
 
 
 @dataclass(frozen=True)
-class OneCycle:
+class OneCycle(Schedule):
     """From 1/div_factor up to 1, and down to 1/(div_factor · final_div_factor): torch's
     ``OneCycleLR`` of two phases.
 
@@ -158,12 +167,14 @@ class OneCycle:
     Learning Rates, 2018.
     """
 
+    name: ClassVar[str] = "one_cycle"
     pct_start: float = 0.3
     div_factor: float = 25.0
     final_div_factor: float = 1e4
     anneal: Literal["cos", "linear"] = "cos"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `SpecError` for an option out of range."""
         if not 0 <= self.pct_start <= 1:
             raise SpecError(
                 "one_cycle(pct_start=…), the share of steps that rise, must be from 0 to 1, not "
@@ -186,36 +197,23 @@ class OneCycle:
         return between(1.0, lowest / self.final_div_factor, (step - top) / (last - top))
 
 
-@dataclass(frozen=True)
-class ScheduleEntry:
-    """A schedule by name."""
-
-    name: str
-    summary: str
-    options: type[Schedule]
-
-
-SCHEDULES: Registry[ScheduleEntry] = Registry("schedule", ScheduleEntry)
+REGISTRY: Registry[ComponentEntry, Schedule] = Registry("schedule", ComponentEntry)
 
 for _entry in (
-    ScheduleEntry(
-        "constant", "the learning rate as it is, after a warm-up where one is wanted", Constant
+    ComponentEntry(
+        component=Constant,
+        summary="the learning rate as it is, after a warm-up where one is wanted",
     ),
-    ScheduleEntry(
-        "cosine", "half a cosine wave down to 0, or to a share of the learning rate", Cosine
+    ComponentEntry(
+        component=Cosine, summary="half a cosine wave down to 0, or to a share of the learning rate"
     ),
-    ScheduleEntry("step", "a drop by 10 after every so many epochs", Step),
-    ScheduleEntry("milestones", "a drop by 10 at each of the epochs named", Milestones),
-    ScheduleEntry("one_cycle", "up to the learning rate, and down to almost nothing", OneCycle),
+    ComponentEntry(component=Step, summary="a drop by 10 after every so many epochs"),
+    ComponentEntry(component=Milestones, summary="a drop by 10 at each of the epochs named"),
+    ComponentEntry(
+        component=OneCycle, summary="up to the learning rate, and down to almost nothing"
+    ),
 ):
-    SCHEDULES.add(_entry)
-
-
-def get(spec: str) -> tuple[str, Schedule]:
-    """The canonical spec and the schedule of a spec string."""
-    name, options = specs.parse(spec)
-    made = specs.construct(name, SCHEDULES.get(name).options, options)
-    return specs.render_canonical(name, made), made
+    REGISTRY.add(_entry)
 
 
 def _steps(epochs: float, steps_per_epoch: int) -> int:

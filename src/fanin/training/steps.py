@@ -65,9 +65,11 @@ class Trainer:
             cell=cell,
             model=model,
             objective=objective,
-            optimizer=optimizers.get(cell.optimizer)[1].make(model, cell.learning_rate),
+            optimizer=optimizers.REGISTRY.make(cell.optimizer).build(model, cell.learning_rate),
             dropout=DropoutKeys(model, cell.derive_seed("dropout")),
-            schedule=None if cell.schedule == "constant" else schedules.get(cell.schedule)[1],
+            schedule=None
+            if cell.schedule == "constant"
+            else schedules.REGISTRY.make(cell.schedule),
             augmenter=Augmenter(cell.augmentation, cell.derive_seed("augment"))
             if cell.augmentation
             else None,

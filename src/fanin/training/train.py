@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from fanin import apply, data, initializers, user_code
 from fanin.cell.cell import Cell
-from fanin.cell.protocol import PROTOCOLS, Protocol
+from fanin.cell.protocol import REGISTRY as PROTOCOLS
+from fanin.cell.protocol import Protocol
 from fanin.cell.result import Result
 from fanin.data import Dataset, Prepared, Subset
 from fanin.errors import UsageError

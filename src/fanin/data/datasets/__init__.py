@@ -2,8 +2,6 @@
 data set takes.
 """
 
-import importlib
-import pkgutil
+from fanin.registry import import_modules
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_modules(__name__, __path__)

@@ -41,9 +41,14 @@ class Family:
     package: str = ""
     """The installed package whose data are read."""
 
+    def make(self, options: Any) -> Member:
+        """The data set with these options."""
+        return Member(self, options)
 
-FAMILIES: Registry[Family] = Registry("dataset_family", Family)
-FAMILIES.group = "fanin.dataset_families"
+
+FAMILIES: Registry[Family, Member] = Registry(
+    "dataset_family", Family, groups=("fanin.dataset_families",)
+)
 
 
 @dataclass(frozen=True)

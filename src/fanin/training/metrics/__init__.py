@@ -5,10 +5,11 @@ has its own; a study adds others with ``metrics = ["perplexity"]``. Names are co
 never change.
 """
 
-from fanin.training.metrics import builtin_metrics as builtin_metrics
+from fanin.registry import import_modules
 from fanin.training.metrics.metric import REGISTRY as REGISTRY
 from fanin.training.metrics.metric import Better as Better
 from fanin.training.metrics.metric import Metric as Metric
 from fanin.training.metrics.selection import chosen as chosen
-from fanin.training.metrics.selection import get as get
 from fanin.training.metrics.selection import of_task as of_task
+
+import_modules(__name__, __path__)

@@ -8,13 +8,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from fanin.registry import Registry
+from fanin.registry import PlainEntry, Registry
 
 Better = Literal["max", "min"]
 
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(PlainEntry):
     """A measure of predictions.
 
     `score` gives the sum over a batch, float64, of a number per sample, from the model's outputs
@@ -31,6 +31,13 @@ class Metric:
     score: Callable[[Tensor, Tensor], Tensor] | None = None
     power: int = 0
     of_loss: Callable[[float], float] | None = None
+    user_spec: str = ""
+    """The canonical spec of a user component; empty for a registered metric."""
+
+    @property
+    def spec(self) -> str:
+        """The canonical spec."""
+        return self.user_spec or self.name
 
 
-REGISTRY: Registry[Metric] = Registry("metric", Metric)
+REGISTRY: Registry[Metric, Metric] = Registry("metric", Metric)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from fanin import specs
 from fanin.data import DataInfo
 from fanin.errors import StudyError
-from fanin.training.metrics import user_metric
 from fanin.training.metrics.metric import REGISTRY, Metric
 
 _OWN: dict[str, tuple[str, ...]] = {
@@ -15,19 +13,6 @@ _OWN: dict[str, tuple[str, ...]] = {
     "autoencoding": ("squared_error",),
 }
 """Task → its metrics, the main one first."""
-
-
-def get(spec: str) -> tuple[str, Metric]:
-    """The canonical spec and the metric of a spec string; a target is the user's own
-    (`fanin.user_code`).
-    """
-    name, options = specs.parse(spec)
-    if specs.is_reference(name):
-        return user_metric.metric(name, options)
-    metric = REGISTRY.get(name)
-    if options:
-        raise StudyError(f"{name} takes no options; received {spec}.")
-    return name, metric
 
 
 def of_task(task: str) -> tuple[Metric, ...]:
@@ -43,7 +28,7 @@ def chosen(info: DataInfo, further: tuple[str, ...]) -> tuple[Metric, ...]:
     own = of_task(info.task)
     found = {metric.name: metric for metric in own}
     for spec in further:
-        metric = get(spec)[1]
+        metric = REGISTRY.make(spec)
         if metric.tasks and info.task not in metric.tasks:
             fitting = ", ".join(other.name for other in REGISTRY if info.task in other.tasks)
             raise StudyError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,21 +12,25 @@ from torch import Tensor
 
 from fanin import registry, specs, user_code
 from fanin.errors import FitError, quote
+from fanin.registry import UserEntry
 from fanin.training.metrics.metric import REGISTRY, Better, Metric
 
 _RESERVED = ("loss", "epoch", "epochs", "best_epoch", "seconds")
 
 
-def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
-    """The canonical spec and the metric that a target names.
+def load_entry(reference: str) -> UserEntry:
+    """The entry of a user's metric."""
+    part = user_code.load_component(reference, user_code.METRIC)
+    return UserEntry(part.name, part.options, partial(_make, part))
 
-    It is called as the function says: by its attribute `name`, or by the name of the file (of
-    ``my_file.py:make``) or of the callable itself. Higher is better unless its attribute `better`
-    is "min".
+
+def _make(part: user_code.UserComponent, options: Any) -> Metric:
+    """The metric that a user's function returns.
+
+    Its name is the function's attribute `name`, or the name of the file (of ``my_file.py:make``) or
+    of the callable. Higher is better unless the function's attribute `better` is "min".
     """
-    part = user_code.load_component(target, user_code.METRIC)
-    chosen: Any = specs.construct(part.name, part.options, options)
-    measure = part.call(chosen)
+    measure = part.call(options)
     if not callable(measure):
         raise part.refused(measure)
     better: Any = getattr(measure, "better", "max")
@@ -45,8 +50,13 @@ def metric(target: str, options: Mapping[str, Any]) -> tuple[str, Metric]:
             "fanin's. Give the function another "
             f"name, or an attribute name."
         )
-    return specs.render_canonical(part.name, chosen), Metric(
-        name, f"{part.name}.", better, (), score=_summed(part, measure)
+    return Metric(
+        name,
+        f"{part.name}.",
+        better,
+        (),
+        score=_summed(part, measure),
+        user_spec=specs.render_canonical(part.name, options),
     )
 
 
@@ -71,3 +81,6 @@ def _summed(
         return values.sum(dtype=torch.float64)
 
     return score
+
+
+REGISTRY.load_user_entries_with(load_entry)

@@ -24,26 +24,23 @@ weight decay), so that one training has one spec. Only ``adamw(weight_decay=0)``
 it is a point that a sweep of the decay may want.
 """
 
-from fanin.training.optimizers import adam, rmsprop, sgd
+from fanin.registry import import_modules
 from fanin.training.optimizers.clipping import clip_
 from fanin.training.optimizers.decay import Decay, parameter_groups
-from fanin.training.optimizers.optimizer import OPTIMIZERS, OptimizerEntry, OptimizerOptions, get
+from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.optimizer_state import is_resumable, restore_state, state_tensors
 from fanin.training.optimizers.rates import set_rate
 
 __all__ = [
-    "OPTIMIZERS",
+    "REGISTRY",
     "Decay",
-    "OptimizerEntry",
-    "OptimizerOptions",
-    "adam",
+    "Optimizer",
     "clip_",
-    "get",
     "is_resumable",
     "parameter_groups",
     "restore_state",
-    "rmsprop",
     "set_rate",
-    "sgd",
     "state_tensors",
 ]
+
+import_modules(__name__, __path__)

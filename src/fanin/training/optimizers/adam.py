@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
+from fanin.registry import ComponentEntry
 from fanin.training.optimizers.decay import Decay, check_decay, parameter_groups
-from fanin.training.optimizers.optimizer import OPTIMIZERS, OptimizerEntry
+from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.ranges import require_not_negative, require_share
 
 KERAS_EPSILON = 1e-7
@@ -19,7 +20,7 @@ Epsilon = float | Literal["keras"]
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980).
 
     θ ← θ − lr · m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ): torch's form, the
@@ -33,16 +34,18 @@ class Adam:
     ``Adam(weight_decay=…)`` is decoupled, and so the same as `AdamW`.
     """
 
+    name: ClassVar[str] = "adam"
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: Epsilon = 1e-8
     weight_decay: float = 0.0
     decay: Decay = "weights"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `SpecError` for an option out of range, or one that would change nothing."""
         _check("adam", self)
 
-    def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's fused Adam; Keras' ε is set anew before each step."""
         groups = parameter_groups(model, self.weight_decay, self.decay)
         adam = torch.optim.Adam(
@@ -52,7 +55,7 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class AdamW:
+class AdamW(Optimizer):
     """AdamW: `Adam`'s step after θ ← θ − lr · λ · θ, so that the moments do not see the decay.
 
     The defaults are torch's. Keras' AdamW is ``adamw(epsilon=keras, weight_decay=0.004,
@@ -64,16 +67,18 @@ class AdamW:
     Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization, 2019.
     """
 
+    name: ClassVar[str] = "adamw"
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: Epsilon = 1e-8
     weight_decay: float = 0.01
     decay: Decay = "weights"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `SpecError` for an option out of range, or one that would change nothing."""
         _check("adamw", self)
 
-    def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's fused AdamW; Keras' ε is set anew before each step."""
         groups = parameter_groups(model, self.weight_decay, self.decay)
         adam = torch.optim.AdamW(
@@ -82,18 +87,16 @@ class AdamW:
         return _with_keras_epsilon(adam) if self.epsilon == "keras" else adam
 
 
-OPTIMIZERS.add(
-    OptimizerEntry(
-        name="adam",
+REGISTRY.add(
+    ComponentEntry(
+        component=Adam,
         summary="Adam with torch's epsilon (1e-8), or Keras' (epsilon=keras)",
-        options=Adam,
     )
 )
-OPTIMIZERS.add(
-    OptimizerEntry(
-        name="adamw",
+REGISTRY.add(
+    ComponentEntry(
+        component=AdamW,
         summary="Adam with decoupled weight decay (0.01; Keras has 0.004)",
-        options=AdamW,
     )
 )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from fanin.registry import ComponentEntry
 from fanin.training.optimizers.decay import Decay, check_decay, parameter_groups
-from fanin.training.optimizers.optimizer import OPTIMIZERS, OptimizerEntry
+from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.ranges import require_not_negative, require_share
 
 Form = Literal["torch", "keras"]
@@ -22,7 +23,7 @@ _DEFAULTS: dict[Form, dict[str, float]] = {
 
 
 @dataclass(frozen=True)
-class RMSprop:
+class RMSprop(Optimizer):
     """s ← ρ·s + (1 − ρ)·g², and then, with momentum μ (0: θ moves by the newest term alone):
 
     ========  ===========================================  =====  ======  ===================================
@@ -43,6 +44,7 @@ class RMSprop:
     Graves, Generating Sequences With Recurrent Neural Networks, 2013.
     """
 
+    name: ClassVar[str] = "rmsprop"
     rho: float | None = None
     epsilon: float | None = None
     momentum: float = 0.0
@@ -51,7 +53,8 @@ class RMSprop:
     decay: Decay = "weights"
     form: Form = "torch"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `SpecError` for an option out of range, or one that would change nothing."""
         require_share("rmsprop(rho=…)", self.settled("rho"))
         require_not_negative("rmsprop(epsilon=…)", self.settled("epsilon"))
         require_share("rmsprop(momentum=…)", self.momentum)
@@ -65,7 +68,7 @@ class RMSprop:
         given: float | None = getattr(self, name)
         return _DEFAULTS[self.form][name] if given is None else given
 
-    def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's RMSprop, which has no fused form, or Keras' form of it."""
         groups = parameter_groups(model, self.weight_decay, self.decay)
         rho, epsilon = self.settled("rho"), self.settled("epsilon")
@@ -143,10 +146,9 @@ class KerasRMSprop(torch.optim.Optimizer):
         return memory
 
 
-OPTIMIZERS.add(
-    OptimizerEntry(
-        name="rmsprop",
+REGISTRY.add(
+    ComponentEntry(
+        component=RMSprop,
         summary="RMSprop with torch's defaults, or Keras' RMSprop (form=keras)",
-        options=RMSprop,
     )
 )

@@ -6,19 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fanin.errors import SpecError
+from fanin.registry import ComponentEntry
 from fanin.training.optimizers.decay import Decay, check_decay, parameter_groups
-from fanin.training.optimizers.optimizer import OPTIMIZERS, OptimizerEntry
+from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.ranges import require_share
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Optimizer):
     """θ ← θ − lr·g, or with momentum μ a velocity v in the gradient's place:
 
     ========  ===================================  ===================  ======================
@@ -41,6 +42,7 @@ class SGD:
     deep learning, 2013 (Nesterov's, with Keras' velocity).
     """
 
+    name: ClassVar[str] = "sgd"
     momentum: float = 0.0
     nesterov: bool = False
     dampening: float = 0.0
@@ -48,7 +50,8 @@ class SGD:
     decay: Decay = "weights"
     form: Literal["torch", "keras"] = "torch"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `SpecError` for an option out of range, or one that would change nothing."""
         require_share("sgd(momentum=…)", self.momentum)
         require_share("sgd(dampening=…)", self.dampening)
         check_decay("sgd", self.weight_decay, self.decay)
@@ -67,7 +70,7 @@ class SGD:
                 "sgd(dampening=…) is neither for nesterov=true nor for form=keras. Leave it out."
             )
 
-    def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's SGD, fused where that is exact and faster, or Keras' form of it."""
         groups = parameter_groups(model, self.weight_decay, self.decay)
         if self.form == "keras":
@@ -124,11 +127,10 @@ class VelocitySGD(torch.optim.Optimizer):
         return velocity
 
 
-OPTIMIZERS.add(
-    OptimizerEntry(
-        name="sgd",
+REGISTRY.add(
+    ComponentEntry(
+        component=SGD,
         summary="stochastic gradient descent; momentum, nesterov, Keras' velocity (form=keras)",
-        options=SGD,
     )
 )
 

@@ -1,44 +1,46 @@
-"""The user's own optimizer: a target in the place of a name (`fanin.user_code`)."""
+"""User optimizers: functions that make a torch optimizer, named by a reference."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import nn
 
-from fanin import specs, user_code
+from fanin import user_code
+from fanin.registry import ComponentEntry
+from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.rates import keep_shares
 
 
-@dataclass(frozen=True)
-class OwnOptimizer:
-    """A target and its options."""
+class UserOptimizer(Optimizer):
+    """Base of the classes that `fanin.user_code.derive_class` makes of users' functions."""
 
-    part: user_code.UserComponent
-    options: Any
+    part: ClassVar[user_code.UserComponent]
 
-    def make(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-        """What the user's function makes of the model's parameters; raises `FitError` where that is
-        no optimizer of them.
+    def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+        """What the user's function makes of the model's parameters.
+
+        Raises `FitError` if that is not an optimizer of all of them.
         """
         parameters = list(model.parameters())
-        made = self.part.call(self.options, parameters, lr)
-        if not isinstance(made, torch.optim.Optimizer):
-            raise self.part.refused(made)
-        held = {id(parameter) for group in made.param_groups for parameter in group["params"]}
-        if held != {id(parameter) for parameter in parameters}:
+        optimizer = self.part.call(self, parameters, lr)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise self.part.refused(optimizer)
+        covered = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if covered != {id(p) for p in parameters}:
             raise self.part.refused(
-                made, f"one over {len(held)} of the model's {len(parameters)} parameters"
+                optimizer, f"one over {len(covered)} of the model's {len(parameters)} parameters"
             )
-        keep_shares(made, lr)
-        return made
+        keep_shares(optimizer, lr)
+        return optimizer
 
 
-def optimizer(target: str, options: Mapping[str, Any]) -> tuple[str, OwnOptimizer]:
-    """The canonical spec and the optimizer that a target names."""
-    part = user_code.load_component(target, user_code.OPTIMIZER)
-    chosen: Any = specs.construct(part.name, part.options, options)
-    return specs.render_canonical(part.name, chosen), OwnOptimizer(part, chosen)
+def load_entry(reference: str) -> ComponentEntry:
+    """The entry of a user's optimizer."""
+    part = user_code.load_component(reference, user_code.OPTIMIZER)
+    component = user_code.derive_class(part, UserOptimizer)
+    return ComponentEntry(component=component, summary=f"{part.name}.")
+
+
+REGISTRY.load_user_entries_with(load_entry)
