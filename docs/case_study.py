@@ -15,6 +15,7 @@ from pathlib import Path
 from pages import wrap, write_or_check
 
 from fanin.analysis import published
+from fanin.analysis.analysis import Analysis
 from fanin.analysis.published import Comparison
 from fanin.analysis.statistics import MIN_FOR_TEST, PairedDifference, paired_difference
 from fanin.cell.plan import Plan
@@ -244,7 +245,7 @@ def main() -> int:
         there = tuple(
             planned for planned in plan.cells if planned.cell.id in results
         )  # replicates are not equally many
-        curves_grid(replace(plan, cells=there), results, FIGURE)
+        curves_grid(Analysis(replace(plan, cells=there), results), FIGURE)
     return write_or_check(PAGE, page(plan, results))
 
 

@@ -45,7 +45,7 @@ def load(name: str) -> tuple[Study, Results, dict[str, Result]]:
 
 def figures_of(name: str, results: Results) -> dict[str, bytes]:
     """File name → image of the figures that fit the study."""
-    drawn = study_figures(results.plan, results.results)
+    drawn = study_figures(results.analysis)
     return {f"{name}-{number}.png": figure.image for number, figure in enumerate(drawn, 1)}
 
 

@@ -9,12 +9,12 @@ import pytest
 from factor_cases import KINDS, kind_of_study, scored, study_plan
 from study_cases import plan_of, results_of
 
-from fanin.analysis.conditions import condition_of
-from fanin.analysis.design import design_of, sections
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.conditions import estimate_condition
+from fanin.analysis.design import split_sections
 from fanin.analysis.factors import FACTORS, NO_FACTORS, title, value_text
-from fanin.analysis.frames import cells_frame, history_frame
-from fanin.analysis.ranking import verdicts
-from fanin.analysis.summary import higher_is_better, summarise
+from fanin.analysis.frames import build_frame, build_history
+from fanin.analysis.summary import higher_is_better
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.study.study import Study
@@ -23,17 +23,21 @@ from fanin.study.study_file import list_builtin_studies
 MLP = {"model": "mlp", "data": "digits"}
 
 
-def frame_of(plan: Plan, **fields: object):
-    return cells_frame(
+def analysis_of(plan: Plan, **fields: object) -> Analysis:
+    return Analysis(
         plan, {planned.cell.id: scored(planned.cell, **fields) for planned in plan.cells}
     )
 
 
+def frame_of(plan: Plan, **fields: object):
+    return analysis_of(plan, **fields).frame
+
+
 def test_an_option_that_is_an_axis_is_a_column_of_numbers_and_leaves_its_spec():
-    frame = cells_frame(*kind_of_study("depth", 1))
+    frame = build_frame(*kind_of_study("depth", 1))
     assert set(frame["model"]) == {"mlp(widths=[64])"}
     assert list(dict.fromkeys(frame["model.depth"])) == [2, 4, 8, 16, 32, 64]
-    assert set(cells_frame(*kind_of_study("phase-diagram", 1))["initializer"]) == {"lecun_normal"}
+    assert set(build_frame(*kind_of_study("phase-diagram", 1))["initializer"]) == {"lecun_normal"}
 
 
 def test_an_option_that_its_spec_leaves_out_as_a_default_is_still_shown():
@@ -64,7 +68,7 @@ def test_a_label_that_is_a_number_written_otherwise_gives_way_to_the_number():
 
 
 def test_new_columns_come_after_those_that_exports_already_have():
-    columns = list(cells_frame(*kind_of_study("depth", 1)).columns)
+    columns = list(build_frame(*kind_of_study("depth", 1)).columns)
     assert columns[:12] == [*list(FACTORS)[:10], "replicate", "outcome"]
     assert (
         columns.index("message")
@@ -72,7 +76,7 @@ def test_new_columns_come_after_those_that_exports_already_have():
         < columns.index("model.depth")
         < columns.index("seed")
     )
-    summary = list(summarise(cells_frame(*kind_of_study("depth", 1))).columns)
+    summary = list(Analysis(*kind_of_study("depth", 1)).summary.columns)
     assert summary[:11] == [*list(FACTORS)[:10], "planned"]
     assert summary[-1] == "model.depth"
 
@@ -88,7 +92,7 @@ def test_cells_that_differ_in_any_factor_are_no_replicates_of_one_another():
         "metrics": ((), ("top_k(k=5)",)),
     }.items():
         plan = study_plan({**MLP, "initializer": "zero"}, {field: values}, 3)
-        assert summarise(frame_of(plan))["planned"].tolist() == [3, 3], field
+        assert analysis_of(plan).summary["planned"].tolist() == [3, 3], field
 
 
 def test_every_field_of_a_cell_is_a_factor_or_named_as_none():
@@ -121,14 +125,14 @@ def test_labels_of_an_option_that_are_numbers_are_numbers():
 @pytest.mark.parametrize("name", list_builtin_studies())
 def test_every_section_of_every_built_in_study_has_each_condition_once(name: str):
     plan = Study.load(name).plan(replicates=2)
-    summary = summarise(cells_frame(plan, {}))
+    summary = Analysis(plan, {}).summary
     assert set(summary["planned"]) == {2}
     assert len(summary) * 2 == len(plan.cells)
 
 
 def test_history_has_the_factors_too():
     plan, results = kind_of_study("depth", 1)
-    assert set(history_frame(plan, results)["model.depth"]) == {2, 4, 8, 16, 32, 64}
+    assert set(build_history(plan, results)["model.depth"]) == {2, 4, 8, 16, 32, 64}
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_history_has_the_factors_too():
 def test_what_is_compared_follows_from_what_varies(
     kind: str, compared: str, further: tuple[str, ...]
 ):
-    design = design_of(cells_frame(*kind_of_study(kind, 1)))
+    design = Analysis(*kind_of_study(kind, 1)).design
     assert (design.compared, design.further) == (compared, further)
 
 
@@ -156,25 +160,25 @@ def test_without_initializers_the_words_with_most_values_are_compared():
         {"optimizer": ("sgd", "adam"), "activation": ("relu", "tanh", "elu")},
         1,
     )
-    assert design_of(frame_of(plan)).compared == "activation"
+    assert analysis_of(plan).design.compared == "activation"
     numbers = study_plan(
         {**MLP, "initializer": "zero"},
         {"batch_size": (16, 32, 64), "optimizer": ("sgd", "adam")},
         1,
     )
-    assert design_of(frame_of(numbers)).compared == "optimizer"
+    assert analysis_of(numbers).design.compared == "optimizer"
     assert (
-        design_of(
-            frame_of(study_plan({**MLP, "initializer": "zero"}, {"batch_size": (16, 32)}, 1))
-        ).compared
+        analysis_of(
+            study_plan({**MLP, "initializer": "zero"}, {"batch_size": (16, 32)}, 1)
+        ).design.compared
         == "batch_size"
     )
 
 
 def test_results_on_different_data_are_never_compared():
     plan = study_plan({"model": "mlp", "initializer": "zero"}, {"data": ("digits", "mnist")}, 10)
-    assert len(list(sections(frame_of(plan), design_of(frame_of(plan))))) == 2
-    assert verdicts(frame_of(plan)) == []
+    assert len(list(split_sections(frame_of(plan), analysis_of(plan).design))) == 2
+    assert analysis_of(plan).verdicts == ()
 
 
 def test_initializers_that_never_stand_side_by_side_are_not_compared():
@@ -182,8 +186,8 @@ def test_initializers_that_never_stand_side_by_side_are_not_compared():
         MLP, {"activation": ("relu", "tanh"), "initializer": ("he_normal", "xavier_uniform")}, 1
     )
     tied = replace(plan, cells=(plan.cells[0], plan.cells[3]))
-    assert len(summarise(frame_of(tied))) == 2
-    assert verdicts(frame_of(tied)) == []
+    assert len(analysis_of(tied).summary) == 2
+    assert analysis_of(tied).verdicts == ()
 
 
 def test_a_learning_rate_tuned_for_each_initializer_keeps_them_comparable():
@@ -193,23 +197,23 @@ def test_a_learning_rate_tuned_for_each_initializer_keeps_them_comparable():
         replace(p, cell=replace(p.cell, learning_rate=rates[p.cell.initializer]))
         for p in plan.cells
     )
-    design = design_of(frame_of(replace(plan, cells=cells)))
+    design = analysis_of(replace(plan, cells=cells)).design
     assert design.tuned
     assert "learning_rate" not in design.section
-    [verdict] = verdicts(frame_of(replace(plan, cells=cells)))
+    [verdict] = analysis_of(replace(plan, cells=cells)).verdicts
     assert verdict.pairs <= 10
 
 
 def test_a_comparison_of_other_factors_pairs_replicates():
     plan = study_plan({**MLP, "initializer": "he_normal"}, {"optimizer": ("sgd", "adam")}, 12)
-    [verdict] = verdicts(frame_of(plan))
+    [verdict] = analysis_of(plan).verdicts
     assert (verdict.pairs, verdict.best) == (12, "adam")
 
 
 def test_a_shared_stream_of_true_and_false_can_be_compared():
     plan = study_plan({**MLP, "initializer": "he_normal"}, {"shared_stream": (False, True)}, 10)
-    assert verdicts(frame_of(plan))[0].pairs == 10
-    assert summarise(frame_of(plan))["mean_rank"].notna().all()
+    assert analysis_of(plan).verdicts[0].pairs == 10
+    assert analysis_of(plan).summary["mean_rank"].notna().all()
 
 
 @pytest.mark.parametrize(
@@ -241,26 +245,26 @@ def test_a_users_metric_is_better_the_way_its_results_say():
             metrics={"test_fit": value},
             data={"metrics": {"fit": "max"}},
         )
-    frame = cells_frame(plan, results)
-    assert verdicts(frame)[0].best == "he_normal"
-    assert summarise(frame)["mean_rank"].tolist() == [2.0, 1.0]
+    analysis = Analysis(plan, results)
+    assert analysis.verdicts[0].best == "he_normal"
+    assert analysis.summary["mean_rank"].tolist() == [2.0, 1.0]
     assert higher_is_better("val_fit", {"fit": "max"})
     assert not higher_is_better("test_accuracy", {"accuracy": "min"})
 
 
 def test_a_condition_with_a_diverged_replicate_has_a_median_and_no_interval():
     plan = plan_of([("mlp", "digits")], ("he_normal",), replicates=6)
-    frame = cells_frame(plan, results_of(plan))
-    whole = condition_of(frame, "test_accuracy", higher_is_better=True)
+    frame = build_frame(plan, results_of(plan))
+    whole = estimate_condition(frame, "test_accuracy", higher_is_better=True)
     assert whole.is_mean
     assert whole.half_width > 0
     frame.loc[0, "outcome"] = "diverged"
-    part = condition_of(frame, "test_accuracy", higher_is_better=True)
+    part = estimate_condition(frame, "test_accuracy", higher_is_better=True)
     assert (part.is_mean, part.diverged, part.diverged_share) == (False, 1, 1 / 6)
     assert part.half_width != part.half_width
     assert part.centre < sorted(part.values)[3]
     frame["outcome"] = "diverged"
-    assert condition_of(frame, "test_accuracy", higher_is_better=True).centre != part.centre
+    assert estimate_condition(frame, "test_accuracy", higher_is_better=True).centre != part.centre
 
 
 def test_titles_and_values_are_words():
@@ -278,7 +282,7 @@ def test_titles_and_values_are_words():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_section_of_every_kind_of_study_has_each_condition_once(kind: str):
-    frame = cells_frame(*kind_of_study(kind, 2))
-    summary = summarise(frame)
+    analysis = Analysis(*kind_of_study(kind, 2))
+    frame, summary = analysis.frame, analysis.summary
     assert set(summary["planned"]) == {2}
     assert len(summary) * 2 == len(frame)

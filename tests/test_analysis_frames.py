@@ -9,9 +9,10 @@ import pytest
 from study_cases import of_outcomes, plan_of, result_of, results_of
 
 from fanin import seeds
-from fanin.analysis.frames import cells_frame, history_frame
-from fanin.analysis.ranking import verdicts
-from fanin.analysis.summary import main_metric, summarise
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.frames import build_frame, build_history
+from fanin.analysis.ranking import judge_sections
+from fanin.analysis.summary import main_metric
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
@@ -35,7 +36,7 @@ def with_accuracies(accuracies: dict[str, list[float | None]]) -> tuple[Plan, di
 
 def test_every_planned_cell_has_a_row_in_the_plans_order():
     plan = plan_of()
-    frame = cells_frame(plan, of_outcomes(plan, "ok", None, "diverged", "failed"))
+    frame = build_frame(plan, of_outcomes(plan, "ok", None, "diverged", "failed"))
     assert frame["cell"].tolist() == [planned.cell.id for planned in plan.cells]
     assert frame["outcome"].tolist()[:4] == ["ok", "missing", "diverged", "failed"]
     assert frame["initializer"].tolist()[:2] == ["zero", "random_normal"]
@@ -45,15 +46,15 @@ def test_every_planned_cell_has_a_row_in_the_plans_order():
 
 def test_results_outside_the_plan_are_not_shown():
     plan, other = plan_of(DIGITS), plan_of([("cnn", "digits")])
-    assert set(cells_frame(plan, results_of(other))["outcome"]) == {"missing"}
+    assert set(build_frame(plan, results_of(other))["outcome"]) == {"missing"}
 
 
 def test_an_empty_plan_gives_frames_without_rows():
     plan = plan_of([])
     assert (
-        len(cells_frame(plan, {}))
-        == len(history_frame(plan, {}))
-        == len(summarise(cells_frame(plan, {})))
+        len(build_frame(plan, {}))
+        == len(build_history(plan, {}))
+        == len(Analysis(plan, {}).summary)
         == 0
     )
 
@@ -66,11 +67,11 @@ def test_a_label_of_two_values_never_merges_them():
     plan = replace(
         plan_of([]), cells=tuple(PlannedCell(cell, {"initializer": "he"}) for cell in cells)
     )
-    assert cells_frame(plan, {})["initializer"].tolist() == [
+    assert build_frame(plan, {})["initializer"].tolist() == [
         "he = he_normal",
         "he = he_normal(truncated=true)",
     ]
-    assert len(summarise(cells_frame(plan, {}))) == 2
+    assert len(Analysis(plan, {}).summary) == 2
 
 
 def test_a_value_of_two_labels_is_shown_as_it_is():
@@ -81,7 +82,7 @@ def test_a_value_of_two_labels_is_shown_as_it_is():
     labelled = tuple(
         PlannedCell(cell, {"model": f"mlp(activation={cell.activation})"}) for cell in cells
     )
-    frame = cells_frame(replace(plan_of([]), cells=labelled), {})
+    frame = build_frame(replace(plan_of([]), cells=labelled), {})
     assert frame["model"].tolist() == ["mlp", "mlp"]
     assert frame["activation"].tolist() == ["relu", "tanh"]
 
@@ -89,7 +90,7 @@ def test_a_value_of_two_labels_is_shown_as_it_is():
 def test_history_has_a_row_per_cell_and_epoch():
     plan = plan_of([("mlp", "mnist"), ("regression", "california-housing")])
     results = of_outcomes(plan, "ok", "failed", None)
-    history = history_frame(plan, results)
+    history = build_history(plan, results)
     expected = sum(len(result.history.get("loss", [])) for result in results.values())
     assert len(history) == expected
     assert history.groupby("cell")["epoch"].min().eq(1).all()
@@ -98,7 +99,7 @@ def test_history_has_a_row_per_cell_and_epoch():
 
 def test_a_summary_has_mean_deviation_and_interval_over_the_replicates():
     plan, results = with_accuracies({"zero": [0.1, 0.2, 0.3, 0.4, 0.5], "he_normal": [0.9] * 5})
-    zero = summarise(cells_frame(plan, results)).iloc[0]
+    zero = Analysis(plan, results).summary.iloc[0]
     assert (zero["planned"], zero["ok"], zero["divergence_rate"]) == (5, 5, 0.0)
     assert zero["test_accuracy"] == pytest.approx(0.3)
     assert zero["test_accuracy_sd"] == pytest.approx(math.sqrt(0.025))
@@ -110,7 +111,7 @@ def test_a_summary_has_mean_deviation_and_interval_over_the_replicates():
 
 def test_where_a_replicate_diverged_there_is_no_mean_but_rate_median_and_rank():
     plan, results = with_accuracies({"zero": [0.1, 0.1, 0.1], "he_normal": [0.9, None, 0.8]})
-    he = summarise(cells_frame(plan, results)).iloc[1]
+    he = Analysis(plan, results).summary.iloc[1]
     assert math.isnan(he["test_accuracy"])
     assert math.isnan(he["test_accuracy_half_width"])
     assert he["divergence_rate"] == pytest.approx(1 / 3)
@@ -121,23 +122,23 @@ def test_where_a_replicate_diverged_there_is_no_mean_but_rate_median_and_rank():
 def test_ranks_use_only_replicates_in_which_every_cell_finished():
     plan, results = with_accuracies({"zero": [0.95, 0.1, 0.1], "he_normal": [0.9, 0.9, 0.9]})
     del results[plan.cells[0].cell.id]
-    assert summarise(cells_frame(plan, results))["mean_rank"].tolist() == [2.0, 1.0]
+    assert Analysis(plan, results).summary["mean_rank"].tolist() == [2.0, 1.0]
 
 
 def test_a_summary_keeps_sections_together_whatever_the_plans_order():
     plan = plan_of([("mlp", "a"), ("cnn", "b")])
     shuffled = replace(plan, cells=plan.cells[::2] + plan.cells[1::2])
-    models = summarise(cells_frame(shuffled, {}))["model"].tolist()
+    models = Analysis(shuffled, {}).summary["model"].tolist()
     assert models == ["mlp"] * 6 + ["cnn"] * 6
 
 
 def test_the_main_metric_is_the_test_metric_and_else_the_test_loss():
     plan = plan_of([("regression", "california-housing")])
     results = results_of(plan)
-    assert main_metric(cells_frame(plan, results)) == "test_mae"
+    assert main_metric(build_frame(plan, results)) == "test_mae"
     bare = {key: replace(result, metrics={"test_loss": 1.0}) for key, result in results.items()}
-    assert main_metric(cells_frame(plan, bare)) == "test_loss"
-    assert main_metric(cells_frame(plan, {})) is None
+    assert main_metric(build_frame(plan, bare)) == "test_loss"
+    assert main_metric(build_frame(plan, {})) is None
 
 
 def spread(center: float, n: int = 12) -> list[float | None]:
@@ -148,19 +149,19 @@ def test_a_clear_winner_over_ten_replicates_is_the_best():
     plan, results = with_accuracies(
         {"zero": spread(0.1), "he_normal": spread(0.95), "orthogonal": spread(0.9)}
     )
-    [verdict] = verdicts(cells_frame(plan, results))
+    [verdict] = Analysis(plan, results).verdicts
     assert (verdict.best, verdict.pairs, verdict.too_few) == ("he_normal", 12, False)
 
 
 def test_for_an_error_the_lowest_is_the_best():
     plan = plan_of([("regression", "california-housing")], ("zero", "he_normal"), replicates=10)
-    [verdict] = verdicts(cells_frame(plan, results_of(plan)))
+    [verdict] = Analysis(plan, results_of(plan)).verdicts
     assert (verdict.metric, verdict.best) == ("test_mae", "he_normal")
 
 
 def test_nine_replicates_name_no_best_however_clear():
     plan, results = with_accuracies({"zero": spread(0.1, 9), "he_normal": spread(0.95, 9)})
-    [verdict] = verdicts(cells_frame(plan, results))
+    [verdict] = Analysis(plan, results).verdicts
     assert verdict.best is None
     assert verdict.too_few
     assert 0 < verdict.detectable < 0.01
@@ -168,12 +169,12 @@ def test_nine_replicates_name_no_best_however_clear():
 
 def test_ties_name_no_best():
     plan, results = with_accuracies({"zero": spread(0.5), "he_normal": spread(0.5)})
-    assert verdicts(cells_frame(plan, results))[0].best is None
+    assert Analysis(plan, results).verdicts[0].best is None
 
 
 def test_an_initializer_that_diverged_once_is_not_the_best():
     plan, results = with_accuracies({"zero": spread(0.1), "he_normal": [None, *spread(0.95, 11)]})
-    assert verdicts(cells_frame(plan, results))[0].best is None
+    assert Analysis(plan, results).verdicts[0].best is None
 
 
 def test_runs_of_different_environments_are_never_paired():
@@ -184,7 +185,7 @@ def test_runs_of_different_environments_are_never_paired():
             results[planned.cell.id] = replace(
                 old, environment=old.environment | {"device": "another CPU"}
             )
-    [verdict] = verdicts(cells_frame(plan, results))
+    [verdict] = Analysis(plan, results).verdicts
     assert (verdict.pairs, verdict.best) == (8, None)
 
 
@@ -192,9 +193,10 @@ def test_equal_initializers_are_called_best_in_fewer_than_five_percent_of_studie
     # 100 studies of 6 equal initializers, 10 replicates: at a rate of 0.05 more than 14 would be
     # seen with probability 1e-4; naming the best mean without a test would name one in all of them.
     plan = plan_of(DIGITS, replicates=10)
-    frame = cells_frame(plan, results_of(plan))
+    analysis = Analysis(plan, results_of(plan))
+    frame, design = analysis.frame, analysis.design
     named = 0
     for study in range(100):
         draws = seeds.make_numpy_generator(study, "null").normal(0.9, 0.01, len(frame))
-        named += verdicts(frame.assign(test_accuracy=draws))[0].best is not None
+        named += judge_sections(frame.assign(test_accuracy=draws), design)[0].best is not None
     assert named <= 14

@@ -36,8 +36,8 @@ class Condition:
         return not self.diverged and bool(self.values)
 
 
-def condition_of(rows: pd.DataFrame, metric: str, *, higher_is_better: bool) -> Condition:
-    """The condition of rows of `fanin.analysis.frames.cells_frame` that are replicates of one
+def estimate_condition(rows: pd.DataFrame, metric: str, *, higher_is_better: bool) -> Condition:
+    """The condition of rows of `fanin.analysis.frames.build_frame` that are replicates of one
     another.
     """
     ok = rows[rows["outcome"] == "ok"][metric].dropna()

@@ -87,8 +87,8 @@ class Design:
         return title(name, self.factors)
 
 
-def design_of(frame: pd.DataFrame) -> Design:
-    """The design of a frame of cells (`fanin.analysis.frames.cells_frame`)."""
+def infer_design(frame: pd.DataFrame) -> Design:
+    """The design of a frame of cells (`fanin.analysis.frames.build_frame`)."""
     factors = factors_of(frame)
     varying = [name for name in factors if frame[name].nunique(dropna=False) > 1]
     tuned = "learning_rate" in varying and _side_by_side(frame, "learning_rate", varying) == 1
@@ -110,12 +110,14 @@ def factors_of(frame: pd.DataFrame) -> tuple[str, ...]:
     return in_reading_order([*FACTORS, *(name for name in behind if "." in name)])
 
 
-def sections(frame: pd.DataFrame, design: Design) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+def split_sections(
+    frame: pd.DataFrame, design: Design
+) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
     """(values of `Design.section`, rows) of each section, in the order of the plan."""
-    return grouped(frame, design.section)
+    return group_rows(frame, design.section)
 
 
-def grouped(
+def group_rows(
     frame: pd.DataFrame, keys: Sequence[str]
 ) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
     """(values, rows) of each combination of the keys' values, in the order in which they come; one
@@ -127,7 +129,7 @@ def grouped(
     yield from frame.groupby(list(keys), sort=False, dropna=False)
 
 
-def numeric(frame: pd.DataFrame, name: str) -> bool:
+def is_numeric(frame: pd.DataFrame, name: str) -> bool:
     """Whether all values of a factor are numbers, those cells left out that do not have it."""
     values = [value for value in frame[name].unique() if not isinstance(value, str) or value]
     return bool(values) and all(map(is_number, values))
@@ -141,7 +143,7 @@ def _compared(frame: pd.DataFrame, conditions: Sequence[str]) -> str:
     found = [name for name in candidates if counts[name] > 1]
     if "initializer" in found or not found:
         return "initializer"
-    return max(found, key=lambda name: (not numeric(frame, name), counts[name]))
+    return max(found, key=lambda name: (not is_numeric(frame, name), counts[name]))
 
 
 def _side_by_side(frame: pd.DataFrame, name: str, varying: Sequence[str]) -> int:

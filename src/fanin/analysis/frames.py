@@ -24,7 +24,7 @@ PROVENANCE = ("cell", "block", "environment", "message")
 """Where a row comes from."""
 
 
-def cells_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
+def build_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     """One row per planned cell, in the plan's order.
 
     Columns: the `LEADING` factors (a label where the plan gives one), replicate, outcome
@@ -64,7 +64,7 @@ def cells_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     return frame
 
 
-def history_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
+def build_history(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     """One row per cell and epoch (from 1): the factors, replicate, cell, outcome, epoch, and the
     history's columns.
     """

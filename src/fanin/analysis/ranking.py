@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fanin.analysis import statistics
-from fanin.analysis.design import Design, design_of, sections
+from fanin.analysis.design import Design, split_sections
 from fanin.analysis.factors import value_text
 from fanin.analysis.statistics import LEVEL, MIN_FOR_TEST
 from fanin.analysis.summary import directions_of, higher_is_better, main_metric
@@ -42,13 +42,12 @@ class Verdict:
         return self.pairs < MIN_FOR_TEST
 
 
-def verdicts(frame: pd.DataFrame, design: Design | None = None) -> list[Verdict]:
-    """A verdict for each section of `frames.cells_frame` that compares at least two values and has
+def judge_sections(frame: pd.DataFrame, design: Design) -> list[Verdict]:
+    """A verdict for each section of `frames.build_frame` that compares at least two values and has
     results.
     """
-    design = design or design_of(frame)
     judged = []
-    for key, section in sections(frame, design):
+    for key, section in split_sections(frame, design):
         metric = main_metric(section)
         if metric is not None and section[design.compared].nunique() >= 2:
             judged.append(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fanin.analysis import statistics
-from fanin.analysis.design import Design, design_of, grouped, sections
+from fanin.analysis.design import Design, group_rows, split_sections
 from fanin.analysis.factors import FACTORS, LEADING, value_text
 from fanin.analysis.frames import OUTCOMES
 
@@ -18,8 +18,8 @@ SUFFIXES = ("", "_sd", "_half_width", "_median")
 """What follows a metric's name in the columns of a summary; the mean has the bare name."""
 
 
-def summarise(frame: pd.DataFrame, design: Design | None = None) -> pd.DataFrame:
-    """One row per condition of `frames.cells_frame`: sections in the order of the plan, what is
+def summarise(frame: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """One row per condition of `frames.build_frame`: sections in the order of the plan, what is
     compared within them.
 
     Columns: the `LEADING` factors; planned and the number of cells of each outcome;
@@ -28,12 +28,11 @@ def summarise(frame: pd.DataFrame, design: Design | None = None) -> pd.DataFrame
     diverged there is no mean, and the median counts it as worst. mean_rank is over the replicates
     in which every condition of the section finished.
     """
-    design = design or design_of(frame)
     metrics = metric_names(frame)
     rows = [
         _condition_row(rows, metrics, design, directions_of(frame))
-        for _, section in sections(frame, design)
-        for _, rows in grouped(section, [design.compared])
+        for _, section in split_sections(frame, design)
+        for _, rows in group_rows(section, [design.compared])
     ]
     counts = ["planned", *OUTCOMES, "divergence_rate", "mean_rank"]
     later = [name for name in (*FACTORS, *design.factors) if name not in LEADING]
@@ -127,7 +126,7 @@ def _mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, ...], fl
     complete replicates.
     """
     means: dict[tuple[Any, ...], float] = {}
-    for key, section in sections(frame, design):
+    for key, section in split_sections(frame, design):
         metric = main_metric(section)
         if metric is None or section[design.compared].nunique() < 2:
             continue

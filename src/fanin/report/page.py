@@ -8,9 +8,9 @@ import base64
 import os
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fanin.errors import MissingExtra
 
@@ -21,40 +21,39 @@ except ModuleNotFoundError:
 
 from fanin import atomic
 from fanin._version import __version__
-from fanin.analysis.design import design_of
+from fanin.analysis.analysis import Analysis
 from fanin.analysis.factors import value_text
-from fanin.analysis.frames import OUTCOMES, cells_frame
+from fanin.analysis.frames import OUTCOMES
+from fanin.cell.plan import Plan
+from fanin.cell.result import Result
 from fanin.report.escaping import visible
 from fanin.report.figures.study_figures import study_figures
 from fanin.report.figures.training_curves import grid_image
-from fanin.report.tables.study_table import study_table
-
-if TYPE_CHECKING:
-    from fanin.cell.plan import Plan
-    from fanin.cell.result import Result
+from fanin.report.tables.table import Table
 
 _MESSAGE = 2000
 
 
-def write_page(
-    plan: Plan, results: Mapping[str, Result], path: str | Path, *, command: str
-) -> Path:
-    """Write the page, whole or not at all. `command` is what continues the study.
+def write_page(analysis: Analysis, table: Table, path: str | Path, *, command: str) -> Path:
+    """Write the page, whole or not at all.
 
-    Every name and message is escaped by the template, and the page's policy allows neither scripts
-    nor anything from outside.
+    The template escapes every name and message, and the page's policy allows neither scripts nor
+    anything from outside.
+
+    Args:
+        analysis: what to show.
+        table: the study's table (`fanin.report.tables.study_table`).
+        path: of the HTML file.
+        command: the command line that continues the study.
     """
-    return atomic.write(path, page(plan, results, command=command), create_parent=True)
+    return atomic.write(path, render_page(analysis, table, command=command), create_parent=True)
 
 
-def page(plan: Plan, results: Mapping[str, Result], *, command: str) -> str:
-    """The page's HTML."""
-    frame = cells_frame(plan, results)
-    design = design_of(frame)
+def render_page(analysis: Analysis, table: Table, *, command: str) -> str:
+    """The page's HTML; arguments as for `write_page`."""
+    plan, frame, design = analysis.plan, analysis.frame, analysis.design
     factors = [*design.headings, design.compared, *(["learning_rate"] if design.tuned else [])]
-    found = [results[planned.cell.id] for planned in plan.cells if planned.cell.id in results]
     counts = Counter(frame["outcome"])
-    table = study_table(plan, results)
     return _template().render(
         study=visible(plan.study),
         question=visible(plan.question),
@@ -64,14 +63,12 @@ def page(plan: Plan, results: Mapping[str, Result], *, command: str) -> str:
         columns=[column for column in table.columns if not column.heads_section],
         counts=[(name, counts[name]) for name in OUTCOMES if counts[name]],
         planned=len(frame),
-        figures=[
-            (figure.title, _data_uri(figure.image)) for figure in study_figures(plan, results)
-        ],
-        curves=_data_uri(grid_image(plan, results)) if table.rows else "",
+        figures=[(figure.title, _data_uri(figure.image)) for figure in study_figures(analysis)],
+        curves=_data_uri(grid_image(analysis)) if table.rows else "",
         factors=[(name, design.title(name)) for name in factors],
         cells=frame.to_dict("records"),
-        environments=_environments(found),
-        data=_data(found),
+        environments=_environments(analysis.planned_results),
+        data=_data(analysis.planned_results),
         command=visible(command),
         unfinished=len(frame) - counts["ok"] - counts["diverged"],
         version=__version__,
@@ -108,7 +105,7 @@ def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _environments(found: list[Result]) -> list[dict[str, Any]]:
+def _environments(found: Sequence[Result]) -> list[dict[str, Any]]:
     """Each environment that results were computed in, with the number of its cells; most first."""
     counted = Counter(
         tuple(sorted((visible(k), visible(v)) for k, v in result.environment.items()))
@@ -117,7 +114,7 @@ def _environments(found: list[Result]) -> list[dict[str, Any]]:
     return [{"cells": count, "facts": facts} for facts, count in counted.most_common()]
 
 
-def _data(found: list[Result]) -> list[dict[str, Any]]:
+def _data(found: Sequence[Result]) -> list[dict[str, Any]]:
     """Each data set as the results saw it."""
     seen = {
         (r.cell.data, str(r.data.get("fingerprint", "?")), r.data.get("canonical")) for r in found

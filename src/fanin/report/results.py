@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from fanin.report.tables.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fanin.analysis.analysis import Analysis
     from fanin.cell.plan import Plan
     from fanin.cell.result import Result
 
@@ -41,38 +43,42 @@ class Results:
         order = ("ok", "diverged", "failed", "killed", "missing")
         return {name: found[name] for name in order if found[name]}
 
-    def frame(self) -> pd.DataFrame:
-        """One row per planned cell; see `fanin.analysis.frames.cells_frame`."""
-        from fanin.analysis.frames import cells_frame
+    @cached_property
+    def analysis(self) -> Analysis:
+        """What the results say, computed once for every table, figure and export."""
+        from fanin.analysis.analysis import Analysis
 
-        return cells_frame(self.plan, self.results)
+        return Analysis(self.plan, self.results)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per planned cell; see `fanin.analysis.frames.build_frame`."""
+        return self.analysis.frame.copy()
 
     def history(self) -> pd.DataFrame:
-        """One row per cell and epoch; see `fanin.analysis.frames.history_frame`."""
-        from fanin.analysis.frames import history_frame
-
-        return history_frame(self.plan, self.results)
+        """One row per cell and epoch; see `fanin.analysis.frames.build_history`."""
+        return self.analysis.history.copy()
 
     def summary(self) -> pd.DataFrame:
         """One row per condition, over its replicates; see `fanin.analysis.summary.summarise`."""
-        from fanin.analysis.summary import summarise
-
-        return summarise(self.frame())
+        return self.analysis.summary.copy()
 
     def table(self) -> Table:
         """The study's table with its notes; ``print`` shows it."""
+        return self._table
+
+    @cached_property
+    def _table(self) -> Table:
         from fanin.report.tables.study_table import study_table
 
-        return study_table(self.plan, self.results)
+        return study_table(self.analysis)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the HTML page; returns its path, ``report.html`` in the results' folder by default."""
         from fanin.report.page import continue_command, write_page
 
         command = self.command or continue_command(self.plan, self.out)
-        return write_page(
-            self.plan, self.results, self._place(path, "report.html"), command=command
-        )
+        place = self._place(path, "report.html")
+        return write_page(self.analysis, self.table(), place, command=command)
 
     def curves(self, path: str | Path | None = None) -> Path:
         """Write the grid of training curves as PNG, PDF or SVG, ``curves.png`` by default; returns
@@ -80,7 +86,7 @@ class Results:
         """
         from fanin.report.figures.training_curves import curves_grid
 
-        return curves_grid(self.plan, self.results, self._place(path, "curves.png"))
+        return curves_grid(self.analysis, self._place(path, "curves.png"))
 
     def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
         """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`)
@@ -95,7 +101,7 @@ class Results:
 
         kind = format_of(f"figure.{kind}")
         place = self._place(folder, "figures/")
-        return write_figures(study_figures(self.plan, self.results, kind=kind), place, kind)
+        return write_figures(study_figures(self.analysis, kind=kind), place, kind)
 
     def cell_curves(self, cell: str, path: str | Path) -> Path:
         """Write one cell's training curves as PNG, PDF or SVG; `cell` is its id."""
@@ -125,8 +131,8 @@ class Results:
         from fanin.report.tables import documents
 
         return {
-            "csv": lambda: documents.groups_csv(self.summary()),
-            "csv-cells": lambda: documents.cells_csv(self.frame()),
+            "csv": lambda: documents.groups_csv(self.analysis.summary),
+            "csv-cells": lambda: documents.cells_csv(self.analysis.frame),
             "markdown": lambda: documents.to_markdown(self.table()),
             "latex": lambda: documents.to_latex(self.table()),
         }

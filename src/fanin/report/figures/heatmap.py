@@ -18,8 +18,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from fanin.analysis.conditions import Condition, condition_of
-from fanin.analysis.design import Design, design_of, grouped, numeric
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.conditions import Condition, estimate_condition
+from fanin.analysis.design import Design, group_rows, is_numeric
 from fanin.analysis.factors import is_number, title, value_text
 from fanin.analysis.summary import directions_of, higher_is_better
 from fanin.report.figures import axes as axis
@@ -65,30 +66,28 @@ class _Axis:
 
 
 def heat_map(
-    frame: pd.DataFrame,
+    analysis: Analysis,
     x: str,
     y: str,
     *,
     metric: str | None = None,
     overlays: Sequence[Curve] | Mapping[str, Sequence[Curve]] = (),
-    design: Design | None = None,
 ) -> Figure:
-    """The figure of a frame of cells; panels for the values of whatever else varies.
+    """The figure of an analysis; panels for the values of whatever else varies.
 
     A panel's axes hold the values that it has. A cell's colour is the mean over its replicates,
     brighter being better. Where a replicate diverged it is hatched, and its colour the median with
     the diverged counted as worst; grey where half or more diverged, white where nothing has run.
 
     Args:
-        frame: of `fanin.analysis.frames.cells_frame`.
+        analysis: what to draw.
         x: the factor on the horizontal axis, of numbers or words.
         y: that on the vertical one.
         metric: a column of metrics; by default each panel's main test metric.
         overlays: curves (x, y, label) to draw over every panel, or over those of a title
             (``tanh``).
-        design: the frame's design, where it is known already.
     """
-    design = design or design_of(frame)
+    frame, design = analysis.frame, analysis.design
     layout = layout_of(frame, design, [x, y], metric)
     axes_of = {id(facet): (_axis(facet.rows, x), _axis(facet.rows, y)) for facet in layout.all}
     conditions = {id(facet): _conditions(facet, *axes_of[id(facet)], frame) for facet in layout.all}
@@ -126,7 +125,7 @@ def heat_map(
 
 def _axis(frame: pd.DataFrame, name: str) -> _Axis:
     values = list(dict.fromkeys(frame[name]))[:MAX_VALUES]
-    if numeric(frame, name):
+    if is_numeric(frame, name):
         values = sorted(value for value in values if is_number(value))
         log = axis.is_logarithmic(values)
         return _Axis(name, values, axis.edges(values, log=log), True, log)
@@ -138,10 +137,10 @@ def _conditions(
 ) -> dict[tuple[int, int], Condition]:
     higher = higher_is_better(facet.metric, directions_of(frame))
     return {
-        (across.place(key[0]), up.place(key[1])): condition_of(
+        (across.place(key[0]), up.place(key[1])): estimate_condition(
             rows, facet.metric, higher_is_better=higher
         )
-        for key, rows in grouped(facet.rows, [across.name, up.name])
+        for key, rows in group_rows(facet.rows, [across.name, up.name])
         if key[0] in across.values and key[1] in up.values
     }
 

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fanin.analysis.conditions import Condition, condition_of
-from fanin.analysis.design import Design, design_of, grouped
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.conditions import Condition, estimate_condition
+from fanin.analysis.design import Design, group_rows
 from fanin.analysis.factors import title, value_text
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
 from fanin.analysis.summary import directions_of, higher_is_better
@@ -43,10 +44,8 @@ _ROW = 0.26
 _ROOM = Room(width=2.5, height=1.0, gap_x=0.38, gap_y=0.58, right=0.3, bottom=0.45)
 
 
-def points(
-    frame: pd.DataFrame, *, metric: str | None = None, design: Design | None = None
-) -> Figure:
-    """The figure of a frame of cells: a row for each value of what is compared, a panel for
+def points(analysis: Analysis, *, metric: str | None = None) -> Figure:
+    """The figure of an analysis: a row for each value of what is compared, a panel for
     whatever else varies.
 
     Small dots are replicates, the large one is their mean with its 95 % interval (Student's t, from
@@ -55,11 +54,10 @@ def points(
     worse than all others stand at the edge with an arrow and their number.
 
     Args:
-        frame: of `fanin.analysis.frames.cells_frame`.
+        analysis: what to draw.
         metric: a column of metrics; by default each panel's main test metric.
-        design: the frame's design, where it is known already.
     """
-    design = design or design_of(frame)
+    frame, design = analysis.frame, analysis.design
     layout = layout_of(frame, design, [design.compared], metric)
     names = list(dict.fromkeys(frame[design.compared]))
     shown = names[:MAX_CATEGORIES]
@@ -91,8 +89,8 @@ def _conditions(
 ) -> dict[Any, Condition]:
     higher = higher_is_better(facet.metric, directions_of(frame))
     return {
-        key[0]: condition_of(rows, facet.metric, higher_is_better=higher)
-        for key, rows in grouped(facet.rows, [compared])
+        key[0]: estimate_condition(rows, facet.metric, higher_is_better=higher)
+        for key, rows in group_rows(facet.rows, [compared])
         if key[0] in shown
     }
 

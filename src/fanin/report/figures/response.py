@@ -14,8 +14,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fanin.analysis.conditions import Condition, condition_of
-from fanin.analysis.design import Design, design_of, grouped, numeric
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.conditions import Condition, estimate_condition
+from fanin.analysis.design import Design, group_rows, is_numeric
 from fanin.analysis.factors import is_number, title
 from fanin.analysis.summary import directions_of, higher_is_better
 from fanin.report.figures import axes as axis
@@ -69,14 +70,13 @@ Line = list[tuple[float, Condition]]
 
 
 def response(
-    frame: pd.DataFrame,
+    analysis: Analysis,
     factor: str,
     *,
     lines: str | None = None,
     metric: str | None = None,
-    design: Design | None = None,
 ) -> Figure:
-    """The figure of a frame of cells.
+    """The figure of an analysis.
 
     A point is the mean over the replicates, its bar the 95 % interval (Student's t, from 5
     replicates on). Where a replicate diverged there is no mean: an open point is the median with
@@ -84,14 +84,13 @@ def response(
     share that diverged.
 
     Args:
-        frame: of `fanin.analysis.frames.cells_frame`.
+        analysis: what to draw.
         factor: the numeric factor on the horizontal axis; logarithmic where its values span a
             factor of 30 or are spaced so.
         lines: the factor whose values are the lines; by default what the design compares.
         metric: a column of metrics; by default each panel's main test metric.
-        design: the frame's design, where it is known already.
     """
-    design = design or design_of(frame)
+    frame, design = analysis.frame, analysis.design
     frame = frame[frame[factor].map(is_number)]
     lined = lines or design.compared
     compared = lined if lined != factor else None
@@ -146,7 +145,7 @@ def _styles(frame: pd.DataFrame, compared: str | None, names: Sequence[Any]) -> 
     """Words get the palette's colours; numbers a scale from dark to light, so that their order is
     seen.
     """
-    if compared and len(names) > 2 and numeric(frame, compared):
+    if compared and len(names) > 2 and is_numeric(frame, compared):
         ordered = sorted(names, key=lambda name: (not is_number(name), name))
         shades = [
             to_hex(colormaps["viridis"](0.85 * i / (len(ordered) - 1))) for i in range(len(ordered))
@@ -164,10 +163,10 @@ def _lines(
 ) -> dict[Any, Line]:
     higher = higher_is_better(facet.metric, directions_of(frame))
     found: dict[Any, Line] = {}
-    for key, rows in grouped(facet.rows, [*([compared] if compared else []), factor]):
+    for key, rows in group_rows(facet.rows, [*([compared] if compared else []), factor]):
         name = key[0] if compared else ""
         if name in styles:
-            condition = condition_of(rows, facet.metric, higher_is_better=higher)
+            condition = estimate_condition(rows, facet.metric, higher_is_better=higher)
             found.setdefault(name, []).append((float(key[-1]), condition))
     return {name: sorted(line, key=lambda point: point[0]) for name, line in found.items()}
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fanin.analysis.design import Design, grouped
+from fanin.analysis.design import Design, group_rows
 from fanin.analysis.summary import main_metric
 from fanin.report.escaping import visible
 from fanin.report.figures.curve_panel import QUIET, WARNING
@@ -101,7 +101,7 @@ def layout_of(
     panels are wrapped.
 
     Args:
-        frame: of `fanin.analysis.frames.cells_frame`.
+        frame: of `fanin.analysis.frames.build_frame`.
         design: its design.
         inside: the factors that panels show themselves.
         metric: what to show; by default the main test metric of each panel's model and data.
@@ -120,7 +120,7 @@ def layout_of(
         fewer, more = sorted(down or across, key=lambda name: frame[name].nunique())
         down, across = ([fewer], [more]) if across else (down[:1], down[1:])
     found: dict[Any, dict[Any, Facet]] = {}
-    for key, rows in grouped(frame, [*down, *across]):
+    for key, rows in group_rows(frame, [*down, *across]):
         row, column = key[: len(down)], key[len(down) :]
         same = rows if not across else _like(frame, down, row)
         shown = metric or main_metric(rows) or main_metric(same)

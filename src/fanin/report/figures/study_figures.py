@@ -5,23 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from fanin import atomic
-from fanin.analysis.design import Design, design_of, numeric
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.design import is_numeric
 from fanin.analysis.summary import main_metric
 from fanin.report.figures import theory_curves
 from fanin.report.figures.drawing import saved
 from fanin.report.figures.heatmap import MAX_VALUES, Curve, heat_map
 from fanin.report.figures.points import points
 from fanin.report.figures.response import response
-
-if TYPE_CHECKING:
-    from fanin.cell.plan import Plan
-    from fanin.cell.result import Result
 
 MIN_NUMBERS = 3
 """Values from which a factor of numbers is an axis; fewer are categories."""
@@ -42,8 +38,7 @@ class StudyFigure(NamedTuple):
 
 
 def study_figures(
-    plan: Plan,
-    results: Mapping[str, Result],
+    analysis: Analysis,
     *,
     kind: str = "png",
     overlays: Overlays | None = None,
@@ -57,24 +52,19 @@ def study_figures(
     - None: points, and where a third factor varies a heat map of what is compared by it.
 
     Args:
-        plan: the study's cells.
-        results: by cell id.
+        analysis: what to draw.
         kind: png, pdf or svg.
         overlays: curves for the heat map of two numeric factors
             (`fanin.report.figures.heatmap.heat_map`); by default what theory says of them
             (`fanin.report.figures.theory_curves`).
     """
-    from fanin.analysis.frames import cells_frame
-
-    frame = cells_frame(plan, results)
-    if not len(frame) or main_metric(frame) is None:
+    if analysis.is_empty or main_metric(analysis.frame) is None:
         return []
-    design = design_of(frame)
-    drawn = _chosen(
-        frame,
-        design,
-        lambda x, y: theory_curves.depth_scales(plan, x, y) if overlays is None else overlays,
-    )
+
+    def curves_over(x: str, y: str) -> Overlays:
+        return theory_curves.depth_scales(analysis.plan, x, y) if overlays is None else overlays
+
+    drawn = _draw_fitting(analysis, curves_over)
     return [StudyFigure(_title(figure), saved(figure, kind)) for figure in drawn]
 
 
@@ -90,58 +80,55 @@ def write_figures(figures: Sequence[StudyFigure], folder: Path, kind: str = "png
     ]
 
 
-def numeric_factors(frame: pd.DataFrame, design: Design) -> list[str]:
+def numeric_factors(analysis: Analysis) -> list[str]:
     """The factors that make a numeric axis, most values first; a depth or width of the model after
     all others.
     """
+    frame, design = analysis.frame, analysis.design
     found = [
         name
         for name in design.varying
         if name in (*design.section, design.compared)
-        and numeric(frame, name)
+        and is_numeric(frame, name)
         and frame[name].nunique() >= MIN_NUMBERS
     ]
     return sorted(found, key=lambda name: (name.startswith("model."), -frame[name].nunique()))
 
 
-def _chosen(
-    frame: pd.DataFrame, design: Design, overlays: Callable[[str, str], Overlays]
-) -> list[Figure]:
+def _draw_fitting(analysis: Analysis, curves_over: Callable[[str, str], Overlays]) -> list[Figure]:
+    frame, design = analysis.frame, analysis.design
     conditions = [name for name in design.varying if name in (*design.section, design.compared)]
-    numbers = numeric_factors(frame, design)
+    numbers = numeric_factors(analysis)
     if not conditions:
         return []
     if len(numbers) >= 2:
         x, y = numbers[:2]
-        figures = [heat_map(frame, x, y, overlays=overlays(x, y), design=design)]
+        figures = [heat_map(analysis, x, y, overlays=curves_over(x, y))]
         lines = y if design.compared == x else design.compared
         rest = [name for name in conditions if name not in (x, lines)]
         panels = len(frame[rest].drop_duplicates()) if rest else 1
-        return figures + (
-            [response(frame, x, lines=lines, design=design)] if panels <= _MOST_PANELS else []
-        )
+        return figures + ([response(analysis, x, lines=lines)] if panels <= _MOST_PANELS else [])
     if numbers:
-        return [response(frame, numbers[0], design=design)]
-    figures = [points(frame, design=design)]
+        return [response(analysis, numbers[0])]
+    figures = [points(analysis)]
     others = [
         name
         for name in design.further
-        if frame[name].nunique() <= MAX_VALUES and _varies_everywhere(frame, name, design)
+        if frame[name].nunique() <= MAX_VALUES and _varies_everywhere(analysis, name)
     ]
     if others and design.compared in conditions:
         figures.append(
-            heat_map(
-                frame, design.compared, max(others, key=lambda n: frame[n].nunique()), design=design
-            )
+            heat_map(analysis, design.compared, max(others, key=lambda n: frame[n].nunique()))
         )
     return figures
 
 
-def _varies_everywhere(frame: pd.DataFrame, name: str, design: Design) -> bool:
+def _varies_everywhere(analysis: Analysis, name: str) -> bool:
     """Whether a factor has several values wherever all others but the compared one are equal: else
     a map has empty rows.
     """
-    rest = [other for other in design.section if other != name]
+    frame = analysis.frame
+    rest = [other for other in analysis.design.section if other != name]
     groups = frame.groupby(rest, sort=False, dropna=False)[name] if rest else None
     return frame[name].nunique() > 1 if groups is None else bool(groups.nunique().min() > 1)
 

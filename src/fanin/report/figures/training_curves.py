@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fanin.errors import MissingExtra
 
@@ -20,17 +20,15 @@ except ModuleNotFoundError:
     raise MissingExtra("matplotlib", "study", "A figure") from None
 
 from fanin import atomic
-from fanin.analysis.design import design_of, sections
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.design import split_sections
 from fanin.analysis.factors import title, value_text
-from fanin.analysis.frames import cells_frame
+from fanin.cell.plan import PlannedCell
+from fanin.cell.result import Result
 from fanin.report.escaping import visible
 from fanin.report.figures.curve_panel import LOSS, METRIC, QUIET, WARNING, Panel, draw, scales
 from fanin.report.figures.drawing import fitted, format_of, metric_words, saved, sheet
 from fanin.report.tables import notes
-
-if TYPE_CHECKING:
-    from fanin.cell.plan import Plan, PlannedCell
-    from fanin.cell.result import Result
 
 MAX_ROWS, MAX_COLUMNS = 24, 12
 """What one picture can hold; beyond that it says what it leaves out."""
@@ -51,30 +49,27 @@ class _Row:
     panels: dict[str, Panel]
 
 
-def curves_grid(plan: Plan, results: Mapping[str, Result], path: str | Path) -> Path:
+def curves_grid(analysis: Analysis, path: str | Path) -> Path:
     """Write the grid of training curves as PNG, PDF or SVG, by the path's ending.
 
     A row per model × data (and whatever else varies), a column per initializer, or what else is
     compared. The panels of a row share their axes, so that they compare; replicates are thin lines
     with their mean; a panel without results says so.
     """
-    return atomic.write(path, grid_image(plan, results, format_of(path)), create_parent=True)
+    return atomic.write(path, grid_image(analysis, format_of(path)), create_parent=True)
 
 
-def grid_image(plan: Plan, results: Mapping[str, Result], kind: str = "png") -> bytes:
+def grid_image(analysis: Analysis, kind: str = "png") -> bytes:
     """The bytes of `curves_grid`."""
-    frame = cells_frame(plan, results)
-    design = design_of(frame)
+    frame, design = analysis.frame, analysis.design
     names = list(dict.fromkeys(map(value_text, frame[design.compared])))
     rows = [
-        _Row(design.heading(key), _panels(section, design.compared, results))
-        for key, section in sections(frame, design)
+        _Row(design.heading(key), _panels(section, design.compared, analysis.results))
+        for key, section in split_sections(frame, design)
     ]
-    if not any(
-        result.history for planned in plan.cells if (result := results.get(planned.cell.id))
-    ):
+    if not any(result.history for result in analysis.planned_results):
         return saved(sheet(notes.nothing_yet(len(frame))), kind)
-    return saved(_grid(plan.study, rows, names, design.title(design.compared)), kind)
+    return saved(_grid(analysis.plan.study, rows, names, design.title(design.compared)), kind)
 
 
 def cell_figure(planned: PlannedCell, result: Result | None, path: str | Path) -> Path:

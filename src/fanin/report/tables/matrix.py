@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from fanin.analysis.design import Design, grouped, sections
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.design import Design, group_rows, split_sections
 from fanin.analysis.factors import needs_title, title, value_text
-from fanin.analysis.ranking import Verdict
 from fanin.analysis.summary import main_metric
 from fanin.report.tables.table import Column, Entry
 from fanin.report.tables.table_entries import metric_format, number_entry, outcome_text
@@ -24,12 +24,13 @@ _Keyed = tuple[tuple[Any, ...], pd.DataFrame]
 
 
 def columns_and_rows(
-    frame: pd.DataFrame, summary: pd.DataFrame, design: Design, judged: list[Verdict], suffix: str
+    analysis: Analysis, suffix: str
 ) -> tuple[tuple[Column, ...], tuple[tuple[Entry, ...], ...]]:
     """The columns of the matrix, and a row for each section.
 
     Rows stand under their model, data and metric, and are named by the other factors that vary.
     """
+    design, summary = analysis.design, analysis.summary
     heads = [name for name in design.headings if name in _HEADS]
     names = list(dict.fromkeys(summary[design.compared].map(value_text)))
     columns = (
@@ -44,11 +45,11 @@ def columns_and_rows(
         *(Column(name, name) for name in names),
     )
     best: set[tuple[tuple[Any, ...], str | None]] = {
-        (verdict.section, verdict.best) for verdict in judged if verdict.best
+        (verdict.section, verdict.best) for verdict in analysis.verdicts if verdict.best
     }
-    metrics = {key: main_metric(section) for key, section in sections(frame, design)}
+    metrics = {key: main_metric(section) for key, section in split_sections(analysis.frame, design)}
     rows = []
-    for values, together in grouped(summary, heads):
+    for values, together in group_rows(summary, heads):
         for metric, part in _by_metric(together, design, metrics).items():
             head = [Entry(value_text(value), value) for value in values]
             head.append(Entry(title(metric) if metric else "no result yet", metric))
@@ -60,7 +61,7 @@ def _by_metric(
     summary: pd.DataFrame, design: Design, metrics: Mapping[tuple[Any, ...], str | None]
 ) -> dict[str | None, list[_Keyed]]:
     """Metric → the sections that are judged by it; one without any result stands with the others."""
-    keyed = list(sections(summary, design))
+    keyed = list(split_sections(summary, design))
     usual = next((metric for key, _ in keyed if (metric := metrics[key])), None)
     found: dict[str | None, list[_Keyed]] = {}
     for key, section in keyed:

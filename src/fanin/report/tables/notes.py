@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design
 from fanin.analysis.factors import title
 from fanin.analysis.frames import OUTCOMES
 from fanin.analysis.ranking import Verdict
 from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
+from fanin.cell.result import Result
 from fanin.report.numbers import number_format
-
-if TYPE_CHECKING:
-    from fanin.cell.plan import Plan
-    from fanin.cell.result import Result
 
 _LISTED = 8
 _MESSAGE = 160
@@ -32,28 +29,21 @@ def nothing_yet(planned: int) -> str:
     )
 
 
-def all_notes(
-    plan: Plan,
-    frame: pd.DataFrame,
-    results: Mapping[str, Result],
-    judged: list[Verdict],
-    design: Design,
-    *,
-    ranked: bool = True,
-) -> tuple[str, ...]:
+def all_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
     """The study's own notes, then what is incomplete, what the numbers are, what may be concluded,
     what is unusual.
 
     `ranked` says whether the table has a column of mean ranks.
     """
+    frame, design = analysis.frame, analysis.design
     replicates = most_replicates(frame, design)
     found = [
-        *plan.notes,
+        *analysis.plan.notes,
         *_incomplete(frame),
         *_meaning(frame, replicates, ranked),
-        *_conclusions(design, judged, replicates),
+        *_conclusions(design, analysis.verdicts, replicates),
         *_mixed_environments(frame, design),
-        *_foreign_data(plan, results),
+        *_foreign_data(analysis.planned_results),
     ]
     return sentences(found)
 
@@ -114,24 +104,24 @@ def _meaning(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[str]:
     return said
 
 
-def _conclusions(design: Design, judged: list[Verdict], replicates: int) -> list[str]:
-    if not judged:
+def _conclusions(design: Design, verdicts: Sequence[Verdict], replicates: int) -> list[str]:
+    if not verdicts:
         return []
     if replicates == 1:
         return ["one replicate per row: too few to rank, differences may be chance"]
-    few = [verdict for verdict in judged if verdict.too_few]
+    few = [verdict for verdict in verdicts if verdict.too_few]
     said = []
-    if len(few) < len(judged):
+    if len(few) < len(verdicts):
         marked = (
             f"* beats every other {title(design.compared)} of its section"
-            if any(verdict.best for verdict in judged)
+            if any(verdict.best for verdict in verdicts)
             else "no value is marked as best: none beats every other of its section"
         )
         said.append(f"{marked} (paired t intervals over replicates, 95 % after Bonferroni)")
     if few:
         pairs = f"{min(v.pairs for v in few)} of the {MIN_FOR_TEST} paired replicates needed"
         said.append(
-            f"too few to rank or test{'' if len(few) == len(judged) else ' elsewhere'} "
+            f"too few to rank or test{'' if len(few) == len(verdicts) else ' elsewhere'} "
             f"({pairs}){_detectable(design, few)}"
         )
     return said
@@ -161,9 +151,10 @@ def _mixed_environments(frame: pd.DataFrame, design: Design) -> list[str]:
     )
 
 
-def _foreign_data(plan: Plan, results: Mapping[str, Result]) -> list[str]:
-    found = [results[planned.cell.id] for planned in plan.cells if planned.cell.id in results]
-    names = sorted({result.cell.data for result in found if result.data.get("canonical") is False})
+def _foreign_data(results: Iterable[Result]) -> list[str]:
+    names = sorted(
+        {result.cell.data for result in results if result.data.get("canonical") is False}
+    )
     return [f"not the published bytes of the data set: {', '.join(names)}"] if names else []
 
 

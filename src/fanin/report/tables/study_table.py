@@ -4,16 +4,16 @@ condition as a matrix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from fanin.analysis.design import Design, design_of, sections
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.design import Design, split_sections
 from fanin.analysis.factors import needs_title, title, value_text
-from fanin.analysis.frames import cells_frame
-from fanin.analysis.ranking import Verdict, verdicts
-from fanin.analysis.summary import metric_names, summarise
+from fanin.analysis.ranking import Verdict
+from fanin.analysis.summary import metric_names
 from fanin.report.numbers import NumberFormat
 from fanin.report.tables import matrix, notes
 from fanin.report.tables.table import Column, Entry, Table
@@ -24,15 +24,11 @@ from fanin.report.tables.table_entries import (
     spread_suffix,
 )
 
-if TYPE_CHECKING:
-    from fanin.cell.plan import Plan
-    from fanin.cell.result import Result
-
 MANY_ROWS = 24
 """Rows beyond which a table of more than models and data sets becomes a matrix."""
 
 
-def study_table(plan: Plan, results: Mapping[str, Result]) -> Table:
+def study_table(analysis: Analysis) -> Table:
     """The table of a plan's results.
 
     With several replicates a number is their mean, ± the half-width of its 95 % interval (from 5
@@ -45,29 +41,26 @@ def study_table(plan: Plan, results: Mapping[str, Result]) -> Table:
     and what is compared becomes columns, with the test metric alone in them
     (`fanin.report.tables.matrix`).
     """
-    frame = cells_frame(plan, results)
+    plan, frame = analysis.plan, analysis.frame
     heading = f"{plan.study}: {plan.question}" if plan.question else plan.study
-    if not len(frame) or (frame["outcome"] == "missing").all():
+    if analysis.is_empty:
         return Table(
             heading, (), (), notes=notes.sentences(plan.notes), empty=notes.nothing_yet(len(frame))
         )
-    design = design_of(frame)
-    judged = verdicts(frame, design)
-    summary = summarise(frame, design)
+    design, summary, verdicts = analysis.design, analysis.summary, analysis.verdicts
     replicates = notes.most_replicates(frame, design)
     compact = (
         bool(design.further) and len(summary) > MANY_ROWS and summary[design.compared].nunique() > 1
     )
     if compact:
-        columns, rows = matrix.columns_and_rows(
-            frame, summary, design, judged, spread_suffix(replicates)
-        )
+        columns, rows = matrix.columns_and_rows(analysis, spread_suffix(replicates))
     else:
         columns = _columns(frame, design, replicates > 1)
-        parts = [part for _, part in sections(summary, design)]
-        rows = tuple(row for part in parts for row in _section_rows(part, columns, judged, design))
-    said = notes.all_notes(plan, frame, results, judged, design, ranked=not compact)
-    return Table(heading, columns, rows, notes=said)
+        parts = [part for _, part in split_sections(summary, design)]
+        rows = tuple(
+            row for part in parts for row in _section_rows(part, columns, verdicts, design)
+        )
+    return Table(heading, columns, rows, notes=notes.all_notes(analysis, ranked=not compact))
 
 
 def _columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tuple[Column, ...]:
@@ -100,7 +93,7 @@ def _shown_metrics(finished: pd.DataFrame) -> list[str]:
 
 
 def _section_rows(
-    section: pd.DataFrame, columns: tuple[Column, ...], judged: list[Verdict], design: Design
+    section: pd.DataFrame, columns: tuple[Column, ...], verdicts: Sequence[Verdict], design: Design
 ) -> list[tuple[Entry, ...]]:
     suffix = spread_suffix(int(section["planned"].max()))
     formats = {
@@ -108,7 +101,9 @@ def _section_rows(
         for column in columns
         if column.key in section and column.numeric and column.key not in design.factors
     }
-    best = {(*verdict.section, verdict.best, verdict.metric) for verdict in judged if verdict.best}
+    best = {
+        (*verdict.section, verdict.best, verdict.metric) for verdict in verdicts if verdict.best
+    }
     return [
         tuple(_entry(group, column.key, formats, suffix, best, design) for column in columns)
         for group in section.to_dict("records")
