@@ -23,7 +23,9 @@ SHOWN_LINES = 12
 """How many failures are shown in full, and how many lines of each."""
 
 
-def for_each(names: str | Sequence[str], values: Iterable[Any], ids: Ids = None) -> Any:
+def for_each(
+    names: str | Sequence[str], values: Iterable[Any], ids: Ids = None
+) -> Callable[[Test], Test]:
     """Call the test with every value inside one test; otherwise like ``pytest.mark.parametrize``.
 
     Two of them on one test nest. Use it if there are many combinations that take milliseconds

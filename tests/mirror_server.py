@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,10 +50,8 @@ def serving(contents: Mapping[str, bytes]) -> Iterator[MirrorServer]:
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state = MirrorServer(server.server_address[1], contents)
-    server.state = state  # type: ignore[attr-defined]
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
+    server.state = state = MirrorServer(server.server_address[1], contents)
     thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True)
     thread.start()
     try:
@@ -64,7 +63,17 @@ def serving(contents: Mapping[str, bytes]) -> Iterator[MirrorServer]:
         thread.join()
 
 
-def tiny_entry(name: str = "tiny", **fields: object) -> tuple[data.DatasetEntry, dict[str, bytes]]:
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    state: MirrorServer
+
+
+def _released(to: BaseHTTPRequestHandler) -> threading.Event:
+    """What the end of the test sets, so that no answer outlasts it."""
+    return cast(_Server, to.server).state.released
+
+
+def tiny_entry(name: str = "tiny", **fields: Any) -> tuple[data.DatasetEntry, dict[str, bytes]]:
     """A data set of two files that hold bytes, and the contents of these."""
     rng = seeds.make_numpy_generator(0, "tiny")
     arrays = {
@@ -142,18 +151,18 @@ def _in_steps(to: BaseHTTPRequestHandler, body: bytes, *, step: int, seconds: fl
     for start in range(0, len(body), step):
         to.wfile.write(body[start : start + step])
         to.wfile.flush()
-        if to.server.state.released.wait(seconds):
+        if _released(to).wait(seconds):
             return
 
 
 def _half_then_silent(to: BaseHTTPRequestHandler, body: bytes) -> None:
     _send(to, body[: len(body) // 2], length=len(body))
     to.wfile.flush()
-    to.server.state.released.wait(20)
+    _released(to).wait(20)
 
 
 def _nothing_at_all(to: BaseHTTPRequestHandler, body: bytes) -> None:
-    to.server.state.released.wait(20)
+    _released(to).wait(20)
 
 
 def _leisurely(to: BaseHTTPRequestHandler, body: bytes) -> None:

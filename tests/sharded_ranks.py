@@ -40,7 +40,8 @@ class Model(nn.Module):
         self.head.weight = self.table.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x)
+        output: Tensor = self.linear(x)
+        return output
 
 
 def distribute(
@@ -62,15 +63,20 @@ def last(parameter: Tensor) -> Placement:
     return Shard(parameter.dim() - 1)
 
 
-CASES: dict[str, Callable[[nn.Module, DeviceMesh], nn.Module]] = {
+def shard_fully(*modules: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """The last module, after FSDP has sharded each in turn."""
+    for module in modules:
+        fully_shard(module, mesh=mesh)
+    return module
+
+
+CASES: dict[str, Callable[[Model, DeviceMesh], nn.Module]] = {
     "first dimension": lambda model, mesh: distribute(model, mesh, lambda parameter: Shard(0)),
     "last dimension": lambda model, mesh: distribute(model, mesh, last),
     "replicated": lambda model, mesh: distribute(model, mesh, lambda parameter: Replicate()),
-    "fsdp": lambda model, mesh: fully_shard(model, mesh=mesh),
-    "fsdp, nested": lambda model, mesh: [
-        fully_shard(one, mesh=mesh) for one in (model.lstm, model.attention, model)
-    ][-1],
-    "fsdp from meta": lambda model, mesh: fully_shard(model, mesh=mesh),
+    "fsdp": lambda model, mesh: shard_fully(model, mesh=mesh),
+    "fsdp, nested": lambda model, mesh: shard_fully(model.lstm, model.attention, model, mesh=mesh),
+    "fsdp from meta": lambda model, mesh: shard_fully(model, mesh=mesh),
 }
 
 
@@ -84,8 +90,8 @@ def differences(case: str, rule: str, mesh: DeviceMesh) -> list[str]:
     reference = initialize(expected, {"scale": "normal"}, default=rule, seed=9)
     meta = case.endswith("meta")
     with torch.device("meta" if meta else "cpu"):
-        model = Model()
-    model = CASES[case](model, mesh)
+        unsharded = Model()
+    model = CASES[case](unsharded, mesh)
     record: Record = initialize(
         model, {"scale": "normal"}, default=rule, seed=9, device="cpu" if meta else None
     )
@@ -109,7 +115,7 @@ def differences(case: str, rule: str, mesh: DeviceMesh) -> list[str]:
 def refused(mesh: DeviceMesh) -> bool:
     """Whether a sharded model that is to be observed on a batch is refused."""
     try:
-        initialize(fully_shard(Model(), mesh=mesh), "auto", seed=0, batch=torch.ones(2, 6))
+        initialize(shard_fully(Model(), mesh=mesh), "auto", seed=0, batch=torch.ones(2, 6))
     except FitError as error:
         return "fully_shard" in str(error)
     return False
