@@ -2,12 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SOURCES := src tests docs examples benchmarks
 MARKS := not slow and not realdata and not gpu
+# As many test processes as there are cores. A process that is done takes tests from the slowest.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --durations=25
 
 export KERAS_BACKEND := jax
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check docs
+.PHONY: help run test test-all lint check coverage docs
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -16,16 +19,20 @@ run: $(VENV)/installed-study ## train the first study, in a minute or two, and s
 	$(BIN)/fanin run quick
 
 test: $(VENV)/installed-test ## run the tests: no network, no GPU, nothing of minutes
-	$(BIN)/python -m pytest -m "$(MARKS)"
+	$(PYTEST) -m "$(MARKS)"
 
 test-all: $(VENV)/installed-test ## run all tests, also slow ones, and those of real data where FANIN_DATA_DIR is set
-	$(BIN)/python -m pytest -m "$(if $(FANIN_DATA_DIR),not gpu,not gpu and not realdata)"
+	$(PYTEST) -m "$(if $(FANIN_DATA_DIR),not gpu,not gpu and not realdata)"
 
-check: $(VENV)/installed-test ## what must pass before a change is committed: format, lint, types, tests
-	$(BIN)/ruff format --check src tests docs examples benchmarks
-	$(BIN)/ruff check src tests docs examples benchmarks
+lint: $(VENV)/installed-test ## check format, style and types
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "$(MARKS)"
+
+check: lint test ## what must pass before a change is committed: format, style, types, tests
+
+coverage: $(VENV)/installed-test ## run the tests and measure which lines of the package they execute
+	$(PYTEST) -m "$(MARKS)" --cov --cov-report=term:skip-covered --cov-report=xml
 
 docs: $(VENV)/installed-docs ## build the documentation site into site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

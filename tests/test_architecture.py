@@ -68,7 +68,6 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "sqlite3": ("store/database.py", "store/results_store.py", "store/verify.py"),
     "sqlite3.connect": ("store/database.py",),
     "matplotlib": ("report/",),
-    "plotly": ("report/",),
     "typer": ("cli/",),
     "argparse": ("execution/worker.py",),
     "click": (),

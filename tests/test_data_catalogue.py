@@ -272,7 +272,7 @@ def test_a_copy_that_may_not_be_read_is_a_clear_error(root):
 
 
 def test_importing_the_data_package_imports_no_optional_library():
-    heavy = "sklearn, scipy, pandas, pydantic, matplotlib, jinja2, pooch, plotly"
+    heavy = "sklearn, scipy, pandas, pydantic, matplotlib, jinja2, pooch"
     code = f"import sys, fanin.data; print([m for m in '{heavy}'.split(', ') if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

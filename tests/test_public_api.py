@@ -17,7 +17,6 @@ HEAVY = (
     "pydantic",
     "matplotlib",
     "jinja2",
-    "plotly",
     "pooch",
     "rich.console",
 )

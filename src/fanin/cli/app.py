@@ -32,7 +32,6 @@ _STUDY_EXTRA = {
     "pooch",
     "safetensors",
     "jinja2",
-    "plotly",
     "matplotlib",
 }
 
