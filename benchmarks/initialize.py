@@ -1,14 +1,14 @@
-"""Seconds to initialize a transformer of 355 million parameters: fanin.initialize against
-torch.nn.init, in alternation.
+"""Time the initialization of a transformer of 355 million parameters, by fanin and by torch.nn.init.
 
     python benchmarks/initialize.py --rounds 5 --output results/initialize.json
 
-Both fill the same model with the same laws: linear weights by the rule, embeddings N(0, 0.02²),
-biases 0, normalization 1 and
-0. fanin's time includes its record, for which every weight's standard deviation is measured. The
-  promised ratios are at most
-1.3 for normal laws, 1.7 for uniform ones (all laws are made from one normal draw, so that
-comparisons are paired), 1/3 for truncated ones, and 1 for orthogonal.
+The two take turns. Both fill the same model with the same distributions: linear weights by the
+rule, embeddings N(0, 0.02²), biases 0, normalization layers 1 and 0. fanin's time includes its
+record, for which the standard deviation of every weight is measured.
+
+The promised ratios are at most 1.3 for normal weights, 1.7 for uniform ones (all distributions are
+made from one normal draw, so that comparisons are paired), 1/3 for truncated ones, and 1 for
+orthogonal ones.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RULES: dict[str, tuple[Fill, float]] = {
 
 
 class Block(nn.Module):
-    """The parameters of one layer of GPT-2 medium; nothing is computed with them."""
+    """The parameters of one layer of GPT-2 medium, which compute nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Block(nn.Module):
 
 
 def build() -> nn.Module:
-    """GPT-2 medium's parameters, uninitialized, with memory that has been touched."""
+    """Make GPT-2 medium's parameters, all zero, so that their memory has been touched."""
     with torch.device("meta"):
         model = nn.ModuleDict(
             {
@@ -73,8 +73,8 @@ def build() -> nn.Module:
     return model
 
 
-def by_torch(model: nn.Module, fill: Fill) -> None:
-    """What a model's author writes by hand."""
+def initialize_with_torch(model: nn.Module, fill: Fill) -> None:
+    """Initialize as the author of a model would by hand."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             fill(module.weight)
@@ -86,15 +86,15 @@ def by_torch(model: nn.Module, fill: Fill) -> None:
             init.zeros_(module.bias)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
+def measure_seconds(work: Callable[[], object]) -> float:
+    """Return the wall time of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def main() -> None:
-    """Measure rule by rule and round by round, print a table, write the figures."""
+    """Measure each rule in each round, print a table, and write the measurements."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -109,9 +109,11 @@ def main() -> None:
     for number in range(options.rounds):
         for rule in options.rules:
             fill = RULES[rule][0]
-            times[rule]["torch"].append(seconds(lambda fill=fill: by_torch(model, fill)))  # type: ignore[misc]
+            times[rule]["torch"].append(
+                measure_seconds(lambda fill=fill: initialize_with_torch(model, fill))
+            )  # type: ignore[misc]
             times[rule]["fanin"].append(
-                seconds(lambda rule=rule: fanin.initialize(model, rule, seed=0))
+                measure_seconds(lambda rule=rule: fanin.initialize(model, rule, seed=0))
             )  # type: ignore[misc]
         print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
     report = {
@@ -123,11 +125,11 @@ def main() -> None:
     }
     if options.output:
         options.output.write_text(json.dumps(report, indent=1) + "\n")
-    print(table(report))
+    print(render_table(report))
 
 
-def table(report: dict[str, Any]) -> str:
-    """The figures as Markdown: medians, their spread, and ratios of each round."""
+def render_table(report: dict[str, Any]) -> str:
+    """Render the measurements as Markdown: medians, their spread, and the ratios of each round."""
     lines = [
         "| rule | torch.nn.init s | fanin s | fanin : torch | promised |",
         "|---|--:|--:|--:|--:|",
@@ -136,12 +138,12 @@ def table(report: dict[str, Any]) -> str:
         ratios = [
             ours / theirs for ours, theirs in zip(sides["fanin"], sides["torch"], strict=True)
         ]
-        figures = [_spread(values) for values in (sides["torch"], sides["fanin"], ratios)]
+        figures = [_render_spread(values) for values in (sides["torch"], sides["fanin"], ratios)]
         lines.append("| " + " | ".join([f"`{rule}`", *figures, f"{RULES[rule][1]:.2g}"]) + " |")
     return "\n".join(lines)
 
 
-def _spread(values: list[float]) -> str:
+def _render_spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 

@@ -1,13 +1,15 @@
-"""The case study's own program, written anew from its protocol for Keras (TensorFlow): the peer
-that fanin is timed against.
+"""The case study's program, written again from its protocol for Keras on TensorFlow.
 
-    python benchmarks/keras_program.py mlp mnist --epochs 3 --trainings 2          # as published:
-    one process python benchmarks/keras_program.py mlp mnist --epochs 3 --threads 1            # one
-    of two one-thread processes
+fanin is timed against it. The first command runs it as published, in one process; the second is one
+of two one-thread processes:
 
-Prints one JSON object: seconds of each training (model built, fitted with validation after every
-epoch, best weights restored, evaluated), without start-up and reading of data, and what it reached.
-Data are read by fanin, so both train on the same arrays.
+    python benchmarks/keras_program.py mlp mnist --epochs 3 --trainings 2
+    python benchmarks/keras_program.py mlp mnist --epochs 3 --threads 1
+
+It prints one JSON object: the seconds that each training took, without start-up and reading of
+data, and the scores that it reached. A training builds the model, fits it with validation after
+every epoch, restores the best weights and evaluates. fanin reads the data, so both train on the
+same arrays.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ INITIALIZERS = (
 
 
 def load(name: str) -> tuple[Any, Any, Any, Any]:
-    """The arrays as the program uses them: images (N, H, W, C) divided by 255; a table
-    standardised, its target in dollars.
+    """Load a data set as the program uses it.
+
+    Images are (N, H, W, C), divided by 255. Tables are standardised; their target is in dollars.
     """
     from fanin import data
 
@@ -47,7 +50,7 @@ def load(name: str) -> tuple[Any, Any, Any, Any]:
 
 
 def build(model: str, shape: tuple[int, ...], classes: int, initializer: str) -> Any:
-    """The model of the protocol, compiled; one initializer object serves all its layers."""
+    """Build and compile the protocol's model; one initializer object serves all of its layers."""
     import keras
     from keras import layers
 
@@ -91,7 +94,7 @@ def build(model: str, shape: tuple[int, ...], classes: int, initializer: str) ->
 def train(
     model: str, arrays: tuple[Any, Any, Any, Any], initializer: str, epochs: int
 ) -> tuple[float, list[float]]:
-    """One training of the program: its seconds, and the test loss and metric."""
+    """Train once; return the seconds that it took, and the test loss and metric."""
     import keras
 
     x, y, x_test, y_test = arrays
@@ -115,7 +118,7 @@ def train(
 
 
 def main() -> None:
-    """Parse, train, print."""
+    """Parse the arguments, train, and print the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -127,7 +130,7 @@ def main() -> None:
         "--threads",
         type=int,
         default=0,
-        help="0: as TensorFlow chooses, as the program was published",
+        help="0 lets TensorFlow choose, as in the published program",
     )
     parser.add_argument("--initializer", default="he_normal", choices=INITIALIZERS)
     options = parser.parse_args()

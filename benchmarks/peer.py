@@ -1,13 +1,12 @@
-"""Trainings per hour: fanin against the case study's own program, in alternation on the same cores
-and data.
+"""Compare trainings per hour of fanin and of the case study's program, on the same cores and data.
 
-    python benchmarks/peer.py --rounds 5 --output docs/speed-peer.json
+    python benchmarks/peer.py --rounds 5 --output results/peer.json
 
-Each round times, one after the other and nothing beside it: the program as published (one process,
-threads as TensorFlow chooses), the program as two one-thread processes, and fanin with two workers.
-Start-up and reading of data are left out on all sides; building, fitting with validation after
-every epoch, restoring and evaluating are counted. A side that runs two trainings at once does so
-from beginning to end.
+Each round times three contestants one after the other, with nothing else running: the program as
+published (one process with as many threads as TensorFlow chooses), the program as two one-thread
+processes, and fanin with two workers. Start-up and reading of data do not count. Building, fitting
+with validation after every epoch, restoring and evaluating do. A contestant that runs two trainings
+at a time does so from beginning to end.
 """
 
 from __future__ import annotations
@@ -36,9 +35,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained, for how many epochs at a time, and the ratio that fanin promises against the
-    published program.
-    """
+    """What is trained, for how many epochs, and how many times as fast fanin promises to be."""
 
     model: str
     data: str
@@ -47,7 +44,7 @@ class Workload:
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """The name in tables."""
         return f"{self.model} · {self.data}"
 
 
@@ -59,20 +56,21 @@ WORKLOADS = (
 )
 
 
-def published(work: Workload) -> float:
-    """Trainings per hour of the program as published."""
-    return 3600 / statistics.mean(_keras(work, threads=0)[0]["seconds"])
+def measure_published(work: Workload) -> float:
+    """Return the trainings per hour of the program as published."""
+    return 3600 / statistics.mean(_run_keras(work, threads=0)[0]["seconds"])
 
 
-def two_processes(work: Workload) -> float:
-    """Trainings per hour of two one-thread processes of the program, side by side."""
+def measure_two_processes(work: Workload) -> float:
+    """Return the trainings per hour of two one-thread processes of the program, side by side."""
     return sum(
-        3600 / statistics.mean(report["seconds"]) for report in _keras(work, threads=1, processes=2)
+        3600 / statistics.mean(report["seconds"])
+        for report in _run_keras(work, threads=1, processes=2)
     )
 
 
-def ours(work: Workload) -> float:
-    """Trainings per hour of fanin with two workers, both busy."""
+def measure_fanin(work: Workload) -> float:
+    """Return the trainings per hour of fanin with two busy workers."""
     text = f"""
     question = "How fast?"
     protocol = "case-study"
@@ -94,16 +92,14 @@ def ours(work: Workload) -> float:
 
 
 SIDES: dict[str, Callable[[Workload], float]] = {
-    "published": published,
-    "two processes": two_processes,
-    "fanin": ours,
+    "published": measure_published,
+    "two processes": measure_two_processes,
+    "fanin": measure_fanin,
 }
 
 
-def peak() -> dict[str, float]:
-    """fp32 GFLOP/s of a 2048³ product with one thread, by both matmul backends: what this machine
-    could do.
-    """
+def measure_peak() -> dict[str, float]:
+    """Return the fp32 GFLOP/s of a 2048³ product on one thread, for both matmul backends."""
     torch.set_num_threads(1)
     found = {}
     a, b = torch.rand(2048, 2048), torch.rand(2048, 2048)
@@ -120,7 +116,7 @@ def peak() -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure round by round, print a table, write the figures."""
+    """Measure each round, print a table, and write the measurements."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -130,12 +126,12 @@ def main() -> None:
     rates: dict[str, dict[str, list[float]]] = {
         work.name: {side: [] for side in SIDES} for work in WORKLOADS
     }
-    peaks = [peak()]
+    peaks = [measure_peak()]
     for number in range(options.rounds):
         for work in WORKLOADS:
             for side, measure in SIDES.items():
                 rates[work.name][side].append(measure(work))
-        peaks.append(peak())
+        peaks.append(measure_peak())
         print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
     report = {
         "device": process_settings.cpu_name(),
@@ -145,11 +141,11 @@ def main() -> None:
     }
     if options.output:
         options.output.write_text(json.dumps(report, indent=1) + "\n")
-    print(table(report))
+    print(render_table(report))
 
 
-def table(report: dict[str, Any]) -> str:
-    """The figures as Markdown: medians, their spread, and ratios of each round."""
+def render_table(report: dict[str, Any]) -> str:
+    """Render the measurements as Markdown: medians, their spread, and the ratios of each round."""
     lines = [
         "| training | epochs | published program /h | two one-thread processes /h | fanin /h | "
         "fanin : published | promised |",
@@ -158,22 +154,24 @@ def table(report: dict[str, Any]) -> str:
     for work in WORKLOADS:
         rates = report["trainings_per_hour"][work.name]
         ratios = [a / b for a, b in zip(rates["fanin"], rates["published"], strict=True)]
-        figures = [_spread(rates[side]) for side in SIDES]
+        figures = [_render_spread(rates[side]) for side in SIDES]
         promised = f"{work.promise:g}"
         lines.append(
             "| "
-            + " | ".join([work.name, str(work.epochs), *figures, _spread(ratios, 2), promised])
+            + " | ".join(
+                [work.name, str(work.epochs), *figures, _render_spread(ratios, 2), promised]
+            )
             + " |"
         )
     return "\n".join(lines)
 
 
-def _spread(values: list[float], digits: int = 0) -> str:
+def _render_spread(values: list[float], digits: int = 0) -> str:
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:,.{digits}f} ({low:,.{digits}f}–{high:,.{digits}f})"
 
 
-def _keras(work: Workload, *, threads: int, processes: int = 1) -> list[dict[str, Any]]:
+def _run_keras(work: Workload, *, threads: int, processes: int = 1) -> list[dict[str, Any]]:
     words = [sys.executable, str(HERE / "keras_program.py"), work.model, work.data]
     words += ["--epochs", str(work.epochs), "--trainings", "2", "--threads", str(threads)]
     started = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(processes)]

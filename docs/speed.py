@@ -77,14 +77,14 @@ def page() -> str:
         rounds=rounds,
         device=peers["device"],
         torch=peers["torch"],
-        peer=peer.table(peers),
+        peer=peer.render_table(peers),
         **peaks,
         init_rounds=len(next(iter(init["seconds"].values()))["fanin"]),
         parameters=f"{init['parameters'] / 1e6:.0f}",
         threads=init["threads"],
         init_device=init["device"],
         init_torch=init["torch"],
-        initialize=initialize.table(init),
+        initialize=initialize.render_table(init),
     )
     return wrap(text) + "\n"
 

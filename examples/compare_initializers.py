@@ -1,10 +1,10 @@
-"""Compare three initializers by training: a part of the built-in study `quick`, from Python.
+"""Compare three initializers by training: part of the built-in study `quick`, run from Python.
 
-    python examples/compare_initializers.py          # five replicates of ten epochs
-    python examples/compare_initializers.py 1        # of one epoch
+    python examples/compare_initializers.py          # five replicates, ten epochs
+    python examples/compare_initializers.py 1        # five replicates, one epoch
 
-Results stay in ``runs/compare-initializers``: the same command again trains only what is missing
-there.
+Results are kept in ``runs/compare-initializers``. Running the program again trains only what is
+missing there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import fanin
 
 
 def main() -> None:
+    """Train what is missing, print the table, write the report."""
     results = fanin.run(
         "quick",
         out="runs/compare-initializers",

@@ -1,4 +1,4 @@
-"""Initialize a model of your own, and read in the record what was done with every parameter.
+"""Initialize a model, and read in the record what was done with each parameter.
 
 python examples/initialize_a_model.py
 """
@@ -15,6 +15,7 @@ MY_INITIALIZER = Path(__file__).parent / "my_initializer.py"
 
 
 def main() -> None:
+    """Initialize a small model twice and print both records."""
     model = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1),
         nn.BatchNorm2d(16),
@@ -26,7 +27,7 @@ def main() -> None:
     )
     print(fanin.initialize(model, "he_normal", seed=0))
 
-    # A rule of its own for what a pattern means: the last layer, by one that stands in a file.
+    # The last layer gets a rule of its own, by pattern: an initializer from a file.
     record = fanin.initialize(
         model, {"6.*": f"{MY_INITIALIZER}:make(gain=0.5)"}, default="auto", seed=0
     )

@@ -1,4 +1,4 @@
-"""A data set of your own: points on the arms of a spiral, one class for each arm.
+"""A user's data set: points on the arms of a spiral, one class per arm.
 
 In a study:
 
@@ -11,9 +11,9 @@ import numpy as np
 
 
 def make(*, n: int = 600, arms: int = 3, noise: float = 0.1) -> dict[str, np.ndarray]:
-    """`n` points to train on and half as many to test on: (N, 2) float32, classes 0 to arms − 1.
+    """Return `n` points for training and half as many for testing: (N, 2) float32, classes from 0.
 
-    Every call must give the same arrays, so all random numbers come from a generator with a fixed
+    Every call must return the same arrays, so all random numbers come from a generator with a fixed
     seed.
     """
     random = np.random.default_rng(0)

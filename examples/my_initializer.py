@@ -1,10 +1,10 @@
-"""An initializer of your own: LeCun's variance with the heavier tails of a Laplace law.
+"""A user's initializer: LeCun's variance with the heavier tails of a Laplace distribution.
 
-In a study, beside those that it is compared with:
+In a study, together with the initializers that it is compared with:
 
     initializer = ["lecun_normal", "examples/my_initializer.py:make(gain=1.5)"]
 
-and for one model:
+For one model:
 
     fanin.initialize(model, "examples/my_initializer.py:make", seed=0)
 """
@@ -20,12 +20,11 @@ from fanin import seeds
 
 
 def make(tensor: Tensor, *, gain: float = 1.0, generator: torch.Generator, fan_in: float) -> None:
-    """w = −b · sign(u) · log(1 − |u|) with b = gain / √(2 · fan_in), so that Var w = gain² /
-    fan_in.
+    """Fill a tensor with w = −b · sign(u) · log(1 − |u|), where b = gain / √(2 · fan_in).
 
-    u = erf(z/√2) is uniform on (−1, 1), and z is the normal draw from which fanin's own
-    initializers start under the same seed: so a comparison with them is paired.
-    ``tensor.normal_(generator=generator)`` would do as well, without that.
+    Then Var w = gain² / fan_in. u = erf(z/√2) is uniform on (−1, 1), and z is the normal draw that
+    fanin's own initializers start from under the same seed, so a comparison with them is paired.
+    Drawing directly, as in ``tensor.normal_(generator=generator)``, works too, but is not paired.
     """
     z = seeds.standard_normal(tuple(tensor.shape), generator)
     u = torch.erf(z / math.sqrt(2)).clamp(-1 + 1e-7, 1 - 1e-7)

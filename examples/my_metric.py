@@ -1,4 +1,4 @@
-"""A metric of your own: whether the true class is among the k most likely ones.
+"""A user's metric: whether the true class is among the k most likely ones.
 
 In a study:
 
@@ -13,11 +13,12 @@ from torch import Tensor
 
 
 def make(*, k: int = 2) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of outputs (N, classes) and classes (N,) that returns 1 or 0 for each sample; its
-    mean is reported.
+    """Return a function of outputs (N, classes) and targets (N,) that gives 1 or 0 for each sample.
+
+    Its mean over the samples is reported.
     """
 
-    def among_the_best(outputs: Tensor, targets: Tensor) -> Tensor:
+    def is_among_best(outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs.topk(k, dim=1).indices == targets.unsqueeze(1)).any(dim=1).float()
 
-    return among_the_best
+    return is_among_best

@@ -1,4 +1,4 @@
-"""A model of your own: a chain of residual blocks on the flattened input.
+"""A user's model: a chain of residual blocks on the flattened input.
 
 In a study:
 
@@ -26,7 +26,7 @@ class Block(nn.Module):
 def make(
     input_shape: tuple[int, ...], outputs: int, *, width: int = 32, depth: int = 4
 ) -> nn.Module:
-    """Residual blocks of one width, for any input that can be flattened."""
+    """Return residual blocks of one width, for any input that can be flattened."""
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(math.prod(input_shape), width),

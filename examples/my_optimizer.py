@@ -1,5 +1,6 @@
-"""An optimizer of your own: Lion (Chen et al. 2023, https://arxiv.org/abs/2302.06675), Algorithm 2,
-without weight decay.
+"""A user's optimizer: Lion, without weight decay.
+
+Source: Chen et al. 2023, https://arxiv.org/abs/2302.06675, Algorithm 2.
 
 In a study:
 
@@ -42,7 +43,8 @@ class Lion(torch.optim.Optimizer):
 def make(
     parameters: Iterable[nn.Parameter], lr: float, *, beta1: float = 0.9, beta2: float = 0.99
 ) -> torch.optim.Optimizer:
-    """Lion over the parameters. A schedule changes ``lr`` in its groups; its state is tensors, so
-    it can be resumed.
+    """Return Lion over the parameters.
+
+    A schedule changes ``lr`` in its groups. All of its state is tensors, so training can resume.
     """
     return Lion(parameters, lr, beta1, beta2)
