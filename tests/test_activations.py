@@ -55,10 +55,13 @@ def test_an_unknown_name_offers_near_ones_aliases_included(near: str) -> None:
 
 
 def test_one_name_serves_all_layers_and_a_list_serves_them_in_order() -> None:
-    assert [entry.name for entry in activations.per_layer("swish", 2)] == ["silu", "silu"]
-    assert [entry.name for entry in activations.per_layer(("relu", "tanh"), 2)] == ["relu", "tanh"]
+    assert [entry.name for entry in activations.get_per_layer("swish", 2)] == ["silu", "silu"]
+    assert [entry.name for entry in activations.get_per_layer(("relu", "tanh"), 2)] == [
+        "relu",
+        "tanh",
+    ]
 
 
 def test_a_list_of_another_length_is_an_error_that_says_how_many_are_needed() -> None:
     with pytest.raises(SpecError, match="each of the 3 hidden layers; received 2"):
-        activations.canonical(["relu", "tanh"], 3)
+        activations.canonicalize(["relu", "tanh"], 3)

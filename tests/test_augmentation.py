@@ -188,13 +188,13 @@ def test_unknown_names_and_options_are_refused() -> None:
 )
 def test_only_images_are_changed(spec: str, shape: tuple[int, ...], kind: str) -> None:
     with pytest.raises(FitError, match=f"kind {kind}"):
-        augmentation.check(spec, shape, kind)
+        augmentation.check_input(spec, shape, kind)
 
 
 def test_a_shift_out_of_the_frame_is_refused() -> None:
-    augmentation.check("shift(pixels=7)", (1, 8, 10), "image")
+    augmentation.check_input("shift(pixels=7)", (1, 8, 10), "image")
     with pytest.raises(FitError, match="fewer than 8"):
-        augmentation.check("shift(pixels=8)", (1, 8, 10), "image")
+        augmentation.check_input("shift(pixels=8)", (1, 8, 10), "image")
 
 
 def test_a_batch_that_holds_no_images_is_refused() -> None:

@@ -107,7 +107,9 @@ def test_random_streams_of_the_parameters_are_distinct(entry: models.ModelEntry)
 
 
 @for_each(
-    "entry", [e for e in ENTRIES if benchmark_model.takes(e, "image")], ids=lambda entry: entry.name
+    "entry",
+    [e for e in ENTRIES if benchmark_model.accepts_input(e, "image")],
+    ids=lambda entry: entry.name,
 )
 def test_memory_format_does_not_change_the_outputs(entry: models.ModelEntry) -> None:
     case = [case for case in cases_of(entry) if case.kind == "image"][-1]

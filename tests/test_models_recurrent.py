@@ -197,7 +197,7 @@ def test_a_model_for_long_sequences_runs_on_any_number_of_steps(cell: str) -> No
 
 @every_cell
 def test_a_model_is_checked_without_memory(cell: str) -> None:
-    module = models.get(f"{cell}(width=4096, depth=3)").skeleton_for(SEQUENCES)
+    module = models.get(f"{cell}(width=4096, depth=3)").build_skeleton_for(SEQUENCES)
     assert {parameter.device.type for parameter in module.parameters()} == {"meta"}
     with pytest.raises(FitError, match="at most 2,000,000,000 are built"):
         models.get(f"{cell}(width=100000)").build((12, 3), 2)

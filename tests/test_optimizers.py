@@ -312,7 +312,7 @@ def test_weight_decay_spares_norms_biases_and_vectors() -> None:
     with seeds.preserve_torch_state(0):
         model = Mixed()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    decayed, spared = optimizers.parameter_groups(model, 0.1)
+    decayed, spared = optimizers.make_parameter_groups(model, 0.1)
     assert [names[id(p)] for p in decayed["params"]] == [
         "conv.weight",
         "attention.in_proj_weight",
@@ -340,7 +340,7 @@ def test_one_group_in_the_models_order_holds_everything_where_nothing_is_spared(
 ) -> None:
     with seeds.preserve_torch_state(0):
         model = Mixed()
-    (group,) = optimizers.parameter_groups(model, weight_decay, decay)
+    (group,) = optimizers.make_parameter_groups(model, weight_decay, decay)
     assert list(map(id, group["params"])) == list(map(id, model.parameters()))
     assert group["weight_decay"] == weight_decay
 

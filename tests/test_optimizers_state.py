@@ -72,9 +72,9 @@ def test_a_restored_optimizer_continues_bit_for_bit_on_channels_last_weights(spe
     second = _made(spec, resumed, 0.01)
     stored = {
         name: tensor.contiguous().clone()
-        for name, tensor in optimizers.state_tensors(first).items()
+        for name, tensor in optimizers.read_state_tensors(first).items()
     }
-    optimizers.restore_state(second, stored)
+    optimizers.restore_state_tensors(second, stored)
     for step in range(3, 6):
         _step(undisturbed, first, step)
         _step(resumed, second, step)
@@ -104,7 +104,7 @@ def test_an_optimizer_without_memory_has_no_state() -> None:
     model = _model()
     optimizer = _made("sgd", model, 0.01)
     _step(model, optimizer, 0)
-    assert optimizers.state_tensors(optimizer) == {}
+    assert optimizers.read_state_tensors(optimizer) == {}
 
 
 def test_the_names_of_the_state_are_positions_in_the_groups() -> None:
@@ -113,7 +113,7 @@ def test_the_names_of_the_state_are_positions_in_the_groups() -> None:
     _step(model, optimizer, 0)
     shapes = {
         name: tuple(t.shape)
-        for name, t in optimizers.state_tensors(optimizer).items()
+        for name, t in optimizers.read_state_tensors(optimizer).items()
         if name.endswith(".exp_avg")
     }
     assert shapes == {
@@ -140,7 +140,7 @@ def test_gradients_are_clipped_to_their_norm_over_all_parameters(max_norm: float
     before = torch.cat(
         [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
     ).double()
-    norm = optimizers.clip_(model.parameters(), max_norm)
+    norm = optimizers.clip_gradients_(model.parameters(), max_norm)
     after = torch.cat(
         [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
     )

@@ -203,7 +203,7 @@ def test_tokens_are_classified_at_each_step_and_report_the_fields_metrics() -> N
 def test_the_loss_of_tokens_is_the_mean_over_all_steps() -> None:
     outputs = seeds.standard_normal((3, 6, 5), seeds.make_generator(0, "o"))
     y = torch.randint(0, 5, (3, 6), generator=seeds.make_generator(0, "y"))
-    task = Objective(info=tokens().info, metrics=metrics.of_task("token_classification"))
+    task = Objective(info=tokens().info, metrics=metrics.get_task_metrics("token_classification"))
     slow = [-torch.log_softmax(outputs[n, t], 0)[y[n, t]] for n in range(3) for t in range(6)]
     assert float(task.compute_loss(outputs, y)) == pytest.approx(
         float(torch.stack(slow).mean()), rel=1e-6

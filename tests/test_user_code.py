@@ -26,8 +26,8 @@ def options_of(folder: Path, signature: str, **given: Any) -> Any:
     path = written(
         folder, f"from typing import *\nfrom torch import Tensor\ndef make({signature}): ..."
     )
-    part = user_code.load_component(f"{path}:make", FREE)
-    return specs.construct(part.name, part.options, given)
+    component = user_code.load_component(f"{path}:make", FREE)
+    return specs.construct(component.name, component.options, given)
 
 
 # What a target looks like
@@ -45,7 +45,7 @@ def options_of(folder: Path, signature: str, **given: Any) -> Any:
     ],
 )
 def test_a_target_stands_where_the_name_of_a_spec_does_and_comes_back(name: str) -> None:
-    assert user_code.is_reference(f"{name}(width=64)")
+    assert user_code.has_reference(f"{name}(width=64)")
     assert specs.parse(f"{name}(width=64)") == (name, {"width": 64})
     assert specs.parse(specs.render(name, {"width": 64})) == (name, {"width": 64})
 
@@ -65,7 +65,7 @@ def test_a_target_stands_where_the_name_of_a_spec_does_and_comes_back(name: str)
     ],
 )
 def test_other_texts_are_no_targets(text: object) -> None:
-    assert not user_code.is_reference(text)
+    assert not user_code.has_reference(text)
 
 
 def test_a_file_without_a_callable_is_told_what_is_missing() -> None:
@@ -89,7 +89,7 @@ def test_a_relative_path_is_looked_for_from_the_working_directory(
 ) -> None:
     written(tmp_path, "def make(): return 3")
     monkeypatch.chdir(tmp_path)
-    assert user_code.load("./mine.py:make").target == "mine.py:make"
+    assert user_code.load("./mine.py:make").reference == "mine.py:make"
 
 
 def test_an_installed_module_is_loaded_with_the_hash_of_its_source() -> None:
@@ -167,9 +167,9 @@ def test_importing_and_calling_leave_the_callers_random_state(tmp_path: Path) ->
         "import random, torch\nrandom.seed(5); torch.manual_seed(5)\ndef make(): return "
         "random.random(), torch.rand(())",
     )
-    part = user_code.load_component(f"{path}:make", FREE)
+    component = user_code.load_component(f"{path}:make", FREE)
     before = random.getstate(), torch.get_rng_state()
-    part.call(part.options())
+    component.call(component.options())
     assert random.getstate() == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
 
@@ -362,12 +362,14 @@ def test_an_annotation_that_cannot_be_evaluated_gives_way_to_the_default(tmp_pat
 
 
 def test_options_at_their_defaults_are_left_out_of_the_identity(tmp_path: Path) -> None:
-    part = user_code.load_component(f"{written(tmp_path, 'def make(*, a=1, b=2): ...')}:make", FREE)
+    component = user_code.load_component(
+        f"{written(tmp_path, 'def make(*, a=1, b=2): ...')}:make", FREE
+    )
     assert (
         specs.render_canonical(
-            part.name, specs.construct(part.name, part.options, {"b": 3, "a": 1})
+            component.name, specs.construct(component.name, component.options, {"b": 3, "a": 1})
         )
-        == f"{part.name}(b=3)"
+        == f"{component.name}(b=3)"
     )
 
 
@@ -380,10 +382,10 @@ def test_the_first_parameters_are_passed_and_the_others_are_options(tmp_path: Pa
         "def make(shape, n, width=64, *, depth=2, vocabulary): return shape, n, width, depth, "
         "vocabulary",
     )
-    part = user_code.load_component(f"{path}:make", MODEL)
-    options = specs.construct(part.name, part.options, {"depth": 3})
-    assert part.taken == ("vocabulary",)
-    assert part.call(options, (4,), 10, vocabulary=7, per_step=True) == ((4,), 10, 64, 3, 7)
+    component = user_code.load_component(f"{path}:make", MODEL)
+    options = specs.construct(component.name, component.options, {"depth": 3})
+    assert component.accepts == ("vocabulary",)
+    assert component.call(options, (4,), 10, vocabulary=7, per_step=True) == ((4,), 10, 64, 3, 7)
 
 
 @pytest.mark.parametrize(
@@ -405,16 +407,16 @@ def test_a_callable_that_cannot_be_called_as_its_kind_is_refused(
 
 def test_a_part_is_the_same_as_long_as_its_file_is(tmp_path: Path) -> None:
     path = written(tmp_path, "def make(*, n=1): ...")
-    part = user_code.load_component(f"{path}:make", DATASET)
-    assert part is user_code.load_component(f"{path}:make", DATASET)
+    component = user_code.load_component(f"{path}:make", DATASET)
+    assert component is user_code.load_component(f"{path}:make", DATASET)
     written(tmp_path, "def make(*, n=2): ...")
     assert user_code.load_component(f"{path}:make", DATASET).options().n == 2
 
 
 def test_optimizers_of_torch_are_parts_as_they_are() -> None:
-    part = user_code.load_component("torch.optim:SGD", OPTIMIZER)
-    made = part.call(
-        specs.construct(part.name, part.options, {"momentum": 0.9}),
+    component = user_code.load_component("torch.optim:SGD", OPTIMIZER)
+    made = component.call(
+        specs.construct(component.name, component.options, {"momentum": 0.9}),
         [torch.nn.Parameter(torch.zeros(2))],
         0.1,
     )
@@ -423,27 +425,27 @@ def test_optimizers_of_torch_are_parts_as_they_are() -> None:
 
 
 def test_an_error_of_the_users_code_is_told_with_its_line(tmp_path: Path) -> None:
-    part = user_code.load_component(
+    component = user_code.load_component(
         f"{written(tmp_path, 'def make(*, k=1):' + chr(10) + '    return 1 / (k - 5)')}:make",
         METRIC,
     )
     with pytest.raises(
         FitError, match=r"make\(k=5\) raised ZeroDivisionError: .*\(mine\.py, line 2\)"
     ):
-        part.call(part.options(k=5))
+        component.call(component.options(k=5))
 
 
 def test_what_came_back_is_named_where_it_is_not_what_the_kind_returns(tmp_path: Path) -> None:
-    part = user_code.load_component(f"{written(tmp_path, 'def make(): ...')}:make", METRIC)
-    assert "must return a function of (outputs, targets)" in str(part.refused(None))
+    component = user_code.load_component(f"{written(tmp_path, 'def make(): ...')}:make", METRIC)
+    assert "must return a function of (outputs, targets)" in str(component.make_return_error(None))
 
 
 def test_a_seeded_call_draws_the_same_from_torchs_global_generator(tmp_path: Path) -> None:
-    part = user_code.load_component(
+    component = user_code.load_component(
         f"{written(tmp_path, 'import torch' + chr(10) + 'def make(): return torch.rand(3)')}:make",
         FREE,
     )
-    one, two, other = (part.call(part.options(), seed=seed) for seed in (1, 1, 2))
+    one, two, other = (component.call(component.options(), seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
 
@@ -454,13 +456,15 @@ def test_a_seeded_call_draws_the_same_from_torchs_global_generator(tmp_path: Pat
 def test_the_sources_of_a_cell_are_its_targets_and_their_hashes(tmp_path: Path) -> None:
     path = written(tmp_path, "def make(*, n=1): ...\ndef other(): ...")
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    found = user_code.sources([f"{path}:make(n=2)", "adam", None, f"{path}:other", f"{path}:make"])
+    found = user_code.hash_sources(
+        [f"{path}:make(n=2)", "adam", None, f"{path}:other", f"{path}:make"]
+    )
     assert found == ((f"{path}:make", sha256), (f"{path}:other", sha256))
 
 
 def test_a_source_that_changed_is_found(tmp_path: Path) -> None:
     path = written(tmp_path, "def make(): ...")
-    recorded = user_code.sources([f"{path}:make"])
+    recorded = user_code.hash_sources([f"{path}:make"])
     user_code.require_unchanged(recorded)
     written(tmp_path, "def make(): return 1")
     with pytest.raises(UserCodeError, match="has changed"):

@@ -159,7 +159,7 @@ def _describe_model(name: str) -> Description:
 
     entry = models.REGISTRY.get(name)
     task = {"any": "classification and regression"}.get(
-        entry.task, models.benchmark_model.words(entry.task)
+        entry.task, models.benchmark_model.describe_task(entry.task)
     )
     task += (
         ", of a sequence or of each of its steps" if entry.input in ("sequence", "tokens") else ""

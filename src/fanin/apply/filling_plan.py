@@ -31,7 +31,7 @@ from fanin.errors import FitError
 from fanin.fans import Layout, Role
 from fanin.initializers import Initializer
 from fanin.initializers.initializer import unfit_numbers
-from fanin.initializers.model_level import Choice, ModelInitializer, Site
+from fanin.initializers.model_level import Assignment, ModelInitializer, ModelParameter
 from fanin.structure import Follower
 
 Followers = Mapping[str, Follower]
@@ -88,7 +88,7 @@ class Planner:
             if (match := deciding(patterns, group))
         }
         self._sites = [_site(use, found) for use in uses if use.role != "unknown"]
-        self._chosen: dict[Initializer, Mapping[str, Choice]] = {}
+        self._chosen: dict[Initializer, Mapping[str, Assignment]] = {}
 
     @property
     def overlaps(self) -> tuple[Overlap, ...]:
@@ -222,15 +222,17 @@ class Planner:
             reason=f"{decision.reason}: the gates see the sum with bias_ih",
         )
 
-    def _choice(self, initializer: ModelInitializer, use: Use) -> Choice | None:
+    def _choice(self, initializer: ModelInitializer, use: Use) -> Assignment | None:
         if initializer not in self._chosen:
-            self._chosen[initializer] = initializer.choose(self._sites)
+            self._chosen[initializer] = initializer.assign(self._sites)
         return self._chosen[initializer].get(use.name)
 
 
-def _site(use: Use, found: Followers) -> Site:
+def _site(use: Use, found: Followers) -> ModelParameter:
     path = use.name.rpartition(".")[0]
-    return Site(use.name, use.module, use.role, use.layout, use.effective_layout(), found.get(path))
+    return ModelParameter(
+        use.name, use.module, use.role, use.layout, use.effective_layout(), found.get(path)
+    )
 
 
 def find_followers(model: nn.Module, batch: Any) -> Followers:

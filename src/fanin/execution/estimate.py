@@ -113,7 +113,7 @@ def _pace(cell: Cell, budget: float) -> Pace:
     part = _random_part(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
     task = Objective(
         info=info,
-        metrics=metrics.chosen(info, cell.metrics),
+        metrics=metrics.select_metrics(info, cell.metrics),
         divisor=255.0 if part.x.dtype == torch.uint8 else 1.0,
         channels_last=described.entry.channels_last,
         smoothing=cell.label_smoothing,

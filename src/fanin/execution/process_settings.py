@@ -149,7 +149,7 @@ def linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
     """(batch, inputs, outputs) of every linear layer in the cells' models."""
     shapes: set[tuple[int, int, int]] = set()
     for cell in cells:
-        module = make_model(cell).skeleton_for(data.describe(cell.data))
+        module = make_model(cell).build_skeleton_for(data.describe(cell.data))
         linear = (m for m in module.modules() if isinstance(m, torch.nn.Linear))
         shapes.update((cell.batch_size, m.in_features, m.out_features) for m in linear)
     return shapes

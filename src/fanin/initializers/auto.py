@@ -11,7 +11,7 @@ from torch import nn
 from fanin import gains
 from fanin.errors import UsageError
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
-from fanin.initializers.model_level import Choice, ModelInitializer, Site
+from fanin.initializers.model_level import Assignment, ModelInitializer, ModelParameter
 from fanin.initializers.orthogonal import Orthogonal
 from fanin.initializers.variance_scaling import VarianceScaling
 from fanin.structure import Follower
@@ -52,17 +52,19 @@ class Auto(ModelInitializer):
     def check(self) -> None:
         """Nothing to check."""
 
-    def choose(self, sites: Sequence[Site]) -> Mapping[str, Choice]:
+    def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """A choice for every weight; biases, normalization and embeddings keep their own rules."""
         weights = (site for site in sites if site.role in ("weight", "recurrent weight"))
         return {site.name: self._choice(site) for site in weights}
 
-    def _choice(self, site: Site) -> Choice:
+    def _choice(self, site: ModelParameter) -> Assignment:
         if site.role == "recurrent weight":
-            return Choice(Orthogonal(), "recurrent: orthogonal keeps the state's norm over time")
+            return Assignment(
+                Orthogonal(), "recurrent: orthogonal keeps the state's norm over time"
+            )
         gain, reason = _gain(site.follower)
         scale = VarianceScaling(scale=gain * gain, distribution=self.distribution)
-        return Choice(scale, f"{reason}: gain {gain:.4g}", site.effective)
+        return Assignment(scale, f"{reason}: gain {gain:.4g}", site.effective)
 
 
 def _gain(follower: Follower | None) -> tuple[float, str]:

@@ -18,11 +18,11 @@ from fanin.initializers.gate_biases import ForgetGate
 from fanin.initializers.identity import Identity
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
-from fanin.initializers.model_level import Choice, ModelInitializer, Site
+from fanin.initializers.model_level import Assignment, ModelInitializer, ModelParameter
 from fanin.initializers.orthogonal import Orthogonal
 from fanin.initializers.xavier import XavierNormal, XavierUniform
 
-Recipe = Callable[[Site], Choice | None]
+Recipe = Callable[[ModelParameter], Assignment | None]
 
 
 @final
@@ -41,7 +41,7 @@ class TorchDefault(ModelInitializer):
     def check(self) -> None:
         """Nothing to check."""
 
-    def choose(self, sites: Sequence[Site]) -> Mapping[str, Choice]:
+    def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """A choice for every parameter whose role is known."""
         return _chosen(sites, lambda site: _torch(site, _in_attention(site, sites)))
 
@@ -61,7 +61,7 @@ class KerasDefault(ModelInitializer):
     def check(self) -> None:
         """Nothing to check."""
 
-    def choose(self, sites: Sequence[Site]) -> Mapping[str, Choice]:
+    def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """A choice for every parameter whose role is known."""
         return _chosen(sites, _keras)
 
@@ -87,7 +87,7 @@ class IRNN(ModelInitializer):
         check_gain(self.gain, "irnn(gain=…)")
         distributions.check_std(self.std, "irnn(std=…)")
 
-    def choose(self, sites: Sequence[Site]) -> Mapping[str, Choice]:
+    def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """Identity for hidden-to-hidden weights, small normal numbers for the other weights, zero
         for biases.
         """
@@ -98,53 +98,55 @@ class IRNN(ModelInitializer):
             "recurrent bias": Zero(),
         }
         return {
-            site.name: Choice(rules[site.role], f"IRNN: {site.role}")
+            site.name: Assignment(rules[site.role], f"IRNN: {site.role}")
             for site in sites
             if site.role in rules
         }
 
 
-def _chosen(sites: Sequence[Site], recipe: Recipe) -> dict[str, Choice]:
+def _chosen(sites: Sequence[ModelParameter], recipe: Recipe) -> dict[str, Assignment]:
     return {site.name: choice for site in sites if (choice := recipe(site)) is not None}
 
 
-def _torch(site: Site, in_attention: bool) -> Choice | None:
+def _torch(site: ModelParameter, in_attention: bool) -> Assignment | None:
     module = site.module
     reason = f"torch's default of {type(module).__name__}"
     if isinstance(module, nn.MultiheadAttention):
         return _torch_attention(site, reason)
     if isinstance(module, RNNBase | RNNCellBase):
-        return Choice(_symmetric(1 / math.sqrt(module.hidden_size)), reason, _whole(site.layout))
+        return Assignment(
+            _symmetric(1 / math.sqrt(module.hidden_size)), reason, _whole(site.layout)
+        )
     if isinstance(module, nn.Bilinear):
-        return Choice(_symmetric(1 / math.sqrt(module.in1_features)), reason)
+        return Assignment(_symmetric(1 / math.sqrt(module.in1_features)), reason)
     if type(module).__name__ == "Conv1D":
-        return Choice(
+        return Assignment(
             Normal(std=0.02) if site.role == "weight" else Zero(), "transformers' default of Conv1D"
         )
     match site.role:
         case "weight":
-            return Choice(_symmetric(_bound(module, site.layout)), reason)
+            return Assignment(_symmetric(_bound(module, site.layout)), reason)
         case "bias":
-            return Choice(
+            return Assignment(
                 Zero() if in_attention else _symmetric(_bound(module, site.layout)), reason
             )
         case "embedding":
-            return Choice(Normal(), reason)
+            return Assignment(Normal(), reason)
         case "norm scale":
-            return Choice(Constant(value=1.0), reason)
+            return Assignment(Constant(value=1.0), reason)
         case "norm shift":
-            return Choice(Zero(), reason)
+            return Assignment(Zero(), reason)
     return None
 
 
-def _torch_attention(site: Site, reason: str) -> Choice:
+def _torch_attention(site: ModelParameter, reason: str) -> Assignment:
     if site.role == "weight":
-        return Choice(XavierUniform(), reason, _whole(site.layout))
+        return Assignment(XavierUniform(), reason, _whole(site.layout))
     if "bias_" in site.name.rpartition(".")[2] and len(site.layout.shape) == 3:
         # bias_k and bias_v are (1, 1, d): torch's Xavier takes d for a kernel, so that both fans
         # are d.
-        return Choice(XavierNormal(), reason, tensor_layout_of(site.layout.shape))
-    return Choice(Zero(), reason)
+        return Assignment(XavierNormal(), reason, tensor_layout_of(site.layout.shape))
+    return Assignment(Zero(), reason)
 
 
 def tensor_layout_of(shape: tuple[int, ...]) -> Layout:
@@ -171,7 +173,7 @@ def _whole(layout: Layout) -> Layout:
     return replace(layout, parts=())
 
 
-def _in_attention(site: Site, sites: Sequence[Site]) -> bool:
+def _in_attention(site: ModelParameter, sites: Sequence[ModelParameter]) -> bool:
     """Whether a bias is that of an attention layer's output, which torch sets to zero."""
     path = site.name.rpartition(".")[0]
     parent, _, last = path.rpartition(".")
@@ -184,27 +186,27 @@ def _in_attention(site: Site, sites: Sequence[Site]) -> bool:
     )
 
 
-def _keras(site: Site) -> Choice | None:
+def _keras(site: ModelParameter) -> Assignment | None:
     module = site.module
     reason = f"Keras' default of {type(module).__name__}"
     recurrent = isinstance(module, RNNBase | RNNCellBase)
     match site.role:
         case "weight" if recurrent:
-            return Choice(XavierUniform(), reason, _whole(site.layout))
+            return Assignment(XavierUniform(), reason, _whole(site.layout))
         case "weight":
-            return Choice(XavierUniform(), reason, _keras_layout(module, site.layout))
+            return Assignment(XavierUniform(), reason, _keras_layout(module, site.layout))
         case "recurrent weight":
-            return Choice(Orthogonal(), reason, _whole(site.layout))
+            return Assignment(Orthogonal(), reason, _whole(site.layout))
         case "bias":
-            return Choice(
+            return Assignment(
                 ForgetGate() if isinstance(module, nn.LSTM | nn.LSTMCell) else Zero(), reason
             )
         case "recurrent bias" | "norm shift":
-            return Choice(Zero(), reason)
+            return Assignment(Zero(), reason)
         case "embedding":
-            return Choice(Uniform(low=-0.05, high=0.05), reason)
+            return Assignment(Uniform(low=-0.05, high=0.05), reason)
         case "norm scale":
-            return Choice(Constant(value=1.0), reason)
+            return Assignment(Constant(value=1.0), reason)
     return None
 
 

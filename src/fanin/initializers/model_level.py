@@ -19,7 +19,7 @@ from fanin.structure import Follower
 
 
 @dataclass(frozen=True)
-class Site:
+class ModelParameter:
     """One parameter of a model, as a model-level initializer sees it."""
 
     name: str
@@ -35,7 +35,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Assignment:
     """What fills a parameter, and why."""
 
     initializer: Initializer
@@ -55,7 +55,7 @@ class ModelInitializer(Initializer):
     """
 
     @abstractmethod
-    def choose(self, sites: Sequence[Site]) -> Mapping[str, Choice]:
+    def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """The choice for each parameter by name; one that is left out gets what its role gets
         otherwise.
         """

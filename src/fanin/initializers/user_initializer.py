@@ -25,7 +25,7 @@ from fanin.errors import FitError
 from fanin.fans import Layout
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY
-from fanin.initializers.model_level import Choice, ModelInitializer, Site
+from fanin.initializers.model_level import Assignment, ModelInitializer, ModelParameter
 from fanin.registry import UserEntry
 from fanin.user_code import INITIALIZER, INITIALIZER_FILL, UserComponent
 
@@ -36,7 +36,7 @@ generator.
 
 
 class _Own(Initializer):
-    part: ClassVar[UserComponent]
+    component: ClassVar[UserComponent]
 
 
 class Filling(_Own):
@@ -51,24 +51,26 @@ class Filling(_Own):
         """What the function leaves in the tensor; a `FitError` where it fails, or leaves numbers
         that are not finite.
         """
-        part = self.part
+        component = self.component
         tensor = torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
         given: dict[str, Any] = {"generator": generator}
-        if "fan_in" in part.taken or "fan_out" in part.taken:
+        if "fan_in" in component.accepts or "fan_out" in component.accepts:
             known = fans.require_fans(layout)
             given |= {"fan_in": known.fan_in, "fan_out": known.fan_out}
         start = (
             generator.initial_seed() & 0xFFFFFFFF
-            if "generator" in part.taken
+            if "generator" in component.accepts
             else _drawn(generator)
         )
         with _ONE_AT_A_TIME, torch.no_grad(), torch.device("cpu"):
-            came = part.call(self, tensor, seed=start, **given)
+            came = component.call(self, tensor, seed=start, **given)
         if came is not None and not (
             isinstance(came, Tensor) and came.data_ptr() == tensor.data_ptr()
         ):
-            raise part.refused(came, "" if not isinstance(came, Tensor) else "another tensor")
-        return _sound(tensor, part, layout)
+            raise component.make_return_error(
+                came, "" if not isinstance(came, Tensor) else "another tensor"
+            )
+        return _sound(tensor, component, layout)
 
     def intended_std(self, layout: Layout) -> None:
         """None: only the function knows. It is tried, so that one that does not fit is found before
@@ -107,8 +109,8 @@ class Making(_Own):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """What the initializer that was made draws."""
         inner, start = _inner(self), generator.initial_seed() & 0xFFFFFFFF
-        with _ONE_AT_A_TIME, self.part.running(f"{inner} of {self}", start):
-            return _sound(inner.sample(layout, generator), self.part, layout)
+        with _ONE_AT_A_TIME, self.component.guard(f"{inner} of {self}", start):
+            return _sound(inner.sample(layout, generator), self.component, layout)
 
     def intended_std(self, layout: Layout) -> float | None:
         """What the initializer that was made intends."""
@@ -118,7 +120,7 @@ class Making(_Own):
 class MakingModelLevel(ModelInitializer):
     """A function that makes an initializer of whole models."""
 
-    part: ClassVar[UserComponent]
+    component: ClassVar[UserComponent]
 
     def check(self) -> None:
         """Make it, so that a mistake is found now."""
@@ -129,9 +131,9 @@ class MakingModelLevel(ModelInitializer):
         """As the initializer that was made."""
         return _model_level(self).follows
 
-    def choose(self, sites: Sequence[Site]) -> Mapping[str, Choice]:
+    def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """What the initializer that was made chooses."""
-        return _model_level(self).choose(sites)
+        return _model_level(self).assign(sites)
 
 
 def load_entry(reference: str) -> UserEntry:
@@ -142,16 +144,18 @@ def load_entry(reference: str) -> UserEntry:
     """
     function = user_code.load(reference).function
     contract = INITIALIZER_FILL if _fills(function) else INITIALIZER
-    part = user_code.load_component(reference, contract)
+    component = user_code.load_component(reference, contract)
     if contract is INITIALIZER_FILL:
-        return UserEntry(part.name, user_code.derive_class(part, Filling), lambda filling: filling)
-    return UserEntry(part.name, part.options, partial(_make, part))
+        return UserEntry(
+            component.name, user_code.derive_class(component, Filling), lambda filling: filling
+        )
+    return UserEntry(component.name, component.options, partial(_make, component))
 
 
-def _make(part: UserComponent, options: Any) -> Initializer:
-    model_level = isinstance(_made(part, options), ModelInitializer)
+def _make(component: UserComponent, options: Any) -> Initializer:
+    model_level = isinstance(_made(component, options), ModelInitializer)
     base: type[Initializer] = MakingModelLevel if model_level else Making
-    made: Initializer = user_code.derive_class(part, base)(**vars(options))
+    made: Initializer = user_code.derive_class(component, base)(**vars(options))
     return made
 
 
@@ -164,21 +168,21 @@ def _fills(function: Any) -> bool:
     return any(
         parameter.default is parameter.empty
         and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
-        for parameter in user_code.parameters_of(function, "")
+        for parameter in user_code.read_parameters(function, "")
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     )
 
 
-def _made(part: UserComponent, options: Any) -> Initializer:
-    came = part.call(options)
+def _made(component: UserComponent, options: Any) -> Initializer:
+    came = component.call(options)
     if not isinstance(came, Initializer):
-        raise part.refused(came)
+        raise component.make_return_error(came)
     return came
 
 
 @lru_cache(maxsize=1024)
 def _inner(outer: Making | MakingModelLevel) -> Initializer:
-    return _made(outer.part, outer)
+    return _made(outer.component, outer)
 
 
 def _model_level(outer: MakingModelLevel) -> ModelInitializer:
@@ -196,16 +200,16 @@ def _try(outer: Filling, layout: Layout) -> None:
     outer.sample(layout, seeds.make_generator(0, "try", outer.spec))
 
 
-def _sound(drawn: Tensor, part: UserComponent, layout: Layout) -> Tensor:
+def _sound(drawn: Tensor, component: UserComponent, layout: Layout) -> Tensor:
     """What was drawn, if it is a weight of that layout."""
     if tuple(drawn.shape) != layout.shape or drawn.dtype != torch.float32:
-        raise part.refused(
+        raise component.make_return_error(
             drawn,
             f"{drawn.dtype} of shape {tuple(drawn.shape)} for a weight of shape {layout.shape} in "
             "float32",
         )
     if not drawn.isfinite().all():
-        raise part.refused(
+        raise component.make_return_error(
             drawn, f"numbers that are not finite, for a weight of shape {layout.shape}"
         )
     return drawn.contiguous()

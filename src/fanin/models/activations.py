@@ -64,7 +64,7 @@ def get(name: str) -> Activation:
     return REGISTRY.get(name)
 
 
-def canonical(activation: str | Iterable[str], layers: int) -> str | tuple[str, ...]:
+def canonicalize(activation: str | Iterable[str], layers: int) -> str | tuple[str, ...]:
     """The one way to write the activations of a model with so many layers that have one: aliases
     resolved, and a list of equal names written as that name.
 
@@ -84,7 +84,7 @@ def canonical(activation: str | Iterable[str], layers: int) -> str | tuple[str, 
     return names[0] if names and set(names) == {names[0]} else names
 
 
-def per_layer(activation: str | tuple[str, ...], layers: int) -> tuple[Activation, ...]:
-    """One activation for each layer, from what `canonical` gave."""
+def get_per_layer(activation: str | tuple[str, ...], layers: int) -> tuple[Activation, ...]:
+    """One activation for each layer, from what `canonicalize` gave."""
     names = (activation,) * layers if isinstance(activation, str) else activation
     return tuple(get(name) for name in names)

@@ -41,7 +41,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, width, bias=bias)
         self.key = nn.Linear(width, width, bias=bias)
         self.value = nn.Linear(width, width, bias=bias)
-        self.norm = normalization.of_features(norm, width)
+        self.norm = normalization.make_feature_norm(norm, width)
         self.output = nn.Linear(width, width, bias=bias)
         self.dropout = Dropout(dropout)
 

@@ -49,7 +49,7 @@ class AutoencoderOptions:
                 "widths. Use fewer."
             )
         object.__setattr__(
-            self, "activation", activations.canonical(self.activation, 2 * len(widths))
+            self, "activation", activations.canonicalize(self.activation, 2 * len(widths))
         )
         object.__setattr__(self, "dropout", check_rate(self.dropout))
 
@@ -83,7 +83,7 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         widths = options.widths
-        functions = activations.per_layer(options.activation, 2 * len(widths))
+        functions = activations.get_per_layer(options.activation, 2 * len(widths))
         self.encoder = _hidden(options, (math.prod(input_shape), *widths), functions[: len(widths)])
         self.code = nn.Linear(widths[-1], options.code)
         self.decoder = _hidden(options, (options.code, *reversed(widths)), functions[len(widths) :])
@@ -112,10 +112,10 @@ class HiddenLayer(nn.Module):
         options: AutoencoderOptions,
     ) -> None:
         super().__init__()
-        self.linear = normalization.of_weights(
+        self.linear = normalization.standardize_layers(
             options.norm, nn.Linear(inputs, outputs, bias=options.bias)
         )
-        self.norm = normalization.of_features(options.norm, outputs)
+        self.norm = normalization.make_feature_norm(options.norm, outputs)
         self.activation = activation.build()
         self.dropout = Dropout(options.dropout)
 

@@ -109,9 +109,9 @@ class Model:
         """
         if self.entry.task not in ("any", task):
             raise FitError(
-                f"{self.entry.name} is a model for {words(self.entry.task)}; the task of the data "
-                f"is {words(task)}. "
-                f"{_offer(kind_of(input_shape, vocabulary), task, 'such data')}"
+                f"{self.entry.name} is a model for {describe_task(self.entry.task)}; the task of the data "
+                f"is {describe_task(task)}. "
+                f"{_offer(classify_input(input_shape, vocabulary), task, 'such data')}"
             )
         self._require_fit(input_shape, outputs, vocabulary, task == "token_classification")
 
@@ -136,7 +136,7 @@ class Model:
         ):
             return self._module(input_shape, outputs, vocabulary, per_step).to(torch.float32)
 
-    def skeleton_for(self, info: DataInfo) -> nn.Module:
+    def build_skeleton_for(self, info: DataInfo) -> nn.Module:
         """The model for a data set without any memory for its parameters (on the meta device)."""
         with seeds.preserve_torch_state(), torch.device("meta"):
             return self._module(info.input_shape, info.outputs, info.vocabulary, info.per_step)
@@ -159,12 +159,12 @@ class Model:
     def _require_fit(
         self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool
     ) -> None:
-        kind = kind_of(input_shape, vocabulary)
-        if not takes(self.entry, kind):
+        kind = classify_input(input_shape, vocabulary)
+        if not accepts_input(self.entry, kind):
             raise FitError(
                 f"{self.entry.name} takes {INPUTS[self.entry.input]}; one input of the data has "
                 "shape "
-                f"{times(input_shape)}{' (tokens)' if kind == 'tokens' else ''}. "
+                f"{format_shape(input_shape)}{' (tokens)' if kind == 'tokens' else ''}. "
                 f"{_offer(kind, 'any', 'such inputs')}"
             )
         if per_step and self.entry.input not in _STEPWISE:
@@ -180,7 +180,7 @@ class Model:
         count = sum(parameter.numel() for parameter in skeleton.parameters())
         if count > MAX_PARAMETERS:
             raise FitError(
-                f"{self.spec} on inputs of shape {times(input_shape)} would have {count:,} "
+                f"{self.spec} on inputs of shape {format_shape(input_shape)} would have {count:,} "
                 "parameters; "
                 f"at most {MAX_PARAMETERS:,} are built. Use smaller widths."
             )
@@ -200,8 +200,8 @@ _STEPWISE = ("sequence", "tokens", "own")
 """Those that are built with `vocabulary` and `per_step`."""
 
 
-def takes(entry: ModelEntry, kind: str) -> bool:
-    """Whether a kind of input (`kind_of`) is one that the model takes."""
+def accepts_input(entry: ModelEntry, kind: str) -> bool:
+    """Whether a kind of input (`classify_input`) is one that the model takes."""
     accepted = {
         "any": ("image", "table", "sequence"),
         "sequence": ("sequence", "tokens"),
@@ -210,14 +210,14 @@ def takes(entry: ModelEntry, kind: str) -> bool:
     return kind in accepted.get(entry.input, (entry.input,))
 
 
-def kind_of(input_shape: tuple[int, ...], vocabulary: int | None = None) -> str:
+def classify_input(input_shape: tuple[int, ...], vocabulary: int | None = None) -> str:
     """image, table, sequence, tokens or other."""
     if vocabulary is not None:
         return "tokens" if len(input_shape) == 1 else "other"
     return {3: "image", 2: "sequence", 1: "table"}.get(len(input_shape), "other")
 
 
-def words(task: str) -> str:
+def describe_task(task: str) -> str:
     """A task as people write it."""
     return {"token_classification": "the classification of each step"}.get(task, task)
 
@@ -287,17 +287,19 @@ def require_size(name: str, input_shape: tuple[int, ...], smallest: int, advice:
     if min(input_shape[1:]) < smallest:
         raise FitError(
             f"{name} needs images of at least {smallest}×{smallest}; the data has "
-            f"{times(input_shape)}. {advice}"
+            f"{format_shape(input_shape)}. {advice}"
         )
 
 
-def times(shape: tuple[int, ...]) -> str:
+def format_shape(shape: tuple[int, ...]) -> str:
     """A shape for people: 1×28×28."""
     return "×".join(map(str, shape)) or "()"
 
 
 def _offer(kind: str, task: str, what: str) -> str:
-    fitting = [entry.name for entry in REGISTRY if takes(entry, kind) and _is_for(entry, task)]
+    fitting = [
+        entry.name for entry in REGISTRY if accepts_input(entry, kind) and _is_for(entry, task)
+    ]
     return f"Models for {what}: {', '.join(fitting) or 'none'}."
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fanin.errors import FitError
 from fanin.models import activations
-from fanin.models.benchmark_model import REGISTRY, ModelEntry, check_widths, times
+from fanin.models.benchmark_model import REGISTRY, ModelEntry, check_widths, format_shape
 from fanin.models.dropout import Dropout, check_rate
 
 _KERNEL = 3
@@ -34,7 +34,9 @@ class CNNOptions:
         # Equal networks become equal options, so that they have one identity.
         object.__setattr__(self, "channels", check_widths(self.channels, "channels"))
         object.__setattr__(self, "widths", check_widths(self.widths, "widths"))
-        object.__setattr__(self, "activation", activations.canonical(self.activation, self.layers))
+        object.__setattr__(
+            self, "activation", activations.canonicalize(self.activation, self.layers)
+        )
         object.__setattr__(self, "dropout", check_rate(self.dropout))
 
     @property
@@ -66,7 +68,7 @@ class CNN(nn.Module):
         height, width = _final_size(options, input_shape)
         self.input_shape = input_shape
         self.reach = _reach(options, height), _reach(options, width)
-        chosen = activations.per_layer(options.activation, options.layers)
+        chosen = activations.get_per_layer(options.activation, options.layers)
         channels = (input_shape[0], *options.channels)
         sizes = (channels[-1] * height * width, *options.widths)
         self.conv = nn.ModuleList(nn.Conv2d(n, m, _KERNEL) for n, m in pairwise(channels))
@@ -119,7 +121,7 @@ def _final_size(options: CNNOptions, input_shape: tuple[int, ...]) -> tuple[int,
         raise FitError(
             f"cnn with {len(options.channels)} convolutions needs images of at least "
             f"{smallest}×{smallest}; "
-            f"the data has {times(input_shape)}. Use "
+            f"the data has {format_shape(input_shape)}. Use "
             f"mlp{', or fewer channels' if len(options.channels) > 1 else ''}."
         )
     return height, width

@@ -71,7 +71,7 @@ class GPT(nn.Module):
         self.positions = LearnedPositions("gpt", input_shape[0], options.width)
         self.dropout = Dropout(options.dropout)
         self.blocks = stack(options, causal=True)
-        self.norm = normalization.of_features(options.final_norm, options.width)
+        self.norm = normalization.make_feature_norm(options.final_norm, options.width)
         self.output = None if options.tied else nn.Linear(options.width, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -67,9 +67,9 @@ class MixerBlock(nn.Module):
     def __init__(self, options: MixerOptions, tokens: int) -> None:
         super().__init__()
         width, norm = options.width, options.between
-        self.norm1 = normalization.of_features(norm, width)
+        self.norm1 = normalization.make_feature_norm(norm, width)
         self.tokens = _layers(options, tokens, options.over_tokens)
-        self.norm2 = normalization.of_features(norm, width)
+        self.norm2 = normalization.make_feature_norm(norm, width)
         self.channels = _layers(options, width, _EXPANSION * width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Mixer(nn.Module):
         tokens = count_patches("mixer", input_shape, options.patch)
         self.patches = Patches(input_shape[0], options.width, options.patch)
         self.blocks = nn.ModuleList(MixerBlock(options, tokens) for _ in range(options.depth))
-        self.norm = normalization.of_features(options.between, options.width)
+        self.norm = normalization.make_feature_norm(options.between, options.width)
         self.dropout = Dropout(options.dropout)
         self.output = nn.Linear(options.width, outputs)
 

@@ -45,7 +45,7 @@ class HiddenOptions:
                 f"Use a smaller depth."
             )
         object.__setattr__(
-            self, "activation", activations.canonical(self.activation, len(widths) * self.depth)
+            self, "activation", activations.canonicalize(self.activation, len(widths) * self.depth)
         )
         widths, depth = _shortest(widths * self.depth)
         object.__setattr__(self, "widths", widths)
@@ -90,16 +90,16 @@ class MLP(nn.Module):
         layers = options.layers
         sizes = (math.prod(input_shape), *layers)
         hidden = nn.ModuleList(nn.Linear(n, m, bias=options.bias) for n, m in pairwise(sizes))
-        self.hidden = normalization.of_weights(options.norm, hidden)
+        self.hidden = normalization.standardize_layers(options.norm, hidden)
         # Both empty where they would do nothing: small networks are as fast as their modules are
         # few.
-        normalized = normalization.of_activities(options.norm)
+        normalized = normalization.has_norm_layer(options.norm)
         self.norm = nn.ModuleList(
-            normalization.of_features(options.norm, m) for m in layers if normalized
+            normalization.make_feature_norm(options.norm, m) for m in layers if normalized
         )
         self.dropout = nn.ModuleList(Dropout(options.dropout) for _ in layers if options.dropout)
         self.activations = nn.ModuleList(
-            a.build() for a in activations.per_layer(options.activation, len(layers))
+            a.build() for a in activations.get_per_layer(options.activation, len(layers))
         )
         self.output = nn.Linear(sizes[-1], outputs)
 

@@ -42,7 +42,7 @@ GROUPS = 8
 """
 
 
-def of_maps(norm: Norm | None, channels: int) -> nn.Module:
+def make_map_norm(norm: Norm | None, channels: int) -> nn.Module:
     """The normalization of feature maps (N, channels, H, W); an identity where `norm` is none of
     activities.
 
@@ -55,12 +55,12 @@ def of_maps(norm: Norm | None, channels: int) -> nn.Module:
         case "layer":
             return nn.GroupNorm(1, channels)
         case "group":
-            return nn.GroupNorm(group_count(channels), channels)
+            return nn.GroupNorm(count_groups(channels), channels)
         case "ws" | None:
             return nn.Identity()
 
 
-def of_features(norm: Norm | None, features: int) -> nn.Module:
+def make_feature_norm(norm: Norm | None, features: int) -> nn.Module:
     """The normalization of rows (N, features); an identity where `norm` is none of activities."""
     match norm:
         case "batch":
@@ -68,24 +68,24 @@ def of_features(norm: Norm | None, features: int) -> nn.Module:
         case "layer":
             return nn.LayerNorm(features)
         case "group":
-            return nn.GroupNorm(group_count(features), features)
+            return nn.GroupNorm(count_groups(features), features)
         case "ws" | None:
             return nn.Identity()
 
 
-def of_weights(norm: Norm | None, layers: ModuleT) -> ModuleT:
+def standardize_layers(norm: Norm | None, layers: ModuleT) -> ModuleT:
     """The layers, with standardised weights where `norm` says so; blocks and lists of layers keep
     their type.
     """
     return cast(ModuleT, standardise(layers)) if norm == "ws" else layers
 
 
-def of_activities(norm: Norm | None) -> bool:
+def has_norm_layer(norm: Norm | None) -> bool:
     """Whether `norm` is one that stands behind a layer."""
     return norm not in ("ws", None)
 
 
-def group_count(channels: int) -> int:
+def count_groups(channels: int) -> int:
     """The largest number of equal groups up to `GROUPS` that leaves at least two channels in each;
     1 where there is none.
     """

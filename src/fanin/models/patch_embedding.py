@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fanin.errors import FitError
 from fanin.models import activations
-from fanin.models.benchmark_model import times
+from fanin.models.benchmark_model import format_shape
 from fanin.models.dropout import Dropout
 
 
@@ -63,6 +63,6 @@ def count_patches(name: str, input_shape: tuple[int, ...], patch: int) -> int:
         raise FitError(
             f"{name} with patch={patch} needs images whose sides are multiples of {patch}; the "
             "data has "
-            f"{times(input_shape)}. Use a patch that divides both sides."
+            f"{format_shape(input_shape)}. Use a patch that divides both sides."
         )
     return (height // patch) * (width // patch)

@@ -94,9 +94,9 @@ class PlainCNN(nn.Module):
             )
             for layer, stride in enumerate(_strides(options, min(input_shape[1:])))
         )
-        self.conv = normalization.of_weights(options.norm, convolutions)
+        self.conv = normalization.standardize_layers(options.norm, convolutions)
         self.norm = nn.ModuleList(
-            normalization.of_maps(options.norm, options.channels) for _ in layers
+            normalization.make_map_norm(options.norm, options.channels) for _ in layers
         )
         self.activations = nn.ModuleList(
             activations.get(options.activation).build() for _ in layers

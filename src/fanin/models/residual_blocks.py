@@ -56,7 +56,7 @@ class ConvShortcut(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 1, stride, bias=bias)
-        self.norm = normalization.of_maps(norm, outputs)
+        self.norm = normalization.make_map_norm(norm, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) → (N, outputs, ⌈H/stride⌉, ⌈W/stride⌉)."""
@@ -94,10 +94,10 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=bias)
-        self.norm1 = normalization.of_maps(norm, outputs)
+        self.norm1 = normalization.make_map_norm(norm, outputs)
         self.activation1 = activations.get(activation).build()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=bias)
-        self.norm2 = normalization.of_maps(norm, outputs)
+        self.norm2 = normalization.make_map_norm(norm, outputs)
         self.activation2 = activations.get(activation).build()
         self.shortcut = make_shortcut(shortcut, inputs, outputs, stride, norm=norm, bias=bias)
         self.alpha = nn.Parameter(torch.zeros(1)) if scalar else None

@@ -137,11 +137,13 @@ class ResNet(nn.Module):
         require_size(options.name, input_shape, _SMALLEST, "Use mlp, or plain_cnn.")
         fixup = options.residual == "fixup"
         stem = nn.Conv2d(input_shape[0], options.width, 3, padding=1, bias=options.bias)
-        self.stem = normalization.of_weights(options.norm, stem)
-        self.stem_norm = normalization.of_maps(options.norm, options.width)
+        self.stem = normalization.standardize_layers(options.norm, stem)
+        self.stem_norm = normalization.make_map_norm(options.norm, options.width)
         self.bias1 = nn.Parameter(torch.zeros(1)) if fixup else None
         self.stem_activation = activations.get(options.activation).build()
-        self.blocks = normalization.of_weights(options.norm, nn.ModuleList(_blocks(options)))
+        self.blocks = normalization.standardize_layers(
+            options.norm, nn.ModuleList(_blocks(options))
+        )
         self.dropout = Dropout(options.dropout)
         self.bias2 = nn.Parameter(torch.zeros(1)) if fixup else None
         self.output = nn.Linear(options.width << (_STAGES - 1), outputs)

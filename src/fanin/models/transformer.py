@@ -77,7 +77,7 @@ class Transformer(nn.Module):
         )
         self.dropout = Dropout(options.dropout)
         self.blocks = stack(options)
-        self.norm = normalization.of_features(options.final_norm, width)
+        self.norm = normalization.make_feature_norm(options.final_norm, width)
         self.output = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:

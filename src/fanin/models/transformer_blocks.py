@@ -133,11 +133,11 @@ class TransformerBlock(nn.Module):
         self.post, self.scale, self.skip = options.norm == "post", options.scale, options.skip
         outer: Norm | None = "layer" if options.norm else None
         inner: Norm | None = "layer" if options.norm == "sub" else None
-        self.norm1 = normalization.of_features(outer, width)
+        self.norm1 = normalization.make_feature_norm(outer, width)
         self.attention = Attention(
             width, options.heads, bias=bias, dropout=dropout, causal=causal, norm=inner
         )
-        self.norm2 = normalization.of_features(outer, width)
+        self.norm2 = normalization.make_feature_norm(outer, width)
         layers = SubNormalized if inner else TwoLayers
         self.mlp = layers(
             width, EXPANSION * width, activation=options.activation, bias=bias, dropout=dropout
@@ -185,7 +185,7 @@ class SubNormalized(TwoLayers):
         self, features: int, hidden: int, *, activation: str, bias: bool, dropout: float
     ) -> None:
         super().__init__(features, hidden, activation=activation, bias=bias, dropout=dropout)
-        self.norm = normalization.of_features("layer", hidden)
+        self.norm = normalization.make_feature_norm("layer", hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, features) → (…, features)."""

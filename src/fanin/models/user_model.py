@@ -29,12 +29,12 @@ def load_entry(reference: str) -> ModelEntry:
 
 
 @cache
-def _make_entry(part: UserComponent) -> ModelEntry:
+def _make_entry(component: UserComponent) -> ModelEntry:
     return ModelEntry(
-        name=part.name,
-        summary=summary(part),
-        options=part.options,
-        build=partial(build, part),
+        name=component.name,
+        summary=summary(component),
+        options=component.options,
+        build=partial(build, component),
         input="own",
         task="any",
         channels_last=False,
@@ -43,7 +43,7 @@ def _make_entry(part: UserComponent) -> ModelEntry:
 
 
 def build(
-    part: UserComponent,
+    component: UserComponent,
     options: Any,
     input_shape: tuple[int, ...],
     outputs: int,
@@ -62,12 +62,12 @@ def build(
     """
     given = {"vocabulary": vocabulary, "per_step": per_step}
     if torch.empty(0).device.type != "meta":
-        return _made(part, options, input_shape, outputs, given)
+        return _made(component, options, input_shape, outputs, given)
     expected = (_SAMPLES, input_shape[0], outputs) if per_step else (_SAMPLES, outputs)
     try:
         return _tried(
-            part,
-            _made(part, options, input_shape, outputs, given),
+            component,
+            _made(component, options, input_shape, outputs, given),
             input_shape,
             vocabulary,
             expected,
@@ -79,35 +79,35 @@ def build(
             raise
     with torch.device("cpu"):
         return _tried(
-            part,
-            _made(part, options, input_shape, outputs, given),
+            component,
+            _made(component, options, input_shape, outputs, given),
             input_shape,
             vocabulary,
             expected,
         )
 
 
-def summary(part: UserComponent) -> str:
+def summary(component: UserComponent) -> str:
     """The first line of the callable's docstring."""
-    lines = (inspect.getdoc(part.loaded.function) or "").splitlines()
-    return lines[0] if lines else f"A user's own model ({part.name})."
+    lines = (inspect.getdoc(component.loaded.function) or "").splitlines()
+    return lines[0] if lines else f"A user's own model ({component.name})."
 
 
 def _made(
-    part: UserComponent,
+    component: UserComponent,
     options: Any,
     input_shape: tuple[int, ...],
     outputs: int,
     given: dict[str, Any],
 ) -> nn.Module:
-    made = part.call(options, input_shape, outputs, **given)
+    made = component.call(options, input_shape, outputs, **given)
     if not isinstance(made, nn.Module):
-        raise part.refused(made)
+        raise component.make_return_error(made)
     return made
 
 
 def _tried(
-    part: UserComponent,
+    component: UserComponent,
     module: nn.Module,
     input_shape: tuple[int, ...],
     vocabulary: int | None,
@@ -118,10 +118,13 @@ def _tried(
         _SAMPLES, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64
     )
     name, shape = type(module).__name__, tuple(x.shape)
-    with part.running(f"{name} of {part.name}, on inputs of shape {shape},"), torch.no_grad():
+    with (
+        component.guard(f"{name} of {component.name}, on inputs of shape {shape},"),
+        torch.no_grad(),
+    ):
         came = module(x)
     if not isinstance(came, Tensor) or tuple(came.shape) != expected:
-        raise part.refused(
+        raise component.make_return_error(
             module, f"a {name} that maps {shape} to {_words(came)}, not to {expected}"
         )
     return module

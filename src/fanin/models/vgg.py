@@ -102,8 +102,8 @@ class VGG(nn.Module):
         convolutions = nn.ModuleList(
             nn.Conv2d(n, m, 3, padding=1, bias=options.bias) for n, m, _ in sizes
         )
-        self.conv = normalization.of_weights(options.norm, convolutions)
-        self.norm = nn.ModuleList(normalization.of_maps(options.norm, m) for _, m, _ in sizes)
+        self.conv = normalization.standardize_layers(options.norm, convolutions)
+        self.norm = nn.ModuleList(normalization.make_map_norm(options.norm, m) for _, m, _ in sizes)
         self.activations = nn.ModuleList(activations.get(options.activation).build() for _ in sizes)
         self.dropout = Dropout(options.dropout)
         self.output = nn.Linear(options.channels[-1][-1], outputs)

@@ -92,7 +92,7 @@ class ViT(nn.Module):
         self.positions = nn.Parameter(torch.zeros(1, tokens, options.width))
         self.dropout = Dropout(options.dropout)
         self.blocks = stack(options.stack)
-        self.norm = normalization.of_features(options.stack.final_norm, options.width)
+        self.norm = normalization.make_feature_norm(options.stack.final_norm, options.width)
         self.output = nn.Linear(options.width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:

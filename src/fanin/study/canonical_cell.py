@@ -111,7 +111,7 @@ def _make_canonical(fields: dict[str, Any]) -> Cell:
         fields["optimizer"],
         fields.get("biases"),
     )
-    return Cell(**fields, sources=user_code.sources((*named, *fields.get("metrics", ()))))
+    return Cell(**fields, sources=user_code.hash_sources((*named, *fields.get("metrics", ()))))
 
 
 @contextmanager

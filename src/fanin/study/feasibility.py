@@ -36,12 +36,12 @@ def check_fit(cell: Cell) -> None:
             f"{info.task}. Leave it out."
         ).mark_fields("label_smoothing", "data")
     try:
-        metrics.chosen(info, cell.metrics)
+        metrics.select_metrics(info, cell.metrics)
     except FaninError as error:
         raise error.mark_fields("metrics", "data") from None
     for spec in cell.augmentation:
         try:
-            augmentation.check(spec, info.input_shape, info.kind)
+            augmentation.check_input(spec, info.input_shape, info.kind)
         except FaninError as error:
             raise error.add_context(f"{spec} on {cell.data}").mark_fields(
                 "augmentation", "data"
@@ -83,5 +83,5 @@ def _has_batch_norm(
         activation=activation,
         normalization=normalization,
     )
-    module = make_model(cell).skeleton_for(data.describe(dataset))
+    module = make_model(cell).build_skeleton_for(data.describe(dataset))
     return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())

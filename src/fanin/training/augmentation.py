@@ -119,7 +119,7 @@ REGISTRY.add(
 )
 
 
-def check(spec: str, input_shape: tuple[int, ...], kind: str) -> None:
+def check_input(spec: str, input_shape: tuple[int, ...], kind: str) -> None:
     """Raise a `FitError` unless inputs of that shape and kind (`fanin.data.DataInfo`) can be
     changed as the spec says.
     """

@@ -100,7 +100,7 @@ def make_objective(
     """The objective for a data set, with the metrics of its task and `further_metrics` (specs)."""
     return Objective(
         info=dataset.info,
-        metrics=metrics.chosen(dataset.info, further_metrics),
+        metrics=metrics.select_metrics(dataset.info, further_metrics),
         divisor=prepared.divisor,
         channels_last=channels_last,
         scale=prepared.target_scale,

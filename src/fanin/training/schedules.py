@@ -35,7 +35,7 @@ class Schedule(Component, ABC):
 
 
 @dataclass(frozen=True)
-class Constant(Schedule):
+class ConstantSchedule(Schedule):
     """Always 1, after the warm-up."""
 
     name: ClassVar[str] = "constant"
@@ -52,7 +52,7 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True)
-class Cosine(Schedule):
+class CosineSchedule(Schedule):
     """Half a wave from 1 down to `final`: final + (1 − final)·(1 + cos(π·t/T)) / 2, one step at a
     time.
 
@@ -88,7 +88,7 @@ class Cosine(Schedule):
 
 
 @dataclass(frozen=True)
-class Step(Schedule):
+class StepSchedule(Schedule):
     """gamma^⌊epoch / every⌋: a drop after each `every` epochs. torch's ``StepLR(step_size=every)``
     stepped after every epoch.
 
@@ -117,7 +117,7 @@ class Step(Schedule):
 
 
 @dataclass(frozen=True)
-class Milestones(Schedule):
+class MilestonesSchedule(Schedule):
     """gamma^(how many of the epochs `at` are over): drops where one likes. torch's
     ``MultiStepLR(milestones=at)``.
 
@@ -152,7 +152,7 @@ class Milestones(Schedule):
 
 
 @dataclass(frozen=True)
-class OneCycle(Schedule):
+class OneCycleSchedule(Schedule):
     """From 1/div_factor up to 1, and down to 1/(div_factor · final_div_factor): torch's
     ``OneCycleLR`` of two phases.
 
@@ -201,16 +201,19 @@ REGISTRY: Registry[ComponentEntry, Schedule] = Registry("schedule", ComponentEnt
 
 for _entry in (
     ComponentEntry(
-        component=Constant,
+        component=ConstantSchedule,
         summary="the learning rate as it is, after a warm-up where one is wanted",
     ),
     ComponentEntry(
-        component=Cosine, summary="half a cosine wave down to 0, or to a share of the learning rate"
+        component=CosineSchedule,
+        summary="half a cosine wave down to 0, or to a share of the learning rate",
     ),
-    ComponentEntry(component=Step, summary="a drop by 10 after every so many epochs"),
-    ComponentEntry(component=Milestones, summary="a drop by 10 at each of the epochs named"),
+    ComponentEntry(component=StepSchedule, summary="a drop by 10 after every so many epochs"),
     ComponentEntry(
-        component=OneCycle, summary="up to the learning rate, and down to almost nothing"
+        component=MilestonesSchedule, summary="a drop by 10 at each of the epochs named"
+    ),
+    ComponentEntry(
+        component=OneCycleSchedule, summary="up to the learning rate, and down to almost nothing"
     ),
 ):
     REGISTRY.add(_entry)

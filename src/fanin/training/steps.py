@@ -129,7 +129,7 @@ class Trainer:
         loss = self.objective.compute_training_loss(outputs, targets)
         torch.autograd.backward(loss)
         if self.cell.clip_norm is not None:
-            optimizers.clip_(parameters, self.cell.clip_norm)
+            optimizers.clip_gradients_(parameters, self.cell.clip_norm)
         self.optimizer.step()
         for total, metric in zip(totals, self.objective.scored, strict=True):
             total += metric.score(outputs.detach(), targets)  # type: ignore[misc]

@@ -298,7 +298,7 @@ def _make_checkpoint(
     groups = {
         "model": trainer.model.state_dict(),
         "best": state.best,
-        "optimizer": optimizers.state_tensors(trainer.optimizer),
+        "optimizer": optimizers.read_state_tensors(trainer.optimizer),
     }
     tensors = {
         f"{group}.{name}": tensor
@@ -334,7 +334,7 @@ def _resume(
         groups[group][key] = tensor
     # copies into the model's own tensors, which keep their strides
     trainer.model.load_state_dict(groups["model"])
-    optimizers.restore_state(trainer.optimizer, groups["optimizer"])
+    optimizers.restore_state_tensors(trainer.optimizer, groups["optimizer"])
     current = trainer.model.state_dict()
     best = {
         name: checkpoint.copy_like(current[name], tensor) for name, tensor in groups["best"].items()

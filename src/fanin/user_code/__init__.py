@@ -8,7 +8,7 @@ wherever a spec's name may.
 What each kind of part is called with, and returns, is a `Contract`; `docs/user-components.md` lists them.
 """
 
-from fanin.user_code.callables import Loaded, load
+from fanin.user_code.callables import LoadedCallable, load
 from fanin.user_code.component import UserComponent, derive_class, load_component
 from fanin.user_code.contracts import (
     CONTRACTS,
@@ -20,8 +20,8 @@ from fanin.user_code.contracts import (
     OPTIMIZER,
     Contract,
 )
-from fanin.user_code.signature import parameters_of
-from fanin.user_code.source_hashes import is_reference, require_unchanged, sources
+from fanin.user_code.signature import read_parameters
+from fanin.user_code.source_hashes import has_reference, hash_sources, require_unchanged
 
 __all__ = [
     "CONTRACTS",
@@ -32,13 +32,13 @@ __all__ = [
     "MODEL",
     "OPTIMIZER",
     "Contract",
-    "Loaded",
+    "LoadedCallable",
     "UserComponent",
     "derive_class",
-    "is_reference",
+    "has_reference",
+    "hash_sources",
     "load",
     "load_component",
-    "parameters_of",
+    "read_parameters",
     "require_unchanged",
-    "sources",
 ]

@@ -1,4 +1,4 @@
-"""Loading a target: importing the file or package that it names, and finding the callable there."""
+"""Loading a reference: importing the file or package that it names, and finding the callable there."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from typing import Any
 
 from fanin import seeds, specs
 from fanin.errors import FaninError, UnknownName, UserCodeError, quote
-from fanin.user_code.sibling_imports import importable
+from fanin.user_code.sibling_imports import allow_sibling_imports
 
 _EXAMPLE = "my_file.py:make, or package.module:make where it is installed"
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedCallable:
     """What a target names."""
 
-    target: str
+    reference: str
     """As it was written, without what a path does not need: ``./my_file.py:make`` is
     ``my_file.py:make``.
     """
@@ -49,10 +49,10 @@ class _Source:
 
 
 _IMPORTED: dict[tuple[Path, str], ModuleType] = {}
-_ONE_AT_A_TIME = threading.RLock()  # importing a file changes where Python looks for modules
+_IMPORT_LOCK = threading.RLock()  # importing a file changes where Python looks for modules
 
 
-def load(target: str) -> Loaded:
+def load(reference: str) -> LoadedCallable:
     """The callable that a target names, its file or package imported.
 
     A file is imported once for each content, under a name of its own, so that nothing else is
@@ -62,26 +62,26 @@ def load(target: str) -> Loaded:
     Raises `UserCodeError` where there is no such file or module, or importing it fails (with the line
     of the user's file), `UnknownName` where nothing there has that name, with near names.
     """
-    if not specs.is_reference(target):
+    if not specs.is_reference(reference):
         raise UserCodeError(
-            f"{quote(target)} names nothing that can be loaded. Expected {_EXAMPLE}."
+            f"{quote(reference)} names nothing that can be loaded. Expected {_EXAMPLE}."
         )
-    place, _, name = target.rpartition(":")
-    with _ONE_AT_A_TIME:
-        source = _file(place) if place.endswith(".py") else _installed(place)
+    place, _, name = reference.rpartition(":")
+    with _IMPORT_LOCK:
+        source = _load_file(place) if place.endswith(".py") else _import_package(place)
     if not hasattr(source.module, name):
-        raise UnknownName.suggest(f"callable in {place}", name, _callables(source.module))
+        raise UnknownName.suggest(f"callable in {place}", name, _list_callables(source.module))
     function = getattr(source.module, name)
     if not callable(function):
         raise UserCodeError(
-            f"{target} is {quote(function)}, which cannot be called. Expected a function or a "
+            f"{reference} is {quote(function)}, which cannot be called. Expected a function or a "
             f"class; {place} has "
-            f"{', '.join(_callables(source.module)) or 'none'}."
+            f"{', '.join(_list_callables(source.module)) or 'none'}."
         )
-    return Loaded(f"{source.place}:{name}", function, source.sha256, source.file)
+    return LoadedCallable(f"{source.place}:{name}", function, source.sha256, source.file)
 
 
-def line_of(error: BaseException, file: Path) -> str:
+def locate_error(error: BaseException, file: Path) -> str:
     """Where in a user's file an error arose, for a message: `` (my_file.py, line 3)``; empty where
     it was not there.
     """
@@ -95,25 +95,25 @@ def line_of(error: BaseException, file: Path) -> str:
     return f" ({file.name}, line {lines[-1]})" if lines else ""
 
 
-def said(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error of a user's code in one line: its class and its text."""
     text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
 
 
-def _file(place: str) -> _Source:
-    path = _found(place)
+def _load_file(place: str) -> _Source:
+    path = _resolve_path(place)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserCodeError(f"{place} cannot be read: {error.strerror or error}.") from None
     sha256 = hashlib.sha256(content).hexdigest()
     if (path, sha256) not in _IMPORTED:
-        _IMPORTED[path, sha256] = _imported(path, content, sha256)
+        _IMPORTED[path, sha256] = _import_file(path, content, sha256)
     return _Source(PurePath(place).as_posix(), _IMPORTED[path, sha256], sha256, path)
 
 
-def _found(place: str) -> Path:
+def _resolve_path(place: str) -> Path:
     try:
         path = Path(place).expanduser().resolve()
         found = path.is_file()
@@ -141,7 +141,7 @@ def _found(place: str) -> Path:
     )
 
 
-class _Bytes(importlib.abc.SourceLoader):
+class _BytesLoader(importlib.abc.SourceLoader):
     """Makes a module of the bytes that were hashed: neither read again, nor taken from a cache of
     byte code.
     """
@@ -156,28 +156,32 @@ class _Bytes(importlib.abc.SourceLoader):
         return self._content
 
 
-def _imported(path: Path, content: bytes, sha256: str) -> ModuleType:
+def _import_file(path: Path, content: bytes, sha256: str) -> ModuleType:
     name = f"_fanin_target_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{sha256[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_Bytes(path, content))
+    spec = importlib.util.spec_from_file_location(name, path, loader=_BytesLoader(path, content))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses and type hints look for it
     try:
-        with seeds.preserve_torch_state(), seeds.preserve_python_state(), importable(path.parent):
+        with (
+            seeds.preserve_torch_state(),
+            seeds.preserve_python_state(),
+            allow_sibling_imports(path.parent),
+        ):
             spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, FaninError) or not isinstance(error, (Exception, SystemExit)):
             raise
         raise UserCodeError(
-            f"{path} cannot be imported: {said(error)}{line_of(error, path)}."
+            f"{path} cannot be imported: {describe_error(error)}{locate_error(error, path)}."
         ) from error
     return module
 
 
 @cache
-def _installed(place: str) -> _Source:
+def _import_package(place: str) -> _Source:
     try:
         with seeds.preserve_torch_state(), seeds.preserve_python_state():
             module = importlib.import_module(place)
@@ -192,7 +196,7 @@ def _installed(place: str) -> _Source:
             raise UserCodeError(
                 f"No module {error.name} is installed here, for {place}. Expected {_EXAMPLE}."
             ) from None
-        raise UserCodeError(f"{place} cannot be imported: {said(error)}.") from error
+        raise UserCodeError(f"{place} cannot be imported: {describe_error(error)}.") from error
     origin = getattr(module, "__file__", None)
     if origin is None:
         raise UserCodeError(
@@ -203,7 +207,7 @@ def _installed(place: str) -> _Source:
     return _Source(place, module, hashlib.sha256(file.read_bytes()).hexdigest(), file)
 
 
-def _callables(module: ModuleType) -> list[str]:
+def _list_callables(module: ModuleType) -> list[str]:
     """The functions and classes that a module itself defines; where there are none, those that it
     imports.
     """

@@ -1,4 +1,4 @@
-"""A user's own part: the callable that a target names, its options, and calling it."""
+"""A user's own component: the callable that a target names, its options, and calling it."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from typing import Any, TypeVar
 from fanin import seeds, specs
 from fanin.errors import FaninError, FitError, SpecError, quote
 from fanin.registry import Component
-from fanin.user_code.callables import Loaded, line_of, load, said
+from fanin.user_code.callables import LoadedCallable, describe_error, load, locate_error
 from fanin.user_code.contracts import Contract
-from fanin.user_code.signature import divided, options_class, parameters_of
+from fanin.user_code.signature import make_options_class, read_parameters, split_parameters
 
 
 @dataclass(frozen=True)
 class UserComponent:
     """A loaded target under the contract of its kind."""
 
-    loaded: Loaded
+    loaded: LoadedCallable
     contract: Contract
     options: type
     """A frozen dataclass, as `specs.construct` and `specs.render_canonical` take it."""
-    taken: tuple[str, ...]
-    """What of `Contract.offered` the callable has parameters for."""
+    accepts: tuple[str, ...]
+    """What of `Contract.optional` the callable has parameters for."""
 
     @property
     def name(self) -> str:
-        """The target, which is the part's name in specs."""
-        return self.loaded.target
+        """The reference, which is the part's name in specs."""
+        return self.loaded.reference
 
     def call(self, options: Any, *passed: Any, seed: int | None = None, **offered: Any) -> Any:
         """What the callable returns.
 
         Args:
             options: an instance of `options`, or of another dataclass with these fields.
-            passed: a value for each of `Contract.passed`.
+            passed: a value for each of `Contract.positional`.
             seed: where torch's global generator starts from inside, for code that draws from it.
-            offered: values of `Contract.offered`; those that the callable has no parameter for are
+            offered: values of `Contract.optional`; those that the callable has no parameter for are
                 left out.
 
         The caller's random state of torch and of Python is where it was. Raises `FitError` where
         the callable raises anything but an error of fanin's own.
         """
         given = {field.name: getattr(options, field.name) for field in fields(self.options)}
-        given |= {name: value for name, value in offered.items() if name in self.taken}
-        with self.running(specs.render_canonical(self.name, options), seed):
+        given |= {name: value for name, value in offered.items() if name in self.accepts}
+        with self.guard(specs.render_canonical(self.name, options), seed):
             return self.loaded.function(*passed, **given)
 
     @contextmanager
-    def running(self, doing: str, seed: int | None = None) -> Iterator[None]:
+    def guard(self, doing: str, seed: int | None = None) -> Iterator[None]:
         """Inside, the user's code runs: the random state is put back, errors become a `FitError`
         that begins with `doing`.
         """
@@ -62,10 +62,10 @@ class UserComponent:
             raise
         except (Exception, SystemExit) as error:
             raise FitError(
-                f"{doing} raised {said(error)}{line_of(error, self.loaded.file)}."
+                f"{doing} raised {describe_error(error)}{locate_error(error, self.loaded.file)}."
             ) from error
 
-    def refused(self, received: object, why: str = "") -> FitError:
+    def make_return_error(self, received: object, why: str = "") -> FitError:
         """What to raise where the callable returned something else than its contract says."""
         came = (
             quote(received, 60)
@@ -84,12 +84,12 @@ ComponentT = TypeVar("ComponentT", bound=Component)
 def derive_class(component: UserComponent, base: type[ComponentT]) -> type[ComponentT]:
     """The frozen dataclass, derived from `base`, whose fields are the options of the component.
 
-    Its class attribute `part` is the component. Raises `SpecError` for an option that has the name
+    Its class attribute `component` is the component. Raises `SpecError` for an option that has the name
     of an attribute of `base`.
     """
     options = fields(component.options)
     for option in options:
-        if option.name in {"name", "part", *dir(base)}:
+        if option.name in {"name", "component", *dir(base)}:
             raise SpecError(
                 f"{component.name} has an option {option.name}, a name that fanin uses itself. "
                 "Rename it."
@@ -98,23 +98,25 @@ def derive_class(component: UserComponent, base: type[ComponentT]) -> type[Compo
         component.name.rpartition(":")[2],
         [(option.name, option.type, field(default=option.default)) for option in options],
         bases=(base,),
-        namespace={"name": component.name, "part": component},
+        namespace={"name": component.name, "component": component},
         frozen=True,
         kw_only=True,
     )
 
 
-def load_component(target: str, contract: Contract) -> UserComponent:
+def load_component(reference: str, contract: Contract) -> UserComponent:
     """The part that a target names, of the kind that the contract describes.
 
-    The same target with the same content is the same part, so that options made of it twice are
+    The same target with the same content is the same component, so that options made of it twice are
     equal. Raises what `fanin.user_code.load` raises, `UserCodeError` where the callable cannot be
     called as the contract says, and `SpecError` for an option that no spec can write.
     """
-    return _part(load(target), contract)
+    return _make_component(load(reference), contract)
 
 
 @cache
-def _part(loaded: Loaded, contract: Contract) -> UserComponent:
-    taken, options = divided(parameters_of(loaded.function, loaded.target), contract, loaded.target)
-    return UserComponent(loaded, contract, options_class(options, loaded.target), taken)
+def _make_component(loaded: LoadedCallable, contract: Contract) -> UserComponent:
+    taken, options = split_parameters(
+        read_parameters(loaded.function, loaded.reference), contract, loaded.reference
+    )
+    return UserComponent(loaded, contract, make_options_class(options, loaded.reference), taken)

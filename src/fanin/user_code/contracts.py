@@ -20,16 +20,16 @@ class Contract:
     """How such a callable is written."""
     returns: str
     """What it must return, in words."""
-    passed: tuple[str, ...] = ()
-    offered: tuple[str, ...] = ()
+    positional: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 MODEL = Contract(
     kind="a model",
     call="make(input_shape, outputs, *, option=default)",
     returns="a torch.nn.Module that maps (N, *input_shape) to (N, outputs)",
-    passed=("input_shape", "outputs"),
-    offered=("vocabulary", "per_step"),
+    positional=("input_shape", "outputs"),
+    optional=("vocabulary", "per_step"),
 )
 
 INITIALIZER = Contract(
@@ -42,15 +42,15 @@ INITIALIZER_FILL = Contract(
     kind="an initializer",
     call="my_init_(tensor, *, option=default, generator)",
     returns="the tensor, filled in place, or nothing",
-    passed=("tensor",),
-    offered=("generator", "fan_in", "fan_out"),
+    positional=("tensor",),
+    optional=("generator", "fan_in", "fan_out"),
 )
 
 OPTIMIZER = Contract(
     kind="an optimizer",
     call="make(parameters, lr, *, option=default)",
     returns="a torch.optim.Optimizer over these parameters",
-    passed=("parameters", "lr"),
+    positional=("parameters", "lr"),
 )
 
 DATASET = Contract(

@@ -18,7 +18,7 @@ _OF_FOLDER: dict[Path, dict[str, ModuleType]] = {}
 
 
 @contextmanager
-def importable(folder: Path) -> Iterator[None]:
+def allow_sibling_imports(folder: Path) -> Iterator[None]:
     """Inside, modules in `folder` can be imported, and those that lie beside files of other folders
     are out of the way.
     """
@@ -44,14 +44,16 @@ def importable(folder: Path) -> Iterator[None]:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))
         mine |= {
-            name: sys.modules[name] for name in set(sys.modules) - before if _lies_in(name, folder)
+            name: sys.modules[name]
+            for name in set(sys.modules) - before
+            if _is_in_folder(name, folder)
         }
         sys.modules.update(
             {name: module for name, module in hidden.items() if name not in sys.modules}
         )
 
 
-def _lies_in(name: str, folder: Path) -> bool:
+def _is_in_folder(name: str, folder: Path) -> bool:
     """Whether a module, or the package that it is in, lies directly in the folder; what is
     installed below it does not.
     """

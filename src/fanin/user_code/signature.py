@@ -40,7 +40,7 @@ Field = tuple[str, Any, Any]
 """Name, type, and a `dataclasses.field` with the default."""
 
 
-def parameters_of(function: Callable[..., Any], target: str) -> list[Parameter]:
+def read_parameters(function: Callable[..., Any], reference: str) -> list[Parameter]:
     """The parameters of a callable, annotations evaluated where they can be."""
     try:
         return list(inspect.signature(function, eval_str=True).parameters.values())
@@ -50,12 +50,12 @@ def parameters_of(function: Callable[..., Any], target: str) -> list[Parameter]:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         raise UserCodeError(
-            f"{target} does not say what parameters it has. Put a Python function around it."
+            f"{reference} does not say what parameters it has. Put a Python function around it."
         ) from None
 
 
-def divided(
-    parameters: Sequence[Parameter], contract: Contract, target: str
+def split_parameters(
+    parameters: Sequence[Parameter], contract: Contract, reference: str
 ) -> tuple[tuple[str, ...], tuple[Parameter, ...]]:
     """The names of what is offered and taken, and the parameters that are options.
 
@@ -66,28 +66,28 @@ def divided(
         for p in parameters
         if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     ]
-    first, rest = positional[: len(contract.passed)], positional[len(contract.passed) :]
+    first, rest = positional[: len(contract.positional)], positional[len(contract.positional) :]
     any_number = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
-    missing = list(contract.passed[len(first) :]) if not any_number else []
+    missing = list(contract.positional[len(first) :]) if not any_number else []
     # A first parameter with a default and another name is an option, which would silently be given
     # something else.
     mistaken = [
         p.name
-        for p, name in zip(first, contract.passed, strict=False)
+        for p, name in zip(first, contract.positional, strict=False)
         if p.default is not p.empty and p.name != name
     ]
-    surplus = [p.name for p in rest if p.default is p.empty and p.name not in contract.offered]
+    surplus = [p.name for p in rest if p.default is p.empty and p.name not in contract.optional]
     if missing or mistaken or surplus:
         why = (
             f"it has no parameter for {' and '.join(missing or mistaken)}"
             if missing
-            else f"{mistaken[0]} stands where {contract.passed[0]} is passed"
+            else f"{mistaken[0]} stands where {contract.positional[0]} is passed"
             if mistaken
             else f"nothing is passed for {' and '.join(surplus)}"
         )
         written = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
         raise UserCodeError(
-            f"{target} cannot make {contract.kind}: {why}. Expected {contract.call}, which returns "
+            f"{reference} cannot make {contract.kind}: {why}. Expected {contract.call}, which returns "
             f"{contract.returns}; its "
             f"parameters are ({written}). Options are given a default, or stand behind *."
         )
@@ -96,22 +96,22 @@ def divided(
         for p in (*rest, *parameters)
         if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
     ]
-    taken = tuple(name for name in contract.offered if any(p.name == name for p in named))
+    taken = tuple(name for name in contract.optional if any(p.name == name for p in named))
     names = {p.name for p in first} | set(taken)
     return taken, tuple(p for p in parameters if p in named and p.name not in names)
 
 
-def options_class(options: Sequence[Parameter], target: str) -> type:
+def make_options_class(options: Sequence[Parameter], reference: str) -> type:
     """The frozen dataclass whose fields are the options; see the module."""
-    name = target.rpartition(":")[2]
+    name = reference.rpartition(":")[2]
     return dataclasses.make_dataclass(
-        f"{name}_options", [field_of(p, target) for p in options], frozen=True, kw_only=True
+        f"{name}_options", [make_field(p, reference) for p in options], frozen=True, kw_only=True
     )
 
 
-def field_of(parameter: Parameter, target: str) -> Field:
+def make_field(parameter: Parameter, reference: str) -> Field:
     """The field of one option. Raises `SpecError` for a type or a default that no spec can write."""
-    what = f"{target}({parameter.name}=…)"
+    what = f"{reference}({parameter.name}=…)"
     hint, default = _hint(parameter, what), parameter.default
     if default is parameter.empty:
         return parameter.name, hint, dataclasses.field()

@@ -9,25 +9,27 @@ from fanin.errors import UserCodeError
 from fanin.user_code.callables import load
 
 
-def is_reference(spec: object) -> bool:
+def has_reference(spec: object) -> bool:
     """Whether a spec, with or without options, names a target rather than an entry."""
     return isinstance(spec, str) and specs.is_reference(spec.partition("(")[0].strip())
 
 
-def sources(named: Iterable[object]) -> tuple[tuple[str, str], ...]:
-    """(target, SHA-256) of each target among the specs, each once, sorted; anything else is passed
+def hash_sources(named: Iterable[object]) -> tuple[tuple[str, str], ...]:
+    """(reference, SHA-256) of each target among the specs, each once, sorted; anything else is passed
     over.
     """
     found = {
-        load(specs.parse(spec)[0]) for spec in named if isinstance(spec, str) and is_reference(spec)
+        load(specs.parse(spec)[0])
+        for spec in named
+        if isinstance(spec, str) and has_reference(spec)
     }
-    return tuple(sorted({(loaded.target, loaded.sha256) for loaded in found}))
+    return tuple(sorted({(loaded.reference, loaded.sha256) for loaded in found}))
 
 
 def require_unchanged(named: Iterable[tuple[str, str]]) -> None:
     """Raise `UserCodeError` where the source of a target is not the one of that SHA-256 any more."""
-    for target, sha256 in named:
-        loaded = load(target)
+    for reference, sha256 in named:
+        loaded = load(reference)
         if loaded.sha256 != sha256:
             raise UserCodeError(
                 f"{loaded.file} has changed: expected SHA-256 {sha256[:12]}…, found "

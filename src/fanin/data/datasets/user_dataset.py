@@ -41,6 +41,6 @@ def _made(part: user_code.UserComponent, options: Any) -> Dataset:
     if not isinstance(came, dict) or not all(
         isinstance(array, np.ndarray) for array in came.values()
     ):
-        raise part.refused(came)
+        raise part.make_return_error(came)
     dataset = user_copy.from_arrays(came, part.name)
     return replace(dataset, source=f"made by {part.name}, SHA-256 {part.loaded.sha256[:12]}")

@@ -9,7 +9,7 @@ from fanin.registry import import_modules
 from fanin.training.metrics.metric import REGISTRY as REGISTRY
 from fanin.training.metrics.metric import Better as Better
 from fanin.training.metrics.metric import Metric as Metric
-from fanin.training.metrics.selection import chosen as chosen
-from fanin.training.metrics.selection import of_task as of_task
+from fanin.training.metrics.selection import get_task_metrics as get_task_metrics
+from fanin.training.metrics.selection import select_metrics as select_metrics
 
 import_modules(__name__, __path__)

@@ -15,17 +15,17 @@ _OWN: dict[str, tuple[str, ...]] = {
 """Task → its metrics, the main one first."""
 
 
-def of_task(task: str) -> tuple[Metric, ...]:
+def get_task_metrics(task: str) -> tuple[Metric, ...]:
     """The metrics that a task has without being asked, the main one first."""
     return tuple(REGISTRY.get(name) for name in _OWN[task])
 
 
-def chosen(info: DataInfo, further: tuple[str, ...]) -> tuple[Metric, ...]:
+def select_metrics(info: DataInfo, further: tuple[str, ...]) -> tuple[Metric, ...]:
     """The task's own metrics and the further ones, each once.
 
     Raises `StudyError` for one that does not measure the task.
     """
-    own = of_task(info.task)
+    own = get_task_metrics(info.task)
     found = {metric.name: metric for metric in own}
     for spec in further:
         metric = REGISTRY.make(spec)

@@ -20,56 +20,56 @@ _RESERVED = ("loss", "epoch", "epochs", "best_epoch", "seconds")
 
 def load_entry(reference: str) -> UserEntry:
     """The entry of a user's metric."""
-    part = user_code.load_component(reference, user_code.METRIC)
-    return UserEntry(part.name, part.options, partial(_make, part))
+    component = user_code.load_component(reference, user_code.METRIC)
+    return UserEntry(component.name, component.options, partial(_make, component))
 
 
-def _make(part: user_code.UserComponent, options: Any) -> Metric:
+def _make(component: user_code.UserComponent, options: Any) -> Metric:
     """The metric that a user's function returns.
 
     Its name is the function's attribute `name`, or the name of the file (of ``my_file.py:make``) or
     of the callable. Higher is better unless the function's attribute `better` is "min".
     """
-    measure = part.call(options)
+    measure = component.call(options)
     if not callable(measure):
-        raise part.refused(measure)
+        raise component.make_return_error(measure)
     better: Any = getattr(measure, "better", "max")
     if better not in get_args(Better):
-        raise part.refused(
+        raise component.make_return_error(
             measure, f"one whose attribute better is {quote(better)} instead of max or min"
         )
-    name = getattr(measure, "name", None) or _name(part)
+    name = getattr(measure, "name", None) or _name(component)
     if not registry.is_name(name):
         raise FitError(
-            f"{part.name} measures {quote(name)}, which cannot name a metric: use lower-case "
+            f"{component.name} measures {quote(name)}, which cannot name a metric: use lower-case "
             "letters, digits and _."
         )
     if name in _RESERVED or name in REGISTRY or name.startswith(("val_", "test_")):
         raise FitError(
-            f"{part.name} measures {name}, which is the name of a column or of a metric of "
+            f"{component.name} measures {name}, which is the name of a column or of a metric of "
             "fanin's. Give the function another "
             f"name, or an attribute name."
         )
     return Metric(
         name,
-        f"{part.name}.",
+        f"{component.name}.",
         better,
         (),
-        score=_summed(part, measure),
-        user_spec=specs.render_canonical(part.name, options),
+        score=_summed(component, measure),
+        user_spec=specs.render_canonical(component.name, options),
     )
 
 
-def _name(part: user_code.UserComponent) -> str:
-    place, _, attribute = part.name.rpartition(":")
+def _name(component: user_code.UserComponent) -> str:
+    place, _, attribute = component.name.rpartition(":")
     return Path(place).stem if attribute == "make" else attribute.lower()
 
 
 def _summed(
-    part: user_code.UserComponent, measure: Callable[[Tensor, Tensor], Any]
+    component: user_code.UserComponent, measure: Callable[[Tensor, Tensor], Any]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     def score(outputs: Tensor, y: Tensor) -> Tensor:
-        with part.running(part.name):
+        with component.guard(component.name):
             values = measure(outputs, y)
         if not isinstance(values, Tensor) or values.shape != (len(y),):
             came = (
@@ -77,7 +77,9 @@ def _summed(
                 if isinstance(values, Tensor)
                 else quote(values)
             )
-            raise part.refused(measure, f"a function that returned {came} for a batch of {len(y)}")
+            raise component.make_return_error(
+                measure, f"a function that returned {came} for a batch of {len(y)}"
+            )
         return values.sum(dtype=torch.float64)
 
     return score

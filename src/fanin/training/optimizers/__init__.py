@@ -25,22 +25,26 @@ it is a point that a sweep of the decay may want.
 """
 
 from fanin.registry import import_modules
-from fanin.training.optimizers.clipping import clip_
-from fanin.training.optimizers.decay import Decay, parameter_groups
+from fanin.training.optimizers.clipping import clip_gradients_
+from fanin.training.optimizers.decay import Decay, make_parameter_groups
 from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
-from fanin.training.optimizers.optimizer_state import is_resumable, restore_state, state_tensors
+from fanin.training.optimizers.optimizer_state import (
+    is_resumable,
+    read_state_tensors,
+    restore_state_tensors,
+)
 from fanin.training.optimizers.rates import set_rate
 
 __all__ = [
     "REGISTRY",
     "Decay",
     "Optimizer",
-    "clip_",
+    "clip_gradients_",
     "is_resumable",
-    "parameter_groups",
-    "restore_state",
+    "make_parameter_groups",
+    "read_state_tensors",
+    "restore_state_tensors",
     "set_rate",
-    "state_tensors",
 ]
 
 import_modules(__name__, __path__)

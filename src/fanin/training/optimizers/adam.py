@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fanin.registry import ComponentEntry
-from fanin.training.optimizers.decay import Decay, check_decay, parameter_groups
+from fanin.training.optimizers.decay import Decay, check_decay, make_parameter_groups
 from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.ranges import require_not_negative, require_share
 
@@ -47,7 +47,7 @@ class Adam(Optimizer):
 
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's fused Adam; Keras' ε is set anew before each step."""
-        groups = parameter_groups(model, self.weight_decay, self.decay)
+        groups = make_parameter_groups(model, self.weight_decay, self.decay)
         adam = torch.optim.Adam(
             groups, lr=lr, betas=(self.beta1, self.beta2), eps=_constant(self.epsilon), fused=True
         )
@@ -80,7 +80,7 @@ class AdamW(Optimizer):
 
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's fused AdamW; Keras' ε is set anew before each step."""
-        groups = parameter_groups(model, self.weight_decay, self.decay)
+        groups = make_parameter_groups(model, self.weight_decay, self.decay)
         adam = torch.optim.AdamW(
             groups, lr=lr, betas=(self.beta1, self.beta2), eps=_constant(self.epsilon), fused=True
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 
-def clip_(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+def clip_gradients_(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
     """Scale all gradients by min(1, max_norm / (‖g‖ + 1e-6)), in place, and return ‖g‖.
 
     ‖g‖ is the Euclidean norm over the gradients of all parameters together, before clipping: a

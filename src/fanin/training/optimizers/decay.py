@@ -21,19 +21,19 @@ Decay = Literal["weights", "all"]
 _SPARED: tuple[Role, ...] = ("bias", "recurrent bias", "norm scale", "norm shift")
 
 
-def parameter_groups(
+def make_parameter_groups(
     model: nn.Module, weight_decay: float, decay: Decay = "weights"
 ) -> list[dict[str, Any]]:
     """The model's parameters as a torch optimizer takes them: in one group, or in two where some
     are spared.
 
     The order is that of ``model.parameters()`` within each group, the decayed ones first; so it
-    depends on the model alone, and `state_tensors` may name parameters by their position.
+    depends on the model alone, and `read_state_tensors` may name parameters by their position.
     """
     parameters = list(model.parameters())
     if weight_decay == 0 or decay == "all":
         return [{"params": parameters, "weight_decay": weight_decay}]
-    reached = {id(p) for p in decayed_weights(model)}
+    reached = {id(p) for p in find_decayed_weights(model)}
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if id(p) in reached], "weight_decay": weight_decay},
         {"params": [p for p in parameters if id(p) not in reached], "weight_decay": 0.0},
@@ -41,7 +41,7 @@ def parameter_groups(
     return [group for group in groups if group["params"]]
 
 
-def decayed_weights(model: nn.Module) -> list[nn.Parameter]:
+def find_decayed_weights(model: nn.Module) -> list[nn.Parameter]:
     """The parameters that ``decay=weights`` reaches. A tied one is spared where any of its owners
     spares it.
     """

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def read_state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as named tensors: ``<index of the parameter>.<name>``; none where it
     has no memory.
 
@@ -34,8 +34,8 @@ def is_resumable(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-def restore_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put `state_tensors` back, into tensors that keep each parameter's strides.
+def restore_state_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put `read_state_tensors` back, into tensors that keep each parameter's strides.
 
     Differs from ``load_state_dict``, which takes the strides of what was stored; a stored tensor is
     contiguous, and a fused optimizer on channels_last weights then pairs wrong elements in silence.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin.registry import ComponentEntry
-from fanin.training.optimizers.decay import Decay, check_decay, parameter_groups
+from fanin.training.optimizers.decay import Decay, check_decay, make_parameter_groups
 from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.ranges import require_not_negative, require_share
 
@@ -70,7 +70,7 @@ class RMSprop(Optimizer):
 
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's RMSprop, which has no fused form, or Keras' form of it."""
-        groups = parameter_groups(model, self.weight_decay, self.decay)
+        groups = make_parameter_groups(model, self.weight_decay, self.decay)
         rho, epsilon = self.settled("rho"), self.settled("epsilon")
         if self.form == "keras":
             return KerasRMSprop(

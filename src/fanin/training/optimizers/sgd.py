@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fanin.errors import SpecError
 from fanin.registry import ComponentEntry
-from fanin.training.optimizers.decay import Decay, check_decay, parameter_groups
+from fanin.training.optimizers.decay import Decay, check_decay, make_parameter_groups
 from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.ranges import require_share
 
@@ -72,7 +72,7 @@ class SGD(Optimizer):
 
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's SGD, fused where that is exact and faster, or Keras' form of it."""
-        groups = parameter_groups(model, self.weight_decay, self.decay)
+        groups = make_parameter_groups(model, self.weight_decay, self.decay)
         if self.form == "keras":
             return VelocitySGD(groups, lr=lr, momentum=self.momentum, nesterov=self.nesterov)
         fused = self.momentum > 0 and self.dampening == 0

@@ -10,13 +10,13 @@ from torch import nn
 from fanin import user_code
 from fanin.registry import ComponentEntry
 from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
-from fanin.training.optimizers.rates import keep_shares
+from fanin.training.optimizers.rates import record_rate_shares
 
 
 class UserOptimizer(Optimizer):
     """Base of the classes that `fanin.user_code.derive_class` makes of users' functions."""
 
-    part: ClassVar[user_code.UserComponent]
+    component: ClassVar[user_code.UserComponent]
 
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """What the user's function makes of the model's parameters.
@@ -24,23 +24,23 @@ class UserOptimizer(Optimizer):
         Raises `FitError` if that is not an optimizer of all of them.
         """
         parameters = list(model.parameters())
-        optimizer = self.part.call(self, parameters, lr)
+        optimizer = self.component.call(self, parameters, lr)
         if not isinstance(optimizer, torch.optim.Optimizer):
-            raise self.part.refused(optimizer)
+            raise self.component.make_return_error(optimizer)
         covered = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if covered != {id(p) for p in parameters}:
-            raise self.part.refused(
+            raise self.component.make_return_error(
                 optimizer, f"one over {len(covered)} of the model's {len(parameters)} parameters"
             )
-        keep_shares(optimizer, lr)
+        record_rate_shares(optimizer, lr)
         return optimizer
 
 
 def load_entry(reference: str) -> ComponentEntry:
     """The entry of a user's optimizer."""
-    part = user_code.load_component(reference, user_code.OPTIMIZER)
-    component = user_code.derive_class(part, UserOptimizer)
-    return ComponentEntry(component=component, summary=f"{part.name}.")
+    component = user_code.load_component(reference, user_code.OPTIMIZER)
+    derived = user_code.derive_class(component, UserOptimizer)
+    return ComponentEntry(component=derived, summary=f"{component.name}.")
 
 
 REGISTRY.load_user_entries_with(load_entry)
