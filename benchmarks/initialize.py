@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import init
 
 import fanin
-from fanin.execution.process_settings import cpu_name
+from fanin.execution.process_settings import get_cpu_name
 
 LAYERS, WIDTH, VOCABULARY, CONTEXT = 24, 1024, 50257, 1024
 
@@ -117,7 +117,7 @@ def main() -> None:
             )  # type: ignore[misc]
         print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
     report = {
-        "device": cpu_name(),
+        "device": get_cpu_name(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -134,7 +134,7 @@ def main() -> None:
         peaks.append(measure_peak())
         print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
     report = {
-        "device": process_settings.cpu_name(),
+        "device": process_settings.get_cpu_name(),
         "torch": torch.__version__,
         "peak_gflops": peaks,
         "trainings_per_hour": rates,

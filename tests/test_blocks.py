@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
-from fanin.execution.blocks import mixed, to_train, unfinished
+from fanin.execution.blocks import find_mixed_blocks, find_unfinished, select_cells
 
 INITIALIZERS = ("zero", "he_normal", "xavier_uniform")
 CELLS = tuple(
@@ -21,7 +21,7 @@ def results(*outcomes: tuple[int, str, dict[str, str]]) -> dict[str, Result]:
 def trained(found: dict[str, Result], *, accept_changed: bool = False) -> list[int]:
     return [
         CELLS.index(cell)
-        for cell in to_train(CELLS, found, KEY, accept_changed=accept_changed).cells
+        for cell in select_cells(CELLS, found, KEY, accept_changed=accept_changed).cells
     ]
 
 
@@ -43,13 +43,13 @@ def test_failed_and_killed_cells_are_tried_again_and_diverged_ones_never() -> No
 def test_a_whole_block_of_another_machine_stands() -> None:
     found = results(*((i, "ok", ELSEWHERE) for i in range(3)))
     assert trained(found) == [3, 4, 5]
-    assert to_train(CELLS, found, KEY).anew == frozenset()
+    assert select_cells(CELLS, found, KEY).retrained == frozenset()
 
 
 def test_a_half_done_block_of_another_machine_is_trained_anew() -> None:
     found = results((0, "ok", ELSEWHERE), (1, "diverged", ELSEWHERE))
     assert trained(found) == [0, 1, 2, 3, 4, 5]
-    assert to_train(CELLS, found, KEY).anew == {CELLS[0].id, CELLS[1].id}
+    assert select_cells(CELLS, found, KEY).retrained == {CELLS[0].id, CELLS[1].id}
 
 
 def test_accepting_the_change_trains_only_what_is_missing() -> None:
@@ -74,17 +74,17 @@ def test_a_failed_result_of_another_machine_does_not_make_its_block_whole() -> N
 
 def test_whether_there_is_anything_to_do_needs_no_environment() -> None:
     whole = results(*((i, "ok", ELSEWHERE if i < 3 else HERE) for i in range(6)))
-    assert unfinished(CELLS, whole) == ()
-    assert [c.initializer for c in unfinished(CELLS, results((0, "ok", HERE), (1, "ok", HERE)))][
+    assert find_unfinished(CELLS, whole) == ()
+    assert [c.initializer for c in find_unfinished(CELLS, results((0, "ok", HERE), (1, "ok", HERE)))][
         :1
     ] == ["xavier_uniform"]
     split = whole | results((0, "ok", HERE))
-    assert unfinished(CELLS, split) == CELLS[:3]
-    assert unfinished(CELLS, split, accept_changed=True) == ()
+    assert find_unfinished(CELLS, split) == CELLS[:3]
+    assert find_unfinished(CELLS, split, accept_changed=True) == ()
 
 
 def test_mixed_blocks_are_found() -> None:
     found = results(
         (0, "ok", HERE), (1, "ok", ELSEWHERE), (2, "failed", ELSEWHERE), (3, "ok", ELSEWHERE)
     )
-    assert list(mixed(found.values())) == [CELLS[0].block]
+    assert list(find_mixed_blocks(found.values())) == [CELLS[0].block]

@@ -15,7 +15,7 @@ from cli_session import TINY, Done, fanin
 
 from fanin.cell.result import Result
 from fanin.experiment import make_plan
-from fanin.store.results_folder import Folder
+from fanin.store.results_folder import ResultsFolder
 from fanin.store.results_store import Store
 
 
@@ -277,7 +277,7 @@ def test_a_corrupted_store_is_exit_code_3_and_is_left_as_it_is(
     words: list[str], damage: str
 ) -> None:
     store_with_result(Path("out"))
-    database = Folder.at("out").database
+    database = ResultsFolder.from_path("out").database
     content = database.read_bytes()
     if damage == "changed row":
         with sqlite3.connect(database) as connection:

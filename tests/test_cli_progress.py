@@ -10,10 +10,9 @@ from cli_session import fanin
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.cli import progress
-from fanin.cli.durations import format_duration
-from fanin.cli.only_option import selection
-from fanin.cli.progress import shown
-from fanin.cli.remaining_time import Remaining
+from fanin.cli.only_option import parse_only
+from fanin.cli.progress import show_training
+from fanin.cli.remaining_time import RemainingTime, format_duration
 from fanin.errors import UsageError
 from fanin.execution.events import (
     CellFinished,
@@ -62,7 +61,7 @@ def story(*, outcome: str = "ok") -> list[Event]:
 
 
 def told(stream: io.StringIO, events: list[Event]) -> str:
-    with shown(CELLS, {cell.id: "he" for cell in CELLS}, stream) as handle:
+    with show_training(CELLS, {cell.id: "he" for cell in CELLS}, stream) as handle:
         for event in events:
             handle(event)
     return stream.getvalue()
@@ -117,35 +116,35 @@ def test_control_characters_in_a_message_are_written_out() -> None:
 
 
 def test_remaining_time_is_that_of_finished_cells_of_the_same_kind() -> None:
-    remaining = Remaining([*CELLS, SLOW], workers=1)
-    assert remaining.seconds(0.0) is None
+    remaining = RemainingTime([*CELLS, SLOW], workers=1)
+    assert remaining.estimate_seconds(0.0) is None
     remaining.begin(CELLS[0], 0.0)
     remaining.end(CELLS[0], 10.0)
-    assert remaining.seconds(10.0) == pytest.approx(
+    assert remaining.estimate_seconds(10.0) == pytest.approx(
         4 * 10
     )  # the slow one counts as the others while nothing is known of it
     remaining.begin(SLOW, 10.0)
     remaining.end(SLOW, 110.0)
-    assert remaining.seconds(110.0) == pytest.approx(3 * 10)
+    assert remaining.estimate_seconds(110.0) == pytest.approx(3 * 10)
 
 
 def test_remaining_time_is_shared_by_workers_and_shrinks_while_cells_run() -> None:
-    remaining = Remaining(CELLS, workers=2)
+    remaining = RemainingTime(CELLS, workers=2)
     for cell in CELLS[:2]:
         remaining.begin(cell, 0.0)
     remaining.end(CELLS[0], 10.0)
-    assert remaining.seconds(10.0) == pytest.approx((20 + 0) / 2)
+    assert remaining.estimate_seconds(10.0) == pytest.approx((20 + 0) / 2)
     remaining.begin(CELLS[2], 10.0)
-    assert remaining.seconds(14.0) == pytest.approx((10 + 6) / 2)
+    assert remaining.estimate_seconds(14.0) == pytest.approx((10 + 6) / 2)
 
 
 def test_a_cell_whose_worker_was_lost_waits_again() -> None:
-    remaining = Remaining(CELLS[:2], workers=1)
+    remaining = RemainingTime(CELLS[:2], workers=1)
     remaining.begin(CELLS[0], 0.0)
     remaining.end(CELLS[0], 10.0)
     remaining.begin(CELLS[1], 10.0)
     remaining.put_back(CELLS[1])
-    assert remaining.seconds(15.0) == pytest.approx(10)
+    assert remaining.estimate_seconds(15.0) == pytest.approx(10)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +178,13 @@ def test_durations_are_spoken(seconds: float, words: str) -> None:
     ],
 )
 def test_only_is_read(texts: list[str], found: dict[str, list[str]]) -> None:
-    assert selection(texts) == found
+    assert parse_only(texts) == found
 
 
 @pytest.mark.parametrize("text", ["", "mnist", "=mnist", "data=", "data=mnist,,cifar10", ","])
 def test_an_only_that_means_nothing_is_an_error(text: str) -> None:
     with pytest.raises(UsageError, match="--only takes key=value"):
-        selection([text])
+        parse_only([text])
 
 
 def test_an_empty_only_is_an_error_on_the_command_line() -> None:

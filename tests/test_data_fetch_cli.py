@@ -126,7 +126,7 @@ def test_lines_off_a_terminal_tell_size_speed_and_time_left_now_and_then(monkeyp
     times = iter([100.0, 101.0, 107.0, 108.0, 109.0, 110.0])
     monkeypatch.setattr(download_progress.time, "monotonic", lambda: next(times))
     out = io.StringIO()
-    with download_progress.shown(out) as handle:
+    with download_progress.show_downloads(out) as handle:
         handle(event("started"))
         for received in (1_000_000, 4_000_000, 5_000_000):
             handle(event("receiving", received=received, total=9_900_000, speed=2e6))
@@ -150,7 +150,7 @@ def test_a_terminal_gets_a_bar_and_what_is_sent_to_it_is_harmless(monkeypatch):
     for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(variable, raising=False)
     out = Terminal()
-    with download_progress.shown(out) as handle:
+    with download_progress.show_downloads(out) as handle:
         handle(event("started"))
         handle(event("receiving", received=4_000_000, total=9_900_000, speed=2e6))
         handle(event("failed", reason="answered \x1b]0;title\x07 [red]nonsense[/red]"))

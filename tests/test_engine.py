@@ -9,7 +9,7 @@ import torch
 
 from fanin.cell.cell import Cell
 from fanin.errors import UsageError
-from fanin.execution.engine import DEFAULT, Job, TorchEngine, load
+from fanin.execution.engine import DEFAULT, TorchEngine, TrainingJob, load
 
 CELL = Cell(
     data="digits", model="mlp(widths=[8])", initializer="he_normal", activation="relu", epochs=2
@@ -39,7 +39,7 @@ def test_settings_that_a_model_changes_are_put_back(
     monkeypatch.setattr(engine._train, "train", meddle)
     with pytest.raises(RuntimeError, match="and then it fails"):
         engine.train(
-            Job(cell=CELL, checkpoints=tmp_path, checkpoint_interval=10),
+            TrainingJob(cell=CELL, checkpoints=tmp_path, checkpoint_interval=10),
             lambda row: None,
             lambda: False,
         )
@@ -55,7 +55,7 @@ def test_a_cell_that_is_told_to_stop_returns_nothing_and_leaves_a_checkpoint(
     engine: TorchEngine, tmp_path: Path
 ) -> None:
     environment = engine.set_up("cpu", "default")
-    job = Job(cell=CELL, checkpoints=tmp_path, checkpoint_interval=1000)
+    job = TrainingJob(cell=CELL, checkpoints=tmp_path, checkpoint_interval=1000)
     rows = list[dict[str, float]]()
     assert engine.train(job, rows.append, lambda: True) is None
     assert len(list(tmp_path.iterdir())) == 1
@@ -78,8 +78,8 @@ def test_a_model_that_cannot_be_built_does_not_stop_the_matmul_check(engine: Tor
 def test_onednn_is_chosen_only_where_it_is_exact_and_faster(
     engine: TorchEngine, monkeypatch: pytest.MonkeyPatch, exact: bool, speedup: float, expected: str
 ) -> None:
-    monkeypatch.setattr(engine._tuning, "onednn_is_exact", lambda cells: exact)
-    monkeypatch.setattr(engine._tuning, "onednn_speedup", lambda cells: speedup)
+    monkeypatch.setattr(engine._tuning, "is_onednn_exact", lambda cells: exact)
+    monkeypatch.setattr(engine._tuning, "measure_onednn_speedup", lambda cells: speedup)
     assert engine.choose_matmul([CELL]) == expected
 
 

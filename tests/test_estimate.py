@@ -7,7 +7,7 @@ import torch
 
 from fanin.cell.cell import Cell
 from fanin.data import DataInfo
-from fanin.execution.estimate import Pace, Work, measured, seconds_at_most
+from fanin.execution.estimate import Pace, Workload, bound_seconds, measure_paces
 from fanin.training.steps import EVALUATION_BATCH
 
 CELL = Cell(
@@ -24,28 +24,28 @@ INFO = DataInfo(
 
 
 def test_time_is_steps_times_seconds_per_step_over_workers() -> None:
-    paces = {Work.of(CELL): Pace(step=0.5, evaluation=2.0)}
+    paces = {Workload.from_cell(CELL): Pace(step=0.5, evaluation=2.0)}
     one = 10 * (10 * 0.5 + 2 * 2.0)
-    assert seconds_at_most([CELL], paces, {"digits": INFO}, 1) == pytest.approx(one)
-    assert seconds_at_most([CELL] * 4, paces, {"digits": INFO}, 2) == pytest.approx(2 * one)
+    assert bound_seconds([CELL], paces, {"digits": INFO}, 1) == pytest.approx(one)
+    assert bound_seconds([CELL] * 4, paces, {"digits": INFO}, 2) == pytest.approx(2 * one)
 
 
 def test_a_single_cell_is_no_faster_with_more_workers() -> None:
-    paces = {Work.of(CELL): Pace(step=0.5, evaluation=0.0)}
-    assert seconds_at_most([CELL], paces, {"digits": INFO}, 8) == pytest.approx(50)
-    assert seconds_at_most([CELL] * 3, paces, {"digits": INFO}, 2) == pytest.approx(75)
+    paces = {Workload.from_cell(CELL): Pace(step=0.5, evaluation=0.0)}
+    assert bound_seconds([CELL], paces, {"digits": INFO}, 8) == pytest.approx(50)
+    assert bound_seconds([CELL] * 3, paces, {"digits": INFO}, 2) == pytest.approx(75)
 
 
 def test_nothing_to_train_takes_no_time() -> None:
-    assert seconds_at_most([], {}, {}, 2) == 0
-    assert measured([]) == {}
+    assert bound_seconds([], {}, {}, 2) == 0
+    assert measure_paces([]) == {}
 
 
 def test_a_protocol_that_holds_out_trains_on_fewer_samples() -> None:
     sound = Cell(data="digits", model="mlp", initializer="zero", epochs=1)
-    paces = {Work.of(sound): Pace(step=1.0, evaluation=100.0)}
+    paces = {Workload.from_cell(sound): Pace(step=1.0, evaluation=100.0)}
     assert (
-        seconds_at_most([sound], paces, {"digits": INFO}, 1) == 9 + 100
+        bound_seconds([sound], paces, {"digits": INFO}, 1) == 9 + 100
     )  # 576 of 640 in batches of 64; 64 for validation
 
 
@@ -55,10 +55,10 @@ def test_a_protocol_that_holds_out_trains_on_fewer_samples() -> None:
 def test_steps_of_every_kind_are_measured_and_leave_no_trace(model: str, data: str) -> None:
     threads = torch.get_num_threads()
     cell = Cell(data=data, model=model, initializer="zero")
-    paces = measured([cell, cell], budget=0.05)
-    assert set(paces) == {Work.of(cell)}
-    assert paces[Work.of(cell)].evaluation > 0
-    assert 0 < paces[Work.of(cell)].step < 10
+    paces = measure_paces([cell, cell], budget=0.05)
+    assert set(paces) == {Workload.from_cell(cell)}
+    assert paces[Workload.from_cell(cell)].evaluation > 0
+    assert 0 < paces[Workload.from_cell(cell)].step < 10
     assert torch.get_num_threads() == threads
 
 
@@ -68,4 +68,4 @@ def test_cells_that_differ_in_initializer_or_replicate_are_measured_once() -> No
         for name in ("zero", "uniform")
         for i in range(3)
     ]
-    assert len(measured(cells, budget=0.01)) == 1
+    assert len(measure_paces(cells, budget=0.01)) == 1

@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.harness import cell, eventually, finish, plan_of, processes_of, run, start, stored
+from faults.harness import (
+    cell,
+    eventually,
+    finish,
+    import_path,
+    plan_of,
+    processes_of,
+    run,
+    start,
+    stored,
+)
 
 from fanin.cell.result import SETTLED
 from fanin.crash_points import AT, ONCE, POINTS
@@ -232,7 +242,7 @@ def test_a_full_disk_stops_the_run_and_the_same_command_continues(tmp_path: Path
     code, output, errors = run(
         plan,
         out,
-        env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent}", "STAND_IN_SECONDS": "0"},
+        env={"PYTHONPATH": import_path(tmp_path), "STAND_IN_SECONDS": "0"},
         **rarely,
     )
     assert code == 3

@@ -101,7 +101,7 @@ def test_a_folder_keeps_the_cells_of_earlier_plans(tmp_path: Path) -> None:
     run(plan_of(cell(epochs=1)), tmp_path)
     snapshot = read(tmp_path)
     assert len(snapshot.results) == 2
-    assert [planned.cell.epochs for planned, _ in snapshot.planned()] == [1]
+    assert [planned.cell.epochs for planned, _ in snapshot.planned_results] == [1]
 
 
 def test_a_block_begun_in_another_environment_is_trained_anew_unless_the_change_is_accepted(

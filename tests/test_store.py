@@ -27,8 +27,8 @@ from fanin.cell.result import Result
 from fanin.crash_points import AT
 from fanin.errors import OutputError, StoreCorrupt, StoreError, StoreFull, StoreLocked, UsageError
 from fanin.store import database
-from fanin.store.lock import Lock, holder_of
-from fanin.store.results_store import Store, digest, read
+from fanin.store.lock import Lock, find_holder
+from fanin.store.results_store import Store, compute_digest, read
 from fanin.store.verify import verify
 
 CELL = Cell(data="digits", model="mlp", initializer="he_normal")
@@ -147,7 +147,7 @@ def test_the_latest_plan_is_the_one_that_is_read_and_all_cells_stay(tmp_path: Pa
         store.set_plan(second)
     snapshot = read(tmp_path)
     assert snapshot.plan == second
-    assert [found for _, found in snapshot.planned()] == [None]
+    assert [found for _, found in snapshot.planned_results] == [None]
     assert len(snapshot.results) == 1
 
 
@@ -159,7 +159,7 @@ def test_several_results_are_committed_all_or_none(tmp_path: Path) -> None:
     with Store.create_or_open(tmp_path) as store:
         with pytest.raises(RuntimeError, match="cut off"):
             store.add_all(broken())
-        assert store.results() == {}
+        assert store.read_results() == {}
         store.add(result())
     assert len(read(tmp_path).results) == 1
 
@@ -189,7 +189,7 @@ def test_the_lock_file_of_a_dead_process_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text(
         '{"pid": 1, "host": "elsewhere", "started": "2020-01-01T00:00:00"}'
     )
-    assert holder_of(tmp_path / "lock") is None
+    assert find_holder(tmp_path / "lock") is None
     with Store.create_or_open(tmp_path):
         assert read(tmp_path).holder.pid == os.getpid()
     assert read(tmp_path).holder is None
@@ -201,7 +201,7 @@ def test_readers_that_look_at_the_lock_never_refuse_a_writer(tmp_path: Path) -> 
 
     def look() -> None:
         while not stop.is_set():
-            holder_of(tmp_path / "lock")
+            find_holder(tmp_path / "lock")
 
     threads = [threading.Thread(target=look) for _ in range(2)]
     for thread in threads:
@@ -357,7 +357,7 @@ def test_damage_is_named_by_readers_and_by_verify_and_the_file_is_left_alone(
         read(tmp_path)
     assert verify(tmp_path)
     with pytest.raises(StoreCorrupt), Store.create_or_open(tmp_path) as store:
-        store.results()
+        store.read_results()
     assert path.read_bytes() == before
 
 
@@ -386,7 +386,7 @@ def test_a_record_of_a_newer_fanin_is_refused(tmp_path: Path) -> None:
             "schema": 2
         }
         text = json.dumps(record)
-        connection.execute("UPDATE result SET record = ?, digest = ?", (text, digest(text)))
+        connection.execute("UPDATE result SET record = ?, digest = ?", (text, compute_digest(text)))
         connection.commit()
     with pytest.raises(StoreCorrupt, match="Expected a result of schema 1, received schema 2"):
         read(tmp_path)
@@ -464,7 +464,7 @@ def test_a_full_disk_is_named_and_committed_results_stay_and_more_follow_later(
                 except StoreFull as error:
                     message = str(error)
         assert "disk full" in message
-        assert len(store.results()) == acknowledged > 3
+        assert len(store.read_results()) == acknowledged > 3
         store.add(result(replicate=acknowledged, epochs=2000))
     assert len(read(tmp_path).results) == acknowledged + 1
     assert verify(tmp_path) == []
@@ -523,7 +523,7 @@ def test_nothing_in_a_store_is_ever_unpickled(tmp_path: Path) -> None:
     path = filled(tmp_path / "out", n=1)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute(
-            "UPDATE result SET record = ?, digest = ?", (payload, digest(payload.decode()))
+            "UPDATE result SET record = ?, digest = ?", (payload, compute_digest(payload.decode()))
         )
         connection.commit()
     with pytest.raises(StoreCorrupt):

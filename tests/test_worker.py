@@ -16,6 +16,7 @@ from faults.harness import (
     STAND_IN,
     cell,
     eventually,
+    import_path,
     plan_of,
     processes_of,
     run,
@@ -23,15 +24,15 @@ from faults.harness import (
 )
 
 from fanin.errors import DataError, FaninError, UsageError
-from fanin.execution.executors import Lost
+from fanin.execution.executors import WorkerExit
 from fanin.execution.messages import (
+    CellDone,
+    CellStopped,
     EpochDone,
-    Finished,
     Ready,
     Refused,
     SetUp,
     Stop,
-    Stopped,
     Train,
     decode,
     encode,
@@ -44,8 +45,8 @@ MESSAGES = [
     Ready({"device": "a CPU"}, "default"),
     Refused("no", 2),
     EpochDone("0123", {"epoch": 1, "loss": math.inf}),
-    Finished({"outcome": "ok"}, 0),
-    Stopped("0123"),
+    CellDone({"outcome": "ok"}, 0),
+    CellStopped("0123"),
 ]
 
 
@@ -82,7 +83,7 @@ def test_anything_else_is_no_message(line: bytes) -> None:
 def test_a_refusal_is_raised_as_the_kind_of_error_that_the_worker_met(
     exit_code: int, kind: type[FaninError]
 ) -> None:
-    assert type(Refused("why", exit_code).as_error()) is kind
+    assert type(Refused("why", exit_code).to_error()) is kind
 
 
 @pytest.mark.parametrize(
@@ -90,12 +91,12 @@ def test_a_refusal_is_raised_as_the_kind_of_error_that_the_worker_met(
     [(3, "exit status 3"), (-9, "SIGKILL (out of memory?)"), (-11, "killed by SIGSEGV")],
 )
 def test_how_a_process_ended_is_said_in_words(status: int, text: str) -> None:
-    assert str(Lost(status, "")).endswith(text)
+    assert str(WorkerExit(status, "")).endswith(text)
 
 
 def worker(**options) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "fanin.execution.worker", "--engine", STAND_IN]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": import_path()}
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
     )
@@ -152,10 +153,10 @@ def test_progress_is_one_json_object_that_names_the_runner(tmp_path: Path) -> No
     from fanin.store.progress_file import ProgressFile, RunningCell, RunProgress, read_progress
 
     file = ProgressFile(tmp_path / "progress.json")
-    assert file.due()
+    assert file.is_due()
     progress = RunProgress(17, 6, 2, (RunningCell("0123", "mlp on digits", 1, 3),), 12.0, None)
     file.write(progress)
-    assert not file.due()
+    assert not file.is_due()
     assert json.loads((tmp_path / "progress.json").read_text())["pid"] == 17
     assert read_progress(tmp_path / "progress.json") == progress
     (tmp_path / "progress.json").write_text('{"pid": ')

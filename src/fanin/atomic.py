@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from fanin.crash_points import crash_point
+from fanin.crash_points import pass_crash_point
 from fanin.errors import OutputError, StoreFull
 
 _COPY_BLOCK = 2**20
@@ -116,7 +116,7 @@ def _open_aside(
         with aside.open("xb") as stream:
             yield stream
             _sync(stream)
-        crash_point(crash_at)
+        pass_crash_point(crash_at)
         publish(aside, target, mode=mode)
     finally:
         with contextlib.suppress(OSError, ValueError):

@@ -1,6 +1,6 @@
 """Crash points: named places where a test can end the process as ``kill -9`` would.
 
-``FANIN_FAULT_AT=name`` kills the process with SIGKILL the first time it passes `crash_point(name)`,
+``FANIN_FAULT_AT=name`` kills the process with SIGKILL the first time it passes `pass_crash_point(name)`,
 ``FANIN_FAULT_AT=name:n`` the n-th time; several points are separated by commas. Workers inherit the
 variable, so without more every new worker crashes there again; where ``FANIN_FAULT_ONCE`` names a
 folder, each point kills one process only, and leaves a file of its name there.
@@ -34,17 +34,17 @@ POINTS = (
 _passed: Counter[str] = Counter()
 
 
-def crash_point(name: str) -> None:
+def pass_crash_point(name: str) -> None:
     """Kill this process here if the environment asks for it; otherwise do nothing."""
     for wanted in os.environ.get(AT, "").split(","):
         point, _, count = wanted.partition(":")
         if name == point:
             _passed[name] += 1
-            if _passed[name] == int(count or 1) and _first_to_crash(name):
+            if _passed[name] == int(count or 1) and _is_first_to_crash(name):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _first_to_crash(name: str) -> bool:
+def _is_first_to_crash(name: str) -> bool:
     folder = os.environ.get(ONCE)
     if folder is None:
         return True

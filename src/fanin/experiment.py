@@ -16,12 +16,12 @@ from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import SETTLED, Result
 from fanin.errors import MissingExtra, UsageError, quote
-from fanin.execution.blocks import unfinished
+from fanin.execution.blocks import find_unfinished
 from fanin.execution.events import Event
 from fanin.execution.runner import run_plan
 from fanin.report.results import Results
 from fanin.store import results_store
-from fanin.store.results_folder import Folder
+from fanin.store.results_folder import ResultsFolder
 from fanin.study import learning_rate_tuning
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ def pending(plan: Plan, out: Path | str, *, accept_changed: bool = False) -> tup
     """The plan's cells that need training, as far as can be told before it is known on what
     machine.
     """
-    results = results_store.read(out).results if Folder.at(out).database.is_file() else {}
-    return unfinished(
+    results = results_store.read(out).results if ResultsFolder.from_path(out).database.is_file() else {}
+    return find_unfinished(
         (planned.cell for planned in plan.cells), results, accept_changed=accept_changed
     )
 

@@ -29,6 +29,14 @@ def cell(model: str = "good", initializer: str = "he_normal", **fields: Any) -> 
     )
 
 
+def import_path(*folders: Path) -> str:
+    """PYTHONPATH for a process that imports the tests' modules and the same fanin as this one."""
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join(
+        [*map(str, folders), str(HERE.parent), *([inherited] if inherited else [])]
+    )
+
+
 def plan_of(*cells: Cell) -> Plan:
     """A plan of cells."""
     return Plan(
@@ -52,7 +60,7 @@ def start(
     command = [sys.executable, str(HERE / "run_study.py"), *arguments]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(HERE.parent),
+        "PYTHONPATH": import_path(),
         FINGERPRINT: str(out),
         **(env or {}),
     }

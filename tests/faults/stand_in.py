@@ -21,9 +21,9 @@ from typing import Any
 from fanin import atomic
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
-from fanin.crash_points import crash_point
+from fanin.crash_points import pass_crash_point
 from fanin.errors import DataInvalid, UsageError
-from fanin.execution.engine import Job
+from fanin.execution.engine import TrainingJob
 
 ENVIRONMENT = {
     "device": "stand-in",
@@ -50,7 +50,10 @@ class Engine:
         return self.environment
 
     def train(
-        self, job: Job, on_epoch: Callable[[dict[str, float]], None], stop: Callable[[], bool]
+        self,
+        job: TrainingJob,
+        on_epoch: Callable[[dict[str, float]], None],
+        stop: Callable[[], bool],
     ) -> Result | None:
         cell, path = job.cell, job.checkpoints / f"{job.cell.id}.json"
         state: dict[str, Any] = {"x": cell.id, "loss": [], "seconds": []}
@@ -74,9 +77,9 @@ class Engine:
             if job.checkpoint_interval > 1000:
                 continue
             job.checkpoints.mkdir(exist_ok=True)
-            crash_point("checkpoint.before_replace")
+            pass_crash_point("checkpoint.before_replace")
             atomic.write(path, json.dumps(state))
-            crash_point("checkpoint.after_replace")
+            pass_crash_point("checkpoint.after_replace")
             if stop() and epoch < cell.epochs:
                 return None
         history = {"loss": state["loss"], "seconds": state["seconds"]}

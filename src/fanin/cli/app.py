@@ -15,7 +15,7 @@ import typer
 
 from fanin._version import __version__
 from fanin.cli import data, export, listing, report, run, show, status, store
-from fanin.cli.answer import SCHEMA, Answer, tell
+from fanin.cli.command_output import SCHEMA, CommandOutput, print_to_stderr
 from fanin.errors import FaninError, MissingExtra, UsageError
 
 # What Typer raises for words that it does not understand. Typer used to import it from click and
@@ -56,18 +56,18 @@ app.command()(show.show)
 app.add_typer(data.app)
 
 
-def _version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         print(f"fanin {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _fanin(
+def _describe_program(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
@@ -86,34 +86,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in words[: words.index("--")] if "--" in words else "--json" in words
     stdout = sys.stdout
     try:
-        with _others_kept_from(stdout) if as_json else contextlib.nullcontext(), _plain_warnings():
+        with _redirect_prints(stdout) if as_json else contextlib.nullcontext(), _shorten_warnings():
             answer = app(words, prog_name="fanin", standalone_mode=False)
-        if isinstance(answer, Answer):
-            _print(answer, stdout if as_json else None)
+        if isinstance(answer, CommandOutput):
+            _print_output(answer, stdout if as_json else None)
             return answer.exit_code
         return (
-            _refuse("KeyboardInterrupt", "Interrupted.", answer, as_json, stdout) if answer else 0
+            _print_error("KeyboardInterrupt", "Interrupted.", answer, as_json, stdout)
+            if answer
+            else 0
         )
     except _Misuse as error:
         if not as_json:
             error.show()
             return UsageError.exit_code
-        return _refuse("UsageError", error.format_message(), UsageError.exit_code, as_json, stdout)
+        return _print_error(
+            "UsageError", error.format_message(), UsageError.exit_code, as_json, stdout
+        )
     except FaninError as error:
-        return _refuse(type(error).__name__, str(error), error.exit_code, as_json, stdout)
+        return _print_error(type(error).__name__, str(error), error.exit_code, as_json, stdout)
     except BrokenPipeError:  # whoever read our output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _STUDY_EXTRA:
-            return _bug(error, as_json, stdout)
+            return _report_bug(error, as_json, stdout)
         missing = MissingExtra(str(error.name), "study", "This command")
-        return _refuse("MissingExtra", str(missing), missing.exit_code, as_json, stdout)
+        return _print_error("MissingExtra", str(missing), missing.exit_code, as_json, stdout)
     except Exception as error:
-        return _bug(error, as_json, stdout)
+        return _report_bug(error, as_json, stdout)
 
 
-def _print(answer: Answer, json_to: TextIO | None) -> None:
+def _print_output(answer: CommandOutput, json_to: TextIO | None) -> None:
     try:
         if json_to is None:
             answer.show()
@@ -130,17 +134,17 @@ def _print_json(record: Any, file: TextIO) -> None:
     print(json.dumps({"schema": SCHEMA, **record}, allow_nan=False), file=file, flush=True)
 
 
-def _refuse(kind: str, text: str, exit_code: int, as_json: bool, stdout: TextIO) -> int:
+def _print_error(kind: str, text: str, exit_code: int, as_json: bool, stdout: TextIO) -> int:
     if as_json:
         _print_json({"error": {"type": kind, "message": text, "exit_code": exit_code}}, stdout)
     else:
-        tell(f"Error: {text}")
+        print_to_stderr(f"Error: {text}")
     return exit_code
 
 
-def _bug(error: Exception, as_json: bool, stdout: TextIO) -> int:
+def _report_bug(error: Exception, as_json: bool, stdout: TextIO) -> int:
     traceback.print_exception(error)
-    return _refuse(
+    return _print_error(
         type(error).__name__,
         f"This is a bug in fanin; please report it: {error}",
         1,
@@ -150,7 +154,7 @@ def _bug(error: Exception, as_json: bool, stdout: TextIO) -> int:
 
 
 @contextlib.contextmanager
-def _others_kept_from(stdout: TextIO) -> Iterator[None]:
+def _redirect_prints(stdout: TextIO) -> Iterator[None]:
     """Send to standard error whatever is printed inside, such as by a plug-in, so that `stdout`
     gets the JSON object alone.
     """
@@ -159,11 +163,11 @@ def _others_kept_from(stdout: TextIO) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _plain_warnings() -> Iterator[None]:
+def _shorten_warnings() -> Iterator[None]:
     """Show warnings as one line each, without the place in our code that raised them."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        tell(f"Warning: {message}")
+        print_to_stderr(f"Warning: {message}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fanin.cli.answer import Answer, AsJson, say
-from fanin.cli.listing import columns
+from fanin.cli.command_output import CommandOutput, JsonOption, print_lines
+from fanin.cli.listing import format_columns
 from fanin.errors import DataError, DataUnavailable
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")
 
 
 @app.command("list")
-def list_data(as_json: AsJson = False) -> Answer:
+def list_data(as_json: JsonOption = False) -> CommandOutput:
     """List the data sets, and which of them are there.
 
     \b
@@ -51,8 +51,11 @@ def list_data(as_json: AsJson = False) -> Answer:
             for listing in found
         ]
     }
-    return Answer(
-        record, lambda: say(columns([(listing.name, _summary(listing)) for listing in found]))
+    return CommandOutput(
+        record,
+        lambda: print_lines(
+            format_columns([(listing.name, _summarize(listing)) for listing in found])
+        ),
     )
 
 
@@ -64,8 +67,8 @@ def fetch(
             metavar="[NAME…]", help="Data sets; all that can be downloaded by default, 0.4 GB."
         ),
     ] = None,
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """Download data sets that are not there yet, or that are damaged.
 
     Mirrors are tried in turn, and nothing is kept whose checksum is wrong. A download that was cut
@@ -85,16 +88,20 @@ def fetch(
     chosen = list(dict.fromkeys(names or data.list_fetchable()))
     for name in chosen:
         data.describe(name)  # a name that is misspelt is found before anything is downloaded
-    with download_progress.shown() as on_progress:
-        found = [_fetched(name, on_progress) for name in chosen]
+    with download_progress.show_downloads() as on_progress:
+        found = [_fetch_one(name, on_progress) for name in chosen]
     missing = [record["error"] for record in found if record["error"]]
     if missing and len(chosen) == 1:
         raise DataUnavailable(missing[0])
 
     def show() -> None:
-        say(columns([(record["name"], record["error"] or record["where"]) for record in found]))
+        print_lines(
+            format_columns(
+                [(record["name"], record["error"] or record["where"]) for record in found]
+            )
+        )
 
-    return Answer(
+    return CommandOutput(
         {"complete": not missing, "datasets": found}, show, DataError.exit_code if missing else 0
     )
 
@@ -105,8 +112,8 @@ def verify(
         list[str] | None,
         typer.Argument(metavar="NAME", help="Data sets; all that are there by default."),
     ] = None,
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """Check data files: size and SHA-256.
 
     Each file is read and compared with what it should be; a copy of your own is checked for its
@@ -130,16 +137,20 @@ def verify(
     record = {
         "sound": sound,
         "datasets": {
-            name: [_check_record(check) for check in found] for name, found in checks.items()
+            name: [_check_to_json(check) for check in found] for name, found in checks.items()
         },
     }
 
     def show() -> None:
         for name, found in checks.items():
-            say(f"{name}: {'embedded, nothing to check' if not found else ''}".rstrip(" "))
-            say(columns([("ok" if check.ok else "WRONG", _check_text(check)) for check in found]))
+            print_lines(f"{name}: {'embedded, nothing to check' if not found else ''}".rstrip(" "))
+            print_lines(
+                format_columns(
+                    [("ok" if check.ok else "WRONG", _format_check(check)) for check in found]
+                )
+            )
 
-    return Answer(record, show, 0 if sound else DataError.exit_code)
+    return CommandOutput(record, show, 0 if sound else DataError.exit_code)
 
 
 @app.command()
@@ -152,8 +163,8 @@ def add(
     replace: Annotated[
         bool, typer.Option("--replace", help="Overwrite another copy of that name.")
     ] = False,
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """Register your own copy of a data set.
 
     uint8 images (N, H, W) or (N, H, W, C) are divided by 255, float arrays are taken as they are;
@@ -172,17 +183,17 @@ def add(
     path = data.add(name, file, replace=replace)
     info = data.describe(name)
     summary = f"{name}: {info.task}, {info.n_train:,} + {info.n_test:,} samples, {path}"
-    return Answer(
+    return CommandOutput(
         {"name": name, "file": str(path), "task": info.task, "outputs": info.outputs},
-        lambda: say(summary),
+        lambda: print_lines(summary),
     )
 
 
 @app.command("path")
 def show_path(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set's name.")] = None,
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """Print the folder of all data sets, or of one. FANIN_DATA_DIR sets it.
 
     \b
@@ -191,10 +202,10 @@ def show_path(
     from fanin import data
 
     folder = data.resolve_folder(name)
-    return Answer({"path": str(folder)}, lambda: say(str(folder)))
+    return CommandOutput({"path": str(folder)}, lambda: print_lines(str(folder)))
 
 
-def _fetched(name: str, on_progress: Callable[[DownloadProgress], None]) -> dict[str, Any]:
+def _fetch_one(name: str, on_progress: Callable[[DownloadProgress], None]) -> dict[str, Any]:
     """What came of fetching one of several data sets; a failure does not keep the others from being
     fetched.
     """
@@ -222,7 +233,7 @@ def _fetched(name: str, on_progress: Callable[[DownloadProgress], None]) -> dict
     }
 
 
-def _summary(listing: DatasetStatus) -> str:
+def _summarize(listing: DatasetStatus) -> str:
     from fanin.report.escaping import visible
 
     info = listing.info
@@ -236,7 +247,7 @@ def _summary(listing: DatasetStatus) -> str:
     return f"{listing.state}: {shape}{visible(listing.where)}{note}"
 
 
-def _check_text(check: FileCheck) -> str:
+def _format_check(check: FileCheck) -> str:
     from fanin.report.escaping import visible
 
     facts = [
@@ -253,7 +264,7 @@ def _check_text(check: FileCheck) -> str:
     return f"{visible(check.path)}: {'; '.join(filter(None, facts))}"
 
 
-def _check_record(check: FileCheck) -> dict[str, object]:
+def _check_to_json(check: FileCheck) -> dict[str, object]:
     return {
         "path": str(check.path),
         "ok": check.ok,

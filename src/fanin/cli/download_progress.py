@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from fanin.cli.durations import format_duration
+from fanin.cli.remaining_time import format_duration
 from fanin.report.escaping import visible
 from fanin.report.tables.terminal import encodable
 
@@ -22,7 +22,7 @@ LINE_EVERY = 5.0
 
 
 @contextmanager
-def shown(stream: TextIO | None = None) -> Iterator[Callable[[DownloadProgress], None]]:
+def show_downloads(stream: TextIO | None = None) -> Iterator[Callable[[DownloadProgress], None]]:
     """A function that shows the progress it is told of on a stream, standard error by default."""
     from rich.console import Console
 
@@ -48,7 +48,7 @@ class _Lines:
         now = time.monotonic()
         if event.state != "receiving" or now - self._last >= LINE_EVERY:
             self._last = now
-            self._print(_described(event))
+            self._print(_describe(event))
 
     def _print(self, text: str) -> None:
         print(
@@ -83,11 +83,11 @@ class _Bar:
     def handle(self, event: DownloadProgress) -> None:
         """Show an event."""
         if event.state in ("failed", "done"):
-            self.progress.console.print(_described(event))
+            self.progress.console.print(_describe(event))
         self.progress.update(
             self._task,
-            description=_subject(event),
-            detail=_standing(event) if event.state == "receiving" else event.state,
+            description=_describe_file(event),
+            detail=_describe_rate(event) if event.state == "receiving" else event.state,
             total=event.total,
             completed=event.received,
             visible=event.state not in ("failed", "done"),
@@ -95,33 +95,33 @@ class _Bar:
         )
 
 
-def _described(event: DownloadProgress) -> str:
+def _describe(event: DownloadProgress) -> str:
     match event.state:
         case "waiting":
             return f"{visible(event.dataset)}: waiting for another process that downloads it"
         case "started":
-            return f"{_subject(event)}: started"
+            return f"{_describe_file(event)}: started"
         case "failed":
-            return f"{_subject(event)}: failed: {visible(event.reason)}"
+            return f"{_describe_file(event)}: failed: {visible(event.reason)}"
         case "done":
-            return f"{_subject(event)}: done, {_size(event.received)}"
-    return f"{_subject(event)}: {_standing(event)}"
+            return f"{_describe_file(event)}: done, {_format_size(event.received)}"
+    return f"{_describe_file(event)}: {_describe_rate(event)}"
 
 
-def _subject(event: DownloadProgress) -> str:
+def _describe_file(event: DownloadProgress) -> str:
     return visible(
         f"{event.dataset}: {event.file} from {event.mirror}" if event.url else event.dataset
     )
 
 
-def _standing(event: DownloadProgress) -> str:
+def _describe_rate(event: DownloadProgress) -> str:
     """1.0 of 9.9 MB, 2.0 MB/s, 5 s to go."""
-    of = f" of {_size(event.total)}" if event.total is not None else ""
+    of = f" of {_format_size(event.total)}" if event.total is not None else ""
     left = (
         f", {format_duration(event.seconds_left)} to go" if event.seconds_left is not None else ""
     )
-    return f"{_size(event.received)}{of}, {_size(event.speed)}/s{left}"
+    return f"{_format_size(event.received)}{of}, {_format_size(event.speed)}/s{left}"
 
 
-def _size(count: float) -> str:
+def _format_size(count: float) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fanin import atomic
-from fanin.cli.answer import Answer, AsJson, tell
+from fanin.cli.command_output import CommandOutput, JsonOption, print_to_stderr
 
 
 class Format(StrEnum):
@@ -36,8 +36,8 @@ def export(
             "--output", "-o", metavar="FILE", help="Where to write; standard output by default."
         ),
     ] = None,
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """Export a study's table, or its results.
 
     csv has one row per initializer, model and data set, csv-cells one per training, both at full
@@ -52,21 +52,23 @@ def export(
     \b
     Exit codes: 0 exported · 2 no results, or nowhere to write · 3 store corrupt
     """
-    text = _jsonl(folder) if to is Format.JSONL else _table(folder, to)
+    text = _export_results(folder) if to is Format.JSONL else _export_table(folder, to)
     if output is None:
-        return Answer({"format": to.value, "text": text}, lambda: print(text, end=""))
+        return CommandOutput({"format": to.value, "text": text}, lambda: print(text, end=""))
 
     path = atomic.write(output, text, create_parent=True)
-    return Answer({"format": to.value, "file": str(path)}, lambda: tell(f"Written: {path}"))
+    return CommandOutput(
+        {"format": to.value, "file": str(path)}, lambda: print_to_stderr(f"Written: {path}")
+    )
 
 
-def _table(folder: Path, to: Format) -> str:
+def _export_table(folder: Path, to: Format) -> str:
     from fanin.experiment import load_results
 
     return load_results(folder).export(to.value)
 
 
-def _jsonl(folder: Path) -> str:
+def _export_results(folder: Path) -> str:
     from fanin.store import jsonl, results_store
 
-    return jsonl.text(results_store.read(folder).results.values())
+    return jsonl.to_text(results_store.read(folder).results.values())

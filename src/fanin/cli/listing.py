@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fanin.cli.answer import Answer, AsJson, say
+from fanin.cli.command_output import CommandOutput, JsonOption, print_lines
 
 _WIDTH = 80
 
@@ -17,8 +17,8 @@ def list_entries(
         str | None,
         typer.Argument(metavar="KIND", help="initializers, models, datasets, studies, …"),
     ] = None,
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """List what there is, by kind: initializers, models, datasets, studies, …
 
     \b
@@ -34,17 +34,19 @@ def list_entries(
     if kind is None:
         counts = {name: len(catalogue.names(name)) for name in catalogue.kinds()}
         lines = [f"  {name:<14} {count:>3}   fanin list {name}" for name, count in counts.items()]
-        return Answer({"kinds": counts}, lambda: say(lines))
+        return CommandOutput({"kinds": counts}, lambda: print_lines(lines))
     entries = [catalogue.describe(kind, name) for name in sorted(catalogue.names(kind))]
     record = {
         "kind": entries[0].kind if entries else kind,
         "entries": [{"name": e.name, "summary": e.summary} for e in entries],
     }
     pairs = [(entry.name, entry.summary) for entry in entries]
-    return Answer(record, lambda: say([*columns(pairs), "", "More about one: fanin show NAME"]))
+    return CommandOutput(
+        record, lambda: print_lines([*format_columns(pairs), "", "More about one: fanin show NAME"])
+    )
 
 
-def columns(pairs: list[tuple[str, str]], indent: str = "  ") -> list[str]:
+def format_columns(pairs: list[tuple[str, str]], indent: str = "  ") -> list[str]:
     """Names, and beside them their texts, wrapped to 80 columns."""
     width = max((len(name) for name, _ in pairs), default=0)
     lines: list[str] = []

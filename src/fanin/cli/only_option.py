@@ -11,7 +11,7 @@ _OPENING, _CLOSING = "([{", ")]}"
 _KEY = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]\w*)?")
 
 
-def selection(texts: Iterable[str]) -> dict[str, list[str]]:
+def parse_only(texts: Iterable[str]) -> dict[str, list[str]]:
     """``data=mnist,cifar10`` → {"data": ["mnist", "cifar10"]}.
 
     Commas separate, but not inside brackets or quotes: a spec such as

@@ -16,8 +16,7 @@ from rich.table import Column
 
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
-from fanin.cli.durations import format_duration
-from fanin.cli.remaining_time import Remaining
+from fanin.cli.remaining_time import RemainingTime, format_duration
 from fanin.execution.events import (
     CellFinished,
     CellStarted,
@@ -34,7 +33,7 @@ LINE_EVERY = 2.0
 
 
 @contextmanager
-def shown(
+def show_training(
     cells: Iterable[Cell], labels: Mapping[str, str], stream: TextIO | None = None
 ) -> Iterator[Callable[[Event], None]]:
     """A function that shows the events it is given on a stream, standard error by default.
@@ -46,7 +45,7 @@ def shown(
     """
     out = sys.stderr if stream is None else stream
     console = Console(file=out, highlight=False, markup=False, emoji=False)
-    remaining = Remaining(tuple(cells))
+    remaining = RemainingTime(tuple(cells))
     if not console.is_terminal:
         yield Lines(remaining, labels, out).handle
         return
@@ -58,7 +57,7 @@ def shown(
 class _Display:
     """What both displays keep count of."""
 
-    def __init__(self, remaining: Remaining, labels: Mapping[str, str]) -> None:
+    def __init__(self, remaining: RemainingTime, labels: Mapping[str, str]) -> None:
         self.remaining = remaining
         self._labels = labels
         self.done = self.to_train = 0
@@ -78,10 +77,10 @@ class _Display:
             case WorkerLost() if event.cell is not None and event.retried:
                 self.remaining.put_back(event.cell)
 
-    def standing(self, now: float) -> str:
+    def summarize(self, now: float) -> str:
         """12/60 cells, 1 failed, about 3 min to go."""
         bad = [f"{count} {name}" for name, count in self.outcomes.items() if name != "ok"]
-        seconds = self.remaining.seconds(now)
+        seconds = self.remaining.estimate_seconds(now)
         to_go = (
             [f"about {format_duration(max(seconds, 1))} to go"]
             if seconds is not None and self.done < self.to_train
@@ -89,7 +88,7 @@ class _Display:
         )
         return ", ".join([f"{self.done}/{self.to_train} cells", *bad, *to_go])
 
-    def name(self, cell: Cell) -> str:
+    def describe_cell(self, cell: Cell) -> str:
         """model · data · initializer, as tables call it."""
         replicate = f" #{cell.replicate}" if cell.replicate else ""
         return visible(
@@ -102,7 +101,7 @@ class Lines(_Display):
     at once.
     """
 
-    def __init__(self, remaining: Remaining, labels: Mapping[str, str], stream: TextIO) -> None:
+    def __init__(self, remaining: RemainingTime, labels: Mapping[str, str], stream: TextIO) -> None:
         super().__init__(remaining, labels)
         self._stream = stream
         self._last = -math.inf
@@ -113,16 +112,16 @@ class Lines(_Display):
         self.count(event, now)
         match event:
             case RunStarted() if event.to_train:
-                self._print(_opening(event))
+                self._print(_format_opening(event))
             case CellFinished(result=result):
                 wrong = result.outcome in ("failed", "killed")
                 if wrong or self.done == self.to_train or now - self._last >= LINE_EVERY:
                     self._last = now
                     self._print(
-                        f"{self.standing(now)}: {self.name(result.cell)}: {_outcome(result)}"
+                        f"{self.summarize(now)}: {self.describe_cell(result.cell)}: {_format_outcome(result)}"
                     )
             case WorkerLost():
-                self._print(_loss(event, self))
+                self._print(_format_loss(event, self))
             case Notice(text=text):
                 self._print(visible(text))
 
@@ -138,7 +137,9 @@ class Lines(_Display):
 class Bars(_Display):
     """A bar for all cells and one for each that is running; notices scroll past above them."""
 
-    def __init__(self, remaining: Remaining, labels: Mapping[str, str], console: Console) -> None:
+    def __init__(
+        self, remaining: RemainingTime, labels: Mapping[str, str], console: Console
+    ) -> None:
         super().__init__(remaining, labels)
         self.progress = Progress(
             TextColumn(
@@ -173,7 +174,7 @@ class Bars(_Display):
             case CellStarted(cell=cell):
                 self._remove(cell)
                 self._running[cell.id] = self.progress.add_task(
-                    self.name(cell), total=cell.epochs, detail="starting"
+                    self.describe_cell(cell), total=cell.epochs, detail="starting"
                 )
             case EpochFinished(cell=cell, row=row) if cell.id in self._running:
                 detail = (
@@ -183,15 +184,17 @@ class Bars(_Display):
             case CellFinished(result=result):
                 self._remove(result.cell)
                 if result.outcome in ("failed", "killed"):
-                    self.progress.console.print(f"{self.name(result.cell)}: {_outcome(result)}")
+                    self.progress.console.print(
+                        f"{self.describe_cell(result.cell)}: {_format_outcome(result)}"
+                    )
             case WorkerLost():
                 if event.cell is not None:
                     self._remove(event.cell)
-                self.progress.console.print(_loss(event, self))
+                self.progress.console.print(_format_loss(event, self))
             case Notice(text=text):
                 self.progress.console.print(visible(text))
         self.progress.update(
-            self._overall, completed=self.done, detail=self.standing(now) if self.to_train else ""
+            self._overall, completed=self.done, detail=self.summarize(now) if self.to_train else ""
         )
 
     def _remove(self, cell: Cell) -> None:
@@ -199,13 +202,13 @@ class Bars(_Display):
             self.progress.remove_task(self._running.pop(cell.id))
 
 
-def _opening(event: RunStarted) -> str:
+def _format_opening(event: RunStarted) -> str:
     already = event.total - event.to_train
     done = f" ({already:,} of {event.total:,} are done already)" if already else ""
     return f"Training {event.to_train:,} cells on {event.workers} {'workers' if event.workers > 1 else 'worker'}{done}."
 
 
-def _outcome(result: Result) -> str:
+def _format_outcome(result: Result) -> str:
     if result.outcome == "ok":
         return f"ok after {result.metrics.get('epochs', math.nan):.0f} epochs"
     message = result.message.strip()
@@ -214,6 +217,6 @@ def _outcome(result: Result) -> str:
     )
 
 
-def _loss(event: WorkerLost, display: _Display) -> str:
-    what = f" ({display.name(event.cell)})" if event.cell is not None else ""
+def _format_loss(event: WorkerLost, display: _Display) -> str:
+    what = f" ({display.describe_cell(event.cell)})" if event.cell is not None else ""
     return f"Worker {event.worker}{what}: {visible(event.reason)}{'; tried again' if event.retried else ''}."

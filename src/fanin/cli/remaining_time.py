@@ -16,7 +16,7 @@ def kind_of(cell: Cell) -> Kind:
 
 
 @dataclass
-class Remaining:
+class RemainingTime:
     """The cells that are still to be trained, and the time that finished ones of their kind took.
 
     Args:
@@ -49,19 +49,32 @@ class Remaining:
         if self._started.pop(cell.id, None):
             self._waiting[cell.id] = kind_of(cell)
 
-    def seconds(self, now: float) -> float | None:
+    def estimate_seconds(self, now: float) -> float | None:
         """The estimate; None before any cell has finished."""
         if not self._taken:
             return None
-        waiting = sum(self._expected(kind) for kind in self._waiting.values())
+        waiting = sum(self._average_seconds(kind) for kind in self._waiting.values())
         running = [
-            max(self._expected(kind) - (now - began), 0.0) for kind, began in self._started.values()
+            max(self._average_seconds(kind) - (now - began), 0.0)
+            for kind, began in self._started.values()
         ]
         return max((waiting + sum(running)) / self.workers, *running, 0.0)
 
-    def _expected(self, kind: Kind) -> float:
+    def _average_seconds(self, kind: Kind) -> float:
         """The mean time of finished cells of the kind, or of all kinds where none has finished."""
         taken = self._taken.get(kind) or [
             seconds for kind in self._taken.values() for seconds in kind
         ]
         return sum(taken) / len(taken)
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as people say it: 40 s, 3 min, 2 h 10 min, 3 days."""
+    if seconds < 59.5:
+        return f"{max(seconds, 0):.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes / (24 * 60):.0f} days"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fanin.cli.answer import Answer, AsJson
+from fanin.cli.command_output import CommandOutput, JsonOption
 from fanin.errors import UsageError
 
 
@@ -25,8 +25,8 @@ def report(
     figures: Annotated[
         bool, typer.Option("--figures", help="Draw one figure per cell too.")
     ] = False,
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """Show stored results: the table, page and curves.
 
     Prints the table and writes page, curves and tables anew. Trains nothing; works while the study
@@ -50,6 +50,6 @@ def report(
         )
     results = experiment.load_results(*folders)
     folder = output if output is not None else folders[0]
-    return written_files.answer(
-        results, written_files.write(results, folder, each_cell=figures), folder=str(folder)
+    return written_files.to_output(
+        results, written_files.write_files(results, folder, each_cell=figures), folder=str(folder)
     )

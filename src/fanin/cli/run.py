@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fanin.cli.answer import Answer, AsJson, say, tell
-from fanin.cli.durations import format_duration
+from fanin.cli.command_output import CommandOutput, JsonOption, print_lines, print_to_stderr
+from fanin.cli.remaining_time import format_duration
 
 if TYPE_CHECKING:
     from fanin.cell.cell import Cell
@@ -98,8 +98,8 @@ def run(
             "--timeout", metavar="SECONDS", help="A cell whose epoch takes longer counts as hung."
         ),
     ] = 1800.0,
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """Train what a study lacks, and show the results.
 
     Data that are not there are downloaded. At the end the table is printed, and a page, curves and
@@ -123,7 +123,10 @@ def run(
 
     loaded = experiment.load_study(study)
     plan = experiment.make_plan(
-        loaded, replicates=replicates, only=only_option.selection(only or ()), max_epochs=max_epochs
+        loaded,
+        replicates=replicates,
+        only=only_option.parse_only(only or ()),
+        max_epochs=max_epochs,
     )
     folder = out or Path("runs") / plan.study
     if dry_run:
@@ -159,7 +162,7 @@ def _trained(stages: Iterator[Plan], folder: Path, options: dict[str, Any]) -> R
     for stage in stages:
         todo = experiment.pending(stage, folder, accept_changed=options["accept_changed"])
         _fetch(todo)
-        with progress.shown(todo, _labels(stage)) as on_event:
+        with progress.show_training(todo, _labels(stage)) as on_event:
             summary = run_plan(stage, folder, on_event=on_event, **options)
         trained += summary.trained
     return replace(summary, trained=trained)
@@ -170,7 +173,7 @@ def _fetch(cells: Sequence[Cell]) -> None:
     from fanin import experiment
     from fanin.cli import download_progress
 
-    with download_progress.shown() as on_download:
+    with download_progress.show_downloads() as on_download:
         experiment.fetch_data(cells, on_download=on_download)
 
 
@@ -187,15 +190,15 @@ def _labels(plan: Plan) -> dict[str, str]:
     return found
 
 
-def _outcome(summary: RunSummary, folder: Path, figures: bool) -> Answer:
+def _outcome(summary: RunSummary, folder: Path, figures: bool) -> CommandOutput:
     from fanin import experiment
     from fanin.cli import written_files
 
     results = experiment.load_results(folder)
-    files = written_files.write(results, folder, each_cell=figures)
+    files = written_files.write_files(results, folder, each_cell=figures)
     if summary.exit_code:
-        tell(f"Some cells failed: fanin status {folder} says which and why.")
-    return written_files.answer(
+        print_to_stderr(f"Some cells failed: fanin status {folder} says which and why.")
+    return written_files.to_output(
         results,
         files,
         first=""
@@ -209,13 +212,13 @@ def _outcome(summary: RunSummary, folder: Path, figures: bool) -> Answer:
 
 def _estimate(
     plan: Plan, stages: Iterator[Plan], folder: Path, workers: int | None, accept_changed: bool
-) -> Answer:
+) -> CommandOutput:
     """The cells that would be trained, and how long that may take: those of the evaluation, after
     those that tune it.
     """
     from fanin import data, experiment
     from fanin.execution import estimate, process_settings
-    from fanin.execution.executors import usable_cores
+    from fanin.execution.executors import count_usable_cores
 
     for stage in stages:  # the first with anything to do; the last where there is none
         if experiment.pending(stage, folder, accept_changed=accept_changed):
@@ -226,10 +229,10 @@ def _estimate(
     cells = [planned.cell for planned in plan.cells if planned.cell.id in set(todo)]
     trials = experiment.pending(stage, folder, accept_changed=accept_changed) if tunes else ()
     cells += trials
-    processes = workers if workers is not None else usable_cores()
+    processes = workers if workers is not None else count_usable_cores()
     process_settings.tune_process()  # as workers do; this process has nothing else to do
-    paces = estimate.measured(cells) if cells else {}
-    seconds = estimate.seconds_at_most(
+    paces = estimate.measure_paces(cells) if cells else {}
+    seconds = estimate.bound_seconds(
         cells, paces, {cell.data: data.describe(cell.data) for cell in cells}, processes
     )
     listed = [
@@ -250,34 +253,38 @@ def _estimate(
         "workers": processes,
         "seconds_at_most": round(seconds, 1),
     }
-    return Answer(record, lambda: _show_estimate(plan, set(todo), len(trials), processes, seconds))
+    return CommandOutput(
+        record, lambda: _show_estimate(plan, set(todo), len(trials), processes, seconds)
+    )
 
 
 def _show_estimate(plan: Plan, todo: set[str], trials: int, workers: int, seconds: float) -> None:
     from fanin.report.escaping import visible
     from fanin.report.tables.text_table import paragraph
 
-    say(
+    print_lines(
         f"{visible(plan.study)}: {len(plan.cells):,} cells, {len(todo):,} of them to be trained "
         "(nothing is trained now)"
     )
     if trials:
-        say(
+        print_lines(
             f"Before them {trials:,} trainings tune the learning rate; more where the best lies at "
             "the grid's edge."
         )
-    say("")
+    print_lines("")
     for planned in plan.cells[:_MOST_LISTED]:
         cell = planned.cell
         words = [planned.labels.get(axis, str(getattr(cell, axis))) for axis in _SHOWN]
         extra = [f"{axis}={label}" for axis, label in planned.labels.items() if axis not in _SHOWN]
         done = "" if cell.id in todo else "  done"
-        say(visible("  " + " · ".join([*words, *extra, f"replicate {cell.replicate}"]) + done))
+        print_lines(
+            visible("  " + " · ".join([*words, *extra, f"replicate {cell.replicate}"]) + done)
+        )
     if len(plan.cells) > _MOST_LISTED:
-        say(f"  … and {len(plan.cells) - _MOST_LISTED:,} more; --json lists all.")
-    say("")
+        print_lines(f"  … and {len(plan.cells) - _MOST_LISTED:,} more; --json lists all.")
+    print_lines("")
     for note in plan.notes:
-        say(paragraph(visible(note), 80, "- "))
+        print_lines(paragraph(visible(note), 80, "- "))
     if todo:
         on = f"{workers} {'workers' if workers > 1 else 'worker'}"
         text = (
@@ -287,4 +294,4 @@ def _show_estimate(plan: Plan, todo: set[str], trials: int, workers: int, second
             f"study ran {PUBLISHED_EPOCHS} "
             f"epochs on average."
         )
-        say(["", *paragraph(text, 80)])
+        print_lines(["", *paragraph(text, 80)])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fanin.cli.answer import Answer, AsJson, say
-from fanin.cli.listing import columns
+from fanin.cli.command_output import CommandOutput, JsonOption, print_lines
+from fanin.cli.listing import format_columns
 
 if TYPE_CHECKING:
     from fanin.catalogue import Description
@@ -19,8 +19,8 @@ def show(
         str,
         typer.Argument(metavar="NAME", help="A name, or KIND:NAME where one name is two things."),
     ],
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """Explain one entry of the catalogue.
 
     Its formula and paper, when to use it, what it needs, its options with their defaults, an
@@ -37,10 +37,10 @@ def show(
     from fanin import catalogue
 
     found = catalogue.find(name)
-    return Answer(asdict(found), lambda: say(page(found)))
+    return CommandOutput(asdict(found), lambda: print_lines(format_entry(found)))
 
 
-def page(entry: Description) -> list[str]:
+def format_entry(entry: Description) -> list[str]:
     """The lines that explain an entry, 80 columns wide."""
     from fanin.catalogue import singular
     from fanin.report.escaping import visible
@@ -48,20 +48,22 @@ def page(entry: Description) -> list[str]:
     lines = [
         f"{entry.name} ({singular(entry.kind)})",
         "",
-        *columns([("", visible(entry.summary))], indent=""),
+        *format_columns([("", visible(entry.summary))], indent=""),
         "",
     ]
-    lines += columns([(heading, visible(text)) for heading, text in entry.facts.items() if text])
+    lines += format_columns(
+        [(heading, visible(text)) for heading, text in entry.facts.items() if text]
+    )
     if entry.options:
         lines += ["", "Options"]
-        lines += columns(
+        lines += format_columns(
             [
-                (option.name, f"{_default(option.default)}; takes {option.takes}")
+                (option.name, f"{_describe_default(option.default)}; takes {option.takes}")
                 for option in entry.options
             ]
         )
     return [*lines, "", "Examples", *(f"  {example}" for example in entry.examples)]
 
 
-def _default(text: str) -> str:
+def _describe_default(text: str) -> str:
     return f"{text} by default" if text else "must be given"

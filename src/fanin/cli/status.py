@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fanin.cli.answer import Answer, AsJson, say
-from fanin.cli.durations import format_duration
+from fanin.cli.command_output import CommandOutput, JsonOption, print_lines
+from fanin.cli.remaining_time import format_duration
 
 if TYPE_CHECKING:
     from fanin.report.tables.table import Table
@@ -24,8 +24,8 @@ def status(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")
     ],
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """Show how far a study is, what is running, and what failed.
 
     Works while the study runs, and changes nothing.
@@ -40,19 +40,19 @@ def status(
     from fanin.store.results_store import read
 
     snapshot = read(folder)
-    return Answer(_record(snapshot), lambda: _show(snapshot, folder))
+    return CommandOutput(_to_json(snapshot), lambda: _show(snapshot, folder))
 
 
-def _record(snapshot: Snapshot) -> dict[str, Any]:
+def _to_json(snapshot: Snapshot) -> dict[str, Any]:
     progress, holder = snapshot.progress, snapshot.holder
     return {
         "folder": str(snapshot.path),
         "study": snapshot.plan.study if snapshot.plan else None,
-        "total": len(snapshot.planned()),
-        "outcomes": dict(_total(_counts(snapshot))),
+        "total": len(snapshot.planned_results),
+        "outcomes": dict(_sum_counts(_count_outcomes(snapshot))),
         "groups": [
             {"model": model, "data": data, **{name: counts[name] for name in _OUTCOMES}}
-            for (model, data), counts in _counts(snapshot).items()
+            for (model, data), counts in _count_outcomes(snapshot).items()
         ],
         "running": {"pid": holder.pid, "host": holder.host, "since": holder.started}
         if holder
@@ -61,7 +61,7 @@ def _record(snapshot: Snapshot) -> dict[str, Any]:
         "eta_seconds": progress.eta if progress else None,
         "failures": [
             {"cell": cell, "outcome": outcome, "message": message}
-            for cell, outcome, message in _failures(snapshot)
+            for cell, outcome, message in _list_failures(snapshot)
         ],
         "stored_results": len(snapshot.results),
     }
@@ -72,40 +72,40 @@ def _show(snapshot: Snapshot, folder: Path) -> None:
     from fanin.report.tables.terminal import show
 
     if snapshot.plan is None:
-        say(
+        print_lines(
             f"{len(snapshot.results):,} results in {visible(folder)}, and no plan: no study was "
             "run here yet."
         )
-        say("Next: fanin run STUDY --out " + visible(folder))
+        print_lines("Next: fanin run STUDY --out " + visible(folder))
         return
-    show(_table(snapshot))
-    say("")
-    say(_activity(snapshot))
-    failures = _failures(snapshot)
+    show(_make_table(snapshot))
+    print_lines("")
+    print_lines(_describe_activity(snapshot))
+    failures = _list_failures(snapshot)
     for cell, outcome, message in failures[:_LISTED]:
-        say(f"{outcome}: {visible(cell)}: {visible(_last_line(message))}")
+        print_lines(f"{outcome}: {visible(cell)}: {visible(_get_last_line(message))}")
     if len(failures) > _LISTED:
-        say(f"… and {len(failures) - _LISTED:,} more; fanin status --json lists all.")
-    say(_next(snapshot, folder))
+        print_lines(f"… and {len(failures) - _LISTED:,} more; fanin status --json lists all.")
+    print_lines(_suggest_next(snapshot, folder))
 
 
-def _table(snapshot: Snapshot) -> Table:
+def _make_table(snapshot: Snapshot) -> Table:
     from fanin.report.tables.table import Column, Entry, Table
 
     assert snapshot.plan is not None
-    counts = _counts(snapshot)
+    counts = _count_outcomes(snapshot)
     shown = [name for name in _OUTCOMES if any(group[name] for group in counts.values())]
     rows = [
         (
             Entry(f"{model} · {data}"),
-            Entry(f"{_done(group):,}/{group.total():,}"),
+            Entry(f"{_count_done(group):,}/{group.total():,}"),
             *(Entry(f"{group[name]:,}") for name in shown),
         )
         for (model, data), group in counts.items()
     ]
-    total = _total(counts)
+    total = _sum_counts(counts)
     return Table(
-        title=f"{snapshot.plan.study}: {_done(total):,} of {total.total():,} cells done",
+        title=f"{snapshot.plan.study}: {_count_done(total):,} of {total.total():,} cells done",
         columns=(
             Column("group", "model · data", numeric=False),
             Column("done", "done"),
@@ -115,7 +115,7 @@ def _table(snapshot: Snapshot) -> Table:
     )
 
 
-def _activity(snapshot: Snapshot) -> str:
+def _describe_activity(snapshot: Snapshot) -> str:
     from fanin.report.escaping import visible
 
     if snapshot.holder is None:
@@ -131,10 +131,10 @@ def _activity(snapshot: Snapshot) -> str:
     return "\n".join(lines)
 
 
-def _next(snapshot: Snapshot, folder: Path) -> str:
+def _suggest_next(snapshot: Snapshot, folder: Path) -> str:
     from fanin.report.escaping import visible
 
-    total = _total(_counts(snapshot))
+    total = _sum_counts(_count_outcomes(snapshot))
     if snapshot.holder is not None:
         return f"Next: wait, or look again: fanin status {visible(folder)}"
     if total["missing"] or total["failed"] or total["killed"]:
@@ -147,10 +147,10 @@ def _next(snapshot: Snapshot, folder: Path) -> str:
     return f"Next: fanin report {visible(folder)}"
 
 
-def _counts(snapshot: Snapshot) -> dict[tuple[str, str], Counter[str]]:
+def _count_outcomes(snapshot: Snapshot) -> dict[tuple[str, str], Counter[str]]:
     """Planned cells by outcome for each (model, data), in the order of the plan."""
     found: dict[tuple[str, str], Counter[str]] = {}
-    for planned, result in snapshot.planned():
+    for planned, result in snapshot.planned_results:
         group = tuple(
             planned.labels.get(axis, str(getattr(planned.cell, axis))) for axis in ("model", "data")
         )
@@ -160,15 +160,15 @@ def _counts(snapshot: Snapshot) -> dict[tuple[str, str], Counter[str]]:
     return found
 
 
-def _total(counts: dict[tuple[str, str], Counter[str]]) -> Counter[str]:
+def _sum_counts(counts: dict[tuple[str, str], Counter[str]]) -> Counter[str]:
     return sum(counts.values(), Counter())
 
 
-def _done(counts: Counter[str]) -> int:
+def _count_done(counts: Counter[str]) -> int:
     return counts["ok"] + counts["diverged"]
 
 
-def _failures(snapshot: Snapshot) -> list[tuple[str, str, str]]:
+def _list_failures(snapshot: Snapshot) -> list[tuple[str, str, str]]:
     """(what, outcome, message) of each planned cell that failed or was killed."""
     return [
         (
@@ -177,11 +177,11 @@ def _failures(snapshot: Snapshot) -> list[tuple[str, str, str]]:
             result.outcome,
             result.message,
         )
-        for p, result in snapshot.planned()
+        for p, result in snapshot.planned_results
         if result is not None and result.outcome in ("failed", "killed")
     ]
 
 
-def _last_line(message: str) -> str:
+def _get_last_line(message: str) -> str:
     lines = message.strip().splitlines() or ["no message"]
     return lines[-1][:_MESSAGE]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fanin.cli.answer import Answer, AsJson, say, tell
+from fanin.cli.command_output import CommandOutput, JsonOption, print_lines, print_to_stderr
 from fanin.errors import StoreCorrupt
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ _Folder = Annotated[
 
 
 @app.command()
-def verify(folder: _Folder, as_json: AsJson = False) -> Answer:
+def verify(folder: _Folder, as_json: JsonOption = False) -> CommandOutput:
     """Check a results store to the last byte; change nothing.
 
     \b
@@ -38,14 +38,14 @@ def verify(folder: _Folder, as_json: AsJson = False) -> Answer:
     problems = checks.verify(folder)
 
     def show() -> None:
-        say(
+        print_lines(
             [f"{folder}: {len(problems)} problems", *(f"  {problem}" for problem in problems)]
             if problems
             else f"{folder}: sound"
         )
 
     record = {"folder": str(folder), "sound": not problems, "problems": problems}
-    return Answer(record, show, StoreCorrupt.exit_code if problems else 0)
+    return CommandOutput(record, show, StoreCorrupt.exit_code if problems else 0)
 
 
 @app.command()
@@ -54,8 +54,8 @@ def merge(
     sources: Annotated[
         list[Path], typer.Argument(metavar="SOURCE", help="Results folders and .jsonl files.")
     ],
-    as_json: AsJson = False,
-) -> Answer:
+    as_json: JsonOption = False,
+) -> CommandOutput:
     """Add the results of other folders, or of .jsonl files, to a store.
 
     What the store has already is kept: where a source has other numbers for the same cell, that is
@@ -74,9 +74,9 @@ def merge(
 
     merged = merge_stores(folder, sources)
     for text in merged.warnings:
-        tell(f"Warning: {text}")
+        print_to_stderr(f"Warning: {text}")
     for text in merged.conflicts:
-        tell(f"Conflict: {text}")
+        print_to_stderr(f"Conflict: {text}")
     record = {
         "folder": str(folder),
         "added": merged.added,
@@ -85,4 +85,4 @@ def merge(
         "warnings": list(merged.warnings),
     }
     counts = f"{merged.added:,} results added, {merged.skipped:,} known already, {len(merged.conflicts):,} conflicts"
-    return Answer(record, lambda: say(f"{folder}: {counts}"))
+    return CommandOutput(record, lambda: print_lines(f"{folder}: {counts}"))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fanin.cli.answer import Answer, say
+from fanin.cli.command_output import CommandOutput, print_lines
 
 if TYPE_CHECKING:
     from fanin.report.results import Results
 
 
-def write(results: Results, folder: Path, *, each_cell: bool = False) -> dict[str, str]:
+def write_files(results: Results, folder: Path, *, each_cell: bool = False) -> dict[str, str]:
     """Write page, curves and tables into a folder, on request a figure of each cell too; what was
     written → where.
     """
@@ -32,9 +32,9 @@ def write(results: Results, folder: Path, *, each_cell: bool = False) -> dict[st
     return {name: str(path) for name, path in files.items()}
 
 
-def answer(
+def to_output(
     results: Results, files: dict[str, str], *, first: str = "", exit_code: int = 0, **facts: Any
-) -> Answer:
+) -> CommandOutput:
     """The table and where the files are.
 
     Args:
@@ -56,14 +56,14 @@ def answer(
         from fanin.report.tables.terminal import show as show_table
 
         if first:
-            say([first, ""])
+            print_lines([first, ""])
         show_table(results.table())
-        say(["", *_places(files)])
+        print_lines(["", *_list_places(files)])
 
-    return Answer(record, show, exit_code)
+    return CommandOutput(record, show, exit_code)
 
 
-def _places(files: dict[str, str]) -> list[str]:
+def _list_places(files: dict[str, str]) -> list[str]:
     from fanin.report.escaping import visible
 
     words = {

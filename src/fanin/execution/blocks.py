@@ -16,20 +16,20 @@ from fanin.cell.result import SETTLED, Result
 
 
 @dataclass(frozen=True)
-class Todo:
+class CellSelection:
     """What one command trains."""
 
     cells: tuple[Cell, ...]
     """In the order of the plan."""
-    anew: frozenset[str]
+    retrained: frozenset[str]
     """Ids of those among them that are settled already, but under another environment than this
     one's.
     """
 
 
-def to_train(
+def select_cells(
     cells: Iterable[Cell], results: Mapping[str, Result], key: str, *, accept_changed: bool = False
-) -> Todo:
+) -> CellSelection:
     """The cells that lack a settled result, and those whose result would leave their block mixed.
 
     Args:
@@ -40,15 +40,17 @@ def to_train(
     """
     cells = tuple(cells)
     missing, anew = set[str](), set[str]()
-    for block in _by_block(cells).values():
+    for block in _group_by_block(cells).values():
         settled, rest = _split(block, results)
         missing.update(rest)
         if not accept_changed and (rest or len(set(settled.values())) > 1):
             anew.update(cell for cell, cell_key in settled.items() if cell_key != key)
-    return Todo(tuple(cell for cell in cells if cell.id in missing | anew), frozenset(anew))
+    return CellSelection(
+        tuple(cell for cell in cells if cell.id in missing | anew), frozenset(anew)
+    )
 
 
-def unfinished(
+def find_unfinished(
     cells: Iterable[Cell], results: Mapping[str, Result], *, accept_changed: bool = False
 ) -> tuple[Cell, ...]:
     """The cells that need training whatever this environment is, as far as can be told; none means
@@ -56,14 +58,14 @@ def unfinished(
     """
     cells = tuple(cells)
     found = set[str]()
-    for block in _by_block(cells).values():
+    for block in _group_by_block(cells).values():
         settled, rest = _split(block, results)
         is_mixed = len(set(settled.values())) > 1 and not accept_changed
         found.update(rest or (settled if is_mixed else ()))
     return tuple(cell for cell in cells if cell.id in found)
 
 
-def mixed(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:
+def find_mixed_blocks(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:
     """The environment keys of each block, by its id, that holds settled results of more than one
     environment.
     """
@@ -74,7 +76,7 @@ def mixed(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:
     return {block: tuple(sorted(found)) for block, found in keys.items() if len(found) > 1}
 
 
-def _by_block(cells: tuple[Cell, ...]) -> dict[str, list[Cell]]:
+def _group_by_block(cells: tuple[Cell, ...]) -> dict[str, list[Cell]]:
     blocks: dict[str, list[Cell]] = {}
     for cell in cells:
         blocks.setdefault(cell.block, []).append(cell)

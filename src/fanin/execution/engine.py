@@ -22,7 +22,7 @@ DEFAULT = "fanin.execution.engine:TorchEngine"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TrainingJob:
     """A cell to train, and where its files go."""
 
     cell: Cell
@@ -43,7 +43,10 @@ class Engine(Protocol):
         """Get ready to train; returns the environment that every result will carry."""
 
     def train(
-        self, job: Job, on_epoch: Callable[[dict[str, float]], None], stop: Callable[[], bool]
+        self,
+        job: TrainingJob,
+        on_epoch: Callable[[dict[str, float]], None],
+        stop: Callable[[], bool],
     ) -> Result | None:
         """The cell's result, ok or diverged; None if it stopped at a checkpoint because `stop` was
         true.
@@ -80,11 +83,11 @@ class TorchEngine:
             (c.data, c.model, c.activation, c.normalization, c.batch_size): c for c in cells
         }.values():
             with contextlib.suppress(Exception):
-                tuning.linear_shapes([cell])
+                tuning.collect_linear_shapes([cell])
                 known.append(cell)
-        if not known or not tuning.onednn_is_exact(known):
+        if not known or not tuning.is_onednn_exact(known):
             return "default"
-        return "onednn" if tuning.onednn_speedup(known) > tuning.WORTH_IT else "default"
+        return "onednn" if tuning.measure_onednn_speedup(known) > tuning.WORTH_IT else "default"
 
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
         """Settle the matmul backend; raises `UsageError` for a device that cannot be used."""
@@ -98,16 +101,19 @@ class TorchEngine:
             ) from None
         self._tuning.set_matmul("onednn" if matmul == "onednn" else "default")
         self._device = device
-        self._environment = self._tuning.environment(
+        self._environment = self._tuning.describe_environment(
             device, "onednn" if matmul == "onednn" else "default"
         )
         return self._environment
 
     def train(
-        self, job: Job, on_epoch: Callable[[dict[str, float]], None], stop: Callable[[], bool]
+        self,
+        job: TrainingJob,
+        on_epoch: Callable[[dict[str, float]], None],
+        stop: Callable[[], bool],
     ) -> Result | None:
         """Train the cell; process-wide settings that a user's model changes are put back."""
-        with _settings_kept():
+        with _preserve_settings():
             try:
                 return self._train.train(
                     job.cell,
@@ -125,7 +131,7 @@ class TorchEngine:
 
 
 @contextlib.contextmanager
-def _settings_kept() -> Iterator[None]:
+def _preserve_settings() -> Iterator[None]:
     """Put torch's process-wide settings back, so that no cell computes otherwise because of the one
     before it.
     """

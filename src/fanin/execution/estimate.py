@@ -28,7 +28,7 @@ _BATCHES = 4
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What decides how long a step takes: cells that agree in it are measured once."""
 
     model: str
@@ -41,7 +41,7 @@ class Work:
     metrics: tuple[str, ...]
 
     @classmethod
-    def of(cls, cell: Cell) -> Work:
+    def from_cell(cls, cell: Cell) -> Workload:
         """The work that a cell's steps are."""
         return cls(
             cell.model,
@@ -65,8 +65,11 @@ class Pace:
     """Seconds per batch of `EVALUATION_BATCH` samples that is only evaluated."""
 
 
-def seconds_at_most(
-    cells: Iterable[Cell], paces: Mapping[Work, Pace], sizes: Mapping[str, DataInfo], workers: int
+def bound_seconds(
+    cells: Iterable[Cell],
+    paces: Mapping[Workload, Pace],
+    sizes: Mapping[str, DataInfo],
+    workers: int,
 ) -> float:
     """The time that training takes if every cell runs all its epochs; the start of processes and
     reading data not counted.
@@ -75,26 +78,29 @@ def seconds_at_most(
     the workers that there is work for; never less than the longest cell, which one worker trains
     alone.
     """
-    each = [_cell_seconds(cell, paces[Work.of(cell)], sizes[cell.data]) for cell in cells]
+    each = [
+        _bound_cell_seconds(cell, paces[Workload.from_cell(cell)], sizes[cell.data])
+        for cell in cells
+    ]
     return max(sum(each) / max(1, min(workers, len(each))), max(each, default=0.0))
 
 
-def measured(cells: Iterable[Cell], budget: float = BUDGET) -> dict[Work, Pace]:
+def measure_paces(cells: Iterable[Cell], budget: float = BUDGET) -> dict[Workload, Pace]:
     """The pace of every kind of work among the cells, on random data and one thread.
 
     Each kind gets an equal share of the budget in seconds. The caller's random state and thread
     count stay as they were.
     """
-    kinds = {Work.of(cell): cell for cell in cells}
+    kinds = {Workload.from_cell(cell): cell for cell in cells}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return {work: _pace(cell, budget / len(kinds)) for work, cell in kinds.items()}
+        return {work: _measure_pace(cell, budget / len(kinds)) for work, cell in kinds.items()}
     finally:
         torch.set_num_threads(threads)
 
 
-def _cell_seconds(cell: Cell, pace: Pace, info: DataInfo) -> float:
+def _bound_cell_seconds(cell: Cell, pace: Pace, info: DataInfo) -> float:
     """The most that a cell's epochs take; the last, smaller batch counts as a whole one."""
     n_train = count_training_samples(cell, info)
     n_validation = info.n_train - n_train or info.n_test
@@ -105,12 +111,12 @@ def _cell_seconds(cell: Cell, pace: Pace, info: DataInfo) -> float:
     return cell.epochs * epoch
 
 
-def _pace(cell: Cell, budget: float) -> Pace:
+def _measure_pace(cell: Cell, budget: float) -> Pace:
     """Measured on as many random samples as a few batches hold, images as uint8 as data sets have
     them.
     """
     info, described = data.describe(cell.data), make_model(cell)
-    part = _random_part(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
+    part = _draw_samples(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
     task = Objective(
         info=info,
         metrics=metrics.select_metrics(info, cell.metrics),
@@ -135,12 +141,12 @@ def _pace(cell: Cell, budget: float) -> Pace:
         x, y = part.x[:EVALUATION_BATCH], part.y[:EVALUATION_BATCH]
         evaluate_batch(trainer.model, task, x, y, torch.zeros((), dtype=torch.float64), totals)
 
-    step = _median_seconds(train_step, 0.7 * budget)
+    step = _measure_median_seconds(train_step, 0.7 * budget)
     trainer.model.eval()
-    return Pace(step, _median_seconds(evaluation, 0.3 * budget))
+    return Pace(step, _measure_median_seconds(evaluation, 0.3 * budget))
 
 
-def _random_part(info: DataInfo, n: int) -> Subset:
+def _draw_samples(info: DataInfo, n: int) -> Subset:
     """So many samples of random numbers, in the types that data sets have them in."""
     generator = seeds.make_generator(0, "estimate")
     if info.vocabulary is not None:
@@ -162,7 +168,7 @@ def _random_part(info: DataInfo, n: int) -> Subset:
     return Subset(x, seeds.standard_normal(shape, generator))
 
 
-def _median_seconds(action: Callable[[], object], budget: float) -> float:
+def _measure_median_seconds(action: Callable[[], object], budget: float) -> float:
     """The median time of the calls that the budget allows, one at least; a first one that allocates
     is not counted.
     """

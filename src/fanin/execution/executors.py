@@ -20,13 +20,13 @@ LOG_LIMIT = 2**20
 _TAIL = 2000
 
 
-def usable_cores() -> int:
+def count_usable_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerExit:
     """A worker's process has ended."""
 
     status: int
@@ -45,7 +45,7 @@ class LocalWorker:
     """One worker process, in a process group of its own: Ctrl-C in a terminal does not reach it,
     and `kill` reaches all of it.
 
-    What it sends arrives in `inbox` as (worker, message); the last thing that arrives is `Lost`.
+    What it sends arrives in `inbox` as (worker, message); the last thing that arrives is `WorkerExit`.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class LocalWorker:
         number: int,
         engine: str,
         log: Path,
-        inbox: SimpleQueue[tuple[LocalWorker, Message | Lost]],
+        inbox: SimpleQueue[tuple[LocalWorker, Message | WorkerExit]],
     ) -> None:
         self.number = number
         self._inbox = inbox
         self.log = log
-        self.heard = time.monotonic()
+        self.last_contact = time.monotonic()
         """When it was last spoken to or heard of."""
         self._tail = b""
         self._ended = threading.Lock()
@@ -67,7 +67,7 @@ class LocalWorker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=_build_environment(),
             start_new_session=True,
         )
         self._threads = [
@@ -81,14 +81,14 @@ class LocalWorker:
         """The process id, which is that of its group too."""
         return self._process.pid
 
-    def send(self, command: Command, *, anew: bool = False) -> None:
-        """Give the worker a command; one that has just died will be reported as `Lost`.
+    def send(self, command: Command, *, clear_output: bool = False) -> None:
+        """Give the worker a command; one that has just died will be reported as `WorkerExit`.
 
-        With `anew`, what it has printed so far is no longer part of `Lost.last_output`.
+        With `clear_output`, what it has printed so far is no longer part of `WorkerExit.last_output`.
         """
         assert self._process.stdin is not None
-        self.heard = time.monotonic()
-        self._tail = b"" if anew else self._tail
+        self.last_contact = time.monotonic()
+        self._tail = b"" if clear_output else self._tail
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(encode(command))
             self._process.stdin.flush()
@@ -117,12 +117,12 @@ class LocalWorker:
         ):  # a line that is no message: this worker cannot be trusted further
             for line in self._process.stdout:
                 self._inbox.put((self, decode(line)))
-                self.heard = time.monotonic()
+                self.last_contact = time.monotonic()
         self.kill()
         with self._ended:
             status = self._process.wait()
         self._threads[1].join(timeout=2)
-        self._inbox.put((self, Lost(status, self._tail.decode("utf-8", "replace").strip())))
+        self._inbox.put((self, WorkerExit(status, self._tail.decode("utf-8", "replace").strip())))
 
     def _keep_log(self) -> None:
         assert self._process.stderr is not None
@@ -140,14 +140,14 @@ class LocalWorker:
                 room -= len(block)
 
 
-class LocalWorkers:
+class LocalExecutor:
     """The worker processes of one run."""
 
     def __init__(self, engine: str, logs: Path) -> None:
         self._engine = engine
         self._logs = logs
         self._workers: list[LocalWorker] = []
-        self._inbox: SimpleQueue[tuple[LocalWorker, Message | Lost]] = SimpleQueue()
+        self._inbox: SimpleQueue[tuple[LocalWorker, Message | WorkerExit]] = SimpleQueue()
         for old in logs.glob("worker-*.log"):
             with contextlib.suppress(OSError):
                 old.unlink()
@@ -166,13 +166,13 @@ class LocalWorkers:
         self._workers.append(worker)
         return worker
 
-    def receive(self, timeout: float) -> tuple[LocalWorker, Message | Lost] | None:
+    def receive(self, timeout: float) -> tuple[LocalWorker, Message | WorkerExit] | None:
         """The next message of any worker; None if there is none for `timeout` seconds."""
         try:
             worker, message = self._inbox.get(timeout=timeout)
         except Empty:
             return None
-        if isinstance(message, Lost) and worker in self._workers:
+        if isinstance(message, WorkerExit) and worker in self._workers:
             self._workers.remove(worker)
             worker.close()
         return worker, message
@@ -186,7 +186,7 @@ class LocalWorkers:
         self._workers.clear()
 
 
-def _environment() -> dict[str, str]:
+def _build_environment() -> dict[str, str]:
     """The runner's environment, with one thread per worker and the runner's own import path."""
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -59,7 +59,7 @@ class Refused:
     text: str
     exit_code: int
 
-    def as_error(self) -> FaninError:
+    def to_error(self) -> FaninError:
         """The error to raise in the runner."""
         kind = {2: UsageError, 4: DataError}.get(self.exit_code)
         return kind(self.text) if kind else FaninError(f"Workers cannot train here: {self.text}")
@@ -74,7 +74,7 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
-class Finished:
+class CellDone:
     """A cell's result."""
 
     record: dict[str, Any]
@@ -83,19 +83,19 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Stopped:
+class CellStopped:
     """A cell was left at a checkpoint."""
 
     cell: str
 
 
 Command = SetUp | Train | Stop
-Report = Ready | Refused | EpochDone | Finished | Stopped
+Report = Ready | Refused | EpochDone | CellDone | CellStopped
 Message = Command | Report
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
-    for kind in (SetUp, Train, Stop, Ready, Refused, EpochDone, Finished, Stopped)
+    for kind in (SetUp, Train, Stop, Ready, Refused, EpochDone, CellDone, CellStopped)
 }
 
 

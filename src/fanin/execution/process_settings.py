@@ -8,7 +8,7 @@ Why each exists (CPU, measured on AMD Zen 5 and Intel Xeon):
   again at every step;
 - on some CPUs oneDNN multiplies fp32 matrices twice as fast as MKL, still in full fp32; on others
   it is slower, above all on small ones. On a CPU with AMX the same switch really computes in bf16.
-  So it is used only where `onednn_is_exact` and `onednn_speedup` have looked.
+  So it is used only where `is_onednn_exact` and `measure_onednn_speedup` have looked.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def set_matmul(backend: Matmul) -> None:
     torch.set_float32_matmul_precision("medium" if backend == "onednn" else "highest")
 
 
-def onednn_is_exact(cells: Sequence[Cell]) -> bool:
+def is_onednn_exact(cells: Sequence[Cell]) -> bool:
     """Whether oneDNN's fp32 products are exact on this machine, on the shapes of the cells' own
     linear layers.
 
@@ -80,12 +80,12 @@ def onednn_is_exact(cells: Sequence[Cell]) -> bool:
     before = torch.get_float32_matmul_precision()
     try:
         set_matmul("onednn")
-        return all(_product_error(*shape) < EXACT for shape in linear_shapes(cells))
+        return all(_measure_product_error(*shape) < EXACT for shape in collect_linear_shapes(cells))
     finally:
         torch.set_float32_matmul_precision(before)
 
 
-def onednn_speedup(cells: Sequence[Cell]) -> float:
+def measure_onednn_speedup(cells: Sequence[Cell]) -> float:
     """How many times as fast oneDNN trains the cells' own linear layers, each counted once; 1 where
     they have none.
 
@@ -95,12 +95,12 @@ def onednn_speedup(cells: Sequence[Cell]) -> float:
     before = torch.get_float32_matmul_precision()
     seconds: dict[Matmul, float] = {"default": 0.0, "onednn": 0.0}
     try:
-        for shape in linear_shapes(cells):
+        for shape in collect_linear_shapes(cells):
             best: dict[Matmul, float] = dict.fromkeys(seconds, math.inf)
             for _ in range(_REPEATS):
                 for backend in seconds:
                     set_matmul(backend)
-                    best[backend] = min(best[backend], _linear_seconds(*shape))
+                    best[backend] = min(best[backend], _time_linear(*shape))
             for backend in seconds:
                 seconds[backend] += best[backend]
     finally:
@@ -108,12 +108,14 @@ def onednn_speedup(cells: Sequence[Cell]) -> float:
     return seconds["default"] / seconds["onednn"] if seconds["onednn"] else 1.0
 
 
-def environment(device: str, matmul: Matmul) -> dict[str, Any]:
+def describe_environment(device: str, matmul: Matmul) -> dict[str, Any]:
     """What a result must say about where it was computed; `Result.environment_key` picks what a
     block must share.
     """
     return {
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name(),
+        "device": torch.cuda.get_device_name(device)
+        if device.startswith("cuda")
+        else get_cpu_name(),
         "engine": ENGINE,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -126,7 +128,7 @@ def environment(device: str, matmul: Matmul) -> dict[str, Any]:
     }
 
 
-def cpu_name() -> str:
+def get_cpu_name() -> str:
     """The CPU's model, with family and model numbers where two chips share a name, and torch's
     vector capability.
     """
@@ -145,7 +147,7 @@ def cpu_name() -> str:
     return f"{name}{numbers}, {capability}"
 
 
-def linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
+def collect_linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
     """(batch, inputs, outputs) of every linear layer in the cells' models."""
     shapes: set[tuple[int, int, int]] = set()
     for cell in cells:
@@ -155,7 +157,7 @@ def linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
     return shapes
 
 
-def _linear_seconds(batch: int, inputs: int, outputs: int) -> float:
+def _time_linear(batch: int, inputs: int, outputs: int) -> float:
     """Seconds of one training step's three products in a linear layer, first call of the backend
     left out.
     """
@@ -169,7 +171,7 @@ def _linear_seconds(batch: int, inputs: int, outputs: int) -> float:
     return time.perf_counter() - started
 
 
-def _product_error(batch: int, inputs: int, outputs: int) -> float:
+def _measure_product_error(batch: int, inputs: int, outputs: int) -> float:
     generator = seeds.make_generator(0, "matmul check")
     left = seeds.standard_normal((batch, inputs), generator)
     right = seeds.standard_normal((inputs, outputs), generator)

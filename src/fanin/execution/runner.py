@@ -19,10 +19,10 @@ from fanin import atomic
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import Outcome, Result, make_environment_key
-from fanin.crash_points import crash_point
+from fanin.crash_points import pass_crash_point
 from fanin.errors import DataError, FaninError, UsageError, quote
 from fanin.execution import engine as engines
-from fanin.execution.blocks import to_train, unfinished
+from fanin.execution.blocks import find_unfinished, select_cells
 from fanin.execution.events import (
     CellFinished,
     CellStarted,
@@ -32,10 +32,10 @@ from fanin.execution.events import (
     RunStarted,
     WorkerLost,
 )
-from fanin.execution.executors import LocalWorkers, usable_cores
-from fanin.execution.messages import EpochDone, Finished, Train
-from fanin.execution.signals import Interrupts, RunInterrupted, interrupts_caught
-from fanin.execution.worker_pool import Gone, News, Training, WorkerPool
+from fanin.execution.executors import LocalExecutor, count_usable_cores
+from fanin.execution.messages import CellDone, EpochDone, Train
+from fanin.execution.signals import Interrupts, RunInterrupted, catch_interrupts
+from fanin.execution.worker_pool import Assignment, CellLost, CellUpdate, WorkerPool
 from fanin.store.progress_file import ProgressFile, RunningCell, RunProgress
 from fanin.store.results_store import Store
 
@@ -114,19 +114,19 @@ def run_plan(
     continues.
     """
     options = _Options(
-        workers=workers if workers is not None else usable_cores() if device == "cpu" else 1,
+        workers=workers if workers is not None else count_usable_cores() if device == "cpu" else 1,
         device=device,
         checkpoint_interval=checkpoint_interval,
         timeout=timeout,
         save_weights=save_weights,
         accept_changed=accept_changed,
     )
-    with interrupts_caught() as interrupts, Store.create_or_open(out) as store:
+    with catch_interrupts() as interrupts, Store.create_or_open(out) as store:
         store.set_plan(plan)
         if plan.study_toml:
             atomic.write(store.folder.study, plan.study_toml)
-        crash_point("runner.after_plan")
-        workers_here = LocalWorkers(engine, store.folder.logs)
+        pass_crash_point("runner.after_plan")
+        workers_here = LocalExecutor(engine, store.folder.logs)
         return _Run(store, plan, options, workers_here, interrupts, on_event).complete()
 
 
@@ -138,13 +138,13 @@ class _Run:
         store: Store,
         plan: Plan,
         options: _Options,
-        workers: LocalWorkers,
+        workers: LocalExecutor,
         interrupts: Interrupts,
         emit: Callable[[Event], None],
     ) -> None:
         self._store, self._options, self._interrupts, self._emit = store, options, interrupts, emit
         self._cells = {planned.cell.id: planned.cell for planned in plan.cells}
-        self._results = store.results()
+        self._results = store.read_results()
         self._pool = WorkerPool(
             workers,
             device=options.device,
@@ -167,20 +167,20 @@ class _Run:
         # Which cells these are in the end depends on this machine's environment, which only a
         # worker can tell.
         self._queue.extend(
-            unfinished(
+            find_unfinished(
                 self._cells.values(), self._results, accept_changed=self._options.accept_changed
             )
         )
         if not self._queue:
             self._emit(RunStarted(len(self._cells), 0, 0, {}))
         try:
-            while self._queue or self._pool.training:
-                self._pool.staff(len(self._queue) + len(self._pool.training))
+            while self._queue or self._pool.assignments:
+                self._pool.staff(len(self._queue) + len(self._pool.assignments))
                 self._hand_out()
-                if (news := self._pool.news(_TICK)) is not None:
+                if (news := self._pool.wait_for_update(_TICK)) is not None:
                     self._act(*news)
                 self._heed_interrupts()
-                self._tell_progress()
+                self._write_progress()
         finally:
             self._interrupts.ending = True
             self._pool.close()
@@ -189,13 +189,13 @@ class _Run:
             cell_id
         ) in self._cells:  # what a runner left that was killed between committing and tidying up
             self._store.folder.remove_checkpoints(cell_id)
-        return self._summary()
+        return self._summarize()
 
     def _decide(self, environment: dict[str, Any]) -> None:
         """Now that the environment is known: which cells this command trains."""
         self._decided = True
         key = make_environment_key(environment)
-        todo = to_train(
+        todo = select_cells(
             self._cells.values(), self._results, key, accept_changed=self._options.accept_changed
         )
         self._queue = deque(todo.cells)
@@ -203,10 +203,10 @@ class _Run:
         self._began = time.monotonic()
         workers = min(self._options.workers, len(todo.cells))
         self._emit(RunStarted(len(self._cells), len(todo.cells), workers, environment))
-        if todo.anew:
+        if todo.retrained:
             self._emit(
                 Notice(
-                    f"{len(todo.anew)} finished cells are trained anew, since the blocks they "
+                    f"{len(todo.retrained)} finished cells are trained anew, since the blocks they "
                     "belong to were begun in another "
                     f"environment than this one ({key}). --accept-changed would keep them."
                 )
@@ -219,7 +219,7 @@ class _Run:
         if not self._decided:
             self._decide(self._pool.environment)
         folder = self._store.folder
-        while self._queue and (worker := self._pool.idle()) is not None:
+        while self._queue and (worker := self._pool.get_idle_worker()) is not None:
             cell = self._queue.popleft()
             command = Train(
                 cell=cell.to_json(),
@@ -227,19 +227,19 @@ class _Run:
                 checkpoint_interval=self._options.checkpoint_interval,
                 weights=str(folder.weights) if self._options.save_weights else None,
             )
-            self._pool.give(worker, cell, command)
+            self._pool.assign(worker, cell, command)
             self._emit(CellStarted(cell, worker.number))
 
-    def _act(self, training: Training, news: News) -> None:
+    def _act(self, training: Assignment, news: CellUpdate) -> None:
         match news:
             case EpochDone():
                 self._emit(EpochFinished(training.cell, training.worker.number, news.row))
-            case Finished():
-                self._finished(training, news)
-            case Gone() if self._deadline is None:
-                self._lost(training, news)
+            case CellDone():
+                self._record_result(training, news)
+            case CellLost() if self._deadline is None:
+                self._handle_loss(training, news)
 
-    def _finished(self, training: Training, news: Finished) -> None:
+    def _record_result(self, training: Assignment, news: CellDone) -> None:
         result = Result.from_json(news.record)
         if result.cell != training.cell:
             raise FaninError(
@@ -252,7 +252,7 @@ class _Run:
             )  # after an error on a GPU, nothing in the same process can be trusted
         self._commit(result)
 
-    def _lost(self, training: Training, gone: Gone) -> None:
+    def _handle_loss(self, training: Assignment, gone: CellLost) -> None:
         cell = training.cell
         self._crashes[cell.id] += 1
         retried = not gone.hung and self._crashes[cell.id] <= RETRIES
@@ -273,7 +273,7 @@ class _Run:
         )
 
     def _commit(self, result: Result) -> None:
-        crash_point("runner.after_result")
+        pass_crash_point("runner.after_result")
         attempt = self._store.add(result)
         self._store.folder.remove_checkpoints(result.cell.id)
         self._results[result.cell.id] = result
@@ -294,18 +294,18 @@ class _Run:
                     "at once."
                 )
             )
-        if not self._pool.training or time.monotonic() > self._deadline:
+        if not self._pool.assignments or time.monotonic() > self._deadline:
             there = f"{len(self._cells.keys() & self._results.keys())} of {len(self._cells)} cells have a result"
             raise RunInterrupted(number, f"Interrupted; {there}. The same command continues.")
 
-    def _tell_progress(self) -> None:
-        if not self._decided or not self._progress.due():
+    def _write_progress(self) -> None:
+        if not self._decided or not self._progress.is_due():
             return
         running = tuple(
             RunningCell(
-                training.cell.id, _description(training.cell), training.epoch, training.cell.epochs
+                training.cell.id, _describe(training.cell), training.epoch, training.cell.epochs
             )
-            for training in self._pool.training.values()
+            for training in self._pool.assignments.values()
         )
         elapsed = time.monotonic() - self._began
         work = self._trained + sum(cell.epoch / cell.epochs for cell in running)
@@ -315,7 +315,7 @@ class _Run:
             RunProgress(os.getpid(), len(self._cells), done, running, elapsed, eta)
         )
 
-    def _summary(self) -> RunSummary:
+    def _summarize(self) -> RunSummary:
         counts = Counter(
             result.outcome for cell, result in self._results.items() if cell in self._cells
         )
@@ -327,5 +327,5 @@ class _Run:
         )
 
 
-def _description(cell: Cell) -> str:
+def _describe(cell: Cell) -> str:
     return f"{cell.model} on {cell.data}, {cell.initializer}, replicate {cell.replicate}"

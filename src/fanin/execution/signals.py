@@ -43,7 +43,7 @@ class Interrupts:
 
 
 @contextlib.contextmanager
-def interrupts_caught() -> Iterator[Interrupts]:
+def catch_interrupts() -> Iterator[Interrupts]:
     """Catch SIGINT and SIGTERM inside, and put the previous handlers back. Does nothing outside the
     main thread.
     """

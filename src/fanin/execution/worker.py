@@ -25,20 +25,20 @@ from typing import BinaryIO
 
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
-from fanin.crash_points import crash_point
+from fanin.crash_points import pass_crash_point
 from fanin.errors import FaninError
 from fanin.execution import engine as engines
-from fanin.execution.engine import Engine, Job
+from fanin.execution.engine import Engine, TrainingJob
 from fanin.execution.messages import (
+    CellDone,
+    CellStopped,
     Command,
     EpochDone,
-    Finished,
     Ready,
     Refused,
     Report,
     SetUp,
     Stop,
-    Stopped,
     Train,
     decode,
     encode,
@@ -60,7 +60,7 @@ class Channel:
         os.dup2(2, 1)
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)
-        os.register_at_fork(after_in_child=self._leave)
+        os.register_at_fork(after_in_child=self._detach_child)
         self._forked = False
         self.commands: SimpleQueue[Command] = SimpleQueue()
         self.stopping = threading.Event()
@@ -90,11 +90,11 @@ class Channel:
         finally:
             die()
 
-    def _leave(self) -> None:
+    def _detach_child(self) -> None:
         """In a forked child: let go of the pipes, and take signals as any process does."""
         self._forked = True
         for stream in (self._incoming, self._outgoing):
-            _replace_by_nothing(stream)
+            _redirect_to_null(stream)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
 
@@ -116,9 +116,9 @@ class Worker:
                 self._channel.send(self._set_up(command))
             elif isinstance(command, Train):
                 report = self._train(command)
-                crash_point("worker.before_result")
+                pass_crash_point("worker.before_result")
                 self._channel.send(report)
-                crash_point("worker.after_result")
+                pass_crash_point("worker.after_result")
 
     def _set_up(self, command: SetUp) -> Report:
         try:
@@ -127,13 +127,13 @@ class Worker:
             )
             self._environment = self._engine.set_up(command.device, matmul)
         except Exception as error:
-            return Refused(*_explained(error))
-        crash_point("worker.after_setup")
+            return Refused(*_explain(error))
+        pass_crash_point("worker.after_setup")
         return Ready(self._environment, matmul)
 
     def _train(self, command: Train) -> Report:
         cell = Cell.from_json(command.cell)
-        job = Job(
+        job = TrainingJob(
             cell=cell,
             checkpoints=Path(command.checkpoints),
             checkpoint_interval=command.checkpoint_interval,
@@ -146,15 +146,15 @@ class Worker:
                 self._channel.stopping.is_set,
             )
         except BaseException as error:  # user code may raise anything, SystemExit included
-            message, exit_code = _explained(error)
+            message, exit_code = _explain(error)
             failed = Result(
                 cell=cell, outcome="failed", message=message, environment=self._environment
             )
-            return Finished(failed.to_json(), exit_code)
+            return CellDone(failed.to_json(), exit_code)
         finally:
             with contextlib.suppress(OSError):
                 os.chdir(self._home)
-        return Stopped(cell.id) if result is None else Finished(result.to_json(), 0)
+        return CellStopped(cell.id) if result is None else CellDone(result.to_json(), 0)
 
 
 def main() -> None:
@@ -168,22 +168,22 @@ def main() -> None:
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)  # started by hand: its end must not take a shell along
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _left_to_the_runner)
+        signal.signal(number, _ignore_signal)
     faulthandler.enable()
     channel = Channel()
     try:
-        Worker(channel, _loaded(arguments.engine, channel)).serve()
+        Worker(channel, _load_engine(arguments.engine, channel)).serve()
     except BaseException:
         traceback.print_exc()
     finally:
         die()  # an ordinary exit would leave behind what user code forked
 
 
-def _loaded(name: str, channel: Channel) -> Engine:
+def _load_engine(name: str, channel: Channel) -> Engine:
     try:
         return engines.load(name)
     except Exception as error:
-        channel.send(Refused(*_explained(error)))
+        channel.send(Refused(*_explain(error)))
         raise
 
 
@@ -192,19 +192,19 @@ def die() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _left_to_the_runner(number: int, frame: object) -> None:
+def _ignore_signal(number: int, frame: object) -> None:
     """Do nothing: a signal to all processes of a session reaches the runner too, which has workers
     write checkpoints.
     """
 
 
-def _replace_by_nothing(stream: BinaryIO) -> None:
+def _redirect_to_null(stream: BinaryIO) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, stream.fileno(), inheritable=False)
     os.close(nothing)
 
 
-def _explained(error: BaseException) -> tuple[str, int]:
+def _explain(error: BaseException) -> tuple[str, int]:
     """A fanin error's own text and exit code; for anything else the end of its traceback, and 1."""
     if isinstance(error, FaninError):
         return str(error), error.exit_code

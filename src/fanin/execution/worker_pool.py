@@ -16,16 +16,16 @@ from fanin.cell.cell import Cell
 from fanin.cell.result import make_environment_key
 from fanin.errors import FaninError
 from fanin.execution.events import Event, Notice, WorkerLost
-from fanin.execution.executors import LocalWorker, LocalWorkers, Lost
+from fanin.execution.executors import LocalExecutor, LocalWorker, WorkerExit
 from fanin.execution.messages import (
+    CellDone,
+    CellStopped,
     EpochDone,
-    Finished,
     Message,
     Ready,
     Refused,
     SetUp,
     Stop,
-    Stopped,
     Train,
 )
 
@@ -34,7 +34,7 @@ _START_FAILURES = 3
 
 
 @dataclass(frozen=True)
-class Training:
+class Assignment:
     """A cell in a worker's hands."""
 
     worker: LocalWorker
@@ -44,7 +44,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Gone:
+class CellLost:
     """The worker that trained a cell has died, or was killed because it hung."""
 
     reason: str
@@ -52,7 +52,7 @@ class Gone:
     last_output: str
 
 
-News = EpochDone | Finished | Stopped | Gone
+CellUpdate = EpochDone | CellDone | CellStopped | CellLost
 
 
 class WorkerPool:
@@ -60,7 +60,7 @@ class WorkerPool:
 
     def __init__(
         self,
-        workers: LocalWorkers,
+        workers: LocalExecutor,
         *,
         device: str,
         limit: int,
@@ -70,7 +70,7 @@ class WorkerPool:
     ) -> None:
         self.environment: dict[str, Any] | None = None
         """What every worker has; None until the first is ready."""
-        self.training: dict[LocalWorker, Training] = {}
+        self.assignments: dict[LocalWorker, Assignment] = {}
         self._workers, self._device, self._limit, self._timeout, self._emit = (
             workers,
             device,
@@ -100,19 +100,19 @@ class WorkerPool:
                 worker.send(SetUp(self._device, self._matmul, cells))
                 self._starting[worker] = True
 
-    def idle(self) -> LocalWorker | None:
+    def get_idle_worker(self) -> LocalWorker | None:
         """A worker that waits for a cell."""
         return self._idle[-1] if self._idle else None
 
-    def give(self, worker: LocalWorker, cell: Cell, command: Train) -> None:
+    def assign(self, worker: LocalWorker, cell: Cell, command: Train) -> None:
         """Have an idle worker train a cell."""
         self._idle.remove(worker)
-        self.training[worker] = Training(worker, cell)
-        worker.send(command, anew=True)
+        self.assignments[worker] = Assignment(worker, cell)
+        worker.send(command, clear_output=True)
 
     def stop(self) -> None:
         """Ask all workers to leave their cells at the next checkpoint."""
-        for worker in self.training:
+        for worker in self.assignments:
             worker.send(Stop())
 
     def dismiss(self, worker: LocalWorker) -> None:
@@ -120,7 +120,7 @@ class WorkerPool:
         self._idle.remove(worker)
         worker.kill()
 
-    def news(self, timeout: float) -> tuple[Training, News] | None:
+    def wait_for_update(self, timeout: float) -> tuple[Assignment, CellUpdate] | None:
         """What happened to a cell, waiting `timeout` seconds at most; None if nothing did.
 
         Raises `FaninError` where workers cannot be started, refuse to train here, or do not share
@@ -131,33 +131,35 @@ class WorkerPool:
         if letter is None:
             return None
         worker, message = letter
-        if isinstance(message, Lost):
-            return self._lost(worker, message)
+        if isinstance(message, WorkerExit):
+            return self._remove_worker(worker, message)
         if isinstance(message, Refused):
-            raise message.as_error()
+            raise message.to_error()
         if isinstance(message, Ready):
-            self._ready(worker, message)
+            self._accept_worker(worker, message)
             return None
-        return self._of_cell(worker, message)
+        return self._update_cell(worker, message)
 
     def close(self) -> None:
         """Kill all workers and wait until they are gone."""
         self._workers.close()
 
-    def _of_cell(self, worker: LocalWorker, message: Message) -> tuple[Training, News] | None:
-        training = self.training.get(worker)
+    def _update_cell(
+        self, worker: LocalWorker, message: Message
+    ) -> tuple[Assignment, CellUpdate] | None:
+        training = self.assignments.get(worker)
         if training is None:
             return None
         if isinstance(message, EpochDone):
-            training = self.training[worker] = replace(training, epoch=int(message.row["epoch"]))
+            training = self.assignments[worker] = replace(training, epoch=int(message.row["epoch"]))
             return training, message
-        if isinstance(message, Finished | Stopped):
-            del self.training[worker]
+        if isinstance(message, CellDone | CellStopped):
+            del self.assignments[worker]
             self._idle.append(worker)
             return training, message
         return None
 
-    def _ready(self, worker: LocalWorker, message: Ready) -> None:
+    def _accept_worker(self, worker: LocalWorker, message: Ready) -> None:
         del self._starting[worker]
         self._start_failures = 0
         if self.environment is None:
@@ -173,20 +175,22 @@ class WorkerPool:
             )
         self._idle.append(worker)
 
-    def _lost(self, worker: LocalWorker, lost: Lost) -> tuple[Training, Gone] | None:
+    def _remove_worker(
+        self, worker: LocalWorker, lost: WorkerExit
+    ) -> tuple[Assignment, CellLost] | None:
         hung = worker in self._hung
         self._hung.discard(worker)
         if worker in self._starting:
-            self._not_started(worker, lost)
+            self._handle_failed_start(worker, lost)
         elif worker in self._idle:
             self._idle.remove(worker)
-        training = self.training.pop(worker, None)
+        training = self.assignments.pop(worker, None)
         if training is None:
             return None
         reason = f"no epoch ended for {self._timeout:g} s" if hung else str(lost)
-        return training, Gone(reason, hung, lost.last_output)
+        return training, CellLost(reason, hung, lost.last_output)
 
-    def _not_started(self, worker: LocalWorker, lost: Lost) -> None:
+    def _handle_failed_start(self, worker: LocalWorker, lost: WorkerExit) -> None:
         del self._starting[worker]
         self._start_failures += 1
         again = self._start_failures < _START_FAILURES
@@ -209,8 +213,8 @@ class WorkerPool:
 
     def _kill_hung(self) -> None:
         now = time.monotonic()
-        for worker in [*self.training, *self._starting]:
-            limit = self._timeout if worker in self.training else _START_TIMEOUT
-            if now - worker.heard > limit and worker not in self._hung:
+        for worker in [*self.assignments, *self._starting]:
+            limit = self._timeout if worker in self.assignments else _START_TIMEOUT
+            if now - worker.last_contact > limit and worker not in self._hung:
                 self._hung.add(worker)
                 worker.kill()

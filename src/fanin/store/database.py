@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fanin import atomic
-from fanin.crash_points import crash_point
+from fanin.crash_points import pass_crash_point
 from fanin.errors import OutputError, StoreCorrupt, StoreError, StoreFull
 
 APPLICATION_ID = 0x66616E69  # "fani", in the file's header: tells our files from other programs'
@@ -58,10 +58,10 @@ def create(path: Path) -> None:
     try:
         for leftover in (aside, aside.with_name(f"{aside.name}-journal")):
             leftover.unlink(missing_ok=True)
-        with explain_error(path), contextlib.closing(_connect(aside, "rwc")) as connection:
+        with translate_errors(path), contextlib.closing(_connect(aside, "rwc")) as connection:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             migrate(connection)
-        crash_point("store.before_created")
+        pass_crash_point("store.before_created")
         atomic.publish(aside, path)
     except OSError as error:
         raise atomic.to_output_error(path, error) from None
@@ -69,16 +69,18 @@ def create(path: Path) -> None:
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """A connection to an existing store, checked and brought to the present version."""
-    with explain_error(path):
+    with translate_errors(path):
         connection = _connect(path, "rw")
         try:
-            _check(connection, path)
-            if (problem := patiently(connection, "PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise _corrupt(path, problem)
-            if (version := _version(connection)) < len(MIGRATIONS):
+            _check_header(connection, path)
+            if (
+                problem := execute_patiently(connection, "PRAGMA quick_check(1)").fetchone()[0]
+            ) != "ok":
+                raise _to_corrupt_error(path, problem)
+            if (version := _read_version(connection)) < len(MIGRATIONS):
                 _back_up(connection, path.with_name(f"{path.name}.version-{version}"))
                 migrate(connection)
-            patiently(connection, "PRAGMA journal_mode = DELETE")
+            execute_patiently(connection, "PRAGMA journal_mode = DELETE")
         except BaseException:
             connection.close()
             raise
@@ -93,10 +95,10 @@ def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
     The file is opened writable where that is possible, and SQLite reads it otherwise: the first to
     open it after a crash has to undo the write that was cut off.
     """
-    with explain_error(path), contextlib.closing(_connect(path, "rw")) as connection:
-        patiently(connection, "BEGIN")
-        _check(connection, path)
-        if _version(connection) == len(MIGRATIONS):
+    with translate_errors(path), contextlib.closing(_connect(path, "rw")) as connection:
+        execute_patiently(connection, "BEGIN")
+        _check_header(connection, path)
+        if _read_version(connection) == len(MIGRATIONS):
             yield connection
             return
         with contextlib.closing(
@@ -107,24 +109,24 @@ def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
             yield copy
 
 
-def patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
+def execute_patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
     """Execute a statement, waiting while other processes hold the file."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             return connection.execute(statement)
         except sqlite3.OperationalError as error:
-            if not _name(error).startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+            if not _get_error_name(error).startswith("SQLITE_BUSY") or time.monotonic() > deadline:
                 raise
 
 
 @contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def begin_transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """All of what happens inside, or nothing."""
-    patiently(connection, "BEGIN IMMEDIATE")
+    execute_patiently(connection, "BEGIN IMMEDIATE")
     try:
         yield
-        patiently(connection, "COMMIT")
+        execute_patiently(connection, "COMMIT")
     except BaseException:
         if (
             connection.in_transaction
@@ -135,20 +137,20 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema to the present version, in one transaction."""
-    with transaction(connection):
-        for version in range(_version(connection), len(MIGRATIONS)):
+    with begin_transaction(connection):
+        for version in range(_read_version(connection), len(MIGRATIONS)):
             for statement in MIGRATIONS[version]:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version + 1}")
 
 
 @contextlib.contextmanager
-def explain_error(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into fanin's."""
     try:
         yield
     except sqlite3.Error as error:
-        raise _explanation(path, error) from error
+        raise _translate(path, error) from error
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -158,14 +160,14 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection.text_factory = lambda raw: raw.decode(
         "utf-8", "replace"
     )  # damaged text is found by its digest
-    patiently(connection, "PRAGMA synchronous = FULL")  # reads the file, too
+    execute_patiently(connection, "PRAGMA synchronous = FULL")  # reads the file, too
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    version = _version(connection)  # the first statement that reads the file
+def _check_header(connection: sqlite3.Connection, path: Path) -> None:
+    version = _read_version(connection)  # the first statement that reads the file
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or version < 1:
-        raise _corrupt(path, "not a results store of fanin")
+        raise _to_corrupt_error(path, "not a results store of fanin")
     if version > len(MIGRATIONS):
         raise StoreError(
             f"{path} has schema version {version}; this fanin knows versions up to "
@@ -174,8 +176,8 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    return int(patiently(connection, "PRAGMA user_version").fetchone()[0])
+def _read_version(connection: sqlite3.Connection) -> int:
+    return int(execute_patiently(connection, "PRAGMA user_version").fetchone()[0])
 
 
 def _back_up(connection: sqlite3.Connection, path: Path) -> None:
@@ -183,7 +185,7 @@ def _back_up(connection: sqlite3.Connection, path: Path) -> None:
         connection.backup(copy)
 
 
-def _corrupt(path: Path, problem: str) -> StoreCorrupt:
+def _to_corrupt_error(path: Path, problem: str) -> StoreCorrupt:
     return StoreCorrupt(
         f"{path} cannot be used: {problem}. The file was left as it is. `fanin store verify` says "
         "more; to go on, restore a "
@@ -191,12 +193,12 @@ def _corrupt(path: Path, problem: str) -> StoreCorrupt:
     )
 
 
-def _name(error: sqlite3.Error) -> str:
+def _get_error_name(error: sqlite3.Error) -> str:
     return getattr(error, "sqlite_errorname", "")
 
 
-def _explanation(path: Path, error: sqlite3.Error) -> StoreError | OutputError:
-    name = _name(error)
+def _translate(path: Path, error: sqlite3.Error) -> StoreError | OutputError:
+    name = _get_error_name(error)
     if name == "SQLITE_FULL":
         return StoreFull(
             f"Disk full: {path} takes no more results. All committed ones are safe. Free space, "
@@ -219,4 +221,4 @@ def _explanation(path: Path, error: sqlite3.Error) -> StoreError | OutputError:
             "written too where a write was cut "
             f"off (there is a {path.name}-journal); or copy the folder to a place where they may."
         )
-    return _corrupt(path, str(error))
+    return _to_corrupt_error(path, str(error))

@@ -12,11 +12,11 @@ from fanin.cell.result import Result
 from fanin.errors import StoreCorrupt, UsageError, quote
 
 
-def text(results: Iterable[Result]) -> str:
+def to_text(results: Iterable[Result]) -> str:
     """Results as lines, in an order that depends on their cells only."""
     lines = [
         json.dumps(result.to_json(), sort_keys=True, allow_nan=False)
-        for result in sorted(results, key=_order)
+        for result in sorted(results, key=_get_sort_key)
     ]
     return "".join(f"{line}\n" for line in lines)
 
@@ -26,7 +26,7 @@ def write(results: Iterable[Result], path: Path | str) -> int:
 
     Raises `StoreFull` or `OutputError`; the file is then what it was before.
     """
-    lines = text(results)
+    lines = to_text(results)
     atomic.write(path, lines)
     return lines.count("\n")
 
@@ -43,21 +43,21 @@ def read(path: Path | str) -> tuple[list[Result], list[str]]:
     lines = content.split(b"\n")
     torn = lines.pop()  # empty where the file ends as it should
     results = [
-        _result(line, f"{path}, line {number}")
+        _parse_line(line, f"{path}, line {number}")
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
     if not torn.strip():
         return results, []
     try:
-        return [*results, _result(torn, f"{path}, line {len(lines) + 1}")], []
+        return [*results, _parse_line(torn, f"{path}, line {len(lines) + 1}")], []
     except StoreCorrupt:
         return results, [f"{path}: the last line was cut off and is left out."]
 
 
-def _result(line: bytes, where: str) -> Result:
+def _parse_line(line: bytes, where: str) -> Result:
     try:
-        return Result.from_json(json.loads(line, parse_constant=_refuse))
+        return Result.from_json(json.loads(line, parse_constant=_reject_constant))
     except StoreCorrupt as error:
         raise StoreCorrupt(f"{where}: {error}") from None
     except (ValueError, RecursionError) as error:
@@ -66,10 +66,10 @@ def _result(line: bytes, where: str) -> Result:
         ) from None
 
 
-def _refuse(word: str) -> NoReturn:
+def _reject_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
-def _order(result: Result) -> tuple[str, str, int, str, str]:
+def _get_sort_key(result: Result) -> tuple[str, str, int, str, str]:
     cell = result.cell
     return cell.data, cell.model, cell.replicate, cell.initializer, cell.id

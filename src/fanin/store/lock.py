@@ -29,7 +29,7 @@ _PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
-class Holder:
+class LockHolder:
     """The process that writes a results folder."""
 
     pid: int
@@ -45,7 +45,7 @@ class Holder:
         )
 
 
-_UNKNOWN = Holder(pid=0, host="", started="")
+_UNKNOWN_HOLDER = LockHolder(pid=0, host="", started="")
 
 
 class Lock:
@@ -60,9 +60,9 @@ class Lock:
         except OSError as error:
             raise to_output_error(path, error) from None
         deadline = time.monotonic() + _PATIENCE
-        while not _taken(self._descriptor, fcntl.LOCK_EX):
+        while not _try_lock(self._descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
-                holder = _named(self._descriptor)
+                holder = _read_holder(self._descriptor)
                 os.close(self._descriptor)
                 raise StoreLocked(
                     f"{path.parent} is in use by {holder}. Wait until it has finished, stop it, or "
@@ -91,7 +91,7 @@ class Lock:
         self.release()
 
     def _sign(self) -> None:
-        holder = Holder(
+        holder = LockHolder(
             pid=os.getpid(), host=socket.gethostname(), started=time.strftime("%Y-%m-%dT%H:%M:%S")
         )
         with contextlib.suppress(
@@ -101,7 +101,7 @@ class Lock:
             os.pwrite(self._descriptor, json.dumps(asdict(holder)).encode(), 0)
 
 
-def holder_of(path: Path) -> Holder | None:
+def find_holder(path: Path) -> LockHolder | None:
     """Who holds the lock now; None if nobody does."""
     _require_fcntl()
     try:
@@ -109,12 +109,12 @@ def holder_of(path: Path) -> Holder | None:
     except OSError:
         return None
     try:
-        return None if _taken(descriptor, fcntl.LOCK_SH) else _named(descriptor)
+        return None if _try_lock(descriptor, fcntl.LOCK_SH) else _read_holder(descriptor)
     finally:
         os.close(descriptor)  # gives the lock back, too
 
 
-def _taken(descriptor: int, kind: int) -> bool:
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -128,14 +128,14 @@ def _taken(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _named(descriptor: int) -> Holder:
+def _read_holder(descriptor: int) -> LockHolder:
     try:
         record = json.loads(os.pread(descriptor, 4096, 0))
-        return Holder(
+        return LockHolder(
             pid=int(record["pid"]), host=str(record["host"]), started=str(record["started"])
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return _UNKNOWN
+        return _UNKNOWN_HOLDER
 
 
 def _require_fcntl() -> None:

@@ -14,7 +14,7 @@ from fanin.store.results_store import Store, read
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeReport:
     """What a merge did."""
 
     added: int
@@ -26,7 +26,7 @@ class Merged:
     warnings: tuple[str, ...]
 
 
-def merge(out: Path | str, sources: Iterable[Path | str]) -> Merged:
+def merge(out: Path | str, sources: Iterable[Path | str]) -> MergeReport:
     """Add the results of `sources` (results folders, ``.sqlite`` files' folders, ``.jsonl`` files)
     to the store in `out`.
 
@@ -34,29 +34,29 @@ def merge(out: Path | str, sources: Iterable[Path | str]) -> Merged:
     without a plan takes over that of the first source that has one. Raises `UsageError`,
     `StoreCorrupt`, `StoreLocked`, `StoreFull`.
     """
-    gathered = [(str(source), *_read(source)) for source in sources]
+    gathered = [(str(source), *_read_source(source)) for source in sources]
     with Store.create_or_open(out) as store:
-        before = store.results()
+        before = store.read_results()
         known, new, skipped, conflicts = dict(before), dict[str, Result](), 0, list[str]()
         for name, results, _, _ in gathered:
             for result in results:
                 mine = known.get(result.cell.id)
                 if mine is None or (mine.outcome not in SETTLED and result.outcome in SETTLED):
                     known[result.cell.id] = new[result.cell.id] = result
-                elif result.outcome not in SETTLED or _same_numbers(mine, result):
+                elif result.outcome not in SETTLED or _have_same_numbers(mine, result):
                     skipped += 1
                 else:
-                    conflicts.append(_conflict(mine, result, name))
+                    conflicts.append(_describe_conflict(mine, result, name))
         if new:
             store.add_all(new.values())
         plan = next((plan for _, _, plan, _ in gathered if plan is not None), None)
-        if plan is not None and store.plan() is None:
+        if plan is not None and store.read_plan() is None:
             store.set_plan(plan)
     warnings = tuple(warning for *_, found in gathered for warning in found)
-    return Merged(len(new), skipped, tuple(conflicts), warnings)
+    return MergeReport(len(new), skipped, tuple(conflicts), warnings)
 
 
-def _read(source: Path | str) -> tuple[list[Result], Plan | None, list[str]]:
+def _read_source(source: Path | str) -> tuple[list[Result], Plan | None, list[str]]:
     path = Path(source)
     if path.is_dir():
         snapshot = read(path)
@@ -67,18 +67,18 @@ def _read(source: Path | str) -> tuple[list[Result], Plan | None, list[str]]:
     raise UsageError(f"Cannot merge {source}: expected a results folder or a .jsonl file.")
 
 
-def _same_numbers(a: Result, b: Result) -> bool:
+def _have_same_numbers(a: Result, b: Result) -> bool:
     """Equal in all but time and place."""
-    return _numbers(a) == _numbers(b)
+    return _extract_numbers(a) == _extract_numbers(b)
 
 
-def _numbers(result: Result) -> object:
+def _extract_numbers(result: Result) -> object:
     record = result.to_json()  # there, NaN equals NaN
     history = {name: column for name, column in record["history"].items() if name != "seconds"}
     return result.outcome, history, record["metrics"], result.data.get("fingerprint")
 
 
-def _conflict(mine: Result, other: Result, name: str) -> str:
+def _describe_conflict(mine: Result, other: Result, name: str) -> str:
     cell = mine.cell
     return (
         f"{cell.id} ({cell.model}, {cell.data}, {cell.initializer}, replicate {cell.replicate}): "

@@ -49,7 +49,7 @@ class ProgressFile:
         self._path = path
         self._written = -_INTERVAL
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether the last writing is long enough ago."""
         return time.monotonic() - self._written >= _INTERVAL
 

@@ -20,13 +20,13 @@ from fanin.atomic import to_output_error
 
 
 @dataclass(frozen=True)
-class Folder:
+class ResultsFolder:
     """A results folder; the path is absolute, since workers and user code may stand elsewhere."""
 
     path: Path
 
     @classmethod
-    def at(cls, out: Path | str) -> Folder:
+    def from_path(cls, out: Path | str) -> ResultsFolder:
         """The folder `out`, whether it exists or not."""
         return cls(Path(out).absolute())
 

@@ -19,12 +19,12 @@ from typing import Any
 
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
-from fanin.crash_points import crash_point
+from fanin.crash_points import pass_crash_point
 from fanin.errors import StoreCorrupt, UsageError
 from fanin.store import database
-from fanin.store.lock import Holder, Lock, holder_of
+from fanin.store.lock import Lock, LockHolder, find_holder
 from fanin.store.progress_file import RunProgress, read_progress
-from fanin.store.results_folder import Folder
+from fanin.store.results_folder import ResultsFolder
 
 _LATEST = """SELECT cell, attempt, record, digest FROM result AS r
              WHERE attempt = (SELECT max(attempt) FROM result WHERE cell = r.cell) ORDER BY number"""
@@ -42,12 +42,13 @@ class Snapshot:
     """The latest attempt by cell id, in the order in which they were committed."""
     attempts: Mapping[str, int]
     """How many attempts each cell has had."""
-    holder: Holder | None
+    holder: LockHolder | None
     """The runner at work; None if none is."""
     progress: RunProgress | None
     """What that runner is doing."""
 
-    def planned(self) -> list[tuple[PlannedCell, Result | None]]:
+    @property
+    def planned_results(self) -> list[tuple[PlannedCell, Result | None]]:
         """The latest plan's cells, each with its result if there is one."""
         return [
             (planned, self.results.get(planned.cell.id))
@@ -58,7 +59,7 @@ class Snapshot:
 class Store:
     """The one writer of a results folder. Use it as a context manager, from one thread."""
 
-    def __init__(self, folder: Folder, lock: Lock, connection: sqlite3.Connection) -> None:
+    def __init__(self, folder: ResultsFolder, lock: Lock, connection: sqlite3.Connection) -> None:
         self.folder = folder
         self._lock = lock
         self._connection = connection
@@ -70,7 +71,7 @@ class Store:
         Raises `OutputError` (cannot be written), `StoreLocked` (another writer), `StoreCorrupt`,
         `StoreFull`.
         """
-        folder = Folder.at(out)
+        folder = ResultsFolder.from_path(out)
         folder.create()
         lock = Lock(folder.lock)
         try:
@@ -87,32 +88,40 @@ class Store:
 
     def add_all(self, results: Iterable[Result]) -> list[int]:
         """Commit several results: all or, on an error, none."""
-        with database.explain_error(self.folder.database), database.transaction(self._connection):
+        with (
+            database.translate_errors(self.folder.database),
+            database.begin_transaction(self._connection),
+        ):
             attempts = [self._insert(result) for result in results]
-            crash_point("store.before_commit")
-        crash_point("store.after_commit")
+            pass_crash_point("store.before_commit")
+        pass_crash_point("store.after_commit")
         return attempts
 
     def set_plan(self, plan: Plan) -> None:
         """Make `plan` the latest one."""
-        text = _text(plan.to_json())
-        with database.explain_error(self.folder.database), database.transaction(self._connection):
+        text = _to_text(plan.to_json())
+        with (
+            database.translate_errors(self.folder.database),
+            database.begin_transaction(self._connection),
+        ):
             latest = self._connection.execute(_LATEST_PLAN).fetchone()
             if latest is None or latest[0] != text:
                 self._connection.execute(
-                    "INSERT INTO plan (record, digest) VALUES (?, ?)", (text, digest(text))
+                    "INSERT INTO plan (record, digest) VALUES (?, ?)", (text, compute_digest(text))
                 )
 
-    def plan(self) -> Plan | None:
+    def read_plan(self) -> Plan | None:
         """The latest plan."""
-        with database.explain_error(self.folder.database):
-            return _plan(database.patiently(self._connection, _LATEST_PLAN).fetchone())
+        with database.translate_errors(self.folder.database):
+            return _parse_plan(
+                database.execute_patiently(self._connection, _LATEST_PLAN).fetchone()
+            )
 
-    def results(self) -> dict[str, Result]:
+    def read_results(self) -> dict[str, Result]:
         """The latest attempt by cell id, in the order in which they were committed."""
-        with database.explain_error(self.folder.database):
-            rows = database.patiently(self._connection, _LATEST).fetchall()
-        return {cell: result_of(cell, record, stored) for cell, _, record, stored in rows}
+        with database.translate_errors(self.folder.database):
+            rows = database.execute_patiently(self._connection, _LATEST).fetchall()
+        return {cell: parse_result(cell, record, stored) for cell, _, record, stored in rows}
 
     def close(self) -> None:
         """Close the file and give the lock back."""
@@ -131,14 +140,14 @@ class Store:
         self.close()
 
     def _insert(self, result: Result) -> int:
-        cell, text = result.cell.id, _text(result.to_json())
+        cell, text = result.cell.id, _to_text(result.to_json())
         counted = self._connection.execute(
             "SELECT coalesce(max(attempt), 0) FROM result WHERE cell = ?", (cell,)
         )
         attempt = int(counted.fetchone()[0]) + 1
         self._connection.execute(
             "INSERT INTO result (cell, attempt, outcome, record, digest) VALUES (?, ?, ?, ?, ?)",
-            (cell, attempt, result.outcome, text, digest(text)),
+            (cell, attempt, result.outcome, text, compute_digest(text)),
         )
         return attempt
 
@@ -148,24 +157,24 @@ def read(out: Path | str) -> Snapshot:
 
     Raises `UsageError` where there is no store, and `StoreCorrupt`.
     """
-    folder = existing(out)
+    folder = require_store(out)
     with database.open_for_reading(folder.database) as connection:
         rows = connection.execute(_LATEST).fetchall()
         plan = connection.execute(_LATEST_PLAN).fetchone()
-    holder = holder_of(folder.lock)
+    holder = find_holder(folder.lock)
     return Snapshot(
         path=folder.path,
-        plan=_plan(plan),
-        results={cell: result_of(cell, record, stored) for cell, _, record, stored in rows},
+        plan=_parse_plan(plan),
+        results={cell: parse_result(cell, record, stored) for cell, _, record, stored in rows},
         attempts={cell: attempt for cell, attempt, _, _ in rows},
         holder=holder,
         progress=read_progress(folder.progress) if holder else None,
     )
 
 
-def existing(out: Path | str) -> Folder:
+def require_store(out: Path | str) -> ResultsFolder:
     """The results folder `out`; raises `UsageError` where it holds no store."""
-    folder = Folder.at(out)
+    folder = ResultsFolder.from_path(out)
     if not folder.database.is_file():
         raise UsageError(
             f"No results in {out}: expected a folder with {folder.database.name}, as `fanin run` "
@@ -174,19 +183,19 @@ def existing(out: Path | str) -> Folder:
     return folder
 
 
-def result_of(cell: str, record: str, stored_digest: str) -> Result:
+def parse_result(cell: str, record: str, stored_digest: str) -> Result:
     """The result in a row; raises `StoreCorrupt` where the row is not what was written."""
-    result = Result.from_json(intact(f"result of cell {cell}", record, stored_digest))
+    result = Result.from_json(parse_record(f"result of cell {cell}", record, stored_digest))
     if result.cell.id != cell:
         raise StoreCorrupt(f"The result stored for cell {cell} is that of cell {result.cell.id}.")
     return result
 
 
-def intact(what: str, record: Any, stored_digest: str) -> Any:
+def parse_record(what: str, record: Any, stored_digest: str) -> Any:
     """The JSON value of a stored text; raises `StoreCorrupt` where its bytes are not those that
     were written.
     """
-    if not isinstance(record, str) or digest(record) != stored_digest:
+    if not isinstance(record, str) or compute_digest(record) != stored_digest:
         raise StoreCorrupt(
             f"The stored {what} is damaged: its bytes are not those that were written."
         )
@@ -196,14 +205,14 @@ def intact(what: str, record: Any, stored_digest: str) -> Any:
         raise StoreCorrupt(f"The stored {what} is not JSON.") from None
 
 
-def digest(text: str) -> str:
+def compute_digest(text: str) -> str:
     """SHA-256 of a stored text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _plan(row: tuple[str, str] | None) -> Plan | None:
-    return None if row is None else Plan.from_json(intact("plan", *row))
+def _parse_plan(row: tuple[str, str] | None) -> Plan | None:
+    return None if row is None else Plan.from_json(parse_record("plan", *row))
 
 
-def _text(record: dict[str, Any]) -> str:
+def _to_text(record: dict[str, Any]) -> str:
     return json.dumps(record, allow_nan=False, separators=(",", ":"))

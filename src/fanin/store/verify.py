@@ -8,7 +8,7 @@ from pathlib import Path
 from fanin.cell.plan import Plan
 from fanin.errors import FaninError, StoreCorrupt
 from fanin.store import database
-from fanin.store.results_store import existing, intact, result_of
+from fanin.store.results_store import parse_record, parse_result, require_store
 
 
 def verify(out: Path | str) -> list[str]:
@@ -17,27 +17,31 @@ def verify(out: Path | str) -> list[str]:
 
     Raises `UsageError` where there is no store.
     """
-    path = existing(out).database
+    path = require_store(out).database
     try:
         with database.open_for_reading(path) as connection:
-            return [*_structure(connection), *_results(connection), *_plans(connection)]
+            return [
+                *_check_structure(connection),
+                *_check_results(connection),
+                *_check_plans(connection),
+            ]
     except FaninError as error:
         return [str(error)]
 
 
-def _structure(connection: sqlite3.Connection) -> list[str]:
+def _check_structure(connection: sqlite3.Connection) -> list[str]:
     found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
     return [] if found == ["ok"] else [f"SQLite finds: {problem}" for problem in found]
 
 
-def _results(connection: sqlite3.Connection) -> list[str]:
+def _check_results(connection: sqlite3.Connection) -> list[str]:
     problems, attempts = list[str](), dict[str, int]()
     for cell, attempt, outcome, record, stored in connection.execute(
         "SELECT cell, attempt, outcome, record, digest FROM result ORDER BY number"
     ):
         where = f"cell {cell}, attempt {attempt}"
         try:
-            if result_of(cell, record, stored).outcome != outcome:
+            if parse_result(cell, record, stored).outcome != outcome:
                 problems.append(f"{where}: the record's outcome is not {outcome}")
         except StoreCorrupt as error:
             problems.append(f"{where}: {error}")
@@ -47,13 +51,13 @@ def _results(connection: sqlite3.Connection) -> list[str]:
     return problems
 
 
-def _plans(connection: sqlite3.Connection) -> list[str]:
+def _check_plans(connection: sqlite3.Connection) -> list[str]:
     problems = list[str]()
     for number, record, stored in connection.execute(
         "SELECT number, record, digest FROM plan ORDER BY number"
     ):
         try:
-            Plan.from_json(intact("plan", record, stored))
+            Plan.from_json(parse_record("plan", record, stored))
         except StoreCorrupt as error:
             problems.append(f"plan {number}: {error}")
     return problems

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fanin import atomic
-from fanin.crash_points import crash_point
+from fanin.crash_points import pass_crash_point
 
 FORMAT = "1"
 
@@ -47,7 +47,7 @@ def save(folder: Path, cell_id: str, checkpoint: Checkpoint) -> Path:
     previous = list(folder.glob(f"{cell_id}.*"))
     path = folder / f"{cell_id}.{_compute_digest(payload)}.safetensors"
     atomic.replace(path, payload, crash_at="checkpoint.before_replace")
-    crash_point("checkpoint.after_replace")
+    pass_crash_point("checkpoint.after_replace")
     for old in previous:
         if old != path:
             old.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import typer
 
 SCHEMA = 1
 
-AsJson = Annotated[
+JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object; all else goes to standard error.")
 ]
 """The option that every command has; `fanin.cli.main` looks for it itself, so that errors come as
@@ -20,7 +20,7 @@ JSON too.
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandOutput:
     """What a command found. `fanin.cli.main` prints one of the two forms; commands print nothing
     themselves.
     """
@@ -32,7 +32,7 @@ class Answer:
     exit_code: int = 0
 
 
-def say(lines: Iterable[str] | str) -> None:
+def print_lines(lines: Iterable[str] | str) -> None:
     """Print lines in words that standard output's encoding has."""
     from fanin.report.tables.terminal import encodable
 
@@ -41,6 +41,6 @@ def say(lines: Iterable[str] | str) -> None:
         print(encodable(line, encoding))
 
 
-def tell(text: str) -> None:
+def print_to_stderr(text: str) -> None:
     """Print a line to standard error: progress, warnings, what to do next."""
     print(text, file=sys.stderr, flush=True)
