@@ -1,22 +1,17 @@
-"""A local server that plays mirrors of a data set, good and bad ones, and the small data sets that
-it serves.
-"""
+"""A local server that acts as the mirrors of a data set, good and bad ones."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
-
-from fanin import data, seeds
+from fanin import data
 
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 
@@ -71,45 +66,6 @@ class _Server(ThreadingHTTPServer):
 def _released(to: BaseHTTPRequestHandler) -> threading.Event:
     """What the end of the test sets, so that no answer outlasts it."""
     return cast(_Server, to.server).state.released
-
-
-def tiny_entry(name: str = "tiny", **fields: Any) -> tuple[data.DatasetEntry, dict[str, bytes]]:
-    """A data set of two files that hold bytes, and the contents of these."""
-    rng = seeds.make_numpy_generator(0, "tiny")
-    arrays = {
-        "train.raw": rng.integers(1, 256, (2000, 30), dtype=np.uint8),
-        "test.raw": rng.integers(1, 256, (500, 30), dtype=np.uint8),
-    }
-    contents = {file: array.tobytes() for file, array in arrays.items()}
-    info = data.DataInfo(
-        name=name, task="regression", input_shape=(30,), outputs=1, n_train=2000, n_test=500
-    )
-    entry = data.DatasetEntry(
-        info=info, title="a test", reference="none", files=published(contents), read=_read, **fields
-    )
-    return entry, contents
-
-
-def published(
-    contents: Mapping[str, bytes], algorithm: str = "sha256"
-) -> tuple[data.PublishedFile, ...]:
-    """The contents as the files of a registered data set."""
-    return tuple(
-        data.PublishedFile(
-            name=name,
-            bytes=len(content),
-            **{algorithm: hashlib.new(algorithm, content).hexdigest()},
-        )
-        for name, content in contents.items()
-    )
-
-
-def _read(contents: Mapping[str, bytes]) -> data.Arrays:
-    train, test = (
-        np.frombuffer(contents[f"{part}.raw"], np.uint8).reshape(-1, 30).astype(np.float32)
-        for part in ("train", "test")
-    )
-    return data.Arrays(train, train[:, 0], test, test[:, 0])
 
 
 def _send(

@@ -45,6 +45,9 @@ ORDER = (
     "__main__",
 )
 
+DATA_ORDER = ("dataset", "split", "sources", "formats", "datasets")
+"""Inside `data` too a module imports only from those above it; its other files come last."""
+
 FILE_LIMIT = 400
 FUNCTION_LIMIT = 80
 LONG_FUNCTIONS = {"training/train.py:train"}
@@ -201,6 +204,18 @@ def test_a_module_imports_only_from_layers_above_it(file: str) -> None:
         if other != "__init__.py" and ORDER.index(layer_of(other)) > rank
     }
     assert below == set()
+
+
+@for_each(
+    "file", [file for file in MODULES if file.startswith(tuple(f"data/{d}" for d in DATA_ORDER))]
+)
+def test_a_module_of_data_imports_only_from_layers_above_it(file: str) -> None:
+    def rank_of(module: str) -> int:
+        layer = module.split("/")[1].removesuffix(".py")
+        return DATA_ORDER.index(layer) if layer in DATA_ORDER else len(DATA_ORDER)
+
+    imports = {other for other in own_modules(file, MODULES[file]) if other.startswith("data/")}
+    assert {other for other in imports if rank_of(other) > rank_of(file)} == set()
 
 
 def test_every_module_belongs_to_a_layer() -> None:

@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dataset_cases import make_tiny_entry
 
-from fanin import data
+from fanin import data, registry
 from fanin.data.datasets import images
+from fanin.data.datasets.dataset_registry import DatasetRegistry
 from fanin.errors import DataInvalid, DataUnavailable, MissingExtra, UnknownName
+from fanin.registry import NoOptions
 
-EMBEDDED = [entry.name for entry in data.REGISTRY if entry.package]
-PUBLISHED = [entry.name for entry in data.REGISTRY if entry.files]
+PLAIN = [entry for entry in data.REGISTRY if entry.options is NoOptions]
+EMBEDDED = [entry.name for entry in PLAIN if entry.published is None]
+PUBLISHED = [entry.name for entry in PLAIN if entry.published is not None]
 
 
 @pytest.fixture
@@ -44,10 +48,9 @@ def test_the_case_studys_data_sets_and_the_embedded_ones_are_registered():
     assert wanted <= set(data.names())
 
 
-@pytest.mark.parametrize("name", data.REGISTRY.names())
+@pytest.mark.parametrize("name", [entry.name for entry in PLAIN])
 def test_every_data_set_is_described_without_its_files(root, name):
     info = data.describe(name)
-    assert info == data.REGISTRY.get(name).info
     assert info.name == name
     assert len(info.input_shape) in (1, 3)
     assert (info.outputs == 1) == (info.task == "regression")
@@ -109,7 +112,7 @@ def test_what_is_missing_says_where_it_was_looked_for_and_what_to_do(root, name)
             f"{name}.npz",
         ):
             assert part in str(caught.value)
-        for file in data.REGISTRY.get(name).files:
+        for file in data.REGISTRY.get(name).published.files:
             assert file.name in str(caught.value)
 
 
@@ -148,7 +151,7 @@ def test_the_catalogue_lists_everything_with_its_state(root):
 
 def test_the_catalogue_says_which_files_are_lacking(root):
     (root / "mnist").mkdir()
-    for file in data.REGISTRY.get("mnist").files[1:]:
+    for file in data.REGISTRY.get("mnist").published.files[1:]:
         (root / "mnist" / file.name).touch()
     mnist = next(listing for listing in data.list_datasets() if listing.name == "mnist")
     assert (mnist.state, mnist.note) == ("missing", f"lacks {images.TRAIN_IMAGES}")
@@ -189,7 +192,7 @@ def test_verify_checks_the_structure_of_a_users_copy(root):
         file.stat().st_size,
         None,
     )
-    assert "not canonical" in check.note
+    assert "not published" in check.note
     file.write_bytes(file.read_bytes()[:-30])
     (check,) = data.verify("mine")
     assert not check.ok
@@ -239,15 +242,12 @@ def test_the_folder_is_the_users_cache_where_nothing_is_set(tmp_path, monkeypatc
 
 
 def test_without_any_home_embedded_data_load_and_the_others_say_what_to_set(monkeypatch):
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
-
     for variable in ("FANIN_DATA_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without a home folder
     assert data.load("digits").info.n_train == 1438
     for use in (data.load, data.require):
-        with pytest.raises(DataUnavailable, match="set FANIN_DATA_DIR to an absolute path"):
+        with pytest.raises(DataUnavailable, match="Set FANIN_DATA_DIR to an absolute path"):
             use("mnist")
     states = {listing.name: listing.state for listing in data.list_datasets()}
     assert (states["digits"], states["mnist"]) == ("available", "missing")
@@ -276,3 +276,18 @@ def test_importing_the_data_package_imports_no_optional_library():
     code = f"import sys, fanin.data; print([m for m in '{heavy}'.split(', ') if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("group", ["fanin.datasets", "fanin.dataset_families"])
+def test_third_parties_register_data_sets_by_entry_points(root, monkeypatch, group):
+    class Point:
+        name, value, dist = "tiny", "plugin:tiny", None
+
+        def load(self):
+            return lambda: make_tiny_entry()[0]
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: {wanted: [Point()]}.get(group, []))
+    wanted = group
+    datasets = DatasetRegistry("dataset", data.DatasetEntry, groups=data.REGISTRY.groups)
+    assert datasets.names() == ("tiny",)
+    assert datasets.make("tiny").describe().n_train == 2000

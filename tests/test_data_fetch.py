@@ -12,7 +12,8 @@ import time
 import mirror_server
 import numpy as np
 import pytest
-from mirror_server import serving, tiny_entry
+from dataset_cases import make_tiny_entry
+from mirror_server import serving
 
 from fanin import data
 from fanin.errors import DataUnavailable, MissingExtra, OutputError, UnknownName, UsageError
@@ -57,7 +58,7 @@ def tiny(root, monkeypatch):
     """A registered data set of two files, a server that has them, and the folder in which they
     should come to lie.
     """
-    entry, contents = tiny_entry()
+    entry, contents = make_tiny_entry()
     with serving(contents) as server:
         # The entry is put in place past `add`, so that it is gone after the test.
         monkeypatch.setitem(data.REGISTRY._entries, "tiny", entry)
@@ -122,7 +123,7 @@ def test_what_a_bad_mirror_sends_is_never_kept_and_the_reason_is_said(tiny, faul
         "fanin data add tiny FILE.npz",
     ):
         assert part in text
-    assert re.search(reason.replace("{expected}", entry.files[0].sha256), text)
+    assert re.search(reason.replace("{expected}", entry.published.files[0].sha256), text)
 
 
 def test_a_refused_connection_and_a_failed_tls_are_said_in_few_words(tiny):
@@ -135,7 +136,7 @@ def test_a_refused_connection_and_a_failed_tls_are_said_in_few_words(tiny):
             data.fetch("tiny", mirrors=[closed, plain], limits=QUICK)
     text = str(caught.value)
     assert "could not be read: Connection refused" in text
-    assert "has no TLS connection that can be trusted" in text
+    assert "has no trusted TLS connection" in text
     assert max(map(len, text.splitlines())) < 400
     assert kept(folder) == {}
 
@@ -301,7 +302,7 @@ def test_an_interruption_leaves_nothing_behind(tiny):
 
 def test_ensure_downloads_what_is_missing_and_only_that(tiny, monkeypatch):
     _, server, folder = tiny
-    registered = tiny_entry(mirrors=(server.mirror("404"), server.mirror("good")))[0]
+    registered = make_tiny_entry(mirrors=(server.mirror("404"), server.mirror("good")))[0]
     monkeypatch.setitem(data.REGISTRY._entries, "tiny", registered)
     assert "tiny" in data.list_fetchable()
     with pytest.raises(DataUnavailable, match="fanin data fetch tiny"):
@@ -335,7 +336,7 @@ def test_ensure_and_fetch_of_what_has_no_mirror_or_no_entry(root):
     with pytest.raises(DataUnavailable, match="no mirror is known"):
         data.fetch("tiny")
     with pytest.raises(
-        DataUnavailable, match=r"tiny is not there\. Looked in .* Put the files there"
+        DataUnavailable, match=r"tiny is missing\. Looked in .* Put the files there"
     ):
         data.ensure("tiny")
     for use in (data.fetch, data.ensure):
@@ -358,13 +359,13 @@ def test_without_pooch_the_extra_is_named(tiny, monkeypatch):
 
 @pytest.mark.parametrize("name", data.list_fetchable())
 def test_registered_mirrors_are_well_formed(name):
-    entry = data.REGISTRY.get(name) if name in data.REGISTRY else data.FAMILIES.get(name).source
-    assert len({mirror.url for mirror in entry.mirrors}) == len(entry.mirrors) >= 2
-    for mirror in entry.mirrors:
+    published = data.REGISTRY.get(name).published
+    assert len({mirror.url for mirror in published.mirrors}) == len(published.mirrors) >= 2
+    for mirror in published.mirrors:
         assert mirror.url.startswith(("https://", "http://fashion-mnist.s3-website"))
         assert mirror.url.endswith("/") == (mirror.unpack is None)
         assert "yann.lecun.com" not in mirror.url
-    for file in entry.files:
+    for file in published.files:
         assert len(file.checksum) == {"SHA-256": 64, "SHA-1": 40}[file.algorithm]
 
 

@@ -4,7 +4,8 @@ import io
 
 import pytest
 from cli_session import fanin
-from mirror_server import serving, tiny_entry
+from dataset_cases import make_tiny_entry
+from mirror_server import serving
 
 from fanin import data
 from fanin.cli import download_progress
@@ -18,8 +19,8 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("FANIN_OFFLINE", raising=False)
-    with serving(tiny_entry()[1]) as server:
-        entry, _ = tiny_entry(mirrors=(server.mirror("404"), server.mirror("good")))
+    with serving(make_tiny_entry()[1]) as server:
+        entry, _ = make_tiny_entry(mirrors=(server.mirror("404"), server.mirror("good")))
         # Past `add`, so that the entry is gone after the test.
         monkeypatch.setitem(data.REGISTRY._entries, "tiny", entry)
         yield server, tmp_path / "tiny"
@@ -81,7 +82,7 @@ def test_a_failure_exits_4_and_names_mirrors_and_the_way_by_hand(tiny, monkeypat
 
 def test_one_failure_does_not_keep_the_others_from_being_fetched(tiny, monkeypatch):
     server, _ = tiny
-    broken, _ = tiny_entry("broken", mirrors=(server.mirror("403"),))
+    broken, _ = make_tiny_entry("broken", mirrors=(server.mirror("403"),))
     monkeypatch.setitem(data.REGISTRY._entries, "broken", broken)
     done = fanin("data", "fetch", "broken", "tiny", "digits", "--json")
     states = {

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from mirror_server import serving, tiny_entry
+from dataset_cases import make_tiny_entry
+from mirror_server import serving
 
 from fanin import data
 from fanin.data.sources import staging
@@ -17,9 +18,9 @@ from fanin.data.sources import staging
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from mirror_server import tiny_entry
+from dataset_cases import make_tiny_entry
 from fanin import data
-entry, _ = tiny_entry(mirrors=(data.Mirror(url=sys.argv[1]),))
+entry, _ = make_tiny_entry(mirrors=(data.Mirror(url=sys.argv[1]),))
 data.REGISTRY.add(entry)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -67,7 +68,7 @@ def parts(folder):
 def test_after_a_kill_nothing_half_done_has_a_name_and_the_next_fetch_starts_clean(
     root, monkeypatch
 ):
-    entry, contents = tiny_entry()
+    entry, contents = make_tiny_entry()
     folder = root / "tiny"
     with serving(contents) as server, start(server.mirror("half-then-silent")) as child:
         go(child)
@@ -84,7 +85,7 @@ def test_after_a_kill_nothing_half_done_has_a_name_and_the_next_fetch_starts_cle
 
 
 def test_two_processes_at_once_take_turns_and_download_once(root):
-    _, contents = tiny_entry()
+    _, contents = make_tiny_entry()
     with (
         serving(contents) as server,
         start(server.mirror("leisurely")) as one,

@@ -3,14 +3,14 @@
 import gzip
 import hashlib
 import struct
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from dataset_cases import load_entry, make_entry, to_published_files
 
 from fanin import seeds
-from fanin.data import DataInfo, DatasetEntry, PublishedFile
+from fanin.data import DataInfo
 from fanin.data.datasets.california_housing import HOUSING_FILE, parse_csv, read_housing
 from fanin.data.datasets.images import (
     TEST_IMAGES,
@@ -20,7 +20,6 @@ from fanin.data.datasets.images import (
     read_idx,
 )
 from fanin.data.formats import idx
-from fanin.data.sources import published_files
 from fanin.errors import DataInvalid, DataUnavailable
 
 
@@ -32,14 +31,8 @@ def idx_bytes(array, *, magic=None, shape=None, extra=b""):
     )
 
 
-def entry_of(contents, info, read, **fields):
-    files = tuple(
-        PublishedFile(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        for name, data in contents.items()
-    )
-    return DatasetEntry(
-        info=info, title="a test", reference="none", files=files, read=partial(read, info), **fields
-    )
+def entry_of(contents, info, read, **facts):
+    return make_entry(info, to_published_files(contents), read, **facts)
 
 
 @pytest.fixture
@@ -71,14 +64,14 @@ def images(root):
 
 def test_canonical_images_come_out_as_written(images):
     entry, arrays, _ = images
-    dataset = published_files.read(entry)
+    dataset = load_entry(entry)
     assert torch.equal(dataset.x_train, torch.from_numpy(arrays[TRAIN_IMAGES])[:, None])
     assert torch.equal(dataset.y_train, torch.from_numpy(arrays[TRAIN_LABELS]).long())
     assert torch.equal(dataset.x_test, torch.from_numpy(arrays[TEST_IMAGES])[:, None])
     assert torch.equal(dataset.y_test, torch.from_numpy(arrays[TEST_LABELS]).long())
     assert dataset.x_train.dtype == torch.uint8
     assert dataset.x_train.is_contiguous()
-    assert (dataset.info, dataset.divisor, dataset.published) == (entry.info, 255.0, True)
+    assert (dataset.info, dataset.divisor, dataset.published) == (entry.describe(None), 255.0, True)
 
 
 def test_a_file_with_another_checksum_is_refused_and_both_are_named(images):
@@ -90,9 +83,9 @@ def test_a_file_with_another_checksum_is_refused_and_both_are_named(images):
     received = hashlib.sha256(changed).hexdigest()
     with pytest.raises(
         DataInvalid,
-        match=f"(?s){TRAIN_LABELS}.*{received}.*{entry.files[1].sha256}.*Copy the file again",
+        match=f"(?s){TRAIN_LABELS}.*{received}.*{entry.published.files[1].sha256}.*Copy the file again",
     ):
-        published_files.read(entry)
+        load_entry(entry)
 
 
 def test_a_truncated_file_is_called_cut_short(images):
@@ -100,16 +93,17 @@ def test_a_truncated_file_is_called_cut_short(images):
     file = folder / TEST_IMAGES
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(
-        DataInvalid, match=f"{TEST_IMAGES} is cut short: {entry.files[2].bytes - 7} bytes; expected"
+        DataInvalid,
+        match=f"{TEST_IMAGES} is cut short: {entry.published.files[2].bytes - 7} bytes; expected",
     ):
-        published_files.read(entry)
+        load_entry(entry)
 
 
 def test_missing_files_are_named_with_folder_variable_and_remedy(images):
     entry, _, folder = images
     (folder / TEST_LABELS).unlink()
     with pytest.raises(DataUnavailable) as caught:
-        published_files.read(entry)
+        load_entry(entry)
     for part in (TEST_LABELS, str(folder), "FANIN_DATA_DIR", "fanin data add tiny"):
         assert part in str(caught.value)
     assert TRAIN_IMAGES not in str(caught.value)
@@ -124,7 +118,7 @@ def test_a_label_beyond_the_classes_is_refused(images):
     }
     (folder / TEST_LABELS).write_bytes(contents[TEST_LABELS])
     with pytest.raises(DataInvalid, match="y_test of tiny holds the label 9, first in row 4"):
-        published_files.read(entry_of(contents, entry.info, read_idx))
+        load_entry(entry_of(contents, entry.describe(None), read_idx))
 
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
@@ -139,7 +133,7 @@ IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
         ),
         (idx_bytes(IMAGES, shape=(2, 4, 3)), r"declares shape \(2, 4, 3\); expected \(2, 3, 4\)"),
         (idx_bytes(IMAGES[:1], shape=(2, 3, 4)), "holds 12 values; expected 24"),
-        (idx_bytes(IMAGES, extra=b"\0"), "goes on after the 24 values"),
+        (idx_bytes(IMAGES, extra=b"\0"), "holds more than the 24 values"),
         (idx_bytes(IMAGES)[:-9], "is not a complete gzip file"),
         (gzip.compress(b"\0\0\x08", mtime=0), "ends within its IDX header"),
         (b"<html>not here</html>", "is not a complete gzip file"),
@@ -156,7 +150,7 @@ def test_a_gzip_bomb_is_not_unpacked():
     import tracemalloc
 
     tracemalloc.start()
-    with pytest.raises(DataInvalid, match="goes on after"):
+    with pytest.raises(DataInvalid, match="holds more than"):
         idx.parse(bomb, (2, 3, 4), "bomb.gz")
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()
@@ -178,7 +172,7 @@ def housing(root):
 
 def test_housing_is_shuffled_as_keras_does_and_its_target_is_last(housing):
     entry, table = housing
-    dataset = published_files.read(entry)
+    dataset = load_entry(entry)
     indices = np.arange(50)
     np.random.RandomState(113).shuffle(indices)
     expected = torch.from_numpy(table[indices]).float()

@@ -418,7 +418,7 @@ def test_adding_never_overwrites_another_file_unless_told_to(root, file, tmp_pat
     target = data.add("mine", file)
     other = tmp_path / "other.npz"
     np.savez(other, **arrays_of(TABLE, TARGETS))
-    with pytest.raises(OutputError, match="is there already and differs"):
+    with pytest.raises(OutputError, match="exists and differs"):
         data.add("mine", other)
     assert target.read_bytes() == file.read_bytes()
     data.add("mine", other, replace=True)

@@ -183,23 +183,20 @@ def _describe_model(name: str) -> Description:
 def _describe_dataset(name: str) -> Description:
     from fanin import data
 
-    info, listing = data.describe(name), data.get_status(name)
-    entry = data.REGISTRY.get(name) if name in data.REGISTRY else None
-    family = data.FAMILIES.get(name) if name in data.FAMILIES else None
-    known = entry or family
-    options = _options(family.options) if family else ()
+    entry, info, status = data.REGISTRY.find(name), data.describe(name), data.get_status(name)
+    options = _options(entry.options)
     example = f"{name}({options[0].name}={options[0].default})" if options else name
     return Description(
         kind="datasets",
         name=name,
-        summary=known.title if known else "A user's own data set.",
+        summary=entry.title,
         facts={
             "task": info.task.replace("_", " "),
             "one input": _input_words(info),
-            "target": _target_words(info, entry.units if entry else ""),
+            "target": _target_words(info, entry.units),
             "samples": f"{info.n_train:,} for training, {info.n_test:,} for testing",
-            "where": f"{listing.where} ({'; '.join(filter(None, (listing.state, listing.note)))})",
-            **({"reference": known.reference} if known else {}),
+            "where": f"{status.where} ({'; '.join(filter(None, (status.state, status.note)))})",
+            **({"reference": entry.reference} if entry.reference else {}),
         },
         options=options,
         examples=(f'data = ["{example}"]   # in a study file', f"fanin data verify {name}"),

@@ -1,5 +1,4 @@
-"""Data sets: registered ones, families of them with options, and users' own; tensors in memory, or
-mapped from a large file.
+"""Data sets: registered ones, user copies and user components, in memory or mapped from a file.
 
     dataset = load("digits")  # or "pixels(of=mnist, size=14, permuted=true)"
     prepared = prepare(dataset, holdout=0.1, split_seed=0, standardise_target=True)
@@ -11,43 +10,45 @@ published checksums, and never unpickled.
 from __future__ import annotations
 
 from fanin.data.adding import add
-from fanin.data.dataset import (
-    REGISTRY,
-    Arrays,
-    DataInfo,
-    Dataset,
-    DatasetEntry,
-    Mirror,
-    PublishedFile,
-)
-from fanin.data.datasets.families import FAMILIES, Family, Member
+from fanin.data.dataset import Arrays, DataInfo, Dataset, InputKind, Mirror, PublishedFile, Task
+from fanin.data.datasets.dataset_entry import DatasetEntry, NamedDataset, PrimaryEntry
+from fanin.data.datasets.dataset_registry import REGISTRY
+from fanin.data.datasets.derived_dataset import DerivedEntry
 from fanin.data.fetching import ensure, fetch, list_fetchable
 from fanin.data.formats.mapped_samples import MappedSamples
-from fanin.data.inventory import DatasetStatus, FileCheck, get_status, list_datasets, verify
-from fanin.data.loading import canonicalize_spec, describe, load, member, names, require
+from fanin.data.inventory import DatasetStatus, get_status, list_datasets, verify
+from fanin.data.loading import canonicalize_spec, describe, load, names, require
 from fanin.data.prepare import Prepared, Subset, prepare
 from fanin.data.sources.data_folder import resolve_folder
 from fanin.data.sources.download import DownloadLimits
+from fanin.data.sources.file_check import FileCheck
 from fanin.data.sources.mirrors import DownloadProgress
+from fanin.data.sources.origin import FilelessOrigin, Origin
+from fanin.data.sources.published_files import PublishedFiles
 
 __all__ = [
-    "FAMILIES",
     "REGISTRY",
     "Arrays",
     "DataInfo",
     "Dataset",
     "DatasetEntry",
     "DatasetStatus",
+    "DerivedEntry",
     "DownloadLimits",
     "DownloadProgress",
-    "Family",
     "FileCheck",
+    "FilelessOrigin",
+    "InputKind",
     "MappedSamples",
-    "Member",
     "Mirror",
+    "NamedDataset",
+    "Origin",
     "Prepared",
+    "PrimaryEntry",
     "PublishedFile",
+    "PublishedFiles",
     "Subset",
+    "Task",
     "add",
     "canonicalize_spec",
     "describe",
@@ -57,7 +58,6 @@ __all__ = [
     "list_datasets",
     "list_fetchable",
     "load",
-    "member",
     "names",
     "prepare",
     "require",

@@ -1,8 +1,8 @@
-"""What a data set is: its description, its tensors, and the entry that the registry holds."""
+"""What a data set is: its description, its arrays and tensors, and the files that were published."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -11,14 +11,20 @@ import numpy as np
 from torch import Tensor
 
 from fanin.errors import UsageError
-from fanin.registry import NoOptions, Registry
 
 Task = Literal["classification", "regression", "token_classification", "autoencoding"]
-"""A class, or one number or several, for each sample; a class for each step of a sequence; the
-input itself.
+"""What is predicted: a class per sample; one or more numbers per sample; a class per step of a
+sequence; the input itself.
 """
 
 InputKind = Literal["image", "table", "sequence", "tokens"]
+
+Availability = Literal["available", "missing", "user copy", "invalid"]
+"""`invalid`: a user copy is damaged, or has the name of a data set that it cannot replace."""
+
+SubsetName = Literal["train", "test"]
+
+SUBSETS: tuple[SubsetName, SubsetName] = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +38,13 @@ class DataInfo:
     sequences of tokens.
     """
     outputs: int
-    """Number of classes, or of targets: 1 for most regressions, the size of the input for
+    """Number of classes or of targets: usually 1 for a regression, the size of the input for
     autoencoding.
     """
     n_train: int
     n_test: int
     vocabulary: int | None = None
-    """Inputs are tokens, numbers from 0 to below this; None where they are not."""
+    """Inputs are tokens, numbered from 0 to below this; None if they are not tokens."""
 
     @property
     def kind(self) -> InputKind:
@@ -50,16 +56,16 @@ class DataInfo:
 
     @property
     def per_step(self) -> bool:
-        """Whether there is a target for each step of a sequence."""
+        """Whether each step of a sequence has a target."""
         return self.task == "token_classification"
 
 
 class Arrays(NamedTuple):
     """The four arrays of a data set.
 
-    Images (N, C, H, W) and sequences (N, steps, features), uint8 or float; tables (N, features)
-    float; tokens (N, steps) of whole numbers. Labels or targets (N,), targets (N, outputs) where
-    there are several, labels (N, steps) where each step has one.
+    Images (N, C, H, W) and sequences (N, steps, features), uint8 or float; tables (N, features),
+    float; tokens (N, steps), integers. Labels or targets (N,); several targets (N, outputs); labels
+    per step (N, steps).
     """
 
     x_train: np.ndarray
@@ -70,40 +76,41 @@ class Arrays(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in memory, or mapped into it from a file.
+    """A data set in memory, or mapped into memory from a file.
 
-    ``x / divisor`` is what a model sees of an image; a table is standardised instead where
-    `standardise` says so. Both happen in `fanin.data.prepare` and in the training engine, so uint8
-    images stay uint8 here.
+    A model sees ``x / divisor``, or standardised inputs if `standardise` is set. Both are applied
+    later, by `fanin.data.prepare` and by the training engine, so uint8 images stay uint8 here.
     """
 
     info: DataInfo
     x_train: Tensor
-    """uint8 or float32, (N, *info.input_shape), contiguous unless mapped; tokens uint8, or int64
-    where there are too many.
+    """uint8 or float32, (N, *info.input_shape), contiguous unless mapped; tokens are uint8, or
+    int64 if the vocabulary has more than 256.
     """
     y_train: Tensor
-    """int64 (N,) class numbers, or (N, steps) of each step; float32 (N,) or (N, outputs) targets in
-    their own units; for autoencoding the very tensor `x_train`."""
+    """int64 (N,) class numbers, or (N, steps) for each step; float32 (N,) or (N, outputs) targets
+    in their own units; for autoencoding the tensor `x_train` itself."""
     x_test: Tensor
     y_test: Tensor
     divisor: float
     standardise: bool
     fingerprint: str
-    """SHA-256 over names, dtypes, shapes and bytes of the four tensors."""
+    """SHA-256 of names, dtypes, shapes and bytes of the four tensors."""
     published: bool
-    """True where the bytes read were the published ones; False for a user's own copy."""
+    """Whether the arrays come from the published bytes; False for user copies and user code."""
     source: str
+    """Where the arrays come from, in words; stored with results."""
     units: str
-    """Units of a regression target; empty for all else."""
+    """Units of a regression target; empty otherwise."""
     mapped: bool = False
-    """The inputs lie in a file that is read while training; they are never written to."""
+    """Whether the inputs stay in a file that is read during training; they are never written to."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedFile:
-    """A published file, recognised by its size and its SHA-256, or by its SHA-1 where nobody
-    published another checksum.
+    """A file of a data set as its authors published it, known by its size and checksum.
+
+    `sha1` is for files of which no SHA-256 was published.
     """
 
     name: str
@@ -119,7 +126,7 @@ class PublishedFile:
 
     @property
     def checksum(self) -> str:
-        """The checksum that the file must have: `sha256` where it is known."""
+        """The checksum that the file must have: `sha256` if it is known."""
         return self.sha256 or str(self.sha1)
 
     @property
@@ -129,77 +136,32 @@ class PublishedFile:
 
 
 Unpack = Callable[[Path, Sequence[PublishedFile]], Iterator[tuple[PublishedFile, bytes]]]
-"""Takes an archive and the files wanted of it; yields each with its content, raises `DataInvalid`
-where one is not in it.
+"""Takes an archive and the wanted files; yields each file with its content, and raises
+`DataInvalid` if one is not in the archive.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mirror:
-    """A place that published files are downloaded from: a folder of them, or one archive.
+    """An address that published files are downloaded from: a folder of them, or one archive.
 
-    Plain HTTP will do: nothing is kept before its size and checksum are those of a `PublishedFile`.
+    Plain HTTP is safe: a download is kept only if its size and checksum are those of a
+    `PublishedFile`.
     """
 
     url: str
-    """Of a folder, with a slash at the end, the files lying in it under their own names; or of an
-    archive.
+    """A folder, with a slash at the end, that holds the files under their own names; or an archive.
     """
     unpack: Unpack | None = None
-    """How the files come out of the archive; None for a folder."""
+    """Reads the files out of the archive; None for a folder."""
     bytes: int | None = None
     sha256: str | None = None
-    """Size and checksum of the archive as published, where they are known."""
+    """Size and checksum of the archive as published, if known."""
     exact: bool = False
-    """Open nothing but the archive with this SHA-256. Otherwise any archive will do whose members
-    have the right checksums.
+    """Open only the archive with this SHA-256. Otherwise any archive is accepted whose members have
+    the right checksums.
     """
 
     def __post_init__(self) -> None:
         if self.exact and not self.sha256:
-            raise UsageError(f"The mirror {self.url} asks for one very archive. Give its SHA-256.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetEntry:
-    """A registered data set: how its arrays come out of its published files.
-
-    `read` gets the contents of `files` by name, size and checksum matched, and returns the arrays.
-    Where it is None the data set is read from the user's own NPZ copy only; where `package` is
-    given it comes out of that installed package. `mirrors` are where the files are downloaded from,
-    best first.
-    """
-
-    info: DataInfo
-    title: str
-    reference: str
-    files: tuple[PublishedFile, ...] = ()
-    mirrors: tuple[Mirror, ...] = ()
-    read: Callable[[Mapping[str, bytes]], Arrays] | None = None
-    package: str = ""
-    divisor: float = 1.0
-    standardise: bool = False
-    units: str = ""
-    stored_in: str = ""
-    """The folder of its files, where that has not its name."""
-
-    @property
-    def name(self) -> str:
-        return self.info.name
-
-    @property
-    def folder(self) -> str:
-        """The name of the folder that its files are looked for in."""
-        return self.stored_in or self.name
-
-    @property
-    def options(self) -> type:
-        """It has none."""
-        return NoOptions
-
-    def make(self, options: NoOptions) -> DatasetEntry:
-        """The entry itself."""
-        return self
-
-
-REGISTRY: Registry[DatasetEntry, DatasetEntry] = Registry("dataset", DatasetEntry)
+            raise UsageError(f"The mirror {self.url} accepts one exact archive. Give its SHA-256.")

@@ -1,4 +1,4 @@
-"""Data sets from the internet: fetched when asked for, or when a run needs one that is not there.
+"""Data sets from the internet: fetched when a user asks, or when a run needs a missing one.
 
 Workers load data and never fetch: a runner calls `ensure` before it starts them.
 """
@@ -9,137 +9,137 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fanin.data.dataset import REGISTRY, DatasetEntry, Mirror, PublishedFile
-from fanin.data.datasets.families import FAMILIES
-from fanin.data.loading import find
-from fanin.data.sources import published_files, staging
+from fanin.data.dataset import Mirror, PublishedFile
+from fanin.data.datasets.dataset_registry import REGISTRY
+from fanin.data.sources import staging
 from fanin.data.sources.data_folder import VARIABLE, resolve_folder
 from fanin.data.sources.download import DownloadFailed, DownloadLimits
+from fanin.data.sources.file_check import is_complete
 from fanin.data.sources.mirrors import DownloadProgress, MirrorFetcher, OnProgress
+from fanin.data.sources.published_files import PublishedFiles
 from fanin.errors import DataUnavailable, OutputError
 
 OFFLINE = "FANIN_OFFLINE"
-"""The variable that forbids all connections, unless it is empty, 0, no or false."""
+"""The environment variable that forbids all connections, unless it is empty, 0, no or false."""
 
 _LIMITS = DownloadLimits()
 
 
 def list_fetchable() -> tuple[str, ...]:
-    """The registered data sets, and families with files of their own, that can be downloaded."""
-    families = (family.name for family in FAMILIES if family.source and family.source.mirrors)
-    return (*(entry.name for entry in REGISTRY if entry.mirrors), *families)
+    """The registered data sets that can be downloaded."""
+    return tuple(
+        entry.name for entry in REGISTRY if entry.published is not None and entry.published.mirrors
+    )
 
 
-def ensure(name: str, *, on_progress: OnProgress | None = None) -> None:
-    """Make sure that `load` finds the data set: download it where neither its files nor a user's
-    own copy are there.
+def ensure(spec: str, *, on_progress: OnProgress | None = None) -> None:
+    """Download a data set if its files are missing and there is no user copy.
 
-    For a runner, before it starts workers. Files that are there are not opened, which is left to
-    `load`. Raises what `fetch` raises.
+    For a runner, before it starts workers. Existing files are not opened; `load` checks them.
+    Raises what `fetch` raises.
     """
-    copy, entry = find(name)
-    if copy or entry is None:
-        return
-    if entry.mirrors and published_files.missing(entry):
-        fetch(name, on_progress=on_progress)
-    published_files.require(entry)
+    origin = REGISTRY.make(spec).origin
+    if origin.missing() and origin.published is not None and origin.published.mirrors:
+        fetch(spec, on_progress=on_progress)
+    origin.require()
 
 
 def fetch(
-    name: str,
+    spec: str,
     *,
     folder: Path | None = None,
     mirrors: Sequence[Mirror] | None = None,
     limits: DownloadLimits = _LIMITS,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Download the published files of a data set that are missing or damaged; the folder in which
-    they then lie.
+    """Download the published files of a data set that are missing or damaged; returns their folder.
+
+    Nothing is contacted if the files are complete. A user copy is left alone, and `load` still
+    prefers it. A file appears under its name only when it is complete and its checksum right; an
+    interrupted download starts anew.
 
     Args:
-        name: a data set, or the spec of one: then the files are those that it is read from. For one
-            that is embedded in a package, generated, or entirely the user's own, nothing is done.
-        folder: the folder that holds data sets, in place of ``FANIN_DATA_DIR``; ``<folder>/<name>``
-            comes back.
-        mirrors: in place of the registered ones.
+        spec: a data set; the files are those that it is read from.
+        folder: the folder that holds data sets, instead of ``FANIN_DATA_DIR``. The result is the
+            data set's folder inside it.
+        mirrors: instead of the registered ones.
         limits: minimum speed and longest time.
-        on_progress: told of each mirror tried, some ten times a second while bytes come, and of the
-            end.
+        on_progress: told of each mirror tried, some ten times a second during a download, and of
+            its end.
 
-    Where the files are whole nothing is contacted. A user's own copy is left alone, and `load` goes
-    on preferring it. A file appears under its name only when it is complete and its checksum right;
-    a download that was cut off starts anew.
-
-    Raises `UnknownName`; `DataUnavailable`, which names each mirror and why it failed, where no
-    mirror gave a file, or where ``FANIN_OFFLINE`` is set; `OutputError` where the folder cannot be
-    written; `MissingExtra` without pooch.
+    Raises `UnknownName`; `DataUnavailable`, which names each mirror and why it failed, if no mirror
+    sent a file or ``FANIN_OFFLINE`` is set; `OutputError` if the folder cannot be written;
+    `MissingExtra` without pooch.
     """
-    copy, entry = find(name)
-    if entry is None:
-        return copy.parent if copy else resolve_folder()
-    target = (
-        resolve_folder(entry.folder)
-        if folder is None
-        else Path(folder).expanduser().absolute() / entry.folder
-    )
-    wanted = _wanted(entry, target)
-    if not wanted:
-        return target
-    fetcher = MirrorFetcher(
-        entry, list(entry.mirrors if mirrors is None else mirrors), limits, on_progress or _ignore
-    )
-    if _offline() or not fetcher.mirrors:
-        why = (
-            f"nothing was contacted, because {OFFLINE} is set"
-            if fetcher.mirrors
-            else "no mirror is known"
+    published = REGISTRY.make(spec).origin.published
+    if published is None:
+        return resolve_folder()
+    target = published.path
+    if folder is not None:
+        target = Path(folder).expanduser().absolute() / published.folder
+    wanted = _find_wanted(published, target)
+    if wanted:
+        fetcher = MirrorFetcher(
+            published,
+            list(published.mirrors if mirrors is None else mirrors),
+            limits,
+            on_progress or _ignore_progress,
         )
-        raise _unavailable(entry, target, wanted, [why])
+        _require_connection(fetcher, target, wanted)
+        _fetch_into(target, fetcher)
+    return target
+
+
+def _require_connection(
+    fetcher: MirrorFetcher, target: Path, wanted: Sequence[PublishedFile]
+) -> None:
+    if not fetcher.mirrors:
+        raise _make_error(fetcher.published, target, wanted, ["no mirror is known"])
+    if os.environ.get(OFFLINE, "").strip().lower() not in ("", "0", "no", "false"):
+        reason = f"nothing was contacted, because {OFFLINE} is set"
+        raise _make_error(fetcher.published, target, wanted, [reason])
+
+
+def _fetch_into(target: Path, fetcher: MirrorFetcher) -> None:
+    published = fetcher.published
+
+    def report_waiting() -> None:
+        fetcher.on_progress(DownloadProgress(dataset=published.dataset, state="waiting"))
+
     try:
-        with staging.open_workspace(
-            target,
-            lambda: fetcher.on_progress(DownloadProgress(dataset=entry.name, state="waiting")),
-        ) as workspace:
-            # Looked at anew: another process may have fetched them while this one waited for its
-            # turn.
-            fetcher.fetch(_wanted(entry, target), target, workspace)
+        with staging.open_workspace(target, report_waiting) as workspace:
+            # Checked again: another process may have fetched the files during the wait.
+            fetcher.fetch(_find_wanted(published, target), target, workspace)
     except DownloadFailed:
-        raise _unavailable(entry, target, _wanted(entry, target), fetcher.failures) from None
+        wanted = _find_wanted(published, target)
+        raise _make_error(published, target, wanted, fetcher.failures) from None
     except OSError as error:
         raise OutputError(
             f"{target} cannot be written: {error.strerror or error}. Check {VARIABLE}, or free "
             "space."
         ) from None
-    return target
 
 
-def _wanted(entry: DatasetEntry, target: Path) -> list[PublishedFile]:
-    return [file for file in entry.files if not published_files.is_whole(target / file.name, file)]
+def _find_wanted(published: PublishedFiles, target: Path) -> list[PublishedFile]:
+    return [file for file in published.files if not is_complete(target / file.name, file)]
 
 
-def _offline() -> bool:
-    return os.environ.get(OFFLINE, "").strip().lower() not in ("", "0", "no", "false")
-
-
-def _unavailable(
-    entry: DatasetEntry, target: Path, wanted: Sequence[PublishedFile], why: Sequence[str]
+def _make_error(
+    published: PublishedFiles,
+    target: Path,
+    wanted: Sequence[PublishedFile],
+    reasons: Sequence[str],
 ) -> DataUnavailable:
     files = ", ".join(
         f"{file.name} ({file.bytes:,} bytes, {file.algorithm} {file.checksum})" for file in wanted
     )
-    reasons = "".join(f"\n  {reason}" for reason in why)
-    source = f" (published at {entry.mirrors[0].url})" if entry.mirrors else ""
-    register = (
-        f", or register a copy: fanin data add {entry.name} FILE.npz"
-        if entry.name not in FAMILIES
-        else ""
-    )
+    lines = "".join(f"\n  {reason}" for reason in reasons)
+    source = f" (published at {published.mirrors[0].url})" if published.mirrors else ""
     return DataUnavailable(
-        f"{entry.name} could not be downloaded. Wanted: {files}.{reasons}\nTry again later, or put "
-        f"the files into {target} "
-        f"yourself{source}{register}"
+        f"{published.dataset} could not be downloaded. Wanted: {files}.{lines}\n"
+        f"Try again later, or put the files into {target} yourself{source}{published.advise()}"
     )
 
 
-def _ignore(_: DownloadProgress) -> None:
-    """What a caller that wants no progress is told."""
+def _ignore_progress(_: DownloadProgress) -> None:
+    pass

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from fanin import specs
 from fanin.data.dataset import DataInfo, Dataset
-from fanin.data.datasets.families import FAMILIES, Family
+from fanin.data.datasets.dataset_registry import REGISTRY
+from fanin.data.datasets.derived_dataset import DerivedEntry
 from fanin.data.formats.tensors import compute_fingerprint
-from fanin.data.loading import describe, load
 from fanin.errors import SpecError
 
 
@@ -23,36 +23,31 @@ class Autoencoding:
         specs.coerce_fields("autoencoding", self)
 
 
-def describe_autoencoding(options: Autoencoding) -> DataInfo:
-    """As many outputs as an input has numbers; raises `SpecError` for anything but images and
-    tables.
+def describe_autoencoding(options: Autoencoding, info: DataInfo) -> DataInfo:
+    """As many outputs as an input has numbers; raises `SpecError` unless `info` fits.
+
+    Images and tables fit.
     """
-    info = describe(options.of)
     if info.kind not in ("image", "table") or info.task == "autoencoding":
         raise SpecError(
-            f"autoencoding takes images or tables that are not reconstructed already; {options.of} "
-            "is a data set for "
-            f"{info.task} whose inputs are of kind {info.kind}. Use autoencoding(of=…) with digits "
-            "or mnist, say."
+            f"autoencoding takes images or tables with a label or target; {options.of} is a data "
+            f"set for {info.task} whose inputs are of kind {info.kind}. Use for example "
+            "autoencoding(of=digits) or autoencoding(of=mnist)."
         )
     return replace(info, task="autoencoding", outputs=math.prod(info.input_shape))
 
 
-def load_autoencoding(options: Autoencoding) -> Dataset:
-    """The data set without its labels: targets are the very tensors of the inputs, and take no
-    memory of their own.
+def derive_autoencoding(options: Autoencoding, dataset: Dataset) -> Dataset:
+    """The data set without labels: the targets are the tensors of the inputs and need no memory.
 
-    The target is what the model sees, so ``x / divisor`` or the standardised row; its units are
-    those.
+    The target is what the model sees, ``x / divisor`` or the standardised row, in those units.
 
     Source: Hinton, Salakhutdinov: Reducing the dimensionality of data with neural networks, Science
     313, 2006.
     """
-    info, dataset = describe_autoencoding(options), load(options.of)
     train, test = dataset.x_train, dataset.x_test
     return replace(
         dataset,
-        info=info,
         y_train=train,
         y_test=test,
         units="",
@@ -60,14 +55,14 @@ def load_autoencoding(options: Autoencoding) -> Dataset:
     )
 
 
-FAMILIES.add(
-    Family(
+REGISTRY.add(
+    DerivedEntry(
         name="autoencoding",
         title="images or tables whose target is the input itself",
         reference="Hinton, Salakhutdinov: Reducing the dimensionality of data with neural "
         "networks. Science 313 (2006)",
         options=Autoencoding,
         describe=describe_autoencoding,
-        load=load_autoencoding,
+        derive=derive_autoencoding,
     )
 )

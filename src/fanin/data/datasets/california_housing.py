@@ -1,4 +1,4 @@
-"""Data sets that are tables: California Housing."""
+"""California Housing, a table."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from fanin import seeds
-from fanin.data.dataset import REGISTRY, Arrays, DataInfo, DatasetEntry, Mirror, PublishedFile
+from fanin.data.dataset import Arrays, DataInfo, Mirror, PublishedFile
+from fanin.data.datasets.dataset_entry import PrimaryEntry
+from fanin.data.datasets.dataset_registry import REGISTRY
 from fanin.data.formats.npz import open_npz
 from fanin.data.sources import archives
+from fanin.data.sources.published_files import PublishedFiles
 from fanin.errors import DataInvalid
 
 HOUSING_FILE = "cal_housing.data"
@@ -22,11 +25,11 @@ _KERAS_SEED = 113
 
 
 def read_housing(info: DataInfo, contents: Mapping[str, bytes]) -> Arrays:
-    """California Housing as Keras' loader splits it.
+    """California Housing, split as in Keras' loader.
 
-    The eight columns in the order of the file (longitude, latitude, median age, rooms, bedrooms,
-    population, households, median income) and the median house value in dollars; rows shuffled by
-    NumPy's ``RandomState(113)``, the first part train.
+    The inputs are the eight columns in the order of the file: longitude, latitude, median age,
+    rooms, bedrooms, population, households, median income. The target is the median house value in
+    dollars. Rows are shuffled by NumPy's ``RandomState(113)``; the first ones are for training.
 
     Differs from: scikit-learn, which divides some columns by others and the target by 100,000, and
     does not shuffle.
@@ -39,8 +42,9 @@ def read_housing(info: DataInfo, contents: Mapping[str, bytes]) -> Arrays:
 
 
 def parse_csv(content: bytes, shape: tuple[int, int], name: str) -> np.ndarray:
-    """The float64 table of `shape` in a comma-separated file without header; `DataInvalid` where it
-    is another.
+    """The float64 table in a comma-separated file without header.
+
+    Raises `DataInvalid` unless it has the given shape; `name` is the file's name in messages.
     """
     try:
         table = np.loadtxt(
@@ -65,10 +69,10 @@ def parse_csv(content: bytes, shape: tuple[int, int], name: str) -> np.ndarray:
 def unpack_keras_copy(
     archive: Path, files: Sequence[PublishedFile]
 ) -> Iterator[tuple[PublishedFile, bytes]]:
-    """The published table, written anew from the arrays x and y of Keras' NPZ file: six decimals,
-    rows in the same order.
+    """The published table, written from the arrays x and y of Keras' NPZ file.
 
-    The checksum of the published file tells whether it came out byte for byte.
+    Rows are in the same order and have six decimals. The checksum of the published file confirms
+    that the result is the same byte for byte.
     """
     with open_npz(archive, archive.name) as npz:
         if not {"x", "y"} <= npz.headers.keys():
@@ -80,7 +84,7 @@ def unpack_keras_copy(
             "float table."
         )
     table = io.BytesIO()
-    # By way of text: -122.23 in float32 is again -122.23, and not -122.230003.
+    # Through text: -122.23 in float32 becomes -122.23, not -122.230003.
     np.savetxt(
         table,
         np.column_stack([x.astype(str), y.reshape(-1).astype(str)]).astype(np.float64),
@@ -107,30 +111,34 @@ _HOUSING = DataInfo(
 )
 
 REGISTRY.add(
-    DatasetEntry(
-        info=_HOUSING,
+    PrimaryEntry(
+        name="california-housing",
         title="median house value of districts of California, 1990; eight raw columns",
         reference="Pace, Barry: Sparse spatial autoregressions. Statistics & Probability Letters "
         "33 (1997)",
-        read=partial(read_housing, _HOUSING),
+        describe=lambda _: _HOUSING,
+        read=lambda _, contents: read_housing(_HOUSING, contents),
         standardise=True,
         units="US dollars",
-        mirrors=(
-            _tgz(url="https://ndownloader.figshare.com/files/5976036"),
-            _tgz(url="https://api.figshare.com/v2/file/download/5976036"),
-            _tgz(url="https://www.dcc.fc.up.pt/~ltorgo/Regression/cal_housing.tgz"),
-            Mirror(
-                url="https://storage.googleapis.com/tensorflow/tf-keras-datasets/california_housing.npz",
-                unpack=unpack_keras_copy,
-                sha256="1a2e3a52e0398de6463aebe6f4a8da34fb21fbb6b934cf88c3425e766f2a1a6f",
-                exact=True,
+        origin=PublishedFiles(
+            dataset="california-housing",
+            mirrors=(
+                _tgz(url="https://ndownloader.figshare.com/files/5976036"),
+                _tgz(url="https://api.figshare.com/v2/file/download/5976036"),
+                _tgz(url="https://www.dcc.fc.up.pt/~ltorgo/Regression/cal_housing.tgz"),
+                Mirror(
+                    url="https://storage.googleapis.com/tensorflow/tf-keras-datasets/california_housing.npz",
+                    unpack=unpack_keras_copy,
+                    sha256="1a2e3a52e0398de6463aebe6f4a8da34fb21fbb6b934cf88c3425e766f2a1a6f",
+                    exact=True,
+                ),
             ),
-        ),
-        files=(
-            PublishedFile(
-                name=HOUSING_FILE,
-                bytes=2_071_484,
-                sha256="a2b44dcc7e1c9091b43c4f458b25cbd1f7e8068d08edd26bc4703108d3fa6214",
+            files=(
+                PublishedFile(
+                    name=HOUSING_FILE,
+                    bytes=2_071_484,
+                    sha256="a2b44dcc7e1c9091b43c4f458b25cbd1f7e8068d08edd26bc4703108d3fa6214",
+                ),
             ),
         ),
     )

@@ -1,16 +1,16 @@
-"""Text as the prediction of the next character: tiny Shakespeare."""
+"""Text, for the prediction of the next character: tiny Shakespeare."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from fanin import specs
-from fanin.data.dataset import Arrays, DataInfo, Dataset, DatasetEntry, Mirror, PublishedFile
-from fanin.data.datasets.families import FAMILIES, Family
-from fanin.data.formats.tensors import compute_fingerprint, to_tensors
-from fanin.data.sources import published_files
+from fanin.data.dataset import Arrays, DataInfo, Mirror, PublishedFile
+from fanin.data.datasets.dataset_entry import PrimaryEntry
+from fanin.data.datasets.dataset_registry import REGISTRY
+from fanin.data.sources.published_files import PublishedFiles
 from fanin.errors import SpecError
 
 FILE = "input.txt"
@@ -25,7 +25,7 @@ class Shakespeare:
     """Options of ``tiny-shakespeare``."""
 
     length: int = 64
-    """Characters that are read, each with the next one for a target."""
+    """Characters per sample; the target of each is the next one."""
 
     def __post_init__(self) -> None:
         specs.coerce_fields("tiny-shakespeare", self)
@@ -33,13 +33,13 @@ class Shakespeare:
         if not 1 <= self.length <= longest:
             raise SpecError(
                 f"tiny-shakespeare(length=…) must be a whole number from 1 to {longest:,}, so that "
-                "a window fits into the "
-                f"{longest + 1:,} characters of the test set; not {self.length}."
+                f"a window fits into the {longest + 1:,} characters of the test set; not "
+                f"{self.length}."
             )
 
 
 def describe_shakespeare(options: Shakespeare) -> DataInfo:
-    """Tokens, and a character for each step."""
+    """Tokens, and the next character as the target of each."""
     window = options.length + 1
     return DataInfo(
         name="tiny-shakespeare",
@@ -52,71 +52,51 @@ def describe_shakespeare(options: Shakespeare) -> DataInfo:
     )
 
 
-def load_shakespeare(options: Shakespeare) -> Dataset:
-    """The published text, 1,115,394 characters of 65 kinds, numbered in the order of their bytes.
-
-    The last tenth is the test set. Each part is cut into windows of ``length + 1`` characters, one
-    after the other and without overlap, the rest left out: all but a window's last character are
-    the input, all but its first the targets.
-    """
-    info = describe_shakespeare(options)
-    arrays = cut_windows(published_files.contents(_SOURCE)[FILE], _TRAIN, options.length)
-    parts = to_tensors(info, arrays, FILE)
-    return Dataset(
-        info,
-        *parts,
-        divisor=1.0,
-        standardise=False,
-        fingerprint=compute_fingerprint(parts),
-        published=True,
-        source=published_files.source(_SOURCE),
-        units="",
-    )
-
-
 def cut_windows(text: bytes, n_train: int, length: int) -> Arrays:
-    """Inputs and targets (windows, length) of the first `n_train` bytes and of those behind:
-    numbers of characters, uint8.
+    """Inputs and targets, numbers of characters: uint8, (windows, length).
+
+    Characters are numbered in the order of their bytes. The first `n_train` are for training, the
+    others for testing. Each subset is cut into windows of ``length + 1`` characters without
+    overlap, and the rest is left out. The input is all but the last character of a window, the
+    target all but the first.
     """
     _, numbers = np.unique(np.frombuffer(text, np.uint8), return_inverse=True)
-    cut = [
-        part[: len(part) // (length + 1) * (length + 1)].reshape(-1, length + 1)
-        for part in np.split(numbers.astype(np.uint8), [n_train])
-    ]
-    (train, test) = cut
+    train, test = (
+        subset[: len(subset) // (length + 1) * (length + 1)].reshape(-1, length + 1)
+        for subset in np.split(numbers.astype(np.uint8), [n_train])
+    )
     return Arrays(train[:, :-1], train[:, 1:], test[:, :-1], test[:, 1:])
 
 
-_SOURCE = DatasetEntry(
-    info=replace(describe_shakespeare(Shakespeare()), name="tiny-shakespeare"),
-    title="the plays of Shakespeare, in part, as one text",
-    reference="Karpathy: The unreasonable effectiveness of recurrent neural networks (2015)",
-    read=lambda contents: cut_windows(contents[FILE], _TRAIN, Shakespeare.length),
-    stored_in="tinyshakespeare",
-    files=(
-        PublishedFile(
-            name=FILE,
-            bytes=_BYTES,
-            sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-        ),
-    ),
-    mirrors=(
-        Mirror(
-            url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/"
-        ),
-        Mirror(url="https://cdn.jsdelivr.net/gh/karpathy/char-rnn@master/data/tinyshakespeare/"),
-    ),
-)
-
-FAMILIES.add(
-    Family(
+REGISTRY.add(
+    PrimaryEntry(
         name="tiny-shakespeare",
         title="the next character of Shakespeare's plays, a million characters",
         reference="Karpathy: The unreasonable effectiveness of recurrent neural networks (2015), "
         "char-rnn",
         options=Shakespeare,
         describe=describe_shakespeare,
-        load=load_shakespeare,
-        source=_SOURCE,
+        # 1,115,394 characters of 65 kinds; the last tenth is the test set.
+        read=lambda options, contents: cut_windows(contents[FILE], _TRAIN, options.length),
+        origin=PublishedFiles(
+            dataset="tiny-shakespeare",
+            folder="tinyshakespeare",
+            replaceable=False,
+            mirrors=(
+                Mirror(
+                    url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/"
+                ),
+                Mirror(
+                    url="https://cdn.jsdelivr.net/gh/karpathy/char-rnn@master/data/tinyshakespeare/"
+                ),
+            ),
+            files=(
+                PublishedFile(
+                    name=FILE,
+                    bytes=_BYTES,
+                    sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                ),
+            ),
+        ),
     )
 )

@@ -1,8 +1,8 @@
-"""Where CIFAR-10 and CIFAR-100 are downloaded from.
+"""The mirrors of CIFAR-10 and CIFAR-100.
 
-Mirrors of the binary version come first, the authors' own server last among them: for much of 2026
-it sent less than 100 kB/s. Then the Python version, byte for byte the authors' at each of its
-mirrors.
+First the mirrors of the binary version, the authors' own server last: for much of 2026 it sent less
+than 100 kB/s. Then the mirrors of the Python version, which have the authors' archive byte for
+byte.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _python100 = partial(
 
 CIFAR10 = (
     Mirror(
-        url=f"{_MXNET}/cifar10/cifar-10-binary.tar.gz",  # a repack, with the members of the original
+        url=f"{_MXNET}/cifar10/cifar-10-binary.tar.gz",  # repacked; the members are the original's
         unpack=cifar.CIFAR10.unpack,
         bytes=169_570_669,
         sha256="5c42663433fe855e7227a0c588428176a867e401971f6e0be5fc37ca1b885452",

@@ -1,4 +1,4 @@
-"""A picture as a function of its coordinates, which a network fits: the first task of SIREN."""
+"""Image fitting: a photograph as a function of its coordinates, the first task of SIREN."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 import torch
 
 from fanin import seeds, specs
-from fanin.data.dataset import Arrays, DataInfo, Dataset
-from fanin.data.datasets.families import FAMILIES, Family, require_range
-from fanin.data.datasets.scikit_learn import import_loader
-from fanin.data.formats.tensors import compute_fingerprint, to_tensors
+from fanin.data.dataset import Arrays, DataInfo
+from fanin.data.datasets.dataset_entry import PrimaryEntry, require_range
+from fanin.data.datasets.dataset_registry import REGISTRY
+from fanin.data.datasets.scikit_learn import SCIKIT_LEARN, import_loader
 from fanin.data.split import split
 from fanin.errors import MissingExtra
 
 _SEED = 0
 _TEST_FRACTION = 0.2
 _SIDE = 427
-"""Pixels of the shorter side of scikit-learn's two photographs, which are 427 × 640."""
+"""Shorter side of scikit-learn's two photographs, 427 × 640 pixels."""
 
 # ITU-R BT.601: weights of red, green and blue in thousandths.
 _LUMA = np.array([299, 587, 114])
@@ -32,7 +32,7 @@ class ImageFitting:
 
     image: Literal["china", "flower"] = "china"
     size: int = 64
-    """Side of the square picture in pixels."""
+    """Side of the square image in pixels."""
 
     def __post_init__(self) -> None:
         specs.coerce_fields("image-fitting", self)
@@ -40,7 +40,7 @@ class ImageFitting:
 
 
 def describe_image_fitting(options: ImageFitting) -> DataInfo:
-    """One sample for each pixel: two coordinates, one grey value."""
+    """One sample per pixel: two coordinates and one grey value."""
     pixels = options.size**2
     n_test = math.floor(_TEST_FRACTION * pixels + 0.5)
     return DataInfo(
@@ -53,55 +53,42 @@ def describe_image_fitting(options: ImageFitting) -> DataInfo:
     )
 
 
-def load_image_fitting(options: ImageFitting) -> Dataset:
+def read_image_fitting(options: ImageFitting) -> Arrays:
     """Coordinates (row, column), each from −1 to 1, → grey values in [−1, 1].
 
-    The photograph's middle square, 427 × 427, in grey, averaged over the areas of size × size
-    pixels. One pixel in five, drawn once for each size, is the test set: what is between the pixels
-    that were seen. Coordinates are not standardised.
+    The image is the middle square of the photograph, 427 × 427, in grey, averaged over areas to
+    size × size pixels. One pixel in five, drawn once per size, belongs to the test set, which
+    measures interpolation between the training pixels. Coordinates are not standardised.
 
     Source: Sitzmann, Martel, Bergman, Lindell, Wetzstein: Implicit neural representations with
     periodic activation functions, 2020, arXiv:2006.09661. Differs from: the paper, which fits all
-    pixels of a picture of 256 × 256 and tests on none.
+    pixels of a 256 × 256 image and has no test set.
 
     Raises `MissingExtra` without scikit-learn or pillow.
     """
-    info = describe_image_fitting(options)
     grey = crop_grey_square(_load_photograph(options.image), options.size)
     axis = np.linspace(-1, 1, options.size)
-    places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    coordinates = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     values = grey.reshape(-1) / 127.5 - 1
     generator = seeds.make_generator(_SEED, "test set", "image-fitting", options.size)
-    kept, held = split(
+    kept, held_out = split(
         torch.from_numpy(values), fraction=_TEST_FRACTION, stratified=False, generator=generator
     )
-    train, test = kept.numpy(), held.numpy()
-    parts = to_tensors(
-        info, Arrays(places[train], values[train], places[test], values[test]), info.name
-    )
-    return Dataset(
-        info,
-        *parts,
-        divisor=1.0,
-        standardise=False,
-        fingerprint=compute_fingerprint(parts),
-        published=True,
-        source="embedded in scikit-learn",
-        units="grey values, of −1 to 1",
-    )
+    train, test = kept.numpy(), held_out.numpy()
+    return Arrays(coordinates[train], values[train], coordinates[test], values[test])
 
 
-def crop_grey_square(picture: np.ndarray, size: int) -> np.ndarray:
-    """The middle square of a colour picture (H, W, 3) uint8 as size × size grey values, 0 to 255 in
-    float64.
+def crop_grey_square(image: np.ndarray, size: int) -> np.ndarray:
+    """The middle square of a colour image (H, W, 3) uint8 as size × size grey values.
 
-    Pixel i averages the rows from ⌊i·S/size⌋ to below ⌊(i+1)·S/size⌋ of the S there are, and the
-    columns likewise. Sums are whole numbers, so that the result is the same everywhere.
+    Values are float64 from 0 to 255. Pixel i averages the rows from ⌊i·S/size⌋ to below
+    ⌊(i+1)·S/size⌋ of S rows, and likewise the columns. Sums are integers, so the result is the same
+    on every machine.
     """
-    height, width, _ = picture.shape
+    height, width, _ = image.shape
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    grey = picture[top : top + side, left : left + side].astype(np.int64) @ _LUMA
+    grey = image[top : top + side, left : left + side].astype(np.int64) @ _LUMA
     edges = np.arange(size + 1) * side // size
     sums = np.add.reduceat(np.add.reduceat(grey, edges[:-1], axis=0), edges[:-1], axis=1)
     counts = np.diff(edges)
@@ -109,25 +96,25 @@ def crop_grey_square(picture: np.ndarray, size: int) -> np.ndarray:
     return means
 
 
-def _load_photograph(image: str) -> np.ndarray:
-    load = import_loader("load_sample_image")
+def _load_photograph(name: str) -> np.ndarray:
+    load_sample_image = import_loader("load_sample_image")
     try:
-        picture: np.ndarray = load(f"{image}.jpg")
+        photograph: np.ndarray = load_sample_image(f"{name}.jpg")
     except ImportError:
         raise MissingExtra("pillow", "study", "This data set") from None
-    return picture
+    return photograph
 
 
-FAMILIES.add(
-    Family(
+REGISTRY.add(
+    PrimaryEntry(
         name="image-fitting",
         title="the grey values of a photograph as a function of the place",
         reference="Sitzmann et al.: Implicit neural representations with periodic activation "
-        "functions (2020), "
-        "arXiv:2006.09661",
+        "functions (2020), arXiv:2006.09661",
         options=ImageFitting,
+        units="grey values, of −1 to 1",
         describe=describe_image_fitting,
-        load=load_image_fitting,
-        package="scikit-learn",
+        read=lambda options, _: read_image_fitting(options),
+        origin=SCIKIT_LEARN,
     )
 )

@@ -1,7 +1,6 @@
 """Images read as sequences: row by row, or pixel by pixel.
 
-The label stays that of the image. Bytes stay bytes, so that a sequence takes no more memory than
-its image.
+The label is that of the image. Bytes stay bytes, so a sequence needs no more memory than its image.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from torch import Tensor
 
 from fanin import seeds, specs
 from fanin.data.dataset import DataInfo, Dataset
-from fanin.data.datasets.families import FAMILIES, Family
+from fanin.data.datasets.dataset_registry import REGISTRY
+from fanin.data.datasets.derived_dataset import DerivedEntry
 from fanin.data.formats.tensors import compute_fingerprint
-from fanin.data.loading import describe, load
 from fanin.errors import SpecError
 
 _SEED = 0
@@ -38,79 +37,70 @@ class Pixels:
 
     of: str = "mnist"
     size: int | None = None
-    """Height after averaging; it divides the image's by a whole factor. None for the image as it
-    is.
-    """
+    """Height after averaging, the image's height divided by an integer; None: no averaging."""
     permuted: bool = False
-    """The pixels in one random order, the same for all samples and all data sets of as many pixels.
-    """
+    """Read the pixels in one random order, the same for all samples of that many pixels."""
 
     def __post_init__(self) -> None:
         specs.coerce_fields("pixels", self)
 
 
 def draw_permutation(steps: int) -> Tensor:
-    """The order in which permuted pixels are read: int64, shape (steps,), the same for ever."""
+    """The frozen order in which permuted pixels are read: int64, shape (steps,)."""
     return torch.randperm(steps, generator=seeds.make_generator(_SEED, "pixels", steps))
 
 
-def describe_rows(options: Rows) -> DataInfo:
-    """An image (C, H, W) is H steps of W·C features."""
-    info = _describe_images("rows", options.of)
+def describe_rows(options: Rows, info: DataInfo) -> DataInfo:
+    """An image (C, H, W) becomes H steps of W·C features."""
+    _require_images("rows", options.of, info)
     channels, height, width = info.input_shape
     return replace(info, input_shape=(height, width * channels))
 
 
-def load_rows(options: Rows) -> Dataset:
-    """The rows from top to bottom; within each the pixels from left to right, the channels of one
-    pixel side by side.
-    """
-    steps, features = describe_rows(options).input_shape
-    return _change_inputs(
-        load(options.of), lambda x: x.permute(0, 2, 3, 1).reshape(len(x), steps, features)
-    )
+def derive_rows(options: Rows, dataset: Dataset) -> Dataset:
+    """The rows from top to bottom; in a row the pixels from left to right, each with its channels."""
+    steps, features = describe_rows(options, dataset.info).input_shape
+    return _change_inputs(dataset, lambda x: x.permute(0, 2, 3, 1).reshape(len(x), steps, features))
 
 
-def describe_pixels(options: Pixels) -> DataInfo:
-    """An image (C, H, W) is H·W steps of C features; raises `SpecError` where `size` does not
-    divide it.
+def describe_pixels(options: Pixels, info: DataInfo) -> DataInfo:
+    """An image (C, H, W) becomes H·W steps of C features.
+
+    Raises `SpecError` if `size` does not divide the image.
     """
-    info = _describe_images("pixels", options.of)
+    _require_images("pixels", options.of, info)
     channels, height, width = info.input_shape
     factor = _find_factor(options, height, width)
     return replace(info, input_shape=((height // factor) * (width // factor), channels))
 
 
-def load_pixels(options: Pixels) -> Dataset:
-    """The pixels row by row, averaged over squares first where `size` says so.
+def derive_pixels(options: Pixels, dataset: Dataset) -> Dataset:
+    """The pixels row by row, after averaging over squares if `size` is set.
 
     Averages are exact means in the model's units, float32; they are not rounded to bytes.
 
     Source: Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified linear
-    units, 2015, arXiv:1504.00941, which reads MNIST so, also permuted.
+    units, 2015, arXiv:1504.00941, which reads MNIST in this way, also permuted.
     """
-    dataset = load(options.of)
     channels, height, width = dataset.info.input_shape
     factor = _find_factor(options, height, width)
     order = draw_permutation((height // factor) * (width // factor)) if options.permuted else None
 
-    def read(x: Tensor) -> Tensor:
+    def to_steps(x: Tensor) -> Tensor:
         pixels = _average(x, factor, dataset.divisor) if factor > 1 else x
         steps = pixels.permute(0, 2, 3, 1).reshape(len(x), -1, channels)
         return steps if order is None else steps[:, order]
 
-    return _change_inputs(dataset, read, divisor=1.0 if factor > 1 else dataset.divisor)
+    return _change_inputs(dataset, to_steps, divisor=1.0 if factor > 1 else dataset.divisor)
 
 
-def _describe_images(family: str, of: str) -> DataInfo:
-    info = describe(of)
+def _require_images(name: str, of: str, info: DataInfo) -> None:
     if info.kind != "image" or info.task not in ("classification", "regression"):
         raise SpecError(
-            f"{family} reads images with a label or target of their own; {of} is a data set for "
-            f"{info.task} whose inputs are "
-            f"of kind {info.kind}. Use {family}(of=…) with images, such as digits or mnist."
+            f"{name} reads images with a label or target of their own; {of} is a data set for "
+            f"{info.task} whose inputs are of kind {info.kind}. Use {name}(of=…) with images, such "
+            "as digits or mnist."
         )
-    return info
 
 
 def _find_factor(options: Pixels, height: int, width: int) -> int:
@@ -119,8 +109,7 @@ def _find_factor(options: Pixels, height: int, width: int) -> int:
         sizes = [height // n for n in range(height, 0, -1) if height % n == 0 and width % n == 0]
         raise SpecError(
             f"pixels(size={size}) must divide the {height} × {width} pixels of {options.of} by a "
-            "whole factor. "
-            f"Use {', '.join(map(str, sizes))} or none."
+            f"whole factor. Use {', '.join(map(str, sizes))} or none."
         )
     return height // size
 
@@ -135,14 +124,15 @@ def _average(x: Tensor, factor: int, divisor: float) -> Tensor:
 def _change_inputs(
     dataset: Dataset, change: Callable[[Tensor], Tensor], divisor: float | None = None
 ) -> Dataset:
-    """The data set with its inputs changed; still mapped where they only look different."""
+    """The data set with changed inputs; still mapped if they are views of the old ones."""
     train, test = change(dataset.x_train), change(dataset.x_test)
-    same_memory = all(
+    are_views = all(
         new.data_ptr() == old.data_ptr()
         for new, old in ((train, dataset.x_train), (test, dataset.x_test))
     )
-    mapped = dataset.mapped and same_memory
-    train, test = (train, test) if mapped else (train.contiguous(), test.contiguous())
+    mapped = dataset.mapped and are_views
+    if not mapped:
+        train, test = train.contiguous(), test.contiguous()
     return replace(
         dataset,
         info=replace(dataset.info, input_shape=tuple(train.shape[1:])),
@@ -154,28 +144,27 @@ def _change_inputs(
     )
 
 
-FAMILIES.add(
-    Family(
+REGISTRY.add(
+    DerivedEntry(
         name="rows",
         title="images read row by row: one step for each row, its pixels the features",
         reference="Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified "
-        "linear units (2015), "
-        "arXiv:1504.00941, reads pixel by pixel; row by row is the shorter form in common use",
+        "linear units (2015), arXiv:1504.00941, reads pixel by pixel; row by row is the shorter "
+        "form in common use",
         options=Rows,
         describe=describe_rows,
-        load=load_rows,
+        derive=derive_rows,
     )
 )
 
-FAMILIES.add(
-    Family(
+REGISTRY.add(
+    DerivedEntry(
         name="pixels",
         title="images read pixel by pixel, also permuted: sequential MNIST",
         reference="Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified "
-        "linear units (2015), "
-        "arXiv:1504.00941",
+        "linear units (2015), arXiv:1504.00941",
         options=Pixels,
         describe=describe_pixels,
-        load=load_pixels,
+        derive=derive_pixels,
     )
 )

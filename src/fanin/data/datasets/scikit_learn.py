@@ -1,44 +1,29 @@
-"""Data sets that need no file: digits and diabetes, which scikit-learn carries.
+"""Digits and diabetes, which scikit-learn embeds.
 
-Neither has a split of its own. 20 % of the samples are the test set, drawn once and for all by the
-stream (0, "test set", name), class by class for digits.
+Neither has a split of its own: 20 % of the samples are the test set, drawn once by the stream
+(0, "test set", name), stratified by class for digits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from fanin import seeds
-from fanin.data.dataset import REGISTRY, Arrays, DataInfo, DatasetEntry
+from fanin.data.dataset import Arrays, DataInfo
+from fanin.data.datasets.dataset_entry import PrimaryEntry
+from fanin.data.datasets.dataset_registry import REGISTRY
+from fanin.data.sources.origin import FilelessOrigin
 from fanin.data.split import split
 from fanin.errors import MissingExtra
 
+SCIKIT_LEARN = FilelessOrigin(package="scikit-learn")
+
 _SEED = 0
 _TEST_FRACTION = 0.2
-
-
-def _digits(_: Mapping[str, bytes]) -> Arrays:
-    bunch = import_loader("load_digits")()
-    # Values 0 … 16: counts of dark pixels in blocks of 4 × 4.
-    return _split("digits", bunch.images.astype(np.uint8)[:, None], bunch.target, stratified=True)
-
-
-def _diabetes(_: Mapping[str, bytes]) -> Arrays:
-    # The raw columns: scikit-learn's scaled ones are computed over all rows, test set included.
-    bunch = import_loader("load_diabetes")(scaled=False)
-    return _split("diabetes", bunch.data, bunch.target, stratified=False)
-
-
-def _split(name: str, x: np.ndarray, y: np.ndarray, *, stratified: bool) -> Arrays:
-    generator = seeds.make_generator(_SEED, "test set", name)
-    train, test = split(
-        torch.from_numpy(y), fraction=_TEST_FRACTION, stratified=stratified, generator=generator
-    )
-    return Arrays(x[train.numpy()], y[train.numpy()], x[test.numpy()], y[test.numpy()])
 
 
 def import_loader(loader: str) -> Callable[..., Any]:
@@ -52,35 +37,62 @@ def import_loader(loader: str) -> Callable[..., Any]:
     return function
 
 
+def _read_digits() -> Arrays:
+    bunch = import_loader("load_digits")()
+    # Values 0 … 16: counts of dark pixels in blocks of 4 × 4.
+    images = bunch.images.astype(np.uint8)[:, None]
+    return _split("digits", images, bunch.target, stratified=True)
+
+
+def _read_diabetes() -> Arrays:
+    # The raw columns: scikit-learn scales columns with the moments of all rows, test set included.
+    bunch = import_loader("load_diabetes")(scaled=False)
+    return _split("diabetes", bunch.data, bunch.target, stratified=False)
+
+
+def _split(name: str, x: np.ndarray, y: np.ndarray, *, stratified: bool) -> Arrays:
+    generator = seeds.make_generator(_SEED, "test set", name)
+    train, test = split(
+        torch.from_numpy(y), fraction=_TEST_FRACTION, stratified=stratified, generator=generator
+    )
+    return Arrays(x[train.numpy()], y[train.numpy()], x[test.numpy()], y[test.numpy()])
+
+
+_DIGITS = DataInfo(
+    name="digits",
+    task="classification",
+    input_shape=(1, 8, 8),
+    outputs=10,
+    n_train=1438,
+    n_test=359,
+)
+
+_DIABETES = DataInfo(
+    name="diabetes", task="regression", input_shape=(10,), outputs=1, n_train=354, n_test=88
+)
+
 REGISTRY.add(
-    DatasetEntry(
-        info=DataInfo(
-            name="digits",
-            task="classification",
-            input_shape=(1, 8, 8),
-            outputs=10,
-            n_train=1438,
-            n_test=359,
-        ),
+    PrimaryEntry(
+        name="digits",
         title="handwritten digits, grey, 8 × 8",
         reference="Alpaydin, Kaynak: Optical recognition of handwritten digits, UCI repository "
         "(1998)",
-        read=_digits,
-        package="scikit-learn",
+        describe=lambda _: _DIGITS,
+        read=lambda *_: _read_digits(),
+        origin=SCIKIT_LEARN,
         divisor=16.0,
     )
 )
 
 REGISTRY.add(
-    DatasetEntry(
-        info=DataInfo(
-            name="diabetes", task="regression", input_shape=(10,), outputs=1, n_train=354, n_test=88
-        ),
+    PrimaryEntry(
+        name="diabetes",
         title="progression of diabetes within a year; ten columns on the patient",
         reference="Efron, Hastie, Johnstone, Tibshirani: Least angle regression. Annals of "
         "Statistics 32 (2004)",
-        read=_diabetes,
-        package="scikit-learn",
+        describe=lambda _: _DIABETES,
+        read=lambda *_: _read_diabetes(),
+        origin=SCIKIT_LEARN,
         standardise=True,
         units="points of disease progression",
     )

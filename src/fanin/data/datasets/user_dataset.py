@@ -1,46 +1,83 @@
-"""The user's own data set from a function: a target in the place of a name (`fanin.user_code`)."""
+"""User components that make data sets: ``my_data.py:make(n=100)`` (`fanin.user_code`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fanin import specs, user_code
-from fanin.data.dataset import Arrays, Dataset
-from fanin.data.datasets import user_copy
-from fanin.data.datasets.families import Family, Member
+from fanin.data.dataset import Arrays, DataInfo, Dataset
+from fanin.data.datasets.dataset_entry import DatasetEntry
+from fanin.data.datasets.dataset_registry import REGISTRY
+from fanin.data.formats import user_arrays
+from fanin.data.sources.origin import GENERATED, FilelessOrigin
 
 
-def member(target: str, options: Mapping[str, Any]) -> Member:
-    """The data set that a target and its options make, as a family of its own.
+@dataclass(frozen=True)
+class UserDataset:
+    """A user component with its options.
 
-    Its arrays are checked as those of a user's NPZ file are (`fanin.data.datasets.user_copy`). They
-    are made once in a process, and kept until another one is made.
+    Its arrays follow the rules for a user's NPZ file (`fanin.data.formats.user_arrays`).
     """
-    part = user_code.load_component(target, user_code.DATASET)
-    family = Family(
-        name=part.name,
-        title=f"made by {part.name}",
+
+    component: user_code.UserComponent
+    options: Any
+
+    of: ClassVar[str] = ""
+    origin: ClassVar[FilelessOrigin] = GENERATED
+
+    @property
+    def spec(self) -> str:
+        """The canonical spec."""
+        return specs.render_canonical(self.component.name, self.options)
+
+    def describe(self) -> DataInfo:
+        """Its description; the user's function is called."""
+        return replace(_call(self.component, self.options).info, name=self.spec)
+
+    def load(self) -> Dataset:
+        """The data set; the user's function is called, unless it was the last one called."""
+        return replace(_call(self.component, self.options), info=self.describe())
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserDatasetEntry(DatasetEntry):
+    """The entry of a user component, whose name is its reference."""
+
+    component: user_code.UserComponent
+
+    def make(self, options: Any) -> UserDataset:
+        """The data set with these options."""
+        return UserDataset(self.component, options)
+
+
+def load_entry(reference: str) -> UserDatasetEntry:
+    """The entry of a reference; raises what `fanin.user_code.load_component` raises."""
+    component = user_code.load_component(reference, user_code.DATASET)
+    return UserDatasetEntry(
+        name=component.name,
+        title=f"made by {component.name}",
         reference="",
-        options=part.options,
-        describe=lambda chosen: _made(part, chosen).info,
-        load=lambda chosen: _made(part, chosen),
+        options=component.options,
+        component=component,
     )
-    return Member(family, specs.construct(part.name, part.options, options))
 
 
 @lru_cache(maxsize=1)
-def _made(part: user_code.UserComponent, options: Any) -> Dataset:
-    came = part.call(options)
-    if isinstance(came, tuple) and len(came) == len(Arrays._fields):
-        came = dict(zip(Arrays._fields, came, strict=True))
-    if not isinstance(came, dict) or not all(
-        isinstance(array, np.ndarray) for array in came.values()
+def _call(component: user_code.UserComponent, options: Any) -> Dataset:
+    returned = component.call(options)
+    arrays = returned
+    if isinstance(returned, tuple) and len(returned) == len(Arrays._fields):
+        arrays = dict(zip(Arrays._fields, returned, strict=True))
+    if not isinstance(arrays, dict) or not all(
+        isinstance(array, np.ndarray) for array in arrays.values()
     ):
-        raise part.make_return_error(came)
-    dataset = user_copy.from_arrays(came, part.name)
-    return replace(dataset, source=f"made by {part.name}, SHA-256 {part.loaded.sha256[:12]}")
+        raise component.make_return_error(returned)
+    source = f"made by {component.name}, SHA-256 {component.loaded.sha256[:12]}"
+    return user_arrays.read_arrays(arrays, component.name, source)
+
+
+REGISTRY.load_user_entries_with(load_entry)

@@ -1,5 +1,6 @@
-"""IDX, the format of MNIST and Fashion-MNIST: a big-endian header (magic number, sizes), then
-unsigned bytes; gzipped.
+"""IDX, the format of MNIST and Fashion-MNIST, gzipped.
+
+A big-endian header (magic number, sizes) is followed by unsigned bytes.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ _CHUNK = 1 << 20
 def parse(content: bytes, shape: tuple[int, ...], name: str) -> np.ndarray:
     """The uint8 array of `shape` in the gzipped IDX file `content`.
 
-    Nothing beyond the bytes that `shape` needs is ever unpacked, however much the file claims to
-    hold. Raises `DataInvalid`, which calls the file `name`, where magic number, sizes or length are
-    others.
+    Only the bytes that `shape` needs are unpacked, whatever the file claims to hold. Raises
+    `DataInvalid` if the magic number, the sizes or the length differ; `name` is the file's name in
+    messages.
     """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
@@ -31,8 +32,8 @@ def parse(content: bytes, shape: tuple[int, ...], name: str) -> np.ndarray:
             array = _read(stream, shape, name)
             if stream.read(1):
                 raise DataInvalid(
-                    f"{name} goes on after the {array.nbytes:,} values of shape {shape} that were "
-                    "expected."
+                    f"{name} holds more than the {array.nbytes:,} values of the expected shape "
+                    f"{shape}."
                 )
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataInvalid(

@@ -1,8 +1,7 @@
-"""Samples that stay in a file: mapped into memory, and read batch by batch while training.
+"""Samples that stay in a file: mapped into memory, and read batch by batch during training.
 
-A mapped array need not lie at a multiple of its item size and may not be contiguous, so no
-computation is done on it but copying: whatever comes out of `MappedSamples` is an ordinary,
-contiguous tensor.
+A mapped array may be unaligned and not contiguous, so it is only ever copied: indexing
+`MappedSamples` returns an ordinary, contiguous tensor.
 """
 
 from __future__ import annotations
@@ -16,49 +15,50 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fanin.data.sources.data_folder import make_unreadable_error
+from fanin.data.sources.data_folder import to_unreadable_error
 from fanin.errors import UsageError, quote
 
 VARIABLE = "FANIN_MAP_FROM"
-"""The variable that sets from how many megabytes (10⁶ bytes) on a file is mapped."""
+"""The environment variable: files of at least so many megabytes (10⁶ bytes) are mapped."""
 
 _DEFAULT_MEGABYTES = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class MappedSamples:
-    """Samples of a mapped tensor, in the order of `rows` (int64) or all as they lie; indexing reads
-    them.
+    """Samples of a mapped tensor; indexing reads them.
 
-    Takes the place of a tensor in a `fanin.data.Subset`: it is indexed with a tensor of positions or
-    a slice, has a length, a shape, a dtype and a device, and can be sent to another device, to
-    which the batches then go.
+    It replaces a tensor in a `fanin.data.Subset`: it has a length, a shape, a dtype and a device,
+    is indexed with a tensor of positions or a slice, and can be moved to another device, on which
+    its batches then are.
     """
 
     whole: Tensor
     rows: Tensor | None = None
+    """Positions (int64) of the samples in `whole`; None for all, in order."""
     device: torch.device = field(default=torch.device("cpu"))
 
     def __len__(self) -> int:
         return len(self.whole if self.rows is None else self.rows)
 
-    def __getitem__(self, chosen: Tensor | slice) -> Tensor:
-        if isinstance(chosen, Tensor):
-            chosen = chosen.to(self.whole.device)
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        if isinstance(index, Tensor):
+            index = index.to(self.whole.device)
         if self.rows is not None:
-            taken = self.whole[self.rows[chosen]]
-        else:
-            taken = self.whole[chosen].clone() if isinstance(chosen, slice) else self.whole[chosen]
-        return taken.contiguous().to(self.device)
+            index = self.rows[index]
+        samples = self.whole[index]
+        if isinstance(index, slice):  # a view of the file
+            samples = samples.clone()
+        return samples.contiguous().to(self.device)
 
     @property
     def shape(self) -> torch.Size:
-        """As of a tensor."""
+        """The shape of a tensor with these samples."""
         return torch.Size((len(self), *self.whole.shape[1:]))
 
     @property
     def dtype(self) -> torch.dtype:
-        """As of a tensor."""
+        """The dtype of a sample."""
         return self.whole.dtype
 
     def select(self, positions: Tensor) -> MappedSamples:
@@ -66,43 +66,44 @@ class MappedSamples:
         return replace(self, rows=positions if self.rows is None else self.rows[positions])
 
     def to(self, device: str | torch.device) -> MappedSamples:
-        """The same samples, which now come out on that device; nothing is read."""
-        torch.empty(0, device=device)  # a device that cannot be used is found now, as with a tensor
+        """The same samples, read to that device from now on; nothing is read."""
+        torch.empty(0, device=device)  # raises if the device cannot be used, as a tensor would
         return replace(self, device=torch.device(device))
 
 
 def read_mapping_threshold() -> int:
-    """The size in bytes from which on a file is mapped; raises `UsageError` where the variable is
-    no number.
+    """The smallest size in bytes of a file that is mapped.
+
+    Raises `UsageError` if the variable is not a number.
     """
-    given = os.environ.get(VARIABLE, "").strip()
-    if not given:
+    setting = os.environ.get(VARIABLE, "").strip()
+    if not setting:
         return _DEFAULT_MEGABYTES * 10**6
-    if not (given.isascii() and given.isdecimal()) or len(given) > 12:
+    if not (setting.isascii() and setting.isdecimal()) or len(setting) > 12:
         raise UsageError(
-            f"{VARIABLE} must be a whole number of megabytes, not {quote(given)}. Set it to 1000, "
-            "say, or unset it."
+            f"{VARIABLE} must be a whole number of megabytes, not {quote(setting)}. Unset it, or "
+            "set it to 1000 for example."
         )
-    return int(given) * 10**6
+    return int(setting) * 10**6
 
 
 def map_array(file: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """The array at that offset of the file; writing to it changes no file. Raises
-    `DataUnavailable`.
+    """The array at an offset of the file; writing to it does not change the file.
+
+    Raises `DataUnavailable` if the file cannot be read.
     """
     try:
         try:
             return np.memmap(file, dtype, "c", offset, shape)
-        except OSError:  # memory for what might be written is promised for private pages only as far as there is any
+        except OSError:  # copy-on-write needs memory for every page that might be written
             return np.memmap(file, dtype, "r", offset, shape)
     except OSError as error:
-        raise make_unreadable_error(file, error) from None
+        raise to_unreadable_error(file, error) from None
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """A tensor of the very memory of a mapped array."""
+    """A tensor that shares the memory of a mapped array."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="The given NumPy array is not writ"
-        )  # nothing here writes to it
+        # Nothing here writes to it.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
         return torch.from_numpy(array)

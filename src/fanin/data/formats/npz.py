@@ -1,6 +1,4 @@
-"""NPZ files of unknown origin: headers are checked before arrays are read, and nothing is
-unpickled.
-"""
+"""NPZ files that are not trusted: headers are checked first, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from fanin.data.formats import mapped_samples
-from fanin.data.sources.data_folder import make_unreadable_error
+from fanin.data.sources.data_folder import to_unreadable_error
 from fanin.errors import DataInvalid
 
 # Deflate reaches at most about 1,000 to 1, and only on constant bytes; images and tables stay below
@@ -28,9 +26,9 @@ _BOMB_BYTES = 64 << 20
 
 _BLOCK = 1 << 20
 
-# Beside its own error zipfile lets through what a damaged file makes its parts raise: a seek to a
-# negative position (OSError), an unknown compression (NotImplementedError), a flag that says
-# encrypted (RuntimeError), fields cut short (struct.error).
+# A damaged file makes zipfile raise other errors than its own: a seek to a negative position
+# (OSError), an unknown compression (NotImplementedError), a flag that means encrypted
+# (RuntimeError), fields cut short (struct.error).
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -44,72 +42,66 @@ _DAMAGE = (
 
 
 class Header(NamedTuple):
-    """What an array of an NPZ file says of itself."""
+    """Shape and dtype of an array, read without its numbers."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
 
 
-class _ArrayPlace(NamedTuple):
-    """Where the numbers of an array begin in its member, and whether columns come first."""
+class _Storage(NamedTuple):
+    """How an array is stored in its member of the archive."""
 
     start: int
+    """Offset of its numbers."""
     fortran: bool
+    """Columns first."""
 
 
 class NpzFile:
-    """An open NPZ file whose structure was checked: unique members, plain dtypes, sizes that agree
-    with one another.
-    """
+    """An open NPZ file with a checked structure: unique members, plain dtypes, consistent sizes."""
 
     def __init__(self, archive: zipfile.ZipFile, file: Path, name: str) -> None:
         self._archive = archive
         self._file = file
         self._name = name
         self._members = _list_members(archive, name)
-        found = {array: self._header(array) for array in self._members}
-        self.headers = {array: header for array, (header, _) in found.items()}
-        self._layouts = {array: layout for array, (_, layout) in found.items()}
-        total, memory = (
-            sum(member.file_size for member in self._members.values()),
-            _measure_memory(),
-        )
+        parsed = {array: self._check_header(array) for array in self._members}
+        self.headers = {array: header for array, (header, _) in parsed.items()}
+        self._storage = {array: storage for array, (_, storage) in parsed.items()}
+        memory = _measure_memory()
+        total = sum(member.file_size for member in self._members.values())
         self._large = total >= min(mapped_samples.read_mapping_threshold(), memory)
         self._require_memory(memory)
 
-    def maps(self, array: str) -> bool:
-        """Whether `map` should be used for the array: inputs of a large file, stored as the numbers
-        that they are.
-        """
+    def is_mappable(self, array: str) -> bool:
+        """Whether the array should be mapped: inputs of a large file, stored uncompressed."""
         member, dtype = self._members[array], self.headers[array].dtype
         plain = (
             dtype in (np.uint8, np.dtype("<f4"))
             and dtype.isnative
-            and not self._layouts[array].fortran
+            and not self._storage[array].fortran
         )
         stored = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
         return self._large and array.startswith("x_") and stored and plain
 
     def map(self, array: str) -> np.ndarray:
-        """One array, mapped instead of read, after its bytes were compared with their checksum a
-        few at a time.
-        """
+        """One array, mapped into memory after its checksum was verified block by block."""
         member = self._members[array]
         with _explain_damage(self._name), self._archive.open(member) as stream:
             while stream.read(_BLOCK):
                 pass
         with _explain_damage(self._name):
-            offset = _find_data(self._archive, member) + self._layouts[array].start
+            offset = _find_data(self._archive, member) + self._storage[array].start
         return mapped_samples.map_array(self._file, offset, *self.headers[array])
 
     def read(self, array: str) -> np.ndarray:
-        """One array. Raises `DataInvalid` where its bytes are damaged."""
+        """One array. Raises `DataInvalid` if its bytes are damaged."""
         with _explain_damage(self._name), self._archive.open(self._members[array]) as stream:
             values: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-            stream.read(1)  # at the end of a member the zip module compares its checksum
+            stream.read(1)  # zipfile verifies the checksum at the end of a member
         return values
 
-    def _header(self, array: str) -> tuple[Header, _ArrayPlace]:
+    def _check_header(self, array: str) -> tuple[Header, _Storage]:
         what = f"{array} of {self._name}"
         member = self._members[array]
         with self._archive.open(member) as stream:
@@ -124,37 +116,36 @@ class NpzFile:
         if min(header.shape, default=0) < 0 or declared != member.file_size:
             raise DataInvalid(
                 f"{what} declares shape {header.shape} of {header.dtype}, {declared:,} bytes; the "
-                "file holds "
-                f"{member.file_size:,}. Save it again with numpy.savez."
+                f"file holds {member.file_size:,}. Save it again with numpy.savez."
             )
-        return header, _ArrayPlace(start, fortran)
+        return header, _Storage(start, fortran)
 
     def _require_memory(self, memory: float) -> None:
         needed = sum(
-            member.file_size for array, member in self._members.items() if not self.maps(array)
+            member.file_size
+            for array, member in self._members.items()
+            if not self.is_mappable(array)
         )
         if needed > memory:
             raise DataInvalid(
                 f"{self._name} needs {needed:,} bytes of memory; this machine has {memory:,}. Save "
-                "a smaller part of it, or "
-                "save x_train and x_test as uint8 or float32 with numpy.savez, uncompressed: then "
-                "they are read from the file "
-                f"while training."
+                "a smaller part of it, or save x_train and x_test as uint8 or float32 with "
+                "numpy.savez, uncompressed: then they are read from the file during training."
             )
 
 
 @contextmanager
 def open_npz(file: Path, name: str) -> Iterator[NpzFile]:
-    """The NPZ file, called `name` in messages.
+    """Open an NPZ file, which is called `name` in messages.
 
-    Raises `DataInvalid` for whatever is wrong with the file, `DataUnavailable` where it may not be
+    Raises `DataInvalid` if anything is wrong with the file, and `DataUnavailable` if it cannot be
     read.
     """
     with contextlib.ExitStack() as stack:
         try:
             stream = stack.enter_context(file.open("rb"))
         except OSError as error:
-            raise make_unreadable_error(file, error) from None
+            raise to_unreadable_error(file, error) from None
         with _explain_damage(name):
             npz = NpzFile(stack.enter_context(zipfile.ZipFile(stream)), file, name)
         yield npz
@@ -162,14 +153,14 @@ def open_npz(file: Path, name: str) -> Iterator[NpzFile]:
 
 @contextmanager
 def _explain_damage(name: str) -> Iterator[None]:
-    """What zipfile, zlib and NumPy raise for a damaged file, as `DataInvalid`."""
+    """Raise the errors of zipfile, zlib and NumPy for a damaged file as `DataInvalid`."""
     try:
         yield
     except _DAMAGE as error:
         raise DataInvalid(
             f"{name} is not a complete NPZ file ({error or type(error).__name__}): cut short, "
-            "damaged or of another format. "
-            f"Expected one written by numpy.savez or numpy.savez_compressed."
+            "damaged or of another format. Expected one written by numpy.savez or "
+            "numpy.savez_compressed."
         ) from None
 
 
@@ -191,22 +182,21 @@ def _check_sizes(members: list[zipfile.ZipInfo], name: str) -> None:
         if member.file_size > max(_BOMB_BYTES, _BOMB_RATIO * member.compress_size):
             raise DataInvalid(
                 f"{member.filename} of {name} claims to unpack from {member.compress_size:,} to "
-                f"{member.file_size:,} bytes, "
-                f"more than {_BOMB_RATIO} to 1. If these are true data, save them with "
-                "numpy.savez, uncompressed."
+                f"{member.file_size:,} bytes, more than {_BOMB_RATIO} to 1. If the data are "
+                "genuine, save them with numpy.savez, uncompressed."
             )
 
 
 def _measure_memory() -> float:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # where the system does not say
+    except (AttributeError, ValueError, OSError):  # unknown on this system
         return math.inf
 
 
 def _find_data(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """Where a stored member's bytes begin in the file: behind its local header, whose own lengths
-    count.
+    """Offset of a stored member's bytes in the file: behind the local header, which has lengths of
+    its own.
     """
     stream = archive.fp
     if stream is None:

@@ -1,11 +1,10 @@
-"""The only pickles that fanin reads: the batches of CIFAR's Python archives, after the archive's
-SHA-256 has matched.
+"""The only pickles that fanin reads: batches of CIFAR's Python archives.
 
-Mirrors of CIFAR that are fast and alive mostly carry the Python archive alone, and that is a tar of
-pickles. Of what a pickle may name, three things are known here, and each by a stand-in that only
-records what it is given: neither NumPy nor anything else is called on the word of a pickle. The
-bytes of an array are then read as uint8, and what comes out is accepted only if it has the
-published checksums of the binary version.
+Most mirrors of CIFAR that are fast and alive have only the Python archive, a tar of pickles. They
+are read after the archive's SHA-256 has matched. A pickle may name three things, and each is
+replaced by an object that only records its arguments: no function is ever called because a pickle
+names it. The bytes of an array are then read as uint8, and the result is accepted only if it has
+the published checksums of the binary version.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _UINT8 = (b"u1", "u1", b"|u1", "|u1")
 
 
 class PickledObject:
-    """What a pickle says of an object: the arguments it is made with, and the state it is given."""
+    """An object as a pickle describes it: the arguments of its constructor, and its state."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -35,10 +34,10 @@ class PickledObject:
 
 
 def load(content: bytes, name: str) -> object:
-    """What the pickle `content` holds: dicts, lists, numbers, bytes, and a `PickledObject` for each array.
+    """The content of a pickle: dicts, lists, numbers, bytes, and a `PickledObject` for each array.
 
-    Strings of Python 2 come as bytes. Raises `DataInvalid`, which calls the pickle `name`, where it
-    is damaged or names anything but a NumPy array.
+    Strings of Python 2 become bytes. Raises `DataInvalid` if the pickle is damaged or names
+    anything but a NumPy array; `name` is the pickle's name in messages.
     """
     try:
         return _Unpickler(io.BytesIO(content), encoding="bytes").load()
@@ -51,8 +50,9 @@ def load(content: bytes, name: str) -> object:
 
 
 def to_uint8_array(stored: object, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """The uint8 array of `shape` that a pickle describes; raises `DataInvalid` where it describes
-    another.
+    """The uint8 array of `shape` that a pickle describes.
+
+    Raises `DataInvalid` if it describes anything else.
     """
     match stored:
         case PickledObject(
@@ -82,12 +82,11 @@ class _Unpickler(pickle.Unpickler):
                 "numpy",
                 "dtype",
             ):
-                return lambda *arguments: PickledObject(
-                    *arguments
-                )  # a new one each time: a pickle could set attributes on it
+                # A new function each time: a pickle could set attributes on it.
+                return lambda *arguments: PickledObject(*arguments)
             case ("numpy", "ndarray"):
                 return object
         raise DataInvalid(
-            f"The pickle names {quote(f'{module}.{name}')}, which is never called. Expected NumPy "
+            f"The pickle names {quote(f'{module}.{name}')}, which is not allowed. Expected NumPy "
             "arrays only."
         )

@@ -1,8 +1,7 @@
-"""Gzipped tar archives of unknown origin: wanted members are read by their exact names, nothing is
-ever extracted.
+"""Gzipped tar archives that are not trusted: members are read by exact name, never extracted.
 
-The archive is read once from front to back, as a stream: memory is bounded by the sizes of the
-wanted members, whatever the archive claims, and a header cannot send the reader backwards.
+The archive is read once from front to back, as a stream. Memory is bounded by the sizes of the
+wanted members, whatever the archive claims, and a header cannot make the reader seek back.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from fanin.data.dataset import PublishedFile
+from fanin.data.sources.file_check import format_sizes
 from fanin.errors import DataInvalid, quote
 
 SLACK = 16 << 20
-"""Bytes that an archive may hold beside what is wanted of it: a readme, names of classes, padding.
-"""
+"""Bytes that an archive may hold beside the wanted members: a readme, names of classes, padding."""
 
 _MOST_MEMBERS = 1000
 
-# Chained headers make tarfile recurse (RecursionError); numbers in them can be out of any range
+# Chained headers make tarfile recurse (RecursionError); their numbers can be out of range
 # (ValueError, OverflowError).
 _DAMAGE = (
     tarfile.TarError,
@@ -39,9 +38,7 @@ _DAMAGE = (
 def unpack(
     archive: Path, files: Sequence[PublishedFile], *, folders: Sequence[str]
 ) -> Iterator[tuple[PublishedFile, bytes]]:
-    """The published files in `archive`, which lie there in one of `folders` ("" for none); an
-    `Unpack` of `Mirror`.
-    """
+    """The published files in one of the `folders` of an archive; an `Unpack` of `Mirror`."""
     wanted = {file.name: file for file in files}
     sizes = {file.name: range(file.bytes, file.bytes + 1) for file in files}
     for name, content in read_members(archive, sizes, folders):
@@ -51,22 +48,22 @@ def unpack(
 def read_members(
     archive: Path, sizes: Mapping[str, range], folders: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """The members called ``folder/name`` for one of `folders` and a name in `sizes`, in the order
-    of the archive.
+    """The members ``folder/name`` for one of `folders` and a name in `sizes`, in archive order.
+
+    Members of other names are skipped, among them the ``._name`` that macOS adds.
 
     Args:
         archive: a gzipped tar file.
-        sizes: name → the sizes in bytes that such a member may have.
-        folders: "" stands for the top of the archive.
+        sizes: name → the sizes in bytes that the member may have.
+        folders: "" is the top of the archive.
 
-    Members of other names are passed over unread, among them the ``._name`` that macOS adds. Raises
-    `DataInvalid` where a wanted member is missing, twice there, not a plain file or of another
-    size; where any member is a link, a device or has a path that leads out of the archive; and
-    where the archive is damaged or holds more than the wanted bytes and `SLACK`.
+    Raises `DataInvalid` if a wanted member is missing, occurs twice, is not a plain file or has
+    another size; if any member is a link, a device or has a path that leads out of the archive; and
+    if the archive is damaged or holds more than the wanted bytes and `SLACK`.
     """
     names = {_join_path(folder, name): name for folder in folders for name in sizes}
     limit = sum(allowed.stop for allowed in sizes.values()) + SLACK
-    left = set(sizes)
+    missing = set(sizes)
     with _open_tar(archive, limit) as tar:
         for count, member in enumerate(tar):
             if count == _MOST_MEMBERS:
@@ -78,20 +75,20 @@ def read_members(
             name = names.get(member.name.removeprefix("./"))
             if name is None:
                 continue
-            if name not in left:
+            if name not in missing:
                 raise DataInvalid(
                     f"{archive.name} holds {name} twice. It is not the published archive."
                 )
-            left.remove(name)
+            missing.remove(name)
             yield name, _read_member(tar, member, sizes[name], archive.name)
-    if left:
+    if missing:
         raise DataInvalid(
-            f"{archive.name} lacks {', '.join(sorted(left))}. It is not the published archive."
+            f"{archive.name} lacks {', '.join(sorted(missing))}. It is not the published archive."
         )
 
 
 class _LimitedGzip(gzip.GzipFile):
-    """A gzip file that refuses to give more than `limit` bytes."""
+    """A gzip file that raises `DataInvalid` after more than `limit` bytes."""
 
     def __init__(self, archive: Path, limit: int) -> None:
         super().__init__(archive, "rb")
@@ -118,8 +115,7 @@ def _open_tar(archive: Path, limit: int) -> Iterator[tarfile.TarFile]:
     except _DAMAGE as error:
         raise DataInvalid(
             f"{archive.name} is not a complete gzipped tar archive "
-            f"({error or type(error).__name__}): cut short, damaged or of "
-            f"another format."
+            f"({error or type(error).__name__}): cut short, damaged or of another format."
         ) from None
 
 
@@ -131,8 +127,8 @@ def _require_safe_member(member: tarfile.TarInfo, archive: str) -> None:
         )
     if not (_is_plain_file(member) or member.isdir()):
         raise DataInvalid(
-            f"{archive} holds {quote(member.name)}, which is a link, a device or otherwise no "
-            "plain file."
+            f"{archive} holds {quote(member.name)}, which is not a plain file but a link, a device "
+            "or the like."
         )
 
 
@@ -147,13 +143,9 @@ def _read_member(
     if stream is None:
         raise DataInvalid(f"{quote(member.name)} of {archive} is not a plain file.")
     if member.size not in allowed:
-        expected = (
-            f"{allowed.start:,}"
-            if len(allowed) == 1
-            else f"{allowed.start:,} to {allowed.stop - 1:,}"
-        )
         raise DataInvalid(
-            f"{quote(member.name)} of {archive} has {member.size:,} bytes; expected {expected}."
+            f"{quote(member.name)} of {archive} has {member.size:,} bytes; expected "
+            f"{format_sizes(allowed)}."
         )
     content = stream.read(member.size)
     if len(content) != member.size:

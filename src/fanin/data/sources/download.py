@@ -1,7 +1,7 @@
-"""One download from one mirror: what is refused, how slow is too slow, how long is too long.
+"""One download from one mirror, with checks of the answer and limits on speed and time.
 
-This is the downloader that pooch calls: pooch itself has no limit on speed or total time, keeps
-whatever body comes, and takes 202 for success. Times are of the monotonic clock.
+This is the downloader that pooch calls: pooch itself limits neither speed nor total time, keeps any
+body, and accepts status 202. Times are of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanin._version import __version__
+from fanin.data.sources.file_check import format_sizes
 
 if TYPE_CHECKING:
     import requests
@@ -27,22 +28,20 @@ _REPORT_EVERY = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadLimits:
-    """How patient a download is. Bytes and seconds."""
+    """When a download is given up. Bytes and seconds."""
 
     speed: float = 100_000.0
-    """A mirror that is slower, averaged over `window`, is given up for the next one."""
+    """A slower mirror, averaged over `window`, is given up for the next one."""
     slowest: float = 10_000.0
-    """Where all mirrors were slower than `speed`, they are tried again, and given up below this."""
+    """If all mirrors were slower than `speed`, they are tried again with this minimum."""
     window: float = 15.0
-    """Also the longest silence: until the connection stands, until the answer begins, and within
-    it.
-    """
+    """Also the longest silence: before the connection, before the answer, and within it."""
     total: float = 4 * 3600.0
-    """For one file from one mirror."""
+    """The longest time for one file from one mirror."""
 
 
 class DownloadFailed(Exception):
-    """A mirror did not give the file; the text says why. Never leaves this package."""
+    """A mirror did not send the file; the text says why. Never raised outside `fanin.data`."""
 
 
 class DownloadTooSlow(DownloadFailed):
@@ -50,42 +49,44 @@ class DownloadTooSlow(DownloadFailed):
 
 
 OnReceived = Callable[[int, int | None, float], None]
-"""Called now and then with the bytes received, the bytes in all where they are known, and the mean
-speed in bytes/s.
+"""Called some ten times a second with the bytes received, the bytes in all (None if unknown) and
+the mean speed in bytes/s.
 """
 
 
 class Download:
-    """A downloader for `pooch.retrieve`: writes what a URL holds to a file, or raises `DownloadFailed`, or
-    `OSError` of the disk.
+    """A downloader for `pooch.retrieve`: writes the content of a URL to a file.
+
+    Raises `DownloadFailed`, and OSError if the file cannot be written.
 
     Args:
         sizes: how many bytes the file may have.
-        speed: bytes/s, the minimum in each window of `limits.window` seconds.
+        speed: the minimum in each window of `limits.window` seconds, in bytes/s.
         limits: the other limits.
-        received: told of the progress.
+        on_received: told of the progress.
     """
 
     def __init__(
-        self, *, sizes: range, speed: float, limits: DownloadLimits, received: OnReceived
+        self, *, sizes: range, speed: float, limits: DownloadLimits, on_received: OnReceived
     ) -> None:
         self._sizes = sizes
         self._speed = speed
         self._limits = limits
-        self._received = received
+        self._on_received = on_received
 
     def __call__(self, url: str, output_file: str, pooch: object = None) -> None:
-        with contextlib.closing(self._chunks(url)) as chunks, Path(output_file).open("wb") as file:
-            for chunk in chunks:
+        chunks = contextlib.closing(self._receive(url))
+        with chunks as received, Path(output_file).open("wb") as file:
+            for chunk in received:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
 
-    def _chunks(self, url: str) -> Generator[bytes, None, None]:
+    def _receive(self, url: str) -> Generator[bytes, None, None]:
         meter = _SpeedMeter(self._speed, self._limits)
-        with _convert_errors(self._limits), _open_answer(url, self._limits) as response:
+        with _convert_errors(self._limits), _request(url, self._limits) as response:
             total = _check_answer(response, self._sizes)
-            told = -_REPORT_EVERY
+            last_report = -_REPORT_EVERY
             while chunk := response.raw.read1(_CHUNK, decode_content=False):
                 if meter.received == 0 and chunk.lstrip()[:1] == b"<":
                     raise DownloadFailed("answered with a web page")
@@ -95,11 +96,11 @@ class Download:
                         f"sent more than the {self._sizes.stop - 1:,} bytes that the file has"
                     )
                 yield chunk
-                if meter.elapsed - told >= _REPORT_EVERY:
-                    told = meter.elapsed
-                    self._received(meter.received, total, meter.mean)
+                if meter.elapsed - last_report >= _REPORT_EVERY:
+                    last_report = meter.elapsed
+                    self._on_received(meter.received, total, meter.mean)
             _check_length(meter.received, total, self._sizes)
-            self._received(meter.received, total, meter.mean)
+            self._on_received(meter.received, total, meter.mean)
 
 
 class _SpeedMeter:
@@ -119,8 +120,10 @@ class _SpeedMeter:
         return self.received / max(self.elapsed, 1e-6)
 
     def count(self, size: int) -> None:
-        """Take a chunk into account; raises `DownloadTooSlow` at the end of a window that was too slow,
-        `DownloadFailed` after `total`.
+        """Count a chunk.
+
+        Raises `DownloadTooSlow` at the end of a window that was too slow, and `DownloadFailed`
+        after the total time.
         """
         now = time.monotonic()
         self.elapsed = now - self._start
@@ -139,11 +142,10 @@ class _SpeedMeter:
 
 
 @contextlib.contextmanager
-def _open_answer(url: str, limits: DownloadLimits) -> Iterator[requests.Response]:
+def _request(url: str, limits: DownloadLimits) -> Iterator[requests.Response]:
     import requests
 
-    # Identity: the checksum is that of the bytes as they were published, not of what a server makes
-    # of them on the way.
+    # Identity: the checksum is that of the published bytes, not of what a server compresses.
     headers = {"User-Agent": f"fanin/{__version__}", "Accept-Encoding": "identity"}
     with requests.Session() as session:
         session.max_redirects = _MOST_REDIRECTS
@@ -154,8 +156,9 @@ def _open_answer(url: str, limits: DownloadLimits) -> Iterator[requests.Response
 
 
 def _check_answer(response: requests.Response, sizes: range) -> int | None:
-    """The length that the answer announces, if any; raises `DownloadFailed` for an answer that cannot be
-    the file.
+    """The length that the answer announces, if any.
+
+    Raises `DownloadFailed` for an answer that cannot be the file.
     """
     if response.status_code != http.HTTPStatus.OK:
         with contextlib.suppress(ValueError):
@@ -163,17 +166,14 @@ def _check_answer(response: requests.Response, sizes: range) -> int | None:
                 f"answered {response.status_code} {http.HTTPStatus(response.status_code).phrase}"
             )
         raise DownloadFailed(f"answered {response.status_code}")
-    if (
-        response.headers.get("Content-Type", "")
-        .lower()
-        .startswith(("text/html", "application/xhtml"))
-    ):
+    content_type = response.headers.get("Content-Type", "").lower()
+    if content_type.startswith(("text/html", "application/xhtml")):
         raise DownloadFailed("answered with a web page")
     announced = response.headers.get("Content-Length", "")
     if not announced.isdecimal():
         return None
     if int(announced) not in sizes:
-        raise DownloadFailed(f"announced {int(announced):,} bytes; expected {_format_sizes(sizes)}")
+        raise DownloadFailed(f"announced {int(announced):,} bytes; expected {format_sizes(sizes)}")
     return int(announced)
 
 
@@ -183,16 +183,12 @@ def _check_length(received: int, announced: int | None, sizes: range) -> None:
     if announced is not None and received != announced:
         raise DownloadFailed(f"broke off after {received:,} of {announced:,} bytes")
     if received not in sizes:
-        raise DownloadFailed(f"broke off after {received:,} bytes; expected {_format_sizes(sizes)}")
-
-
-def _format_sizes(sizes: range) -> str:
-    return f"{sizes.start:,}" if len(sizes) == 1 else f"{sizes.start:,} to {sizes.stop - 1:,}"
+        raise DownloadFailed(f"broke off after {received:,} bytes; expected {format_sizes(sizes)}")
 
 
 @contextlib.contextmanager
 def _convert_errors(limits: DownloadLimits) -> Iterator[None]:
-    """What requests and urllib3 raise, as `DownloadFailed`."""
+    """Raise the errors of requests and urllib3 as `DownloadFailed`."""
     import requests
     import urllib3
 
@@ -203,15 +199,13 @@ def _convert_errors(limits: DownloadLimits) -> Iterator[None]:
     except requests.TooManyRedirects:
         raise DownloadFailed(f"redirected more than {_MOST_REDIRECTS} times") from None
     except requests.exceptions.SSLError as error:
-        raise DownloadFailed(
-            f"has no TLS connection that can be trusted: {_describe_cause(error)}"
-        ) from None
+        raise DownloadFailed(f"has no trusted TLS connection: {_describe_cause(error)}") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise DownloadFailed(f"could not be read: {_describe_cause(error)}") from None
 
 
 def _describe_cause(error: BaseException) -> str:
-    """The text of the first cause: "Connection refused" rather than a whole pool's report."""
+    """The text of the first cause, such as "Connection refused"."""
     while error.__context__ is not None:
         error = error.__context__
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,6 +1,6 @@
-"""The loop over mirrors: each in turn, until one gives what the checksums say.
+"""Downloads from a list of mirrors: each is tried until one sends what the checksums expect.
 
-Together with `fanin.data.sources.download`, the only place in fanin that opens a connection.
+With `fanin.data.sources.download`, this is the only place in fanin that opens a connection.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from fanin.data.dataset import DatasetEntry, Mirror, PublishedFile
-from fanin.data.sources import archives, staging
+from fanin import atomic
+from fanin.data.dataset import Mirror, PublishedFile
+from fanin.data.sources import archives
 from fanin.data.sources.download import Download, DownloadFailed, DownloadLimits, DownloadTooSlow
-from fanin.data.sources.published_files import difference
+from fanin.data.sources.file_check import describe_difference
+from fanin.data.sources.published_files import PublishedFiles
 from fanin.errors import DataInvalid, MissingExtra
 
 DownloadState = Literal["waiting", "started", "receiving", "failed", "done"]
@@ -26,17 +28,17 @@ DownloadState = Literal["waiting", "started", "receiving", "failed", "done"]
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadProgress:
-    """How far the download of one file, or of one archive, from one mirror is."""
+    """The progress of one download: one file, or one archive, from one mirror."""
 
     dataset: str
     state: DownloadState
-    """`waiting` for another process that fetches the same data set; `failed` at this mirror,
-    another may follow.
+    """`waiting` for another process that fetches the same data set; `failed` at this mirror, after
+    which another one may be tried.
     """
     url: str = ""
     received: int = 0
     total: int | None = None
-    """Bytes, where they are known."""
+    """Bytes; None if unknown."""
     speed: float = 0.0
     """Mean, in bytes/s."""
     reason: str = ""
@@ -54,60 +56,73 @@ class DownloadProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the mean speed, where the size is known."""
-        return (
-            (self.total - self.received) / self.speed
-            if self.total is not None and self.speed > 0
-            else None
-        )
+        """At the mean speed; None if the size is unknown."""
+        if self.total is None or self.speed <= 0:
+            return None
+        return (self.total - self.received) / self.speed
 
 
 OnProgress = Callable[[DownloadProgress], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What to download from a mirror: an archive with all files, or one file."""
+
+    url: str
+    files: Sequence[PublishedFile]
+    sizes: range
+    """How many bytes may come."""
+    expected_bytes: int | None
+    known_hash: str | None
+    """What pooch compares with; None for an archive whose members are checked instead."""
+
+
 @dataclass
 class MirrorFetcher:
-    """Brings published files of a data set into a folder.
+    """Downloads published files of a data set into a folder.
 
-    Only whole files whose checksums are right ever get their names there. `failures` lists the
-    mirrors that failed.
+    A file gets its name only when it is complete and its checksum right.
     """
 
-    entry: DatasetEntry
+    published: PublishedFiles
     mirrors: list[Mirror]
-    """Tried in this order; one that has given a file is tried first for the next."""
+    """Tried in this order; a mirror that has sent a file is tried first for the next."""
     limits: DownloadLimits
     on_progress: OnProgress
     failures: list[str] = field(default_factory=list)
+    """Why each mirror failed, for the last file tried."""
 
     def fetch(self, files: Sequence[PublishedFile], target: Path, workspace: Path) -> None:
-        """Get all the files; raises `DownloadFailed` at the first that no mirror gives, `OSError` of the
-        disk.
+        """Download the files.
+
+        Raises `DownloadFailed` for the first file that no mirror sends, and OSError if a file
+        cannot be written.
         """
         wanted = list(files)
         while wanted:
-            got = self._from_any(wanted, target, workspace)
-            wanted = [file for file in wanted if file not in got]
+            fetched = self._fetch_from_any(wanted, target, workspace)
+            wanted = [file for file in wanted if file not in fetched]
 
-    def _from_any(
+    def _fetch_from_any(
         self, wanted: Sequence[PublishedFile], target: Path, workspace: Path
     ) -> Sequence[PublishedFile]:
         self.failures.clear()
         slow: list[Mirror] = []
         for mirror in tuple(self.mirrors):
             try:
-                return self._from(mirror, wanted, target, workspace, self.limits.speed)
+                return self._fetch_from(mirror, wanted, target, workspace, self.limits.speed)
             except DownloadTooSlow:
                 slow.append(mirror)
             except DownloadFailed:
                 continue
-        # It may be the line to the world that is slow, and not every mirror.
+        # The connection of this machine may be slow, rather than every mirror.
         for mirror in slow:
             with contextlib.suppress(DownloadFailed):
-                return self._from(mirror, wanted, target, workspace, self.limits.slowest)
-        raise DownloadFailed("No mirror gave it.")
+                return self._fetch_from(mirror, wanted, target, workspace, self.limits.slowest)
+        raise DownloadFailed("No mirror sent it.")
 
-    def _from(
+    def _fetch_from(
         self,
         mirror: Mirror,
         wanted: Sequence[PublishedFile],
@@ -115,109 +130,109 @@ class MirrorFetcher:
         workspace: Path,
         speed: float,
     ) -> Sequence[PublishedFile]:
-        """All files out of an archive, or the first of the wanted ones from a folder; those that
-        were got.
-        """
-        files = self.entry.files if mirror.unpack else wanted[:1]
-        url = mirror.url if mirror.unpack else mirror.url + files[0].name
+        """Fetch all files out of an archive, or the first wanted one; returns what was fetched."""
+        request = _make_request(mirror, self.published.files, wanted)
         with tempfile.TemporaryDirectory(dir=workspace) as attempt:
             try:
-                self._report("started", url)
-                downloaded = self._download(url, mirror, files, Path(attempt), speed)
-                size = downloaded.stat().st_size
-                staged = (
-                    _unpack_checked(mirror, downloaded, files, workspace)
-                    if mirror.unpack
-                    else {files[0]: downloaded}
-                )
-            except (DownloadFailed, DataInvalid) as error:
-                self.failures.append(f"{url}: {error}")
-                self._report("failed", url, reason=str(error))
-                raise (
-                    error if isinstance(error, DownloadFailed) else DownloadFailed(str(error))
-                ) from None
+                self._report("started", request.url)
+                download = self._download(request, Path(attempt), speed)
+                size = download.stat().st_size
+                staged = _stage(mirror, download, request.files, workspace)
+            except DownloadFailed as error:
+                self.failures.append(f"{request.url}: {error}")
+                self._report("failed", request.url, reason=str(error))
+                raise
             for file, path in staged.items():
-                staging.publish(path, target / file.name)
-        self._report("done", url, received=size, total=size)
+                # A private mode would hide the data from other users of a shared folder.
+                atomic.publish(path, target / file.name, mode=0o644)
+        self._report("done", request.url, received=size, total=size)
         self.mirrors.sort(key=lambda other: other is not mirror)
-        return files
+        return request.files
 
-    def _download(
-        self, url: str, mirror: Mirror, files: Sequence[PublishedFile], folder: Path, speed: float
-    ) -> Path:
+    def _download(self, request: _Request, folder: Path, speed: float) -> Path:
         pooch = _import_pooch()
-        size = mirror.bytes if mirror.unpack else files[0].bytes
 
-        def received(count: int, total: int | None, mean: float) -> None:
+        def report(received: int, total: int | None, mean_speed: float) -> None:
             self._report(
-                "receiving", url, received=count, total=size if total is None else total, speed=mean
+                "receiving",
+                request.url,
+                received=received,
+                total=request.expected_bytes if total is None else total,
+                speed=mean_speed,
             )
 
         download = Download(
-            sizes=_allow_sizes(mirror, files), speed=speed, limits=self.limits, received=received
+            sizes=request.sizes, speed=speed, limits=self.limits, on_received=report
         )
-        name = PurePosixPath(urlsplit(url).path).name
+        name = PurePosixPath(urlsplit(request.url).path).name
         with _silence(pooch.get_logger()):
             try:
                 return Path(
                     pooch.retrieve(
-                        url, _expect_hash(mirror, files[0]), name, folder, downloader=download
+                        request.url, request.known_hash, name, folder, downloader=download
                     )
                 )
             except ValueError as error:  # another checksum; the text names both
                 raise DownloadFailed(str(error).partition(" Deleted download")[0]) from None
 
     def _report(self, state: DownloadState, url: str, **facts: Any) -> None:
-        self.on_progress(DownloadProgress(dataset=self.entry.name, state=state, url=url, **facts))
+        self.on_progress(
+            DownloadProgress(dataset=self.published.dataset, state=state, url=url, **facts)
+        )
 
 
-def _allow_sizes(mirror: Mirror, files: Sequence[PublishedFile]) -> range:
-    """The sizes that a download may have: one alone, unless any archive will do whose members are
-    right.
-    """
-    exact = mirror.bytes if mirror.exact else None
-    if not mirror.unpack:
-        exact = files[0].bytes
-    if exact is not None:
-        return range(exact, exact + 1)
-    return range(1, sum(file.bytes for file in files) + archives.SLACK)
+def _make_request(
+    mirror: Mirror, files: Sequence[PublishedFile], wanted: Sequence[PublishedFile]
+) -> _Request:
+    if mirror.unpack is None:
+        file = wanted[0]
+        return _Request(
+            url=mirror.url + file.name,
+            files=[file],
+            sizes=range(file.bytes, file.bytes + 1),
+            expected_bytes=file.bytes,
+            known_hash=f"{file.algorithm.replace('-', '').lower()}:{file.checksum}",
+        )
+    most = sum(file.bytes for file in files) + archives.SLACK
+    return _Request(
+        url=mirror.url,
+        files=files,
+        sizes=range(mirror.bytes, mirror.bytes + 1)
+        if mirror.exact and mirror.bytes is not None
+        else range(1, most),
+        expected_bytes=mirror.bytes,
+        known_hash=f"sha256:{mirror.sha256}" if mirror.exact else None,
+    )
 
 
-def _expect_hash(mirror: Mirror, file: PublishedFile) -> str | None:
-    """What pooch compares with; None for an archive of which the members are checked instead."""
-    if not mirror.unpack:
-        return f"{file.algorithm.replace('-', '').lower()}:{file.checksum}"
-    return f"sha256:{mirror.sha256}" if mirror.exact else None
-
-
-def _unpack_checked(
-    mirror: Mirror, archive: Path, files: Sequence[PublishedFile], workspace: Path
+def _stage(
+    mirror: Mirror, download: Path, files: Sequence[PublishedFile], workspace: Path
 ) -> dict[PublishedFile, Path]:
-    """The files written to `workspace` out of the archive, checksums matched."""
-    assert mirror.unpack is not None
+    """The files in the workspace: unpacked from an archive and checked, or the download itself."""
+    if mirror.unpack is None:
+        return {files[0]: download}
     staged = {}
     try:
-        for file, content in mirror.unpack(archive, files):
-            wrong = difference(file, len(content), content)
-            if wrong:
-                raise DataInvalid(f"{file.name} is {wrong}.")
+        for file, content in mirror.unpack(download, files):
+            difference = describe_difference(file, len(content), content)
+            if difference:
+                raise DataInvalid(f"{file.name} is {difference}.")
             staged[file] = workspace / file.name
-            staging.write(staged[file], content)
+            atomic.write_synced(staged[file], content)
     except DataInvalid as error:
-        raise DownloadFailed(f"{error}{_compare_archive(mirror, archive)}") from None
+        raise DownloadFailed(f"{error}{_compare_checksum(mirror, download)}") from None
     return staged
 
 
-def _compare_archive(mirror: Mirror, archive: Path) -> str:
+def _compare_checksum(mirror: Mirror, archive: Path) -> str:
+    """A sentence on the archive's checksum; empty if it is right or none was published."""
     if mirror.sha256 is None:
         return ""
     with archive.open("rb") as stream:
-        received = hashlib.file_digest(stream, "sha256").hexdigest()
-    return (
-        f" The archive's SHA-256 is {received}; expected {mirror.sha256}."
-        if received != mirror.sha256
-        else ""
-    )
+        checksum = hashlib.file_digest(stream, "sha256").hexdigest()
+    if checksum == mirror.sha256:
+        return ""
+    return f" The archive's SHA-256 is {checksum}; expected {mirror.sha256}."
 
 
 def _import_pooch() -> Any:
@@ -230,7 +245,7 @@ def _import_pooch() -> Any:
 
 @contextlib.contextmanager
 def _silence(logger: logging.Logger) -> Iterator[None]:
-    """No lines of pooch's own about each file: progress is reported by `DownloadProgress`."""
+    """Suppress pooch's lines about each file; `DownloadProgress` reports progress."""
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:

@@ -1,125 +1,115 @@
-"""Published files: found, checked against size and checksum, read into a data set."""
+"""The published files of a data set on this machine: found, required, checked, read."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from fanin.data.dataset import Dataset, DatasetEntry, PublishedFile
-from fanin.data.datasets.families import FAMILIES
-from fanin.data.formats.tensors import compute_fingerprint, to_tensors
-from fanin.data.sources.data_folder import VARIABLE, is_file, make_unreadable_error, resolve_folder
+from fanin.data.dataset import Availability, Mirror, PublishedFile
+from fanin.data.sources.data_folder import VARIABLE, is_file, resolve_folder, to_unreadable_error
+from fanin.data.sources.file_check import FileCheck, check_file, describe_difference
 from fanin.errors import DataInvalid, DataUnavailable
 
 
-def read(entry: DatasetEntry) -> Dataset:
-    """The data set from its published files, or out of the package it is embedded in.
+@dataclass(frozen=True, kw_only=True)
+class PublishedFiles:
+    """The published files of a data set: an `Origin` of arrays."""
 
-    Raises `DataUnavailable` where files are missing and `DataInvalid` where one is not the
-    published one.
-    """
-    found = contents(entry)
-    if entry.read is None:
-        raise unavailable(entry)
-    parts = to_tensors(entry.info, entry.read(found), entry.name)
-    return Dataset(
-        entry.info,
-        *parts,
-        divisor=entry.divisor,
-        standardise=entry.standardise,
-        fingerprint=compute_fingerprint(parts),
-        published=True,
-        source=source(entry),
-        units=entry.units,
-    )
+    dataset: str
+    """The data set's name, for messages."""
+    files: tuple[PublishedFile, ...]
+    mirrors: tuple[Mirror, ...] = ()
+    """Where the files are downloaded from, best first."""
+    folder: str = ""
+    """The name of their folder; the data set's name by default."""
+    replaceable: bool = True
+    """Whether a user copy ``<dataset>/<dataset>.npz`` can take the place of the files."""
+
+    availability: ClassVar[Availability] = "available"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", self.folder or self.dataset)
+
+    @property
+    def published(self) -> PublishedFiles:
+        """The files themselves."""
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The folder of the files; it need not exist."""
+        return resolve_folder(self.folder)
+
+    @property
+    def where(self) -> str:
+        """The folder, as text."""
+        return str(self.path)
+
+    @property
+    def source(self) -> str:
+        """What a result records: the data set and its files."""
+        if len(self.files) == 1:
+            return f"{self.dataset}: published {self.files[0].name}"
+        return f"{self.dataset}: {len(self.files)} published files"
+
+    def missing(self) -> tuple[str, ...]:
+        """Names of the files that are not in the folder."""
+        return tuple(file.name for file in self._find_missing())
+
+    def require(self) -> None:
+        """Raise `DataUnavailable` unless all files exist; none is opened."""
+        missing = self._find_missing()
+        if missing:
+            raise self._make_unavailable_error(missing)
+
+    def verify(self) -> list[FileCheck]:
+        """Each file, compared with what was published."""
+        return [check_file(self.path / file.name, file) for file in self.files]
+
+    def read(self) -> dict[str, bytes]:
+        """The contents of the files by name.
+
+        Raises `DataUnavailable` if files are missing, and `DataInvalid` if a size or a checksum is
+        wrong.
+        """
+        self.require()
+        return {file.name: _read_checked(self.path / file.name, file) for file in self.files}
+
+    def advise(self) -> str:
+        """The end of a sentence on what to do instead of a download; empty if nothing helps."""
+        if not self.replaceable:
+            return ""
+        return f", or register a copy: fanin data add {self.dataset} FILE.npz"
+
+    def _find_missing(self) -> list[PublishedFile]:
+        return [file for file in self.files if not is_file(self.path / file.name)]
+
+    def _make_unavailable_error(self, missing: Sequence[PublishedFile]) -> DataUnavailable:
+        expected = ", ".join(f"{file.name} ({file.bytes:,} bytes)" for file in missing)
+        if self.replaceable:
+            expected += f" or {self.dataset}.npz (your own copy: x_train, y_train, x_test, y_test)"
+        download = (
+            f"Download it: fanin data fetch {self.dataset}. Or put" if self.mirrors else "Put"
+        )
+        return DataUnavailable(
+            f"{self.dataset} is missing. Looked in {self.path} for {expected}. {download} the "
+            f"files there, or set {VARIABLE} to the folder that holds {self.folder}/{self.advise()}"
+        )
 
 
-def contents(entry: DatasetEntry) -> dict[str, bytes]:
-    """The published files by name, each with its size and checksum; errors as of `read`."""
-    require(entry)
-    return {
-        file.name: _content(resolve_folder(entry.folder) / file.name, file) for file in entry.files
-    }
-
-
-def require(entry: DatasetEntry) -> None:
-    """Raise `DataUnavailable` unless all files of the data set are there; none is opened."""
-    if entry.read is None or missing(entry):
-        raise unavailable(entry)
-
-
-def missing(entry: DatasetEntry) -> list[PublishedFile]:
-    """The published files that are not in the data set's folder."""
-    return [file for file in entry.files if not is_file(resolve_folder(entry.folder) / file.name)]
-
-
-def unavailable(entry: DatasetEntry) -> DataUnavailable:
-    """What was looked for, where, and what to do."""
-    expected = ", ".join(f"{file.name} ({file.bytes:,} bytes)" for file in missing(entry))
-    own = (
-        entry.name not in FAMILIES
-    )  # a family's files cannot be replaced by a copy of the user's own
-    copy = f"{entry.name}.npz (your own copy: x_train, y_train, x_test, y_test)" if own else ""
-    choices = " or ".join(filter(None, [expected, copy]))
-    download = f"Download it: fanin data fetch {entry.name}. Or put" if entry.mirrors else "Put"
-    register = f", or register a copy: fanin data add {entry.name} FILE.npz" if own else ""
-    return DataUnavailable(
-        f"{entry.name} is not there. Looked in {resolve_folder(entry.folder)} for {choices}. {download} the "
-        "files there, or set "
-        f"{VARIABLE} to the folder that holds {entry.folder}/{register}"
-    )
-
-
-def source(entry: DatasetEntry) -> str:
-    """Where the arrays come from, in words."""
-    if entry.package:
-        return f"embedded in {entry.package}"
-    names = ", ".join(file.name for file in entry.files)
-    return (
-        f"{entry.name}: {len(entry.files)} canonical files"
-        if len(entry.files) > 1
-        else f"{entry.name}: canonical {names}"
-    )
-
-
-def _content(file: Path, expected: PublishedFile) -> bytes:
+def _read_checked(file: Path, expected: PublishedFile) -> bytes:
     try:
         size = file.stat().st_size
         # The size comes first: a file that is far too large is not read at all.
         content = file.read_bytes() if size == expected.bytes else b""
     except OSError as error:
-        raise make_unreadable_error(file, error) from None
-    wrong = difference(expected, size, content)
-    if wrong:
+        raise to_unreadable_error(file, error) from None
+    difference = describe_difference(expected, size, content)
+    if difference:
         raise DataInvalid(
-            f"{file} is {wrong}. Copy the file again, or register another version under your own "
-            "name: "
-            f"fanin data add NAME FILE.npz"
+            f"{file} is {difference}. Copy the file again, or register another version under your "
+            "own name: fanin data add NAME FILE.npz"
         )
     return content
-
-
-def is_whole(file: Path, expected: PublishedFile) -> bool:
-    """Whether the published file is there with its size and checksum; one that may not be read
-    raises `DataUnavailable`.
-    """
-    try:
-        same_size = is_file(file) and file.stat().st_size == expected.bytes
-        return same_size and not difference(expected, expected.bytes, file.read_bytes())
-    except OSError as error:
-        raise make_unreadable_error(file, error) from None
-
-
-def difference(expected: PublishedFile, size: int, content: bytes) -> str:
-    """How a file of `size` bytes differs from the published one; empty where it does not. `content`
-    matters if `size` fits.
-    """
-    if size != expected.bytes:
-        state = "cut short" if size < expected.bytes else "not the published file"
-        return f"{state}: {size:,} bytes; expected {expected.bytes:,}"
-    received = hashlib.new(
-        expected.algorithm.replace("-", "").lower(), content, usedforsecurity=False
-    ).hexdigest()
-    if received != expected.checksum:
-        return f"not the published file: its {expected.algorithm} is {received}; expected {expected.checksum}"
-    return ""

@@ -1,10 +1,7 @@
-"""Where files lie until they are whole and checked, and how they then appear under their names at
-once.
-"""
+"""Where downloaded files are kept until they are complete and checked."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -22,59 +19,40 @@ _PREFIX = ".fetching-"
 
 
 @contextmanager
-def open_workspace(folder: Path, waiting: Callable[[], None]) -> Iterator[Path]:
-    """A new folder inside `folder`, which is made where it is missing; gone afterwards.
+def open_workspace(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
+    """A new folder inside `folder`, which is created if missing; removed at the end.
 
-    Processes take turns where the file system has locks, `waiting` being called where another has
-    its turn; what a killed one left behind is removed. Without locks two processes do their work
-    twice, in workspaces of their own, which is harmless.
+    Processes take turns if the file system supports locks; `on_wait` is called before waiting for
+    another process. What a killed process left behind is removed. Without locks two processes do
+    the same work twice, each in its own workspace, which is harmless.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _take_turn(folder / _LOCK, waiting) as alone:
+    with _take_turn(folder / _LOCK, on_wait) as alone:
         if alone:
             for leftover in folder.glob(f"{_PREFIX}*/"):
                 shutil.rmtree(leftover, ignore_errors=True)
-        own = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder))
+        workspace = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder))
         try:
-            yield own
+            yield workspace
         finally:
-            shutil.rmtree(own, ignore_errors=True)
-
-
-def write(file: Path, content: bytes) -> None:
-    """Write and sync a file."""
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def publish(staged: Path, target: Path) -> None:
-    """Move a whole, synced file of a workspace to its name, in one step that a crash cannot split."""
-    staged.chmod(0o644)  # a private 0600 would hide a shared folder's data from its other readers
-    staged.replace(target)
-    with contextlib.suppress(OSError):  # some file systems do not sync folders
-        descriptor = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            shutil.rmtree(workspace, ignore_errors=True)
 
 
 @contextmanager
-def _take_turn(lock: Path, waiting: Callable[[], None]) -> Iterator[bool]:
-    """Hold the lock; False where there are no locks here."""
-    with (
-        lock.open("ab") as stream
-    ):  # the file stays: removing it could part two processes that both believe they hold it
-        yield fcntl is not None and _lock(stream.fileno(), waiting)
+def _take_turn(lock: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
+    """Hold the lock; False if the system has no locks.
+
+    The lock file stays: after a removal two processes could both believe that they hold the lock.
+    """
+    with lock.open("ab") as stream:
+        yield fcntl is not None and _lock(stream.fileno(), on_wait)
 
 
-def _lock(descriptor: int, waiting: Callable[[], None]) -> bool:
+def _lock(descriptor: int, on_wait: Callable[[], None]) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        waiting()
+        on_wait()
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:  # a file system without locks
         return False

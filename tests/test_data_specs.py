@@ -1,4 +1,4 @@
-"""Families of data sets: specs and their canonical form, what they are made from, what is refused."""
+"""Specs of data sets: canonical form, options, derived data sets, what is refused."""
 
 import dataclasses
 
@@ -7,6 +7,7 @@ import pytest
 
 from fanin import data
 from fanin.errors import DataUnavailable, SpecError, UnknownName, UsageError
+from fanin.registry import NoOptions
 
 WAYS = (
     data.describe,
@@ -66,20 +67,22 @@ def test_the_canonical_spec_of_a_users_own_data_set_is_its_name(root):
     assert data.canonicalize_spec("rows(of=mine)") == "rows(of=mine)"
 
 
-@pytest.mark.parametrize("name", data.FAMILIES.names())
-def test_every_family_is_named_and_described_by_default_without_files(root, name):
-    assert name in data.names()
+WITH_OPTIONS = [entry for entry in data.REGISTRY if entry.options is not NoOptions]
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in WITH_OPTIONS])
+def test_a_data_set_with_options_is_described_by_default_without_files(root, name):
     info = data.describe(name)
     assert (info.name, data.canonicalize_spec(name)) == (name, name)
     assert info.n_train > info.n_test > 0
 
 
-@pytest.mark.parametrize("family", list(data.FAMILIES), ids=lambda family: family.name)
-def test_options_are_frozen_and_have_defaults(family):
-    assert family.options.__dataclass_params__.frozen
-    assert family.options() == family.options()
+@pytest.mark.parametrize("entry", WITH_OPTIONS, ids=lambda entry: entry.name)
+def test_options_are_frozen_and_have_defaults(entry):
+    assert entry.options.__dataclass_params__.frozen
+    assert entry.options() == entry.options()
     assert all(
-        field.default is not dataclasses.MISSING for field in dataclasses.fields(family.options)
+        field.default is not dataclasses.MISSING for field in dataclasses.fields(entry.options)
     )
 
 
@@ -87,7 +90,7 @@ def test_options_are_frozen_and_have_defaults(family):
     ("spec", "error", "message"),
     [
         ("pixels(siez=14)", UnknownName, "No option of pixels is called 'siez'. Did you mean size"),
-        ("digits(size=4)", SpecError, "digits has no options. Options are for .*pixels"),
+        ("digits(size=4)", SpecError, "digits takes no options; received size"),
         ("nothing(size=4)", UnknownName, "No dataset is called 'nothing'"),
         ("pixel(size=4)", UnknownName, "Did you mean pixels"),
         ("rows(of=mnst)", UnknownName, "No dataset is called 'mnst'. Did you mean .*mnist"),
@@ -135,7 +138,7 @@ def test_what_cannot_be_is_refused_however_it_is_asked_for(root, spec, error, me
             "rows is a data set for classification whose inputs are of kind sequence",
         ),
         ("autoencoding(of=copying)", "of kind tokens"),
-        ("autoencoding(of=autoencoding)", "not reconstructed already"),
+        ("autoencoding(of=autoencoding)", "takes images or tables with a label or target"),
         (
             "pixels(of=digits, size=3)",
             r"size=3\) must divide the 8 × 8 pixels of digits .* Use 1, 2, 4, 8 or none",
@@ -172,7 +175,7 @@ def test_what_is_generated_needs_no_files(root):
     assert list(root.iterdir()) == []
 
 
-def test_a_family_follows_a_users_own_copy(root):
+def test_a_derived_data_set_reads_a_user_copy(root):
     file = save_copy(root, "mine")
     dataset = data.load("rows(of=mine)")
     assert (dataset.info.input_shape, dataset.published, dataset.source) == (
@@ -199,7 +202,7 @@ def test_source_canonical_and_divisor_follow_the_base_set(root):
     )
 
 
-def test_the_catalogue_lists_families_and_where_their_files_are(root):
+def test_the_list_says_where_the_files_of_derived_data_sets_are(root):
     listings = {listing.name: listing for listing in data.list_datasets()}
     assert (listings["rows"].state, listings["rows"].where, listings["rows"].of) == (
         "missing",
@@ -227,13 +230,13 @@ def test_one_data_set_can_be_listed_by_its_spec(root):
     assert (listing.name, listing.state, listing.of) == ("rows(of=digits)", "available", "digits")
 
 
-def test_a_copy_of_the_users_own_cannot_have_a_familys_name(root, tmp_path):
+def test_a_user_copy_cannot_replace_a_data_set_with_options(root, tmp_path):
     file = save_copy(root, "mine")
-    with pytest.raises(UsageError, match="adding is the name of a family"):
+    with pytest.raises(UsageError, match="adding is a registered data set with options"):
         data.add("adding", file)
     save_copy(root, "copying")
     with pytest.raises(
-        UsageError, match=r"copying is the name of a family .* Rename folder and file"
+        UsageError, match=r"copying is a registered data set with options.* another name"
     ):
         data.load("copying(length=5)")
     (listing,) = [listing for listing in data.list_datasets() if listing.name == "copying"]

@@ -1,0 +1,67 @@
+"""The registry of data sets: from a spec to a `NamedDataset`.
+
+    REGISTRY.make("pixels(of=mnist, size=14)")
+    REGISTRY.make("my_data.py:make(n=100)")
+
+A name is that of a registered data set or of a user copy ``<name>/<name>.npz``, which takes the
+place of published files; a reference names a user component.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fanin import specs
+from fanin.data.datasets.dataset_entry import DatasetEntry, NamedDataset, PrimaryEntry
+from fanin.data.datasets.user_copy import UserCopyEntry
+from fanin.data.sources.data_folder import find_user_copies, find_user_copy
+from fanin.errors import UnknownName, UsageError
+from fanin.registry import NoOptions, Registry, is_name
+
+
+class DatasetRegistry(Registry[DatasetEntry, NamedDataset]):
+    """The registered data sets, and the user copies in the folder of data sets."""
+
+    def make(self, spec: str, /, **options: Any) -> NamedDataset:
+        """The data set that a spec describes; see `Registry.make`.
+
+        An odd text without brackets is an unknown name, not a malformed spec. Raises `UsageError`
+        if a user copy has the name of a registered data set that it cannot replace.
+        """
+        is_plausible = isinstance(spec, str) and ("(" in spec or specs.is_reference(spec))
+        if not (is_plausible or is_name(spec)):
+            self.get(spec)
+        return super().make(spec, **options)
+
+    def find(self, name: str) -> DatasetEntry:
+        """The entry of a name, of a user copy, or of a reference to user code."""
+        if not is_name(name):  # so a name never becomes a path
+            entry = super().find(name)
+            assert isinstance(entry, DatasetEntry)
+            return entry
+        file = find_user_copy(name)
+        if file is not None:
+            return self.make_copy_entry(name, file)
+        if name not in self:
+            known = {*self.names(), *find_user_copies()}
+            raise UnknownName.suggest(self.kind, name, known)
+        return self.get(name)
+
+    def make_copy_entry(self, name: str, file: Path) -> UserCopyEntry:
+        """The entry of a file as the user copy of that name; the file is not opened.
+
+        Raises `UsageError` if it cannot replace the registered data set of that name.
+        """
+        entry = self.get(name) if name in self else None
+        if entry is None or (isinstance(entry, PrimaryEntry) and entry.options is NoOptions):
+            return UserCopyEntry.from_file(name, file, entry)
+        raise UsageError(
+            f"{name} is a registered data set with options, which the user copy {file} cannot "
+            "replace. Give the copy another name."
+        )
+
+
+REGISTRY = DatasetRegistry(
+    "dataset", DatasetEntry, groups=("fanin.datasets", "fanin.dataset_families")
+)

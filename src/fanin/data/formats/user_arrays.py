@@ -1,0 +1,306 @@
+"""The data set in a user's own arrays x_train, y_train, x_test and y_test.
+
+uint8 images (N, H, W) or (N, H, W, C) are divided by 255 on their way into the model; float arrays
+are taken as they are. Integer labels make a classification; float targets (N,) or (N, k) make a
+regression of one number or of k. An optional array `classes` sets the number of classes; without it
+that is the largest label plus one.
+
+A large file is not read whole: inputs that were saved uncompressed as uint8 or float32 are mapped,
+and read batch by batch during training. ``FANIN_MAP_FROM`` is the size of a large file in megabytes
+(default 1000).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fanin.data.dataset import SUBSETS, Arrays, DataInfo, Dataset, SubsetName, Task
+from fanin.data.formats import mapped_samples
+from fanin.data.formats.npz import Header, NpzFile, open_npz
+from fanin.data.formats.tensors import (
+    Tensors,
+    compute_fingerprint,
+    require_finite,
+    to_targets,
+    to_tensors,
+)
+from fanin.errors import DataInvalid
+
+# With more classes than rows and than this, the labels are probably targets of a regression that
+# were saved as integers.
+_PLAUSIBLE_CLASSES = 1000
+
+
+def read_file(
+    file: Path,
+    name: str,
+    expected: DataInfo | None = None,
+    *,
+    standardise: bool = False,
+    units: str = "",
+) -> Dataset:
+    """The data set in an NPZ file; nothing in it is ever unpickled.
+
+    Args:
+        file: the file.
+        name: the name of the data set.
+        expected: the description that shape and outputs must match, if `name` is registered.
+        standardise: whether inputs are standardised; such a file is not mapped.
+        units: units of a regression target.
+
+    Raises `DataInvalid` if the file does not hold a data set.
+    """
+    with open_npz(file, str(file)) as npz:
+        info = _read_info(npz, name, file, expected)
+        mapped = npz.is_mappable("x_train") and npz.is_mappable("x_test") and not standardise
+        tensors = (_map_tensors if mapped else _read_tensors)(npz, info, file)
+        divisor = _choose_divisor(npz)
+    return Dataset(
+        info,
+        *tensors,
+        divisor=divisor,
+        standardise=standardise,
+        fingerprint=compute_fingerprint(tensors),
+        published=False,
+        source=f"user's copy {file.name}",
+        units=units,
+        mapped=mapped,
+    )
+
+
+def read_arrays(arrays: Mapping[str, np.ndarray], name: str, source: str) -> Dataset:
+    """The data set in arrays in memory, under the rules of a file; `name` is used in errors."""
+    memory = _MemoryArrays(arrays)
+    info = _read_info(memory, name, name, None)
+    tensors = _read_tensors(memory, info, name)
+    return Dataset(
+        info,
+        *tensors,
+        divisor=_choose_divisor(memory),
+        standardise=False,
+        fingerprint=compute_fingerprint(tensors),
+        published=False,
+        source=source,
+        units="",
+    )
+
+
+def describe_file(file: Path, name: str, expected: DataInfo | None = None) -> DataInfo:
+    """The description of the data set in an NPZ file, from its headers.
+
+    Labels are read only if nothing else tells the number of classes. Arguments and errors as for
+    `read_file`.
+    """
+    with open_npz(file, str(file)) as npz:
+        return _read_info(npz, name, file, expected)
+
+
+class _ArrayReader(Protocol):
+    """Arrays by name, in a file or in memory."""
+
+    headers: dict[str, Header]
+
+    def read(self, array: str) -> np.ndarray: ...
+
+
+class _MemoryArrays:
+    """Arrays in memory, read like those of a file."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._arrays = arrays
+        self.headers = {name: Header(array.shape, array.dtype) for name, array in arrays.items()}
+
+    def read(self, array: str) -> np.ndarray:
+        """The array as it is."""
+        return self._arrays[array]
+
+
+def _choose_divisor(reader: _ArrayReader) -> float:
+    return 255.0 if reader.headers["x_train"].dtype == np.uint8 else 1.0
+
+
+def _read_tensors(reader: _ArrayReader, info: DataInfo, file: Path | str) -> Tensors:
+    x_train, x_test = (_move_channels_first(reader.read(f"x_{subset}")) for subset in SUBSETS)
+    arrays = Arrays(
+        np.ascontiguousarray(x_train),
+        _read_targets(reader, "train"),
+        np.ascontiguousarray(x_test),
+        _read_targets(reader, "test"),
+    )
+    return to_tensors(info, arrays, str(file))
+
+
+def _map_tensors(npz: NpzFile, info: DataInfo, file: Path) -> Tensors:
+    tensors = []
+    for subset in SUBSETS:
+        x = npz.map(f"x_{subset}")
+        if x.dtype != np.uint8:
+            require_finite(x, f"x_{subset} of {file}")
+        tensors += [
+            mapped_samples.as_tensor(_move_channels_first(x)),
+            to_targets(_read_targets(npz, subset), info, f"y_{subset} of {file}"),
+        ]
+    x_train, y_train, x_test, y_test = tensors
+    return x_train, y_train, x_test, y_test
+
+
+def _read_targets(reader: _ArrayReader, subset: SubsetName) -> np.ndarray:
+    """(N,), or (N, k) for several targets."""
+    y = reader.read(f"y_{subset}")
+    return y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def _read_info(
+    reader: _ArrayReader, name: str, file: Path | str, expected: DataInfo | None
+) -> DataInfo:
+    headers = reader.headers
+    missing = [array for array in Arrays._fields if array not in headers]
+    if missing:
+        present = ", ".join(headers) or "no arrays"
+        raise DataInvalid(
+            f"{file} lacks {', '.join(missing)}: it holds {present}. Expected "
+            f"{', '.join(Arrays._fields)}."
+        )
+    task = _infer_task(headers, file)
+    shape = _infer_input_shape(headers, file)
+    for subset in SUBSETS:
+        _check_lengths(headers, subset, file)
+    if task == "regression":
+        outputs = _count_targets(headers, file)
+    else:
+        _require_one_label(headers, file)
+        outputs = expected.outputs if expected else _count_classes(reader, file)
+    info = DataInfo(
+        name=name,
+        task=task,
+        input_shape=shape,
+        outputs=outputs,
+        n_train=headers["x_train"].shape[0],
+        n_test=headers["x_test"].shape[0],
+    )
+    if expected:
+        _require_match(info, expected, file)
+    return info
+
+
+def _infer_task(headers: dict[str, Header], file: Path | str) -> Task:
+    kinds = {headers[f"y_{subset}"].dtype.kind for subset in SUBSETS}
+    if kinds <= {"i", "u"}:
+        return "classification"
+    if kinds == {"f"}:
+        return "regression"
+    received = " and ".join(str(headers[f"y_{subset}"].dtype) for subset in SUBSETS)
+    raise DataInvalid(
+        f"y_train and y_test of {file} are {received}. Expected integer labels or float targets in "
+        "both."
+    )
+
+
+def _infer_input_shape(headers: dict[str, Header], file: Path | str) -> tuple[int, ...]:
+    (train_shape, train), (test_shape, test) = headers["x_train"], headers["x_test"]
+    if train_shape[1:] != test_shape[1:] or (train != test and {train.kind, test.kind} != {"f"}):
+        raise DataInvalid(
+            f"x_train and x_test of {file} differ: rows of shape {train_shape[1:]} {train} and "
+            f"{test_shape[1:]} {test}. Expected the same shape and type."
+        )
+    if train != np.uint8 and train.kind != "f":
+        raise DataInvalid(
+            f"x_train of {file} is {train}. Expected uint8 images, or float numbers that are taken "
+            "as they are."
+        )
+    dimensions = (3, 4) if train == np.uint8 else (2, 3, 4)
+    if len(train_shape) not in dimensions or 0 in train_shape[1:]:
+        raise DataInvalid(
+            f"x_train of {file} has shape {train_shape} ({train}). Expected images (N, H, W) or "
+            "(N, H, W, C), or a float table (N, features)."
+        )
+    return _put_channels_first(train_shape, file)
+
+
+def _put_channels_first(shape: tuple[int, ...], file: Path | str) -> tuple[int, ...]:
+    if len(shape) == 2:
+        return shape[1:]
+    if len(shape) == 3:
+        return (1, *shape[1:])
+    _, height, width, channels = shape
+    if height in (1, 3) and channels > 4:
+        raise DataInvalid(
+            f"x_train of {file} has shape {shape}, which looks like (N, C, H, W). Expected (N, H, "
+            "W, C): save x.transpose(0, 2, 3, 1)."
+        )
+    return (channels, height, width)
+
+
+def _check_lengths(headers: dict[str, Header], subset: SubsetName, file: Path | str) -> None:
+    x, y = headers[f"x_{subset}"].shape, headers[f"y_{subset}"].shape
+    if x[0] == 0:
+        raise DataInvalid(f"x_{subset} of {file} is empty. Expected at least one row.")
+    if len(y) not in (1, 2) or y[0] != x[0] or 0 in y:
+        raise DataInvalid(
+            f"y_{subset} of {file} has shape {y}. Expected ({x[0]},), one for each row of x_{subset}."
+        )
+
+
+def _count_targets(headers: dict[str, Header], file: Path | str) -> int:
+    """Targets of each row."""
+    train, test = (headers[f"y_{subset}"].shape[1:] or (1,) for subset in SUBSETS)
+    if train != test:
+        raise DataInvalid(
+            f"y_train of {file} has {train[0]} targets for each row, y_test {test[0]}. Expected as "
+            "many in both."
+        )
+    return train[0]
+
+
+def _require_one_label(headers: dict[str, Header], file: Path | str) -> None:
+    for subset in SUBSETS:
+        n, *columns = headers[f"y_{subset}"].shape
+        if columns not in ([], [1]):
+            raise DataInvalid(
+                f"y_{subset} of {file} has shape {(n, *columns)}. Expected ({n},), one label for "
+                "each row; several columns are targets of a regression, saved as float."
+            )
+
+
+def _count_classes(reader: _ArrayReader, file: Path | str) -> int:
+    if "classes" in reader.headers:
+        shape = reader.headers["classes"].shape
+        if len(shape) != 1 or shape[0] == 0:
+            raise DataInvalid(
+                f"classes of {file} has shape {shape}. Expected one name for each class."
+            )
+        return shape[0]
+    labels = [reader.read(f"y_{subset}") for subset in SUBSETS]
+    lowest, highest = min(int(y.min()) for y in labels), max(int(y.max()) for y in labels)
+    if lowest < 0:
+        raise DataInvalid(f"The labels of {file} begin at {lowest}. Expected class numbers from 0.")
+    if highest >= max(_PLAUSIBLE_CLASSES, sum(y.size for y in labels)):
+        raise DataInvalid(
+            f"The labels of {file} go up to {highest}, more classes than rows. For a regression "
+            "save y as float; for a classification add an array classes with the names."
+        )
+    return highest + 1
+
+
+def _require_match(info: DataInfo, expected: DataInfo, file: Path | str) -> None:
+    def list_facts(of: DataInfo) -> dict[str, Any]:
+        return {"task": of.task, "input shape": of.input_shape, "outputs": of.outputs}
+
+    actual, wanted = list_facts(info), list_facts(expected)
+    wrong = [fact for fact in actual if actual[fact] != wanted[fact]]
+    if wrong:
+        raise DataInvalid(
+            f"{file} does not fit {expected.name}: "
+            f"{', '.join(f'{fact} {actual[fact]}' for fact in wrong)}; expected "
+            f"{', '.join(f'{fact} {wanted[fact]}' for fact in wrong)}. Give it a name of its own."
+        )
+
+
+def _move_channels_first(x: np.ndarray) -> np.ndarray:
+    if x.ndim == 2:
+        return x
+    return x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
