@@ -75,9 +75,9 @@ def test_a_failed_result_of_another_machine_does_not_make_its_block_whole() -> N
 def test_whether_there_is_anything_to_do_needs_no_environment() -> None:
     whole = results(*((i, "ok", ELSEWHERE if i < 3 else HERE) for i in range(6)))
     assert find_unfinished(CELLS, whole) == ()
-    assert [c.initializer for c in find_unfinished(CELLS, results((0, "ok", HERE), (1, "ok", HERE)))][
-        :1
-    ] == ["xavier_uniform"]
+    assert [
+        c.initializer for c in find_unfinished(CELLS, results((0, "ok", HERE), (1, "ok", HERE)))
+    ][:1] == ["xavier_uniform"]
     split = whole | results((0, "ok", HERE))
     assert find_unfinished(CELLS, split) == CELLS[:3]
     assert find_unfinished(CELLS, split, accept_changed=True) == ()

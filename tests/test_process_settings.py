@@ -53,7 +53,11 @@ def test_plain_fp32_products_pass_the_check() -> None:
 
 
 def test_shapes_are_those_of_the_cells_own_layers() -> None:
-    assert process_settings.collect_linear_shapes(CELLS) == {(64, 64, 256), (64, 256, 128), (64, 128, 10)}
+    assert process_settings.collect_linear_shapes(CELLS) == {
+        (64, 64, 256),
+        (64, 256, 128),
+        (64, 128, 10),
+    }
 
 
 def test_a_tuned_process_has_one_thread_and_still_works() -> None:
