@@ -29,7 +29,7 @@ def test_a_weight_gets_what_the_rule_draws_for_its_layout_from_its_own_stream(ru
     initialize(model, rule, seed=7)
     for name in ("conv", "up"):
         layer = model.get_submodule(name)
-        layout = fans.module_layout(layer)
+        layout = fans.get_module_layout(layer)
         assert layout is not None
         expected = initializers.get(rule).sample(
             layout, seeds.make_generator(7, "init", f"{name}.weight")

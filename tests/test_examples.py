@@ -94,7 +94,7 @@ def test_the_initializer_has_the_variance_that_it_says() -> None:
     # n = 160,000 numbers with kurtosis 6: the standard error of their std is √(5/(4n)) = 0.28 % of
     # it; five of them.
     initializer = fanin.get(f"{EXAMPLES / 'my_initializer.py'}:make(gain=1.5)")
-    layout = fans.tensor_layout(torch.empty(400, 400))
+    layout = fans.get_tensor_layout(torch.empty(400, 400))
     weight = initializer.sample(layout, seeds.make_generator(0, "init", "w"))
     assert weight.std().item() == pytest.approx(1.5 / 20, rel=0.014)
 

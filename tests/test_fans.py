@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fanin import fans, seeds
 from fanin.errors import FitError, SpecError, UnknownName
 from fanin.fans import Fans, Layout
-from fanin.fans import fans as fans_of
+from fanin.fans import calculate_fans as fans_of
 
 with seeds.preserve_torch_state(0):
     CONVOLUTIONS = {
@@ -114,7 +114,7 @@ def test_the_fans_of_a_linear_layer_are_its_features() -> None:
 @pytest.mark.parametrize("make", [nn.Embedding, nn.EmbeddingBag])
 @seeds.preserve_torch_state()
 def test_an_embedding_looks_up_one_row_so_its_fan_in_is_one(make: type[nn.Module]) -> None:
-    layout = fans.module_layout(make(100, 8))
+    layout = fans.get_module_layout(make(100, 8))
     assert layout is not None
     assert layout.fans == Fans(1, 8)
     assert layout.matrices_shape == (1, 8, 100)
@@ -156,7 +156,7 @@ def test_a_vector_has_no_fans(shape: tuple[int, ...]) -> None:
 
 
 def test_a_module_of_another_kind_has_no_fans() -> None:
-    assert fans.module_layout(nn.ReLU()) is None
+    assert fans.get_module_layout(nn.ReLU()) is None
     with pytest.raises(FitError, match="ReLU"):
         fans_of(nn.ReLU())
 
@@ -168,7 +168,7 @@ def test_a_lazy_layer_says_that_it_has_no_shape_yet() -> None:
 
 @for_each("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_matrices_and_weight_are_two_views_of_the_same_numbers(layer: nn.Module) -> None:
-    layout = fans.module_layout(layer)
+    layout = fans.get_module_layout(layer)
     assert layout is not None
     matrices = layout.to_matrices(layer.weight)
     assert tuple(matrices.shape) == layout.matrices_shape
@@ -177,7 +177,7 @@ def test_matrices_and_weight_are_two_views_of_the_same_numbers(layer: nn.Module)
 
 @for_each("layer", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_a_row_of_a_matrix_holds_the_weights_that_meet_one_output_channel(layer: nn.Module) -> None:
-    layout = fans.module_layout(layer)
+    layout = fans.get_module_layout(layer)
     assert layout is not None
     matrices = layout.to_matrices(layer.weight)
     x = torch.ones(1, layer.in_channels, *[9] * (layer.weight.dim() - 2))

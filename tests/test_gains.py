@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fanin import seeds
 from fanin.errors import SpecError, UnknownName, UsageError
 from fanin.gains import Moments, calculate_gain, critical_gain, gain, gain_rules, moments
-from fanin.gains.activation_functions import resolved
+from fanin.gains.activation_functions import resolve_activation
 
 # E f, E f², forward, centred and backward gain at unit variance, by a quadrature that is not
 # fanin's; to 4 digits.
@@ -335,7 +335,7 @@ def test_the_moments_of_a_named_activation_are_computed_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = moments("mish", variance=1.25)
-    monkeypatch.setattr(gain_rules, "integrated", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(gain_rules, "integrate_moments", lambda *_: pytest.fail("computed again"))
     assert moments(nn.Mish(), variance=1.25) == expected
 
 
@@ -441,7 +441,7 @@ def measured(nets: Nets, spec: str, factor: float, *, center: bool = False) -> T
     """The second moment of the pre-activations of each layer, the mean over units, inputs and
     networks.
     """
-    function = resolved(spec)
+    function = resolve_activation(spec)
     total = torch.zeros(LAYERS)
     for h, matrices in nets:
         for layer, matrix in enumerate(matrices):
@@ -549,7 +549,7 @@ def test_the_centred_gain_keeps_the_second_moment_under_centred_weights(nets: Ne
 def gradient(nets: Nets, spec: str, factor: float) -> float:
     """The second moment of gradients at the input over that at the output, of one network."""
     inputs, matrices = nets[0]
-    function, h = resolved(spec), inputs.clone().requires_grad_()
+    function, h = resolve_activation(spec), inputs.clone().requires_grad_()
     leaf = h
     for matrix in matrices:
         h = factor * F.linear(function(h), matrix)

@@ -89,14 +89,14 @@ def test_a_wide_random_network_settles_where_the_theory_says() -> None:
 
 def test_correlations_settle_at_the_rate_of_the_depth_scale() -> None:
     # Followed by the map itself: the distance from c* falls by e^(−1/ξ) in a layer.
-    from fanin.gains.mean_field import _pair
+    from fanin.gains.mean_field import _integrate_pair
 
     found = mean_field("tanh", 1.8, 0.4)
     q = found.second_moment
     distances = []
     c = found.correlation + 0.05
     for _ in range(6):
-        c = (1.8**2 * _pair("tanh", q, c)[0] + 0.4**2) / q
+        c = (1.8**2 * _integrate_pair("tanh", q, c)[0] + 0.4**2) / q
         distances.append(c - found.correlation)
     assert distances[-1] / distances[-2] == pytest.approx(
         math.exp(-1 / found.depth_scale), rel=1e-2

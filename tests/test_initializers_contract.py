@@ -207,7 +207,7 @@ def test_a_tensor_is_filled_in_place_and_returned_or_refused_unchanged(spec: str
     for shape in SHAPES:
         tensor = torch.full(shape, 7.5)
         address = tensor.data_ptr()
-        reason = refusal(initializer, fans.tensor_layout(tensor))
+        reason = refusal(initializer, fans.get_tensor_layout(tensor))
         if reason is None:
             assert filled(spec, tensor.fill_(torch.nan)) is tensor
             assert (tensor.shape, tensor.data_ptr(), tensor.dtype) == (
@@ -227,7 +227,7 @@ def test_a_tensor_is_filled_in_place_and_returned_or_refused_unchanged(spec: str
 def test_a_law_fits_at_least_half_of_the_shapes(spec: str) -> None:
     initializer = initializers.get(spec)
     fits = [
-        refusal(initializer, fans.tensor_layout(torch.empty(shape))) is None for shape in SHAPES
+        refusal(initializer, fans.get_tensor_layout(torch.empty(shape))) is None for shape in SHAPES
     ]
     assert sum(fits) * 2 >= len(SHAPES)
 
@@ -288,8 +288,8 @@ def test_an_empty_tensor_is_left_alone_in_silence(spec: str) -> None:
     for shape in [(0,), (0, 5), (5, 0), (4, 0, 3), (4, 3, 0), (0, 0)]:
         tensor = torch.empty(shape)
         assert filled(spec, tensor).shape == shape
-        if refusal(initializer, fans.tensor_layout(tensor)) is None:
-            std = initializer.intended_std(fans.tensor_layout(tensor))
+        if refusal(initializer, fans.get_tensor_layout(tensor)) is None:
+            std = initializer.intended_std(fans.get_tensor_layout(tensor))
             assert std is None or std >= 0
 
 
@@ -297,7 +297,7 @@ def test_an_empty_tensor_is_left_alone_in_silence(spec: str) -> None:
 def test_a_vector_is_filled_or_refused_with_nothing_changed(spec: str) -> None:
     for shape in [(), (5,)]:
         initializer, tensor = initializers.get(spec), torch.full(shape, 7.5)
-        if refusal(initializer, fans.tensor_layout(tensor)) is None:
+        if refusal(initializer, fans.get_tensor_layout(tensor)) is None:
             assert filled(spec, tensor).isfinite().all()
         else:
             with pytest.raises(FitError, match="two dimensions"):
@@ -365,7 +365,7 @@ def test_a_complex_tensor_gets_the_variance_of_a_real_one_in_two_independent_par
     if initializer.deterministic:
         assert torch.equal(tensor, filled(spec, torch.empty(400, 160)).to(torch.complex64))
         return
-    std = initializer.intended_std(fans.tensor_layout(tensor))
+    std = initializer.intended_std(fans.get_tensor_layout(tensor))
     assert tensor.abs().double().square().mean().sqrt().item() == pytest.approx(std, rel=0.01)
     assert tensor.real.double().std().item() == pytest.approx(
         tensor.imag.double().std().item(), rel=0.02
@@ -416,7 +416,7 @@ def test_an_initializer_of_models_sends_one_tensor_to_initialize(entry: Initiali
             filled(spec, tensor)
         assert (tensor == 1).all()
         with pytest.raises(FitError, match=r"fanin\.initialize\(model"):
-            initializers.get(spec).intended_std(fans.tensor_layout(tensor))
+            initializers.get(spec).intended_std(fans.get_tensor_layout(tensor))
 
 
 def test_there_are_initializers_of_tensors_and_of_models() -> None:

@@ -15,7 +15,7 @@ from initializer_cases import ATTENTION, GATE_BIASES, LAYOUTS, LSTM, VECTORS, fi
 from torch import Tensor, nn
 
 from fanin import fans, initializers, seeds
-from fanin.fans import Fans, Layout, packed
+from fanin.fans import Fans, Layout, pack
 
 integrate = pytest.importorskip(
     "scipy.integrate", reason="the moments are compared to scipy's integrals"
@@ -91,7 +91,7 @@ def test_memories_of_torchs_layers_last_from_two_steps_to_t_max(
 def test_a_gate_is_found_by_its_name_in_any_order(spec: str) -> None:
     whole = Layout((32,), Fans(6, 32))
     for order in ("ifco", "ofig", "gfio"):
-        layout = packed(whole, dict.fromkeys(order, 8))
+        layout = pack(whole, dict.fromkeys(order, 8))
         bias = {part.name: part.of(bias_of(spec, layout)) for part in layout.parts}
         assert (bias["f"] > 0).all()
         assert all((bias[name] == 0).all() for name in order if name not in "fi")
@@ -120,7 +120,7 @@ def test_whatever_has_no_gates_becomes_zero_without_a_draw(spec: str) -> None:
 
 
 def wide(gates: str) -> Layout:
-    return packed(Layout((250_000 * len(gates),), Fans(6, 1)), dict.fromkeys(gates, 250_000))
+    return pack(Layout((250_000 * len(gates),), Fans(6, 1)), dict.fromkeys(gates, 250_000))
 
 
 def follows(bias: np.ndarray, t_max: float) -> bool:

@@ -132,7 +132,7 @@ def test_dirac_is_that_of_torch(
     )
     with seeds.preserve_torch_state(0):
         layer = kinds[len(kernel) - 1](*channels, kernel, groups=groups)
-    layout = fans.module_layout(layer)
+    layout = fans.get_module_layout(layer)
     mine = initializers.get("dirac").sample(layout, generator())
     assert torch.equal(mine, init.dirac_(torch.empty(layout.shape), groups))
     assert torch.equal(mine, initializers.get("identity(even=right)").sample(layout, generator()))

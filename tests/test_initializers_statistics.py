@@ -160,7 +160,7 @@ def test_a_rectangular_tensor_follows_the_law(spec: str) -> None:
 @every_law_of_fans
 @every_layer
 def test_a_layer_follows_the_law_with_its_true_fans(spec: str, layer: nn.Module) -> None:
-    layout = fans.module_layout(layer)
+    layout = fans.get_module_layout(layer)
     assert layout is not None
     assert layout.fans is not None
     weights = initializers.get(spec).sample(layout, torch.Generator().manual_seed(0))
@@ -171,7 +171,7 @@ def test_a_layer_follows_the_law_with_its_true_fans(spec: str, layer: nn.Module)
     ("name", "spec"), [("grouped", "he_normal(mode=fan_out)"), ("transposed, grouped", "he_normal")]
 )
 def test_the_fans_of_the_tensor_alone_would_be_caught(name: str, spec: str) -> None:
-    layout = fans.module_layout(LAYERS[name])
+    layout = fans.get_module_layout(LAYERS[name])
     assert layout is not None
     blind = initializers.get(spec)(
         torch.empty(layout.shape), generator=torch.Generator().manual_seed(0)

@@ -112,7 +112,7 @@ def test_a_bilinear_layer_keeps_the_variance_of_the_products_with_weights_of_var
     alone would give a factor 7.
     """
     g = torch.Generator().manual_seed(0)
-    std = fans.fans(built(lambda: nn.Bilinear(9, 7, 10))).fan_in ** -0.5
+    std = fans.calculate_fans(built(lambda: nn.Bilinear(9, 7, 10))).fan_in ** -0.5
     squares = []
     for _ in range(200):
         a, b = torch.randn(10, 9, generator=g), torch.randn(10, 7, generator=g)
@@ -195,9 +195,9 @@ def test_attention_with_other_dimensions_of_keys_and_values_holds_three_weights(
 
 def test_fans_of_a_layer_of_several_weights_are_an_error_that_names_them() -> None:
     with pytest.raises(FitError, match="several weights: in_proj_weight"):
-        fans.fans(built(lambda: nn.MultiheadAttention(8, 2)))
+        fans.calculate_fans(built(lambda: nn.MultiheadAttention(8, 2)))
     with pytest.raises(FitError, match="weight_ih_l0, weight_hh_l0"):
-        fans.fans(built(lambda: nn.LSTM(3, 4)))
+        fans.calculate_fans(built(lambda: nn.LSTM(3, 4)))
 
 
 # --- recurrent layers
@@ -333,7 +333,7 @@ def test_strides_matter_in_effective_fans_only() -> None:
 
 
 def test_a_part_is_a_view_of_its_rows_and_has_the_fans_of_its_share() -> None:
-    layout = fans.packed(fans.Layout((10, 4), Fans(4, 10)), {"q": 6, "kv": 4})
+    layout = fans.pack(fans.Layout((10, 4), Fans(4, 10)), {"q": 6, "kv": 4})
     weight = torch.arange(40.0).view(10, 4)
     q, kv = layout.parts
     assert torch.equal(q.of(weight), weight[:6])
@@ -345,7 +345,7 @@ def test_a_part_is_a_view_of_its_rows_and_has_the_fans_of_its_share() -> None:
 
 def test_parts_that_do_not_add_up_are_an_error_that_says_to_what() -> None:
     with pytest.raises(FitError, match=r"add up to 9; dimension 0 .* has 10"):
-        fans.packed(fans.Layout((10, 4), Fans(4, 10)), {"q": 5, "k": 4})
+        fans.pack(fans.Layout((10, 4), Fans(4, 10)), {"q": 5, "k": 4})
 
 
 @pytest.mark.parametrize("make", [nn.LazyLinear, lambda n: nn.LazyConv2d(n, 3)])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import fanin
 from fanin import models, seeds
 from fanin.errors import FitError, SpecError
-from fanin.fans import fans, module_layout
+from fanin.fans import calculate_fans, get_module_layout
 from fanin.models.siren import COORDINATES, Siren, SirenOptions
 
 pytestmark = pytest.mark.usefixtures("draws_globally")
@@ -85,9 +85,9 @@ def test_the_layer_of_the_coordinates_says_so_in_its_layout_and_has_the_fans_of_
     None
 ):
     module = models.get("siren(width=5)").build_for(PLACES)
-    layouts = [module_layout(layer) for layer in module.get_submodule("hidden").children()]
+    layouts = [get_module_layout(layer) for layer in module.get_submodule("hidden").children()]
     assert [layout and layout.part for layout in layouts] == [COORDINATES, "", ""]
-    assert fans(module.get_submodule("hidden.0")) == fans(nn.Linear(2, 5))
+    assert calculate_fans(module.get_submodule("hidden.0")) == calculate_fans(nn.Linear(2, 5))
 
 
 def test_the_rule_alone_knows_the_layer_of_the_coordinates() -> None:

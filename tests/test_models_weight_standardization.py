@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import fanin
 from fanin import models, seeds
 from fanin.errors import FitError
-from fanin.fans import describe_parameters, fans
+from fanin.fans import calculate_fans, describe_parameters
 from fanin.models.weight_standardization import (
     StandardisedConv2d,
     StandardisedLinear,
@@ -191,8 +191,8 @@ def test_one_input_to_an_output_does_not_fit() -> None:
 
 
 def test_fans_are_those_of_the_plain_layers_and_the_gain_is_a_norms_scale() -> None:
-    assert fans(StandardisedConv2d(3, 4, (3, 3))) == fans(nn.Conv2d(3, 4, 3))
-    assert fans(StandardisedLinear(7, 5)) == fans(nn.Linear(7, 5))
+    assert calculate_fans(StandardisedConv2d(3, 4, (3, 3))) == calculate_fans(nn.Conv2d(3, 4, 3))
+    assert calculate_fans(StandardisedLinear(7, 5)) == calculate_fans(nn.Linear(7, 5))
     roles = {
         name: held.role for name, held in describe_parameters(StandardisedLinear(7, 5)).items()
     }

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from fanin import models, seeds
 from fanin import structure as package
 from fanin.errors import FitError, UsageError
-from fanin.structure import Elementwise, Follower, find, followers, observe, trace
+from fanin.structure import (
+    ElementwiseExpression,
+    Follower,
+    find_followers,
+    find_graph_followers,
+    trace_forward,
+    trace_symbolically,
+)
 
 Found = dict[str, Follower]
 
@@ -27,7 +34,7 @@ both = pytest.mark.parametrize("way", ["trace", "observe"])
 
 def read(model: nn.Module, way: str, *shape: int) -> Found:
     """The followers by tracing, or by observing one batch of that shape."""
-    return find(model, None if way == "trace" else torch.ones(shape))
+    return find_followers(model, None if way == "trace" else torch.ones(shape))
 
 
 @seeds.preserve_torch_state(0)
@@ -120,7 +127,7 @@ def test_an_activation_that_is_called_as_a_function_is_named_with_its_options(
 def test_an_activation_without_a_name_is_handed_over_as_a_function(way: str) -> None:
     found = read(dense(lambda m, x: m.b(torch.atan(m.a(x))), "a b"), way, 2, 4)
     x = torch.linspace(-3, 3, 7)
-    assert isinstance(found["a"].activation, Elementwise)
+    assert isinstance(found["a"].activation, ElementwiseExpression)
     assert torch.equal(found["a"].activation(x), torch.atan(x))
 
 
@@ -152,7 +159,7 @@ def test_an_activation_that_is_written_out_becomes_a_function_that_computes_it(
     x = torch.linspace(-3, 3, 13, dtype=torch.float64)
     kept = x.clone()
     assert found.kind == "activation"
-    assert isinstance(found.activation, Elementwise)
+    assert isinstance(found.activation, ElementwiseExpression)
     assert not found.through_add
     torch.testing.assert_close(found.activation(x), expected(kept))
     assert torch.equal(x, kept)
@@ -309,7 +316,7 @@ def _in_place_residual(m: Net, x: Tensor) -> Tensor:
 
 
 def test_a_residual_sum_in_place_is_a_sum() -> None:
-    found = find(dense(_in_place_residual), torch.ones(2, 4))
+    found = find_followers(dense(_in_place_residual), torch.ones(2, 4))
     assert (found["b"].activation, found["b"].through_add) == ("tanh", True)
     assert (found["a"].activation, found["a"].through_add) == ("relu", False)
     assert "disagree, also: followed by tanh after a sum" in found["a"].reason
@@ -448,7 +455,7 @@ class OpaqueDense(Dense):
 
 def test_a_layer_whose_inside_cannot_be_seen_is_one_step() -> None:
     model = stack(linear(), OpaqueDense, nn.ReLU)
-    found = find(model, torch.ones(2, 4))
+    found = find_followers(model, torch.ones(2, 4))
     assert (found["0"].kind, found["1"].activation) == ("linear", model[2])
 
 
@@ -474,7 +481,7 @@ def test_a_parametrized_layer_is_itself(way: str) -> None:
 def test_tied_weights_keep_their_layers_apart(way: str) -> None:
     model = stack(lambda: nn.Embedding(9, 4), linear(), nn.ReLU, linear(4, 9))
     model[3].weight = model[0].weight
-    found = find(model, None if way == "trace" else torch.tensor([[1, 2]]))
+    found = find_followers(model, None if way == "trace" else torch.tensor([[1, 2]]))
     assert [found[name].kind for name in ("0", "1", "3")] == ["linear", "activation", "output"]
 
 
@@ -492,8 +499,8 @@ def test_a_model_whose_control_flow_depends_on_data_is_observed_and_not_traced()
     with pytest.raises(
         FitError, match=r"Net cannot be traced without data: TraceError.*Give batch="
     ):
-        find(model)
-    found = find(model, torch.ones(2, 4))
+        find_followers(model)
+    found = find_followers(model, torch.ones(2, 4))
     assert found["a"].activation == "tanh"
     assert found["b"].kind == "unknown"
 
@@ -512,28 +519,28 @@ def test_tracing_takes_optional_arguments_at_their_defaults() -> None:
 
     with seeds.preserve_torch_state(0):
         model = Optional()
-    assert find(model)["a"].activation == "relu"
+    assert find_followers(model)["a"].activation == "relu"
 
 
 def test_a_batch_may_be_a_dict_or_a_tuple() -> None:
     model = net(lambda m, x: F.relu(m.a(x)), a=linear())
     for batch in ({"x": torch.ones(2, 4)}, (torch.ones(2, 4),), [torch.ones(2, 4)]):
-        assert find(model, batch)["a"].activation == "relu"
+        assert find_followers(model, batch)["a"].activation == "relu"
 
 
 def test_the_multilayer_perceptron_is_traced_with_its_activations() -> None:
     model = _build("mlp", (1, 28, 28))
-    found = find(model)
+    found = find_followers(model)
     assert [found[name].activation for name in ("hidden.0", "hidden.1")] == list(model.activations)
     assert (found["output"].kind, found["output"].plain_depth) == ("output", 3)
-    assert find(model, torch.ones(2, 1, 28, 28)) == found
+    assert find_followers(model, torch.ones(2, 1, 28, 28)) == found
 
 
 def test_the_convolutional_network_is_observed_with_its_activations() -> None:
     model = _build("cnn", (1, 28, 28))
     with pytest.raises(FitError, match="CNN cannot be traced"):
-        trace(model)
-    found = find(model, torch.ones(2, 1, 28, 28))
+        trace_symbolically(model)
+    found = find_followers(model, torch.ones(2, 1, 28, 28))
     assert [found[name].activation for name in ("conv.0", "conv.1", "hidden.0")] == list(
         model.activations
     )
@@ -559,7 +566,7 @@ def test_a_transformer_layer_is_seen_inside_in_training_and_in_evaluation(
             8, 2, 16, activation="gelu", batch_first=True, norm_first=norm_first
         )
     )
-    found = find(model.train(training), torch.ones(2, 3, 8))
+    found = find_followers(model.train(training), torch.ones(2, 3, 8))
     assert found["linear1"].activation == "gelu"
     assert (found["self_attn"].kind, found["self_attn"].plain_depth) == ("linear", 2)
     assert (found["self_attn.out_proj"].kind, found["self_attn.out_proj"].through_add) == (
@@ -576,7 +583,7 @@ def test_a_stack_of_transformer_layers_is_seen_inside() -> None:
     (model,) = stack(
         lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 3)
     )
-    found = find(model.eval(), torch.ones(2, 3, 8))
+    found = find_followers(model.eval(), torch.ones(2, 3, 8))
     assert [found[f"layers.{i}.linear1"].activation for i in range(3)] == ["relu"] * 3
 
 
@@ -628,7 +635,7 @@ def test_recurrent_layers_say_what_is_inside_them() -> None:
         (lambda: nn.GRU(4, 4), "unknown", None),
     ):
         model = net(lambda m, x: m.head(F.relu(m.cell(x)[0])), cell=make, head=linear())
-        found = find(model, torch.ones(3, 2, 4))["cell"]
+        found = find_followers(model, torch.ones(3, 2, 4))["cell"]
         assert (found.kind, found.activation, found.plain_depth) == (kind, activation, 2)
         assert ("gates" in found.reason) is (kind == "unknown")
 
@@ -669,7 +676,7 @@ def test_residual_sums_end_the_plain_depth(way: str) -> None:
 
 
 def test_the_plain_depth_is_that_of_the_longest_path() -> None:
-    found = find(
+    found = find_followers(
         dense(lambda m, x: m.d(torch.cat([m.a(x)[:, :2], m.c(m.b(x))[:, 2:]], 1)), "a b c d")
     )
     assert [found[name].plain_depth for name in "abcd"] == [2, 3, 3, 3]
@@ -742,9 +749,9 @@ def test_observing_leaves_model_batch_and_random_state_as_they_were_also_where_i
             FitError,
             match=r"failed in layer \(Linear\): RuntimeError.*Expected a batch that the model takes",
         ):
-            observe(model, batch)
+            trace_forward(model, batch)
     else:
-        assert find(model, batch)["layer"].kind == "normalization"
+        assert find_followers(model, batch)["layer"].kind == "normalization"
     assert _everything(model) == before
     assert all(one is other for one, other in zip(model.buffers(), buffers, strict=True))
     assert torch.equal(batch, kept)
@@ -755,7 +762,7 @@ def test_observing_leaves_model_batch_and_random_state_as_they_were_also_where_i
 def test_tracing_leaves_the_model_and_the_random_state_as_they_were() -> None:
     model, _ = _stateful()
     before, random = _everything(model), torch.get_rng_state()
-    assert find(model)["layer"].kind == "normalization"
+    assert find_followers(model)["layer"].kind == "normalization"
     assert _everything(model) == before
     assert torch.equal(torch.get_rng_state(), random)
 
@@ -768,15 +775,15 @@ def test_a_model_that_catches_an_error_inside_is_followed_beyond_it() -> None:
             x = F.relu(m.a(x))
         return m.b(x)
 
-    found = find(dense(forward, "a b"), torch.ones(2, 4))
+    found = find_followers(dense(forward, "a b"), torch.ones(2, 4))
     assert (found["a"].activation, found["b"].kind) == ("relu", "output")
 
 
 def test_what_is_no_model_or_no_batch_is_refused() -> None:
     with pytest.raises(UsageError, match=r"Expected a torch\.nn\.Module, not 'resnet'"):
-        find("resnet")  # type: ignore[arg-type]
+        find_followers("resnet")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="A batch is a tensor"):
-        find(nn.ReLU(), 3)  # type: ignore[arg-type]
+        find_followers(nn.ReLU(), 3)  # type: ignore[arg-type]
 
 
 @both
@@ -789,11 +796,11 @@ def test_a_lazy_model_is_refused_and_not_given_a_shape(way: str) -> None:
 
 
 def test_the_graph_can_be_kept_and_read_again() -> None:
-    graph = trace(stack(linear(), nn.ReLU))
+    graph = trace_symbolically(stack(linear(), nn.ReLU))
     assert [node.kind for node in graph.nodes] == ["input", "layer", "activation", "output"]
     assert [node.inputs for node in graph.nodes] == [(), (0,), (1,), (2,)]
     assert graph.layers == ("0",)
-    assert followers(graph) == followers(graph)
+    assert find_graph_followers(graph) == find_graph_followers(graph)
 
 
 def test_all_public_names_exist() -> None:
@@ -822,7 +829,7 @@ def test_a_small_gpt2() -> None:
     model = published(
         "GPT2LMHeadModel", "GPT2Config", vocab_size=17, n_positions=8, n_embd=8, n_layer=2, n_head=2
     )
-    found = find(model, {"input_ids": torch.tensor([[1, 2, 3]])})
+    found = find_followers(model, {"input_ids": torch.tensor([[1, 2, 3]])})
     for block in ("transformer.h.0", "transformer.h.1"):
         assert found[f"{block}.mlp.c_fc"].activation is model.get_submodule(f"{block}.mlp.act")
         assert found[f"{block}.attn.c_attn"].kind == "softmax"
@@ -846,7 +853,7 @@ def test_a_small_resnet() -> None:
         "num_labels": 3,
     }
     model = published("ResNetForImageClassification", "ResNetConfig", num_channels=3, **sizes)
-    found = find(model, {"pixel_values": torch.ones(2, 3, 32, 32)})
+    found = find_followers(model, {"pixel_values": torch.ones(2, 3, 32, 32)})
     convolutions = [name for name in found if name != "classifier.1"]
     assert convolutions
     assert {found[name].kind for name in convolutions} == {"normalization"}

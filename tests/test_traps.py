@@ -62,7 +62,7 @@ def test_trap_01_grouped_fan_out_counts_one_group() -> None:
     layer whose true one is 9.
     """
     layer = nn.Conv2d(4, 4, 3, groups=4, device="meta")
-    assert fans.fans(layer) == Fans(9, 9)
+    assert fans.calculate_fans(layer) == Fans(9, 9)
     assert nn.init._calculate_fan_in_and_fan_out(layer.weight) == (9, 36)
 
 
@@ -85,7 +85,7 @@ def test_trap_02_a_transposed_convolution_stores_its_inputs_first() -> None:
     other side.
     """
     layer = nn.ConvTranspose2d(64, 16, 3, device="meta")
-    assert fans.fans(layer) == Fans(576, 144)
+    assert fans.calculate_fans(layer) == Fans(576, 144)
     assert nn.init._calculate_fan_in_and_fan_out(layer.weight) == (144, 576)
 
 

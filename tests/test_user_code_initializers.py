@@ -189,9 +189,9 @@ def test_what_makes_an_initializer_draws_as_that_one_under_its_own_name(makes: s
     inner = HeNormal(mode="fan_out")
     assert torch.equal(drawn(initializer), drawn(inner))
     assert initializer.spec == f"{makes}:make(mode=fan_out)"
-    assert initializer.intended_std(fans.tensor_layout(torch.empty(4, 5))) == inner.intended_std(
-        fans.tensor_layout(torch.empty(4, 5))
-    )
+    assert initializer.intended_std(
+        fans.get_tensor_layout(torch.empty(4, 5))
+    ) == inner.intended_std(fans.get_tensor_layout(torch.empty(4, 5)))
     assert initializer.gaussian == inner.gaussian
 
 

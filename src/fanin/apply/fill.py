@@ -1,4 +1,4 @@
-"""Filling: from a planned step to numbers in memory, and what came of it."""
+"""Filling: from a plan to numbers in memory, and what came of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fanin import seeds
 from fanin.apply import reparametrization
-from fanin.apply.model_parameters import Use
+from fanin.apply.model_parameters import ParameterUse
 from fanin.apply.record import ParameterRecord, PartRecord
 from fanin.apply.shared_stream import STREAM, sample_in_keras_order
 from fanin.errors import FitError
@@ -36,10 +36,10 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedFill:
     """What is to be done with one parameter."""
 
-    uses: Sequence[Use]
+    uses: Sequence[ParameterUse]
     """The places that hold it; the first one is filled."""
     initializer: Initializer | None
     """None where it stays as it is."""
@@ -53,84 +53,86 @@ class Step:
         return self.initializer is not None and math.prod(self.records[0].shape) > 0
 
 
-def fill_all(steps: Sequence[Step], seed: int) -> list[tuple[ParameterRecord, ...]]:
+def fill_all(planned_fills: Sequence[PlannedFill], seed: int) -> list[tuple[ParameterRecord, ...]]:
     """Fill parameters as planned, of a large model several at a time: streams are their own, so
     order does not matter.
     """
-    numbers = sum(math.prod(step.records[0].shape) for step in steps if step.writes)
+    numbers = sum(
+        math.prod(planned.records[0].shape) for planned in planned_fills if planned.writes
+    )
     threads = torch.get_num_threads()
-    if threads == 1 or numbers < _WORTH_THREADS or any(map(_is_sharded, steps)):
-        return [filled(step, seed) for step in steps]
+    if threads == 1 or numbers < _WORTH_THREADS or any(map(_is_sharded, planned_fills)):
+        return [fill(planned, seed) for planned in planned_fills]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda step: filled(step, seed), steps))
+        return list(pool.map(lambda planned: fill(planned, seed), planned_fills))
 
 
-def _is_sharded(step: Step) -> bool:
-    return _sharded(step.uses[0].parameter)
+def _is_sharded(planned: PlannedFill) -> bool:
+    return _is_dtensor(planned.uses[0].parameter)
 
 
-def filled(step: Step, seed: int) -> tuple[ParameterRecord, ...]:
+def fill(planned: PlannedFill, seed: int) -> tuple[ParameterRecord, ...]:
     """Fill one parameter as planned; the records of its uses."""
-    if not step.writes or step.initializer is None:
-        return step.records
-    use = step.uses[0]
+    if not planned.writes or planned.initializer is None:
+        return planned.records
+    use = planned.uses[0]
     with torch.no_grad():
         if use.through:
-            measured = _through(step, use, seed)
-        elif _sharded(use.parameter):
-            measured = _sharing(step, use.parameter, seed)
+            measured = _fill_reparametrized(planned, use, seed)
+        elif _is_dtensor(use.parameter):
+            measured = _fill_shard(planned, use.parameter, seed)
         else:
-            measured = _directly(step, use.parameter, seed)
-    head, *others = (replace(record, changed=True) for record in step.records)
-    return _measured(head, measured, through=bool(use.through)), *others
+            measured = _fill_directly(planned, use.parameter, seed)
+    head, *others = (replace(record, changed=True) for record in planned.records)
+    return _add_measurements(head, measured, through=bool(use.through)), *others
 
 
-def draw(step: Step, piece: Piece, seed: int, dtype: torch.dtype) -> Tensor:
+def draw(planned: PlannedFill, piece: Piece, seed: int, dtype: torch.dtype) -> Tensor:
     """The numbers of one piece."""
-    assert step.initializer is not None
+    assert planned.initializer is not None
     generator = seeds.make_generator(seed, "init", piece.stream)
     if piece.stream == STREAM:
-        return sample_in_keras_order(step.initializer, piece.layout, generator)
-    return step.initializer.draw(piece.layout, generator, dtype)
+        return sample_in_keras_order(planned.initializer, piece.layout, generator)
+    return planned.initializer.draw(piece.layout, generator, dtype)
 
 
-def _directly(step: Step, parameter: nn.Parameter, seed: int) -> list[float]:
+def _fill_directly(planned: PlannedFill, parameter: nn.Parameter, seed: int) -> list[float]:
     """Write each piece into its place in the parameter; the standard deviation of each."""
-    random = step.records[0].stream is not None or any(
-        part.stream is not None for part in step.records[0].parts
+    random = planned.records[0].stream is not None or any(
+        part.stream is not None for part in planned.records[0].parts
     )
     measured = []
-    for piece in step.pieces:
+    for piece in planned.pieces:
         place = piece.part.of(parameter) if piece.part else parameter.detach()
         with seeds.draw_into(place):
-            numbers = draw(step, piece, seed, parameter.dtype)
+            numbers = draw(planned, piece, seed, parameter.dtype)
         if numbers.data_ptr() != place.data_ptr():
             place.copy_(numbers)
         elif numbers.stride() != place.stride():
             place.copy_(numbers.clone())
-        measured.append(std(place) if random else math.nan)
-    for use, row in _padding(step):
+        measured.append(measure_std(place) if random else math.nan)
+    for use, row in _find_padding_rows(planned):
         use.parameter[row].zero_()
     return measured
 
 
-def _sharing(step: Step, parameter: Tensor, seed: int) -> list[float]:
+def _fill_shard(planned: PlannedFill, parameter: Tensor, seed: int) -> list[float]:
     """Draw the whole weight and keep the share of this process.
 
     Every process that holds a shard draws the same whole weight, so nothing is sent.
     """
-    whole = _whole(step, parameter, seed)
-    measured = _stds(step, whole)
-    for _, row in _padding(step):
+    whole = _draw_whole(planned, parameter, seed)
+    measured = _measure_pieces(planned, whole)
+    for _, row in _find_padding_rows(planned):
         whole[row] = 0
-    _share_out(parameter, whole)
+    _write_shard(parameter, whole)
     return measured
 
 
-def _through(step: Step, use: Use, seed: int) -> list[float]:
+def _fill_reparametrized(planned: PlannedFill, use: ParameterUse, seed: int) -> list[float]:
     """Set a reparametrized weight; the standard deviation of what the layer then uses."""
-    whole = _whole(step, use.parameter, seed)
-    for _, row in _padding(step):
+    whole = _draw_whole(planned, use.parameter, seed)
+    for _, row in _find_padding_rows(planned):
         whole[row] = 0
     directions = seeds.standard_normal(
         tuple(whole.shape), seeds.make_generator(seed, "init", use.name)
@@ -142,42 +144,46 @@ def _through(step: Step, use: Use, seed: int) -> list[float]:
             reparametrization.write(
                 use.module, use.local, whole.to(use.parameter.device), directions
             )
-            values = reparametrization.effective(use.module, use.local)
+            values = reparametrization.read(use.module, use.local)
     except Exception as error:  # a user's parametrization may fail in any way
         raise FitError(
             f"{use.name} cannot be set through {use.through}, so nothing was changed: {error}"
         ) from error
     if not values.isfinite().all():
         raise FitError(
-            f"{use.through} makes numbers that are not finite of {step.initializer} for "
+            f"{use.through} makes numbers that are not finite of {planned.initializer} for "
             f"{use.name}, so nothing was changed. "
             f"Use another rule there, or keep."
         )
-    return _stds(step, values)
+    return _measure_pieces(planned, values)
 
 
-def _whole(step: Step, parameter: Tensor, seed: int) -> Tensor:
+def _draw_whole(planned: PlannedFill, parameter: Tensor, seed: int) -> Tensor:
     """All pieces together, on the CPU, in the parameter's dtype."""
     whole = torch.empty(
-        step.records[0].shape,
+        planned.records[0].shape,
         dtype=torch.complex64 if parameter.is_complex() else torch.float32,
         device="cpu",
     )
-    for piece in step.pieces:
-        (piece.part.of(whole) if piece.part else whole).copy_(draw(step, piece, seed, whole.dtype))
+    for piece in planned.pieces:
+        (piece.part.of(whole) if piece.part else whole).copy_(
+            draw(planned, piece, seed, whole.dtype)
+        )
     return whole.to(parameter.dtype)
 
 
-def _stds(step: Step, values: Tensor) -> list[float]:
-    return [std(piece.part.of(values) if piece.part else values) for piece in step.pieces]
+def _measure_pieces(planned: PlannedFill, values: Tensor) -> list[float]:
+    return [
+        measure_std(piece.part.of(values) if piece.part else values) for piece in planned.pieces
+    ]
 
 
-def _sharded(parameter: Tensor) -> bool:
+def _is_dtensor(parameter: Tensor) -> bool:
     module = sys.modules.get("torch.distributed.tensor")  # not imported: then nothing is sharded
     return module is not None and isinstance(parameter, module.DTensor)
 
 
-def _share_out(parameter: Tensor, values: Tensor) -> None:
+def _write_shard(parameter: Tensor, values: Tensor) -> None:
     """Write this process' share of the values into a DTensor."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -193,7 +199,7 @@ def _share_out(parameter: Tensor, values: Tensor) -> None:
     parameter.to_local().copy_(shares.to_local())
 
 
-def std(values: Tensor) -> float:
+def measure_std(values: Tensor) -> float:
     """The standard deviation of all entries (of the real and imaginary ones together)."""
     if values.is_complex():
         values = torch.view_as_real(values).mul(math.sqrt(2))
@@ -202,7 +208,7 @@ def std(values: Tensor) -> float:
     return values.std(correction=0).item()
 
 
-def _measured(
+def _add_measurements(
     record: ParameterRecord, measured: Sequence[float], *, through: bool
 ) -> ParameterRecord:
     """The record with what was measured; of a packed parameter, from those of its parts, whose
@@ -224,9 +230,9 @@ def _measured(
     return replace(record, parts=new, measured_std=whole if drawn else None)
 
 
-def _padding(step: Step) -> Iterator[tuple[Use, int]]:
+def _find_padding_rows(planned: PlannedFill) -> Iterator[tuple[ParameterUse, int]]:
     """The rows of embeddings that stand for padding."""
-    for use in step.uses:
+    for use in planned.uses:
         if (
             isinstance(use.module, nn.Embedding | nn.EmbeddingBag)
             and use.module.padding_idx is not None

@@ -13,17 +13,17 @@ from torch import nn
 
 from fanin import seeds, structure
 from fanin.apply import reparametrization
-from fanin.apply.fill import Piece, Step
-from fanin.apply.fully_sharded import readable
-from fanin.apply.model_parameters import Use, tied, unknown_layout
+from fanin.apply.fill import Piece, PlannedFill
+from fanin.apply.fully_sharded import suspend_gathering
+from fanin.apply.model_parameters import ParameterUse, group_tied, infer_layout
 from fanin.apply.record import Overlap, ParameterRecord, PartRecord
 from fanin.apply.rules import (
     KEEP,
     Match,
     Rules,
-    by_pattern,
-    deciding,
-    initializer_of,
+    choose_match,
+    match_patterns,
+    resolve_rule,
     split_layouts,
 )
 from fanin.apply.shared_stream import STREAM
@@ -50,7 +50,7 @@ _ROLE_RULES: dict[Role, str] = {
 class Decision:
     """What fills a parameter, where it was found, and why."""
 
-    use: Use
+    use: ParameterUse
     initializer: Initializer | None
     reason: str
     layout: Layout
@@ -66,28 +66,32 @@ def needs_followers(rules: Rules) -> bool:
         rules.norms,
         rules.embeddings,
     )
-    made = (initializer_of(rule) for rule in given if rule is not None)
+    made = (resolve_rule(rule) for rule in given if rule is not None)
     return any(isinstance(one, ModelInitializer) and one.follows for one in made)
 
 
-class Planner:
+class RuleResolver:
     """Decides by pattern, then by what a model-level default chooses, then by role."""
 
     def __init__(
-        self, uses: Sequence[Use], rules: Rules, found: Followers, untouched: Mapping[str, str]
+        self,
+        uses: Sequence[ParameterUse],
+        rules: Rules,
+        found: Followers,
+        untouched: Mapping[str, str],
     ) -> None:
         layouts = split_layouts(rules.split, uses)
         uses = tuple(replace(use, layout=layouts.get(use.name, use.layout)) for use in uses)
         self._rules, self._untouched = rules, untouched
-        self._groups = {use.name: group for group in tied(uses) for use in group}
+        self._groups = {use.name: group for group in group_tied(uses) for use in group}
         """Of each name, all places of its parameter, the one that is filled first."""
-        patterns = by_pattern(rules.patterns, uses)
+        patterns = match_patterns(rules.patterns, uses)
         self._matches = {
             name: match
             for name, group in self._groups.items()
-            if (match := deciding(patterns, group))
+            if (match := choose_match(patterns, group))
         }
-        self._sites = [_site(use, found) for use in uses if use.role != "unknown"]
+        self._sites = [_make_site(use, found) for use in uses if use.role != "unknown"]
         self._chosen: dict[Initializer, Mapping[str, Assignment]] = {}
 
     @property
@@ -99,16 +103,16 @@ class Planner:
             for match in found.values()
         )
 
-    def steps(self, seed: int, *, shared: bool) -> list[Step]:
-        """A step for each parameter; one `FitError` names all that cannot be done."""
-        steps: list[Step] = []
+    def plan_fills(self, seed: int, *, shared: bool) -> list[PlannedFill]:
+        """A planned fill for each parameter; one `FitError` names all that cannot be done."""
+        planned_fills: list[PlannedFill] = []
         problems: list[str] = []
         for name, group in self._groups.items():
             if name != group[0].name:
                 continue
             decision = self._decide(group)
             try:
-                steps.append(_step(group, decision, seed, shared=shared))
+                planned_fills.append(_plan_fill(group, decision, seed, shared=shared))
             except FitError as error:
                 problems.append(
                     f"{group[0].name} ({decision.use.role}, {decision.initializer}): {error}"
@@ -117,35 +121,35 @@ class Planner:
             raise FitError(
                 "\n".join(["Some parameters cannot be filled, so nothing was changed.", *problems])
             )
-        _require_distinct(steps)
-        return steps
+        _require_distinct(planned_fills)
+        return planned_fills
 
-    def _decide(self, group: Sequence[Use]) -> Decision:
+    def _decide(self, group: Sequence[ParameterUse]) -> Decision:
         head = group[0]
-        kept = self._reason_to_keep(group)
+        kept = self._find_reason_to_keep(group)
         match = self._matches.get(head.name)
         if kept:
             return Decision(head, None, kept, head.layout)
         if match is not None:
-            decision = self._by_pattern(match)
+            decision = self._decide_by_pattern(match)
         elif head.role == "unknown":
             return Decision(
                 head, None, f"unknown role in {type(head.module).__name__}", head.layout
             )
         else:
-            decision = self._by_role(head)
-        return self._once(decision)
+            decision = self._decide_by_role(head)
+        return self._avoid_second_gate_bias(decision)
 
-    def _reason_to_keep(self, group: Sequence[Use]) -> str:
+    def _find_reason_to_keep(self, group: Sequence[ParameterUse]) -> str:
         """Why a parameter stays as it is whatever the rules say; empty where it does not."""
         reasons = [self._untouched.get(use.name) for use in group]
-        if not all(one.parameter.requires_grad for use in group for one in use.behind):
+        if not all(one.parameter.requires_grad for use in group for one in use.carriers):
             return "frozen (requires_grad is False)"
         if "excluded" in reasons:
             return "excluded"
         return "not included" if all(reasons) else ""
 
-    def _by_pattern(self, match: Match) -> Decision:
+    def _decide_by_pattern(self, match: Match) -> Decision:
         use, why = match.use, f"pattern {match.pattern!r}"
         if match.initializer is None:
             return Decision(use, None, f"kept by {why}", use.layout)
@@ -154,20 +158,20 @@ class Planner:
                 use,
                 match.initializer,
                 why,
-                unknown_layout(use) if use.role == "unknown" else use.layout,
+                infer_layout(use) if use.role == "unknown" else use.layout,
             )
-        choice = self._choice(match.initializer, use)
+        choice = self._choose(match.initializer, use)
         if choice is None:
-            return self._by_role(use)
+            return self._decide_by_role(use)
         return Decision(
             use, choice.initializer, f"{why}: {choice.reason}", choice.layout or use.layout
         )
 
-    def _by_role(self, use: Use) -> Decision:
-        usual = initializer_of(_ROLE_RULES.get(use.role, KEEP))
-        initializer = self._asked(use.role, usual)
+    def _decide_by_role(self, use: ParameterUse) -> Decision:
+        usual = resolve_rule(_ROLE_RULES.get(use.role, KEEP))
+        initializer = self._find_rule(use.role, usual)
         if isinstance(initializer, ModelInitializer):
-            choice = self._choice(initializer, use)
+            choice = self._choose(initializer, use)
             if choice is not None:
                 return Decision(use, choice.initializer, choice.reason, choice.layout or use.layout)
             initializer = usual
@@ -178,18 +182,18 @@ class Planner:
         )
         return Decision(use, initializer, reason, use.layout)
 
-    def _asked(self, role: Role, usual: Initializer | None) -> Initializer | None:
+    def _find_rule(self, role: Role, usual: Initializer | None) -> Initializer | None:
         """What the rules say about a role; where they say nothing, what a model-level default says,
         or what is usual.
         """
-        own, default = self._own_rule(role), initializer_of(self._rules.default)
+        own, default = self._get_own_rule(role), resolve_rule(self._rules.default)
         if own is not None:
-            return initializer_of(own)
+            return resolve_rule(own)
         return (
             default if role not in _ROLE_RULES or isinstance(default, ModelInitializer) else usual
         )
 
-    def _own_rule(self, role: Role) -> str | Initializer | None:
+    def _get_own_rule(self, role: Role) -> str | Initializer | None:
         """The rule that was given for the role itself."""
         rules = self._rules
         if role == "norm shift":
@@ -203,7 +207,7 @@ class Planner:
         }
         return given.get(role)
 
-    def _once(self, decision: Decision) -> Decision:
+    def _avoid_second_gate_bias(self, decision: Decision) -> Decision:
         """Gates see the sum of two biases: where bias_ih has the law of the sum, bias_hh is zero."""
         use = decision.use
         if (
@@ -218,61 +222,63 @@ class Planner:
             return decision
         return replace(
             decision,
-            initializer=initializer_of("zero"),
+            initializer=resolve_rule("zero"),
             reason=f"{decision.reason}: the gates see the sum with bias_ih",
         )
 
-    def _choice(self, initializer: ModelInitializer, use: Use) -> Assignment | None:
+    def _choose(self, initializer: ModelInitializer, use: ParameterUse) -> Assignment | None:
         if initializer not in self._chosen:
             self._chosen[initializer] = initializer.assign(self._sites)
         return self._chosen[initializer].get(use.name)
 
 
-def _site(use: Use, found: Followers) -> ModelParameter:
+def _make_site(use: ParameterUse, found: Followers) -> ModelParameter:
     path = use.name.rpartition(".")[0]
     return ModelParameter(
-        use.name, use.module, use.role, use.layout, use.effective_layout(), found.get(path)
+        use.name, use.module, use.role, use.layout, use.get_effective_layout(), found.get(path)
     )
 
 
 def find_followers(model: nn.Module, batch: Any) -> Followers:
     """What follows each layer, from a trace or from a forward pass on a batch."""
-    with readable(model, observed=batch is not None):
-        return structure.find(model, batch)
+    with suspend_gathering(model, observed=batch is not None):
+        return structure.find_followers(model, batch)
 
 
-def _step(group: Sequence[Use], decision: Decision, seed: int, *, shared: bool) -> Step:
+def _plan_fill(
+    group: Sequence[ParameterUse], decision: Decision, seed: int, *, shared: bool
+) -> PlannedFill:
     use, initializer, layout = decision.use, decision.initializer, decision.layout
     name = group[0].name
-    others = tuple(_tied(other, name) for other in group[1:])
-    behind = tuple(
-        _behind(each, position)
+    others = tuple(_make_tied_record(other, name) for other in group[1:])
+    carriers = tuple(
+        _make_carrier_record(each, position)
         for each in group
         if each.through
-        for position in range(len(each.behind))
+        for position in range(len(each.carriers))
     )
-    record = replace(_record(group[0], layout, decision.reason), role=use.role)
+    record = replace(_make_record(group[0], layout, decision.reason), role=use.role)
     if initializer is None:
-        return Step(group, None, (), (record, *others, *behind))
+        return PlannedFill(group, None, (), (record, *others, *carriers))
     _require_settable(group[0], initializer)
     stream = STREAM if shared and use.role == "weight" else name
-    pieces = _pieces(layout, initializer, stream)
+    pieces = _split_into_pieces(layout, initializer, stream)
     through = f", set through {use.through}" if use.through else ""
     record = replace(
-        _described(record, pieces, initializer, seed), reason=decision.reason + through
+        _complete_record(record, pieces, initializer, seed), reason=decision.reason + through
     )
-    return Step(group, initializer, pieces, (record, *others, *behind))
+    return PlannedFill(group, initializer, pieces, (record, *others, *carriers))
 
 
-def _require_settable(use: Use, initializer: Initializer) -> None:
-    reason = reparametrization.obstacle(use.module, use.local) if use.through else None
-    for one in use.behind:
+def _require_settable(use: ParameterUse, initializer: Initializer) -> None:
+    reason = reparametrization.find_obstacle(use.module, use.local) if use.through else None
+    for one in use.carriers:
         reason = reason or unfit_numbers(one.parameter, initializer)
     if reason:
         raise FitError(f"Expected a tensor that weights can be written into; this one {reason}.")
 
 
-def _pieces(layout: Layout, initializer: Initializer, stream: str) -> tuple[Piece, ...]:
+def _split_into_pieces(layout: Layout, initializer: Initializer, stream: str) -> tuple[Piece, ...]:
     """One piece per part, each with a stream of its own, unless the initializer looks at the parts
     together.
     """
@@ -284,24 +290,24 @@ def _pieces(layout: Layout, initializer: Initializer, stream: str) -> tuple[Piec
     )
 
 
-def _described(
+def _complete_record(
     record: ParameterRecord, pieces: Sequence[Piece], initializer: Initializer, seed: int
 ) -> ParameterRecord:
     """The record with rule, gain, intended std and stream, of the whole and of each part."""
-    parts = [_part(piece, initializer, seed) for piece in pieces]
+    parts = [_make_part_record(piece, initializer, seed) for piece in pieces]
     stds = {part.intended_std for part in parts}
     gains = {part.gain for part in parts}
     return replace(
         record,
         rule=initializer.spec,
         gain=gains.pop() if len(gains) == 1 else None,
-        intended_std=stds.pop() if len(stds) == 1 else _whole_std(parts),
+        intended_std=stds.pop() if len(stds) == 1 else _combine_stds(parts),
         stream=parts[0].stream if len(parts) == 1 and pieces[0].part is None else None,
         parts=tuple(parts) if pieces[0].part is not None else (),
     )
 
 
-def _whole_std(parts: Sequence[PartRecord]) -> float | None:
+def _combine_stds(parts: Sequence[PartRecord]) -> float | None:
     """The standard deviation of parts of mean zero taken together."""
     known = [
         (math.prod(part.shape), part.intended_std)
@@ -316,7 +322,7 @@ def _whole_std(parts: Sequence[PartRecord]) -> float | None:
     )
 
 
-def _part(piece: Piece, initializer: Initializer, seed: int) -> PartRecord:
+def _make_part_record(piece: Piece, initializer: Initializer, seed: int) -> PartRecord:
     layout, empty = piece.layout, math.prod(piece.layout.shape) == 0
     std = None if empty else initializer.intended_std(layout)
     fans = layout.fans if len(layout.shape) > 1 else None
@@ -334,7 +340,7 @@ def _part(piece: Piece, initializer: Initializer, seed: int) -> PartRecord:
     )
 
 
-def _record(use: Use, layout: Layout, reason: str) -> ParameterRecord:
+def _make_record(use: ParameterUse, layout: Layout, reason: str) -> ParameterRecord:
     fans = {part.layout.fans for part in layout.parts} or {layout.fans}
     agreed = fans.pop() if len(fans) == 1 else None
     shown = (
@@ -352,13 +358,13 @@ def _record(use: Use, layout: Layout, reason: str) -> ParameterRecord:
     )
 
 
-def _tied(use: Use, name: str) -> ParameterRecord:
-    return replace(_record(use, use.layout, f"tied to {name}"), tied_to=name)
+def _make_tied_record(use: ParameterUse, name: str) -> ParameterRecord:
+    return replace(_make_record(use, use.layout, f"tied to {name}"), tied_to=name)
 
 
-def _behind(use: Use, position: int) -> ParameterRecord:
+def _make_carrier_record(use: ParameterUse, position: int) -> ParameterRecord:
     """The record of a parameter that carries a reparametrized weight."""
-    one = use.behind[position]
+    one = use.carriers[position]
     return ParameterRecord(
         name=one.name,
         shape=tuple(one.parameter.shape),
@@ -372,13 +378,13 @@ def _behind(use: Use, position: int) -> ParameterRecord:
     )
 
 
-def _require_distinct(steps: Sequence[Step]) -> None:
+def _require_distinct(planned_fills: Sequence[PlannedFill]) -> None:
     """No two streams of one model may coincide."""
     streams = {
         f"{record.name}[{part.name}]" if part else record.name: (part or record).stream
-        for step in steps
-        for record in step.records[:1]
+        for planned in planned_fills
+        for record in planned.records[:1]
         for part in (record.parts or (None,))
-        if all(piece.stream != STREAM for piece in step.pieces)
+        if all(piece.stream != STREAM for piece in planned.pieces)
     }
     seeds.require_distinct({name: stream for name, stream in streams.items() if stream is not None})

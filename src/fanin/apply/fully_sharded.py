@@ -16,7 +16,7 @@ from fanin.errors import FitError
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 
 
-def sharded_modules(model: nn.Module) -> list[nn.Module]:
+def list_sharded_modules(model: nn.Module) -> list[nn.Module]:
     """The modules of a model to which ``fully_shard`` was applied."""
     fsdp = sys.modules.get("torch.distributed.fsdp")  # not imported: then nothing is
     kind = getattr(fsdp, "FSDPModule", None)
@@ -26,12 +26,12 @@ def sharded_modules(model: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def readable(model: nn.Module, *, observed: bool) -> Iterator[None]:
+def suspend_gathering(model: nn.Module, *, observed: bool) -> Iterator[None]:
     """Inside, tracing the model runs none of the hooks that gather its parameters.
 
     Raises `FitError` where a sharded model is to be observed: its parameters would stay gathered.
     """
-    modules = sharded_modules(model)
+    modules = list_sharded_modules(model)
     if modules and observed:
         raise FitError(
             "A model that fully_shard has sharded cannot be observed on a batch, since its forward "

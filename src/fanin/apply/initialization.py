@@ -14,11 +14,11 @@ from torch import nn
 
 from fanin import seeds
 from fanin.apply import meta
-from fanin.apply.fill import Step, fill_all, filled
-from fanin.apply.filling_plan import Planner, find_followers, needs_followers
-from fanin.apply.model_parameters import Patterns, Use, left_out, uses
+from fanin.apply.fill import PlannedFill, fill, fill_all
+from fanin.apply.filling_plan import RuleResolver, find_followers, needs_followers
+from fanin.apply.model_parameters import ParameterUse, Patterns, find_untouched, find_uses
 from fanin.apply.record import ParameterRecord, Record
-from fanin.apply.reparametrization import undone_on_error
+from fanin.apply.reparametrization import undo_on_error
 from fanin.apply.rules import Rule, Rules, Split
 from fanin.errors import FitError, UnknownName, UsageError, quote
 from fanin.fans import Convention
@@ -101,7 +101,7 @@ def initialize(
     Differs from torch's layers in biases (uniform there) and embeddings (N(0, 1) there): see
     "torch_default", "keras_default".
     """
-    seed = _checked(model, convention, seed)
+    seed = _check_arguments(model, convention, seed)
     by_role = {
         "recurrent": recurrent,
         "biases": biases,
@@ -109,27 +109,31 @@ def initialize(
         "embeddings": embeddings,
         "split": split,
     }
-    chosen = _rules(rules, default, by_role)
-    target = meta.checked_device(device)
-    found = uses(model, convention)
+    chosen = _collect_rules(rules, default, by_role)
+    target = meta.check_device(device)
+    found = find_uses(model, convention)
     followers = find_followers(model, batch) if needs_followers(chosen) else {}
-    planner = Planner(
-        found, chosen, followers, left_out([use.name for use in found], include, exclude)
+    resolver = RuleResolver(
+        found, chosen, followers, find_untouched([use.name for use in found], include, exclude)
     )
-    steps = planner.steps(seed, shared=shared_stream)
-    done = [step.records for step in steps] if preview else _fill(model, steps, target, seed)
+    planned_fills = resolver.plan_fills(seed, shared=shared_stream)
+    done = (
+        [planned.records for planned in planned_fills]
+        if preview
+        else _fill(model, planned_fills, target, seed)
+    )
     return Record(
         rule=str(chosen.default),
         rules=chosen.to_json(),
         seed=seed,
         convention=convention,
         preview=preview,
-        parameters=_in_order(found, done),
-        overlaps=planner.overlaps,
+        parameters=_sort_records(found, done),
+        overlaps=resolver.overlaps,
     )
 
 
-def _checked(model: object, convention: object, seed: object) -> int:
+def _check_arguments(model: object, convention: object, seed: object) -> int:
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"initialize takes a torch.nn.Module, not {quote(model)}. "
@@ -140,7 +144,7 @@ def _checked(model: object, convention: object, seed: object) -> int:
     return seeds.check_seed(seed)
 
 
-def _rules(rules: object, default: Rule | None, by_role: Mapping[str, Any]) -> Rules:
+def _collect_rules(rules: object, default: Rule | None, by_role: Mapping[str, Any]) -> Rules:
     """All that was given as one object."""
     given = {name: value for name, value in by_role.items() if value is not None}
     if isinstance(rules, Rules):
@@ -163,48 +167,54 @@ def _rules(rules: object, default: Rule | None, by_role: Mapping[str, Any]) -> R
     return Rules(default=rules, **given)  # type: ignore[arg-type]
 
 
-def _in_order(
-    found: Sequence[Use], done: Sequence[tuple[ParameterRecord, ...]]
+def _sort_records(
+    found: Sequence[ParameterUse], done: Sequence[tuple[ParameterRecord, ...]]
 ) -> tuple[ParameterRecord, ...]:
     """The records in the order of the model; those behind a reparametrized weight after it."""
     by_name = {record.name: record for records in done for record in records}
-    names = [name for use in found for name in (use.name, *(one.name for one in use.behind))]
+    names = [name for use in found for name in (use.name, *(one.name for one in use.carriers))]
     return tuple(by_name[name] for name in dict.fromkeys(names))
 
 
 def _fill(
-    model: nn.Module, steps: Sequence[Step], device: torch.device | None, seed: int
+    model: nn.Module, planned_fills: Sequence[PlannedFill], device: torch.device | None, seed: int
 ) -> list[tuple[ParameterRecord, ...]]:
     """Fill every parameter; reparametrized ones first, since a user's parametrization may fail, and
     then all is put back.
     """
     reset = {
-        id(step)
-        for step in steps
-        if step.initializer is None and step.uses[0].parameter.is_meta and device is not None
+        id(planned)
+        for planned in planned_fills
+        if planned.initializer is None and planned.uses[0].parameter.is_meta and device is not None
     }
-    through = [step for step in steps if step.writes and step.uses[0].through]
-    with _memory(model, steps, device, seed):
-        with undone_on_error([(step.uses[0].module, step.uses[0].local) for step in through]):
-            done = {id(step): filled(step, seed) for step in through}
-        rest = [step for step in steps if id(step) not in done]
+    through = [planned for planned in planned_fills if planned.writes and planned.uses[0].through]
+    with _provide_memory(model, planned_fills, device, seed):
+        with undo_on_error(
+            [(planned.uses[0].module, planned.uses[0].local) for planned in through]
+        ):
+            done = {id(planned): fill(planned, seed) for planned in through}
+        rest = [planned for planned in planned_fills if id(planned) not in done]
         done |= {
-            id(step): records for step, records in zip(rest, fill_all(rest, seed), strict=True)
+            id(planned): records
+            for planned, records in zip(rest, fill_all(rest, seed), strict=True)
         }
-    return [_reset(done[id(step)]) if id(step) in reset else done[id(step)] for step in steps]
+    return [
+        _mark_reset(done[id(planned)]) if id(planned) in reset else done[id(planned)]
+        for planned in planned_fills
+    ]
 
 
-def _memory(
-    model: nn.Module, steps: Sequence[Step], device: torch.device | None, seed: int
+def _provide_memory(
+    model: nn.Module, planned_fills: Sequence[PlannedFill], device: torch.device | None, seed: int
 ) -> contextlib.AbstractContextManager[None]:
     """Memory for a model on meta; what is left out may stay there as long as no device is given."""
-    filled_groups = [step.uses for step in steps if step.initializer is not None]
-    kept_groups = [step.uses for step in steps if step.initializer is None]
-    names = meta.parameters_on_meta(use for group in filled_groups for use in group)
-    left = meta.parameters_on_meta(use for group in kept_groups for use in group)
-    buffers = meta.buffers_on_meta(model)
+    filled_groups = [planned.uses for planned in planned_fills if planned.initializer is not None]
+    kept_groups = [planned.uses for planned in planned_fills if planned.initializer is None]
+    names = meta.list_meta_parameters(use for group in filled_groups for use in group)
+    left = meta.list_meta_parameters(use for group in kept_groups for use in group)
+    buffers = meta.list_meta_buffers(model)
     if device is not None and (names or left or buffers):
-        return meta.materialised(model, filled_groups, kept_groups, device, seed)
+        return meta.materialize(model, filled_groups, kept_groups, device, seed)
     missing = names or ([] if left else buffers)
     if missing:
         listed = ", ".join(missing[:5]) + (
@@ -217,7 +227,7 @@ def _memory(
     return contextlib.nullcontext()
 
 
-def _reset(records: tuple[ParameterRecord, ...]) -> tuple[ParameterRecord, ...]:
+def _mark_reset(records: tuple[ParameterRecord, ...]) -> tuple[ParameterRecord, ...]:
     """The records of a parameter that no rule fills, and that had no values to keep."""
     head, *others = (replace(record, changed=True) for record in records)
     return replace(

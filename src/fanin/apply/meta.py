@@ -17,16 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from fanin import seeds
-from fanin.apply.model_parameters import Use
+from fanin.apply.model_parameters import ParameterUse
 from fanin.errors import FitError, UsageError, quote
 
 RESETS = ("reset_parameters", "_reset_parameters", "reset_buffers", "reset_running_stats")
 """Methods without arguments by which a module fills what it owns."""
 
-Place = tuple[nn.Module, str]
 
-
-def checked_device(device: Any) -> torch.device | None:
+def check_device(device: Any) -> torch.device | None:
     """`device` as a torch device that has memory, or a `UsageError`."""
     if device is None:
         return None
@@ -46,23 +44,23 @@ def checked_device(device: Any) -> torch.device | None:
     return found
 
 
-def parameters_on_meta(uses: Iterable[Use]) -> list[str]:
+def list_meta_parameters(uses: Iterable[ParameterUse]) -> list[str]:
     """The names of the parameters that have no memory."""
     return list(
-        dict.fromkeys(one.name for use in uses for one in use.behind if one.parameter.is_meta)
+        dict.fromkeys(one.name for use in uses for one in use.carriers if one.parameter.is_meta)
     )
 
 
-def buffers_on_meta(model: nn.Module) -> list[str]:
+def list_meta_buffers(model: nn.Module) -> list[str]:
     """The names of the buffers that have no memory."""
     return [name for name, buffer in model.named_buffers() if buffer.is_meta]
 
 
 @contextmanager
-def materialised(
+def materialize(
     model: nn.Module,
-    filled: Iterable[Sequence[Use]],
-    kept: Iterable[Sequence[Use]],
+    filled: Iterable[Sequence[ParameterUse]],
+    kept: Iterable[Sequence[ParameterUse]],
     device: torch.device,
     seed: int,
 ) -> Iterator[None]:
@@ -71,7 +69,7 @@ def materialised(
 
     Raises `FitError`, with the model as it was, where something is left without values.
     """
-    with _undone_on_error() as replace:
+    with _undo_on_error() as replace:
         for path, module in model.named_modules():
             buffers = [
                 (module, local)
@@ -80,29 +78,33 @@ def materialised(
             ]
             for owner, local in buffers:
                 replace(owner, local, torch.empty_like(getattr(owner, local), device=device))
-            left = _left_by_reset(module, [local for _, local in buffers], seed, path)
+            left = _reset(module, [local for _, local in buffers], seed, path)
             if left:
-                raise FitError(_unfilled(module, path, "buffers", left))
+                raise FitError(_describe_unfilled(module, path, "buffers", left))
         for group in kept:
-            _kept(group, device, seed, replace)
+            _fill_kept(group, device, seed, replace)
         for group in filled:
             _give_memory(group, device, replace)
         yield
 
 
-def _kept(group: Sequence[Use], device: torch.device, seed: int, replace: _Replace) -> None:
+def _fill_kept(
+    group: Sequence[ParameterUse], device: torch.device, seed: int, replace: _Replacements
+) -> None:
     head = group[0]
     if not head.parameter.is_meta:
         return
     _give_memory(group, device, replace)
     path = head.name.rpartition(".")[0]
-    if head.through or _left_by_reset(head.module, [head.local], seed, path):
-        raise FitError(_unfilled(head.module, path, "parameters", [head.local]))
+    if head.through or _reset(head.module, [head.local], seed, path):
+        raise FitError(_describe_unfilled(head.module, path, "parameters", [head.local]))
 
 
-def _give_memory(group: Sequence[Use], device: torch.device, replace: _Replace) -> None:
+def _give_memory(
+    group: Sequence[ParameterUse], device: torch.device, replace: _Replacements
+) -> None:
     """Replace each parameter by an empty one on the device, the same at every place that holds it."""
-    for position, one in enumerate(group[0].behind):
+    for position, one in enumerate(group[0].carriers):
         if one.parameter.is_meta:
             old = one.parameter
             new = nn.Parameter(
@@ -110,31 +112,31 @@ def _give_memory(group: Sequence[Use], device: torch.device, replace: _Replace) 
             )
             new.__dict__.update(old.__dict__)
             for use in group:
-                place = use.behind[position]
+                place = use.carriers[position]
                 replace(place.owner, place.local, new)
 
 
-def _left_by_reset(module: nn.Module, locals_: Sequence[str], seed: int, path: str) -> list[str]:
+def _reset(module: nn.Module, locals_: Sequence[str], seed: int, path: str) -> list[str]:
     """Run the module's reset methods; which of its named tensors they did not write."""
     if not locals_:
         return []
     before = {local: (getattr(module, local), getattr(module, local)._version) for local in locals_}
     with (
         seeds.preserve_torch_state(seeds.derive_stream(seed, "reset", path)),
-        _others_kept(module, locals_),
+        _preserve_others(module, locals_),
     ):
         for name in RESETS:
             method = getattr(module, name, None)
-            if callable(method) and _untouched(module, before):
+            if callable(method) and _list_unwritten(module, before):
                 try:
                     method()
                 except Exception as error:  # a user's method may fail in any way
                     raise FitError(f"{path or 'the model'}.{name}() failed: {error}") from error
-    return _untouched(module, before)
+    return _list_unwritten(module, before)
 
 
 @contextmanager
-def _others_kept(module: nn.Module, locals_: Sequence[str]) -> Iterator[None]:
+def _preserve_others(module: nn.Module, locals_: Sequence[str]) -> Iterator[None]:
     """Put back what a reset method overwrites besides, in the module and in those inside it."""
     own = [*module.named_parameters(), *module.named_buffers()]
     saved = [
@@ -150,7 +152,7 @@ def _others_kept(module: nn.Module, locals_: Sequence[str]) -> Iterator[None]:
                 tensor.copy_(values)
 
 
-def _untouched(module: nn.Module, before: dict[str, tuple[Tensor, int]]) -> list[str]:
+def _list_unwritten(module: nn.Module, before: dict[str, tuple[Tensor, int]]) -> list[str]:
     """Those that still are what they were, or were replaced by what has no memory either."""
     left = []
     for local, (tensor, version) in before.items():
@@ -160,7 +162,7 @@ def _untouched(module: nn.Module, before: dict[str, tuple[Tensor, int]]) -> list
     return left
 
 
-def _unfilled(module: nn.Module, path: str, what: str, names: Sequence[str]) -> str:
+def _describe_unfilled(module: nn.Module, path: str, what: str, names: Sequence[str]) -> str:
     listed = ", ".join(f"{path}.{name}" if path else name for name in names)
     return (
         f"{listed}: {what} without memory (device meta) that nothing fills, so nothing was "
@@ -172,7 +174,7 @@ def _unfilled(module: nn.Module, path: str, what: str, names: Sequence[str]) -> 
     )
 
 
-class _Replace:
+class _Replacements:
     """Replaces attributes of modules, and can put back what was there."""
 
     def __init__(self) -> None:
@@ -189,8 +191,8 @@ class _Replace:
 
 
 @contextmanager
-def _undone_on_error() -> Iterator[_Replace]:
-    replace = _Replace()
+def _undo_on_error() -> Iterator[_Replacements]:
+    replace = _Replacements()
     try:
         yield replace
     except BaseException:

@@ -12,15 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fanin.apply.reparametrization import Behind, find
+from fanin.apply.reparametrization import Carrier, find_reparametrized
 from fanin.errors import FitError, UnknownName, UsageError, quote
-from fanin.fans import Convention, LayerParameter, Layout, Role, describe_parameters, tensor_layout
+from fanin.fans import (
+    Convention,
+    LayerParameter,
+    Layout,
+    Role,
+    describe_parameters,
+    get_tensor_layout,
+)
 
 Patterns = str | Sequence[str]
 
 
 @dataclass(frozen=True)
-class Use:
+class ParameterUse:
     """One place of the model that holds a parameter."""
 
     name: str
@@ -30,7 +37,7 @@ class Use:
     role: Role
     layout: Layout
     """With fans in the convention that was asked for; `parts` where it is packed."""
-    behind: tuple[Behind, ...] = field(repr=False)
+    carriers: tuple[Carrier, ...] = field(repr=False)
     """The parameters that carry it: itself, or those of its parametrization."""
     through: str = ""
     """What it is set through, such as weight_norm; empty for an ordinary parameter."""
@@ -38,9 +45,9 @@ class Use:
     @property
     def parameter(self) -> nn.Parameter:
         """The parameter, or the first of those behind it."""
-        return self.behind[0].parameter
+        return self.carriers[0].parameter
 
-    def effective_layout(self) -> Layout:
+    def get_effective_layout(self) -> Layout:
         """The layout with effective fans: strides taken into account."""
         held = describe_parameters(self.module, "effective").get(self.local)
         return (
@@ -50,36 +57,36 @@ class Use:
         )
 
 
-def uses(model: nn.Module, convention: Convention) -> tuple[Use, ...]:
+def find_uses(model: nn.Module, convention: Convention) -> tuple[ParameterUse, ...]:
     """Every parameter at every place where it occurs, in the model's order."""
-    return tuple(_uses(model, convention))
+    return tuple(_iterate_uses(model, convention))
 
 
-def _uses(model: nn.Module, convention: Convention) -> Iterator[Use]:
-    behind_others: set[tuple[int, str]] = set()
+def _iterate_uses(model: nn.Module, convention: Convention) -> Iterator[ParameterUse]:
+    carriers_seen: set[tuple[int, str]] = set()
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
-        held = describe_parameters(module, convention) if _has_shapes(module, prefix) else {}
-        for found in find(module, prefix):
-            behind_others |= {(id(one.owner), one.local) for one in found.behind}
-            yield _use(
+        held = describe_parameters(module, convention) if _require_shapes(module, prefix) else {}
+        for found in find_reparametrized(module, prefix):
+            carriers_seen |= {(id(one.owner), one.local) for one in found.carriers}
+            yield _make_use(
                 prefix,
                 module,
                 found.local,
                 held.get(found.local),
-                found.behind,
+                found.carriers,
                 found.through,
                 found.shape,
             )
         for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            if (id(module), local) not in behind_others:
-                behind = (Behind(prefix + local, module, local),)
-                yield _use(
-                    prefix, module, local, held.get(local), behind, "", tuple(parameter.shape)
+            if (id(module), local) not in carriers_seen:
+                carriers = (Carrier(prefix + local, module, local),)
+                yield _make_use(
+                    prefix, module, local, held.get(local), carriers, "", tuple(parameter.shape)
                 )
 
 
-def _has_shapes(module: nn.Module, prefix: str) -> bool:
+def _require_shapes(module: nn.Module, prefix: str) -> bool:
     for local, parameter in module.named_parameters(recurse=False):
         if is_lazy(parameter):
             raise FitError(
@@ -89,33 +96,35 @@ def _has_shapes(module: nn.Module, prefix: str) -> bool:
     return True
 
 
-def _use(
+def _make_use(
     prefix: str,
     module: nn.Module,
     local: str,
     held: LayerParameter | None,
-    behind: tuple[Behind, ...],
+    carriers: tuple[Carrier, ...],
     through: str,
     shape: tuple[int, ...],
-) -> Use:
+) -> ParameterUse:
     known = held is not None and held.layout.shape == shape
     role: Role = held.role if held is not None and known else "unknown"
     layout = held.layout if held is not None and known else Layout(shape, None)
-    return Use(prefix + local, module, local, role, layout, behind, through)
+    return ParameterUse(prefix + local, module, local, role, layout, carriers, through)
 
 
-def tied(uses: Sequence[Use]) -> list[list[Use]]:
+def group_tied(uses: Sequence[ParameterUse]) -> list[list[ParameterUse]]:
     """The uses of each parameter: known roles come first, and of those the reparametrized ones."""
-    groups: dict[object, list[Use]] = {}
+    groups: dict[object, list[ParameterUse]] = {}
     for use in uses:
-        groups.setdefault(tuple(_memory(one.parameter) for one in use.behind), []).append(use)
+        groups.setdefault(
+            tuple(_identify_memory(one.parameter) for one in use.carriers), []
+        ).append(use)
     return [
         sorted(group, key=lambda use: (use.role == "unknown", not use.through))
         for group in groups.values()
     ]
 
 
-def _memory(parameter: Tensor) -> object:
+def _identify_memory(parameter: Tensor) -> object:
     """What two parameters share when they are one: the same object, or the same numbers in memory."""
     if (
         type(parameter) is not nn.Parameter
@@ -130,19 +139,19 @@ def _memory(parameter: Tensor) -> object:
     )
 
 
-def unknown_layout(use: Use) -> Layout:
+def infer_layout(use: ParameterUse) -> Layout:
     """The layout of a parameter of unknown role that a rule names all the same: as
     ``torch.nn.init`` sees it.
     """
-    return tensor_layout(use.parameter) if not use.through else use.layout
+    return get_tensor_layout(use.parameter) if not use.through else use.layout
 
 
-def left_out(
+def find_untouched(
     names: Sequence[str], include: Patterns | None, exclude: Patterns | None
 ) -> dict[str, str]:
     """The names that are not to be touched, each with the reason."""
-    included = set(names) if include is None else _matching(names, include, "include")
-    excluded = set() if exclude is None else _matching(names, exclude, "exclude")
+    included = set(names) if include is None else _match_all(names, include, "include")
+    excluded = set() if exclude is None else _match_all(names, exclude, "exclude")
     return {
         name: "excluded" if name in excluded else "not included"
         for name in names
@@ -150,7 +159,7 @@ def left_out(
     }
 
 
-def matches(names: Sequence[str], pattern: object, argument: str) -> list[str]:
+def match_names(names: Sequence[str], pattern: object, argument: str) -> list[str]:
     """The names that one pattern means; raises `UnknownName` where there are none, with near names."""
     if not isinstance(pattern, str) or not pattern:
         raise UsageError(
@@ -163,10 +172,10 @@ def matches(names: Sequence[str], pattern: object, argument: str) -> list[str]:
     return found
 
 
-def _matching(names: Sequence[str], patterns: Patterns, argument: str) -> set[str]:
+def _match_all(names: Sequence[str], patterns: Patterns, argument: str) -> set[str]:
     if not isinstance(patterns, Sequence) or (argument == "include" and not patterns):
         raise UsageError(
             f"{argument} takes one or more patterns such as 'encoder.*', not {quote(patterns)}."
         )
     listed = [patterns] if isinstance(patterns, str) else patterns
-    return {name for pattern in listed for name in matches(names, pattern, argument)}
+    return {name for pattern in listed for name in match_names(names, pattern, argument)}

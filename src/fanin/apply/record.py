@@ -68,7 +68,7 @@ class ParameterRecord:
 
     def __str__(self) -> str:
         """All there is to know, a line each."""
-        return record_table.explanation(self)
+        return record_table.explain_parameter(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,4 +137,4 @@ class Record:
 
     def __str__(self) -> str:
         """A table of at most 80 columns."""
-        return record_table.table(self)
+        return record_table.format_table(self)

@@ -26,7 +26,7 @@ POWER_ITERATIONS = 100
 
 
 @dataclass(frozen=True)
-class Behind:
+class Carrier:
     """A parameter by the module that owns it, so that it can be replaced."""
 
     name: str
@@ -41,25 +41,25 @@ class Behind:
 
 
 @dataclass(frozen=True)
-class Reparametrized:
+class ReparametrizedWeight:
     """A weight that is computed from the parameters behind it."""
 
     local: str
     through: str
-    behind: tuple[Behind, ...]
+    carriers: tuple[Carrier, ...]
     shape: tuple[int, ...]
 
 
-def find(module: nn.Module, prefix: str) -> Iterator[Reparametrized]:
+def find_reparametrized(module: nn.Module, prefix: str) -> Iterator[ReparametrizedWeight]:
     """The weights of a module that are computed from other parameters; nothing is computed here."""
-    for local, chain in _chains(module):
+    for local, chain in _list_parametrizations(module):
         names = [name for name, _ in chain.named_parameters(recurse=False)]
-        behind = tuple(
-            Behind(f"{prefix}parametrizations.{local}.{name}", chain, name) for name in names
+        carriers = tuple(
+            Carrier(f"{prefix}parametrizations.{local}.{name}", chain, name) for name in names
         )
         through = " and ".join(type(one).__name__.strip("_") for one in chain)
-        if behind:  # a buffer may be parametrized too
-            yield Reparametrized(local, through, behind, _shape(behind))
+        if carriers:  # a buffer may be parametrized too
+            yield ReparametrizedWeight(local, through, carriers, _infer_shape(carriers))
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, WeightNorm):
             names = [f"{hook.name}_v", f"{hook.name}_g"]
@@ -67,15 +67,15 @@ def find(module: nn.Module, prefix: str) -> Iterator[Reparametrized]:
             names = [f"{hook.name}_orig"]
         else:
             continue
-        behind = tuple(Behind(prefix + name, module, name) for name in names)
-        yield Reparametrized(
-            hook.name, type(hook).__name__, behind, tuple(behind[0].parameter.shape)
+        carriers = tuple(Carrier(prefix + name, module, name) for name in names)
+        yield ReparametrizedWeight(
+            hook.name, type(hook).__name__, carriers, tuple(carriers[0].parameter.shape)
         )
 
 
-def obstacle(module: nn.Module, local: str) -> str | None:
+def find_obstacle(module: nn.Module, local: str) -> str | None:
     """Why a weight cannot be set; None where it can."""
-    for one in _chain(module, local) or ():
+    for one in _get_parametrizations(module, local) or ():
         if not hasattr(one, "right_inverse"):
             return f"is computed by {type(one).__name__}, which has no right_inverse: the values to store cannot be found"
     return None
@@ -89,20 +89,22 @@ def write(module: nn.Module, local: str, values: Tensor, directions: Tensor) -> 
         directions: of the shape of the values. weight_norm takes its direction from them where the
             values are all 0, since 0 · v/‖v‖ needs a v that is not.
     """
-    chain = _chain(module, local)
+    chain = _get_parametrizations(module, local)
     if chain is not None:
-        with _memory_kept(list(chain.parameters(recurse=False))):
+        with _preserve_memory(list(chain.parameters(recurse=False))):
             setattr(module, local, values)
         if isinstance(chain[0], _WeightNorm):
-            _direct(chain.get_parameter("original0"), chain.get_parameter("original1"), directions)
+            _set_directions(
+                chain.get_parameter("original0"), chain.get_parameter("original1"), directions
+            )
         if any(isinstance(one, _SpectralNorm) for one in chain):
-            _iterate(chain, lambda: getattr(module, local))
+            _run_power_iterations(chain, lambda: getattr(module, local))
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, WeightNorm) and hook.name == local:
             norm, direction = getattr(module, f"{local}_g"), getattr(module, f"{local}_v")
             direction.copy_(values)
             norm.copy_(torch.norm_except_dim(values, 2, hook.dim))
-            _direct(norm, direction, directions)
+            _set_directions(norm, direction, directions)
             setattr(module, local, hook.compute_weight(module))
         elif isinstance(hook, SpectralNorm) and hook.name == local:
             getattr(module, f"{local}_orig").copy_(values)
@@ -111,22 +113,22 @@ def write(module: nn.Module, local: str, values: Tensor, directions: Tensor) -> 
 
 
 @torch.no_grad()
-def effective(module: nn.Module, local: str) -> Tensor:
+def read(module: nn.Module, local: str) -> Tensor:
     """The weight that the layer uses; nothing moves (spectral_norm iterates when it is read in
     training mode).
     """
-    chain = _chain(module, local)
-    with _mode([] if chain is None else chain.modules(), training=False):
+    chain = _get_parametrizations(module, local)
+    with _set_training([] if chain is None else chain.modules(), training=False):
         found: Tensor = getattr(module, local).detach()
         return found
 
 
 @contextmanager
-def undone_on_error(places: Sequence[tuple[nn.Module, str]]) -> Iterator[None]:
+def undo_on_error(places: Sequence[tuple[nn.Module, str]]) -> Iterator[None]:
     """Put back the parameters and buffers behind the weights at these places where the body fails."""
     names = {local for _, local in places}
-    owners = {owner: None for module, local in places for owner in _owners(module, local)}
-    before = [(owner, *found) for owner in owners for found in _tensors(owner, names)]
+    owners = {owner: None for module, local in places for owner in _find_owners(module, local)}
+    before = [(owner, *found) for owner in owners for found in _list_tensors(owner, names)]
     values = [
         (tensor, tensor.detach().clone())
         for _, _, tensor in before
@@ -143,22 +145,22 @@ def undone_on_error(places: Sequence[tuple[nn.Module, str]]) -> Iterator[None]:
         raise
 
 
-def _chains(module: nn.Module) -> Iterator[tuple[str, ParametrizationList]]:
+def _list_parametrizations(module: nn.Module) -> Iterator[tuple[str, ParametrizationList]]:
     if is_parametrized(module):
         yield from module.parametrizations.items()  # type: ignore[operator, union-attr]
 
 
-def _chain(module: nn.Module, local: str) -> ParametrizationList | None:
+def _get_parametrizations(module: nn.Module, local: str) -> ParametrizationList | None:
     """The parametrizations of one weight; None where it has none of this kind."""
-    return dict(_chains(module)).get(local)
+    return dict(_list_parametrizations(module)).get(local)
 
 
-def _owners(module: nn.Module, local: str) -> Iterable[nn.Module]:
-    chain = _chain(module, local)
+def _find_owners(module: nn.Module, local: str) -> Iterable[nn.Module]:
+    chain = _get_parametrizations(module, local)
     return [module] if chain is None else chain.modules()
 
 
-def _tensors(owner: nn.Module, computed: Collection[str]) -> list[tuple[str, Tensor | None]]:
+def _list_tensors(owner: nn.Module, computed: Collection[str]) -> list[tuple[str, Tensor | None]]:
     """The parameters and buffers of a module, and computed weights, which are plain attributes."""
     attributes = [
         (name, value)
@@ -169,7 +171,7 @@ def _tensors(owner: nn.Module, computed: Collection[str]) -> list[tuple[str, Ten
 
 
 @contextmanager
-def _memory_kept(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+def _preserve_memory(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Torch gives a parameter that it sets another memory; here the numbers move into that which it
     had.
     """
@@ -183,23 +185,23 @@ def _memory_kept(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
                 parameter.set_(memory)  # type: ignore[call-overload]
 
 
-def _direct(norm: Tensor, direction: Tensor, directions: Tensor) -> None:
+def _set_directions(norm: Tensor, direction: Tensor, directions: Tensor) -> None:
     """Give a direction to what has norm 0."""
     if direction.shape == directions.shape:
         direction.copy_(torch.where(norm == 0, directions.to(direction), direction))
 
 
-def _iterate(chain: ParametrizationList, read: Callable[[], object]) -> None:
+def _run_power_iterations(chain: ParametrizationList, read: Callable[[], object]) -> None:
     """Compute spectral_norm's singular vectors anew: each reading in training mode is one power
     iteration.
     """
-    with _mode((one for one in chain if isinstance(one, _SpectralNorm)), training=True):
+    with _set_training((one for one in chain if isinstance(one, _SpectralNorm)), training=True):
         for _ in range(POWER_ITERATIONS):
             read()
 
 
 @contextmanager
-def _mode(modules: Iterable[nn.Module], *, training: bool) -> Iterator[None]:
+def _set_training(modules: Iterable[nn.Module], *, training: bool) -> Iterator[None]:
     before = [(one, one.training) for one in modules]
     try:
         for one, _ in before:
@@ -210,10 +212,11 @@ def _mode(modules: Iterable[nn.Module], *, training: bool) -> Iterator[None]:
             one.training = mode
 
 
-def _shape(behind: tuple[Behind, ...]) -> tuple[int, ...]:
+def _infer_shape(carriers: tuple[Carrier, ...]) -> tuple[int, ...]:
     """The shape of the weight: that of the largest parameter behind it (weight_norm keeps norms and
     directions).
     """
     return max(
-        (tuple(one.parameter.shape) for one in behind), key=lambda shape: torch.Size(shape).numel()
+        (tuple(one.parameter.shape) for one in carriers),
+        key=lambda shape: torch.Size(shape).numel(),
     )

@@ -25,10 +25,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from fanin.apply.model_parameters import Use, matches
+from fanin.apply.model_parameters import ParameterUse, match_names
 from fanin.errors import FitError, SpecError, UnknownName, UsageError, quote
-from fanin.fans import Role, packed
-from fanin.fans.layer_parameters import equal_parts
+from fanin.fans import Role, pack
+from fanin.fans.layer_parameters import split_evenly
 from fanin.fans.layout import Layout
 from fanin.initializers import Initializer, get
 
@@ -81,7 +81,7 @@ class Rules:
                 raise UsageError(
                     f"{what} maps patterns such as '*.attn.*' to rules, not {quote(value)}."
                 )
-        initializer_of(self.default)
+        resolve_rule(self.default)
         by_role = {
             name: getattr(self, name) for name in ("recurrent", "biases", "norms", "embeddings")
         }
@@ -91,7 +91,7 @@ class Rules:
             *((f"pattern {pattern!r}", rule) for pattern, rule in self.patterns.items()),
         ):
             try:
-                initializer_of(rule)
+                resolve_rule(rule)
             except (SpecError, UnknownName) as error:
                 raise type(error)(f"{key}: {error}") from None
 
@@ -134,7 +134,7 @@ class Rules:
         }
 
 
-def initializer_of(rule: Rule) -> Initializer | None:
+def resolve_rule(rule: Rule) -> Initializer | None:
     """The initializer that a rule names; None for "keep"."""
     if not isinstance(rule, str | Initializer):
         raise SpecError(
@@ -149,7 +149,7 @@ class Match:
 
     pattern: str
     initializer: Initializer | None
-    use: Use
+    use: ParameterUse
     """The place at which the pattern found it: a tied parameter has several."""
     over: tuple[str, ...]
     """Earlier patterns that match it too."""
@@ -157,7 +157,7 @@ class Match:
     """The place of the pattern among all."""
 
 
-def by_pattern(patterns: Mapping[str, Rule], uses: Sequence[Use]) -> dict[str, Match]:
+def match_patterns(patterns: Mapping[str, Rule], uses: Sequence[ParameterUse]) -> dict[str, Match]:
     """The deciding pattern of each parameter that one is about, by name. A pattern that matches
     nothing is an error.
     """
@@ -165,16 +165,16 @@ def by_pattern(patterns: Mapping[str, Rule], uses: Sequence[Use]) -> dict[str, M
     by_name = {use.name: use for use in uses}
     found: dict[str, Match] = {}
     for order, (pattern, rule) in enumerate(patterns.items()):
-        initializer = initializer_of(rule)
-        hits = [by_name[name] for name in matches(names, pattern, "rules")]
-        for use in hits if initializer is None else _about(hits):
+        initializer = resolve_rule(rule)
+        hits = [by_name[name] for name in match_names(names, pattern, "rules")]
+        for use in hits if initializer is None else _select_class(hits):
             earlier = found.get(use.name)
             over = (*earlier.over, earlier.pattern) if earlier else ()
             found[use.name] = Match(pattern, initializer, use, over, order)
     return found
 
 
-def deciding(found: Mapping[str, Match], group: Sequence[Use]) -> Match | None:
+def choose_match(found: Mapping[str, Match], group: Sequence[ParameterUse]) -> Match | None:
     """The match that decides about a parameter: of the patterns that mean any of its names, the
     last one.
     """
@@ -191,25 +191,25 @@ def deciding(found: Mapping[str, Match], group: Sequence[Use]) -> Match | None:
     return replace(last, over=tuple(dict.fromkeys(earlier)))
 
 
-def _about(hits: Sequence[Use]) -> list[Use]:
+def _select_class(hits: Sequence[ParameterUse]) -> list[ParameterUse]:
     for roles in _CLASSES:
         if chosen := [use for use in hits if use.role in roles]:
             return chosen
     return []
 
 
-def split_layouts(split: Mapping[str, Split], uses: Sequence[Use]) -> dict[str, Layout]:
+def split_layouts(split: Mapping[str, Split], uses: Sequence[ParameterUse]) -> dict[str, Layout]:
     """The layouts of the parameters that are split by hand, by name."""
     names = [use.name for use in uses]
     by_name = {use.name: use for use in uses}
     found: dict[str, Layout] = {}
     for pattern, sizes in split.items():
-        for name in matches(names, pattern, "split"):
-            found[name] = _split(by_name[name], sizes)
+        for name in match_names(names, pattern, "split"):
+            found[name] = _split_layout(by_name[name], sizes)
     return found
 
 
-def _split(use: Use, sizes: Split) -> Layout:
+def _split_layout(use: ParameterUse, sizes: Split) -> Layout:
     layout = use.layout
     dim = 1 if layout.transposed and len(layout.shape) > 1 else 0
     try:
@@ -218,18 +218,18 @@ def _split(use: Use, sizes: Split) -> Layout:
                 f"a parameter of shape {layout.shape} (role: {use.role}) cannot be split"
                 + (", it has parts already" if layout.parts else "")
             )
-        return packed(layout, _named(sizes, layout.shape[dim]), dim)
+        return pack(layout, _name_sizes(sizes, layout.shape[dim]), dim)
     except FitError as error:
         raise FitError(f"split of {use.name}: {error}") from None
 
 
-def _named(sizes: object, total: int) -> dict[str, int]:
+def _name_sizes(sizes: object, total: int) -> dict[str, int]:
     """Sizes by name; three of them are q, k and v."""
     if isinstance(sizes, int) and not isinstance(sizes, bool) and sizes > 0 and total % sizes == 0:
-        return equal_parts(_names(sizes), total)
+        return split_evenly(_name_parts(sizes), total)
     listed = dict(sizes) if isinstance(sizes, Mapping) else None
     if listed is None and isinstance(sizes, Sequence) and not isinstance(sizes, str):
-        listed = dict(zip(_names(len(sizes)), sizes, strict=True))
+        listed = dict(zip(_name_parts(len(sizes)), sizes, strict=True))
     if not listed or not all(
         isinstance(size, int) and not isinstance(size, bool) and size > 0
         for size in listed.values()
@@ -242,5 +242,5 @@ def _named(sizes: object, total: int) -> dict[str, int]:
     return {str(name): size for name, size in listed.items()}
 
 
-def _names(count: int) -> tuple[str, ...]:
+def _name_parts(count: int) -> tuple[str, ...]:
     return ("q", "k", "v") if count == 3 else tuple(map(str, range(count)))

@@ -9,10 +9,10 @@ from fanin.fans.layer_parameters import (
     WEIGHTS,
     LayerParameter,
     Role,
+    calculate_fans,
     describe_parameters,
-    fans,
-    module_layout,
-    packed,
+    get_module_layout,
+    pack,
 )
 from fanin.fans.layout import (
     Convention,
@@ -21,8 +21,8 @@ from fanin.fans.layout import (
     Mode,
     PackedPart,
     check_gain,
+    get_tensor_layout,
     require_fans,
-    tensor_layout,
 )
 
 __all__ = [
@@ -34,11 +34,11 @@ __all__ = [
     "Mode",
     "PackedPart",
     "Role",
+    "calculate_fans",
     "check_gain",
     "describe_parameters",
-    "fans",
-    "module_layout",
-    "packed",
+    "get_module_layout",
+    "get_tensor_layout",
+    "pack",
     "require_fans",
-    "tensor_layout",
 ]

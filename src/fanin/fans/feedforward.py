@@ -8,21 +8,21 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from fanin.fans.layer_parameters import Holdings, LayerParameter, Role, known
+from fanin.fans.layer_parameters import LayerParameter, LayerParameters, Role, describe_layer
 from fanin.fans.layout import Convention, Fans, Layout
 
 
-@known.register
-def _linear(module: nn.Linear, convention: Convention) -> Holdings:
-    return one_map(
+@describe_layer.register
+def _describe_linear(module: nn.Linear, convention: Convention) -> LayerParameters:
+    return describe_one_map(
         Layout(
             (module.out_features, module.in_features), Fans(module.in_features, module.out_features)
         )
     )
 
 
-@known.register
-def _convolution(module: _ConvNd, convention: Convention) -> Holdings:
+@describe_layer.register
+def _describe_convolution(module: _ConvNd, convention: Convention) -> LayerParameters:
     taps = math.prod(module.kernel_size)
     fan_in = module.in_channels // module.groups * taps
     fan_out = module.out_channels // module.groups * taps
@@ -35,19 +35,23 @@ def _convolution(module: _ConvNd, convention: Convention) -> Holdings:
     )
     shape = (channels[0], channels[1] // module.groups, *module.kernel_size)
     found = Fans(fan_in / stride, fan_out) if transposed else Fans(fan_in, fan_out / stride)
-    return one_map(Layout(shape, found, module.groups, transposed), outputs=module.out_channels)
+    return describe_one_map(
+        Layout(shape, found, module.groups, transposed), outputs=module.out_channels
+    )
 
 
-@known.register
-def _bilinear(module: nn.Bilinear, convention: Convention) -> Holdings:
+@describe_layer.register
+def _describe_bilinear(module: nn.Bilinear, convention: Convention) -> LayerParameters:
     """A linear map of the products of its two inputs."""
     shape = (module.out_features, module.in1_features, module.in2_features)
-    return one_map(Layout(shape, Fans(shape[1] * shape[2], shape[0]), inputs=2))
+    return describe_one_map(Layout(shape, Fans(shape[1] * shape[2], shape[0]), inputs=2))
 
 
-@known.register(nn.Embedding)
-@known.register(nn.EmbeddingBag)
-def _embedding(module: nn.Embedding | nn.EmbeddingBag, convention: Convention) -> Holdings:
+@describe_layer.register(nn.Embedding)
+@describe_layer.register(nn.EmbeddingBag)
+def _describe_embedding(
+    module: nn.Embedding | nn.EmbeddingBag, convention: Convention
+) -> LayerParameters:
     shape = (module.num_embeddings, module.embedding_dim)
     return {
         "weight": LayerParameter(
@@ -56,11 +60,11 @@ def _embedding(module: nn.Embedding | nn.EmbeddingBag, convention: Convention) -
     }
 
 
-@known.register(_NormBase)
-@known.register(nn.LayerNorm)
-@known.register(nn.GroupNorm)
-@known.register(nn.RMSNorm)
-def _normalization(module: nn.Module, convention: Convention) -> Holdings:
+@describe_layer.register(_NormBase)
+@describe_layer.register(nn.LayerNorm)
+@describe_layer.register(nn.GroupNorm)
+@describe_layer.register(nn.RMSNorm)
+def _describe_normalization(module: nn.Module, convention: Convention) -> LayerParameters:
     shapes = {
         name: tuple(parameter.shape) for name, parameter in module.named_parameters(recurse=False)
     }
@@ -72,8 +76,8 @@ def _normalization(module: nn.Module, convention: Convention) -> Holdings:
     }
 
 
-@known.register
-def _other(module: nn.Module, convention: Convention) -> Holdings:
+@describe_layer.register
+def _describe_conv1d(module: nn.Module, convention: Convention) -> LayerParameters:
     """transformers' Conv1D: a linear layer whose weight is (in, out). Told by its name, so that
     nothing need be installed.
     """
@@ -81,12 +85,12 @@ def _other(module: nn.Module, convention: Convention) -> Holdings:
     if kind.__name__ != "Conv1D" or kind.__module__.partition(".")[0] != "transformers":
         return {}
     inputs, outputs = (int(size) for size in module.weight.shape)  # type: ignore[union-attr]
-    return one_map(
+    return describe_one_map(
         Layout((inputs, outputs), Fans(inputs, outputs), transposed=True), outputs=outputs
     )
 
 
-def one_map(layout: Layout, outputs: int | None = None) -> Holdings:
+def describe_one_map(layout: Layout, outputs: int | None = None) -> LayerParameters:
     """A weight and a bias, which has the fans of its weight."""
     bias = Layout((layout.shape[0] if outputs is None else outputs,), layout.fans)
     return {"weight": LayerParameter("weight", layout), "bias": LayerParameter("bias", bias)}

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import FitError, UnknownName
-from fanin.fans.layout import Convention, Fans, Layout, PackedPart, tensor_layout
+from fanin.fans.layout import Convention, Fans, Layout, PackedPart, get_tensor_layout
 
 Role = Literal[
     "weight",
@@ -62,18 +62,18 @@ class LayerParameter:
     layout: Layout
 
 
-Holdings = dict[str, LayerParameter]
+LayerParameters = dict[str, LayerParameter]
 
 
 @singledispatch
-def known(module: nn.Module, convention: Convention) -> Holdings:
+def describe_layer(module: nn.Module, convention: Convention) -> LayerParameters:
     """The parameters of a layer by name; each kind of layer registers itself. Those of an unknown
     one are not listed.
     """
     return {}
 
 
-def describe_parameters(module: nn.Module, convention: Convention = "kernel") -> Holdings:
+def describe_parameters(module: nn.Module, convention: Convention = "kernel") -> LayerParameters:
     """The role and the layout of each parameter that a module itself owns, by name, where fanin
     knows the kind of module.
 
@@ -87,10 +87,10 @@ def describe_parameters(module: nn.Module, convention: Convention = "kernel") ->
                 f"{name} of {type(module).__name__} has no shape yet (it is lazy). Run one batch "
                 "through it first."
             )
-    return known(module, convention)
+    return describe_layer(module, convention)
 
 
-def module_layout(module: nn.Module, convention: Convention = "kernel") -> Layout | None:
+def get_module_layout(module: nn.Module, convention: Convention = "kernel") -> Layout | None:
     """The layout of ``module.weight``, or None where the module is of a kind that fanin does not
     know.
     """
@@ -98,14 +98,14 @@ def module_layout(module: nn.Module, convention: Convention = "kernel") -> Layou
     return held.layout if held and held.role in WEIGHTS else None
 
 
-def fans(target: Tensor | nn.Module, convention: Convention = "kernel") -> Fans:
+def calculate_fans(target: Tensor | nn.Module, convention: Convention = "kernel") -> Fans:
     """Fan-in and fan-out of a module's weight, or of a tensor as ``torch.nn.init`` sees it.
 
     Raises `FitError` for a tensor of fewer than two dimensions and for a module that fanin does not
     know, or that has several weights: `describe_parameters` gives each.
     """
     if not isinstance(target, Tensor):
-        layout = module_layout(target, convention)
+        layout = get_module_layout(target, convention)
         if layout is None or layout.fans is None:
             several = [
                 name
@@ -120,7 +120,7 @@ def fans(target: Tensor | nn.Module, convention: Convention = "kernel") -> Fans:
                 "fanin.fans.describe_parameters gives each."
             )
         return layout.fans
-    found = tensor_layout(target).fans
+    found = get_tensor_layout(target).fans
     if found is None:
         raise FitError(
             f"A tensor of shape {tuple(target.shape)} has no fans: that needs at least two "
@@ -129,7 +129,7 @@ def fans(target: Tensor | nn.Module, convention: Convention = "kernel") -> Fans:
     return found
 
 
-def packed(layout: Layout, sizes: Mapping[str, int], dim: int = 0) -> Layout:
+def pack(layout: Layout, sizes: Mapping[str, int], dim: int = 0) -> Layout:
     """A layout whose outputs (along dimension `dim`) are packs of `sizes`, each with the fans of a
     map of its own.
 
@@ -143,18 +143,18 @@ def packed(layout: Layout, sizes: Mapping[str, int], dim: int = 0) -> Layout:
         )
     starts = accumulate(sizes.values(), initial=0)
     parts = (
-        PackedPart(name, dim, start, size, _part(layout, name, size, dim))
+        PackedPart(name, dim, start, size, _make_part_layout(layout, name, size, dim))
         for (name, size), start in zip(sizes.items(), starts, strict=False)
     )
     return replace(layout, parts=tuple(parts))
 
 
-def equal_parts(names: Sequence[str], size: int) -> dict[str, int]:
+def split_evenly(names: Sequence[str], size: int) -> dict[str, int]:
     """`size` divided evenly among the names."""
     return dict.fromkeys(names, size // len(names))
 
 
-def _part(layout: Layout, name: str, size: int, dim: int) -> Layout:
+def _make_part_layout(layout: Layout, name: str, size: int, dim: int) -> Layout:
     shape = (*layout.shape[:dim], size, *layout.shape[dim + 1 :])
     found = layout.fans and Fans(layout.fans.fan_in, layout.fans.fan_out * size / layout.shape[dim])
     if found is not None and float(found.fan_out).is_integer():

@@ -131,7 +131,7 @@ class PackedPart:
         return tensor.narrow(self.dim, self.start, self.size)
 
 
-def tensor_layout(tensor: Tensor) -> Layout:
+def get_tensor_layout(tensor: Tensor) -> Layout:
     """The layout that ``torch.nn.init`` assumes: (out, in, *kernel), no groups, no stride."""
     shape = tuple(tensor.shape)
     if len(shape) < 2:

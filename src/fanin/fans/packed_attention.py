@@ -6,25 +6,31 @@ from __future__ import annotations
 
 from torch import nn
 
-from fanin.fans.layer_parameters import Holdings, LayerParameter, equal_parts, known, packed
+from fanin.fans.layer_parameters import (
+    LayerParameter,
+    LayerParameters,
+    describe_layer,
+    pack,
+    split_evenly,
+)
 from fanin.fans.layout import Convention, Fans, Layout
 
 MAPS = ("q", "k", "v")
 
 
-@known.register
-def _attention(module: nn.MultiheadAttention, convention: Convention) -> Holdings:
+@describe_layer.register
+def _describe_attention(module: nn.MultiheadAttention, convention: Convention) -> LayerParameters:
     d, rows = module.embed_dim, 3 * module.embed_dim
     sources = {"q": d, "k": module.kdim, "v": module.vdim}
-    pack = packed(Layout((rows, d), Fans(d, rows)), equal_parts(MAPS, rows))
-    bias = packed(Layout((rows,), Fans(d, rows)), equal_parts(MAPS, rows))
+    weight = pack(Layout((rows, d), Fans(d, rows)), split_evenly(MAPS, rows))
+    bias = pack(Layout((rows,), Fans(d, rows)), split_evenly(MAPS, rows))
     apart = {
         f"{name}_proj_weight": LayerParameter("weight", Layout((d, n), Fans(n, d), part=name))
         for name, n in sources.items()
     }
     extra = {f"bias_{name}": LayerParameter("bias", Layout((1, 1, d), None)) for name in ("k", "v")}
     return {
-        "in_proj_weight": LayerParameter("weight", pack),
+        "in_proj_weight": LayerParameter("weight", weight),
         "in_proj_bias": LayerParameter("bias", bias),
         **apart,
         **extra,

@@ -10,7 +10,13 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.rnn import RNNBase, RNNCellBase
 
-from fanin.fans.layer_parameters import Holdings, LayerParameter, equal_parts, known, packed
+from fanin.fans.layer_parameters import (
+    LayerParameter,
+    LayerParameters,
+    describe_layer,
+    pack,
+    split_evenly,
+)
 from fanin.fans.layout import Convention, Fans, Layout
 
 GATES: dict[type[nn.Module], tuple[str, ...]] = {
@@ -22,16 +28,18 @@ GATES: dict[type[nn.Module], tuple[str, ...]] = {
 LSTM_GATES, GRU_GATES = GATES[nn.LSTM], GATES[nn.GRU]
 
 
-@known.register
-def _stack(module: RNNBase, convention: Convention) -> Holdings:
-    gates = _gates(module)
+@describe_layer.register
+def _describe_stack(module: RNNBase, convention: Convention) -> LayerParameters:
+    gates = _list_gates(module)
     state = module.proj_size or module.hidden_size
     directions = ("", "_reverse") if module.bidirectional else ("",)
-    found: Holdings = {}
+    found: LayerParameters = {}
     for number in range(module.num_layers):
         inputs = module.input_size if number == 0 else state * len(directions)
         for direction in directions:
-            found |= _layer(gates, inputs, state, module.hidden_size, f"_l{number}{direction}")
+            found |= _describe_layer(
+                gates, inputs, state, module.hidden_size, f"_l{number}{direction}"
+            )
             if module.proj_size:
                 projection = Layout(
                     (module.proj_size, module.hidden_size),
@@ -41,26 +49,30 @@ def _stack(module: RNNBase, convention: Convention) -> Holdings:
     return found
 
 
-@known.register
-def _cell(module: RNNCellBase, convention: Convention) -> Holdings:
-    return _layer(_gates(module), module.input_size, module.hidden_size, module.hidden_size, "")
+@describe_layer.register
+def _describe_cell(module: RNNCellBase, convention: Convention) -> LayerParameters:
+    return _describe_layer(
+        _list_gates(module), module.input_size, module.hidden_size, module.hidden_size, ""
+    )
 
 
-def _layer(gates: tuple[str, ...], inputs: int, state: int, hidden: int, suffix: str) -> Holdings:
+def _describe_layer(
+    gates: tuple[str, ...], inputs: int, state: int, hidden: int, suffix: str
+) -> LayerParameters:
     """The parameters of one layer in one direction."""
     rows = hidden * max(len(gates), 1)
 
-    def pack(shape: tuple[int, ...], fan_in: int) -> Layout:
+    def pack_gates(shape: tuple[int, ...], fan_in: int) -> Layout:
         layout = Layout(shape, Fans(fan_in, rows))
-        return packed(layout, equal_parts(gates, rows)) if gates else layout
+        return pack(layout, split_evenly(gates, rows)) if gates else layout
 
     return {
-        f"weight_ih{suffix}": LayerParameter("weight", pack((rows, inputs), inputs)),
-        f"weight_hh{suffix}": LayerParameter("recurrent weight", pack((rows, state), state)),
-        f"bias_ih{suffix}": LayerParameter("bias", pack((rows,), inputs)),
-        f"bias_hh{suffix}": LayerParameter("recurrent bias", pack((rows,), state)),
+        f"weight_ih{suffix}": LayerParameter("weight", pack_gates((rows, inputs), inputs)),
+        f"weight_hh{suffix}": LayerParameter("recurrent weight", pack_gates((rows, state), state)),
+        f"bias_ih{suffix}": LayerParameter("bias", pack_gates((rows,), inputs)),
+        f"bias_hh{suffix}": LayerParameter("recurrent bias", pack_gates((rows,), state)),
     }
 
 
-def _gates(module: nn.Module) -> tuple[str, ...]:
+def _list_gates(module: nn.Module) -> tuple[str, ...]:
     return next((names for kind, names in GATES.items() if isinstance(module, kind)), ())

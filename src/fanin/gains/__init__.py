@@ -31,12 +31,12 @@ own parameters, or any elementwise function of tensors. Keras and JAX have no ga
 ``variance_scaling`` takes a number, scale = gain².
 """
 
-from fanin.gains.gain_rules import Critical, calculate_gain, critical_gain, gain, moments
+from fanin.gains.gain_rules import CriticalGain, calculate_gain, critical_gain, gain, moments
 from fanin.gains.mean_field import MeanField, mean_field
 from fanin.gains.quadrature import Moments
 
 __all__ = [
-    "Critical",
+    "CriticalGain",
     "MeanField",
     "Moments",
     "calculate_gain",

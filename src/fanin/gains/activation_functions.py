@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import UnknownName, UsageError, quote
 from fanin.gains import closed_form
-from fanin.gains.quadrature import Elementwise, Moments
+from fanin.gains.quadrature import ElementwiseFunction, Moments
 
-ActivationLike = str | nn.Module | Elementwise
+ActivationLike = str | nn.Module | ElementwiseFunction
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedActivation:
     """An activation of the table with its options; hashable, so that its moments are computed once."""
 
     name: str
@@ -39,24 +39,24 @@ class Named:
         """f(x)."""
         return _TABLE[self.name].function(x, **vars(self.options))
 
-    def closed(self, variance: float) -> Moments | None:
+    def compute_closed_form(self, variance: float) -> Moments | None:
         """The moments in closed form, if there is one."""
         return _TABLE[self.name].formula(variance, **vars(self.options))
 
 
 @dataclass(frozen=True)
-class Unnamed:
+class UnnamedActivation:
     """Any other elementwise function. Nothing of it is kept: what it computes may change."""
 
     name: str
-    function: Elementwise
+    function: ElementwiseFunction
 
     def __call__(self, x: Tensor) -> Tensor:
         """f(x)."""
         return self.function(x)
 
 
-def resolved(activation: object) -> Named | Unnamed:
+def resolve_activation(activation: object) -> NamedActivation | UnnamedActivation:
     """The activation that is meant; a module of another kind than torch's is copied, to the CPU and
     in float64.
 
@@ -64,11 +64,11 @@ def resolved(activation: object) -> Named | Unnamed:
     `UsageError` for what is no activation at all.
     """
     if isinstance(activation, str):
-        return _from_text(activation)
+        return _resolve_text(activation)
     if isinstance(activation, nn.Module):
-        return _from_module(activation)
+        return _resolve_module(activation)
     if callable(activation) and not isinstance(activation, type):
-        return Unnamed(getattr(activation, "__name__", quote(activation)), activation)
+        return UnnamedActivation(getattr(activation, "__name__", quote(activation)), activation)
     raise UsageError(
         "An activation is a name such as gelu, a module such as nn.ReLU(), or an elementwise "
         "function of tensors, "
@@ -77,7 +77,7 @@ def resolved(activation: object) -> Named | Unnamed:
 
 
 @lru_cache(maxsize=1024)
-def _from_text(text: str) -> Named:
+def _resolve_text(text: str) -> NamedActivation:
     name, options = specs.parse(text)
     name = _ALIASES.get(name, name)
     if name in _MIXING:
@@ -89,15 +89,17 @@ def _from_text(text: str) -> Named:
         )
     if name not in _TABLE:
         raise UnknownName.suggest("activation", name, (*_TABLE, *_ALIASES))
-    return Named(name, specs.construct(name, _TABLE[name].options, options))
+    return NamedActivation(name, specs.construct(name, _TABLE[name].options, options))
 
 
-def _from_module(module: nn.Module) -> Named | Unnamed:
+def _resolve_module(module: nn.Module) -> NamedActivation | UnnamedActivation:
     name = _MODULES.get(type(module))  # of a subclass, only its own forward tells what it computes
     try:
         if name is None:
             with torch.inference_mode(False):
-                return Unnamed(type(module).__name__, copy.deepcopy(module).cpu().double())
+                return UnnamedActivation(
+                    type(module).__name__, copy.deepcopy(module).cpu().double()
+                )
         values = {
             field.name: getattr(module, field.name)
             for field in dataclasses.fields(_TABLE[name].options)
@@ -111,21 +113,21 @@ def _from_module(module: nn.Module) -> Named | Unnamed:
             f"The parameters of {type(module).__name__} cannot be read: {error} Give them values "
             "first."
         ) from error
-    return Named(name, specs.construct(name, _TABLE[name].options, options))
+    return NamedActivation(name, specs.construct(name, _TABLE[name].options, options))
 
 
-def _options(**fields: tuple[object, object]) -> type:
+def _make_options(**fields: tuple[object, object]) -> type:
     """A dataclass of options, each with its type and default."""
     return dataclasses.make_dataclass(
         "Options", [(key, hint, default) for key, (hint, default) in fields.items()], frozen=True
     )
 
 
-_NO_OPTIONS = _options()
+_NO_OPTIONS = _make_options()
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _ActivationEntry:
     """f(x, **options); torch's module, whose attributes are the options; the options;
     formula(variance, **options).
     """
@@ -146,53 +148,63 @@ def _prelu(x: Tensor, weight: float | tuple[float, ...]) -> Tensor:
 
 
 _TABLE = {
-    "linear": _Entry(lambda x: x, nn.Identity, closed_form.linear),
-    "relu": _Entry(F.relu, nn.ReLU, closed_form.rectifier),
-    "leaky_relu": _Entry(
-        F.leaky_relu, nn.LeakyReLU, closed_form.rectifier, _options(negative_slope=(float, 0.01))
+    "linear": _ActivationEntry(lambda x: x, nn.Identity, closed_form.linear),
+    "relu": _ActivationEntry(F.relu, nn.ReLU, closed_form.rectifier),
+    "leaky_relu": _ActivationEntry(
+        F.leaky_relu,
+        nn.LeakyReLU,
+        closed_form.rectifier,
+        _make_options(negative_slope=(float, 0.01)),
     ),
-    "prelu": _Entry(
+    "prelu": _ActivationEntry(
         _prelu,
         nn.PReLU,
         lambda v, weight: closed_form.rectifier(v, weight),
-        _options(weight=(float | tuple[float, ...], 0.25)),
+        _make_options(weight=(float | tuple[float, ...], 0.25)),
     ),
-    "relu6": _Entry(F.relu6, nn.ReLU6, closed_form.relu6),
-    "relu2": _Entry(lambda x: F.relu(x).square(), None, closed_form.squared_relu),
-    "elu": _Entry(F.elu, nn.ELU, closed_form.elu, _options(alpha=(float, 1.0))),
-    "celu": _Entry(F.celu, nn.CELU, options=_options(alpha=(float, 1.0))),
-    "selu": _Entry(F.selu, nn.SELU, closed_form.selu),
-    "gelu": _Entry(
+    "relu6": _ActivationEntry(F.relu6, nn.ReLU6, closed_form.relu6),
+    "relu2": _ActivationEntry(lambda x: F.relu(x).square(), None, closed_form.squared_relu),
+    "elu": _ActivationEntry(F.elu, nn.ELU, closed_form.elu, _make_options(alpha=(float, 1.0))),
+    "celu": _ActivationEntry(F.celu, nn.CELU, options=_make_options(alpha=(float, 1.0))),
+    "selu": _ActivationEntry(F.selu, nn.SELU, closed_form.selu),
+    "gelu": _ActivationEntry(
         lambda x, approximate: F.gelu(x, approximate=approximate or "none"),
         nn.GELU,
         closed_form.gelu,
-        _options(
+        _make_options(
             approximate=(Literal["none", "tanh"] | None, "none")
         ),  # the word none of a spec is None
     ),
-    "silu": _Entry(F.silu, nn.SiLU),
-    "mish": _Entry(F.mish, nn.Mish),
-    "softplus": _Entry(
-        F.softplus, nn.Softplus, options=_options(beta=(float, 1.0), threshold=(float, 20.0))
+    "silu": _ActivationEntry(F.silu, nn.SiLU),
+    "mish": _ActivationEntry(F.mish, nn.Mish),
+    "softplus": _ActivationEntry(
+        F.softplus, nn.Softplus, options=_make_options(beta=(float, 1.0), threshold=(float, 20.0))
     ),
-    "sigmoid": _Entry(torch.sigmoid, nn.Sigmoid),
-    "logsigmoid": _Entry(F.logsigmoid, nn.LogSigmoid),
-    "tanh": _Entry(torch.tanh, nn.Tanh),
-    "softsign": _Entry(F.softsign, nn.Softsign),
-    "sin": _Entry(
-        lambda x, omega: torch.sin(omega * x), None, closed_form.sin, _options(omega=(float, 1.0))
+    "sigmoid": _ActivationEntry(torch.sigmoid, nn.Sigmoid),
+    "logsigmoid": _ActivationEntry(F.logsigmoid, nn.LogSigmoid),
+    "tanh": _ActivationEntry(torch.tanh, nn.Tanh),
+    "softsign": _ActivationEntry(F.softsign, nn.Softsign),
+    "sin": _ActivationEntry(
+        lambda x, omega: torch.sin(omega * x),
+        None,
+        closed_form.sin,
+        _make_options(omega=(float, 1.0)),
     ),
-    "hardtanh": _Entry(
+    "hardtanh": _ActivationEntry(
         F.hardtanh,
         nn.Hardtanh,
         closed_form.hardtanh,
-        _options(min_val=(float, -1.0), max_val=(float, 1.0)),
+        _make_options(min_val=(float, -1.0), max_val=(float, 1.0)),
     ),
-    "hardsigmoid": _Entry(F.hardsigmoid, nn.Hardsigmoid),
-    "hardswish": _Entry(F.hardswish, nn.Hardswish, closed_form.hardswish),
-    "hardshrink": _Entry(F.hardshrink, nn.Hardshrink, options=_options(lambd=(float, 0.5))),
-    "softshrink": _Entry(F.softshrink, nn.Softshrink, options=_options(lambd=(float, 0.5))),
-    "tanhshrink": _Entry(F.tanhshrink, nn.Tanhshrink),
+    "hardsigmoid": _ActivationEntry(F.hardsigmoid, nn.Hardsigmoid),
+    "hardswish": _ActivationEntry(F.hardswish, nn.Hardswish, closed_form.hardswish),
+    "hardshrink": _ActivationEntry(
+        F.hardshrink, nn.Hardshrink, options=_make_options(lambd=(float, 0.5))
+    ),
+    "softshrink": _ActivationEntry(
+        F.softshrink, nn.Softshrink, options=_make_options(lambd=(float, 0.5))
+    ),
+    "tanhshrink": _ActivationEntry(F.tanhshrink, nn.Tanhshrink),
 }
 _ALIASES = {"identity": "linear", "swish": "silu"}
 _MIXING = ("softmax", "log_softmax", "softmin", "glu", "swiglu", "geglu", "reglu", "maxout")

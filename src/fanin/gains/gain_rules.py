@@ -9,8 +9,13 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 from fanin.errors import SpecError, UnknownName, UsageError, quote
-from fanin.gains.activation_functions import ActivationLike, Named, Unnamed, resolved
-from fanin.gains.quadrature import Moments, integrated, slope_at_zero_if_odd
+from fanin.gains.activation_functions import (
+    ActivationLike,
+    NamedActivation,
+    UnnamedActivation,
+    resolve_activation,
+)
+from fanin.gains.quadrature import Moments, find_slope_of_odd, integrate_moments
 
 Direction = Literal["forward", "backward"]
 
@@ -19,7 +24,7 @@ MAX_DEPTH = 1000
 
 
 @dataclass(frozen=True)
-class Critical:
+class CriticalGain:
     """A gain at which signals neither explode nor die, the rule that it follows, and for how many
     layers it holds.
     """
@@ -54,7 +59,7 @@ def moments(activation: ActivationLike, *, variance: float = 1.0) -> Moments:
         or not 0 < variance <= sys.float_info.max
     ):
         raise SpecError(f"variance must be a finite number above 0, not {quote(variance)}.")
-    return _moments(resolved(activation), float(variance))
+    return _compute_moments(resolve_activation(activation), float(variance))
 
 
 def gain(
@@ -93,19 +98,19 @@ def gain(
             "gradients do not meet f, only f'. "
             "Leave center out, or use direction=forward."
         )
-    found = resolved(activation)
-    values = _moments(found, 1.0)
+    found = resolve_activation(activation)
+    values = _compute_moments(found, 1.0)
     if direction == "backward":
-        return _inverse_root(values.slope2, "E f'²", found.name)
+        return _invert_root(values.slope2, "E f'²", found.name)
     if center:
         # A constant's variance is not exactly 0 after rounding.
-        return _inverse_root(
+        return _invert_root(
             values.variance if values.variance > 1e-12 * values.second else 0.0, "Var f", found.name
         )
-    return _inverse_root(values.second, "E f²", found.name)
+    return _invert_root(values.second, "E f²", found.name)
 
 
-def critical_gain(activation: ActivationLike) -> Critical:
+def critical_gain(activation: ActivationLike) -> CriticalGain:
     """The gain for deep plain networks with zero biases, at the edge between signals that die and
     signals that explode.
 
@@ -124,8 +129,12 @@ def critical_gain(activation: ActivationLike) -> Critical:
     (https://arxiv.org/abs/1611.01232), Hayou et al. 2019 (https://arxiv.org/abs/1902.06853). torch,
     Keras and JAX have no such function. Raises what `gain` does with direction=backward.
     """
-    found = resolved(activation)
-    return _cached_critical(found) if isinstance(found, Named) else _critical(found)
+    found = resolve_activation(activation)
+    return (
+        _find_cached_critical_gain(found)
+        if isinstance(found, NamedActivation)
+        else _find_critical_gain(found)
+    )
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -177,20 +186,22 @@ _TORCH = {
 }
 
 
-def _moments(found: Named | Unnamed, variance: float) -> Moments:
+def _compute_moments(found: NamedActivation | UnnamedActivation, variance: float) -> Moments:
     return (
-        _cached_moments(found, variance)
-        if isinstance(found, Named)
-        else _finite(integrated(found, found.name, variance), found)
+        _compute_cached_moments(found, variance)
+        if isinstance(found, NamedActivation)
+        else _require_finite(integrate_moments(found, found.name, variance), found)
     )
 
 
 @lru_cache(maxsize=4096)
-def _cached_moments(found: Named, variance: float) -> Moments:
-    return _finite(found.closed(variance) or integrated(found, found.name, variance), found)
+def _compute_cached_moments(found: NamedActivation, variance: float) -> Moments:
+    return _require_finite(
+        found.compute_closed_form(variance) or integrate_moments(found, found.name, variance), found
+    )
 
 
-def _finite(values: Moments, found: Named | Unnamed) -> Moments:
+def _require_finite(values: Moments, found: NamedActivation | UnnamedActivation) -> Moments:
     if not all(map(math.isfinite, (values.mean, values.second, values.slope2))):
         raise SpecError(
             f"The moments of {found.name} are too large for float64: {values}. Use smaller options "
@@ -199,7 +210,7 @@ def _finite(values: Moments, found: Named | Unnamed) -> Moments:
     return values
 
 
-def _inverse_root(moment: float, what: str, name: str) -> float:
+def _invert_root(moment: float, what: str, name: str) -> float:
     if moment <= 0:
         raise SpecError(
             f"{what} of {name} is 0, so no gain keeps the signal. Expected an activation that is "
@@ -208,32 +219,32 @@ def _inverse_root(moment: float, what: str, name: str) -> float:
     return 1 / math.sqrt(moment)
 
 
-def _critical(found: Named | Unnamed) -> Critical:
-    slope = slope_at_zero_if_odd(found, found.name)
+def _find_critical_gain(found: NamedActivation | UnnamedActivation) -> CriticalGain:
+    slope = find_slope_of_odd(found, found.name)
     if slope is not None:
-        return Critical(
+        return CriticalGain(
             1 / slope,
             "1/|f'(0)|: f is odd, and gradients are kept at the fixed point 0 of the second moment",
             None,
         )
-    found_gain = _inverse_root(_moments(found, 1.0).slope2, "E f'²", found.name)
-    return Critical(
+    found_gain = _invert_root(_compute_moments(found, 1.0).slope2, "E f'²", found.name)
+    return CriticalGain(
         found_gain,
         "1/√E f'(z)²: gradients are kept where pre-activations have variance 1",
-        _depth(found, found_gain),
+        _count_layers(found, found_gain),
     )
 
 
-_cached_critical = lru_cache(maxsize=1024)(_critical)
+_find_cached_critical_gain = lru_cache(maxsize=1024)(_find_critical_gain)
 
 
-def _depth(found: Named | Unnamed, gain: float) -> int | None:
+def _count_layers(found: NamedActivation | UnnamedActivation, gain: float) -> int | None:
     """Layers until the second moment leaves [1/2, 2] on its way from 1; None if it does not in
     `MAX_DEPTH`.
     """
     q = 1.0
     for layer in range(MAX_DEPTH):
-        before, q = q, gain * gain * _moments(found, q).second
+        before, q = q, gain * gain * _compute_moments(found, q).second
         if not 0.5 <= q <= 2:
             return layer
         if abs(q - before) <= 1e-13 * before:

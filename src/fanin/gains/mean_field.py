@@ -30,7 +30,7 @@ from numpy.polynomial import legendre
 from torch import Tensor
 
 from fanin.errors import SpecError, quote
-from fanin.gains.activation_functions import ActivationLike, resolved
+from fanin.gains.activation_functions import ActivationLike, resolve_activation
 from fanin.gains.gain_rules import moments
 
 TRAINABLE = 6.0
@@ -88,7 +88,7 @@ def mean_field(activation: ActivationLike, weight_std: float, bias_std: float = 
             or not 0 <= value < math.inf
         ):
             raise SpecError(f"{name} must be a finite number of at least 0, not {quote(value)}.")
-    q = _fixed_point(activation, weight_std, bias_std)
+    q = _find_fixed_point(activation, weight_std, bias_std)
     inside = min(max(q, _VANISHED), _EXPLODED)
     chi = weight_std**2 * moments(activation, variance=inside).slope2
     phase: Literal["ordered", "critical", "chaotic"] = (
@@ -97,12 +97,12 @@ def mean_field(activation: ActivationLike, weight_std: float, bias_std: float = 
     if phase == "critical":
         return MeanField(q, chi, 1.0, math.inf, phase)
     if not _VANISHED < q < _EXPLODED:
-        return MeanField(0.0 if q <= _VANISHED else math.inf, chi, 1.0, _scale(chi), phase)
-    correlation, slope = _settled_correlation(activation, weight_std, bias_std, q, chi)
-    return MeanField(q, chi, correlation, _scale(slope), phase)
+        return MeanField(0.0 if q <= _VANISHED else math.inf, chi, 1.0, _depth_scale(chi), phase)
+    correlation, slope = _find_correlation(activation, weight_std, bias_std, q, chi)
+    return MeanField(q, chi, correlation, _depth_scale(slope), phase)
 
 
-def _fixed_point(activation: ActivationLike, weight_std: float, bias_std: float) -> float:
+def _find_fixed_point(activation: ActivationLike, weight_std: float, bias_std: float) -> float:
     """q*, from q = 1; the least or the largest that is followed where q vanishes or explodes."""
     q = 1.0
     for _ in range(_LAYERS):
@@ -115,7 +115,7 @@ def _fixed_point(activation: ActivationLike, weight_std: float, bias_std: float)
     return q
 
 
-def _settled_correlation(
+def _find_correlation(
     activation: ActivationLike, weight_std: float, bias_std: float, q: float, chi: float
 ) -> tuple[float, float]:
     """c* and χ(c*): 1 and χ₁ unless 1 is unstable, else the fixed point below it, by bisection of
@@ -125,20 +125,20 @@ def _settled_correlation(
         return 1.0, chi
 
     def excess(c: float) -> float:
-        return (weight_std**2 * _pair(activation, q, c)[0] + bias_std**2) / q - c
+        return (weight_std**2 * _integrate_pair(activation, q, c)[0] + bias_std**2) / q - c
 
     low, high = 0.0, 1 - 1e-7
     if excess(low) <= 0:  # odd functions without biases: orthogonal inputs stay orthogonal
-        return 0.0, weight_std**2 * _pair(activation, q, 0.0)[1]
+        return 0.0, weight_std**2 * _integrate_pair(activation, q, 0.0)[1]
     if excess(high) > 0:
         return 1.0, chi
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return low, weight_std**2 * _pair(activation, q, low)[1]
+    return low, weight_std**2 * _integrate_pair(activation, q, low)[1]
 
 
-def _pair(activation: ActivationLike, q: float, c: float) -> tuple[float, float]:
+def _integrate_pair(activation: ActivationLike, q: float, c: float) -> tuple[float, float]:
     """E f(u₁) f(u₂) and E f'(u₁) f'(u₂) for normal u of variance q and correlation c."""
     z = torch.from_numpy(_NODES * _RANGE)
     weight = torch.from_numpy(
@@ -147,17 +147,17 @@ def _pair(activation: ActivationLike, q: float, c: float) -> tuple[float, float]
     first = math.sqrt(q) * z.unsqueeze(1).expand(-1, len(z))
     second = math.sqrt(q) * (c * z.unsqueeze(1) + math.sqrt(1 - c * c) * z.unsqueeze(0))
     joint = weight.unsqueeze(1) * weight.unsqueeze(0)
-    (f1, slope1), (f2, slope2) = _evaluated(activation, first), _evaluated(activation, second)
+    (f1, slope1), (f2, slope2) = _evaluate(activation, first), _evaluate(activation, second)
     return float((joint * f1 * f2).sum()), float((joint * slope1 * slope2).sum())
 
 
-def _evaluated(activation: ActivationLike, x: Tensor) -> tuple[Tensor, Tensor]:
+def _evaluate(activation: ActivationLike, x: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         leaf = x.contiguous().clone().requires_grad_()
-        y = resolved(activation)(leaf.clone())
+        y = resolve_activation(activation)(leaf.clone())
         (slope,) = torch.autograd.grad(y.sum(), leaf)
     return y.detach(), slope
 
 
-def _scale(chi: float) -> float:
+def _depth_scale(chi: float) -> float:
     return 0.0 if chi == 0 else 1 / abs(math.log(chi))

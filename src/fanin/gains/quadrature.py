@@ -22,7 +22,7 @@ from torch import Tensor
 from fanin import seeds
 from fanin.errors import UsageError, quote
 
-Elementwise = Callable[[Tensor], Tensor]
+ElementwiseFunction = Callable[[Tensor], Tensor]
 
 _RANGE = 12
 _KINKS = (-3.0, -1.0, 0.0, 1.0, 3.0)
@@ -60,7 +60,7 @@ class Moments:
         return self.second - self.mean * self.mean
 
 
-def integrated(function: Elementwise, name: str, variance: float) -> Moments:
+def integrate_moments(function: ElementwiseFunction, name: str, variance: float) -> Moments:
     """The moments of `function`, called `name` in errors, under N(0, variance).
 
     Raises `UsageError` for what is not elementwise, not differentiable or not finite, or has no
@@ -72,26 +72,24 @@ def integrated(function: Elementwise, name: str, variance: float) -> Moments:
         [kink for kink in _KINKS if abs(kink) < _RANGE * scale], dtype=torch.float64, device="cpu"
     )
     edges = torch.unique(torch.cat([edges, kinks]))
-    with _apart():
+    with _isolate():
         _check_elementwise(function, name, edges)
-        mean, second, slope2 = _refined(
+        mean, second, slope2 = _integrate(
             lambda x: _integrand(function, name, x, scale), name, edges
         ).tolist()
     return Moments(mean, second, slope2)
 
 
-def slope_at_zero_if_odd(function: Elementwise, name: str) -> float | None:
+def find_slope_of_odd(function: ElementwiseFunction, name: str) -> float | None:
     """f'(0) of an odd function that is nowhere further from 0 than its tangent, |f(x)| ≤ |f'(0)·x|;
     None for any other.
     """
     x = torch.arange(1, 1201, dtype=torch.float64, device="cpu") / 100
-    with _apart():
-        right, left = _evaluated(function, name, x)[0], _evaluated(function, name, -x)[0]
+    with _isolate():
+        right, left = _evaluate(function, name, x)[0], _evaluate(function, name, -x)[0]
         # Not at 0 itself, where relu(x) − relu(−x) has the derivative 0 in autograd.
         slope = (
-            _evaluated(function, name, torch.full((1,), 1e-20, dtype=torch.float64, device="cpu"))[
-                1
-            ]
+            _evaluate(function, name, torch.full((1,), 1e-20, dtype=torch.float64, device="cpu"))[1]
             .abs()
             .item()
         )
@@ -102,16 +100,16 @@ def slope_at_zero_if_odd(function: Elementwise, name: str) -> float | None:
 
 
 @contextmanager
-def _apart() -> Iterator[None]:
+def _isolate() -> Iterator[None]:
     """Autograd in whatever mode the caller is, and torch's global random state as it was."""
     with torch.inference_mode(False), torch.enable_grad(), seeds.preserve_torch_state():
         yield
 
 
-def _refined(integrand: Callable[[Tensor], Tensor], name: str, edges: Tensor) -> Tensor:
+def _integrate(integrand: Callable[[Tensor], Tensor], name: str, edges: Tensor) -> Tensor:
     """The three integrals, shape (3,), from panels that are halved until halving changes nothing."""
     left, right = edges[:-1], edges[1:]
-    whole, _ = _panels(integrand, left, right)
+    whole, _ = _integrate_panels(integrand, left, right)
     size = whole.abs().sum(1, keepdim=True)
     if (whole[:, [0, -1]].abs() > 1e-9 * size).any():
         raise UsageError(
@@ -121,7 +119,9 @@ def _refined(integrand: Callable[[Tensor], Tensor], name: str, edges: Tensor) ->
     total = torch.zeros(3, dtype=torch.float64, device="cpu")
     for _ in range(_MAX_CUTS):
         middle = (left + right) / 2
-        halves, missed = _panels(integrand, torch.cat([left, middle]), torch.cat([middle, right]))
+        halves, missed = _integrate_panels(
+            integrand, torch.cat([left, middle]), torch.cat([middle, right])
+        )
         (lower, upper), (missed_below, missed_above) = (
             halves.chunk(2, dim=1),
             missed.chunk(2, dim=1),
@@ -144,7 +144,7 @@ def _refined(integrand: Callable[[Tensor], Tensor], name: str, edges: Tensor) ->
     return total + whole.sum(1)
 
 
-def _panels(
+def _integrate_panels(
     integrand: Callable[[Tensor], Tensor], left: Tensor, right: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The integrals over each panel, shape (3, panels), and what a jump next to its ends may hide."""
@@ -155,14 +155,14 @@ def _panels(
     return inside @ torch.from_numpy(_WEIGHTS) * half, missed
 
 
-def _integrand(function: Elementwise, name: str, x: Tensor, scale: float) -> Tensor:
+def _integrand(function: ElementwiseFunction, name: str, x: Tensor, scale: float) -> Tensor:
     """f, f² and f'² times the density at x, shape (3, *x.shape)."""
-    y, slope = (values.view_as(x) for values in _evaluated(function, name, x.flatten()))
+    y, slope = (values.view_as(x) for values in _evaluate(function, name, x.flatten()))
     density = torch.exp((x / scale).square() / -2) / (scale * math.sqrt(math.tau))
     return torch.stack([y, y * y, slope * slope]) * density
 
 
-def _evaluated(function: Elementwise, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+def _evaluate(function: ElementwiseFunction, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
     """f(x) and f'(x) at a float64 x of shape (n,), in float64."""
     leaf = x.detach().clone().requires_grad_()
     try:
@@ -177,7 +177,7 @@ def _evaluated(function: Elementwise, name: str, x: Tensor) -> tuple[Tensor, Ten
             f"{name} is not an elementwise activation: expected as many numbers as it is given, "
             f"received {got}."
         )
-    slope = _slope(y.double(), name, leaf)
+    slope = _differentiate(y.double(), name, leaf)
     y = y.detach().double()
     if not (y.isfinite().all() and slope.isfinite().all()):
         raise UsageError(
@@ -187,7 +187,7 @@ def _evaluated(function: Elementwise, name: str, x: Tensor) -> tuple[Tensor, Ten
     return y, slope
 
 
-def _slope(y: Tensor, name: str, leaf: Tensor) -> Tensor:
+def _differentiate(y: Tensor, name: str, leaf: Tensor) -> Tensor:
     slope: Tensor | None = None
     if y.requires_grad:
         try:
@@ -204,15 +204,15 @@ def _slope(y: Tensor, name: str, leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf) if slope is None else slope
 
 
-def _check_elementwise(function: Elementwise, name: str, edges: Tensor) -> None:
+def _check_elementwise(function: ElementwiseFunction, name: str, edges: Tensor) -> None:
     """Raise unless f gives a number the same value in other company; so softmax, normalization and
     dropout are found.
     """
     x = (edges[:-1] + edges[1:]) / 2
     third = len(x) // 3
     y, again = (
-        _evaluated(function, name, x)[0][:third],
-        _evaluated(function, name, x[:third].flip(0))[0].flip(0),
+        _evaluate(function, name, x)[0][:third],
+        _evaluate(function, name, x[:third].flip(0))[0].flip(0),
     )
     if not torch.allclose(y, again, rtol=1e-5, atol=1e-7 * y.abs().max().item()):
         raise UsageError(

@@ -55,25 +55,25 @@ class Auto(ModelInitializer):
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """A choice for every weight; biases, normalization and embeddings keep their own rules."""
         weights = (site for site in sites if site.role in ("weight", "recurrent weight"))
-        return {site.name: self._choice(site) for site in weights}
+        return {site.name: self._choose(site) for site in weights}
 
-    def _choice(self, site: ModelParameter) -> Assignment:
+    def _choose(self, site: ModelParameter) -> Assignment:
         if site.role == "recurrent weight":
             return Assignment(
                 Orthogonal(), "recurrent: orthogonal keeps the state's norm over time"
             )
-        gain, reason = _gain(site.follower)
+        gain, reason = _choose_gain(site.follower)
         scale = VarianceScaling(scale=gain * gain, distribution=self.distribution)
         return Assignment(scale, f"{reason}: gain {gain:.4g}", site.effective)
 
 
-def _gain(follower: Follower | None) -> tuple[float, str]:
+def _choose_gain(follower: Follower | None) -> tuple[float, str]:
     """The gain that suits what follows, and why."""
     if follower is None:
         return 1.0, "what follows is not known"
     if follower.kind != "activation" or follower.activation is None:
         return 1.0, follower.reason
-    activation = _with_values(follower.activation)
+    activation = _replace_meta_prelu(follower.activation)
     try:
         if follower.plain_depth < DEEP:
             return gains.gain(activation), follower.reason
@@ -86,7 +86,7 @@ def _gain(follower: Follower | None) -> tuple[float, str]:
     return critical.gain, where
 
 
-def _with_values(activation: Activation) -> Activation:
+def _replace_meta_prelu(activation: Activation) -> Activation:
     """The activation; a PReLU on the device meta has no slope yet, but will start with this one."""
     if isinstance(activation, nn.PReLU) and activation.weight.is_meta:
         return f"prelu(weight={float(activation.init)})"

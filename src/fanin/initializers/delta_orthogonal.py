@@ -50,9 +50,9 @@ class ScaledUniformOrthogonal(Initializer):
         require_fans(layout)
         z = distributions.normal(layout.shape, generator, std=1.0)
         if not self.delta:
-            return layout.from_matrices(self._scaled(layout.to_matrices(z))).contiguous()
+            return layout.from_matrices(self._orthogonalize(layout.to_matrices(z))).contiguous()
         tap = centre(layout.kernel)
-        return layout.from_tap(self._scaled(at_tap(layout, z, tap)), tap)
+        return layout.from_tap(self._orthogonalize(at_tap(layout, z, tap)), tap)
 
     def intended_std(self, layout: Layout) -> float:
         """gain / √(inputs · kernel): the root mean square of all entries, which is exact for every
@@ -62,7 +62,7 @@ class ScaledUniformOrthogonal(Initializer):
         columns = layout.matrices_shape[2]
         return self.gain / math.sqrt(columns) if columns else 0.0
 
-    def _scaled(self, z: Tensor) -> Tensor:
+    def _orthogonalize(self, z: Tensor) -> Tensor:
         outputs, inputs = z.shape[-2:]
         return haar(z, self.gain * max(math.sqrt(outputs / inputs), 1.0))
 
@@ -87,7 +87,7 @@ class DeltaOrthogonal(Initializer):
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """gain · Q at the centre, with z = Q·R for the z of the centre."""
-        _require_room(layout)
+        _require_outputs(layout)
         tap = centre(layout.kernel)
         z = at_tap(layout, distributions.normal(layout.shape, generator, std=1.0), tap)
         return layout.from_tap(haar(z, self.gain), tap)
@@ -96,12 +96,12 @@ class DeltaOrthogonal(Initializer):
         """gain / √(outputs · taps): the root mean square of all entries, which is exact for every
         draw.
         """
-        _require_room(layout)
+        _require_outputs(layout)
         spread = layout.matrices_shape[1] * math.prod(layout.kernel)
         return self.gain / math.sqrt(spread) if spread else 0.0
 
 
-def _require_room(layout: Layout) -> None:
+def _require_outputs(layout: Layout) -> None:
     """Raise `FitError` where a group has fewer outputs than inputs: no map keeps all norms then."""
     require_fans(layout)
     groups, outputs, inputs = tap_shape(layout)

@@ -40,7 +40,7 @@ def uniform(
     shape: tuple[int, ...], generator: torch.Generator, *, low: float, high: float
 ) -> Tensor:
     """U[low, high]; both ends are possible, after rounding to fp32."""
-    u = _signed_uniform(shape, generator).mul_((high - low) / 2)
+    u = _draw_signed_uniform(shape, generator).mul_((high - low) / 2)
     middle = (high + low) / 2
     return u.add_(middle).clamp_(low, high) if middle else u
 
@@ -53,7 +53,7 @@ def truncated_normal(
     """
     inside = min(math.erf(cut / math.sqrt(2)), _BELOW_ONE)
     w = (
-        _signed_uniform(shape, generator)
+        _draw_signed_uniform(shape, generator)
         .mul_(inside)
         .erfinv_()
         .mul_(math.sqrt(2))
@@ -84,5 +84,5 @@ def check_std(std: float, what: str) -> None:
         raise SpecError(f"{what} must be at least 0, not {quote(std)}.")
 
 
-def _signed_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def _draw_signed_uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return standard_normal(shape, generator).mul_(math.sqrt(0.5)).erf_()

@@ -43,7 +43,7 @@ class TorchDefault(ModelInitializer):
 
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """A choice for every parameter whose role is known."""
-        return _chosen(sites, lambda site: _torch(site, _in_attention(site, sites)))
+        return _choose_all(sites, lambda site: _choose_torch(site, _is_in_attention(site, sites)))
 
 
 @final
@@ -63,7 +63,7 @@ class KerasDefault(ModelInitializer):
 
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """A choice for every parameter whose role is known."""
-        return _chosen(sites, _keras)
+        return _choose_all(sites, _choose_keras)
 
 
 @final
@@ -104,31 +104,34 @@ class IRNN(ModelInitializer):
         }
 
 
-def _chosen(sites: Sequence[ModelParameter], recipe: Recipe) -> dict[str, Assignment]:
+def _choose_all(sites: Sequence[ModelParameter], recipe: Recipe) -> dict[str, Assignment]:
     return {site.name: choice for site in sites if (choice := recipe(site)) is not None}
 
 
-def _torch(site: ModelParameter, in_attention: bool) -> Assignment | None:
+def _choose_torch(site: ModelParameter, in_attention: bool) -> Assignment | None:
     module = site.module
     reason = f"torch's default of {type(module).__name__}"
     if isinstance(module, nn.MultiheadAttention):
-        return _torch_attention(site, reason)
+        return _choose_torch_attention(site, reason)
     if isinstance(module, RNNBase | RNNCellBase):
         return Assignment(
-            _symmetric(1 / math.sqrt(module.hidden_size)), reason, _whole(site.layout)
+            _make_symmetric_uniform(1 / math.sqrt(module.hidden_size)), reason, _unpack(site.layout)
         )
     if isinstance(module, nn.Bilinear):
-        return Assignment(_symmetric(1 / math.sqrt(module.in1_features)), reason)
+        return Assignment(_make_symmetric_uniform(1 / math.sqrt(module.in1_features)), reason)
     if type(module).__name__ == "Conv1D":
         return Assignment(
             Normal(std=0.02) if site.role == "weight" else Zero(), "transformers' default of Conv1D"
         )
     match site.role:
         case "weight":
-            return Assignment(_symmetric(_bound(module, site.layout)), reason)
+            return Assignment(_make_symmetric_uniform(_torch_bound(module, site.layout)), reason)
         case "bias":
             return Assignment(
-                Zero() if in_attention else _symmetric(_bound(module, site.layout)), reason
+                Zero()
+                if in_attention
+                else _make_symmetric_uniform(_torch_bound(module, site.layout)),
+                reason,
             )
         case "embedding":
             return Assignment(Normal(), reason)
@@ -139,9 +142,9 @@ def _torch(site: ModelParameter, in_attention: bool) -> Assignment | None:
     return None
 
 
-def _torch_attention(site: ModelParameter, reason: str) -> Assignment:
+def _choose_torch_attention(site: ModelParameter, reason: str) -> Assignment:
     if site.role == "weight":
-        return Assignment(XavierUniform(), reason, _whole(site.layout))
+        return Assignment(XavierUniform(), reason, _unpack(site.layout))
     if "bias_" in site.name.rpartition(".")[2] and len(site.layout.shape) == 3:
         # bias_k and bias_v are (1, 1, d): torch's Xavier takes d for a kernel, so that both fans
         # are d.
@@ -155,7 +158,7 @@ def tensor_layout_of(shape: tuple[int, ...]) -> Layout:
     return Layout(shape, Fans(shape[1] * taps, shape[0] * taps))
 
 
-def _bound(module: nn.Module, layout: Layout) -> float:
+def _torch_bound(module: nn.Module, layout: Layout) -> float:
     """1/√fan-in, the fan-in as torch computes it: of a transposed convolution, the outputs' side."""
     if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         fan: float = module.out_channels // module.groups * math.prod(module.kernel_size)
@@ -164,16 +167,16 @@ def _bound(module: nn.Module, layout: Layout) -> float:
     return 1 / math.sqrt(fan) if fan else 0.0
 
 
-def _symmetric(bound: float) -> Initializer:
+def _make_symmetric_uniform(bound: float) -> Initializer:
     return Uniform(low=-bound, high=bound) if bound else Zero()
 
 
-def _whole(layout: Layout) -> Layout:
+def _unpack(layout: Layout) -> Layout:
     """A packed layout as one map."""
     return replace(layout, parts=())
 
 
-def _in_attention(site: ModelParameter, sites: Sequence[ModelParameter]) -> bool:
+def _is_in_attention(site: ModelParameter, sites: Sequence[ModelParameter]) -> bool:
     """Whether a bias is that of an attention layer's output, which torch sets to zero."""
     path = site.name.rpartition(".")[0]
     parent, _, last = path.rpartition(".")
@@ -186,17 +189,17 @@ def _in_attention(site: ModelParameter, sites: Sequence[ModelParameter]) -> bool
     )
 
 
-def _keras(site: ModelParameter) -> Assignment | None:
+def _choose_keras(site: ModelParameter) -> Assignment | None:
     module = site.module
     reason = f"Keras' default of {type(module).__name__}"
     recurrent = isinstance(module, RNNBase | RNNCellBase)
     match site.role:
         case "weight" if recurrent:
-            return Assignment(XavierUniform(), reason, _whole(site.layout))
+            return Assignment(XavierUniform(), reason, _unpack(site.layout))
         case "weight":
-            return Assignment(XavierUniform(), reason, _keras_layout(module, site.layout))
+            return Assignment(XavierUniform(), reason, _get_keras_layout(module, site.layout))
         case "recurrent weight":
-            return Assignment(Orthogonal(), reason, _whole(site.layout))
+            return Assignment(Orthogonal(), reason, _unpack(site.layout))
         case "bias":
             return Assignment(
                 ForgetGate() if isinstance(module, nn.LSTM | nn.LSTMCell) else Zero(), reason
@@ -210,7 +213,7 @@ def _keras(site: ModelParameter) -> Assignment | None:
     return None
 
 
-def _keras_layout(module: nn.Module, layout: Layout) -> Layout | None:
+def _get_keras_layout(module: nn.Module, layout: Layout) -> Layout | None:
     """Keras' fans of a grouped convolution: the fan-out counts the channels of all groups."""
     if layout.groups == 1 or layout.fans is None:
         return None

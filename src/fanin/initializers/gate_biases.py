@@ -41,14 +41,14 @@ class ForgetGate(Initializer):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """value at f or z, 0 elsewhere; the generator is left where it is."""
         bias = torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
-        keeps, _ = _memory_gates(layout)
+        keeps, _ = _find_memory_gates(layout)
         if keeps is not None:
             keeps.of(bias).fill_(self.value)
         return bias
 
     def intended_std(self, layout: Layout) -> float:
         """The standard deviation of the entries, zeros included: exact, as nothing is drawn."""
-        keeps, _ = _memory_gates(layout)
+        keeps, _ = _find_memory_gates(layout)
         size = 0 if keeps is None else keeps.size
         return abs(self.value) * distributions.deviation(math.prod(layout.shape), size, size)
 
@@ -83,7 +83,7 @@ class Chrono(Initializer):
         a gate, z is drawn.
         """
         bias = torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
-        keeps, admits = _memory_gates(layout)
+        keeps, admits = _find_memory_gates(layout)
         if keeps is not None:
             steps = distributions.uniform(layout.shape, generator, low=1.0, high=self.t_max - 1)
             keeps.of(bias).copy_(keeps.of(steps).log_())
@@ -93,15 +93,15 @@ class Chrono(Initializer):
 
     def intended_std(self, layout: Layout) -> float:
         """That of all entries, zeros included, over many draws."""
-        keeps, admits = _memory_gates(layout)
+        keeps, admits = _find_memory_gates(layout)
         kept = 0 if keeps is None else keeps.size
         admitted = 0 if admits is None else admits.size
-        mean, mean_square = self._moments()
+        mean, mean_square = self._log_moments()
         return distributions.deviation(
             math.prod(layout.shape), (kept - admitted) * mean, (kept + admitted) * mean_square
         )
 
-    def _moments(self) -> tuple[float, float]:
+    def _log_moments(self) -> tuple[float, float]:
         """E log u and E log² u for u ~ U[1, b]: b·log b/(b - 1) - 1 and b·log² b/(b - 1) - 2·E log
         u.
         """
@@ -112,7 +112,7 @@ class Chrono(Initializer):
         return mean, weight * log**2 - 2 * mean
 
 
-def _memory_gates(layout: Layout) -> tuple[PackedPart | None, PackedPart | None]:
+def _find_memory_gates(layout: Layout) -> tuple[PackedPart | None, PackedPart | None]:
     """The gate of a bias that keeps the state, and the one that lets new input in, where that is
     another one.
     """

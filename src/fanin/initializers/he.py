@@ -11,7 +11,11 @@ from torch import Tensor
 from fanin.fans import Layout, Mode
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
-from fanin.initializers.variance_scaling import normal_or_truncated, sample_scaled, scaled_std
+from fanin.initializers.variance_scaling import (
+    choose_distribution,
+    compute_scaled_std,
+    sample_scaled,
+)
 
 
 @final
@@ -32,7 +36,7 @@ class HeUniform(Initializer):
 
     def intended_std(self, layout: Layout) -> float:
         """√(2/((1 + a²) · fan))."""
-        return scaled_std(layout, rectifier_scale(self.a), self.mode)
+        return compute_scaled_std(layout, rectifier_scale(self.a), self.mode)
 
 
 @final
@@ -59,12 +63,12 @@ class HeNormal(Initializer):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""
         return sample_scaled(
-            layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout)
+            layout, generator, choose_distribution(self.truncated), self.intended_std(layout)
         )
 
     def intended_std(self, layout: Layout) -> float:
         """√(2/((1 + a²) · fan))."""
-        return scaled_std(layout, rectifier_scale(self.a), self.mode)
+        return compute_scaled_std(layout, rectifier_scale(self.a), self.mode)
 
 
 def rectifier_scale(a: float) -> float:

@@ -46,15 +46,19 @@ class Identity(Initializer):
         """gain where output ≡ input, 0 elsewhere; the generator is left where it is."""
         require_fans(layout)
         _, outputs, inputs = tap_shape(layout)
-        matrix = _repeated(outputs, inputs) if self.repeat else _partial(outputs, inputs)
-        return _centred(layout, matrix.mul_(self.gain), self.even)
+        matrix = (
+            _make_repeated_identity(outputs, inputs)
+            if self.repeat
+            else _make_partial_identity(outputs, inputs)
+        )
+        return _place_at_centre(layout, matrix.mul_(self.gain), self.even)
 
     def intended_std(self, layout: Layout) -> float:
         """The standard deviation of the entries, zeros included: exact, as nothing is drawn."""
         require_fans(layout)
         _, outputs, inputs = tap_shape(layout)
         if not self.repeat or not outputs:
-            return _partial_deviation(layout, self.gain)
+            return _partial_identity_std(layout, self.gain)
         # Every row has norm 1; `longer` rows sum one input more than the others.
         count, longer = divmod(inputs, outputs) if inputs > outputs else (1, 0)
         total = longer * math.sqrt(count + 1) + (outputs - longer) * math.sqrt(count)
@@ -84,20 +88,22 @@ class Dirac(Initializer):
         """gain where output = input, at k//2; the generator is left where it is."""
         require_fans(layout)
         _, outputs, inputs = tap_shape(layout)
-        return _centred(layout, _partial(outputs, inputs).mul_(self.gain), "right")
+        return _place_at_centre(
+            layout, _make_partial_identity(outputs, inputs).mul_(self.gain), "right"
+        )
 
     def intended_std(self, layout: Layout) -> float:
         """The standard deviation of the entries, zeros included: exact, as nothing is drawn."""
         require_fans(layout)
-        return _partial_deviation(layout, self.gain)
+        return _partial_identity_std(layout, self.gain)
 
 
-def _partial(outputs: int, inputs: int) -> Tensor:
+def _make_partial_identity(outputs: int, inputs: int) -> Tensor:
     """1 where output = input."""
     return torch.eye(outputs, inputs, dtype=torch.float32, device="cpu")
 
 
-def _repeated(outputs: int, inputs: int) -> Tensor:
+def _make_repeated_identity(outputs: int, inputs: int) -> Tensor:
     """1/√c where output and input are equal modulo the shorter side, for an output that so meets c
     inputs.
     """
@@ -109,14 +115,14 @@ def _repeated(outputs: int, inputs: int) -> Tensor:
     return matrix.div_(matrix.norm(dim=1, keepdim=True))
 
 
-def _centred(layout: Layout, matrix: Tensor, even: Even) -> Tensor:
+def _place_at_centre(layout: Layout, matrix: Tensor, even: Even) -> Tensor:
     """The weight that is `matrix`, (outputs, inputs), at the centre of every group, and zero
     elsewhere.
     """
     return layout.from_tap(matrix.expand(layout.groups, -1, -1), centre(layout.kernel, even))
 
 
-def _partial_deviation(layout: Layout, gain: float) -> float:
+def _partial_identity_std(layout: Layout, gain: float) -> float:
     _, outputs, inputs = tap_shape(layout)
     ones = min(outputs, inputs)
     return gain * distributions.deviation(math.prod(layout.matrices_shape[1:]), ones, ones)

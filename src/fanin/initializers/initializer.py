@@ -76,7 +76,7 @@ class Initializer(Component, ABC):
         fit its shape.
         """
         require_fillable(tensor, self)
-        return self.fill(tensor, fans.tensor_layout(tensor), generator=generator)
+        return self.fill(tensor, fans.get_tensor_layout(tensor), generator=generator)
 
     @final
     def fill(self, tensor: Tensor, layout: Layout, *, generator: torch.Generator) -> Tensor:

@@ -13,9 +13,9 @@ from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry
 from fanin.initializers.variance_scaling import (
     EFFICIENT_BACKPROP,
-    normal_or_truncated,
+    choose_distribution,
+    compute_scaled_std,
     sample_scaled,
-    scaled_std,
 )
 
 
@@ -37,7 +37,7 @@ class LecunUniform(Initializer):
 
     def intended_std(self, layout: Layout) -> float:
         """gain · √(1/fan_in)."""
-        return scaled_std(layout, self.gain**2, "fan_in")
+        return compute_scaled_std(layout, self.gain**2, "fan_in")
 
 
 @final
@@ -63,12 +63,12 @@ class LecunNormal(Initializer):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""
         return sample_scaled(
-            layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout)
+            layout, generator, choose_distribution(self.truncated), self.intended_std(layout)
         )
 
     def intended_std(self, layout: Layout) -> float:
         """gain · √(1/fan_in)."""
-        return scaled_std(layout, self.gain**2, "fan_in")
+        return compute_scaled_std(layout, self.gain**2, "fan_in")
 
 
 REGISTRY.add(

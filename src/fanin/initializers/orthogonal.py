@@ -85,7 +85,7 @@ class BlockOrthogonal(Initializer):
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """gain · Q for each block, with z = Q·R for the z of the block."""
-        rows, columns = self._block(layout)
+        rows, columns = self._get_block_shape(layout)
         z = layout.to_matrices(distributions.normal(layout.shape, generator, std=1.0))
         blocks = haar(z.reshape(-1, rows, columns), self.gain)
         return layout.from_matrices(blocks.reshape(layout.matrices_shape)).contiguous()
@@ -94,10 +94,10 @@ class BlockOrthogonal(Initializer):
         """gain / √max(outputs of a block, inputs · kernel): the root mean square of the entries,
         exact for every draw.
         """
-        longer = max(self._block(layout))
+        longer = max(self._get_block_shape(layout))
         return self.gain / math.sqrt(longer) if longer else 0.0
 
-    def _block(self, layout: Layout) -> tuple[int, int]:
+    def _get_block_shape(self, layout: Layout) -> tuple[int, int]:
         """Rows and columns of a block; a `FitError` where the outputs cannot be divided into them."""
         require_fans(layout)
         _, outputs, columns = layout.matrices_shape

@@ -45,7 +45,7 @@ class SmallInit(Initializer):
 
     def intended_std(self, layout: Layout) -> float:
         """√(2/(5·d))."""
-        width = _width(layout, self.dim)
+        width = _get_width(layout, self.dim)
         return math.sqrt(2 / (5 * width)) if width else 0.0
 
 
@@ -80,11 +80,11 @@ class WangInit(Initializer):
 
     def intended_std(self, layout: Layout) -> float:
         """2/(layers·√d)."""
-        width = _width(layout, self.dim)
+        width = _get_width(layout, self.dim)
         return 2 / (self.layers * math.sqrt(width)) if width else 0.0
 
 
-def _width(layout: Layout, dim: int | None) -> int:
+def _get_width(layout: Layout, dim: int | None) -> int:
     """The width of the model: `dim`, or the smaller side of the matrix."""
     require_fans(layout)
     return min(layout.matrices_shape[1:]) if dim is None else dim

@@ -57,7 +57,7 @@ class Sparse(Initializer):
         """std · z where a connection is, 0 elsewhere; the places are drawn after z."""
         require_fans(layout)
         z = layout.to_matrices(distributions.normal(layout.shape, generator, std=self.std))
-        kept, along = self._kept(layout)
+        kept, along = self._count_kept(layout)
         places = (
             standard_normal(layout.matrices_shape, generator)
             .topk(kept, dim=along, sorted=False)
@@ -69,11 +69,11 @@ class Sparse(Initializer):
     def intended_std(self, layout: Layout) -> float:
         """std · √(share of entries that are not zero): the root mean square over all entries."""
         require_fans(layout)
-        kept, along = self._kept(layout)
+        kept, along = self._count_kept(layout)
         of = layout.matrices_shape[along]
         return self.std * math.sqrt(kept / of) if of else 0.0
 
-    def _kept(self, layout: Layout) -> tuple[int, int]:
+    def _count_kept(self, layout: Layout) -> tuple[int, int]:
         """How many entries are kept, and along which dimension of the matrices they are counted."""
         _, outputs, inputs = layout.matrices_shape
         if self.sparsity is None:

@@ -55,10 +55,10 @@ class VarianceScaling(Initializer):
 
     def intended_std(self, layout: Layout) -> float:
         """√(scale / fan)."""
-        return scaled_std(layout, self.scale, self.mode)
+        return compute_scaled_std(layout, self.scale, self.mode)
 
 
-def scaled_std(layout: Layout, scale: float, mode: Mode) -> float:
+def compute_scaled_std(layout: Layout, scale: float, mode: Mode) -> float:
     """√(scale / fan); raises `FitError` where the layout has no fans, and is 0 for an empty weight."""
     fan = require_fans(layout).of(mode)
     return math.sqrt(scale / fan) if fan else 0.0
@@ -80,7 +80,7 @@ def sample_scaled(
             return distributions.uniform(layout.shape, generator, low=-bound, high=bound)
 
 
-def normal_or_truncated(truncated: bool) -> Distribution:
+def choose_distribution(truncated: bool) -> Distribution:
     """The distribution of the normal recipes: torch's, or with ``truncated=true`` that of Keras and
     JAX.
     """

@@ -11,7 +11,11 @@ from torch import Tensor
 from fanin.fans import Layout, check_gain
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
-from fanin.initializers.variance_scaling import normal_or_truncated, sample_scaled, scaled_std
+from fanin.initializers.variance_scaling import (
+    choose_distribution,
+    compute_scaled_std,
+    sample_scaled,
+)
 
 
 @final
@@ -32,7 +36,7 @@ class XavierUniform(Initializer):
 
     def intended_std(self, layout: Layout) -> float:
         """gain · √(2/(fan_in + fan_out))."""
-        return scaled_std(layout, self.gain**2, "fan_avg")
+        return compute_scaled_std(layout, self.gain**2, "fan_avg")
 
 
 @final
@@ -56,12 +60,12 @@ class XavierNormal(Initializer):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""
         return sample_scaled(
-            layout, generator, normal_or_truncated(self.truncated), self.intended_std(layout)
+            layout, generator, choose_distribution(self.truncated), self.intended_std(layout)
         )
 
     def intended_std(self, layout: Layout) -> float:
         """gain · √(2/(fan_in + fan_out))."""
-        return scaled_std(layout, self.gain**2, "fan_avg")
+        return compute_scaled_std(layout, self.gain**2, "fan_avg")
 
 
 _PAPER = Paper(

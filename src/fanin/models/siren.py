@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import SpecError, quote
 from fanin.fans import Convention
-from fanin.fans.layer_parameters import Holdings, known
+from fanin.fans.layer_parameters import LayerParameters, describe_layer
 from fanin.models import activations
 from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
 
@@ -66,9 +66,9 @@ class CoordinateLinear(nn.Linear):
 COORDINATES = "coordinates"
 
 
-@known.register
-def _coordinates(module: CoordinateLinear, convention: Convention) -> Holdings:
-    plain = known.dispatch(nn.Linear)(module, convention)
+@describe_layer.register
+def _coordinates(module: CoordinateLinear, convention: Convention) -> LayerParameters:
+    plain = describe_layer.dispatch(nn.Linear)(module, convention)
     return {
         name: replace(held, layout=replace(held.layout, part=COORDINATES))
         for name, held in plain.items()

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from fanin.errors import FitError
 from fanin.fans import Convention, LayerParameter, Layout
-from fanin.fans.layer_parameters import Holdings, known
+from fanin.fans.layer_parameters import LayerParameters, describe_layer
 
 SMALLEST = 1e-4
 """Of N · var: below it a row is not scaled up any further."""
@@ -150,15 +150,15 @@ def _require_several(fan_in: int, what: str) -> None:
         )
 
 
-@known.register(StandardisedLinear)
-@known.register(StandardisedConv2d)
+@describe_layer.register(StandardisedLinear)
+@describe_layer.register(StandardisedConv2d)
 def _standardised(
     module: StandardisedLinear | StandardisedConv2d, convention: Convention
-) -> Holdings:
+) -> LayerParameters:
     """Those of the plain layer, and the gain, which is to a weight what a norm's scale is to
     activities.
     """
-    plain = known.dispatch(nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
+    plain = describe_layer.dispatch(nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
     return {
         **plain(module, convention),
         "gain": LayerParameter("norm scale", Layout(tuple(module.gain.shape), None)),

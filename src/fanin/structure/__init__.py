@@ -1,10 +1,19 @@
 """What follows each weighted layer of a model, so that a rule can choose the layer's gain from it."""
 
-from fanin.structure.elementwise import Elementwise
-from fanin.structure.followers import Follower, followers
+from fanin.structure.elementwise import ElementwiseExpression
+from fanin.structure.followers import Follower, find_graph_followers
 from fanin.structure.graph import Graph, Node
-from fanin.structure.observation import observe
-from fanin.structure.search import find
-from fanin.structure.tracing import trace
+from fanin.structure.observation import trace_forward
+from fanin.structure.search import find_followers
+from fanin.structure.tracing import trace_symbolically
 
-__all__ = ["Elementwise", "Follower", "Graph", "Node", "find", "followers", "observe", "trace"]
+__all__ = [
+    "ElementwiseExpression",
+    "Follower",
+    "Graph",
+    "Node",
+    "find_followers",
+    "find_graph_followers",
+    "trace_forward",
+    "trace_symbolically",
+]

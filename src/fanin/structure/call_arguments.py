@@ -10,24 +10,24 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from fanin.structure.module_kinds import Weights
+from fanin.structure.module_kinds import WeightSource
 
-Source = int | Weights
+Source = int | WeightSource
 """Where a tensor comes from: the index of a node, or the weights that it was made of. Constants
 have none.
 """
 
-Find = Callable[[Any], Source | None]
+FindSource = Callable[[Any], Source | None]
 
 
 @dataclass(frozen=True)
-class _Slot:
+class _Placeholder:
     """The place of a computed tensor among the arguments."""
 
     position: int
 
 
-class Arguments:
+class CallArguments:
     """The arguments of one call, read once.
 
     Attributes:
@@ -37,7 +37,7 @@ class Arguments:
         args, kwargs: the arguments with a placeholder for each computed tensor.
     """
 
-    def __init__(self, args: Sequence[Any], kwargs: Mapping[str, Any], find: Find) -> None:
+    def __init__(self, args: Sequence[Any], kwargs: Mapping[str, Any], find: FindSource) -> None:
         self.inputs: list[int] = []
         self.slots: list[int] = []
         self.owners: list[str] = []
@@ -46,12 +46,12 @@ class Arguments:
         self.args = [self._read(value) for value in args]
         self.kwargs = {key: self._read(value) for key, value in kwargs.items()}
 
-    def node(self, position: int, keyword: str) -> int | None:
+    def get_node(self, position: int, keyword: str) -> int | None:
         """The node that was given as one argument, by its position or keyword; None where that is
         no node.
         """
         value = self.args[position] if position < len(self.args) else self.kwargs.get(keyword)
-        return self.inputs[value.position] if isinstance(value, _Slot) else None
+        return self.inputs[value.position] if isinstance(value, _Placeholder) else None
 
     def call_again(self, function: Callable[..., Any] | None) -> Callable[..., Tensor] | None:
         """The call as a function of the values of `inputs`; None where it needs tensors that are
@@ -62,7 +62,7 @@ class Arguments:
         args, kwargs = tuple(self.args), dict(self.kwargs)
 
         def again(*values: Tensor) -> Tensor:
-            result: Tensor = function(*_filled(args, values), **_filled(kwargs, values))
+            result: Tensor = function(*_substitute(args, values), **_substitute(kwargs, values))
             return result
 
         return again
@@ -74,18 +74,18 @@ class Arguments:
             return [self._read(item) for item in value]
         source = self._find(value)
         if isinstance(source, int):
-            return self._slot(source)
-        if isinstance(source, Weights):
+            return self._add_placeholder(source)
+        if isinstance(source, WeightSource):
             self.owners += [owner for owner in source.owners if owner not in self.owners]
-        return self._constant(value)
+        return self._keep_constant(value)
 
-    def _slot(self, source: int) -> _Slot:
+    def _add_placeholder(self, source: int) -> _Placeholder:
         self.slots.append(source)
         if source not in self.inputs:
             self.inputs.append(source)
-        return _Slot(self.inputs.index(source))
+        return _Placeholder(self.inputs.index(source))
 
-    def _constant(self, value: Any) -> Any:
+    def _keep_constant(self, value: Any) -> Any:
         """A single number is kept. A larger tensor would have to fit what it meets, so that there
         is no calling again.
         """
@@ -97,11 +97,11 @@ class Arguments:
         return value
 
 
-def _filled(template: Any, values: Sequence[Tensor]) -> Any:
-    if isinstance(template, _Slot):
+def _substitute(template: Any, values: Sequence[Tensor]) -> Any:
+    if isinstance(template, _Placeholder):
         return values[template.position]
     if isinstance(template, dict):
-        return {key: _filled(item, values) for key, item in template.items()}
+        return {key: _substitute(item, values) for key, item in template.items()}
     if isinstance(template, (list, tuple)):
-        return [_filled(item, values) for item in template]
+        return [_substitute(item, values) for item in template]
     return template

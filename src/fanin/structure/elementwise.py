@@ -15,7 +15,7 @@ _CURVED = ("activation", "product", "other")
 """Kinds of elementwise steps that are not linear."""
 
 
-class Elementwise:
+class ElementwiseExpression:
     """The function of one number that some steps of a model compute together; it takes tensors of
     any shape.
     """
@@ -33,7 +33,7 @@ class Elementwise:
         return values[self._nodes[-1].index]
 
     @property
-    def steps(self) -> set[int]:
+    def indices(self) -> set[int]:
         """The indices of its nodes."""
         return {node.index for node in self._nodes}
 
@@ -41,7 +41,7 @@ class Elementwise:
         return f"elementwise({', '.join(node.label for node in self._nodes)})"
 
 
-def written_out(graph: Graph, start: int, user: int) -> Elementwise | None:
+def find_elementwise(graph: Graph, start: int, user: int) -> ElementwiseExpression | None:
     """The elementwise function of node `start` that begins with its user `user`, if it is more than
     one step.
 
@@ -51,8 +51,8 @@ def written_out(graph: Graph, start: int, user: int) -> Elementwise | None:
     the square of a ReLU. A constant that its result is multiplied by does not: it often scales a
     residual branch down on purpose, and a gain must not undo that.
     """
-    reach = _elementwise_reach(graph, start)
-    ways = (_closed(graph, start, user, end, reach) for end in reach)
+    reach = _collect_elementwise(graph, start)
+    ways = (_collect_closed(graph, start, user, end, reach) for end in reach)
     found = next(
         (
             members
@@ -64,12 +64,16 @@ def written_out(graph: Graph, start: int, user: int) -> Elementwise | None:
     if not found:
         return None
     steps = sorted(found)
-    steps += _curved_tail(graph, steps[-1])
+    steps += _collect_curved_tail(graph, steps[-1])
     nodes = [graph.nodes[index] for index in steps]
-    return Elementwise(start, nodes) if len(nodes) > 1 or nodes[0].kind == "product" else None
+    return (
+        ElementwiseExpression(start, nodes)
+        if len(nodes) > 1 or nodes[0].kind == "product"
+        else None
+    )
 
 
-def _elementwise_reach(graph: Graph, start: int) -> list[int]:
+def _collect_elementwise(graph: Graph, start: int) -> list[int]:
     """The steps that are elementwise functions of `start` and of nothing else, in order."""
     found = {start: None}
     waiting = list(graph.users[start])
@@ -87,11 +91,13 @@ def _elementwise_reach(graph: Graph, start: int) -> list[int]:
     return list(found)[1:]
 
 
-def _closed(graph: Graph, start: int, user: int, end: int, reach: Sequence[int]) -> set[int]:
+def _collect_closed(
+    graph: Graph, start: int, user: int, end: int, reach: Sequence[int]
+) -> set[int]:
     """The steps from `start` to `end`, if `user` is among them and nothing else is made of those
     before `end`; else none.
     """
-    inside = _ancestors(graph, end, set(reach))
+    inside = _collect_ancestors(graph, end, set(reach))
     if user not in inside:
         return set()
     if any(index not in inside for member in inside - {end} for index in graph.users[member]):
@@ -105,7 +111,7 @@ def _closed(graph: Graph, start: int, user: int, end: int, reach: Sequence[int])
     return inside
 
 
-def _ancestors(graph: Graph, end: int, among: set[int]) -> set[int]:
+def _collect_ancestors(graph: Graph, end: int, among: set[int]) -> set[int]:
     found: set[int] = set()
     waiting = [end]
     while waiting:
@@ -116,7 +122,7 @@ def _ancestors(graph: Graph, end: int, among: set[int]) -> set[int]:
     return found
 
 
-def _curved_tail(graph: Graph, end: int) -> list[int]:
+def _collect_curved_tail(graph: Graph, end: int) -> list[int]:
     """The curved elementwise steps that follow one after another and are the only users of what is
     before them.
     """

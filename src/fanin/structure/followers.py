@@ -11,8 +11,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from fanin.structure.elementwise import Elementwise, written_out
-from fanin.structure.graph import Graph, Kind, Node
+from fanin.structure.elementwise import ElementwiseExpression, find_elementwise
+from fanin.structure.graph import Graph, Node, NodeKind
 from fanin.structure.plain_depth import plain_depths
 
 FollowerKind = Literal[
@@ -33,7 +33,7 @@ _PREFERENCE: tuple[FollowerKind, ...] = (
 branch decides.
 """
 
-_KINDS: dict[Kind, FollowerKind] = {
+_KINDS: dict[NodeKind, FollowerKind] = {
     "normalization": "normalization",
     "layer": "linear",
     "output": "output",
@@ -67,7 +67,7 @@ class Follower:
 
 
 @dataclass(frozen=True)
-class _Ending:
+class _WalkEnd:
     """One step that a walk ended at."""
 
     kind: FollowerKind
@@ -79,7 +79,9 @@ class _Ending:
     @property
     def sameness(self) -> tuple[str, str]:
         """Equal for two that agree."""
-        return self.kind, _bare_name(self.activation) if self.activation is not None else ""
+        return self.kind, _normalize_activation(
+            self.activation
+        ) if self.activation is not None else ""
 
     @property
     def rank(self) -> tuple[bool, int, int]:
@@ -87,7 +89,7 @@ class _Ending:
         return self.kind == "unknown", self.sums, _PREFERENCE.index(self.kind)
 
 
-def followers(graph: Graph) -> dict[str, Follower]:
+def find_graph_followers(graph: Graph) -> dict[str, Follower]:
     """The follower of every layer of the graph, by the layer's qualified path, in the model's
     order.
 
@@ -101,10 +103,12 @@ def followers(graph: Graph) -> dict[str, Follower]:
     for node in graph.nodes:
         if node.kind == "layer":
             uses[node.target].append(node)
-    return {path: _follower(graph, path, nodes, depths) for path, nodes in uses.items()}
+    return {path: _find_follower(graph, path, nodes, depths) for path, nodes in uses.items()}
 
 
-def _follower(graph: Graph, path: str, nodes: Sequence[Node], depths: dict[int, int]) -> Follower:
+def _find_follower(
+    graph: Graph, path: str, nodes: Sequence[Node], depths: dict[int, int]
+) -> Follower:
     if not nodes:
         return Follower(
             path,
@@ -115,9 +119,9 @@ def _follower(graph: Graph, path: str, nodes: Sequence[Node], depths: dict[int, 
             "the forward pass did not reach it, or not in a way that can be seen",
         )
     depth = max(depths[node.index] for node in nodes)
-    if (own := _by_its_own_code(nodes[0].module)) is not None:
+    if (own := _find_inner_follower(nodes[0].module)) is not None:
         return Follower(path, own.kind, own.activation, False, depth, own.text)
-    found = [list(_endings(graph, node.index)) for node in nodes]
+    found = [list(_walk(graph, node.index)) for node in nodes]
     every = [ending for endings in found for ending in endings]
     if not every:
         return Follower(
@@ -130,28 +134,28 @@ def _follower(graph: Graph, path: str, nodes: Sequence[Node], depths: dict[int, 
         best.activation,
         best.sums > 0,
         depth,
-        best.text + _disagreement(best, found),
+        best.text + _describe_disagreement(best, found),
     )
 
 
-def _by_its_own_code(module: nn.Module | None) -> _Ending | None:
+def _find_inner_follower(module: nn.Module | None) -> _WalkEnd | None:
     """What follows the weights inside a module of several."""
     match module:
         case nn.MultiheadAttention():
             text = (
                 "its values go to out_proj, which is linear; its queries and keys meet in a softmax"
             )
-            return _Ending("linear", None, text, 0)
+            return _WalkEnd("linear", None, text, 0)
         case nn.RNN() | nn.RNNCell():
-            return _Ending(
+            return _WalkEnd(
                 "activation", module.nonlinearity, f"its own activation is {module.nonlinearity}", 0
             )
         case nn.RNNBase() | nn.RNNCellBase():
-            return _Ending("unknown", None, "gates are sigmoid and tanh: gain 1", 0)
+            return _WalkEnd("unknown", None, "gates are sigmoid and tanh: gain 1", 0)
     return None
 
 
-def _endings(graph: Graph, start: int) -> Iterator[_Ending]:
+def _walk(graph: Graph, start: int) -> Iterator[_WalkEnd]:
     """Every step that a walk from `start` ends at, those behind fewer sums first."""
     waiting, seen = deque([(start, 0)]), {start}
     while waiting:
@@ -161,34 +165,34 @@ def _endings(graph: Graph, start: int) -> Iterator[_Ending]:
             node = graph.nodes[user]
             if user in seen or user in inside:
                 continue
-            if (function := written_out(graph, index, user)) is not None:
-                inside |= function.steps
-                yield _ending(node, sums, function)
+            if (function := find_elementwise(graph, index, user)) is not None:
+                inside |= function.indices
+                yield _describe_end(node, sums, function)
             elif node.kind == "transparent":
                 waiting.appendleft((user, sums))
             elif node.kind == "add":
                 waiting.append((user, sums + 1))
             else:
-                yield _ending(node, sums, _activation(node, index))
+                yield _describe_end(node, sums, _get_activation(node, index))
                 continue
             seen.add(user)
 
 
-def _activation(node: Node, source: int) -> Activation | None:
+def _get_activation(node: Node, source: int) -> Activation | None:
     if node.kind != "activation":
         return None
     return (
         node.module
         or node.spec
-        or (Elementwise(source, [node]) if node.function is not None else None)
+        or (ElementwiseExpression(source, [node]) if node.function is not None else None)
     )
 
 
-def _ending(node: Node, sums: int, activation: Activation | None) -> _Ending:
+def _describe_end(node: Node, sums: int, activation: Activation | None) -> _WalkEnd:
     kind: FollowerKind = (
         "activation" if activation is not None else _KINDS.get(node.kind, "unknown")
     )
-    if isinstance(activation, Elementwise):
+    if isinstance(activation, ElementwiseExpression):
         text = f"followed by {activation!r}"
     elif kind == "output":
         text = "nothing follows: output"
@@ -198,13 +202,13 @@ def _ending(node: Node, sums: int, activation: Activation | None) -> _Ending:
         text = f"followed by {node.label}" + (
             ", which fanin does not know" if kind == "unknown" else ""
         )
-    return _Ending(kind, activation, text + (" after a sum" if sums else ""), sums)
+    return _WalkEnd(kind, activation, text + (" after a sum" if sums else ""), sums)
 
 
-def _disagreement(best: _Ending, uses: Iterable[Sequence[_Ending]]) -> str:
+def _describe_disagreement(best: _WalkEnd, uses: Iterable[Sequence[_WalkEnd]]) -> str:
     """The other steps that branches end at, in words; nothing where all agree."""
     uses = list(uses)
-    others: dict[tuple[str, str], _Ending] = {}
+    others: dict[tuple[str, str], _WalkEnd] = {}
     for ending in sorted(
         (ending for endings in uses for ending in endings), key=lambda ending: ending.rank
     ):
@@ -217,7 +221,7 @@ def _disagreement(best: _Ending, uses: Iterable[Sequence[_Ending]]) -> str:
     return f"; {where} disagree, also: {', '.join(ending.text for ending in others.values())}"
 
 
-def _bare_name(activation: Activation) -> str:
+def _normalize_activation(activation: Activation) -> str:
     """One name for nn.LeakyReLU, F.leaky_relu and its spec."""
     if isinstance(activation, nn.Module):
         return type(activation).__name__.lower()

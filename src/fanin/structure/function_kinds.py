@@ -7,18 +7,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fanin import specs
-from fanin.structure.graph import Kind
+from fanin.structure.graph import NodeKind
 
 
-def _words(text: str) -> frozenset[str]:
+def _split_words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 ATTENTION = "scaled_dot_product_attention"
 
-SUMS = _words("add sub rsub subtract")
+SUMS = _split_words("add sub rsub subtract")
 
-MIXING = _words(
+MIXING = _split_words(
     "matmul mm bmm mv dot baddbmm addmm addmv addbmm einsum tensordot inner grouped_mm "
     "scaled_grouped_mm linear bilinear"
 ) | {f"conv{transposed}{n}d" for transposed in ("", "_transpose") for n in (1, 2, 3)}
@@ -26,26 +26,26 @@ MIXING = _words(
 
 AVERAGES = MIXING | {ATTENTION}
 
-DIVISIONS = _words("div divide truediv true_divide")
+DIVISIONS = _split_words("div divide truediv true_divide")
 
-PRODUCTS = MIXING | DIVISIONS | _words("mul multiply addcmul lerp prod")
+PRODUCTS = MIXING | DIVISIONS | _split_words("mul multiply addcmul lerp prod")
 
-LOOKUPS = _words("embedding embedding_bag")
+LOOKUPS = _split_words("embedding embedding_bag")
 
-LAYERS = MIXING | LOOKUPS | _words("multi_head_attention_forward getitem index_select")
+LAYERS = MIXING | LOOKUPS | _split_words("multi_head_attention_forward getitem index_select")
 """Layers, where one of the tensors is a weight and another is not."""
 
 ELEMENTWISE = (
     SUMS
     | DIVISIONS
-    | _words(
+    | _split_words(
         "mul multiply neg negative exp expm1 exp2 log log1p log2 sqrt rsqrt reciprocal rtruediv "
         "rdiv erfc sign maximum minimum"
     )
 )
 """Those besides activations that can be part of a function of one number."""
 
-IGNORED = _words(
+IGNORED = _split_words(
     "gt ge lt le eq ne greater less greater_equal less_equal not_equal logical_and logical_or "
     "logical_not and or xor "
     "invert not isnan isinf isfinite isclose allclose equal any all argmax argmin argsort bool int "
@@ -58,7 +58,7 @@ IGNORED = _words(
 )
 """What no signal passes through: questions about a tensor, and new tensors of its shape."""
 
-ATTRIBUTES = _words("T mT H mH data real")
+ATTRIBUTES = _split_words("T mT H mH data real")
 """Attributes of a tensor through which its numbers pass."""
 
 _ALIASES = {
@@ -104,25 +104,28 @@ _ACTIVATIONS: dict[str, tuple[tuple[str, float | str], ...]] = {
     "softshrink": (("lambd", 0.5),),
 }
 
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, NodeKind] = {
     **dict.fromkeys(_ACTIVATIONS, "activation"),
     **dict.fromkeys(
-        _words(
+        _split_words(
             "prelu rrelu threshold clamp clip clamp_min clamp_max abs absolute square pow erf atan "
             "arctan asinh cos"
         ),
         "activation",
     ),
-    **dict.fromkeys(_words("softmax log_softmax softmin gumbel_softmax cross_entropy"), "softmax"),
     **dict.fromkeys(
-        _words("batch_norm layer_norm group_norm instance_norm rms_norm normalize"), "normalization"
-    ),
-    **dict.fromkeys(_words("glu"), "product"),
-    **dict.fromkeys(
-        _words("binary_cross_entropy binary_cross_entropy_with_logits kl_div"), "output"
+        _split_words("softmax log_softmax softmin gumbel_softmax cross_entropy"), "softmax"
     ),
     **dict.fromkeys(
-        _words(
+        _split_words("batch_norm layer_norm group_norm instance_norm rms_norm normalize"),
+        "normalization",
+    ),
+    **dict.fromkeys(_split_words("glu"), "product"),
+    **dict.fromkeys(
+        _split_words("binary_cross_entropy binary_cross_entropy_with_logits kl_div"), "output"
+    ),
+    **dict.fromkeys(
+        _split_words(
             "view view_as reshape reshape_as flatten unflatten ravel permute transpose t swapaxes "
             "swapdims movedim "
             "moveaxis squeeze unsqueeze expand expand_as broadcast_to repeat repeat_interleave "
@@ -144,26 +147,26 @@ _KINDS: dict[str, Kind] = {
         "transparent",
     ),
 }
-_PARTS: tuple[tuple[str, Kind], ...] = (
+_KINDS_BY_SUBSTRING: tuple[tuple[str, NodeKind], ...] = (
     ("dropout", "transparent"),
     ("pool", "transparent"),
     ("pad", "transparent"),
 )
 
 
-def plain_name(name: str) -> str:
+def normalize_name(name: str) -> str:
     """One name for a function in all its forms: ``relu_`` and ``relu``, ``__iadd__`` and ``add``."""
     bare = name.strip("_")
     return _ALIASES.get(bare, bare)
 
 
-def function_kind(name: str) -> Kind:
+def classify_function(name: str) -> NodeKind:
     """The kind of a function that is neither a sum nor a product."""
     if name in _KINDS:
         return _KINDS[name]
     if name.endswith("_loss"):
         return "output"
-    return next((kind for part, kind in _PARTS if part in name), "other")
+    return next((kind for part, kind in _KINDS_BY_SUBSTRING if part in name), "other")
 
 
 def is_ignored(name: str) -> bool:
@@ -176,7 +179,7 @@ def is_elementwise(name: str) -> bool:
     return name in ELEMENTWISE or _KINDS.get(name) == "activation"
 
 
-def activation_spec(
+def render_activation(
     name: str, arguments: Sequence[object], keywords: Mapping[str, object]
 ) -> str | None:
     """An activation called as a function, as a spec; `arguments` are those after its input.

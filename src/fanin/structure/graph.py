@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-Kind = Literal[
+NodeKind = Literal[
     "input",
     "layer",
     "activation",
@@ -33,7 +33,7 @@ class Node:
     """One step of the computation; its inputs have smaller indices."""
 
     index: int
-    kind: Kind
+    kind: NodeKind
     target: str
     """The qualified path of a module, or the name of a function without its underscores."""
     module: nn.Module | None

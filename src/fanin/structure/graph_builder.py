@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from fanin.structure import function_kinds
-from fanin.structure.call_arguments import Arguments, Source
-from fanin.structure.function_kinds import function_kind, is_elementwise, is_ignored
-from fanin.structure.graph import Graph, Kind, Node
-from fanin.structure.module_kinds import Weights, layer_paths
+from fanin.structure.call_arguments import CallArguments, Source
+from fanin.structure.function_kinds import classify_function, is_elementwise, is_ignored
+from fanin.structure.graph import Graph, Node, NodeKind
+from fanin.structure.module_kinds import WeightSource, list_layers
 
 
-class Builder:
+class GraphBuilder:
     """Takes the steps of one model in the order of their computation."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -27,15 +27,15 @@ class Builder:
         parts of that one only.
         """
 
-    def graph(self) -> Graph:
+    def build(self) -> Graph:
         """What was built."""
-        paths = dict.fromkeys(layer_paths(self._model))
+        paths = dict.fromkeys(list_layers(self._model))
         paths |= dict.fromkeys(node.target for node in self._nodes if node.kind == "layer")
         return Graph(tuple(self._nodes), tuple(paths))
 
     def add(
         self,
-        kind: Kind,
+        kind: NodeKind,
         target: str,
         inputs: Sequence[int] = (),
         module: nn.Module | None = None,
@@ -55,7 +55,9 @@ class Builder:
         )
         return index
 
-    def module(self, path: str, module: nn.Module, kind: Kind, inputs: Sequence[int]) -> int:
+    def add_module(
+        self, path: str, module: nn.Module, kind: NodeKind, inputs: Sequence[int]
+    ) -> int:
         """Add the call of a module that is one step; the index of what comes out."""
         function = module if kind == "activation" and len(inputs) == 1 else None
         index = self.add(kind, path, inputs, module, function=function)
@@ -67,8 +69,8 @@ class Builder:
             )
         return index
 
-    def call(
-        self, name: str, function: Callable[..., Any] | None, arguments: Arguments
+    def add_call(
+        self, name: str, function: Callable[..., Any] | None, arguments: CallArguments
     ) -> Source | None:
         """Add the call of a function; where its result comes from, or None if no signal passes."""
         inputs, owners = arguments.inputs, arguments.owners
@@ -77,47 +79,47 @@ class Builder:
         ):
             return None
         if owners and name in function_kinds.LAYERS and (inputs or name in function_kinds.LOOKUPS):
-            return self._layers(owners, inputs)
+            return self._add_layers(owners, inputs)
         if not inputs:
-            return Weights(tuple(owners)) if owners else None
+            return WeightSource(tuple(owners)) if owners else None
         if name == function_kinds.ATTENTION:
-            return self._attention(name, arguments)
+            return self._add_attention(name, arguments)
         again = arguments.call_again(function) if is_elementwise(name) else None
-        kind = self._kind(name, arguments)
+        kind = self._classify(name, arguments)
         spec = (
-            function_kinds.activation_spec(name, arguments.args[1:], arguments.kwargs)
+            function_kinds.render_activation(name, arguments.args[1:], arguments.kwargs)
             if kind == "activation"
             else None
         )
         return self.add(kind, name, inputs, spec=spec, function=again)
 
-    def _layers(self, owners: Sequence[str], inputs: Sequence[int]) -> int:
+    def _add_layers(self, owners: Sequence[str], inputs: Sequence[int]) -> int:
         """A function that was given the weights of these layers."""
         found = [
             self.add("layer", owner, inputs, self._model.get_submodule(owner)) for owner in owners
         ]
         return found[0] if len(found) == 1 else self.add("transparent", "several layers", found)
 
-    def _attention(self, name: str, arguments: Arguments) -> int:
+    def _add_attention(self, name: str, arguments: CallArguments) -> int:
         """Queries and keys meet in a softmax, with a bias that may be learned; values are averaged
         by it.
         """
         value, *met = (
-            arguments.node(*place)
+            arguments.get_node(*place)
             for place in ((2, "value"), (0, "query"), (1, "key"), (3, "attn_mask"))
         )
         scores = self.add("softmax", name, [node for node in met if node is not None])
         return self.add("transparent", name, [scores] if value is None else [value, scores])
 
-    def _kind(self, name: str, arguments: Arguments) -> Kind:
+    def _classify(self, name: str, arguments: CallArguments) -> NodeKind:
         if name in function_kinds.SUMS:
             return "add" if self._is_sum_of_several(arguments.inputs) else "transparent"
         if name in function_kinds.PRODUCTS:
-            return self._product(name, arguments)
-        return function_kind(name)
+            return self._classify_product(name, arguments)
+        return classify_function(name)
 
-    def _product(self, name: str, arguments: Arguments) -> Kind:
-        if name in function_kinds.DIVISIONS and arguments.node(0, "input") is None:
+    def _classify_product(self, name: str, arguments: CallArguments) -> NodeKind:
+        if name in function_kinds.DIVISIONS and arguments.get_node(0, "input") is None:
             return "other"  # a constant divided by what was computed
         computed = [index for index in arguments.slots if index in self._computed]
         if len(computed) < 2 or (

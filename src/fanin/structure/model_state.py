@@ -16,7 +16,7 @@ _TABLES = ("_parameters", "_buffers", "_modules")
 
 
 @contextmanager
-def kept(model: nn.Module) -> Iterator[None]:
+def preserve_model(model: nn.Module) -> Iterator[None]:
     """Run a model without gradients, and put back what that changed: its own state, and the global
     random states.
     """
@@ -24,14 +24,14 @@ def kept(model: nn.Module) -> Iterator[None]:
         stack.enter_context(seeds.preserve_python_state())
         stack.enter_context(seeds.preserve_torch_state(0))
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_buffers_kept(model))
-        stack.enter_context(_attributes_kept(model))
-        stack.enter_context(_fast_path_off())
+        stack.enter_context(_preserve_buffers(model))
+        stack.enter_context(_preserve_attributes(model))
+        stack.enter_context(_disable_fast_path())
         yield
 
 
 @contextmanager
-def _attributes_kept(model: nn.Module) -> Iterator[None]:
+def _preserve_attributes(model: nn.Module) -> Iterator[None]:
     """What every name means, in every module: flags, counters, caches, buffers that are replaced
     rather than written.
 
@@ -51,7 +51,7 @@ def _attributes_kept(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _buffers_kept(model: nn.Module) -> Iterator[None]:
+def _preserve_buffers(model: nn.Module) -> Iterator[None]:
     copies = [(buffer, buffer.detach().clone()) for buffer in model.buffers() if not buffer.is_meta]
     try:
         yield
@@ -68,7 +68,7 @@ def _restore(buffer: Tensor, copy: Tensor) -> None:
 
 
 @contextmanager
-def _fast_path_off() -> Iterator[None]:
+def _disable_fast_path() -> Iterator[None]:
     """In eval mode, torch's transformer layers are otherwise one fused call in which nothing can be
     seen.
     """

@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import FitError, UsageError, quote
-from fanin.structure.graph import Kind
+from fanin.structure.graph import NodeKind
 
 _LAYERS = (
     nn.Linear,
@@ -23,7 +23,7 @@ _LAYERS = (
     nn.RNNCellBase,
 )
 
-_KINDS: dict[type[nn.Module], Kind] = {
+_KINDS: dict[type[nn.Module], NodeKind] = {
     nn.Identity: "transparent",
     nn.GLU: "product",
     nn.Softmax: "softmax",
@@ -35,7 +35,7 @@ _KINDS: dict[type[nn.Module], Kind] = {
     # + 1e-4·Σx²)^0.75 or so.
     nn.LocalResponseNorm: "transparent",
 }
-_FILES: dict[str, Kind] = {
+_FILES: dict[str, NodeKind] = {
     "activation": "activation",
     "batchnorm": "normalization",
     "instancenorm": "normalization",
@@ -54,7 +54,7 @@ _FILES: dict[str, Kind] = {
 
 # Modules that torch does not have, where their code would not say it as well: transformers'
 # activations are written out.
-_NAMES: tuple[tuple[re.Pattern[str], Kind], ...] = (
+_NAMES: tuple[tuple[re.Pattern[str], NodeKind], ...] = (
     (re.compile(r"norm", re.IGNORECASE), "normalization"),
     (
         re.compile(
@@ -75,7 +75,7 @@ _PARAMETRIZED = re.compile(r"(^|\.)parametrizations(\.|$).*")
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightSource:
     """What a tensor is that was made of parameters alone: the weights of these layers."""
 
     owners: tuple[str, ...]
@@ -94,7 +94,7 @@ def check_model(model: object) -> None:
         )
 
 
-def module_kind(module: nn.Module) -> Kind | None:
+def classify_module(module: nn.Module) -> NodeKind | None:
     """The kind of a module that is one step, or None for one whose own code is to be followed."""
     if isinstance(module, _LAYERS) or _is_conv1d(module):
         return "layer"
@@ -104,18 +104,18 @@ def module_kind(module: nn.Module) -> Kind | None:
         package, _, file = base.__module__.rpartition(".")
         if package == "torch.nn.modules" and file in _FILES:
             return _FILES[file]
-    return _kind_by_name(module)
+    return _classify_by_name(module)
 
 
 def is_layer(module: nn.Module) -> bool:
     """Whether a module has a weight: a layer of torch, or any module without children that owns a
     matrix.
     """
-    kind = module_kind(module)
+    kind = classify_module(module)
     return kind == "layer" or (kind is None and _is_leaf(module) and _owns_matrix(module))
 
 
-def layer_paths(model: nn.Module) -> tuple[str, ...]:
+def list_layers(model: nn.Module) -> tuple[str, ...]:
     """The qualified paths of all layers; one that has several is named by its first."""
     return tuple(
         path
@@ -124,15 +124,15 @@ def layer_paths(model: nn.Module) -> tuple[str, ...]:
     )
 
 
-def weights_of(model: nn.Module) -> dict[int, Weights]:
+def find_weight_owners(model: nn.Module) -> dict[int, WeightSource]:
     """By the id of each parameter of at least two dimensions, the layer that owns it; of a tied
     one, the first.
     """
-    found: dict[int, Weights] = {}
+    found: dict[int, WeightSource] = {}
     for path, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
             if parameter.dim() >= 2:
-                found.setdefault(id(parameter), Weights((_PARAMETRIZED.sub("", path),)))
+                found.setdefault(id(parameter), WeightSource((_PARAMETRIZED.sub("", path),)))
     return found
 
 
@@ -147,7 +147,7 @@ def _is_conv1d(module: nn.Module) -> bool:
     )
 
 
-def _kind_by_name(module: nn.Module) -> Kind | None:
+def _classify_by_name(module: nn.Module) -> NodeKind | None:
     name = type(module).__name__
     if not _is_leaf(module) or _owns_matrix(module) or _GATED.search(name):
         return None

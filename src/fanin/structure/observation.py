@@ -15,16 +15,16 @@ from torch.utils.hooks import RemovableHandle
 
 from fanin.errors import FitError, UsageError, quote
 from fanin.structure import model_state
-from fanin.structure.call_arguments import Arguments, Source
-from fanin.structure.function_kinds import plain_name
-from fanin.structure.graph import Graph, Kind
-from fanin.structure.graph_builder import Builder
-from fanin.structure.module_kinds import check_model, is_layer, module_kind, weights_of
+from fanin.structure.call_arguments import CallArguments, Source
+from fanin.structure.function_kinds import normalize_name
+from fanin.structure.graph import Graph, NodeKind
+from fanin.structure.graph_builder import GraphBuilder
+from fanin.structure.module_kinds import check_model, classify_module, find_weight_owners, is_layer
 
 Batch = Tensor | Sequence[Any] | Mapping[str, Any]
 
 
-def observe(model: nn.Module, batch: Batch) -> Graph:
+def trace_forward(model: nn.Module, batch: Batch) -> Graph:
     """The graph of a model by one forward pass without gradients, in the mode (train or eval) that
     the model is in.
 
@@ -41,25 +41,25 @@ def observe(model: nn.Module, batch: Batch) -> Graph:
             module.
     """
     check_model(model)
-    args, kwargs = _call(batch)
-    with model_state.kept(model):
-        return _Observer(model).graph(args, kwargs)
+    args, kwargs = _split_batch(batch)
+    with model_state.preserve_model(model):
+        return _ForwardTracer(model).build(args, kwargs)
 
 
 @dataclass(frozen=True)
-class _Visit:
+class _ModuleCall:
     """One call of a module that has not returned."""
 
     path: str
     module: nn.Module
-    kind: Kind | None
+    kind: NodeKind | None
     """None where its own code is followed."""
     hidden: bool
     """Whether it runs inside a module that is one step."""
     inputs: tuple[int, ...]
 
 
-class _Observer(TorchFunctionMode):
+class _ForwardTracer(TorchFunctionMode):
     """Sees every call of a module, by hooks, and every call of a function of tensors outside
     modules that are one step.
     """
@@ -67,31 +67,31 @@ class _Observer(TorchFunctionMode):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._model = model
-        self._builder = Builder(model)
+        self._builder = GraphBuilder(model)
         self._paths = {module: path for path, module in model.named_modules()}
-        self._sources: dict[int, Source] = dict(weights_of(model))
+        self._sources: dict[int, Source] = dict(find_weight_owners(model))
         self._alive: list[Tensor] = []
         """Every tensor that has a source: an id means one tensor only while that lives."""
-        self._visits: list[_Visit] = []
-        self._failed: tuple[BaseException | None, _Visit] | None = None
+        self._calls: list[_ModuleCall] = []
+        self._failed: tuple[BaseException | None, _ModuleCall] | None = None
         """The latest error, and the innermost module that it left."""
 
-    def graph(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph:
+    def build(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph:
         """The graph of one call."""
         names = [*map(str, range(len(args))), *kwargs]
         for name, value in zip(names, [*args, *kwargs.values()], strict=True):
-            self._register(_tensors(value), self._builder.add("input", name))
-        handles = list(self._hooks())
+            self._register(_collect_tensors(value), self._builder.add("input", name))
+        handles = list(self._register_hooks())
         try:
             with self:
                 result = self._model(*args, **kwargs)
         except Exception as error:
-            raise FitError(self._failure(error)) from error
+            raise FitError(self._describe_failure(error)) from error
         finally:
             for handle in handles:
                 handle.remove()
-        self._builder.add("output", "output", self._nodes(result))
-        return self._builder.graph()
+        self._builder.add("output", "output", self._find_nodes(result))
+        return self._builder.build()
 
     def __torch_function__(
         self,
@@ -101,36 +101,36 @@ class _Observer(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if self._visits and (self._visits[-1].hidden or self._visits[-1].kind is not None):
+        if self._calls and (self._calls[-1].hidden or self._calls[-1].kind is not None):
             return func(*args, **kwargs)
         # Read before the call: afterwards, what is changed in place is another tensor.
-        arguments = Arguments(args, kwargs, self._find)
+        arguments = CallArguments(args, kwargs, self._find_source)
         result = func(*args, **kwargs)
-        name = plain_name(getattr(func, "__name__", str(func)))
+        name = normalize_name(getattr(func, "__name__", str(func)))
         outputs = (
             [args[0]]
             if name == "setitem"
-            else [tensor for tensor in _tensors(result) if _carries_signal(tensor)]
+            else [tensor for tensor in _collect_tensors(result) if _carries_signal(tensor)]
         )
         if outputs and (arguments.inputs or arguments.owners):
-            self._register(outputs, self._builder.call(name, func, arguments))
+            self._register(outputs, self._builder.add_call(name, func, arguments))
         return result
 
-    def _hooks(self) -> Iterator[RemovableHandle]:
+    def _register_hooks(self) -> Iterator[RemovableHandle]:
         for module in self._paths:
             yield module.register_forward_pre_hook(self._enter, with_kwargs=True)
             yield module.register_forward_hook(self._leave, with_kwargs=True, always_call=True)
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        outer = self._visits[-1] if self._visits else None
+        outer = self._calls[-1] if self._calls else None
         hidden = outer is not None and (outer.hidden or outer.kind is not None)
-        kind = None if hidden else module_kind(module)
-        self._visits.append(
-            _Visit(self._paths[module], module, kind, hidden, self._nodes([args, kwargs]))
+        kind = None if hidden else classify_module(module)
+        self._calls.append(
+            _ModuleCall(self._paths[module], module, kind, hidden, self._find_nodes([args, kwargs]))
         )
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        visit = self._visits.pop()
+        visit = self._calls.pop()
         if (
             output is None
             and (error := sys.exception()) is not None
@@ -139,10 +139,10 @@ class _Observer(TorchFunctionMode):
             self._failed = error, visit
         if visit.hidden or output is None:
             return
-        outputs = [tensor for tensor in _tensors(output) if _carries_signal(tensor)]
+        outputs = [tensor for tensor in _collect_tensors(output) if _carries_signal(tensor)]
         if visit.kind is not None:
             self._register(
-                outputs, self._builder.module(visit.path, module, visit.kind, visit.inputs)
+                outputs, self._builder.add_module(visit.path, module, visit.kind, visit.inputs)
             )
         elif is_layer(module) and (
             unseen := [tensor for tensor in outputs if id(tensor) not in self._sources]
@@ -165,14 +165,14 @@ class _Observer(TorchFunctionMode):
             self._sources[id(tensor)] = part
             self._alive.append(tensor)
 
-    def _find(self, value: Any) -> Source | None:
+    def _find_source(self, value: Any) -> Source | None:
         return self._sources.get(id(value)) if isinstance(value, Tensor) else None
 
-    def _nodes(self, values: Any) -> tuple[int, ...]:
-        found = (self._sources.get(id(tensor)) for tensor in _tensors(values))
+    def _find_nodes(self, values: Any) -> tuple[int, ...]:
+        found = (self._sources.get(id(tensor)) for tensor in _collect_tensors(values))
         return tuple(source for source in found if isinstance(source, int))
 
-    def _failure(self, error: Exception) -> str:
+    def _describe_failure(self, error: Exception) -> str:
         visit = self._failed[1] if self._failed and self._failed[0] is error else None
         place = (
             f"{visit.path or 'the model itself'} ({type(visit.module).__name__})"
@@ -187,39 +187,39 @@ class _Observer(TorchFunctionMode):
         )
 
 
-def _call(batch: object) -> tuple[list[Any], dict[str, Any]]:
+def _split_batch(batch: object) -> tuple[list[Any], dict[str, Any]]:
     """The arguments and keywords of the model's call, with tensors of their own."""
     if isinstance(batch, Tensor):
-        return [_copied(batch)], {}
+        return [_copy(batch)], {}
     if isinstance(batch, Mapping) and all(isinstance(key, str) for key in batch):
-        return [], {key: _copied(value) for key, value in batch.items()}
+        return [], {key: _copy(value) for key, value in batch.items()}
     if isinstance(batch, (list, tuple)):
-        return [_copied(value) for value in batch], {}
+        return [_copy(value) for value in batch], {}
     raise UsageError(
         "A batch is a tensor, a list or tuple of the model's arguments, or a dict of its "
         f"keywords, not {quote(batch)}."
     )
 
 
-def _copied(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     """A model may change its input in place, and one tensor that is given twice is two inputs."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if type(value) is dict:
-        return {key: _copied(item) for key, item in value.items()}
-    return type(value)(map(_copied, value)) if type(value) in (list, tuple) else value
+        return {key: _copy(item) for key, item in value.items()}
+    return type(value)(map(_copy, value)) if type(value) in (list, tuple) else value
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def _collect_tensors(value: Any) -> list[Tensor]:
     """The tensors of nested lists, tuples, mappings and records, in order."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, Mapping):
-        return _tensors(list(value.values()))
+        return _collect_tensors(list(value.values()))
     if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in _tensors(item)]
+        return [tensor for item in value for tensor in _collect_tensors(item)]
     if hasattr(type(value), "__dataclass_fields__"):
-        return _tensors([getattr(value, name) for name in type(value).__dataclass_fields__])
+        return _collect_tensors([getattr(value, name) for name in type(value).__dataclass_fields__])
     return []
 
 

@@ -11,14 +11,14 @@ from torch import Tensor, fx, nn
 
 from fanin.errors import FitError, quote
 from fanin.structure import model_state
-from fanin.structure.call_arguments import Arguments, Source
-from fanin.structure.function_kinds import plain_name
+from fanin.structure.call_arguments import CallArguments, Source
+from fanin.structure.function_kinds import normalize_name
 from fanin.structure.graph import Graph
-from fanin.structure.graph_builder import Builder
-from fanin.structure.module_kinds import check_model, module_kind, weights_of
+from fanin.structure.graph_builder import GraphBuilder
+from fanin.structure.module_kinds import check_model, classify_module, find_weight_owners
 
 
-def trace(model: nn.Module) -> Graph:
+def trace_symbolically(model: nn.Module) -> Graph:
     """The graph of a model by symbolic tracing (``torch.fx``): layers, activations and
     normalizations stay whole.
 
@@ -27,25 +27,25 @@ def trace(model: nn.Module) -> Graph:
     Raises:
         UsageError: not a module.
         FitError: a parameter has no shape yet, or the model cannot be traced: control flow depends
-            on data or shapes, or it uses what has no symbolic form. `observe` takes such a model.
+            on data or shapes, or it uses what has no symbolic form. `trace_forward` takes such a model.
     """
     check_model(model)
-    with model_state.kept(model):
-        return _Reading(model).graph(_traced(model))
+    with model_state.preserve_model(model):
+        return _GraphReader(model).build(_run_tracer(model))
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_kind(m) is not None
+        return classify_module(m) is not None
 
 
-def _traced(model: nn.Module) -> fx.Graph:
+def _run_tracer(model: nn.Module) -> fx.Graph:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # about defaults that it cannot check when the traced model is called
-            return _Tracer().trace(model, concrete_args=_defaults(model))
+            return _Tracer().trace(model, concrete_args=_get_defaults(model))
     except (
         Exception
     ) as error:  # tracing runs the user's code on proxies, which may break in any way
@@ -57,7 +57,7 @@ def _traced(model: nn.Module) -> fx.Graph:
         ) from error
 
 
-def _defaults(model: nn.Module) -> dict[str, Any]:
+def _get_defaults(model: nn.Module) -> dict[str, Any]:
     """The defaults of a forward pass, but for its first argument: most models ask whether optional
     ones were given.
     """
@@ -69,59 +69,63 @@ def _defaults(model: nn.Module) -> dict[str, Any]:
     }
 
 
-class _Reading:
-    """Takes what ``torch.fx`` found into a `Builder`."""
+class _GraphReader:
+    """Takes what ``torch.fx`` found into a `GraphBuilder`."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._builder = Builder(model)
-        self._weights = weights_of(model)
+        self._builder = GraphBuilder(model)
+        self._weights = find_weight_owners(model)
         self._sources: dict[fx.Node, Source | None] = {}
 
-    def graph(self, traced: fx.Graph) -> Graph:
+    def build(self, traced: fx.Graph) -> Graph:
         for node in traced.nodes:
-            self._sources[node] = self._source(node)
-        return self._builder.graph()
+            self._sources[node] = self._read_node(node)
+        return self._builder.build()
 
-    def _source(self, node: fx.Node) -> Source | None:
+    def _read_node(self, node: fx.Node) -> Source | None:
         target = node.target
         if node.op == "placeholder":
             return self._builder.add("input", str(target))
         if node.op == "output":
-            return self._builder.add("output", "output", self._arguments(node).inputs)
+            return self._builder.add("output", "output", self._read_arguments(node).inputs)
         if node.op == "get_attr":
-            return self._weights.get(id(_attribute(self._model, str(target))))
+            return self._weights.get(id(_get_attribute(self._model, str(target))))
         if node.op == "call_module":
-            return self._module(str(target), node)
+            return self._read_module(str(target), node)
         if node.op == "call_method":
-            return self._builder.call(
-                plain_name(str(target)), getattr(Tensor, str(target), None), self._arguments(node)
+            return self._builder.add_call(
+                normalize_name(str(target)),
+                getattr(Tensor, str(target), None),
+                self._read_arguments(node),
             )
-        return self._function(target, node)
+        return self._read_function(target, node)
 
-    def _module(self, path: str, node: fx.Node) -> Source | None:
+    def _read_module(self, path: str, node: fx.Node) -> Source | None:
         module = self._model.get_submodule(path)
-        kind = module_kind(module)
+        kind = classify_module(module)
         return (
             None
             if kind is None
-            else self._builder.module(path, module, kind, self._arguments(node).inputs)
+            else self._builder.add_module(path, module, kind, self._read_arguments(node).inputs)
         )
 
-    def _function(self, target: object, node: fx.Node) -> Source | None:
+    def _read_function(self, target: object, node: fx.Node) -> Source | None:
         function: Callable[..., Any] | None = target if callable(target) else None
-        return self._builder.call(
-            plain_name(getattr(target, "__name__", str(target))), function, self._arguments(node)
+        return self._builder.add_call(
+            normalize_name(getattr(target, "__name__", str(target))),
+            function,
+            self._read_arguments(node),
         )
 
-    def _arguments(self, node: fx.Node) -> Arguments:
-        return Arguments(node.args, node.kwargs, self._find)
+    def _read_arguments(self, node: fx.Node) -> CallArguments:
+        return CallArguments(node.args, node.kwargs, self._find_source)
 
-    def _find(self, value: Any) -> Source | None:
+    def _find_source(self, value: Any) -> Source | None:
         return self._sources.get(value) if isinstance(value, fx.Node) else None
 
 
-def _attribute(model: nn.Module, path: str) -> object:
+def _get_attribute(model: nn.Module, path: str) -> object:
     found: object = model
     for name in path.split("."):
         found = getattr(found, name, None)
