@@ -265,10 +265,17 @@ def test_a_kink_at_an_unusual_place_costs_no_accuracy() -> None:
 
 @given(cut=st.floats(-3, 3), variance=st.floats(0.1, 5))
 @example(cut=2.04, variance=2.875)  # next to the end of a panel
+@example(cut=3.0, variance=0.1)  # the function is 0 up to 9.5 standard deviations
 @settings(deadline=None, max_examples=25)
 def test_a_kink_is_found_wherever_it_is(cut: float, variance: float) -> None:
     found = moments(lambda x: (x - cut).relu(), variance=variance)
     assert found.slope2 == pytest.approx(math.erfc(cut / math.sqrt(2 * variance)) / 2, rel=1e-10)
+
+
+def test_a_function_that_grows_nearly_too_fast_has_its_moments() -> None:
+    # E exp(a·z²)² = 1/√(1 − 4a): most of it lies beyond 5 standard deviations of z.
+    found = moments(lambda x: (0.24 * x * x).exp())
+    assert found.second == pytest.approx(5, rel=1e-10)
 
 
 def test_a_jump_has_its_moments_and_no_slope() -> None:
