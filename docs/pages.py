@@ -14,11 +14,19 @@ _UNWRAPPED = ("#", "|", "!", "```", "    ")
 
 
 def wrap(text: str) -> str:
-    """The text with its paragraphs wrapped at 100 columns; blank lines separate paragraphs."""
-    return "\n\n".join(
-        block if block.startswith(_UNWRAPPED) else _fill(block)
-        for block in text.strip("\n").split("\n\n")
-    )
+    """The text with its paragraphs wrapped at 100 columns; blank lines separate paragraphs.
+
+    In a list, each line is one item.
+    """
+    return "\n\n".join(map(_wrap_block, text.strip("\n").split("\n\n")))
+
+
+def _wrap_block(block: str) -> str:
+    if block.startswith(_UNWRAPPED):
+        return block
+    if block.startswith("- "):
+        return "\n".join(wrap_item(line.removeprefix("- ")) for line in block.splitlines())
+    return _fill(block)
 
 
 def wrap_item(text: str) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import re
 from pathlib import Path
 
@@ -29,6 +30,10 @@ FROM_ELSEWHERE = {
 
 INCLUDED = {"case-study-reading.md"}
 """Text that is part of another page, as is all of docs/studies/readings/."""
+
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *DOCS.rglob("*.md")})
+
+WRAPPED = [path for path in DOCUMENTS if path.name != "CONTRIBUTING.md"]
 
 DECISIONS = sorted(set((DOCS / "decisions").glob("*.md")) - {DOCS / "decisions" / "index.md"})
 
@@ -67,6 +72,35 @@ def test_a_decision_says_why_what_and_what_was_measured(page: Path) -> None:
     headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
     assert headings == ["Context", "Decision", "Consequences", "Measured"]
     assert re.search(r"^Code: `src/", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "reference").glob("*.md")), ids=lambda p: p.stem)
+def test_what_the_reference_shows_exists(page: Path) -> None:
+    blocks = re.split(r"^::: ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    for block in blocks:
+        shown = pydoc.locate(block.split()[0])
+        assert shown is not None, block.split()[0]
+        names = re.findall(r"^        - (\w+)$", block, flags=re.MULTILINE)
+        names += re.findall(r"\w+", "".join(re.findall(r"members: \[(.*?)\]", block)))
+        assert [name for name in names if not hasattr(shown, name)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_what_a_document_links_to_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    named = re.findall(r"`((?:src|docs|tests|benchmarks|examples|results)/[\w/.-]+)`", text)
+    base = DOCS / "studies" if "readings" in document.parts else document.parent
+    generated = {DOCS / page for page in FROM_ELSEWHERE}
+    paths = [(base / link).resolve() for link in linked] + [ROOT / name for name in named]
+    assert [path for path in paths if not path.exists() and path not in generated] == []
+
+
+@pytest.mark.parametrize("document", WRAPPED, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_a_document_has_at_most_100_columns_outside_tables(document: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    long = [line for line in text.splitlines() if len(line) > 100 and not line.startswith("|")]
+    assert long == []
 
 
 def test_the_index_of_decisions_is_complete() -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import nn
 
-from fanin.registry import ComponentEntry, Registry
+from fanin.registry import Component, ComponentEntry, Registry
 
 
-class Optimizer(Protocol):
-    """What the registry makes: options that build a torch optimizer."""
+class Optimizer(Component, ABC):
+    """A frozen dataclass of options that builds a torch optimizer."""
 
-    @property
-    def spec(self) -> str:
-        """The canonical spec, such as ``sgd(momentum=0.9)``."""
-
+    @abstractmethod
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """The torch optimizer of all parameters of a model.
 

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import nn
 
-from fanin import specs, user_code
-from fanin.registry import UserEntry
-from fanin.training.optimizers.optimizer import REGISTRY
+from fanin import user_code
+from fanin.registry import ComponentEntry
+from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.rates import record_rate_shares
 
 
-@dataclass(frozen=True)
-class UserOptimizer:
-    """A user's function that makes a torch optimizer, and its options."""
+class UserOptimizer(Optimizer):
+    """Base of the classes that `fanin.user_code.derive_class` makes of users' functions."""
 
-    component: user_code.UserComponent
-    options: Any
-
-    @property
-    def spec(self) -> str:
-        """The canonical spec: the reference and the options."""
-        return specs.render_canonical(self.component.name, self.options)
+    component: ClassVar[user_code.UserComponent]
 
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """What the user's function makes of the model's parameters.
@@ -33,7 +24,7 @@ class UserOptimizer:
         Raises `FitError` if that is not an optimizer of all of them.
         """
         parameters = list(model.parameters())
-        optimizer = self.component.call(self.options, parameters, lr)
+        optimizer = self.component.call(self, parameters, lr)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise self.component.make_return_error(optimizer)
         covered = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -45,10 +36,11 @@ class UserOptimizer:
         return optimizer
 
 
-def load_entry(reference: str) -> UserEntry:
+def load_entry(reference: str) -> ComponentEntry:
     """The entry of a user's optimizer."""
     component = user_code.load_component(reference, user_code.OPTIMIZER)
-    return UserEntry(component.name, component.options, partial(UserOptimizer, component))
+    derived = user_code.derive_class(component, UserOptimizer)
+    return ComponentEntry(component=derived, summary=f"{component.name}.")
 
 
 REGISTRY.load_user_entries_with(load_entry)
