@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import replace
 
 import pytest
@@ -12,10 +11,9 @@ from study_cases import plan_of, results_of
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import estimate_condition
 from fanin.analysis.design import split_sections
-from fanin.analysis.factors import FACTORS, NO_FACTORS, title, value_text
+from fanin.analysis.factors import LEADING, title, value_text
 from fanin.analysis.frames import build_frame, build_history
 from fanin.analysis.summary import higher_is_better
-from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.study.study import Study
 from fanin.study.study_file import list_builtin_studies
@@ -69,7 +67,7 @@ def test_a_label_that_is_a_number_written_otherwise_gives_way_to_the_number():
 
 def test_new_columns_come_after_those_that_exports_already_have():
     columns = list(build_frame(*kind_of_study("depth", 1)).columns)
-    assert columns[:12] == [*list(FACTORS)[:10], "replicate", "outcome"]
+    assert columns[:12] == [*LEADING, "replicate", "outcome"]
     assert (
         columns.index("message")
         < columns.index("normalization")
@@ -77,7 +75,7 @@ def test_new_columns_come_after_those_that_exports_already_have():
         < columns.index("seed")
     )
     summary = list(Analysis(*kind_of_study("depth", 1)).summary.columns)
-    assert summary[:11] == [*list(FACTORS)[:10], "planned"]
+    assert summary[:11] == [*LEADING, "planned"]
     assert summary[-1] == "model.depth"
 
 
@@ -93,11 +91,6 @@ def test_cells_that_differ_in_any_factor_are_no_replicates_of_one_another():
     }.items():
         plan = study_plan({**MLP, "initializer": "zero"}, {field: values}, 3)
         assert analysis_of(plan).summary["planned"].tolist() == [3, 3], field
-
-
-def test_every_field_of_a_cell_is_a_factor_or_named_as_none():
-    fields = {field.name for field in dataclasses.fields(Cell)}
-    assert fields <= {*FACTORS.values(), *NO_FACTORS}
 
 
 def test_a_models_own_activation_is_called_what_its_axis_calls_it():

@@ -88,14 +88,14 @@ def test_the_examples_of_the_readme_run(
     "document", [ROOT / "README.md", ROOT / "docs" / "study-files.md"], ids=lambda path: path.name
 )
 def test_the_study_files_of_the_documents_plan(document: Path) -> None:
-    from fanin.study import study_file
+    from fanin.study.study import Study
 
     examples = re.findall(
         r"```toml\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL
     )
     assert examples
     for text in examples:
-        assert study_file.parse(text, document.stem).plan().cells
+        assert Study.from_toml(text, document.stem).plan().cells
 
 
 def test_the_model_of_the_contributing_guide_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,9 @@ from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
 from fanin.cli.app import main
 from fanin.errors import FaninError, StudyError
-from fanin.study import learning_rate_tuning, study_file
+from fanin.study import learning_rate_tuning
 from fanin.study.learning_rate_tuning import LearningRateTuning
+from fanin.study.study import Study
 
 STUDY = """
 question = "Which?"
@@ -40,7 +41,7 @@ Loss = Callable[[PlannedCell], float]
 
 
 def plan(text: str = STUDY) -> tuple[LearningRateTuning, Plan]:
-    study = study_file.parse(text, "mine")
+    study = Study.from_toml(text, "mine")
     assert study.tuning
     return study.tuning, study.plan()
 
@@ -63,7 +64,7 @@ def chosen(loss: Loss, text: str = STUDY) -> dict[tuple[str, ...], float]:
     for stage in learning_rate_tuning.plan_stages(tuning, evaluation, results.copy):
         if not stage.cells[0].cell.tuned:
             results.update(results_of(stage, loss))
-    return {tuning.condition(planned): planned.cell.learning_rate for planned in stage.cells}
+    return {tuning.find_group(planned): planned.cell.learning_rate for planned in stage.cells}
 
 
 def distance(target: float) -> Loss:
@@ -188,7 +189,7 @@ def test_the_evaluation_has_the_chosen_rates_and_one_block_per_comparison() -> N
 )
 def test_a_mistake_in_the_tuning_is_told(text: str, says: str) -> None:
     with pytest.raises(FaninError, match=says):
-        study_file.parse(STUDY[: STUDY.index("[tune]")] + text, "mine")
+        Study.from_toml(STUDY[: STUDY.index("[tune]")] + text, "mine")
 
 
 def test_a_place_to_tune_that_a_condition_lacks_is_an_error() -> None:
@@ -214,7 +215,7 @@ def test_a_study_tunes_then_evaluates_and_the_same_command_trains_nothing_more(
     assert results.outcomes == {"ok": 4}
     assert all(p.cell.tuned for p in results.plan.cells)
     resolved = (tmp_path / "out" / "study.toml").read_text()
-    assert study_file.parse(resolved, "tuned") == study_file.load(str(study))
+    assert Study.from_toml(resolved, "tuned") == Study.load(str(study))
     started = []
     again = fanin.run(str(study), out=tmp_path / "out", workers=1, on_event=started.append)
     assert {p.cell.id for p in again.plan.cells} == {p.cell.id for p in results.plan.cells}
@@ -270,7 +271,7 @@ def test_named_seeds_are_others_in_the_tuning_too() -> None:
 
 
 def test_a_part_of_a_study_gets_the_rates_that_the_whole_would_get() -> None:
-    study = study_file.parse(
+    study = Study.from_toml(
         STUDY + 'per = ["initializer"]\nat = { normalization = "layer" }\n', "mine"
     )
     assert study.tuning
@@ -298,10 +299,10 @@ def test_a_trial_that_failed_makes_no_grid_grow() -> None:
     "only", [{"normalization": "none"}, {"normalization": ["none"], "epochs": 2}]
 )
 def test_only_takes_values_as_python_has_them(only: dict[str, object]) -> None:
-    study = study_file.parse(STUDY, "mine")
+    study = Study.from_toml(STUDY, "mine")
     assert {p.cell.normalization for p in experiment.make_plan(study, only=only).cells} == {None}
 
 
 def test_an_only_that_is_no_mapping_says_what_it_should_be() -> None:
     with pytest.raises(FaninError, match="only maps an axis to a value"):
-        experiment.make_plan(study_file.parse(STUDY, "mine"), only="zero")  # type: ignore[arg-type]
+        experiment.make_plan(Study.from_toml(STUDY, "mine"), only="zero")  # type: ignore[arg-type]

@@ -27,7 +27,6 @@ from fanin.report.figures.response import response
 from fanin.report.figures.study_figures import study_figures
 from fanin.report.results import Results
 from fanin.study.study import Study
-from fanin.study.study_file import parse
 
 MLP = {"model": "mlp", "data": "digits"}
 
@@ -348,7 +347,7 @@ def phase_diagram(**changes: object) -> Plan:
     study = Study.load("phase-diagram")
     plan = replace(study, base={**study.base, **changes}).plan(replicates=1)
     assert (
-        parse(plan.study_toml, "phase-diagram").plan().cells == plan.cells
+        Study.from_toml(plan.study_toml, "phase-diagram").plan().cells == plan.cells
     )  # so the resolved copy plans the same cells
     return plan
 

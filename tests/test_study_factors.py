@@ -11,8 +11,8 @@ import pytest
 from fanin.cell.cell import Cell
 from fanin.errors import FaninError, FitError, SpecError, StudyError, UnknownName
 from fanin.study import study_file
-from fanin.study.canonical_cell import FIELDS, make_cell
-from fanin.study.resolved_study import to_toml
+from fanin.study.axes import AxisValue
+from fanin.study.canonical_cell import KEYS, make_cell
 from fanin.study.study import Study
 from fanin.training.cell_model import make_model
 
@@ -41,7 +41,7 @@ def cell(**changes: object) -> Cell:
 
 
 def study(text: str) -> Study:
-    return study_file.parse(text, "mine")
+    return Study.from_toml(text, "mine")
 
 
 def message(text: str) -> str:
@@ -254,27 +254,65 @@ def test_smoothing_and_augmentation_of_what_has_no_classes_or_pixels_are_refused
 @pytest.mark.parametrize("name", study_file.list_builtin_studies())
 def test_the_resolved_copy_of_a_built_in_study_reads_back_as_the_same_study(name: str) -> None:
     original = Study.load(name)
-    assert study_file.parse(to_toml(original), name) == original
+    assert Study.from_toml(original.to_toml(), name) == original
 
 
 def test_the_resolved_copy_holds_exclusions_tuning_and_what_toml_must_escape() -> None:
     text = DEPTH.replace('"How deep?"', '"A \\"quote\\", a \\\\ and a\\u0007 bell\\u007f?"')
     text += '\n[[exclude]]\nmodel.depth = 8\n[tune]\nlearning_rate = [0.1, 1e-5]\nper = ["initializer"]\nat.initializer = "wide"\n'
     original = study(text)
-    assert study_file.parse(to_toml(original), "mine") == original
+    assert Study.from_toml(original.to_toml(), "mine") == original
+
+
+def test_the_resolved_copy_keeps_the_order_of_axes_lists_and_any_label() -> None:
+    long_spec = f"mlp(widths=[{', '.join(['16'] * 30)}])"
+    text = f"""
+question = '''A "quote", a \\ and
+two lines?'''
+notes = ["\\u0001 \\u007f \\t \\\\ ' \\" # ]"]
+[base]
+data = "digits"
+initializer = "zero"
+"optimizer.momentum" = 0.5
+optimizer = "sgd"
+[axes]
+activation = [{{ label = "both \\" \\\\ ' # = ]", use = ["relu", "tanh"] }}, "relu", ["tanh", "tanh"]]
+"model.bias" = [true, false]
+learning_rate = [1e-5, {{ label = "1", use = 1 }}]
+model = [{{ label = "long", use = "{long_spec}" }}, "mlp(widths=[8, 8])"]
+[[grid]]
+[[grid]]
+epochs = [3]
+"""
+    original = study(text)
+    copy = Study.from_toml(original.to_toml(), "mine")
+    assert copy == original
+    assert [list(grid) for grid in copy.grids] == [list(grid) for grid in original.grids]
+
+
+def test_a_value_that_toml_cannot_hold_is_refused_with_its_axis() -> None:
+    none = AxisValue(None, "own")
+    planned = Study("s", "?", {"data": "digits"}, ({"activation": (none,)},))
+    with pytest.raises(StudyError, match="None of axis activation"):
+        planned.to_toml()
+    assert (
+        Study("s", "?", {"clip_norm": None}, ())
+        .to_toml()
+        .endswith('replicates = 1\nseed = 0\ntime = ""\n')
+    )
 
 
 def test_the_plan_carries_the_resolved_copy_with_what_was_overridden() -> None:
     plan = study(DEPTH).plan(replicates=1, max_epochs=5, only={"initializer": ["wide"]})
     assert plan.study_toml.startswith("# Run with --only initializer=wide\n")
-    again = study_file.parse(plan.study_toml, "mine")
+    again = Study.from_toml(plan.study_toml, "mine")
     assert (again.replicates, again.base["epochs"]) == (1, 5)
     assert {p.cell.id for p in plan.cells} <= {p.cell.id for p in again.plan().cells}
 
 
 def test_every_field_of_a_cell_is_an_axis_or_set_by_the_studys_head() -> None:
     head = {"protocol", "precision", "replicate", "seed", "tuned", "sources"}
-    assert set(FIELDS) | head == set(Cell.__dataclass_fields__)
+    assert set(KEYS) | head == set(Cell.__dataclass_fields__)
 
 
 def test_fit_errors_keep_their_type() -> None:

@@ -31,7 +31,7 @@ data = ["diabetes"]
 
 
 def small() -> Study:
-    return study_file.parse(SMALL, "small")
+    return Study.from_toml(SMALL, "small")
 
 
 def cell(**changes: object) -> object:
@@ -93,7 +93,7 @@ def test_a_plan_goes_replicate_by_replicate_and_block_by_block() -> None:
 
 
 def test_labels_are_for_people_and_change_no_id() -> None:
-    relabelled = study_file.parse(SMALL.replace('label = "wide"', 'label = "broad"'), "other name")
+    relabelled = Study.from_toml(SMALL.replace('label = "wide"', 'label = "broad"'), "other name")
     assert [p.cell.id for p in relabelled.plan().cells] == [p.cell.id for p in small().plan().cells]
     assert {p.labels["initializer"] for p in relabelled.plan().cells} == {"zero", "broad"}
 
@@ -200,24 +200,24 @@ def test_a_cell_that_cannot_be_is_refused_with_the_reason(
 def test_a_model_that_does_not_fit_its_data_is_refused_before_any_work() -> None:
     text = SMALL.replace('["mlp", "mlp(widths=[8, 8])"]', '["cnn"]')
     with pytest.raises(FitError, match="cnn on digits"):
-        study_file.parse(text, "s").plan()
+        Study.from_toml(text, "s").plan()
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:
     with pytest.raises(StudyError, match="fewer than one batch"):
-        study_file.parse(SMALL.replace("epochs = 3", "batch_size = 5000"), "s").plan()
+        Study.from_toml(SMALL.replace("epochs = 3", "batch_size = 5000"), "s").plan()
 
 
 def test_a_grid_of_a_billion_cells_is_refused_at_once() -> None:
     seeds = ", ".join(map(str, range(1000)))
     text = SMALL + f"init_seed = [{seeds}]\norder_seed = [{seeds}]\nsplit_seed = [{seeds}]\n"
     with pytest.raises(StudyError, match=r"has 4,000,0\d\d,\d\d\d cells; at most 100,000"):
-        study_file.parse(text, "huge").plan()
+        Study.from_toml(text, "huge").plan()
 
 
 def test_the_same_cell_twice_is_refused() -> None:
     with pytest.raises(StudyError, match="same cell twice"):
-        study_file.parse(
+        Study.from_toml(
             SMALL.replace('"mlp(widths=[8, 8])"', '"mlp(widths=[256, 128])"'), "s"
         ).plan()
 
@@ -244,19 +244,19 @@ def test_the_same_cell_twice_is_refused() -> None:
 )
 def test_a_study_file_with_a_mistake_says_which(text: str, says: str) -> None:
     with pytest.raises(FaninError, match=says) as caught:
-        study_file.parse(text, "mine")
+        Study.from_toml(text, "mine")
     assert caught.value.exit_code == 2
 
 
 def test_all_mistakes_of_a_head_are_told_at_once() -> None:
     with pytest.raises(StudyError) as caught:
-        study_file.parse("replicates = 0\nseed = -1\nqestion = ''", "mine")
+        Study.from_toml("replicates = 0\nseed = -1\nqestion = ''", "mine")
     assert all(word in str(caught.value) for word in ("replicates", "seed", "qestion"))
 
 
 def test_a_cell_without_a_model_says_what_is_missing() -> None:
     with pytest.raises(StudyError, match="needs model and initializer"):
-        study_file.parse("[[grid]]\ndata = ['digits']", "s").plan()
+        Study.from_toml("[[grid]]\ndata = ['digits']", "s").plan()
 
 
 def test_files_that_are_no_studies_are_refused(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import torch
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.errors import FaninError, FitError, StudyError
-from fanin.study import study_file
 from fanin.study.canonical_cell import make_cell
+from fanin.study.study import Study
 from fanin.training import metrics, optimizers
 from fanin.training.train import DataCache, TrainingInterrupted, train
 
@@ -189,7 +189,7 @@ epochs = 1
 
 def message(text: str) -> str:
     with pytest.raises(FaninError) as caught:
-        study_file.parse(STUDY + text, "mine").plan()
+        Study.from_toml(STUDY + text, "mine").plan()
     return str(caught.value)
 
 
@@ -229,13 +229,13 @@ def test_a_learning_rate_beside_its_tuning_is_refused() -> None:
         + 'initializer = ["zero"]\n[tune]\nlearning_rate = [0.1, 0.2]\n'
     )
     with pytest.raises(StudyError, match="line 6: the learning rate is tuned, and given here too"):
-        study_file.parse(text, "mine")
+        Study.from_toml(text, "mine")
 
 
 def test_combinations_that_cannot_exist_can_be_excluded() -> None:
     text = 'data = ["digits", "diabetes"]\nmodel = ["mlp", "regression"]\ninitializer = ["zero"]\n'
     text += '[[exclude]]\ndata = "digits"\nmodel = "regression"\n'
-    planned = study_file.parse(STUDY + text, "mine").plan().cells
+    planned = Study.from_toml(STUDY + text, "mine").plan().cells
     assert [(p.cell.data, p.cell.model) for p in planned] == [
         ("digits", "mlp"),
         ("diabetes", "mlp"),

@@ -225,8 +225,7 @@ def _target_words(info: DataInfo, units: str) -> str:
 
 
 def _describe_study(name: str) -> Description:
-    files = _study_files()
-    study = files.load(name)
+    study = _study_part("study.study").Study.load(name)
     plan = study.plan()
     varied: dict[str, dict[str, None]] = {}
     for planned in plan.cells:
@@ -406,12 +405,8 @@ def _dataset_names() -> tuple[str, ...]:
 
 
 def _study_names() -> tuple[str, ...]:
-    names: tuple[str, ...] = _study_files().list_builtin_studies()
+    names: tuple[str, ...] = _study_part("study.study_file").list_builtin_studies()
     return names
-
-
-def _study_files() -> ModuleType:
-    return _study_part("study.study_file")
 
 
 _KINDS: dict[str, _Kind] = {

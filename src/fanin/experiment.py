@@ -207,10 +207,10 @@ def load_study(study: Study | str) -> Study:
     if not isinstance(study, str):
         return study
     try:
-        from fanin.study import study_file
+        from fanin.study.study import Study
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a package", "study", "A study") from None
-    return study_file.load(study)
+    return Study.load(study)
 
 
 def _united(sources: Iterable[Mapping[str, Result]]) -> dict[str, Result]:

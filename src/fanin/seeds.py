@@ -1,4 +1,4 @@
-"""The only maker of random generators.
+"""Seeds, streams and generators: the only module that creates a random generator.
 
 Every random number in fanin is a pure function of (root seed, purpose, name, position):
 
@@ -13,7 +13,7 @@ Every random number in fanin is a pure function of (root seed, purpose, name, po
 So adding a layer changes no other layer's draw, a checkpoint holds no generator state, and all
 initializers of a replicate see the same batches, the same masks and the same standard-normal draw.
 
-torch's CPU generator uses the low 32 bits of its seed only, so a stream is named by 32 bits here
+torch's CPU generator uses only the low 32 bits of its seed, so a stream is a 32-bit number here
 too, and `require_distinct` checks that no two streams of one model coincide.
 """
 
@@ -37,13 +37,13 @@ MAX_SEED = 2**63 - 1
 NumpyGenerator = np.random.Generator
 """The type of NumPy's generators, for annotations elsewhere."""
 
-# torch draws normal numbers in blocks of this many: fewer come by another route, and the end of an
-# incomplete block is drawn twice. So whole blocks are drawn, and what is too much is left.
+# torch draws normal numbers in blocks of this size. It draws fewer numbers in another way, and the
+# end of an incomplete block twice. So `standard_normal` draws whole blocks and drops the rest.
 _BLOCK = 16
 
 
 def derive_stream(seed: int, purpose: str, *name: str | int) -> int:
-    """The 32-bit number that names the stream of (seed, purpose, name, …)."""
+    """The 32-bit number of the stream of (seed, purpose, name, …)."""
     return _digest(seed, purpose, *name) & 0xFFFFFFFF
 
 
@@ -53,22 +53,19 @@ def make_generator(seed: int, purpose: str, *name: str | int) -> torch.Generator
 
 
 def make_numpy_generator(seed: int, purpose: str, *name: str | int) -> np.random.Generator:
-    """NumPy's PCG64 generator for the stream of (seed, purpose, name, …), for statistics and
-    planning.
-    """
+    """NumPy's PCG64 generator for (seed, purpose, name, …), for statistics and planning."""
     return np.random.Generator(np.random.PCG64(_digest(seed, purpose, *name)))
 
 
 def derive_seed(seed: int, purpose: str, *name: str | int) -> int:
-    """A seed of 63 bits for a purpose of its own, such as one replicate's initialization, from a
-    root seed.
-    """
+    """A 63-bit seed for one purpose, such as a replicate's initialization, from a root seed."""
     return _digest(seed, purpose, *name) & MAX_SEED
 
 
 def draw_legacy_permutation(seed: int, n: int) -> np.ndarray:
-    """The order in which NumPy's legacy ``RandomState(seed)`` shuffles n rows, as Keras' data
-    loaders do.
+    """The order of n rows after NumPy's legacy ``RandomState(seed)`` has shuffled them.
+
+    Keras' data loaders shuffle in this way.
     """
     order = np.arange(n)
     np.random.RandomState(seed).shuffle(order)
@@ -83,9 +80,9 @@ def draw_order(seed: int, epoch: int, n: int) -> Tensor:
 def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """The draw z ~ N(0, 1) that underlies every random weight: contiguous fp32 on the CPU.
 
-    Differs from ``torch.randn``: a shorter draw is exactly the beginning of a longer one, whatever
-    its length. torch's ends otherwise where the length is no multiple of 16, and is another draw
-    altogether below 16.
+    Differs from ``torch.randn``: a shorter draw is exactly the beginning of a longer one. With
+    torch, a draw ends differently if its length is no multiple of 16, and is a different draw if it
+    is shorter than 16.
     """
     n = math.prod(shape)
     blocks = max(-(-n // _BLOCK), 1)
@@ -102,18 +99,18 @@ _DRAW_MEMORY = _DrawMemory()
 
 @contextmanager
 def draw_into(place: Tensor) -> Iterator[None]:
-    """Inside, this thread's first draw of as many numbers as `place` has is made in its memory,
-    where it is contiguous fp32.
+    """Let this thread's next `standard_normal` draw use the memory of `place`.
 
-    Fresh memory of the size of a large weight costs up to half as much as the draw itself. What is
-    drawn is the same.
+    It does if `place` is contiguous fp32 on the CPU and has as many elements as are drawn. Fresh
+    memory for a large weight costs up to half as much as the draw itself. The numbers are the same.
     """
-    plain = (
+    is_usable = (
         type(place) in (Tensor, torch.nn.Parameter)
         and place.device.type == "cpu"
         and place.dtype == torch.float32
+        and place.is_contiguous()
     )
-    _DRAW_MEMORY.memory = place.detach().view(-1) if plain and place.is_contiguous() else None
+    _DRAW_MEMORY.memory = place.detach().view(-1) if is_usable else None
     try:
         yield
     finally:
@@ -121,12 +118,11 @@ def draw_into(place: Tensor) -> Iterator[None]:
 
 
 def _take_memory(n: int) -> Tensor:
-    home, _DRAW_MEMORY.memory = _DRAW_MEMORY.memory, None
-    return (
-        home
-        if home is not None and len(home) == n
-        else torch.empty(n, dtype=torch.float32, device="cpu")
-    )
+    """Memory for n numbers: what `draw_into` offers, once, or else fresh memory."""
+    memory, _DRAW_MEMORY.memory = _DRAW_MEMORY.memory, None
+    if memory is not None and len(memory) == n:
+        return memory
+    return torch.empty(n, dtype=torch.float32, device="cpu")
 
 
 def derive_dropout_key(seed: int, epoch: int, step: int, layer: str) -> int:
@@ -135,19 +131,18 @@ def derive_dropout_key(seed: int, epoch: int, step: int, layer: str) -> int:
 
 
 def draw_keep_mask(key: Tensor, shape: tuple[int, ...], probability: float) -> Tensor:
-    """A boolean mask in which each element is kept with `probability`, by a counter-based hash of
-    (key, index).
+    """A boolean mask that keeps each element with `probability`: a hash of (key, index).
 
     Args:
-        key: int64 tensor of one element with the value of `derive_dropout_key`. A tensor, so that a graph
-            that was captured or mapped with ``torch.func.vmap`` takes a new key without being built
-            again.
+        key: int64 tensor of one element with the value of `derive_dropout_key`. It is a tensor so
+            that a graph that was captured or mapped with ``torch.func.vmap`` can take a new key
+            without being built again.
         shape: the shape of the mask.
         probability: probability of keeping an element, in [0, 1].
 
     The hash is a 32-bit finalizer with multiplications by odd constants (the "lowbias32"
-    construction), run twice, in int64 torch operations whose values stay below 2**32 between steps;
-    it is exact and the same on every device.
+    construction), run twice, in int64 torch operations whose values stay below 2**32 between steps.
+    It is exact and the same on every device.
     """
     index = torch.arange(math.prod(shape), device=key.device, dtype=torch.int64).view(shape)
     mixed = _mix((_mix(index) + key) & 0xFFFFFFFF)
@@ -155,7 +150,7 @@ def draw_keep_mask(key: Tensor, shape: tuple[int, ...], probability: float) -> T
 
 
 def check_seed(seed: object, what: str = "seed") -> int:
-    """`seed` as an int, or a `UsageError` that says what a seed is."""
+    """`seed` as an int; raises `UsageError` for anything but an integer from 0 to 2**63 - 1."""
     if (
         isinstance(seed, bool)
         or not isinstance(seed, (int, np.integer))
@@ -166,24 +161,24 @@ def check_seed(seed: object, what: str = "seed") -> int:
 
 
 def require_distinct(streams: Mapping[str, int]) -> None:
-    """Raise if two of the named streams are the same 32-bit number."""
+    """Raise `FaninError` if two of the named streams are the same number."""
     seen: dict[int, str] = {}
     for name, number in streams.items():
         if number in seen:
             raise FaninError(
-                f"The random streams of {seen[number]} and {name} coincide under this seed (a "
-                "chance of about 1 in 4 billion "
-                f"per pair), which would make their weights equal. Use another seed."
+                f"The random streams of {seen[number]} and {name} coincide with this seed (a "
+                "chance of about 1 in 4 billion per pair), which would make their weights equal. "
+                "Use another seed."
             )
         seen[number] = name
 
 
 @contextmanager
 def preserve_torch_state(seed: int | None = None) -> Iterator[None]:
-    """Run code that draws from torch's global generator (a module's constructor, torch's own
-    dropout) and put the state back.
+    """Restore the state of torch's global generators at the end.
 
-    With a seed, the global generator starts from it inside.
+    For code that draws from them, such as a module's constructor or torch's own dropout. With a
+    seed, they start from it.
     """
     cuda_is_initialized: Callable[[], bool] = torch.cuda.is_initialized
     with torch.random.fork_rng(
@@ -196,8 +191,10 @@ def preserve_torch_state(seed: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def preserve_python_state() -> Iterator[None]:
-    """Import or run code that draws from Python's `random` (rich does, when it is imported) or from
-    NumPy's global generator, and put both states back."""
+    """Restore the state of Python's `random` and of NumPy's global generator at the end.
+
+    For code that draws from them; rich does when it is imported.
+    """
     state, legacy = random.getstate(), np.random.get_state()
     try:
         yield
@@ -208,9 +205,8 @@ def preserve_python_state() -> Iterator[None]:
 
 def _digest(seed: int, purpose: str, *name: str | int) -> int:
     parts = [str(seed), purpose, *(f"{type(part).__name__}:{part}" for part in name)]
-    text = "\x1f".join(
-        f"{len(part)}:{part}" for part in parts
-    )  # lengths keep ("a", "b") and ("ab",) apart
+    # with lengths, ("a", "b") and ("ab",) differ
+    text = "\x1f".join(f"{len(part)}:{part}" for part in parts)
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
     )

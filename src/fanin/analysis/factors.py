@@ -13,50 +13,42 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fanin import specs
+from fanin.cell.cell import FIELDS
+from fanin.cell.fields import Factor, Seed
 
 if TYPE_CHECKING:
     from fanin.cell.plan import Plan, PlannedCell
 
+_BY_COLUMN: dict[str, Factor] = {
+    field.column: field for field in FIELDS.values() if isinstance(field, Factor)
+}
+"""Column → the cell's factor, in the order in which people read them."""
+
+LEADING = (
+    "model",
+    "data",
+    "activation",
+    "optimizer",
+    "learning_rate",
+    "batch_size",
+    "max_epochs",
+    "protocol",
+    "precision",
+    "initializer",
+)
+"""The factors whose columns are the first of a frame. Others follow at its end, so that a new
+factor moves no column of an exported file.
+"""
+
 FACTORS: dict[str, str] = {
-    "model": "model",
-    "data": "data",
-    "activation": "activation",
-    "optimizer": "optimizer",
-    "learning_rate": "learning_rate",
-    "batch_size": "batch_size",
-    "max_epochs": "epochs",
-    "protocol": "protocol",
-    "precision": "precision",
-    "initializer": "initializer",
-    "normalization": "normalization",
-    "schedule": "schedule",
-    "clip_norm": "clip_norm",
-    "label_smoothing": "label_smoothing",
-    "augmentation": "augmentation",
-    "shared_stream": "shared_stream",
-    "metrics": "metrics",
-    "biases": "biases",
+    column: _BY_COLUMN[column].name for column in dict.fromkeys((*LEADING, *_BY_COLUMN))
 }
 """Column → the cell's field. Cells that agree in all of these differ in their randomness only: they
 are replicates.
 """
 
-LEADING = tuple(FACTORS)[:10]
-"""The factors whose columns stand first in a frame; the others follow at its end, where they came
-later.
-"""
-
-SEEDS = ("seed", "init_seed", "order_seed", "dropout_seed", "split_seed", "augment_seed")
+SEEDS = tuple(name for name, field in FIELDS.items() if isinstance(field, Seed))
 """The cell's fields that name its randomness. They are columns, but no factors."""
-
-NO_FACTORS = ("replicate", "sources", "tuned", *SEEDS)
-"""The cell's fields that are no factors: which replicate it is, and what follows from the others.
-"""
-
-_READING_ORDER = (
-    "model", "data", "activation", "normalization", "optimizer", "learning_rate", "schedule", "clip_norm", "label_smoothing",
-    "augmentation", "batch_size", "max_epochs", "protocol", "precision", "shared_stream", "metrics", "biases", "initializer",
-)  # fmt: skip
 
 _SPELT_OUT = {
     "test_mae": "test MAE",
@@ -64,12 +56,6 @@ _SPELT_OUT = {
     "mae": "MAE",
     "val_accuracy": "val accuracy",
 }
-
-# Values of these say by themselves what they are about; others are shown with their factor's title.
-_SELF_EXPLAINING = {"model", "data", "activation", "optimizer", "initializer", "schedule"}
-
-# Absent options are the model's own; the absence of these is an absence.
-_ABSENT = {"clip_norm": "none", "augmentation": "none", "metrics": "none"}
 
 Names = Mapping[tuple[str, Any], Any]
 
@@ -126,15 +112,15 @@ def in_reading_order(columns: Iterable[str]) -> tuple[str, ...]:
     """Factors in the order in which people read them: model and data, their options, the rest, the
     initializer last.
     """
-    names = list(columns)
+    names, order = list(columns), list(_BY_COLUMN)
     dotted = [name for name in names if "." in name]
 
     def place(name: str) -> tuple[int, int, int]:
         head = name.partition(".")[0]
         if name in dotted:
-            at = _READING_ORDER.index(head)
+            at = order.index(head)
             return (max(at, 1), 1, dotted.index(name))
-        return (_READING_ORDER.index(name), 0, 0)
+        return (order.index(name), 0, 0)
 
     return tuple(sorted(names, key=place))
 
@@ -164,7 +150,7 @@ def needs_title(name: str) -> bool:
     """Whether a value of this factor is understood only together with the factor's title: ``depth
     16``.
     """
-    return name not in _SELF_EXPLAINING
+    return name not in _BY_COLUMN or _BY_COLUMN[name].needs_title
 
 
 def is_number(value: Any) -> bool:
@@ -206,8 +192,8 @@ def _as_number(text: Any) -> Any:
 
 
 def _plain(column: str, value: Any) -> Any:
-    if column in _ABSENT and not value:
-        return _ABSENT[column]
+    if column in _BY_COLUMN and _BY_COLUMN[column].has_none and not value:
+        return "none"
     if isinstance(value, tuple):
         return "[" + ", ".join(map(str, value)) + "]"
     return "" if value is None else value

@@ -2,86 +2,101 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any
 
-Factor = Literal["init", "order", "dropout", "split", "augment"]
+from fanin.cell.fields import Bookkeeping, CellField, Factor, Seed, describe_fields
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """One training run.
 
-    Fields hold canonical values only (`fanin.study.study.make_cell` makes them so): specs without
-    options that equal their defaults, and each fact in one place. The id is a hash of the fields
-    that differ from their defaults, so a field added later orphans no stored result; therefore a
-    default never changes.
+    A new factor is one field here, with a default, and the code that uses it. Tables show the
+    factors in the order of their declaration.
+
+    Values are canonical, as `fanin.study.canonical_cell.make_cell` makes them: specs leave out
+    options that equal their defaults, and each fact has one place. The id is a hash of the fields
+    that differ from their defaults, so a field that is added later orphans no stored result. For
+    the same reason a default never changes.
     """
 
-    data: str
-    model: str
-    """Spec of the model, its activation and its normalization left out."""
-    initializer: str
-    activation: str | tuple[str, ...] | None = None
+    model: Annotated[str, Factor(form="spec", of="model", needs_title=False)]
+    """Spec of the model without its activation and normalization."""
+    data: Annotated[str, Factor(form="spec", of="dataset", needs_title=False)]
+    activation: Annotated[
+        str | tuple[str, ...] | None, Factor(form="model option", needs_title=False)
+    ] = None
     """One activation for all layers or one per layer; None for the model's own."""
-    optimizer: str = "adam"
-    """Spec of the optimizer, its learning rate left out."""
-    learning_rate: float = 0.001
-    batch_size: int = 64
-    epochs: int = 50
-    """The most epochs that may run."""
-    protocol: str = "sound"
-    precision: str = "float32"
-    replicate: int = 0
-    seed: int = 0
-    """Root seed of the study."""
-    init_seed: int | None = None
-    """Factors of randomness, as is `augment_seed`; None derives each from the root seed and the
-    replicate.
-    """
-    order_seed: int | None = None
-    dropout_seed: int | None = None
-    split_seed: int | None = None
-    shared_stream: bool = False
-    """Whether all weights start the same random stream, as in the published case study's program.
-    """
-    normalization: str | None = None
+    normalization: Annotated[str | None, Factor(form="model option")] = None
     """The model's option `norm`, "none" for no normalization; None for the model's own."""
-    schedule: str = "constant"
+    optimizer: Annotated[
+        str, Factor(form="spec", of="optimizer", needs_title=False, fits_all_data=True)
+    ] = "adam"
+    """Spec of the optimizer without its learning rate."""
+    learning_rate: Annotated[float, Factor(form="positive number", fits_all_data=True)] = 0.001
+    schedule: Annotated[
+        str, Factor(form="spec", of="schedule", needs_title=False, fits_all_data=True)
+    ] = "constant"
     """Spec of what multiplies the learning rate from step to step (`fanin.training.schedules`)."""
-    biases: str | None = None
-    """Spec of the initializer of biases; None for the rule's own (zero, for most)."""
-    clip_norm: float | None = None
-    """Gradients are scaled down to this Euclidean norm over all parameters; None leaves them alone.
-    """
-    label_smoothing: float = 0.0
-    """Share of a label's probability that is spread evenly over all classes, in the training loss
-    only.
-    """
-    augmentation: tuple[str, ...] = ()
-    """Specs of random changes of the training images (`fanin.training.augmentation`), in their
-    order.
-    """
-    augment_seed: int | None = None
-    metrics: tuple[str, ...] = ()
+    clip_norm: Annotated[
+        float | None, Factor(form="positive number or none", fits_all_data=True)
+    ] = None
+    """The largest Euclidean norm of the gradient over all parameters; None does not clip."""
+    label_smoothing: Annotated[float, Factor(form="share")] = 0.0
+    """Share of a label's probability that the training loss spreads evenly over all classes."""
+    augmentation: Annotated[tuple[str, ...], Factor(form="list of specs", of="augmentation")] = ()
+    """Specs of random changes of the training images (`fanin.training.augmentation`), in order."""
+    batch_size: Annotated[int, Factor(form="count")] = 64
+    epochs: Annotated[int, Factor(form="count", column="max_epochs", fits_all_data=True)] = 50
+    """The largest number of epochs; a protocol may stop a training earlier."""
+    protocol: Annotated[str, Factor()] = "sound"
+    precision: Annotated[str, Factor(fits_all_data=True)] = "float32"
+    shared_stream: Annotated[bool, Factor(form="flag", fits_all_data=True)] = False
+    """Whether all weights start the same random stream, as in the published case study's program."""
+    metrics: Annotated[
+        tuple[str, ...], Factor(form="list of specs", of="metric", changes_training=False)
+    ] = ()
     """Specs of what is measured besides the task's own metrics (`fanin.training.metrics`)."""
-    tuned: bool = False
-    """Whether the rate was chosen for this cell on other seeds
-    (`fanin.study.learning_rate_tuning`): then it parts no comparison.
+    biases: Annotated[str | None, Factor(form="spec", of="initializer", fits_all_data=True)] = None
+    """Spec of the initializer of biases; None for the rule's own (zero, for most)."""
+    initializer: Annotated[
+        str, Factor(form="spec", of="initializer", needs_title=False, fits_all_data=True)
+    ]
+
+    seed: Annotated[int, Seed()] = 0
+    """Root seed of the study. A seed below that is None is derived from it and the replicate."""
+    init_seed: Annotated[int | None, Seed(form="seed")] = None
+    order_seed: Annotated[int | None, Seed(form="seed")] = None
+    dropout_seed: Annotated[int | None, Seed(form="seed")] = None
+    split_seed: Annotated[int | None, Seed(form="seed")] = None
+    augment_seed: Annotated[int | None, Seed(form="seed")] = None
+
+    replicate: Annotated[int, Bookkeeping()] = 0
+    tuned: Annotated[bool, Bookkeeping(changes_training=False)] = False
+    """Whether the learning rate was chosen for this cell on other seeds
+    (`fanin.study.learning_rate_tuning`). Cells of different rates are then compared.
     """
-    sources: tuple[tuple[str, str], ...] = ()
-    """(target, SHA-256) of each of the user's own parts named above (`fanin.user_code`)."""
+    sources: Annotated[tuple[tuple[str, str], ...], Bookkeeping()] = ()
+    """(reference, SHA-256) of each user component that the fields above name
+    (`fanin.user_code`).
+    """
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that differ from their defaults, as JSON can hold them."""
+        """The fields that differ from their defaults, as JSON values."""
         return {
-            field.name: _plain(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
+            name: _to_json_value(getattr(self, name))
+            for name, described in FIELDS.items()
+            if getattr(self, name) != described.default
         }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Cell:
+        """The cell whose `to_json` gave `fields`; raises TypeError for an unknown field."""
+        return cls(**{name: _from_json_value(value) for name, value in fields.items()})
 
     @property
     def id(self) -> str:
@@ -90,37 +105,35 @@ class Cell:
 
     @property
     def block(self) -> str:
-        """16 hexadecimal digits that name the block: the cells that differ in the initializer only,
-        and are compared.
+        """16 hexadecimal digits that name the block: cells that differ in the initializer only.
 
-        The learning rate is left out as well where it was tuned for each.
+        Cells of a block may differ in their learning rates too if these are tuned.
         """
-        apart = ("initializer", "learning_rate") if self.tuned else ("initializer",)
-        return _hash({key: value for key, value in self.to_json().items() if key not in apart})
+        compared = ("initializer", "learning_rate") if self.tuned else ("initializer",)
+        fields = self.to_json()
+        return _hash({name: value for name, value in fields.items() if name not in compared})
 
-    def derive_seed(self, factor: Factor) -> int:
-        """The seed of one factor of randomness, as given or derived from the root seed and the
-        replicate.
+    def derive_seed(self, purpose: str) -> int:
+        """The seed of one purpose, such as "init" for `init_seed`.
+
+        It is the field's value if there is one, else derived from root seed and replicate.
         """
         from fanin import seeds  # imports torch, which reading a store must not
 
-        given: int | None = getattr(self, f"{factor}_seed")
-        return given if given is not None else seeds.derive_seed(self.seed, factor, self.replicate)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Cell:
-        """The cell whose `to_json` was `fields`; raises TypeError for fields that this version
-        does not know.
-        """
-        return cls(**{key: _frozen(value) for key, value in fields.items()})
+        value: int | None = getattr(self, f"{purpose}_seed")
+        return seeds.derive_seed(self.seed, purpose, self.replicate) if value is None else value
 
 
-def _plain(value: Any) -> Any:
-    return list(map(_plain, value)) if isinstance(value, tuple) else value
+FIELDS: Mapping[str, CellField] = describe_fields(Cell)
+"""The fields of a cell by name."""
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+def _to_json_value(value: Any) -> Any:
+    return [_to_json_value(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _from_json_value(value: Any) -> Any:
+    return tuple(_from_json_value(item) for item in value) if isinstance(value, list) else value
 
 
 def _hash(fields: dict[str, Any]) -> str:

@@ -1,36 +1,33 @@
-"""Plan: a study expanded into cells, as it is stored with the results. Needs no torch."""
+"""Plan: a study expanded into cells, as it is stored with the results."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fanin import specs
 from fanin.cell.cell import Cell
 from fanin.errors import StoreCorrupt, quote
 
-TUNING = "tuning of the learning rate"
-"""How the note of a plan begins whose trainings choose learning rates."""
+_TUNING = "tuning of the learning rate"
+"""How the last note of a tuning plan begins; a stored plan is recognised by it."""
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell and what its study calls the values of its axes; labels are for people and never part
-    of the cell's id.
-    """
+    """A cell and its labels, which are for people and never part of the cell's id."""
 
     cell: Cell
     labels: Mapping[str, str]
+    """Axis → what the study calls the cell's value."""
 
     def is_selected_by(self, wanted: Mapping[str, Sequence[str]]) -> bool:
         """Whether the cell has one of the wanted labels, values or names on every axis."""
         return all(set(values) & self.list_names(axis) for axis, values in wanted.items())
 
     def list_names(self, axis: str) -> set[str]:
-        """What a user may call this cell's value of an axis: its label, its value, or the name in
-        its spec.
-        """
+        """The names of the cell's value on an axis: its label, the value, the name in a spec."""
         head, dot, option = axis.partition(".")
         if dot:
             spec = getattr(self.cell, head)
@@ -44,27 +41,32 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of one command, in the order in which they are trained, and what tables must say
-    about them.
-    """
+    """The cells of one command, in the order they are trained, and what tables say about them."""
 
     study: str
     question: str
     protocol: str
     cells: tuple[PlannedCell, ...]
     notes: tuple[str, ...] = ()
+    """What every table must say about the results."""
     study_toml: str = ""
-    """The study file that says all this explicitly (`fanin.study.resolved_study`)."""
+    """The study file that says everything explicitly (`fanin.study.study.Study.to_toml`)."""
 
     @property
     def is_tuning(self) -> bool:
-        """Whether these trainings choose learning rates (`fanin.study.learning_rate_tuning`) and
-        are not evaluated.
+        """Whether the trainings choose learning rates and are not evaluated.
+
+        See `fanin.study.learning_rate_tuning`.
         """
-        return any(note.startswith(TUNING) for note in self.notes)
+        return any(note.startswith(_TUNING) for note in self.notes)
+
+    def to_tuning_plan(self, cells: Iterable[PlannedCell]) -> Plan:
+        """A plan of other cells, which choose the learning rates of this one's."""
+        note = f"{_TUNING} of {self.study}: these trainings choose it, and are not evaluated"
+        return replace(self, cells=tuple(cells), notes=(*self.notes, note))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` turns back into an equal plan."""
+        """A JSON object from which `from_json` makes an equal plan."""
         cells = [
             {"cell": planned.cell.to_json(), "labels": dict(planned.labels)}
             for planned in self.cells
@@ -80,7 +82,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, record: Any) -> Plan:
-        """The plan that `to_json` wrote; raises `StoreCorrupt` for anything else."""
+        """The plan whose `to_json` gave `record`; raises `StoreCorrupt` for anything else."""
         try:
             cells = tuple(
                 PlannedCell(

@@ -1,4 +1,4 @@
-"""Protocols: what is held out, what is watched, when training stops, what is reported."""
+"""Protocols: what is held out, when training stops, what is reported."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fanin.registry import PlainEntry, Registry
 class Protocol(PlainEntry):
     """How a cell is trained and judged, apart from its model, data and optimizer.
 
-    Training stops after `patience` epochs without a strictly lower validation loss, and the weights
-    of the epoch with the lowest validation loss are restored before the test set is evaluated, also
-    when all epochs ran.
+    Training stops after `patience` epochs without a strictly lower validation loss. Before the test
+    set is evaluated, the weights of the epoch with the lowest validation loss are restored, also
+    if all epochs ran.
     """
 
     name: str
@@ -21,8 +21,8 @@ class Protocol(PlainEntry):
     holdout: float
     """Share of the training set held out for validation; 0 validates on the test set."""
     standardise_target: bool
-    """Whether a regression target is standardised with the training part's moments. Errors are
-    reported in its own units.
+    """Whether a regression target is standardised with the mean and standard deviation of the
+    training subset. Errors are reported in its own units.
     """
     patience: int = 5
     flaw: str = ""

@@ -17,44 +17,39 @@ Outcome = Literal["ok", "diverged", "failed", "killed"]
 SETTLED = ("ok", "diverged")
 """Outcomes that are never retried."""
 
-# What one paired comparison must not mix.
 _ENVIRONMENT_KEY = ("device", "engine", "torch", "threads", "matmul", "dtype")
+"""The parts of an environment that one paired comparison must not mix."""
 
-_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""Word in JSON → number."""
 
 
 def make_environment_key(environment: Mapping[str, Any]) -> str:
-    """The part of an environment that the results of one block must have in common, as one line of
-    text.
-    """
+    """The part of an environment that all results of a block must share, as one line of text."""
     return " | ".join(str(environment.get(key, "?")) for key in _ENVIRONMENT_KEY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One cell's outcome.
+    """What became of a cell.
 
-    ``ok``: trained to its end. ``diverged``: a loss, a metric or a weight became NaN or infinite; a
-    result like any other, never retried. ``failed``: an exception, kept as `message`. ``killed``:
-    its process died or hung.
+    The outcome is ``ok`` if the training reached its end; ``diverged`` if a loss, a metric or a
+    weight became NaN or infinite, which is a result like any other and never retried; ``failed`` if
+    an exception was raised, whose text is `message`; ``killed`` if its process died or hung.
     """
 
     cell: Cell
     outcome: Outcome
     message: str = ""
     history: dict[str, list[float]] = field(default_factory=dict)
-    """Columns by epoch, all of one length: loss, val_loss, seconds and the task's metric (accuracy
-    or mae) as m and val_m.
-    """
+    """Column → value by epoch: loss, val_loss, seconds, and each metric m as m and val_m."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """epochs, best_epoch, val_loss, test_loss, val_m, test_m (m as above); only epochs where the
-    cell diverged.
-    """
+    """epochs, best_epoch, val_loss, test_loss, val_m, test_m; only epochs if the cell diverged."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds: data, setup, train, evaluate, total."""
     environment: dict[str, Any] = field(default_factory=dict)
-    """device (CPU or GPU model), engine (its version), torch, threads, matmul, dtype, and more that
-    is only recorded.
+    """device (CPU or GPU model), engine (its version), torch, threads, matmul, dtype, and further
+    facts that are recorded only.
     """
     data: dict[str, Any] = field(default_factory=dict)
     """fingerprint, canonical (whether the bytes are the published ones), source, n_train,
@@ -63,12 +58,13 @@ class Result:
 
     @property
     def environment_key(self) -> str:
-        """What the results of one block must have in common."""
+        """The part of the environment that all results of a block must share."""
         return make_environment_key(self.environment)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` turns back into an equal result; NaN and infinities become
-        words.
+        """A JSON object from which `from_json` makes an equal result.
+
+        NaN and infinities become words.
         """
         return {
             "schema": SCHEMA,
@@ -87,13 +83,12 @@ class Result:
 
     @classmethod
     def from_json(cls, record: Any) -> Result:
-        """The result that `to_json` wrote; raises `StoreCorrupt` for anything else."""
+        """The result whose `to_json` gave `record`; raises `StoreCorrupt` for anything else."""
         try:
             if record["schema"] != SCHEMA:
                 raise StoreCorrupt(
                     f"Expected a result of schema {SCHEMA}, received schema "
-                    f"{quote(record['schema'])}. "
-                    f"Use the version of fanin that wrote it."
+                    f"{quote(record['schema'])}. Use the version of fanin that wrote it."
                 )
             result = cls(
                 cell=Cell.from_json(dict(record["cell"])),
@@ -108,15 +103,15 @@ class Result:
                 environment=dict(record["environment"]),
                 data=dict(record["data"]),
             )
-            contradicts = result.outcome not in get_args(Outcome) or result.cell.id != record["id"]
+            is_inconsistent = result.outcome not in get_args(Outcome) or result.cell.id != record["id"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreCorrupt(
                 f"Not a result of fanin ({type(error).__name__}: {error}): {quote(record)}"
             ) from None
-        if contradicts:
+        if is_inconsistent:
             raise StoreCorrupt(
-                f"A result that contradicts itself (outcome {quote(result.outcome)}, id "
-                f"{quote(record['id'])})."
+                f"A result has an unknown outcome or the id of another cell (outcome "
+                f"{quote(result.outcome)}, id {quote(record['id'])})."
             )
         return result
 
@@ -129,7 +124,7 @@ def _encode(value: float) -> float | str:
 
 def _decode(value: Any) -> float:
     if isinstance(value, str):
-        return _WORDS[value]
+        return _NOT_FINITE[value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"expected a number, received {quote(value)}")
     return value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 from torch import nn
@@ -17,43 +19,45 @@ from fanin.training.cell_model import make_model
 
 
 def check_fit(cell: Cell) -> None:
-    """Raise a `FitError` or `StudyError` that names what does not fit the data: model, batch size,
-    smoothing, augmentation.
+    """Check that model, batch size and other factors of a cell fit its data.
+
+    Raises a `FitError` or `StudyError` that names the fields (`FaninError.about`).
     """
     info = data.describe(cell.data)
-    try:
-        make_model(cell).check(
-            info.input_shape, info.outputs, info.task, vocabulary=info.vocabulary
-        )
-    except FaninError as error:
-        raise error.add_context(f"{cell.model} on {cell.data}").mark_fields(
-            "model", "data"
-        ) from None
+    model = make_model(cell)
+    with _add_context(f"{cell.model} on {cell.data}", "model", "data"):
+        model.check(info.input_shape, info.outputs, info.task, vocabulary=info.vocabulary)
     _check_batches(cell, info)
     if cell.label_smoothing and info.task not in ("classification", "token_classification"):
         raise StudyError(
-            f"label_smoothing spreads a label over classes; the task of {cell.data} is "
+            f"label_smoothing spreads a label over classes, but the task of {cell.data} is "
             f"{info.task}. Leave it out."
         ).mark_fields("label_smoothing", "data")
-    try:
+    with _add_context("", "metrics", "data"):
         metrics.select_metrics(info, cell.metrics)
-    except FaninError as error:
-        raise error.mark_fields("metrics", "data") from None
     for spec in cell.augmentation:
-        try:
+        with _add_context(f"{spec} on {cell.data}", "augmentation", "data"):
             augmentation.check_input(spec, info.input_shape, info.kind)
-        except FaninError as error:
-            raise error.add_context(f"{spec} on {cell.data}").mark_fields(
-                "augmentation", "data"
-            ) from None
 
 
 def count_training_samples(cell: Cell, info: DataInfo) -> int:
-    """How many samples a cell trains on; with very small classes one or two more, since each keeps
-    at least one.
+    """The number of samples that a cell trains on.
+
+    If a class is so small that the held-out share would take all of it, it keeps one sample; the
+    cell then trains on one or two more.
     """
     holdout = PROTOCOLS.get(cell.protocol).holdout
     return info.n_train - (max(1, math.floor(holdout * info.n_train + 0.5)) if holdout else 0)
+
+
+@contextmanager
+def _add_context(where: str, *fields: str) -> Iterator[None]:
+    """Add to an error where it happened and which fields it is about."""
+    try:
+        yield
+    except FaninError as error:
+        located = error.add_context(where) if where else error
+        raise located.mark_fields(*fields) from None
 
 
 def _check_batches(cell: Cell, info: DataInfo) -> None:
@@ -63,12 +67,11 @@ def _check_batches(cell: Cell, info: DataInfo) -> None:
             f"{cell.data} trains on {n_train:,} samples, fewer than one batch of "
             f"{cell.batch_size:,}. Use a smaller batch_size."
         ).mark_fields("batch_size", "data")
-    alone = n_train % cell.batch_size == 1 or cell.batch_size == 1
-    if alone and _has_batch_norm(cell.model, cell.activation, cell.normalization, cell.data):
+    leaves_one = n_train % cell.batch_size == 1 or cell.batch_size == 1
+    if leaves_one and _has_batch_norm(cell.model, cell.activation, cell.normalization, cell.data):
         raise FitError(
-            f"{cell.data} trains on {n_train:,} samples: with batch_size = {cell.batch_size} a "
-            "batch of one sample is left, "
-            f"which batch normalization cannot take. Use another batch_size."
+            f"{cell.data} trains on {n_train:,} samples: batch_size = {cell.batch_size} leaves a "
+            "batch of one sample, which batch normalization cannot take. Use another batch_size."
         ).mark_fields("batch_size", "normalization", "model")
 
 

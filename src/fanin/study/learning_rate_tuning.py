@@ -1,10 +1,11 @@
 """Tuning: a learning rate for each condition, chosen on seeds that the evaluation does not use.
 
-The same grid of rates is tried for every condition, a few replicates each. The rate with the lowest
-validation loss (mean over the replicates; a run that diverged or failed counts as infinite) is
-taken; over several settings of a condition their ranks are averaged. Where the best rate lies at
-the grid's edge the grid grows there by its own ratio, and the condition is tried again. All of it
-follows from the results in the store, so that the same command continues where it stopped.
+Every rate group tries the same grid of rates with a few replicates each. It takes the rate with the
+lowest validation loss (mean over the replicates; a run that diverged or failed counts as infinite).
+If a group trains in several settings, the ranks of the rates are averaged over them. If the best
+rate is at an edge of the grid, the grid is extended there by its own ratio and the group tries
+again. All of this follows from the results in the store, so the same command continues where it
+stopped.
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ from statistics import fmean
 from typing import Any
 
 from fanin import seeds
-from fanin.cell.cell import Cell
-from fanin.cell.plan import TUNING, Plan, PlannedCell
+from fanin.cell.cell import FIELDS, Cell
+from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
 from fanin.errors import StudyError
 
 MAX_EXTENSIONS = 4
-"""How many rates may be added to a condition's grid."""
+"""How many rates may be added to the grid of a group."""
 
-_MOST_LISTED = 12
+_MAX_LISTED = 12
+"""How many chosen rates a note lists."""
 
 RateGroup = tuple[str, ...]
+"""The labels that cells with one tuned learning rate have in common."""
+
 Rates = Mapping[RateGroup, tuple[float, ...]]
+"""Rate group → its grid, ascending."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,8 @@ class LearningRateTuning:
     Args:
         rates: the grid, ascending.
         replicates: trainings of each rate.
-        per: the axes whose values get a rate of their own; none for all of the study's axes.
-        at: the values of other axes on which the rate is tuned; all of them where an axis is not
-            named.
+        per: the axes whose values get a rate of their own; all axes of the study if empty.
+        at: axis → the values to tune on; all values of an axis that is not named.
     """
 
     rates: tuple[float, ...]
@@ -53,14 +57,14 @@ class LearningRateTuning:
         if len(ascending) < 2 or not all(0 < rate < math.inf for rate in self.rates):
             raise StudyError(
                 "[tune] learning_rate takes at least two different positive numbers, such as "
-                "[0.001, 0.01, 0.1]; received "
-                f"{list(self.rates)}."
+                f"[0.001, 0.01, 0.1]; received {list(self.rates)}."
             )
         object.__setattr__(self, "rates", ascending)
 
-    def condition(self, planned: PlannedCell) -> RateGroup:
-        """What a cell's learning rate is tuned for: its labels on the axes `per`."""
-        return tuple(planned.labels.get(axis, "") for axis in self.per or planned.labels)
+    def find_group(self, planned: PlannedCell) -> RateGroup:
+        """The rate group of a cell: its labels on the axes `per`."""
+        axes = self.per or (axis for axis in planned.labels if axis != "learning_rate")
+        return tuple(planned.labels.get(axis, "") for axis in axes)
 
 
 def plan_stages(
@@ -70,12 +74,14 @@ def plan_stages(
     *,
     whole: Plan | None = None,
 ) -> Iterator[Plan]:
-    """The plans that try rates, as long as grids grow, and then the evaluation `plan` with the
-    rates chosen.
+    """The plans that try rates, as long as grids grow, and then `plan` with the chosen rates.
 
-    `results` is asked for what there is each time that a plan has run. `whole` is the study's plan
-    where `plan` is a part of it: rates are tuned on whatever the study tunes them on, so that a
-    part gets the rates that the whole would get.
+    Args:
+        tuning: how to tune.
+        plan: the evaluation.
+        results: called for the results so far after each plan has run.
+        whole: the plan of the whole study if `plan` is a part of it. Rates are then tuned on the
+            cells of the whole, so that the part gets the rates that the whole would get.
     """
     whole = whole or plan
     rates: Rates | None = list_first_rates(tuning, plan)
@@ -89,66 +95,62 @@ def plan_stages(
 
 
 def list_first_rates(tuning: LearningRateTuning, plan: Plan) -> Rates:
-    """The grid of every condition of an evaluation, before any extension."""
-    return {tuning.condition(planned): tuning.rates for planned in plan.cells}
+    """The grid of every rate group of an evaluation, before any extension."""
+    return {tuning.find_group(planned): tuning.rates for planned in plan.cells}
 
 
 def plan_trials(tuning: LearningRateTuning, plan: Plan, rates: Rates) -> Plan:
-    """The cells that try the rates, for the evaluation `plan`.
+    """The cells that try `rates` for the evaluation `plan`.
 
-    Raises `StudyError` where `at` leaves a condition without cells.
+    Raises `StudyError` if `at` leaves a rate group without cells.
     """
-    tried = [
-        p
-        for p in plan.cells
-        if p.cell.replicate == 0 and p.is_selected_by(tuning.at) and tuning.condition(p) in rates
+    candidates = [
+        planned
+        for planned in plan.cells
+        if planned.cell.replicate == 0
+        and planned.is_selected_by(tuning.at)
+        and tuning.find_group(planned) in rates
     ]
-    if lacking := rates.keys() - {tuning.condition(planned) for planned in tried}:
+    if missing := rates.keys() - {tuning.find_group(planned) for planned in candidates}:
         raise StudyError(
-            f"[tune] at leaves {', '.join(filter(None, min(lacking))) or 'the study'} without a "
-            "training to tune on. Name "
-            f"values that every condition has."
+            f"[tune] at leaves {', '.join(filter(None, min(missing))) or 'the study'} without a "
+            "training to tune on. Name values that every condition has."
         )
-    cells = tuple(
+    return plan.to_tuning_plan(
         PlannedCell(
-            _trial(planned.cell, rate, replicate), {**planned.labels, "learning_rate": f"{rate:g}"}
+            _make_trial(planned.cell, rate, replicate),
+            {**planned.labels, "learning_rate": f"{rate:g}"},
         )
         for replicate in range(tuning.replicates)
-        for planned in tried
-        for rate in rates[tuning.condition(planned)]
+        for planned in candidates
+        for rate in rates[tuning.find_group(planned)]
     )
-    note = f"{TUNING} of {plan.study}: these trainings choose it, and are not evaluated"
-    return replace(plan, cells=cells, notes=(*plan.notes, note))
 
 
 def choose_rates(
     tuning: LearningRateTuning, plan: Plan, rates: Rates, results: Mapping[str, Result]
 ) -> dict[RateGroup, float]:
-    """The best rate of each condition, from the results of `plan_trials`."""
+    """The best rate of each group, from the results of `plan_trials`."""
     losses: defaultdict[RateGroup, defaultdict[str, defaultdict[float, list[float]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
     for planned in plan_trials(tuning, plan, rates).cells:
         cell, result = planned.cell, results.get(planned.cell.id)
         setting = replace(cell, learning_rate=1.0, replicate=0).id
-        loss = (
-            result.metrics["val_loss"]
-            if result is not None and result.outcome == "ok"
-            else math.inf
-        )
-        losses[_without_rate(tuning, planned)][setting][cell.learning_rate].append(loss)
-    return {condition: _best(list(settings.values())) for condition, settings in losses.items()}
+        loss = math.inf if result is None or result.outcome != "ok" else result.metrics["val_loss"]
+        losses[tuning.find_group(planned)][setting][cell.learning_rate].append(loss)
+    return {group: _choose_rate(list(settings.values())) for group, settings in losses.items()}
 
 
 def find_failed_groups(
     tuning: LearningRateTuning, trials: Plan, results: Mapping[str, Result]
 ) -> set[RateGroup]:
-    """The conditions of which a trial failed or was killed: another rate would not mend that."""
-    wrong = ("failed", "killed")
+    """The groups with a trial that failed or was killed, which another rate would not mend."""
     return {
-        _without_rate(tuning, planned)
+        tuning.find_group(planned)
         for planned in trials.cells
-        if (result := results.get(planned.cell.id)) is not None and result.outcome in wrong
+        if (result := results.get(planned.cell.id)) is not None
+        and result.outcome in ("failed", "killed")
     }
 
 
@@ -158,83 +160,72 @@ def extend_grids(
     best: Mapping[RateGroup, float],
     failed: Collection[RateGroup] = (),
 ) -> Rates | None:
-    """The grids, grown by one rate where the best lies at the edge; None where nothing is left to
-    grow.
+    """The grids with one more rate wherever the best rate is at the edge; None if no grid grows.
 
-    Those of conditions that `failed` stay as they are.
+    The grids of groups that `failed` stay as they are.
     """
     low, high = tuning.rates[1] / tuning.rates[0], tuning.rates[-1] / tuning.rates[-2]
-    grown = dict(rates)
-    for condition, grid in rates.items():
-        if condition in failed or len(grid) >= len(tuning.rates) + MAX_EXTENSIONS:
+    extended = dict(rates)
+    for group, grid in rates.items():
+        if group in failed or len(grid) >= len(tuning.rates) + MAX_EXTENSIONS:
             continue
-        if best[condition] == grid[0]:
-            grown[condition] = (_rounded(grid[0] / low), *grid)
-        elif best[condition] == grid[-1]:
-            grown[condition] = (*grid, _rounded(grid[-1] * high))
-    return grown if grown != rates else None
+        if best[group] == grid[0]:
+            extended[group] = (_round(grid[0] / low), *grid)
+        elif best[group] == grid[-1]:
+            extended[group] = (*grid, _round(grid[-1] * high))
+    return extended if extended != rates else None
 
 
 def plan_evaluation(
     tuning: LearningRateTuning, plan: Plan, best: Mapping[RateGroup, float]
 ) -> Plan:
-    """The evaluation with the chosen rates."""
+    """The evaluation `plan` with the chosen rates."""
     cells = tuple(
-        PlannedCell(replace(p.cell, learning_rate=best[tuning.condition(p)], tuned=True), p.labels)
-        for p in plan.cells
+        PlannedCell(
+            replace(planned.cell, learning_rate=best[tuning.find_group(planned)], tuned=True),
+            planned.labels,
+        )
+        for planned in plan.cells
     )
     chosen = [
-        f"{' · '.join(filter(None, condition)) or 'all'} {rate:g}"
-        for condition, rate in best.items()
+        f"{' · '.join(filter(None, group)) or 'all'} {rate:g}" for group, rate in best.items()
     ]
-    more = f"; and {len(chosen) - _MOST_LISTED} more" if len(chosen) > _MOST_LISTED else ""
-    grid = ", ".join(f"{rate:g}" for rate in tuning.rates)
-    trials = f"{tuning.replicates} {_plural(tuning.replicates)} of other seeds"
+    more = f"; and {len(chosen) - _MAX_LISTED} more" if len(chosen) > _MAX_LISTED else ""
+    replicates = f"{tuning.replicates} replicate{'' if tuning.replicates == 1 else 's'}"
     note = (
-        f"learning rate tuned on {trials} over {grid} and beyond where the best lay at the edge: "
-        f"{'; '.join(chosen[:_MOST_LISTED])}{more}"
+        f"learning rate tuned on {replicates} of other seeds over "
+        f"{', '.join(f'{rate:g}' for rate in tuning.rates)} and beyond where the best lay at the "
+        f"edge: {'; '.join(chosen[:_MAX_LISTED])}{more}"
     )
     return replace(plan, cells=cells, notes=(*plan.notes, note))
 
 
-def _plural(count: int) -> str:
-    return "replicate" if count == 1 else "replicates"
-
-
-def _trial(cell: Cell, rate: float, replicate: int) -> Cell:
-    """The cell on seeds of its own, also where the study names them."""
-    named = {
-        name: getattr(cell, name)
-        for name in ("init_seed", "order_seed", "dropout_seed", "split_seed", "augment_seed")
+def _make_trial(cell: Cell, rate: float, replicate: int) -> Cell:
+    """The cell with that rate and with other seeds, even if the study sets the seeds."""
+    given = {
+        name: getattr(cell, name) for name, described in FIELDS.items() if described.form == "seed"
     }
-    others: dict[str, Any] = {
+    changed: dict[str, Any] = {
         name: seeds.derive_seed(seed, "tuning", replicate)
-        for name, seed in named.items()
+        for name, seed in given.items()
         if seed is not None
     }
     root = seeds.derive_seed(cell.seed, "tuning")
-    return replace(cell, learning_rate=rate, replicate=replicate, seed=root, **others)
+    return replace(cell, learning_rate=rate, replicate=replicate, seed=root, **changed)
 
 
-def _without_rate(tuning: LearningRateTuning, trial: PlannedCell) -> RateGroup:
-    labels = {axis: label for axis, label in trial.labels.items() if axis != "learning_rate"}
-    return tuning.condition(PlannedCell(trial.cell, labels))
+def _choose_rate(settings: list[defaultdict[float, list[float]]]) -> float:
+    """The rate with the lowest mean rank over the settings (rate → losses of its replicates).
 
-
-def _best(settings: list[defaultdict[float, list[float]]]) -> float:
-    """The rate of the lowest mean rank over the settings; the middle one of those that share it.
-
-    Where all share it, nothing has learnt, or all have diverged: then the lowest, so that the grid
-    grows towards less.
+    If several rates share it, the middle one. If all share it, nothing has learnt or all have
+    diverged; then the lowest, so that the grid grows towards lower rates.
     """
     ranks: defaultdict[float, list[float]] = defaultdict(list)
-    for by_rate in settings:
-        means = {rate: fmean(values) for rate, values in by_rate.items()}
+    for losses in settings:
+        means = {rate: fmean(values) for rate, values in losses.items()}
         for rate, mean in means.items():
-            below, equal = (
-                sum(m < mean for m in means.values()),
-                sum(m == mean for m in means.values()),
-            )
+            below = sum(other < mean for other in means.values())
+            equal = sum(other == mean for other in means.values())
             ranks[rate].append(below + (equal + 1) / 2)
     mean_ranks = {rate: fmean(values) for rate, values in ranks.items()}
     lowest = min(mean_ranks.values())
@@ -242,8 +233,6 @@ def _best(settings: list[defaultdict[float, list[float]]]) -> float:
     return best[0] if len(best) == len(mean_ranks) else best[(len(best) - 1) // 2]
 
 
-def _rounded(rate: float) -> float:
-    """Three significant digits, so that a grid grown twice holds the numbers that a person would
-    write.
-    """
+def _round(rate: float) -> float:
+    """Three significant digits, as a person would write a rate."""
     return float(f"{rate:.3g}")

@@ -2,71 +2,123 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fanin import seeds
-from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.protocol import REGISTRY as PROTOCOLS
 from fanin.errors import FaninError, StudyError, UnknownName
-from fanin.study.canonical_cell import check_count, check_key, make_cell
-from fanin.study.feasibility import check_fit
+from fanin.study import study_file
+from fanin.study.axes import (
+    AxisValue,
+    Exclusion,
+    Grid,
+    read_base,
+    read_exclusions,
+    read_grids,
+    read_tuning,
+)
+from fanin.study.canonical_cell import check_key
+from fanin.study.expansion import Expansion
+from fanin.study.field_forms import check_count
 from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.line_numbers import LineNumbers
-from fanin.study.resolved_study import to_toml
+from fanin.study.study_file import StudyDocument, StudyTables, TuneTable
 
 MAX_CELLS = 100_000
-
-
-@dataclass(frozen=True)
-class AxisValue:
-    """One value of an axis and the label that tables show for it."""
-
-    value: Any
-    label: str
-
-
-Grid = Mapping[str, tuple[AxisValue, ...]]
-Exclusion = Mapping[str, tuple[str, ...]]
-"""Axis → labels, values or names; a cell that has one of them on every axis is left out."""
 
 
 @dataclass(frozen=True)
 class Study:
     """A question and the grid of cells that answers it.
 
-    `base` holds what all cells share, `grids` one mapping of axes per block of the file, the shared
-    axes folded in. Keys are fields of a cell, or options of one such as ``model.depth``.
+    Keys of `base` and of `grids` are fields of a cell, or options of one such as ``model.depth``.
     """
 
     name: str
     question: str
     base: Mapping[str, Any]
+    """What all cells share."""
     grids: tuple[Grid, ...]
+    """The axes of each block [[grid]], the shared axes included."""
     protocol: str = "sound"
     replicates: int = 1
     seed: int = 0
     notes: tuple[str, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
     tuning: LearningRateTuning | None = None
-    """How the learning rate of each condition is chosen before the evaluation; None where it is
-    fixed, or an axis.
-    """
+    """How the learning rate is chosen before the evaluation; None if it is fixed or an axis."""
     time: str = ""
-    """About how long it takes, in words: measured where a built-in study says it."""
-    places: LineNumbers = field(default_factory=LineNumbers, compare=False, repr=False)
+    """About how long it takes, in words; measured for the built-in studies."""
+    lines: LineNumbers = field(default_factory=LineNumbers, compare=False, repr=False)
+    """The line numbers of its file."""
 
-    @staticmethod
-    def load(name_or_path: str) -> Study:
-        """A built-in study by name, or one from a TOML file; see `fanin.study.study_file.load`."""
-        from fanin.study.study_file import load
+    @classmethod
+    def load(cls, name_or_path: str) -> Study:
+        """A built-in study by its name, or the study in a file, whose path ends in ``.toml``.
 
-        return load(name_or_path)
+        Raises `UnknownName` or `StudyError`.
+        """
+        return cls.from_document(study_file.read_document(name_or_path))
+
+    @classmethod
+    def from_toml(cls, text: str, name: str) -> Study:
+        """The study that a TOML text describes; raises as `load` does."""
+        return cls.from_document(study_file.parse_document(text, name))
+
+    @classmethod
+    def from_document(cls, document: StudyDocument) -> Study:
+        """The study in a study file; raises a `FaninError` that names the line of a mistake."""
+        tables = document.tables
+        try:
+            PROTOCOLS.get(tables.protocol)
+        except FaninError as error:
+            raise error.add_context(document.locate("", "protocol")) from None
+        grids = read_grids(document)
+        return cls(
+            name=document.name,
+            question=tables.question,
+            base=read_base(document),
+            grids=grids,
+            protocol=tables.protocol,
+            replicates=tables.replicates,
+            seed=tables.seed,
+            notes=tuple(tables.notes),
+            exclude=read_exclusions(document),
+            tuning=read_tuning(document, grids),
+            time=tables.time,
+            lines=document.lines,
+        )
+
+    def to_toml(self, *, comment: str = "") -> str:
+        """A study file that says everything explicitly; `from_toml` makes an equal study of it."""
+        return study_file.write_document(self.to_document(), comment=comment)
+
+    def to_document(self) -> StudyDocument:
+        """The study as a study file holds it."""
+        tables = StudyTables(
+            question=self.question,
+            protocol=self.protocol,
+            replicates=self.replicates,
+            seed=self.seed,
+            time=self.time,
+            notes=list(self.notes),
+            tune=_to_table(self.tuning) if self.tuning else None,
+            base={key: value for key, value in self.base.items() if value is not None},
+            exclude=[_to_lists(exclusion) for exclusion in self.exclude],
+            grid=[
+                {
+                    axis: [_to_labelled(axis, value) for value in values]
+                    for axis, values in grid.items()
+                }
+                for grid in self.grids
+            ],
+        )
+        return StudyDocument(self.name, tables)
 
     def plan(
         self,
@@ -80,162 +132,109 @@ class Study:
 
         Args:
             replicates: instead of the study's own number.
-            only: axis name → labels or values; cells that match none of an axis' are left out.
+            only: axis → labels or values; other cells are left out.
             max_epochs: instead of the cells' own number of epochs; such cells are other cells.
 
-        Raises `StudyError` for a grid too large, an `only` that nothing matches, and cells that
-        cannot be, and `FitError` for a model that does not fit its data; all before any work.
+        Raises `StudyError` for a grid that is too large, for values in `only` that match nothing
+        and for cells that are not possible, and `FitError` for a model that does not fit its data;
+        all before any work.
         """
         count = check_count(self.replicates if replicates is None else replicates, "replicates")
-        total = count * sum(
-            math.prod(len(choices) for choices in grid.values()) for grid in self.grids
-        )
-        if total > MAX_CELLS:
-            raise StudyError(
-                f"Study {self.name} has {total:,} cells; at most {MAX_CELLS:,} can be planned. "
-                "Split it, or use fewer values."
-            )
-        head = {"protocol": PROTOCOLS.get(self.protocol).name, "seed": seeds.check_seed(self.seed)}
-        limit = {} if max_epochs is None else {"epochs": check_count(max_epochs, "max_epochs")}
+        self._check_size(count)
         for axis in only or {}:
             check_key(axis, "axis")
-        kept = [p for p in self._included(head | limit) if p.is_selected_by(only or {})]
-        if only:
-            _require_matches(self, only, kept)
-        cells = tuple(
-            PlannedCell(replace(planned.cell, replicate=replicate), planned.labels)
-            for replicate in range(count)
-            for planned in kept
+        head = {"protocol": PROTOCOLS.get(self.protocol).name, "seed": seeds.check_seed(self.seed)}
+        if max_epochs is not None:
+            head["epochs"] = check_count(max_epochs, "max_epochs")
+        cells = self._select(
+            Expansion(
+                self.name, self.base, self.grids, self.exclude, head, self.lines
+            ).list_cells(),
+            only or {},
         )
-        if twice := [
-            cell for cell, times in Counter(planned.cell for planned in kept).items() if times > 1
-        ]:
-            raise StudyError(
-                f"Study {self.name} lists the same cell twice ({twice[0].model} on "
-                f"{twice[0].data}, {twice[0].initializer}): "
-                f"two values of an axis mean the same. Remove one."
-            )
+        self._check_duplicates(cells)
+        chosen = [f"{axis}={','.join(names)}" for axis, names in (only or {}).items()]
         return Plan(
             study=self.name,
             question=" ".join(self.question.split()),
             protocol=self.protocol,
-            cells=cells,
-            notes=self._notes(),
-            study_toml=to_toml(
-                self.overridden(replicates=replicates, max_epochs=max_epochs), only=only
+            cells=tuple(
+                PlannedCell(replace(planned.cell, replicate=replicate), planned.labels)
+                for replicate in range(count)
+                for planned in cells
+            ),
+            notes=self._list_notes(),
+            study_toml=self.override(replicates=replicates, max_epochs=max_epochs).to_toml(
+                comment=f"Run with --only {' '.join(chosen)}" if chosen else ""
             ),
         )
 
-    def overridden(self, *, replicates: int | None = None, max_epochs: int | None = None) -> Study:
+    def override(self, *, replicates: int | None = None, max_epochs: int | None = None) -> Study:
         """The study with another number of replicates, or of epochs in all of its cells."""
         study = self if replicates is None else replace(self, replicates=replicates)
         if max_epochs is None:
             return study
         grids = tuple(
-            {axis: choices for axis, choices in grid.items() if axis != "epochs"}
+            {axis: values for axis, values in grid.items() if axis != "epochs"}
             for grid in self.grids
         )
         return replace(study, base={**self.base, "epochs": max_epochs}, grids=grids)
 
-    def _included(self, head: Mapping[str, Any]) -> list[PlannedCell]:
-        used: set[int] = set()
-        kept = []
-        for planned in self._combinations(head, used):
-            excluding = {
-                number
-                for number, exclusion in enumerate(self.exclude)
-                if planned.is_selected_by(exclusion)
-            }
-            used |= excluding
-            kept += [] if excluding else [planned]
-        for number, exclusion in enumerate(self.exclude):
-            if number not in used:
-                words = ", ".join(
-                    f"{axis} = {' or '.join(wanted)}" for axis, wanted in exclusion.items()
-                )
+    def _check_size(self, replicates: int) -> None:
+        sizes = (math.prod(len(values) for values in grid.values()) for grid in self.grids)
+        total = replicates * sum(sizes)
+        if total > MAX_CELLS:
+            raise StudyError(
+                f"Study {self.name} has {total:,} cells; at most {MAX_CELLS:,} can be planned. "
+                "Split it, or use fewer values."
+            )
+
+    def _select(
+        self, cells: Sequence[PlannedCell], only: Mapping[str, Sequence[str]]
+    ) -> list[PlannedCell]:
+        """The cells that `only` names; raises `UnknownName` for a value that matches none."""
+        selected = [planned for planned in cells if planned.is_selected_by(only)]
+        for axis, names in only.items():
+            for name in names:
+                if not any(name in planned.list_names(axis) for planned in selected):
+                    labels = {value.label for grid in self.grids for value in grid.get(axis, ())}
+                    raise UnknownName.suggest(
+                        f"value of axis {axis} (together with the rest of --only)", name, labels
+                    )
+        return selected
+
+    def _check_duplicates(self, cells: Sequence[PlannedCell]) -> None:
+        for cell, times in Counter(planned.cell for planned in cells).items():
+            if times > 1:
                 raise StudyError(
-                    f"Study {self.name}{self.places.of_exclusion(number)}: exclude {words} matches "
-                    "no cell. Use labels or "
-                    f"values of the study's axes."
+                    f"Study {self.name} lists the same cell twice ({cell.model} on {cell.data}, "
+                    f"{cell.initializer}): two values of an axis mean the same. Remove one."
                 )
-        if not kept:
-            raise StudyError(f"Study {self.name} excludes all of its cells.")
-        return kept
 
-    def _combinations(self, head: Mapping[str, Any], used: set[int]) -> Iterator[PlannedCell]:
-        """Every combination of the axes' values but those that an exclusion names as they are
-        written: they may be impossible.
-
-        `used` gets the numbers of those exclusions.
-        """
-        fitted: set[tuple[Any, ...]] = set()
-        for number, grid in enumerate(self.grids):
-            for choices in itertools.product(*grid.values()):
-                chosen = dict(zip(grid, choices, strict=True))
-                if excluding := {
-                    n for n, exclusion in enumerate(self.exclude) if _names(chosen, exclusion)
-                }:
-                    used |= excluding
-                    continue
-                values = {
-                    **self.base,
-                    **{axis: choice.value for axis, choice in chosen.items()},
-                    **head,
-                }
-                try:
-                    cell = make_cell(values)
-                    key = _what_must_fit(cell)
-                    if key not in fitted:
-                        check_fit(cell)
-                        fitted.add(key)
-                except FaninError as error:
-                    labels = {axis: choice.label for axis, choice in chosen.items()}
-                    raise error.add_context(
-                        f"Study {self.name}{self.places.of_fields(error.about, number, labels)}"
-                    ) from None
-                yield PlannedCell(cell, {axis: choice.label for axis, choice in chosen.items()})
-
-    def _notes(self) -> tuple[str, ...]:
+    def _list_notes(self) -> tuple[str, ...]:
         flaw = PROTOCOLS.get(self.protocol).flaw
-        varied = any("learning_rate" in grid for grid in self.grids)
-        fixed = (
-            ()
-            if varied or self.tuning
-            else ("the learning rate is fixed, not tuned per initializer",)
-        )
-        return tuple(note for note in (flaw, *fixed, *self.notes) if note)
+        is_fixed = not self.tuning and not any("learning_rate" in grid for grid in self.grids)
+        fixed = "the learning rate is fixed, not tuned per initializer" if is_fixed else ""
+        return tuple(note for note in (flaw, fixed, *self.notes) if note)
 
 
-def _names(chosen: Mapping[str, AxisValue], exclusion: Exclusion) -> bool:
-    """Whether an exclusion names these values by their labels, as written, or by the name in a
-    spec.
-    """
-
-    def called(choice: AxisValue) -> set[str]:
-        plain = {choice.label, str(choice.value)}
-        return plain | (
-            {choice.value.partition("(")[0]} if isinstance(choice.value, str) else set()
-        )
-
-    return all(
-        axis in chosen and called(chosen[axis]) & set(wanted) for axis, wanted in exclusion.items()
+def _to_table(tuning: LearningRateTuning) -> TuneTable:
+    return TuneTable(
+        learning_rate=list(tuning.rates),
+        replicates=tuning.replicates,
+        per=list(tuning.per),
+        at=_to_lists(tuning.at),
     )
 
 
-def _what_must_fit(cell: Cell) -> tuple[Any, ...]:
-    """What `check_fit` looks at: cells that agree in it are checked once."""
-    network = (cell.data, cell.model, cell.activation, cell.normalization)
-    return (*network, cell.batch_size, cell.augmentation, cell.label_smoothing, cell.metrics)
+def _to_lists(names: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {axis: list(values) for axis, values in names.items()}
 
 
-def _require_matches(
-    study: Study, only: Mapping[str, Sequence[str]], kept: Sequence[PlannedCell]
-) -> None:
-    """Every value asked for must have kept something, or the user misspelt it."""
-    for axis, wanted in only.items():
-        for name in wanted:
-            if not any(name in planned.list_names(axis) for planned in kept):
-                labels = {choice.label for grid in study.grids for choice in grid.get(axis, ())}
-                raise UnknownName.suggest(
-                    f"value of axis {axis} (together with the rest of --only)", name, labels
-                )
+def _to_labelled(axis: str, value: AxisValue) -> dict[str, Any]:
+    if value.value is None:
+        raise StudyError(
+            f"A study file cannot hold the value None of axis {axis} (label {value.label}). Give "
+            "the value that the default stands for."
+        )
+    return {"label": value.label, "use": value.value}

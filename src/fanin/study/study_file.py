@@ -1,35 +1,29 @@
 """Study files: TOML with a head, one [base], shared [axes], [[grid]] and [[exclude]] blocks, and
 [tune].
 
-A key of [base], [axes] or [[grid]] is a field of a cell, or an option of one: ``model.depth = [2,
-8, 32]``. An [[exclude]] block names values of axes; cells that have one of them on every axis named
-are left out.
+A file is read into a `StudyDocument`, which knows the names and types of the head's keys and the
+lines of the file. `fanin.study.study` makes a study of a document, and a document of a study.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pydantic
+import tomli_w
 
-from fanin.cell.protocol import REGISTRY as PROTOCOLS
-from fanin.errors import FaninError, StudyError, UnknownName, quote
-from fanin.study.canonical_cell import check_key
-from fanin.study.learning_rate_tuning import LearningRateTuning
+from fanin.errors import StudyError, UnknownName, quote
 from fanin.study.line_numbers import LineNumbers
-from fanin.study.study import AxisValue, Exclusion, Study
 
 MAX_BYTES = 1_000_000
-MAX_LABEL = 80
-
-_SCALARS = (bool, int, float, str)
 
 
-class _Tune(pydantic.BaseModel):
+class TuneTable(pydantic.BaseModel):
     """The block [tune]."""
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
@@ -40,109 +34,130 @@ class _Tune(pydantic.BaseModel):
     at: dict[str, Any] = {}
 
 
-class _Head(pydantic.BaseModel):
-    """The keys of a study file. Values of [base], [axes] and [[grid]] are checked when cells are
-    made of them.
-    """
+class StudyTables(pydantic.BaseModel):
+    """The keys of a study file. Values of [base], [axes] and [[grid]] are checked later."""
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
     question: str = ""
-    time: str = ""
     protocol: str = "sound"
     replicates: int = pydantic.Field(default=1, ge=1, le=10**6)
     seed: int = pydantic.Field(default=0, ge=0, le=2**63 - 1)
+    time: str = ""
     notes: list[str] = []
+    tune: TuneTable | None = None
     base: dict[str, Any] = {}
     axes: dict[str, Any] = {}
-    grid: list[dict[str, Any]] = []
     exclude: list[dict[str, Any]] = []
-    tune: _Tune | None = None
+    grid: list[dict[str, Any]] = []
+
+
+@dataclass(frozen=True)
+class StudyDocument:
+    """What a study file says, and on which lines."""
+
+    name: str
+    tables: StudyTables
+    lines: LineNumbers = field(default_factory=LineNumbers)
+
+    def locate(self, table: str, key: str, number: int = 0) -> str:
+        """``Study NAME, line 7`` for a key of a table, as an error begins."""
+        return f"Study {self.name}{self.lines.locate_key(table, key, number)}"
 
 
 def list_builtin_studies() -> tuple[str, ...]:
-    """The studies that come with fanin."""
-    folder = resources.files("fanin.study") / "catalogue"
+    """The names of the studies that come with fanin."""
     return tuple(
-        sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+        sorted(
+            Path(entry.name).stem
+            for entry in _catalogue().iterdir()
+            if entry.name.endswith(".toml")
+        )
     )
 
 
-def load(name_or_path: str) -> Study:
-    """A built-in study by name, or one from a TOML file (anything that ends in .toml)."""
-    if not name_or_path.endswith(".toml"):
-        if name_or_path not in list_builtin_studies():
-            raise UnknownName.suggest(
-                "study", name_or_path, (*list_builtin_studies(), "my_study.toml (a file)")
-            )
-        text = (resources.files("fanin.study") / "catalogue" / f"{name_or_path}.toml").read_text(
-            encoding="utf-8"
-        )
-        return parse(text, name_or_path)
-    path = Path(name_or_path)
-    return parse(_read(path), path.stem)
+def read_document(name_or_path: str) -> StudyDocument:
+    """Read a built-in study by its name, or a file, whose path ends in ``.toml``.
 
-
-def parse(text: str, name: str) -> Study:
-    """The study that a TOML text describes; raises `StudyError` that lists every mistake of the
-    file's head at once.
-
-    Errors name the line where it is known.
+    Raises `UnknownName` or `StudyError`.
     """
-    places = LineNumbers.of(text)
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        return parse_document(_read_text(path), path.stem)
+    builtin = list_builtin_studies()
+    if name_or_path not in builtin:
+        raise UnknownName.suggest("study", name_or_path, (*builtin, "my_study.toml (a file)"))
+    text = (_catalogue() / f"{name_or_path}.toml").read_text(encoding="utf-8")
+    return parse_document(text, name_or_path)
+
+
+def parse_document(text: str, name: str) -> StudyDocument:
+    """Read a TOML text as a study of that name.
+
+    Raises `StudyError`, which lists all mistakes of the head at once, with their lines.
+    """
+    lines = LineNumbers.from_toml(text)
     try:
-        head = _Head.model_validate(tomllib.loads(text))
+        return StudyDocument(name, StudyTables.model_validate(tomllib.loads(text)), lines)
     except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"Study {name} is not valid TOML: {error}.{_hint(error)}") from None
+        raise StudyError(f"Study {name} is not valid TOML: {error}.{_suggest(error)}") from None
     except pydantic.ValidationError as error:
-        raise StudyError(_mistakes(name, error, places)) from None
-    try:
-        PROTOCOLS.get(head.protocol)
-    except FaninError as error:
-        raise error.add_context(f"Study {name}{places.of_key('', 'protocol')}") from None
-    file = _File(name, places)
-    shared = file.axes(head.axes, "axes", 0)
-    grids = tuple(
-        {**own, **{axis: choices for axis, choices in shared.items() if axis not in own}}
-        for own in (
-            file.axes(grid, "grid", number) for number, grid in enumerate(head.grid or [{}])
-        )
-    )
-    return Study(
-        name=name,
-        question=head.question,
-        base=file.values(head.base, "base", 0),
-        grids=grids,
-        protocol=head.protocol,
-        replicates=head.replicates,
-        seed=head.seed,
-        notes=tuple(head.notes),
-        exclude=tuple(
-            file.wanted(block, "exclude", number) for number, block in enumerate(head.exclude)
-        ),
-        tuning=file.tuning(head.tune, head.base, grids) if head.tune else None,
-        time=head.time,
-        places=places,
-    )
+        raise StudyError(_list_mistakes(name, error, lines)) from None
 
 
-def _hint(error: tomllib.TOMLDecodeError) -> str:
-    """TOML has no room for ``model = …`` and ``model.depth = …`` in one table, unless the second is
-    in quotes.
+def write_document(document: StudyDocument, *, comment: str = "") -> str:
+    """The TOML text that `parse_document` reads as an equal document.
+
+    A comment becomes the first line.
     """
-    in_the_way = "overwrite" in str(error) or "mutate" in str(error)
-    return (
-        ' Beside its spec an option is written in quotes: "model.depth" = …' if in_the_way else ""
-    )
+    tables = document.tables.model_dump(exclude_none=True, exclude={"grid"})
+    head = tomli_w.dumps({key: value for key, value in tables.items() if value not in ({}, [])})
+    grids = [
+        "\n[[grid]]\n" + "".join(_write_axis(axis, values) for axis, values in grid.items())
+        for grid in document.tables.grid
+    ]
+    printable = "".join(character if character.isprintable() else " " for character in comment)
+    return (f"# {printable}\n" if comment else "") + head + "".join(grids)
 
 
-def _read(path: Path) -> str:
+def _write_axis(axis: str, values: list[Any]) -> str:
+    """An axis with one value a line.
+
+    tomli_w by itself would write long values as tables behind all other axes, but the order of the
+    axes is the order of the cells.
+    """
+    lines = [f"    {_write_value(value)},\n" for value in values]
+    return f"{_write_key(axis)} = [\n{''.join(lines)}]\n"
+
+
+def _write_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = (f"{_write_key(key)} = {_write_value(item)}" for key, item in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
+
+
+def _write_key(key: str) -> str:
+    return tomli_w.dumps({key: 0}).removesuffix(" = 0\n")
+
+
+def _catalogue() -> resources.abc.Traversable:
+    return resources.files("fanin.study") / "catalogue"
+
+
+def _suggest(error: tomllib.TOMLDecodeError) -> str:
+    """What to do about ``model = …`` beside ``model.depth = …``, which TOML does not allow."""
+    if "overwrite" in str(error) or "mutate" in str(error):
+        return ' Beside its spec an option is written in quotes: "model.depth" = …'
+    return ""
+
+
+def _read_text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise StudyError(
-                f"{path} has {path.stat().st_size:,} bytes; a study file has at most {MAX_BYTES:,}."
-            )
-        return path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise StudyError(f"{path} has {size:,} bytes; a study file has at most {MAX_BYTES:,}.")
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
     except FileNotFoundError:
         raise StudyError(
             f"There is no file {path}. Give a TOML file or a built-in study: "
@@ -154,145 +169,14 @@ def _read(path: Path) -> str:
         raise StudyError(f"{quote(str(path))} cannot be read: {error}.") from None
 
 
-class _File:
-    """The tables of one file, read with errors that name study, key and line."""
-
-    def __init__(self, name: str, places: LineNumbers) -> None:
-        self._name, self._places = name, places
-
-    def values(self, table: Mapping[str, Any], name: str, number: int) -> dict[str, Any]:
-        """The keys of a table and their values, ``model.depth`` as one key."""
-        found = dict(_flattened(table))
-        for key in found:
-            try:
-                check_key(key, "key of [base], [axes] or [[grid]]")
-            except FaninError as error:
-                raise error.add_context(self._where(name, key, number)) from None
-        return found
-
-    def axes(
-        self, table: Mapping[str, Any], name: str, number: int
-    ) -> dict[str, tuple[AxisValue, ...]]:
-        """The axes of a table."""
-        return {
-            axis: self._choices(axis, values, name, number)
-            for axis, values in self.values(table, name, number).items()
-        }
-
-    def wanted(self, table: Mapping[str, Any], name: str, number: int) -> Exclusion:
-        """Axis → labels or values, each as text."""
-        if not table:
-            raise StudyError(
-                f"{self._where(name, '', number)}: [[{name}]] is empty; name the values of an axis."
-            )
-        found = self.values(table, name, number)
-        return {
-            axis: tuple(map(_text, value if isinstance(value, list) else [value]))
-            for axis, value in found.items()
-        }
-
-    def tuning(
-        self,
-        tune: _Tune,
-        base: Mapping[str, Any],
-        grids: tuple[Mapping[str, tuple[AxisValue, ...]], ...],
-    ) -> LearningRateTuning:
-        """The block [tune]."""
-        axes = {axis: None for grid in grids for axis in grid}
-        for key in (*tune.per, *dict(_flattened(tune.at))):
-            if key not in axes:
-                raise UnknownName.suggest("axis of the study", key, axes).add_context(
-                    self._where("tune", "per", 0)
-                )
-        if "learning_rate" in axes:
-            raise StudyError(
-                f"{self._where('tune', 'learning_rate', 0)}: the learning rate is an axis already. "
-                "Leave out one."
-            )
-        if "learning_rate" in base:
-            raise StudyError(
-                f"{self._where('base', 'learning_rate', 0)}: the learning rate is tuned, and given "
-                "here too. Leave out one."
-            )
-        try:
-            at = self.wanted(tune.at, "tune", 0) if tune.at else {}
-            return LearningRateTuning(
-                tuple(tune.learning_rate), tune.replicates, tuple(tune.per), at
-            )
-        except StudyError as error:
-            raise error.add_context(self._where("tune", "learning_rate", 0)) from None
-
-    def _where(self, table: str, key: str, number: int) -> str:
-        return f"Study {self._name}{self._places.of_key(table, key, number)}"
-
-    def _choices(self, axis: str, values: Any, table: str, number: int) -> tuple[AxisValue, ...]:
-        where = self._where(table, axis, number)
-        if not isinstance(values, list):
-            raise StudyError(
-                f"{where}: {table}.{axis} must be a list, such as [{quote(values)}]; received "
-                f"{quote(values)}."
-            )
-        if not values:
-            raise StudyError(f"{where}: axis {axis} is empty; give at least one value.")
-        choices = tuple(_choice(where, axis, value) for value in values)
-        if any(choices.count(choice) > 1 for choice in choices):
-            raise StudyError(
-                f"{where}: axis {axis} lists a value twice, and with it the same cell twice. "
-                "Remove one."
-            )
-        labels = [choice.label for choice in choices]
-        if twice := [label for label in labels if labels.count(label) > 1]:
-            raise StudyError(
-                f"{where}: two values of axis {axis} are called {quote(twice[0])}. Give each a "
-                "label of its own."
-            )
-        return choices
-
-
-def _flattened(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """TOML reads ``model.depth = 3`` as a table in a table."""
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from ((f"{key}.{inner}", item) for inner, item in value.items())
-        else:
-            yield key, value
-
-
-def _choice(where: str, axis: str, value: Any) -> AxisValue:
-    if isinstance(value, dict):
-        if (
-            set(value) != {"label", "use"}
-            or not isinstance(value["label"], str)
-            or isinstance(value["use"], dict)
-        ):
-            raise StudyError(
-                f'{where}: a value of axis {axis} with a label is written {{ label = "name", use = '
-                "value }, "
-                f"not {quote(value)}."
-            )
-        if not value["label"].isprintable() or not 0 < len(value["label"]) <= MAX_LABEL:
-            raise StudyError(
-                f"{where}: a label has 1 to {MAX_LABEL} printable characters, not "
-                f"{quote(value['label'])}."
-            )
-        return AxisValue(value["use"], value["label"])
-    return AxisValue(value, _text(value))
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(map(str, value)) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _mistakes(name: str, error: pydantic.ValidationError, places: LineNumbers) -> str:
-    lines = []
+def _list_mistakes(name: str, error: pydantic.ValidationError, lines: LineNumbers) -> str:
+    mistakes = []
     for mistake in error.errors():
-        where = ".".join(map(str, mistake["loc"]))
-        line = places.of_key("", str(mistake["loc"][0])).removeprefix(", ")
+        key = ".".join(map(str, mistake["loc"]))
+        line = lines.locate_key("", str(mistake["loc"][0])).removeprefix(", ")
         if mistake["type"] == "extra_forbidden":
-            said = str(UnknownName.suggest("key of a study file", where, _Head.model_fields))
+            text = str(UnknownName.suggest("key of a study file", key, StudyTables.model_fields))
         else:
-            said = f"{where}: {mistake['msg']}; received {quote(mistake['input'])}."
-        lines.append(f"{line}: {said}" if line else said)
-    return f"Study {name} cannot be read:\n  " + "\n  ".join(lines)
+            text = f"{key}: {mistake['msg']}; received {quote(mistake['input'])}."
+        mistakes.append(f"{line}: {text}" if line else text)
+    return f"Study {name} cannot be read:\n  " + "\n  ".join(mistakes)
