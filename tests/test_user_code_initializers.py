@@ -173,7 +173,7 @@ def test_one_that_needs_fans_does_not_fit_a_vector(fills: str) -> None:
         drawn(fanin.get(f"{fills}:fill_"), (7,))
 
 
-@pytest.mark.parametrize("option", ["name", "part", "sample", "spec"])
+@pytest.mark.parametrize("option", ["name", "user_component", "sample", "spec"])
 def test_an_option_that_every_initializer_has_already_is_refused(
     tmp_path: Path, option: str
 ) -> None:

@@ -1,27 +1,35 @@
-"""From a study to its results: what `fanin.run` and ``fanin run`` do.
+"""The one way from a study to its results: what `fanin.run` and ``fanin run`` do.
 
-results = run("quick", out="runs/quick")
-print(results)
-results.report()
+    results = run("quick", out="runs/quick")
+    print(results)
+    results.report()
+
+`run` plans the study, then takes its stages one after the other: it downloads missing data, trains
+the cells that have no result, and stores each result the moment it arrives. At the end it loads
+what the folder holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanin import specs
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
-from fanin.cell.result import SETTLED, Result
+from fanin.cell.result import Result
 from fanin.errors import MissingExtra, UsageError, quote
 from fanin.execution.blocks import find_unfinished
 from fanin.execution.events import Event
+from fanin.execution.executors import count_usable_cores
+from fanin.execution.observer import CallbackObserver, Observer, Stage
 from fanin.execution.runner import run_plan
 from fanin.report.results import Results
 from fanin.store import results_store
-from fanin.store.results_folder import ResultsFolder
+from fanin.store.merge import supersedes
+from fanin.store.results_folder import ResultsFolder, choose_folder
 from fanin.study import learning_rate_tuning
 
 if TYPE_CHECKING:
@@ -29,19 +37,34 @@ if TYPE_CHECKING:
     from fanin.study.study import Study
 
 __all__ = [
+    "Estimate",
     "Results",
-    "evaluation",
-    "fetch_data",
+    "estimate",
     "load_results",
     "load_study",
+    "make_evaluation_plan",
     "make_plan",
-    "pending",
     "run",
-    "stages",
 ]
 
 Only = Mapping[str, object]
 """Axis → a label or value, or a list of them."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What `run` would train, and how long that may take."""
+
+    plan: Plan
+    """The evaluation, with its learning rates if they are tuned already."""
+    to_train: tuple[Cell, ...]
+    """The plan's cells that need training."""
+    trials: tuple[Cell, ...]
+    """The trainings that tune learning rates before that; a grid may grow and need more."""
+    folder: Path
+    workers: int
+    seconds_at_most: float
+    """If every cell runs all its epochs."""
 
 
 def run(
@@ -59,151 +82,96 @@ def run(
     timeout: float = 1800.0,
     on_event: Callable[[Event], None] | None = None,
     on_download: Callable[[DownloadProgress], None] | None = None,
+    observer: Observer | None = None,
 ) -> Results:
-    """Train what a study lacks and return its results; calling again continues where it stopped.
+    """Train what a study lacks and return its results. Call it again to continue after a stop.
+
+    Missing data sets are downloaded first. A cell that fails does not raise: see
+    `Results.outcomes`.
 
     Args:
         study: a study, the name of a built-in one, or the path of a TOML file.
-        out: results folder, ``runs/<study>`` by default; made if missing.
-        replicates: instead of the study's own number.
-        only: axis → a label or value, or several; the other cells are left out.
-        max_epochs: instead of the cells' own; such cells are other cells.
-        workers: processes; default one per usable core, on a GPU one.
+        out: the results folder, ``runs/<study>`` by default; created if missing.
+        replicates: the number of replicates, instead of the study's own.
+        only: axis → a label or value, or several; all other cells are left out.
+        max_epochs: the most epochs of every cell. Such cells are other cells.
+        workers: the number of processes; by default one per usable core, on a GPU one.
         device: a torch device.
         save_weights: keep initial and best weights in ``<out>/weights``.
-        accept_changed: complete blocks that were begun in another environment instead of training
-            them anew.
-        checkpoint_interval: seconds at least between two checkpoints of a cell.
+        accept_changed: complete blocks that were begun in another environment, instead of training
+            them again.
+        checkpoint_interval: the least seconds between two checkpoints of a cell.
         timeout: seconds without a finished epoch after which a cell counts as hung.
-        on_event: told of everything that happens (`fanin.execution.events`).
-        on_download: told of the progress of downloads (`fanin.data.DownloadProgress`), where data have to
-            be fetched.
+        on_event: called with every event of the run (`fanin.execution.events`).
+        on_download: called with the progress of every download (`fanin.data.DownloadProgress`).
+        observer: watches the stages of the run, instead of `on_event` and `on_download`.
 
-    Data sets that are not there are downloaded first. Cells that failed do not raise: see
-    `Results.outcomes`. Raises `UsageError` for a study that cannot be planned, `DataError` for data
-    that is damaged or can be had nowhere (before anything is trained), `StoreError`, and
-    `RunInterrupted` after a signal.
+    Raises:
+        UsageError: the study cannot be planned.
+        DataError: data are damaged, or cannot be downloaded. Nothing of the stage is trained then.
+        StoreError: the store is locked, corrupt, or on a full disk.
+        RunInterrupted: a signal was received.
     """
     loaded = load_study(study)
     plan = make_plan(loaded, replicates=replicates, only=only, max_epochs=max_epochs)
-    folder = Path("runs") / plan.study if out is None else Path(out)
-    for stage in stages(loaded, plan, folder, max_epochs=max_epochs):
-        fetch_data(pending(stage, folder, accept_changed=accept_changed), on_download=on_download)
-        run_plan(
-            stage,
-            folder,
-            workers=workers,
-            device=device,
-            save_weights=save_weights,
-            accept_changed=accept_changed,
-            checkpoint_interval=checkpoint_interval,
-            timeout=timeout,
-            on_event=on_event or (lambda event: None),
-        )
-    return load_results(folder)
+    folder = choose_folder(out, plan.study)
+    observer = observer or CallbackObserver(on_event=on_event, on_download=on_download)
+    trained = 0
+    for stage in _plan_stages(loaded, plan, folder, max_epochs, accept_changed):
+        with observer.watch_downloads(stage) as tell_download:
+            _fetch_data(stage.to_train, tell_download)
+        with observer.watch_training(stage) as tell_event:
+            summary = run_plan(
+                stage.plan,
+                folder,
+                workers=workers,
+                device=device,
+                save_weights=save_weights,
+                accept_changed=accept_changed,
+                checkpoint_interval=checkpoint_interval,
+                timeout=timeout,
+                on_event=tell_event,
+            )
+        trained += summary.trained
+    return replace(load_results(folder), run_summary=replace(summary, trained=trained))
 
 
-def stages(
-    study: Study, plan: Plan, folder: Path, *, max_epochs: int | None = None
-) -> Iterator[Plan]:
-    """The plans to run one after the other: those that tune the learning rate, if the study tunes
-    it, then the evaluation.
-
-    Each is made when it is asked for, from the results that `folder` holds by then, so the one
-    before must have run. `plan` is the study's or a part of it, `max_epochs` what it was made with.
-    """
-    if study.tuning is None:
-        yield plan
-        return
-    whole = study.plan(replicates=1, max_epochs=max_epochs)
-    yield from learning_rate_tuning.plan_stages(
-        study.tuning, plan, lambda: results_store.read(folder).results, whole=whole
-    )
-
-
-def evaluation(study: Study, results: Mapping[str, Result]) -> Plan:
-    """The plan whose cells answer the study, given all of its results: with the learning rates that
-    these choose.
-    """
-    plan = study.plan()
-    if study.tuning is None:
-        return plan
-    *_, last = learning_rate_tuning.plan_stages(study.tuning, plan, lambda: results)
-    return last
-
-
-def make_plan(
+def estimate(
     study: Study | str,
+    out: Path | str | None = None,
     *,
     replicates: int | None = None,
     only: Only | None = None,
     max_epochs: int | None = None,
-) -> Plan:
-    """The cells of a study, or of one given by name or file; arguments and errors as for `run`."""
-    loaded = load_study(study)
-    if only is not None and not isinstance(only, Mapping):
-        raise UsageError(
-            f"only maps an axis to a value or several, such as {{'data': 'digits'}}; received "
-            f"{quote(only)}."
-        )
-    chosen = {axis: _texts(wanted) for axis, wanted in (only or {}).items()}
-    return loaded.plan(replicates=replicates, only=chosen, max_epochs=max_epochs)
+    workers: int | None = None,
+    accept_changed: bool = False,
+) -> Estimate:
+    """What `run` would train, and for how long at most; arguments and errors as for `run`.
 
-
-def _texts(wanted: object) -> list[str]:
-    """One value or several, as labels are written."""
-    values = list(wanted) if isinstance(wanted, (list, tuple, set)) else [wanted]
-    return [value if isinstance(value, str) else specs.render_value(value) for value in values]
-
-
-def pending(plan: Plan, out: Path | str, *, accept_changed: bool = False) -> tuple[Cell, ...]:
-    """The plan's cells that need training, as far as can be told before it is known on what
-    machine.
-    """
-    results = results_store.read(out).results if ResultsFolder.from_path(out).database.is_file() else {}
-    return find_unfinished(
-        (planned.cell for planned in plan.cells), results, accept_changed=accept_changed
-    )
-
-
-def fetch_data(
-    cells: Iterable[Cell], *, on_download: Callable[[DownloadProgress], None] | None = None
-) -> None:
-    """Download the cells' data sets where they are not there, and read each once, so that damage is
-    found before any work.
-
-    Workers never download. Raises `DataUnavailable`, which says what was tried and what to do, or
-    `DataInvalid`.
+    Some training steps of each kind are timed in this process, on random data and one thread.
+    Nothing is written.
     """
     from fanin import data
+    from fanin.execution.estimate import bound_seconds, measure_paces
 
-    for name in sorted({cell.data for cell in cells}):
-        data.ensure(name, on_progress=on_download)
-        data.load(name)
-
-
-def load_results(*folders: Path | str) -> Results:
-    """The results in a folder; those of several folders together, as one study.
-
-    Where two folders have a result for the same cell, one that finished counts more, then that of
-    the folder named first. Raises `UsageError` where a folder holds no store, or no plan to show
-    results by, and `StoreCorrupt`.
-    """
-    snapshots = [results_store.read(folder) for folder in folders]
-    plans = [snapshot.plan for snapshot in snapshots if snapshot.plan is not None]
-    if not plans:
-        raise UsageError(
-            f"{folders[0]} holds results and no plan to show them by. Run the study that they "
-            "belong to with --out."
-        )
-    results = _united(snapshot.results for snapshot in snapshots)
-    if len(snapshots) == 1:
-        return Results(plans[0], results, snapshots[0].path)
-    return Results(_joined(plans), results)
+    loaded = load_study(study)
+    plan = make_plan(loaded, replicates=replicates, only=only, max_epochs=max_epochs)
+    folder = choose_folder(out, plan.study)
+    for stage in _plan_stages(loaded, plan, folder, max_epochs, accept_changed):
+        if stage.to_train:  # later stages follow from the results of this one
+            break
+    trials: tuple[Cell, ...] = ()
+    if stage.plan.is_tuning:
+        trials, stage = stage.to_train, _make_stage(plan, folder, accept_changed)
+    cells = (*stage.to_train, *trials)
+    processes = workers if workers is not None else count_usable_cores()
+    sizes = {cell.data: data.describe(cell.data) for cell in cells}
+    seconds = bound_seconds(cells, measure_paces(cells), sizes, processes)
+    return Estimate(stage.plan, stage.to_train, trials, folder, processes, seconds)
 
 
 def load_study(study: Study | str) -> Study:
-    """A study, or the one that a name or a file means."""
+    """The study itself, or the one that a name or a file means."""
     if not isinstance(study, str):
         return study
     try:
@@ -213,17 +181,115 @@ def load_study(study: Study | str) -> Study:
     return Study.load(study)
 
 
-def _united(sources: Iterable[Mapping[str, Result]]) -> dict[str, Result]:
-    found: dict[str, Result] = {}
+def make_plan(
+    study: Study | str,
+    *,
+    replicates: int | None = None,
+    only: Only | None = None,
+    max_epochs: int | None = None,
+) -> Plan:
+    """The cells that answer a study; arguments and errors as for `run`."""
+    loaded = load_study(study)
+    if only is not None and not isinstance(only, Mapping):
+        raise UsageError(
+            f"only maps an axis to a value or several, such as {{'data': 'digits'}}; received "
+            f"{quote(only)}."
+        )
+    selected = {axis: _to_labels(values) for axis, values in (only or {}).items()}
+    return loaded.plan(replicates=replicates, only=selected, max_epochs=max_epochs)
+
+
+def make_evaluation_plan(study: Study, results: Mapping[str, Result]) -> Plan:
+    """The cells that answer a study, with the learning rates that its results choose.
+
+    Args:
+        study: the study.
+        results: all of its results by cell id, those of the tuning stages included.
+    """
+    plan = study.plan()
+    if study.tuning is None:
+        return plan
+    *_, evaluation = learning_rate_tuning.plan_stages(study.tuning, plan, lambda: results)
+    return evaluation
+
+
+def load_results(*folders: Path | str) -> Results:
+    """The results in a folder, or those of several folders as one study.
+
+    If two folders have a result for the same cell, a settled one counts more than one that failed
+    or was killed, then that of the folder named first. Raises `UsageError` if a folder holds no
+    store, or none holds a plan to show results by, and `StoreCorrupt`.
+    """
+    snapshots = [results_store.read(folder) for folder in folders]
+    plans = [snapshot.plan for snapshot in snapshots if snapshot.plan is not None]
+    if not plans:
+        raise UsageError(
+            f"{folders[0]} holds results and no plan to show them by. Run the study that they "
+            "belong to with --out."
+        )
+    results = _merge_results(snapshot.results for snapshot in snapshots)
+    if len(snapshots) == 1:
+        return Results(plans[0], results, snapshots[0].path)
+    return Results(_merge_plans(plans), results)
+
+
+def _plan_stages(
+    study: Study, plan: Plan, folder: Path, max_epochs: int | None, accept_changed: bool
+) -> Iterator[Stage]:
+    """The stages of a run: those that tune learning rates if the study tunes them, then the
+    evaluation.
+
+    Each stage is planned when it is asked for, from the results that `folder` holds by then: the
+    stage before must have run. `plan` is the study's plan or a part of it, made with `max_epochs`.
+    """
+    plans: Iterable[Plan] = [plan]
+    if study.tuning is not None:
+        plans = learning_rate_tuning.plan_stages(
+            study.tuning,
+            plan,
+            lambda: results_store.read(folder).results,
+            whole=study.plan(replicates=1, max_epochs=max_epochs),
+        )
+    for stage_plan in plans:
+        yield _make_stage(stage_plan, folder, accept_changed)
+
+
+def _make_stage(plan: Plan, folder: Path, accept_changed: bool) -> Stage:
+    """The stage that trains what `folder` lacks of the plan."""
+    has_store = ResultsFolder.from_path(folder).database.is_file()
+    results = results_store.read(folder).results if has_store else {}
+    cells = (planned.cell for planned in plan.cells)
+    return Stage(plan, find_unfinished(cells, results, accept_changed=accept_changed))
+
+
+def _fetch_data(cells: Iterable[Cell], on_download: Callable[[DownloadProgress], None]) -> None:
+    """Download the data sets that are missing, and load each once: damage is found before any cell
+    is trained. Workers never download.
+    """
+    from fanin import data
+
+    for name in sorted({cell.data for cell in cells}):
+        data.ensure(name, on_progress=on_download)
+        data.load(name)
+
+
+def _to_labels(values: object) -> list[str]:
+    """One value or several, written as labels are."""
+    items = list(values) if isinstance(values, (list, tuple, set)) else [values]
+    return [item if isinstance(item, str) else specs.render_value(item) for item in items]
+
+
+def _merge_results(sources: Iterable[Mapping[str, Result]]) -> dict[str, Result]:
+    merged: dict[str, Result] = {}
     for results in sources:
         for cell, result in results.items():
-            mine = found.get(cell)
-            if mine is None or (mine.outcome not in SETTLED and result.outcome in SETTLED):
-                found[cell] = result
-    return found
+            kept = merged.get(cell)
+            if kept is None or supersedes(result, kept):
+                merged[cell] = result
+    return merged
 
 
-def _joined(plans: Sequence[Plan]) -> Plan:
+def _merge_plans(plans: Sequence[Plan]) -> Plan:
     """One plan that holds the cells of all."""
     cells = {planned.cell.id: planned for plan in reversed(plans) for planned in plan.cells}
     order = dict.fromkeys(planned.cell.id for plan in plans for planned in plan.cells)

@@ -1,4 +1,4 @@
-"""Downloads under way, on standard error: a bar on a terminal, a line now and then anywhere else."""
+"""Progress of downloads on standard error: a bar on a terminal, a line now and then anywhere else."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from fanin.cli.command_output import print_encodable
 from fanin.cli.remaining_time import format_duration
 from fanin.report.escaping import visible
-from fanin.report.tables.terminal import encodable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from fanin.data import DownloadProgress
 
 LINE_EVERY = 5.0
-"""Seconds between two lines about one download, off a terminal."""
+"""The least seconds between two lines about one download, off a terminal."""
 
 
 @contextmanager
 def show_downloads(stream: TextIO | None = None) -> Iterator[Callable[[DownloadProgress], None]]:
-    """A function that shows the progress it is told of on a stream, standard error by default."""
+    """Show what the yielded function is called with on a stream, standard error by default."""
     from rich.console import Console
 
     out = sys.stderr if stream is None else stream
@@ -44,36 +44,30 @@ class _Lines:
         self._last = 0.0
 
     def handle(self, event: DownloadProgress) -> None:
-        """Show an event, or pass over it where another line came just before."""
+        """Print a line about an event, unless one was printed just before."""
         now = time.monotonic()
         if event.state != "receiving" or now - self._last >= LINE_EVERY:
             self._last = now
-            self._print(_describe(event))
-
-    def _print(self, text: str) -> None:
-        print(
-            encodable(text, getattr(self._stream, "encoding", None) or "utf-8"),
-            file=self._stream,
-            flush=True,
-        )
+            print_encodable(_describe(event), self._stream)
+            self._stream.flush()
 
 
 class _Bar:
-    """A bar for the file that is coming; what failed and what is done scrolls past above it."""
+    """A bar for the file in transfer; failures and completed files scroll past above it."""
 
     def __init__(self, console: Console) -> None:
         from rich import progress as bars
         from rich.table import Column
 
-        def text(field: str) -> bars.TextColumn:
+        def make_column(field: str) -> bars.TextColumn:
             return bars.TextColumn(
                 field, markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=5)
             )
 
         self.progress = bars.Progress(
-            text("{task.description}"),
+            make_column("{task.description}"),
             bars.BarColumn(bar_width=None, table_column=Column(ratio=2)),
-            text("{task.fields[detail]}"),
+            make_column("{task.fields[detail]}"),
             console=console,
             expand=True,
             transient=True,
@@ -91,7 +85,7 @@ class _Bar:
             total=event.total,
             completed=event.received,
             visible=event.state not in ("failed", "done"),
-            refresh=True,  # events are some ten a second at most
+            refresh=True,  # there are about ten events a second
         )
 
 
@@ -109,18 +103,18 @@ def _describe(event: DownloadProgress) -> str:
 
 
 def _describe_file(event: DownloadProgress) -> str:
-    return visible(
-        f"{event.dataset}: {event.file} from {event.mirror}" if event.url else event.dataset
-    )
+    """mnist: train-images.gz from example.org."""
+    file = f": {event.file} from {event.mirror}" if event.url else ""
+    return visible(f"{event.dataset}{file}")
 
 
 def _describe_rate(event: DownloadProgress) -> str:
     """1.0 of 9.9 MB, 2.0 MB/s, 5 s to go."""
-    of = f" of {_format_size(event.total)}" if event.total is not None else ""
+    total = f" of {_format_size(event.total)}" if event.total is not None else ""
     left = (
         f", {format_duration(event.seconds_left)} to go" if event.seconds_left is not None else ""
     )
-    return f"{_format_size(event.received)}{of}, {_format_size(event.speed)}/s{left}"
+    return f"{_format_size(event.received)}{total}, {_format_size(event.speed)}/s{left}"
 
 
 def _format_size(count: float) -> str:

@@ -1,27 +1,28 @@
-"""A user's own initializer: a function that fills a tensor, or one that makes a fanin initializer.
+"""User initializers: functions that fill a tensor, or that make a fanin initializer.
 
-``my_init_(tensor, *, option=default, …, generator)`` fills a tensor in place, as those of
-``torch.nn.init`` do. A function that has parameters `fan_in` or `fan_out` is told the true fans of
-the layer. ``make(*, option=default, …)`` returns an initializer, such as ``fanin.get("he_normal")``
-or an instance of a class of the user's own.
+``my_init_(tensor, *, option=default, …, generator)`` fills a tensor in place, as the functions of
+``torch.nn.init`` do. If it has a parameter `fan_in` or `fan_out`, it receives the true fans of the
+layer. ``make(*, option=default, …)`` returns an initializer, such as ``fanin.get("he_normal")`` or
+an instance of a class of the user's.
 
-Either way the result is an `Initializer` whose name is the target and whose fields are the options,
-so that its spec, its record and a cell's identity say what the user wrote.
+Either way the result is an `Initializer` whose name is the reference and whose fields are the
+options, so that its spec, its record and a cell's identity say what the user wrote.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import threading
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from fanin import fans, seeds, user_code
-from fanin.errors import FitError
+from fanin.errors import FitError, SpecError
 from fanin.fans import Layout
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY
@@ -29,139 +30,136 @@ from fanin.initializers.model_level import Assignment, ModelInitializer, ModelPa
 from fanin.registry import UserEntry
 from fanin.user_code import INITIALIZER, INITIALIZER_FILL, UserComponent
 
-_ONE_AT_A_TIME = threading.RLock()
-"""Weights of large models are filled by several threads; a user's code may draw from the one global
-generator.
+_USER_CODE_LOCK = threading.RLock()
+"""Several threads fill the weights of large models, and a user's code may draw from torch's one
+global generator.
 """
 
 
-class _Own(Initializer):
-    component: ClassVar[UserComponent]
-
-
-class Filling(_Own):
+class FillFunction(Initializer):
     """A function that fills a tensor in place.
 
     It is called with zeros of the weight's shape, contiguous fp32 on the CPU. `generator` is at the
-    start of the weight's stream; torch's global generator, for functions that have no such
-    parameter, starts from a number that is drawn from it.
+    start of the weight's stream. Torch's global generator, for functions that have no such
+    parameter, is seeded with a number drawn from `generator`.
     """
 
+    user_component: ClassVar[UserComponent]
+
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """What the function leaves in the tensor; a `FitError` where it fails, or leaves numbers
-        that are not finite.
+        """What the function leaves in the tensor.
+
+        Raises `FitError` if the function fails or leaves numbers that are not finite.
         """
-        component = self.component
+        component = self.user_component
         tensor = torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
-        given: dict[str, Any] = {"generator": generator}
+        optional: dict[str, Any] = {"generator": generator}
         if "fan_in" in component.accepts or "fan_out" in component.accepts:
-            known = fans.require_fans(layout)
-            given |= {"fan_in": known.fan_in, "fan_out": known.fan_out}
-        start = (
-            generator.initial_seed() & 0xFFFFFFFF
-            if "generator" in component.accepts
-            else _drawn(generator)
-        )
-        with _ONE_AT_A_TIME, torch.no_grad(), torch.device("cpu"):
-            came = component.call(self, tensor, seed=start, **given)
-        if came is not None and not (
-            isinstance(came, Tensor) and came.data_ptr() == tensor.data_ptr()
-        ):
-            raise component.make_return_error(
-                came, "" if not isinstance(came, Tensor) else "another tensor"
-            )
-        return _sound(tensor, component, layout)
+            layer_fans = fans.require_fans(layout)
+            optional |= {"fan_in": layer_fans.fan_in, "fan_out": layer_fans.fan_out}
+        takes_generator = "generator" in component.accepts
+        seed = _read_low_32_bits(generator) if takes_generator else _draw_seed(generator)
+        with _USER_CODE_LOCK, torch.no_grad(), torch.device("cpu"):
+            returned = component.call(self, tensor, seed=seed, **optional)
+        is_tensor = isinstance(returned, Tensor)
+        if returned is not None and not (is_tensor and returned.data_ptr() == tensor.data_ptr()):
+            raise component.make_return_error(returned, "another tensor" if is_tensor else "")
+        return _require_weight(tensor, component, layout)
 
     def intended_std(self, layout: Layout) -> None:
-        """None: only the function knows. It is tried, so that one that does not fit is found before
-        anything is written.
+        """None, because only the function knows.
+
+        The function is tried once, so that one that does not fit fails before anything is written.
         """
-        _try(self, layout)
+        _try_sampling(self, layout)
 
 
-class Making(_Own):
+class InitializerFactory(Initializer):
     """A function that makes a fanin initializer, which does the work."""
 
+    user_component: ClassVar[UserComponent]
+
     def check(self) -> None:
-        """Make it, so that a mistake is found now."""
-        _inner(self)
+        """Make the initializer, so that a mistake is found now."""
+        _make_inner(self)
 
     @property
     def deterministic(self) -> bool:  # type: ignore[override]
         """As the initializer that was made."""
-        return _inner(self).deterministic
+        return _make_inner(self).deterministic
 
     @property
     def packs(self) -> bool:  # type: ignore[override]
         """As the initializer that was made."""
-        return _inner(self).packs
+        return _make_inner(self).packs
 
     @property
     def gate_bias(self) -> bool:  # type: ignore[override]
         """As the initializer that was made."""
-        return _inner(self).gate_bias
+        return _make_inner(self).gate_bias
 
     @property
     def gaussian(self) -> bool:
         """As the initializer that was made."""
-        return _inner(self).gaussian
+        return _make_inner(self).gaussian
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """What the initializer that was made draws."""
-        inner, start = _inner(self), generator.initial_seed() & 0xFFFFFFFF
-        with _ONE_AT_A_TIME, self.component.guard(f"{inner} of {self}", start):
-            return _sound(inner.sample(layout, generator), self.component, layout)
+        inner, component = _make_inner(self), self.user_component
+        with _USER_CODE_LOCK, component.guard(f"{inner} of {self}", _read_low_32_bits(generator)):
+            return _require_weight(inner.sample(layout, generator), component, layout)
 
     def intended_std(self, layout: Layout) -> float | None:
         """What the initializer that was made intends."""
-        return _inner(self).intended_std(layout)
+        return _make_inner(self).intended_std(layout)
 
 
-class MakingModelLevel(ModelInitializer):
+class ModelInitializerFactory(ModelInitializer):
     """A function that makes an initializer of whole models."""
 
-    component: ClassVar[UserComponent]
+    user_component: ClassVar[UserComponent]
 
     def check(self) -> None:
-        """Make it, so that a mistake is found now."""
-        _inner(self)
+        """Make the initializer, so that a mistake is found now."""
+        _make_inner(self)
 
     @property
     def follows(self) -> bool:  # type: ignore[override]
         """As the initializer that was made."""
-        return _model_level(self).follows
+        return self._make_model_level().follows
 
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
-        """What the initializer that was made chooses."""
-        return _model_level(self).assign(sites)
+        """What the initializer that was made assigns."""
+        return self._make_model_level().assign(sites)
+
+    def _make_model_level(self) -> ModelInitializer:
+        inner = _make_inner(self)
+        if not isinstance(inner, ModelInitializer):
+            raise FitError(
+                f"{self} returned an initializer of whole models before, and now {inner}, which "
+                "fills one tensor. Return the same initializer for the same options."
+            )
+        return inner
 
 
 def load_entry(reference: str) -> UserEntry:
     """The entry of a user's initializer.
 
-    Raises what `fanin.user_code.load_component` raises; making the initializer raises `FitError` if
-    the function that should return an initializer returns something else.
+    Raises what `fanin.user_code.load_component` raises. Making the initializer raises `FitError` if
+    a function that should return an initializer returns something else.
     """
     function = user_code.load(reference).function
-    contract = INITIALIZER_FILL if _fills(function) else INITIALIZER
+    contract = INITIALIZER_FILL if _takes_tensor(function) else INITIALIZER
     component = user_code.load_component(reference, contract)
     if contract is INITIALIZER_FILL:
-        return UserEntry(
-            component.name, user_code.derive_class(component, Filling), lambda filling: filling
-        )
+        return UserEntry(component.name, _derive_class(component, FillFunction), _return_as_is)
     return UserEntry(component.name, component.options, partial(_make, component))
 
 
-def _make(component: UserComponent, options: Any) -> Initializer:
-    model_level = isinstance(_made(component, options), ModelInitializer)
-    base: type[Initializer] = MakingModelLevel if model_level else Making
-    made: Initializer = user_code.derive_class(component, base)(**vars(options))
-    return made
+def _takes_tensor(function: Any) -> bool:
+    """Whether a function fills a tensor: whether it has a positional parameter without a default.
 
-
-def _fills(function: Any) -> bool:
-    """Whether something must be passed to a function: then that is the tensor. A class of
-    initializers takes options only.
+    A class of initializers never does: its parameters are options.
     """
     if isinstance(function, type) and issubclass(function, Initializer):
         return False
@@ -173,35 +171,58 @@ def _fills(function: Any) -> bool:
     )
 
 
-def _made(component: UserComponent, options: Any) -> Initializer:
-    came = component.call(options)
-    if not isinstance(came, Initializer):
-        raise component.make_return_error(came)
-    return came
+@cache
+def _derive_class(component: UserComponent, base: type[Initializer]) -> type[Initializer]:
+    """The frozen dataclass, derived from `base`, whose fields are the options of the component."""
+    options = dataclasses.fields(component.options)
+    for option in options:
+        if option.name in {"name", "user_component", *dir(base)}:
+            raise SpecError(
+                f"{component.name} has an option {option.name}, which is the name of an attribute "
+                "of every initializer. Rename the parameter."
+            )
+    return dataclasses.make_dataclass(
+        component.name.rpartition(":")[2],
+        [
+            (option.name, option.type, dataclasses.field(default=option.default))
+            for option in options
+        ],
+        bases=(base,),
+        namespace={"name": component.name, "user_component": component},
+        frozen=True,
+        kw_only=True,
+    )
+
+
+def _return_as_is(initializer: Initializer) -> Initializer:
+    return initializer
+
+
+def _make(component: UserComponent, options: Any) -> Initializer:
+    is_model_level = isinstance(_call_factory(component, options), ModelInitializer)
+    base = ModelInitializerFactory if is_model_level else InitializerFactory
+    return _derive_class(component, base)(**vars(options))
+
+
+def _call_factory(component: UserComponent, options: Any) -> Initializer:
+    returned = component.call(options)
+    if not isinstance(returned, Initializer):
+        raise component.make_return_error(returned)
+    return returned
 
 
 @lru_cache(maxsize=1024)
-def _inner(outer: Making | MakingModelLevel) -> Initializer:
-    return _made(outer.component, outer)
-
-
-def _model_level(outer: MakingModelLevel) -> ModelInitializer:
-    inner = _inner(outer)
-    if not isinstance(inner, ModelInitializer):
-        raise FitError(
-            f"{outer} made {inner}, which fills one tensor, and before that an initializer of "
-            "whole models."
-        )
-    return inner
+def _make_inner(factory: InitializerFactory | ModelInitializerFactory) -> Initializer:
+    return _call_factory(factory.user_component, factory)
 
 
 @lru_cache(maxsize=1024)
-def _try(outer: Filling, layout: Layout) -> None:
-    outer.sample(layout, seeds.make_generator(0, "try", outer.spec))
+def _try_sampling(fill: FillFunction, layout: Layout) -> None:
+    fill.sample(layout, seeds.make_generator(0, "try", fill.spec))
 
 
-def _sound(drawn: Tensor, component: UserComponent, layout: Layout) -> Tensor:
-    """What was drawn, if it is a weight of that layout."""
+def _require_weight(drawn: Tensor, component: UserComponent, layout: Layout) -> Tensor:
+    """The tensor, if it is a weight of that layout; `FitError` if it is not."""
     if tuple(drawn.shape) != layout.shape or drawn.dtype != torch.float32:
         raise component.make_return_error(
             drawn,
@@ -215,8 +236,12 @@ def _sound(drawn: Tensor, component: UserComponent, layout: Layout) -> Tensor:
     return drawn.contiguous()
 
 
-def _drawn(generator: torch.Generator) -> int:
-    """A number from the generator, from which another one may start."""
+def _read_low_32_bits(generator: torch.Generator) -> int:
+    return generator.initial_seed() & 0xFFFFFFFF
+
+
+def _draw_seed(generator: torch.Generator) -> int:
+    """A number from the generator, with which another generator may be seeded."""
     return int(torch.randint(2**32, (), generator=generator, device="cpu"))
 
 

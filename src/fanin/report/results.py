@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fanin.analysis.analysis import Analysis
     from fanin.cell.plan import Plan
     from fanin.cell.result import Result
+    from fanin.execution.runner import RunSummary
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,6 +34,8 @@ class Results:
     command: str = ""
     """The command line that continues the study; by default made from the study's name and folder.
     """
+    run_summary: RunSummary | None = field(default=None, compare=False)
+    """What the call of `fanin.run` did that returned these results; None if they were loaded."""
 
     @property
     def outcomes(self) -> dict[str, int]:

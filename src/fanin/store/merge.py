@@ -41,7 +41,7 @@ def merge(out: Path | str, sources: Iterable[Path | str]) -> MergeReport:
         for name, results, _, _ in gathered:
             for result in results:
                 mine = known.get(result.cell.id)
-                if mine is None or (mine.outcome not in SETTLED and result.outcome in SETTLED):
+                if mine is None or supersedes(result, mine):
                     known[result.cell.id] = new[result.cell.id] = result
                 elif result.outcome not in SETTLED or _have_same_numbers(mine, result):
                     skipped += 1
@@ -54,6 +54,11 @@ def merge(out: Path | str, sources: Iterable[Path | str]) -> MergeReport:
             store.set_plan(plan)
     warnings = tuple(warning for *_, found in gathered for warning in found)
     return MergeReport(len(new), skipped, tuple(conflicts), warnings)
+
+
+def supersedes(result: Result, stored: Result) -> bool:
+    """Whether a result of the same cell replaces the stored one: it is settled, the other is not."""
+    return result.outcome in SETTLED and stored.outcome not in SETTLED
 
 
 def _read_source(source: Path | str) -> tuple[list[Result], Plan | None, list[str]]:

@@ -19,6 +19,11 @@ from pathlib import Path
 from fanin.atomic import to_output_error
 
 
+def choose_folder(out: Path | str | None, study: str) -> Path:
+    """The results folder that ``--out`` names; ``runs/<study>`` by default."""
+    return Path("runs") / study if out is None else Path(out)
+
+
 @dataclass(frozen=True)
 class ResultsFolder:
     """A results folder; the path is absolute, since workers and user code may stand elsewhere."""

@@ -9,7 +9,7 @@ What each kind of part is called with, and returns, is a `Contract`; `docs/user-
 """
 
 from fanin.user_code.callables import LoadedCallable, load
-from fanin.user_code.component import UserComponent, derive_class, load_component
+from fanin.user_code.component import UserComponent, load_component
 from fanin.user_code.contracts import (
     CONTRACTS,
     DATASET,
@@ -34,7 +34,6 @@ __all__ = [
     "Contract",
     "LoadedCallable",
     "UserComponent",
-    "derive_class",
     "has_reference",
     "hash_sources",
     "load",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from fanin import seeds, specs
-from fanin.errors import FaninError, FitError, SpecError, quote
-from fanin.registry import Component
+from fanin.errors import FaninError, FitError, quote
 from fanin.user_code.callables import LoadedCallable, describe_error, load, locate_error
 from fanin.user_code.contracts import Contract
 from fanin.user_code.signature import make_options_class, read_parameters, split_parameters
@@ -75,33 +74,6 @@ class UserComponent:
         return FitError(
             f"{self.name} must return {self.contract.returns}; it returned {why or came}."
         )
-
-
-ComponentT = TypeVar("ComponentT", bound=Component)
-
-
-@cache
-def derive_class(component: UserComponent, base: type[ComponentT]) -> type[ComponentT]:
-    """The frozen dataclass, derived from `base`, whose fields are the options of the component.
-
-    Its class attribute `component` is the component. Raises `SpecError` for an option that has the name
-    of an attribute of `base`.
-    """
-    options = fields(component.options)
-    for option in options:
-        if option.name in {"name", "component", *dir(base)}:
-            raise SpecError(
-                f"{component.name} has an option {option.name}, a name that fanin uses itself. "
-                "Rename it."
-            )
-    return make_dataclass(
-        component.name.rpartition(":")[2],
-        [(option.name, option.type, field(default=option.default)) for option in options],
-        bases=(base,),
-        namespace={"name": component.name, "component": component},
-        frozen=True,
-        kw_only=True,
-    )
 
 
 def load_component(reference: str, contract: Contract) -> UserComponent:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from fanin.registry import ComponentEntry
+from fanin.registry import Component, ComponentEntry
 from fanin.training.optimizers.decay import Decay, check_decay, make_parameter_groups
 from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.ranges import require_not_negative, require_share
@@ -20,7 +20,7 @@ Epsilon = float | Literal["keras"]
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer):
+class Adam(Component, Optimizer):
     """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980).
 
     θ ← θ − lr · m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ): torch's form, the
@@ -55,7 +55,7 @@ class Adam(Optimizer):
 
 
 @dataclass(frozen=True)
-class AdamW(Optimizer):
+class AdamW(Component, Optimizer):
     """AdamW: `Adam`'s step after θ ← θ − lr · λ · θ, so that the moments do not see the decay.
 
     The defaults are torch's. Keras' AdamW is ``adamw(epsilon=keras, weight_decay=0.004,

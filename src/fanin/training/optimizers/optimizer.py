@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from typing import Protocol
 
 import torch
 from torch import nn
 
-from fanin.registry import Component, ComponentEntry, Registry
+from fanin.registry import ComponentEntry, Registry
 
 
-class Optimizer(Component, ABC):
-    """A frozen dataclass of options that builds a torch optimizer."""
+class Optimizer(Protocol):
+    """What the registry makes: options that build a torch optimizer."""
 
-    @abstractmethod
+    @property
+    def spec(self) -> str:
+        """The canonical spec, such as ``sgd(momentum=0.9)``."""
+
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """The torch optimizer of all parameters of a model.
 

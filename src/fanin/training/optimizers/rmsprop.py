@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fanin.registry import ComponentEntry
+from fanin.registry import Component, ComponentEntry
 from fanin.training.optimizers.decay import Decay, check_decay, make_parameter_groups
 from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.ranges import require_not_negative, require_share
@@ -23,7 +23,7 @@ _DEFAULTS: dict[Form, dict[str, float]] = {
 
 
 @dataclass(frozen=True)
-class RMSprop(Optimizer):
+class RMSprop(Component, Optimizer):
     """s ← ρ·s + (1 − ρ)·g², and then, with momentum μ (0: θ moves by the newest term alone):
 
     ========  ===========================================  =====  ======  ===================================

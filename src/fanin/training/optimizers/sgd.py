@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from fanin.errors import SpecError
-from fanin.registry import ComponentEntry
+from fanin.registry import Component, ComponentEntry
 from fanin.training.optimizers.decay import Decay, check_decay, make_parameter_groups
 from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
 from fanin.training.optimizers.ranges import require_share
 
 
 @dataclass(frozen=True)
-class SGD(Optimizer):
+class SGD(Component, Optimizer):
     """θ ← θ − lr·g, or with momentum μ a velocity v in the gradient's place:
 
     ========  ===================================  ===================  ======================

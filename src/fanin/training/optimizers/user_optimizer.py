@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from fanin import user_code
-from fanin.registry import ComponentEntry
-from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
+from fanin import specs, user_code
+from fanin.registry import UserEntry
+from fanin.training.optimizers.optimizer import REGISTRY
 from fanin.training.optimizers.rates import record_rate_shares
 
 
-class UserOptimizer(Optimizer):
-    """Base of the classes that `fanin.user_code.derive_class` makes of users' functions."""
+@dataclass(frozen=True)
+class UserOptimizer:
+    """A user's function that makes a torch optimizer, and its options."""
 
-    component: ClassVar[user_code.UserComponent]
+    component: user_code.UserComponent
+    options: Any
+
+    @property
+    def spec(self) -> str:
+        """The canonical spec: the reference and the options."""
+        return specs.render_canonical(self.component.name, self.options)
 
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """What the user's function makes of the model's parameters.
@@ -24,7 +33,7 @@ class UserOptimizer(Optimizer):
         Raises `FitError` if that is not an optimizer of all of them.
         """
         parameters = list(model.parameters())
-        optimizer = self.component.call(self, parameters, lr)
+        optimizer = self.component.call(self.options, parameters, lr)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise self.component.make_return_error(optimizer)
         covered = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -36,11 +45,10 @@ class UserOptimizer(Optimizer):
         return optimizer
 
 
-def load_entry(reference: str) -> ComponentEntry:
+def load_entry(reference: str) -> UserEntry:
     """The entry of a user's optimizer."""
     component = user_code.load_component(reference, user_code.OPTIMIZER)
-    derived = user_code.derive_class(component, UserOptimizer)
-    return ComponentEntry(component=derived, summary=f"{component.name}.")
+    return UserEntry(component.name, component.options, partial(UserOptimizer, component))
 
 
 REGISTRY.load_user_entries_with(load_entry)
