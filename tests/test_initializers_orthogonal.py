@@ -19,7 +19,6 @@ from torch import Tensor
 from fanin import initializers
 from fanin.errors import FitError
 from fanin.fans import Fans, Layout
-from fanin.initializers.kernel_taps import at_tap, centre
 
 WRAP = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -119,7 +118,7 @@ def test_without_delta_it_is_orthogonal_times_a_number() -> None:
 def test_the_scale_counts_the_channels_of_a_group() -> None:
     layout = Layout((24, 2, 3), Fans(6, 18), groups=4)
     weight = initializers.get("scaled_uniform_orthogonal(delta=true)").sample(layout, generator())
-    gram = at_tap(layout, weight, (1,)).mT @ at_tap(layout, weight, (1,))
+    gram = layout.to_tap(weight, (1,)).mT @ layout.to_tap(weight, (1,))
     assert torch.allclose(gram, 3 * torch.eye(2).expand(4, -1, -1), atol=1e-5)
 
 
@@ -162,7 +161,7 @@ def test_a_transposed_delta_orthogonal_convolution_keeps_the_norm() -> None:
 
 def test_a_delta_orthogonal_kernel_is_zero_but_for_its_centre() -> None:
     for kernel, middle in [((3, 3), (1, 1)), ((4, 2), (1, 0)), ((5, 1), (2, 0))]:
-        assert centre(kernel) == middle
+        assert Layout((2, 2, *kernel), None).find_centre() == middle
         weight = filled("delta_orthogonal", torch.empty(8, 6, *kernel))
         assert (weight[(..., *middle)] != 0).all()
         weight[(..., *middle)] = 0

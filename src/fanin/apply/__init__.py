@@ -1,4 +1,19 @@
-"""Initialization of a whole model: which rule meets which parameter, and the record of it."""
+"""Initialization of a whole model: which rule meets which parameter, and the record of it.
+
+Weights of linear layers, convolutions, attention and recurrent layers are filled with their true
+fans. Each map of a packed parameter (q, k, v; the gates of an LSTM) is drawn separately. Special
+parameters:
+
+- Frozen parameters (``requires_grad`` is False) and those of unknown role stay as they are; the
+  record says so.
+- A tied parameter is filled once, in its first known role.
+- A reparametrized weight (weight_norm, spectral_norm, orthogonal) is set through its
+  parametrization.
+- A parameter on the device "meta" gets memory on the device that the caller names.
+
+Every parameter has its own random stream, a function of (seed, qualified name), so that adding a
+layer does not change the draws of another.
+"""
 
 from fanin.apply.initialization import initialize
 from fanin.apply.record import ParameterRecord, PartRecord, Record

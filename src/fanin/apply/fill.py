@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,42 +15,13 @@ from torch import Tensor, nn
 from fanin import seeds
 from fanin.apply import reparametrization
 from fanin.apply.model_parameters import ParameterUse
+from fanin.apply.planned_fill import Piece, PlannedFill
 from fanin.apply.record import ParameterRecord, PartRecord
 from fanin.apply.shared_stream import STREAM, sample_in_keras_order
 from fanin.errors import FitError
-from fanin.fans import Layout, PackedPart
-from fanin.initializers import Initializer
 
 _WORTH_THREADS = 1_000_000
 """Numbers to draw from which on threads pay."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What one draw fills: a whole parameter, or one of its parts."""
-
-    layout: Layout
-    stream: str
-    """The name of its random stream: its own, or the one that all weights share."""
-    part: PackedPart | None = None
-
-
-@dataclass(frozen=True)
-class PlannedFill:
-    """What is to be done with one parameter."""
-
-    uses: Sequence[ParameterUse]
-    """The places that hold it; the first one is filled."""
-    initializer: Initializer | None
-    """None where it stays as it is."""
-    pieces: tuple[Piece, ...]
-    records: tuple[ParameterRecord, ...]
-    """One per use."""
-
-    @property
-    def writes(self) -> bool:
-        """Whether anything is to be written."""
-        return self.initializer is not None and math.prod(self.records[0].shape) > 0
 
 
 def fill_all(planned_fills: Sequence[PlannedFill], seed: int) -> list[tuple[ParameterRecord, ...]]:

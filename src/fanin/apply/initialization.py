@@ -14,16 +14,21 @@ from torch import nn
 
 from fanin import seeds
 from fanin.apply import meta
-from fanin.apply.fill import PlannedFill, fill, fill_all
-from fanin.apply.filling_plan import RuleResolver, find_followers, needs_followers
+from fanin.apply.fill import fill, fill_all
 from fanin.apply.model_parameters import ParameterUse, Patterns, find_untouched, find_uses
+from fanin.apply.planned_fill import PlannedFill
 from fanin.apply.record import ParameterRecord, Record
 from fanin.apply.reparametrization import undo_on_error
+from fanin.apply.rule_resolver import RuleResolver, find_followers, needs_followers
 from fanin.apply.rules import Rule, Rules, Split
 from fanin.errors import FitError, UnknownName, UsageError, quote
 from fanin.fans import Convention
 
-_NEEDS_DEFAULT = "Rules by pattern need a default for the weights that no pattern means: default='auto', another rule, or default='keep'."
+_OTHER_RULES = ("recurrent", "biases", "norms", "embeddings", "split")
+_NEEDS_DEFAULT = (
+    "Rules by pattern need a default for the weights that no pattern matches: default='auto', "
+    "another rule, or default='keep'."
+)
 
 
 def initialize(
@@ -47,88 +52,60 @@ def initialize(
 ) -> Record:
     """Initialize a model in place and return the record of every parameter.
 
-    Weights of linear layers, convolutions, attention and recurrent layers are filled with their
-    true fans: groups and transposition are taken into account, and each of the maps that a
-    parameter packs (q, k, v; the gates of an LSTM) is drawn on its own. Frozen parameters
-    (``requires_grad`` is False) and those of unknown role stay as they are, and the record says so.
-    A tied parameter is filled once, in its first known role; a reparametrized one (weight_norm,
-    spectral_norm, orthogonal) through its parametrization. Every parameter has a random stream of
-    its own, a function of (seed, qualified name), so that other layers do not matter to it.
-    Everything is checked before the first number is written.
+    Everything is checked before the first number is written; an error leaves the model unchanged.
+    Weights are filled with their true fans (groups, transposition, packed parts such as the gates
+    of an LSTM). A parameter's random stream depends on (seed, qualified name) only. `fanin.apply`
+    describes frozen, tied and reparametrized parameters.
 
     Args:
-        model: the module; dtype, device, memory format and sharding (DTensor, FSDP2) are kept and
-            do not change what is drawn.
-        rules: a spec string or initializer for all weights, "keep" to leave them, rules by pattern
-            over qualified names such as ``{"*.attn.*": "xavier_uniform"}`` (the last one that
-            matches counts), or `Rules`.
-        seed: from 0 to 2**63 - 1; the caller's global random state is neither used nor moved.
-        default: the rule of weights that no pattern means; needed with patterns.
-        batch: inputs on which a model-level rule may observe the model, as it takes them (a tuple
-            for several, a dict for named ones); without it the model is traced.
-        device: where a model on the device meta gets its memory. What no rule fills there, buffers
-            for one, the reset method of its module fills, or that is an error. What has memory
-            stays where it is.
-        include: pattern or patterns over qualified parameter names, such as ``"encoder.*"``; the
-            others stay as they are.
-        exclude: likewise, of the parameters that stay as they are.
-        preview: return the record and change nothing.
-        convention: of the fans, "kernel" or "effective" (see `fanin.fans`).
-        recurrent: rule of hidden-to-hidden weights; that of all weights unless given.
-        biases: rule of biases; zero unless given. ``forget_gate`` and ``chrono`` know the gates of
-            LSTM and GRU.
-        norms: rule of the scale of normalization layers (1 unless given), whose shift becomes 0;
-            "keep" keeps both.
-        embeddings: rule of embedding tables; normal(std=0.02) unless given. The padding row becomes
-            zero.
-        split: parts of parameters that pack several maps unknown to fanin, by pattern:
-            ``{"*.qkv.*": {"q": 768, "k": 256, "v": 256}}``, a list of sizes, or into how many equal
-            parts.
-        shared_stream: draw every weight from the start of one and the same stream, as a Keras 3
-            program does that gives one initializer object to all layers
-            (`fanin.apply.shared_stream`). For comparisons with such a program only.
+        model: the module; dtype, device, memory format and sharding (DTensor, FSDP2) stay as they
+            are and do not affect the draws.
+        rules: a spec or initializer for all weights, "keep", rules by pattern over qualified names
+            such as ``{"*.attn.*": "xavier_uniform"}`` (the last match counts), or `Rules`.
+        seed: from 0 to 2**63 - 1; the global random state is neither used nor changed.
+        default: the rule for weights that no pattern matches; required with patterns.
+        batch: inputs on which a model-level rule may observe the model (a tuple for several, a dict
+            for named ones); without it the model is traced.
+        device: the device for a model on "meta". Parameters that no rule fills, and buffers, are
+            filled by their module's reset method, or raise.
+        include: pattern or patterns of the parameters to initialize, such as ``"encoder.*"``.
+        exclude: pattern or patterns of the parameters to leave unchanged.
+        preview: return the record without changing the model.
+        convention: how fans are counted, "kernel" or "effective" (see `fanin.fans`).
+        recurrent: rule for hidden-to-hidden weights; default: as other weights.
+        biases: rule for biases; default: zero. See ``forget_gate`` and ``chrono``.
+        norms: rule for scales of normalization layers; default: 1. Shifts become 0 unless "keep".
+        embeddings: rule for embedding tables; default: normal(std=0.02). Padding rows become 0.
+        split: packed parameters that fanin does not know, by pattern: ``{"q": 768, "k": 256, "v":
+            256}``, a list of sizes, or a number of equal parts.
+        shared_stream: draw every weight from one stream, as Keras 3 does with a shared initializer.
 
     Raises:
-        UsageError: not a module, a bad seed, an unknown rule, a pattern that matches nothing.
-        FitError: parameters that their rule cannot fill, or that have no shape or memory yet; all
-            of them are named.
+        UsageError: not a module, a bad seed, an unknown rule, or a pattern without a match.
+        FitError: parameters that cannot be filled, or that have no shape or memory; names them all.
 
-    Example:
-        >>> record = initialize(nn.Linear(784, 10), "xavier_uniform", seed=0)
-        >>> record["weight"].fan_in
-        784
+    >>> record = initialize(nn.Linear(784, 10), "xavier_uniform", seed=0)
+    >>> record["weight"].fan_in
+    784
 
-    Differs from torch's layers in biases (uniform there) and embeddings (N(0, 1) there): see
-    "torch_default", "keras_default".
+    torch's layers differ: uniform biases, embeddings from N(0, 1). See "torch_default".
     """
     seed = _check_arguments(model, convention, seed)
-    by_role = {
-        "recurrent": recurrent,
-        "biases": biases,
-        "norms": norms,
-        "embeddings": embeddings,
-        "split": split,
-    }
-    chosen = _collect_rules(rules, default, by_role)
+    chosen = _collect_rules(rules, default, (recurrent, biases, norms, embeddings, split))
     target = meta.check_device(device)
     found = find_uses(model, convention)
     followers = find_followers(model, batch) if needs_followers(chosen) else {}
-    resolver = RuleResolver(
-        found, chosen, followers, find_untouched([use.name for use in found], include, exclude)
-    )
-    planned_fills = resolver.plan_fills(seed, shared=shared_stream)
-    done = (
-        [planned.records for planned in planned_fills]
-        if preview
-        else _fill(model, planned_fills, target, seed)
-    )
+    untouched = find_untouched([use.name for use in found], include, exclude)
+    resolver = RuleResolver(found, chosen, followers, untouched)
+    plan = resolver.plan_fills(seed, shared=shared_stream)
+    records = [fill.records for fill in plan] if preview else _fill(model, plan, target, seed)
     return Record(
         rule=str(chosen.default),
         rules=chosen.to_json(),
         seed=seed,
         convention=convention,
         preview=preview,
-        parameters=_sort_records(found, done),
+        parameters=_sort_records(found, records),
         overlaps=resolver.overlaps,
     )
 
@@ -144,9 +121,11 @@ def _check_arguments(model: object, convention: object, seed: object) -> int:
     return seeds.check_seed(seed)
 
 
-def _collect_rules(rules: object, default: Rule | None, by_role: Mapping[str, Any]) -> Rules:
-    """All that was given as one object."""
-    given = {name: value for name, value in by_role.items() if value is not None}
+def _collect_rules(rules: object, default: Rule | None, other: Sequence[Any]) -> Rules:
+    """All rules as one object; `other` are the values of `_OTHER_RULES`."""
+    given = {
+        name: value for name, value in zip(_OTHER_RULES, other, strict=True) if value is not None
+    }
     if isinstance(rules, Rules):
         if default is not None or given:
             extra = ", ".join(["default"] * (default is not None) + list(given))

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fanin.apply import record_table
+from fanin.apply.record_table import (
+    HEADINGS,
+    WIDTH,
+    WIDTHS,
+    format_fans,
+    format_number,
+    format_row,
+    format_shape,
+    shorten,
+    shorten_name,
+)
 from fanin.errors import MissingExtra, UnknownName
 from fanin.fans import Convention, Role
 
@@ -14,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 2
+
+_OVERLAPS_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +81,7 @@ class ParameterRecord:
 
     def __str__(self) -> str:
         """All there is to know, a line each."""
-        return record_table.explain_parameter(self)
+        return _explain_parameter(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,4 +150,101 @@ class Record:
 
     def __str__(self) -> str:
         """A table of at most 80 columns."""
-        return record_table.format_table(self)
+        return _format_table(self)
+
+
+def _format_table(record: Record) -> str:
+    """A row per parameter, further ones for parts that differ, and what must be said about the
+    whole.
+    """
+    rows = [line for parameter in record.parameters for line in _format_parameter(parameter)]
+    distinct = [parameter for parameter in record.parameters if parameter.tied_to is None]
+    filled = sum(parameter.rule is not None for parameter in distinct)
+    done = "to fill" if record.preview else "filled"
+    return "\n".join(
+        [
+            format_row(*HEADINGS),
+            *rows,
+            f"{filled} of {len(distinct)} parameters {done}; seed {record.seed}; "
+            f"{record.convention} fans",
+            *(
+                ["Long names are shortened; print(record[name]) tells all about one."]
+                if _has_long_names(record)
+                else []
+            ),
+            *_format_overlaps(record),
+            *(["Preview: nothing was changed."] if record.preview else []),
+        ]
+    )
+
+
+def _has_long_names(record: Record) -> bool:
+    return any(len(parameter.name) > WIDTHS[0] for parameter in record.parameters)
+
+
+def _explain_parameter(record: ParameterRecord) -> str:
+    """Everything about one parameter."""
+    facts = {
+        "shape": f"{format_shape(record.shape)}, {record.dtype}",
+        "role": record.role,
+        "rule": record.rule or "none: it stays as it is",
+        "why": record.reason,
+        "fans": format_fans(record.fan_in, record.fan_out),
+        "gain": format_number(record.gain),
+        "std": f"intended {format_number(record.intended_std)}, measured {format_number(record.measured_std)}",
+        "stream": "–" if record.stream is None else str(record.stream),
+    }
+    lines = [record.name]
+    for heading, text in facts.items():
+        first, *rest = textwrap.wrap(
+            text, WIDTH - 10, break_long_words=False, break_on_hyphens=False
+        ) or ["–"]
+        lines += [f"  {heading:<7} {first}", *(f"  {'':<7} {line}" for line in rest)]
+    for part in record.parts:
+        std = f"std {format_number(part.intended_std)}, measured {format_number(part.measured_std)}"
+        lines.append(
+            f"  part {part.name:<2} {format_shape(part.shape)}, fans {format_fans(part.fan_in, part.fan_out)}, "
+            f"{std}"
+        )
+    return "\n".join(lines)
+
+
+def _format_parameter(record: ParameterRecord) -> Iterator[str]:
+    name = shorten_name(record.name, WIDTHS[0])
+    if record.rule is None:
+        remark = record.reason if record.tied_to else f"kept: {record.reason}"
+        start = (
+            f"{name:<{WIDTHS[0]}} {shorten(format_shape(record.shape), WIDTHS[1]):<{WIDTHS[1]}} "
+        )
+        yield start + shorten(remark, WIDTH - len(start))
+        return
+    times = f" ×{len(record.parts)}" if record.parts else ""
+    rule = shorten(record.rule, WIDTHS[2] - len(times)) + times
+    yield format_row(name, format_shape(record.shape), rule, *_format_numbers(record))
+    if len({(part.fan_in, part.fan_out, part.intended_std) for part in record.parts}) > 1:
+        for part in record.parts:
+            yield format_row(
+                f"  part {part.name}", format_shape(part.shape), "", *_format_numbers(part)
+            )
+
+
+def _format_numbers(record: ParameterRecord | PartRecord) -> tuple[str, ...]:
+    std = (record.intended_std, record.measured_std)
+    return (
+        format_fans(record.fan_in, record.fan_out),
+        format_number(record.gain),
+        *map(format_number, std),
+    )
+
+
+def _format_overlaps(record: Record) -> Iterator[str]:
+    if not record.overlaps:
+        return
+    yield f"{len(record.overlaps)} parameters match several patterns; the last one counts:"
+    for overlap in record.overlaps[:_OVERLAPS_SHOWN]:
+        yield shorten(
+            f"  {overlap.name}: {overlap.pattern!r} over {', '.join(map(repr, overlap.over))}",
+            WIDTH,
+        )
+    if len(record.overlaps) > _OVERLAPS_SHOWN:
+        yield "  … (record.overlaps has all)"

@@ -16,6 +16,7 @@ from fanin.fans.layer_parameters import (
 )
 from fanin.fans.layout import (
     Convention,
+    EvenCentre,
     Fans,
     Layout,
     Mode,
@@ -28,6 +29,7 @@ from fanin.fans.layout import (
 __all__ = [
     "WEIGHTS",
     "Convention",
+    "EvenCentre",
     "Fans",
     "LayerParameter",
     "Layout",

@@ -16,7 +16,9 @@ Two conventions, the same everywhere in fanin:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -25,6 +27,8 @@ from fanin.errors import FitError, SpecError, UnknownName, quote
 
 Convention = Literal["kernel", "effective"]
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
+EvenCentre = Literal["left", "right"]
+"""Which of the two middle taps of an even kernel counts as its centre."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,26 @@ class Layout:
         split = weight.reshape(self.groups, self.shape[0] // self.groups, self.shape[1], *kernel)
         return split.transpose(1, 2).reshape(self.matrices_shape)
 
+    @property
+    def tap_shape(self) -> tuple[int, int, int]:
+        """(groups, outputs per group, inputs per group): the shape of the maps at one tap."""
+        groups, outputs, columns = self.matrices_shape
+        return groups, outputs, columns // max(math.prod(self.kernel), 1)
+
+    def find_centre(self, even: EvenCentre = "left") -> tuple[int, ...]:
+        """The middle tap of the kernel.
+
+        An even kernel has two middle taps: left is (k - 1)//2, where ``padding="same"`` leaves a
+        signal in place and which JAX uses; right is k//2, which ``torch.nn.init.dirac_`` uses.
+        """
+        return tuple((size - 1) // 2 if even == "left" else size // 2 for size in self.kernel)
+
+    def to_tap(self, weight: Tensor, tap: tuple[int, ...]) -> Tensor:
+        """The maps of a weight at one tap, of shape `tap_shape`."""
+        spread = self.to_matrices(weight).reshape(*self.tap_shape, *self.kernel)
+        index: tuple[EllipsisType | int, ...] = (..., *tap)
+        return spread[index]
+
     def from_tap(self, matrices: Tensor, tap: tuple[int, ...]) -> Tensor:
         """The weight that is `matrices`, (groups, outputs, inputs), at one tap of the kernel, and
         zero at the others.
@@ -131,9 +155,14 @@ class PackedPart:
         return tensor.narrow(self.dim, self.start, self.size)
 
 
-def get_tensor_layout(tensor: Tensor) -> Layout:
-    """The layout that ``torch.nn.init`` assumes: (out, in, *kernel), no groups, no stride."""
-    shape = tuple(tensor.shape)
+def get_tensor_layout(tensor: Tensor | Sequence[int]) -> Layout:
+    """The layout that ``torch.nn.init`` assumes of a tensor, or of a shape: (out, in, *kernel), no
+    groups, no stride.
+
+    >>> get_tensor_layout((64, 16, 3, 3)).fans
+    Fans(fan_in=144, fan_out=576)
+    """
+    shape = tuple(tensor.shape if isinstance(tensor, Tensor) else tensor)
     if len(shape) < 2:
         return Layout(shape, None)
     taps = math.prod(shape[2:])

@@ -16,7 +16,6 @@ from fanin.fans import Layout, check_gain, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
-from fanin.initializers.kernel_taps import at_tap, centre, tap_shape
 from fanin.initializers.orthogonal import haar
 
 
@@ -51,8 +50,8 @@ class ScaledUniformOrthogonal(Initializer):
         z = distributions.normal(layout.shape, generator, std=1.0)
         if not self.delta:
             return layout.from_matrices(self._orthogonalize(layout.to_matrices(z))).contiguous()
-        tap = centre(layout.kernel)
-        return layout.from_tap(self._orthogonalize(at_tap(layout, z, tap)), tap)
+        tap = layout.find_centre()
+        return layout.from_tap(self._orthogonalize(layout.to_tap(z, tap)), tap)
 
     def intended_std(self, layout: Layout) -> float:
         """gain / √(inputs · kernel): the root mean square of all entries, which is exact for every
@@ -88,8 +87,8 @@ class DeltaOrthogonal(Initializer):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """gain · Q at the centre, with z = Q·R for the z of the centre."""
         _require_outputs(layout)
-        tap = centre(layout.kernel)
-        z = at_tap(layout, distributions.normal(layout.shape, generator, std=1.0), tap)
+        tap = layout.find_centre()
+        z = layout.to_tap(distributions.normal(layout.shape, generator, std=1.0), tap)
         return layout.from_tap(haar(z, self.gain), tap)
 
     def intended_std(self, layout: Layout) -> float:
@@ -104,7 +103,7 @@ class DeltaOrthogonal(Initializer):
 def _require_outputs(layout: Layout) -> None:
     """Raise `FitError` where a group has fewer outputs than inputs: no map keeps all norms then."""
     require_fans(layout)
-    groups, outputs, inputs = tap_shape(layout)
+    groups, outputs, inputs = layout.tap_shape
     if inputs > outputs:
         of = "each group has" if groups > 1 else "it has"
         raise FitError(

@@ -10,7 +10,7 @@ from typing import ClassVar, final
 from torch import nn
 from torch.nn.modules.rnn import RNNBase, RNNCellBase
 
-from fanin.fans import Fans, Layout, check_gain
+from fanin.fans import Fans, Layout, check_gain, get_tensor_layout
 from fanin.initializers import distributions
 from fanin.initializers.constant import Constant, Zero
 from fanin.initializers.fixed_scale import Normal, Uniform
@@ -148,14 +148,8 @@ def _choose_torch_attention(site: ModelParameter, reason: str) -> Assignment:
     if "bias_" in site.name.rpartition(".")[2] and len(site.layout.shape) == 3:
         # bias_k and bias_v are (1, 1, d): torch's Xavier takes d for a kernel, so that both fans
         # are d.
-        return Assignment(XavierNormal(), reason, tensor_layout_of(site.layout.shape))
+        return Assignment(XavierNormal(), reason, get_tensor_layout(site.layout.shape))
     return Assignment(Zero(), reason)
-
-
-def tensor_layout_of(shape: tuple[int, ...]) -> Layout:
-    """The layout that ``torch.nn.init`` sees in a tensor of that shape."""
-    taps = math.prod(shape[2:])
-    return Layout(shape, Fans(shape[1] * taps, shape[0] * taps))
 
 
 def _torch_bound(module: nn.Module, layout: Layout) -> float:

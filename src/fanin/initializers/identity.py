@@ -9,11 +9,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.fans import Layout, check_gain, require_fans
+from fanin.fans import EvenCentre, Layout, check_gain, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
-from fanin.initializers.kernel_taps import Even, centre, tap_shape
 
 
 @final
@@ -36,7 +35,7 @@ class Identity(Initializer):
     deterministic: ClassVar[bool] = True
     gain: float = 1.0
     repeat: bool = False
-    even: Even = "left"
+    even: EvenCentre = "left"
 
     def check(self) -> None:
         """The gain must not be negative."""
@@ -45,7 +44,7 @@ class Identity(Initializer):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """gain where output ≡ input, 0 elsewhere; the generator is left where it is."""
         require_fans(layout)
-        _, outputs, inputs = tap_shape(layout)
+        _, outputs, inputs = layout.tap_shape
         matrix = (
             _make_repeated_identity(outputs, inputs)
             if self.repeat
@@ -56,7 +55,7 @@ class Identity(Initializer):
     def intended_std(self, layout: Layout) -> float:
         """The standard deviation of the entries, zeros included: exact, as nothing is drawn."""
         require_fans(layout)
-        _, outputs, inputs = tap_shape(layout)
+        _, outputs, inputs = layout.tap_shape
         if not self.repeat or not outputs:
             return _partial_identity_std(layout, self.gain)
         # Every row has norm 1; `longer` rows sum one input more than the others.
@@ -87,7 +86,7 @@ class Dirac(Initializer):
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """gain where output = input, at k//2; the generator is left where it is."""
         require_fans(layout)
-        _, outputs, inputs = tap_shape(layout)
+        _, outputs, inputs = layout.tap_shape
         return _place_at_centre(
             layout, _make_partial_identity(outputs, inputs).mul_(self.gain), "right"
         )
@@ -115,15 +114,15 @@ def _make_repeated_identity(outputs: int, inputs: int) -> Tensor:
     return matrix.div_(matrix.norm(dim=1, keepdim=True))
 
 
-def _place_at_centre(layout: Layout, matrix: Tensor, even: Even) -> Tensor:
+def _place_at_centre(layout: Layout, matrix: Tensor, even: EvenCentre) -> Tensor:
     """The weight that is `matrix`, (outputs, inputs), at the centre of every group, and zero
     elsewhere.
     """
-    return layout.from_tap(matrix.expand(layout.groups, -1, -1), centre(layout.kernel, even))
+    return layout.from_tap(matrix.expand(layout.groups, -1, -1), layout.find_centre(even))
 
 
 def _partial_identity_std(layout: Layout, gain: float) -> float:
-    _, outputs, inputs = tap_shape(layout)
+    _, outputs, inputs = layout.tap_shape
     ones = min(outputs, inputs)
     return gain * distributions.deviation(math.prod(layout.matrices_shape[1:]), ones, ones)
 

@@ -1,11 +1,10 @@
 """What follows each weighted layer of a model, so that a rule can choose the layer's gain from it."""
 
 from fanin.structure.elementwise import ElementwiseExpression
-from fanin.structure.followers import Follower, find_graph_followers
+from fanin.structure.followers import Follower, find_followers, find_graph_followers
+from fanin.structure.forward_tracing import trace_forward
 from fanin.structure.graph import Graph, Node
-from fanin.structure.observation import trace_forward
-from fanin.structure.search import find_followers
-from fanin.structure.tracing import trace_symbolically
+from fanin.structure.symbolic_tracing import trace_symbolically
 
 __all__ = [
     "ElementwiseExpression",

@@ -12,8 +12,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from fanin.structure.elementwise import ElementwiseExpression, find_elementwise
+from fanin.structure.forward_tracing import Batch, trace_forward
 from fanin.structure.graph import Graph, Node, NodeKind
-from fanin.structure.plain_depth import plain_depths
+from fanin.structure.symbolic_tracing import trace_symbolically
 
 FollowerKind = Literal[
     "activation", "normalization", "linear", "output", "softmax", "product", "unknown"
@@ -89,6 +90,21 @@ class _WalkEnd:
         return self.kind == "unknown", self.sums, _PREFERENCE.index(self.kind)
 
 
+def find_followers(model: nn.Module, batch: Batch | None = None) -> dict[str, Follower]:
+    """Find what follows each weighted layer of a model, by the layer's qualified path.
+
+    Args:
+        model: any module; it is left unchanged.
+        batch: the input of one forward pass (see `trace_forward`). Without it the model is traced
+            symbolically, which works if no control flow depends on data or shapes.
+
+    The order is that of the model. A layer that the trace did not reach is included, with kind
+    "unknown" and the reason. Raises what `trace_symbolically` or `trace_forward` raises.
+    """
+    graph = trace_symbolically(model) if batch is None else trace_forward(model, batch)
+    return find_graph_followers(graph)
+
+
 def find_graph_followers(graph: Graph) -> dict[str, Follower]:
     """The follower of every layer of the graph, by the layer's qualified path, in the model's
     order.
@@ -98,7 +114,7 @@ def find_graph_followers(graph: Graph) -> dict[str, Follower]:
     activation first; `reason` names the others. Attention as a whole counts as linear, an LSTM or
     GRU as unknown: their gates are theirs.
     """
-    depths = plain_depths(graph)
+    depths = graph.plain_depths
     uses: dict[str, list[Node]] = {path: [] for path in graph.layers}
     for node in graph.nodes:
         if node.kind == "layer":

@@ -27,6 +27,9 @@ NodeKind = Literal[
 by a constant. add: sum of two computed tensors. product: two computed tensors multiplied. other:
 what fanin does not know."""
 
+_BREAKS = ("normalization", "add")
+"""The kinds of nodes that end a plain path."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -63,6 +66,28 @@ class Graph:
     nodes: tuple[Node, ...]
     layers: tuple[str, ...]
     """Qualified paths of all modules with a weight, in the model's order."""
+
+    @cached_property
+    def plain_depths(self) -> dict[int, int]:
+        """Of each layer's node, the number of layers on the longest path through it that meets no
+        normalization and no sum: there the weights alone must keep the size of signals.
+        """
+        before, after = [0] * len(self.nodes), [0] * len(self.nodes)
+        for node in self.nodes:
+            if node.kind not in _BREAKS:
+                before[node.index] = (node.kind == "layer") + max(
+                    (before[source] for source in node.inputs), default=0
+                )
+        for node in reversed(self.nodes):
+            if node.kind not in _BREAKS:
+                after[node.index] = (node.kind == "layer") + max(
+                    (after[user] for user in self.users[node.index]), default=0
+                )
+        return {
+            node.index: before[node.index] + after[node.index] - 1
+            for node in self.nodes
+            if node.kind == "layer"
+        }
 
     @cached_property
     def users(self) -> tuple[tuple[int, ...], ...]:
