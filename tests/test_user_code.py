@@ -252,7 +252,7 @@ def test_the_callables_offered_are_those_that_the_file_defines(tmp_path: Path) -
 
 @pytest.mark.parametrize("target", ["no_such_package_here:make", "fractions.no_such:make"])
 def test_a_module_that_is_not_installed_is_named(target: str) -> None:
-    with pytest.raises(UserCodeError, match="is installed here"):
+    with pytest.raises(UserCodeError, match="no module .* is installed"):
         user_code.load(target)
 
 
@@ -394,7 +394,7 @@ def test_the_first_parameters_are_passed_and_the_others_are_options(tmp_path: Pa
         ("", "no parameter for input_shape and outputs"),
         ("shape", "no parameter for outputs"),
         ("shape, outputs, width", "nothing is passed for width"),
-        ("width=64, depth=2", "width stands where input_shape is passed"),
+        ("width=64, depth=2", "its parameter width is where input_shape is passed"),
         ("*, input_shape, outputs", "no parameter for input_shape and outputs"),
     ],
 )

@@ -1,11 +1,13 @@
-"""Users' own parts: a target names a callable in a file or an installed package, and stands
-wherever a spec's name may.
+"""User components: a reference names a callable in a file or an installed package.
 
-    loaded = load("my_model.py:make")              # the callable, its file, the SHA-256 of that
-    file own = own_part("my_model.py:make", MODEL)      # with its options, read off its signature
-    own.call(own.options(width=64), (784,), 10)
+A reference may be used wherever a spec may have a name.
 
-What each kind of part is called with, and returns, is a `Contract`; `docs/user-components.md` lists them.
+    loaded = load("my_model.py:make")  # the callable, its file, and the SHA-256 of the file
+    component = load_component("my_model.py:make", MODEL)  # with options, read from its signature
+    component.call(component.options(width=64), (784,), 10)
+
+A `Contract` says what each kind of callable receives and returns; `docs/user-components.md` lists
+them.
 """
 
 from fanin.user_code.callables import LoadedCallable, load

@@ -1,4 +1,4 @@
-"""Loading a reference: importing the file or package that it names, and finding the callable there."""
+"""Loading a reference: importing its file or package, and finding the callable there."""
 
 from __future__ import annotations
 
@@ -20,70 +20,70 @@ from fanin import seeds, specs
 from fanin.errors import FaninError, UnknownName, UserCodeError, quote
 from fanin.user_code.sibling_imports import allow_sibling_imports
 
-_EXAMPLE = "my_file.py:make, or package.module:make where it is installed"
+_EXAMPLE = "my_file.py:make, or package.module:make for an installed package"
 
 
 @dataclass(frozen=True)
 class LoadedCallable:
-    """What a target names."""
+    """What a reference names."""
 
     reference: str
-    """As it was written, without what a path does not need: ``./my_file.py:make`` is
-    ``my_file.py:make``.
-    """
+    """The reference with a normalized path: ``./my_file.py:make`` is ``my_file.py:make``."""
     function: Callable[..., Any]
     sha256: str
-    """Of the bytes of `file`; what that file imports is not in it."""
+    """Of the bytes of `file`, without what that file imports."""
     file: Path
-    """The file; of a package, the source of the module that the target names."""
+    """The file; of a package, the source of the module that the reference names."""
 
 
 @dataclass(frozen=True)
 class _Source:
-    """An imported module and the bytes it was made of."""
+    """An imported module and the bytes it was made from."""
 
-    place: str
+    origin: str
+    """The part of the reference before the colon: a path or a dotted module name."""
     module: ModuleType
     sha256: str
     file: Path
 
 
-_IMPORTED: dict[tuple[Path, str], ModuleType] = {}
-_IMPORT_LOCK = threading.RLock()  # importing a file changes where Python looks for modules
+_MODULES: dict[tuple[Path, str], ModuleType] = {}
+"""The imported files by path and SHA-256."""
+
+_IMPORT_LOCK = threading.RLock()
+"""Importing a file changes where Python looks for modules."""
 
 
 def load(reference: str) -> LoadedCallable:
-    """The callable that a target names, its file or package imported.
+    """The callable that a reference names, its file or package imported.
 
-    A file is imported once for each content, under a name of its own, so that nothing else is
-    replaced; modules that lie beside it can be imported by it. A package is imported as ``import``
-    does, once. The caller's random state of torch and of Python is where it was.
+    A file is imported once for each content, under a module name of its own, so that it replaces no
+    other module; it can import the modules beside it. A package is imported once, as ``import``
+    does. The caller's random state of torch and Python is not moved.
 
-    Raises `UserCodeError` where there is no such file or module, or importing it fails (with the line
-    of the user's file), `UnknownName` where nothing there has that name, with near names.
+    Raises `UserCodeError` if there is no such file or module, or if importing it fails (with the
+    line of the user's file), and `UnknownName` with near names if it has no such callable.
     """
     if not specs.is_reference(reference):
-        raise UserCodeError(
-            f"{quote(reference)} names nothing that can be loaded. Expected {_EXAMPLE}."
-        )
-    place, _, name = reference.rpartition(":")
+        raise UserCodeError(f"{quote(reference)} is not a reference. Expected {_EXAMPLE}.")
+    origin, _, name = reference.rpartition(":")
     with _IMPORT_LOCK:
-        source = _load_file(place) if place.endswith(".py") else _import_package(place)
+        source = _import_file(origin) if origin.endswith(".py") else _import_package(origin)
     if not hasattr(source.module, name):
-        raise UnknownName.suggest(f"callable in {place}", name, _list_callables(source.module))
+        raise UnknownName.suggest(f"callable in {origin}", name, _list_callables(source.module))
     function = getattr(source.module, name)
     if not callable(function):
         raise UserCodeError(
             f"{reference} is {quote(function)}, which cannot be called. Expected a function or a "
-            f"class; {place} has "
-            f"{', '.join(_list_callables(source.module)) or 'none'}."
+            f"class; {origin} has {', '.join(_list_callables(source.module)) or 'none'}."
         )
-    return LoadedCallable(f"{source.place}:{name}", function, source.sha256, source.file)
+    return LoadedCallable(f"{source.origin}:{name}", function, source.sha256, source.file)
 
 
 def locate_error(error: BaseException, file: Path) -> str:
-    """Where in a user's file an error arose, for a message: `` (my_file.py, line 3)``; empty where
-    it was not there.
+    """Where in a user's file an error was raised, for a message: `` (my_file.py, line 3)``.
+
+    Empty if the file is not in the traceback.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({Path(error.filename).name}, line {error.lineno})"
@@ -101,50 +101,40 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
 
 
-def _load_file(place: str) -> _Source:
-    path = _resolve_path(place)
+def _import_file(origin: str) -> _Source:
+    path = _resolve_path(origin)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserCodeError(f"{place} cannot be read: {error.strerror or error}.") from None
+        raise UserCodeError(f"{origin} cannot be read: {error.strerror or error}.") from None
     sha256 = hashlib.sha256(content).hexdigest()
-    if (path, sha256) not in _IMPORTED:
-        _IMPORTED[path, sha256] = _import_file(path, content, sha256)
-    return _Source(PurePath(place).as_posix(), _IMPORTED[path, sha256], sha256, path)
+    if (path, sha256) not in _MODULES:
+        _MODULES[path, sha256] = _execute(path, content, sha256)
+    return _Source(PurePath(origin).as_posix(), _MODULES[path, sha256], sha256, path)
 
 
-def _resolve_path(place: str) -> Path:
+def _resolve_path(origin: str) -> Path:
     try:
-        path = Path(place).expanduser().resolve()
-        found = path.is_file()
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # a name too long, a circle of links, a home that nobody has
-        raise UserCodeError(
-            f"{quote(place)} is not a path that can be read: {str(error).rstrip(chr(46))}."
-        ) from None
-    if found:
+        path = Path(origin).expanduser().resolve()
+        exists = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        # A name that is too long, a circle of links, the home of an unknown user.
+        reason = str(error).rstrip(".")
+        raise UserCodeError(f"{quote(origin)} cannot be used as a path: {reason}.") from None
+    if exists:
         return path
-    beside = (
-        sorted(one.name for one in path.parent.glob("*.py"))[:10] if path.parent.is_dir() else []
-    )
-    there = (
-        f"In {path.parent}: {', '.join(beside) or 'no .py file'}"
-        if path.parent.is_dir()
-        else f"No folder {path.parent}"
-    )
+    if path.parent.is_dir():
+        files = ", ".join(sorted(file.name for file in path.parent.glob("*.py"))[:10])
+        hint = f"Files in {path.parent}: {files or 'no .py file'}."
+    else:
+        hint = f"There is no folder {path.parent}."
     raise UserCodeError(
-        f"There is no file {place}. A relative path is looked for from the working directory. "
-        f"{there}."
+        f"There is no file {origin}. A relative path starts at the working directory. {hint}"
     )
 
 
 class _BytesLoader(importlib.abc.SourceLoader):
-    """Makes a module of the bytes that were hashed: neither read again, nor taken from a cache of
-    byte code.
-    """
+    """Makes a module from the bytes that were hashed, not from the file or cached byte code."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         self._path, self._content = path, content
@@ -156,8 +146,10 @@ class _BytesLoader(importlib.abc.SourceLoader):
         return self._content
 
 
-def _import_file(path: Path, content: bytes, sha256: str) -> ModuleType:
-    name = f"_fanin_target_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{sha256[:8]}"
+def _execute(path: Path, content: bytes, sha256: str) -> ModuleType:
+    """The module of a file's content, under a name that no other module has."""
+    path_hash = hashlib.sha256(str(path).encode()).hexdigest()
+    name = f"_fanin_user_code_{path_hash[:8]}_{sha256[:8]}"
     spec = importlib.util.spec_from_file_location(name, path, loader=_BytesLoader(path, content))
     assert spec is not None
     assert spec.loader is not None
@@ -181,36 +173,37 @@ def _import_file(path: Path, content: bytes, sha256: str) -> ModuleType:
 
 
 @cache
-def _import_package(place: str) -> _Source:
+def _import_package(origin: str) -> _Source:
     try:
         with seeds.preserve_torch_state(), seeds.preserve_python_state():
-            module = importlib.import_module(place)
+            module = importlib.import_module(origin)
     except FaninError:
         raise
     except (Exception, SystemExit) as error:
-        if (
-            isinstance(error, ModuleNotFoundError)
-            and error.name
-            and f"{place}.".startswith(f"{error.name}.")
-        ):
+        if missing := _find_missing_module(origin, error):
             raise UserCodeError(
-                f"No module {error.name} is installed here, for {place}. Expected {_EXAMPLE}."
+                f"{origin} cannot be imported: no module {missing} is installed. Expected "
+                f"{_EXAMPLE}."
             ) from None
-        raise UserCodeError(f"{place} cannot be imported: {describe_error(error)}.") from error
-    origin = getattr(module, "__file__", None)
-    if origin is None:
+        raise UserCodeError(f"{origin} cannot be imported: {describe_error(error)}.") from error
+    path = getattr(module, "__file__", None)
+    if path is None:
         raise UserCodeError(
-            f"The module {place} has no file, so it cannot be told apart from another version. "
+            f"The module {origin} has no file, so fanin cannot tell one version of it from another. "
             f"Expected {_EXAMPLE}."
         )
-    file = Path(origin).resolve()
-    return _Source(place, module, hashlib.sha256(file.read_bytes()).hexdigest(), file)
+    file = Path(path).resolve()
+    return _Source(origin, module, hashlib.sha256(file.read_bytes()).hexdigest(), file)
+
+
+def _find_missing_module(origin: str, error: BaseException) -> str | None:
+    """The module `origin`, or the package around it, that is not installed; None if it is."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    return missing if missing and f"{origin}.".startswith(f"{missing}.") else None
 
 
 def _list_callables(module: ModuleType) -> list[str]:
-    """The functions and classes that a module itself defines; where there are none, those that it
-    imports.
-    """
+    """The functions and classes that a module defines, or those it imports if it defines none."""
     public = {
         name: value
         for name, value in vars(module).items()

@@ -1,4 +1,4 @@
-"""Contracts: what fanin calls each kind of a user's own part with, and what it expects back."""
+"""Contracts: what fanin passes to each kind of user component, and what it expects back."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """How one kind of part is called.
+    """How one kind of user component is called.
 
-    What is `passed` goes to the first parameters, whatever they are called; what is `offered` goes
-    by keyword to a callable that has a parameter of that name. All other parameters are the part's
-    options, which a spec sets.
+    The `positional` arguments go to the first parameters, whatever their names. The `optional`
+    arguments are passed by keyword, and only to a callable that has a parameter of that name. All
+    other parameters are the component's options, which a spec sets.
     """
 
     kind: str
-    """What it makes, in words."""
+    """What the callable makes, for errors."""
     call: str
-    """How such a callable is written."""
+    """The signature that such a callable has."""
     returns: str
-    """What it must return, in words."""
+    """What it must return, for errors."""
     positional: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
@@ -41,7 +41,7 @@ INITIALIZER = Contract(
 INITIALIZER_FILL = Contract(
     kind="an initializer",
     call="my_init_(tensor, *, option=default, generator)",
-    returns="the tensor, filled in place, or nothing",
+    returns="the tensor, filled in place, or None",
     positional=("tensor",),
     optional=("generator", "fan_in", "fan_out"),
 )
@@ -68,4 +68,3 @@ METRIC = Contract(
 )
 
 CONTRACTS = (MODEL, INITIALIZER, INITIALIZER_FILL, DATASET, OPTIMIZER, METRIC)
-"""All of them, in the order of `docs/user-components.md`."""

@@ -1,7 +1,7 @@
-"""The folder of a user's file as a place to import from while that file is imported.
+"""Imports from the folder of a user's file, while that file is imported.
 
-As when Python runs a script, ``import layers`` finds ``layers.py`` beside the file. Two files in
-different folders may each have such a sibling of the same name: each gets its own.
+As when Python runs a script, ``import layers`` finds ``layers.py`` beside the file. If two files in
+different folders each have such a sibling of the same name, each gets its own.
 """
 
 from __future__ import annotations
@@ -14,28 +14,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-_OF_FOLDER: dict[Path, dict[str, ModuleType]] = {}
+_MODULES_OF_FOLDER: dict[Path, dict[str, ModuleType]] = {}
+"""The modules imported so far from each folder, by name."""
 
 
 @contextmanager
 def allow_sibling_imports(folder: Path) -> Iterator[None]:
-    """Inside, modules in `folder` can be imported, and those that lie beside files of other folders
-    are out of the way.
-    """
+    """A context in which modules in `folder` can be imported, and no siblings of other files."""
     if any(Path(entry or ".").resolve() == folder for entry in sys.path):
-        yield  # modules there are everybody's
+        yield  # its modules can be imported anyway
         return
-    mine = _OF_FOLDER.setdefault(folder, {})
+    siblings = _MODULES_OF_FOLDER.setdefault(folder, {})
     hidden = {
         name: module
-        for other in _OF_FOLDER
+        for other, modules in _MODULES_OF_FOLDER.items()
         if other != folder
-        for name, module in _OF_FOLDER[other].items()
+        for name, module in modules.items()
     }
     for name in hidden:
         sys.modules.pop(name, None)
-    sys.modules.update(mine)
-    before = set(sys.modules)
+    sys.modules.update(siblings)
+    names_before = set(sys.modules)
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
@@ -43,19 +42,17 @@ def allow_sibling_imports(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))
-        mine |= {
-            name: sys.modules[name]
-            for name in set(sys.modules) - before
-            if _is_in_folder(name, folder)
-        }
+        imported = set(sys.modules) - names_before
+        siblings |= {name: sys.modules[name] for name in imported if _is_in_folder(name, folder)}
         sys.modules.update(
             {name: module for name, module in hidden.items() if name not in sys.modules}
         )
 
 
 def _is_in_folder(name: str, folder: Path) -> bool:
-    """Whether a module, or the package that it is in, lies directly in the folder; what is
-    installed below it does not.
+    """Whether a module, or the package that it is in, lies directly in the folder.
+
+    A package installed in a folder below, such as a virtual environment, does not.
     """
     origin = getattr(sys.modules.get(name.partition(".")[0]), "__file__", None)
     if not isinstance(origin, str):

@@ -1,7 +1,7 @@
-"""Options read off a signature: each parameter that fanin does not pass becomes a field of a frozen
-dataclass.
+"""Options read from a signature: the fields of a frozen dataclass.
 
-What a field accepts is what its annotation says, or else the type of its default:
+Each parameter that fanin does not pass is an option. What it accepts follows from its annotation,
+or else from the type of its default:
 
 ==========================================  ==============================
 ``width: int = 64``, ``width=64``           a whole number
@@ -28,12 +28,11 @@ from fanin.errors import SpecError, UserCodeError, quote
 from fanin.user_code.contracts import Contract
 
 _SCALARS = (bool, int, float, str)
-_ANYTHING: Any = bool | int | float | str | None
+_ANY_SCALAR: Any = bool | int | float | str | None
 
-_TAKEN = (
+_SUPPORTED = (
     "Options are numbers, words, true or false, None, tuples of these, and Literal[…] of these: "
-    "such as width: int = 64 or "
-    "widths: tuple[int, ...] = (64, 32)"
+    "such as width: int = 64 or widths: tuple[int, ...] = (64, 32)"
 )
 
 Field = tuple[str, Any, Any]
@@ -41,7 +40,7 @@ Field = tuple[str, Any, Any]
 
 
 def read_parameters(function: Callable[..., Any], reference: str) -> list[Parameter]:
-    """The parameters of a callable, annotations evaluated where they can be."""
+    """The parameters of a callable, with evaluated annotations if they can be evaluated."""
     try:
         return list(inspect.signature(function, eval_str=True).parameters.values())
     except Exception:  # an annotation may name what only type checkers import
@@ -50,55 +49,66 @@ def read_parameters(function: Callable[..., Any], reference: str) -> list[Parame
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         raise UserCodeError(
-            f"{reference} does not say what parameters it has. Put a Python function around it."
+            f"Cannot inspect the parameters of {reference}. Wrap it in a function."
         ) from None
 
 
 def split_parameters(
     parameters: Sequence[Parameter], contract: Contract, reference: str
 ) -> tuple[tuple[str, ...], tuple[Parameter, ...]]:
-    """The names of what is offered and taken, and the parameters that are options.
+    """The optional arguments that the callable accepts, and the parameters that are options.
 
-    Raises `UserCodeError` where the callable cannot be called as the contract says.
+    Raises `UserCodeError` if the callable cannot be called as the contract says.
     """
-    positional = [
+    by_position = [
         p
         for p in parameters
         if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     ]
-    first, rest = positional[: len(contract.positional)], positional[len(contract.positional) :]
-    any_number = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
-    missing = list(contract.positional[len(first) :]) if not any_number else []
-    # A first parameter with a default and another name is an option, which would silently be given
-    # something else.
-    mistaken = [
-        p.name
-        for p, name in zip(first, contract.positional, strict=False)
-        if p.default is not p.empty and p.name != name
-    ]
-    surplus = [p.name for p in rest if p.default is p.empty and p.name not in contract.optional]
-    if missing or mistaken or surplus:
-        why = (
-            f"it has no parameter for {' and '.join(missing or mistaken)}"
-            if missing
-            else f"{mistaken[0]} stands where {contract.positional[0]} is passed"
-            if mistaken
-            else f"nothing is passed for {' and '.join(surplus)}"
-        )
-        written = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
+    count = len(contract.positional)
+    first, rest = by_position[:count], by_position[count:]
+    if problem := _find_problem(parameters, first, rest, contract):
+        signature = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
         raise UserCodeError(
-            f"{reference} cannot make {contract.kind}: {why}. Expected {contract.call}, which returns "
-            f"{contract.returns}; its "
-            f"parameters are ({written}). Options are given a default, or stand behind *."
+            f"{reference} cannot make {contract.kind}: {problem}. Expected {contract.call}, which "
+            f"returns {contract.returns}; its parameters are ({signature}). Give options a default "
+            "or make them keyword-only."
         )
-    named = [
+    by_keyword = [
         p
         for p in (*rest, *parameters)
         if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
     ]
-    taken = tuple(name for name in contract.optional if any(p.name == name for p in named))
-    names = {p.name for p in first} | set(taken)
-    return taken, tuple(p for p in parameters if p in named and p.name not in names)
+    accepts = tuple(name for name in contract.optional if any(p.name == name for p in by_keyword))
+    passed = {p.name for p in first} | set(accepts)
+    return accepts, tuple(p for p in parameters if p in by_keyword and p.name not in passed)
+
+
+def _find_problem(
+    parameters: Sequence[Parameter],
+    first: Sequence[Parameter],
+    rest: Sequence[Parameter],
+    contract: Contract,
+) -> str:
+    """Why the callable cannot be called as the contract says; empty if it can be.
+
+    Args:
+        parameters: all of them.
+        first: those that receive `Contract.positional`.
+        rest: the others that may be passed by position.
+        contract: what fanin passes.
+    """
+    any_number = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
+    missing = contract.positional[len(first) :]
+    if missing and not any_number:
+        return f"it has no parameter for {' and '.join(missing)}"
+    # A first parameter with a default and another name is an option: it would silently receive the
+    # positional argument.
+    for parameter, name in zip(first, contract.positional, strict=False):
+        if parameter.default is not parameter.empty and parameter.name != name:
+            return f"its parameter {parameter.name} is where {contract.positional[0]} is passed"
+    unfilled = [p.name for p in rest if p.default is p.empty and p.name not in contract.optional]
+    return f"nothing is passed for {' and '.join(unfilled)}" if unfilled else ""
 
 
 def make_options_class(options: Sequence[Parameter], reference: str) -> type:
@@ -110,45 +120,48 @@ def make_options_class(options: Sequence[Parameter], reference: str) -> type:
 
 
 def make_field(parameter: Parameter, reference: str) -> Field:
-    """The field of one option. Raises `SpecError` for a type or a default that no spec can write."""
+    """The field of one option; `SpecError` for a type or a default that no spec can write."""
     what = f"{reference}({parameter.name}=…)"
-    hint, default = _hint(parameter, what), parameter.default
+    hint, default = _find_hint(parameter, what), parameter.default
     if default is parameter.empty:
         return parameter.name, hint, dataclasses.field()
     try:
         return parameter.name, hint, dataclasses.field(default=specs.coerce(default, hint, what))
     except SpecError:
         raise SpecError(
-            f"The default of {what} must be {specs.describe_type(hint)}, as its annotation says, not "
-            f"{quote(default)}."
+            f"The default of {what} must be {specs.describe_type(hint)}, as its annotation says, "
+            f"not {quote(default)}."
         ) from None
 
 
-def _hint(parameter: Parameter, what: str) -> Any:
+def _find_hint(parameter: Parameter, what: str) -> Any:
+    """The type of one option, from its annotation or its default."""
     annotation, default = parameter.annotation, parameter.default
     if annotation is parameter.empty or annotation in (Any, object) or isinstance(annotation, str):
         if default is parameter.empty:
-            raise SpecError(f"{what} has neither a type nor a default. {_TAKEN}.")
-        hint = _type_of(default)
+            raise SpecError(f"{what} has neither a type nor a default. {_SUPPORTED}.")
+        hint = _infer_hint(default)
         if hint is None:
             raise SpecError(
-                f"The default of {what} is {quote(default)}, which a spec cannot write. {_TAKEN}."
+                f"The default of {what} is {quote(default)}, which a spec cannot write. "
+                f"{_SUPPORTED}."
             )
         return hint
     if annotation is tuple and isinstance(default, tuple):
-        annotation = _type_of(default)
-    hint = _writable(annotation)
+        annotation = _infer_hint(default)
+    hint = _reduce_to_writable(annotation)
     if hint is None:
         raise SpecError(
-            f"{what} takes {_name(parameter.annotation)}, which a spec cannot write. {_TAKEN}."
+            f"{what} takes {_format_annotation(parameter.annotation)}, which a spec cannot write. "
+            f"{_SUPPORTED}."
         )
     return hint
 
 
-def _type_of(default: object) -> Any:
-    """What an option with this default accepts; None where nothing can be said."""
+def _infer_hint(default: object) -> Any:
+    """What an option with this default accepts; None if that cannot be inferred."""
     if default is None:
-        return _ANYTHING
+        return _ANY_SCALAR
     if type(default) in _SCALARS:
         return type(default)
     if type(default) is not tuple or not default:
@@ -158,34 +171,26 @@ def _type_of(default: object) -> Any:
     return tuple[kinds.pop(), ...] if len(kinds) == 1 and kinds <= set(_SCALARS) else None  # type: ignore[misc]
 
 
-def _writable(annotation: Any) -> Any:
-    """The part of a type that specs can write: ``float | Tensor`` becomes float; None where nothing
-    is left.
-    """
+def _reduce_to_writable(annotation: Any) -> Any:
+    """The part of a type that specs can write: float of ``float | Tensor``; None if there is none."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in _SCALARS:
         return annotation
     if origin is typing.Annotated:
-        return _writable(arguments[0])
+        return _reduce_to_writable(arguments[0])
     if origin is Literal and all(value is None or type(value) in _SCALARS for value in arguments):
         return annotation
     if origin in (Union, types.UnionType):
-        kept = [
-            writable
-            for one in arguments
-            if one is not type(None) and (writable := _writable(one)) is not None
-        ]
+        choices = [_reduce_to_writable(one) for one in arguments if one is not type(None)]
+        writable = [choice for choice in choices if choice is not None]
         none = (None,) if type(None) in arguments else ()
-        return Union[(*kept, *none)] if kept else None
+        return Union[(*writable, *none)] if writable else None
     if origin is tuple and arguments:
-        items = {_writable(one) for one in arguments if one is not Ellipsis}
+        items = {_reduce_to_writable(one) for one in arguments if one is not Ellipsis}
         return tuple[items.pop(), ...] if len(items) == 1 and None not in items else None  # type: ignore[misc]
     return None
 
 
-def _name(annotation: Any) -> str:
-    return (
-        annotation.__name__
-        if isinstance(annotation, type) and not typing.get_args(annotation)
-        else str(annotation)
-    )
+def _format_annotation(annotation: Any) -> str:
+    is_plain_class = isinstance(annotation, type) and not typing.get_args(annotation)
+    return annotation.__name__ if is_plain_class else str(annotation)

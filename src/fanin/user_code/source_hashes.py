@@ -1,4 +1,4 @@
-"""The sources of the parts that a cell names, by which a stored result knows them again."""
+"""Hashes of the sources of a cell's user components, which are part of a result's identity."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from fanin.user_code.callables import load
 
 
 def has_reference(spec: object) -> bool:
-    """Whether a spec, with or without options, names a target rather than an entry."""
+    """Whether a spec, with or without options, has a reference for a name."""
     return isinstance(spec, str) and specs.is_reference(spec.partition("(")[0].strip())
 
 
-def hash_sources(named: Iterable[object]) -> tuple[tuple[str, str], ...]:
-    """(reference, SHA-256) of each target among the specs, each once, sorted; anything else is passed
-    over.
+def hash_sources(values: Iterable[object]) -> tuple[tuple[str, str], ...]:
+    """(reference, SHA-256) of each reference among the values' specs, each once, sorted.
+
+    Anything else than a spec with a reference is ignored.
     """
-    found = {
-        load(specs.parse(spec)[0])
-        for spec in named
-        if isinstance(spec, str) and has_reference(spec)
+    loaded = {
+        load(specs.parse(value)[0])
+        for value in values
+        if isinstance(value, str) and has_reference(value)
     }
-    return tuple(sorted({(loaded.reference, loaded.sha256) for loaded in found}))
+    return tuple(sorted({(source.reference, source.sha256) for source in loaded}))
 
 
-def require_unchanged(named: Iterable[tuple[str, str]]) -> None:
-    """Raise `UserCodeError` where the source of a target is not the one of that SHA-256 any more."""
-    for reference, sha256 in named:
+def require_unchanged(hashes: Iterable[tuple[str, str]]) -> None:
+    """Raise `UserCodeError` if the source of a reference no longer has the SHA-256 given here."""
+    for reference, sha256 in hashes:
         loaded = load(reference)
         if loaded.sha256 != sha256:
             raise UserCodeError(
                 f"{loaded.file} has changed: expected SHA-256 {sha256[:12]}…, found "
-                f"{loaded.sha256[:12]}…. Give the command "
-                f"again, so that the new file is a part of the plan, or put the old one back."
+                f"{loaded.sha256[:12]}…. Give the command again to plan with the new file, or "
+                "restore the old one."
             )
