@@ -1,4 +1,4 @@
-"""Targets: what a user's file or package may look like, and what is said where it cannot be used."""
+"""References: what a user's file or package may look like, and the errors for unusable ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from user_code_files import written
+from user_code_files import write_file
 
 from fanin import specs, user_code
 from fanin.errors import FitError, SpecError, UnknownName, UsageError, UserCodeError
@@ -21,16 +21,16 @@ from fanin.user_code import DATASET, METRIC, MODEL, OPTIMIZER, Contract
 FREE = Contract(kind="a thing", call="make(*, option=default)", returns="a thing")
 
 
-def options_of(folder: Path, signature: str, **given: Any) -> Any:
+def make_options(folder: Path, signature: str, **given: Any) -> Any:
     """The options of a function ``make`` with that signature, the given ones set."""
-    path = written(
+    path = write_file(
         folder, f"from typing import *\nfrom torch import Tensor\ndef make({signature}): ..."
     )
     component = user_code.load_component(f"{path}:make", FREE)
     return specs.construct(component.name, component.options, given)
 
 
-# What a target looks like
+# What a reference looks like
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def options_of(folder: Path, signature: str, **given: Any) -> Any:
         "module:f",
     ],
 )
-def test_a_target_stands_where_the_name_of_a_spec_does_and_comes_back(name: str) -> None:
+def test_a_reference_is_the_name_of_a_spec_and_survives_rendering(name: str) -> None:
     assert user_code.has_reference(f"{name}(width=64)")
     assert specs.parse(f"{name}(width=64)") == (name, {"width": 64})
     assert specs.parse(specs.render(name, {"width": 64})) == (name, {"width": 64})
@@ -64,7 +64,7 @@ def test_a_target_stands_where_the_name_of_a_spec_does_and_comes_back(name: str)
         3,
     ],
 )
-def test_other_texts_are_no_targets(text: object) -> None:
+def test_other_texts_are_no_references(text: object) -> None:
     assert not user_code.has_reference(text)
 
 
@@ -77,7 +77,7 @@ def test_a_file_without_a_callable_is_told_what_is_missing() -> None:
 
 
 def test_a_file_is_loaded_with_the_hash_of_its_bytes(tmp_path: Path) -> None:
-    path = written(tmp_path, "def make(): return 3")
+    path = write_file(tmp_path, "def make(): return 3")
     loaded = user_code.load(f"{path}:make")
     assert loaded.function() == 3
     assert loaded.file == Path(path)
@@ -87,7 +87,7 @@ def test_a_file_is_loaded_with_the_hash_of_its_bytes(tmp_path: Path) -> None:
 def test_a_relative_path_is_looked_for_from_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written(tmp_path, "def make(): return 3")
+    write_file(tmp_path, "def make(): return 3")
     monkeypatch.chdir(tmp_path)
     assert user_code.load("./mine.py:make").reference == "mine.py:make"
 
@@ -99,10 +99,10 @@ def test_an_installed_module_is_loaded_with_the_hash_of_its_source() -> None:
 
 
 def test_the_same_content_is_imported_once_and_a_changed_file_anew(tmp_path: Path) -> None:
-    path = written(tmp_path, "def make(): return 3")
+    path = write_file(tmp_path, "def make(): return 3")
     first, again = user_code.load(f"{path}:make"), user_code.load(f"{path}:make")
     status = Path(path).stat()
-    written(tmp_path, "def make(): return 4")
+    write_file(tmp_path, "def make(): return 4")
     os.utime(
         path, ns=(status.st_atime_ns, status.st_mtime_ns)
     )  # same size, same time: byte code that was kept would be taken
@@ -113,34 +113,34 @@ def test_the_same_content_is_imported_once_and_a_changed_file_anew(tmp_path: Pat
 
 
 def test_loading_writes_no_byte_code_beside_the_users_file(tmp_path: Path) -> None:
-    user_code.load(f"{written(tmp_path, 'def make(): ...')}:make")
+    user_code.load(f"{write_file(tmp_path, 'def make(): ...')}:make")
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine.py"]
 
 
 def test_a_file_replaces_no_module_of_its_name(tmp_path: Path) -> None:
     import fractions
 
-    user_code.load(f"{written(tmp_path, 'def make(): ...', 'fractions.py')}:make")
+    user_code.load(f"{write_file(tmp_path, 'def make(): ...', 'fractions.py')}:make")
     assert sys.modules["fractions"] is fractions
 
 
 def test_two_files_each_import_their_own_sibling(tmp_path: Path) -> None:
     for folder, number in (("one", 1), ("two", 2)):
-        written(tmp_path / folder, f"NUMBER = {number}", "its_layers.py")
-        written(tmp_path / folder, "from its_layers import NUMBER\ndef make(): return NUMBER")
+        write_file(tmp_path / folder, f"NUMBER = {number}", "its_layers.py")
+        write_file(tmp_path / folder, "from its_layers import NUMBER\ndef make(): return NUMBER")
     assert [
         user_code.load(f"{tmp_path / folder}/mine.py:make").function() for folder in ("one", "two")
     ] == [1, 2]
     assert str(tmp_path / "one") not in sys.path
 
 
-def test_what_a_file_imports_from_elsewhere_stays_the_same_module(
+def test_what_a_file_imports_from_another_folder_stays_the_same_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written(tmp_path / "site", "", "installed_one.py")
+    write_file(tmp_path / "site", "", "installed_one.py")
     monkeypatch.syspath_prepend(tmp_path / "site")
     for folder in ("one", "two"):
-        written(tmp_path / folder, "import installed_one\ndef make(): return installed_one")
+        write_file(tmp_path / folder, "import installed_one\ndef make(): return installed_one")
     one, two = (
         user_code.load(f"{tmp_path / folder}/mine.py:make").function() for folder in ("one", "two")
     )
@@ -148,7 +148,7 @@ def test_what_a_file_imports_from_elsewhere_stays_the_same_module(
 
 
 def test_a_dataclass_with_annotations_as_text_can_be_defined_in_a_file(tmp_path: Path) -> None:
-    path = written(
+    path = write_file(
         tmp_path,
         """
         from __future__ import annotations
@@ -162,7 +162,7 @@ def test_a_dataclass_with_annotations_as_text_can_be_defined_in_a_file(tmp_path:
 
 
 def test_importing_and_calling_leave_the_callers_random_state(tmp_path: Path) -> None:
-    path = written(
+    path = write_file(
         tmp_path,
         "import random, torch\nrandom.seed(5); torch.manual_seed(5)\ndef make(): return "
         "random.random(), torch.rand(())",
@@ -175,7 +175,7 @@ def test_importing_and_calling_leave_the_callers_random_state(tmp_path: Path) ->
 
 
 def test_several_threads_load_one_module(tmp_path: Path) -> None:
-    path = written(tmp_path, "import time\ntime.sleep(0.05)\ndef make(): ...")
+    path = write_file(tmp_path, "import time\ntime.sleep(0.05)\ndef make(): ...")
     found: list[Any] = []
     threads = [
         threading.Thread(target=lambda: found.append(user_code.load(f"{path}:make").function))
@@ -208,15 +208,15 @@ def test_a_file_that_cannot_be_used_is_named_with_the_line(
     tmp_path: Path, text: str, said: str
 ) -> None:
     with pytest.raises(UserCodeError, match=said) as caught:
-        user_code.load(f"{written(tmp_path, text)}:make")
+        user_code.load(f"{write_file(tmp_path, text)}:make")
     assert "mine.py" in str(caught.value)
 
 
 def test_a_file_that_failed_can_be_repaired(tmp_path: Path) -> None:
-    path = written(tmp_path, "1 / 0")
+    path = write_file(tmp_path, "1 / 0")
     with pytest.raises(UserCodeError):
         user_code.load(f"{path}:make")
-    written(tmp_path, "def make(): ...")
+    write_file(tmp_path, "def make(): ...")
     assert user_code.load(f"{path}:make")
     assert [
         m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", "") == path
@@ -224,13 +224,13 @@ def test_a_file_that_failed_can_be_repaired(tmp_path: Path) -> None:
 
 
 def test_a_syntax_error_in_a_sibling_names_the_sibling(tmp_path: Path) -> None:
-    written(tmp_path, "def (", "broken_sibling.py")
+    write_file(tmp_path, "def (", "broken_sibling.py")
     with pytest.raises(UserCodeError, match=r"broken_sibling\.py, line 1"):
-        user_code.load(f"{written(tmp_path, 'import broken_sibling')}:make")
+        user_code.load(f"{write_file(tmp_path, 'import broken_sibling')}:make")
 
 
 def test_a_missing_file_is_told_with_those_that_are_there(tmp_path: Path) -> None:
-    written(tmp_path, "")
+    write_file(tmp_path, "")
     with pytest.raises(UserCodeError, match=r"no file .*nime\.py.*mine\.py"):
         user_code.load(f"{tmp_path}/nime.py:make")
 
@@ -238,26 +238,26 @@ def test_a_missing_file_is_told_with_those_that_are_there(tmp_path: Path) -> Non
 def test_a_missing_callable_is_told_with_near_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean make_model"):
         user_code.load(
-            f"{written(tmp_path, 'from math import cos' + chr(10) + 'def make_model(): ...')}:make_modle"
+            f"{write_file(tmp_path, 'from math import cos' + chr(10) + 'def make_model(): ...')}:make_modle"
         )
 
 
 def test_the_callables_offered_are_those_that_the_file_defines(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Known: build, other") as caught:
         user_code.load(
-            f"{written(tmp_path, 'from math import cos' + chr(10) + 'def other(): ...' + chr(10) + 'def build(): ...')}:zzz"
+            f"{write_file(tmp_path, 'from math import cos' + chr(10) + 'def other(): ...' + chr(10) + 'def build(): ...')}:zzz"
         )
     assert "cos" not in str(caught.value)
 
 
-@pytest.mark.parametrize("target", ["no_such_package_here:make", "fractions.no_such:make"])
-def test_a_module_that_is_not_installed_is_named(target: str) -> None:
-    with pytest.raises(UserCodeError, match="no module .* is installed"):
-        user_code.load(target)
+@pytest.mark.parametrize("reference", ["no_such_package_here:make", "fractions.no_such:make"])
+def test_a_module_that_is_not_installed_is_named(reference: str) -> None:
+    with pytest.raises(UserCodeError, match=r"no module \S+ is installed"):
+        user_code.load(reference)
 
 
 @pytest.mark.parametrize(
-    "target",
+    "reference",
     [
         "mlp",
         "mine.py",
@@ -266,14 +266,14 @@ def test_a_module_that_is_not_installed_is_named(target: str) -> None:
         "x" * 5000 + ".py:f",
     ],
 )
-def test_any_text_is_a_target_or_a_usage_error(target: str) -> None:
+def test_any_text_is_a_reference_or_a_usage_error(reference: str) -> None:
     with pytest.raises(UsageError):
-        user_code.load(target)
+        user_code.load(reference)
 
 
 def test_keyboard_interrupts_pass(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        user_code.load(f"{written(tmp_path, 'raise KeyboardInterrupt')}:make")
+        user_code.load(f"{write_file(tmp_path, 'raise KeyboardInterrupt')}:make")
 
 
 # Options
@@ -303,7 +303,7 @@ def test_keyboard_interrupts_pass(tmp_path: Path) -> None:
 def test_an_option_accepts_what_its_annotation_or_its_default_says(
     tmp_path: Path, signature: str, value: object, became: object
 ) -> None:
-    found = options_of(tmp_path, signature, x=value).x
+    found = make_options(tmp_path, signature, x=value).x
     assert (found, type(found)) == (became, type(became))
 
 
@@ -322,7 +322,7 @@ def test_an_option_of_another_type_is_refused(
     tmp_path: Path, signature: str, value: object
 ) -> None:
     with pytest.raises(SpecError, match="must be"):
-        options_of(tmp_path, signature, x=value)
+        make_options(tmp_path, signature, x=value)
 
 
 @pytest.mark.parametrize(
@@ -344,26 +344,26 @@ def test_an_option_that_no_spec_can_write_is_refused_by_name(
     tmp_path: Path, signature: str
 ) -> None:
     with pytest.raises(SpecError, match=r"mine\.py:make\(x=…\)"):
-        options_of(tmp_path, signature)
+        make_options(tmp_path, signature)
 
 
 def test_an_unknown_option_is_told_with_near_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean width"):
-        options_of(tmp_path, "*, width=64", widht=32)
+        make_options(tmp_path, "*, width=64", widht=32)
 
 
 def test_an_option_without_a_default_must_be_given(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="needs x"):
-        options_of(tmp_path, "*, x: int")
+        make_options(tmp_path, "*, x: int")
 
 
 def test_an_annotation_that_cannot_be_evaluated_gives_way_to_the_default(tmp_path: Path) -> None:
-    assert options_of(tmp_path, "*, x: 'NoSuchName' = 64", x=32).x == 32
+    assert make_options(tmp_path, "*, x: 'NoSuchName' = 64", x=32).x == 32
 
 
 def test_options_at_their_defaults_are_left_out_of_the_identity(tmp_path: Path) -> None:
     component = user_code.load_component(
-        f"{written(tmp_path, 'def make(*, a=1, b=2): ...')}:make", FREE
+        f"{write_file(tmp_path, 'def make(*, a=1, b=2): ...')}:make", FREE
     )
     assert (
         specs.render_canonical(
@@ -377,7 +377,7 @@ def test_options_at_their_defaults_are_left_out_of_the_identity(tmp_path: Path) 
 
 
 def test_the_first_parameters_are_passed_and_the_others_are_options(tmp_path: Path) -> None:
-    path = written(
+    path = write_file(
         tmp_path,
         "def make(shape, n, width=64, *, depth=2, vocabulary): return shape, n, width, depth, "
         "vocabulary",
@@ -402,18 +402,20 @@ def test_a_callable_that_cannot_be_called_as_its_kind_is_refused(
     tmp_path: Path, signature: str, why: str
 ) -> None:
     with pytest.raises(UserCodeError, match=f"{why}.*Expected make\\(input_shape, outputs"):
-        user_code.load_component(f"{written(tmp_path, f'def make({signature}): ...')}:make", MODEL)
+        user_code.load_component(
+            f"{write_file(tmp_path, f'def make({signature}): ...')}:make", MODEL
+        )
 
 
-def test_a_part_is_the_same_as_long_as_its_file_is(tmp_path: Path) -> None:
-    path = written(tmp_path, "def make(*, n=1): ...")
+def test_a_component_is_the_same_as_long_as_its_file_is(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "def make(*, n=1): ...")
     component = user_code.load_component(f"{path}:make", DATASET)
     assert component is user_code.load_component(f"{path}:make", DATASET)
-    written(tmp_path, "def make(*, n=2): ...")
+    write_file(tmp_path, "def make(*, n=2): ...")
     assert user_code.load_component(f"{path}:make", DATASET).options().n == 2
 
 
-def test_optimizers_of_torch_are_parts_as_they_are() -> None:
+def test_optimizers_of_torch_are_user_components_as_they_are() -> None:
     component = user_code.load_component("torch.optim:SGD", OPTIMIZER)
     made = component.call(
         specs.construct(component.name, component.options, {"momentum": 0.9}),
@@ -426,7 +428,7 @@ def test_optimizers_of_torch_are_parts_as_they_are() -> None:
 
 def test_an_error_of_the_users_code_is_told_with_its_line(tmp_path: Path) -> None:
     component = user_code.load_component(
-        f"{written(tmp_path, 'def make(*, k=1):' + chr(10) + '    return 1 / (k - 5)')}:make",
+        f"{write_file(tmp_path, 'def make(*, k=1):' + chr(10) + '    return 1 / (k - 5)')}:make",
         METRIC,
     )
     with pytest.raises(
@@ -435,14 +437,14 @@ def test_an_error_of_the_users_code_is_told_with_its_line(tmp_path: Path) -> Non
         component.call(component.options(k=5))
 
 
-def test_what_came_back_is_named_where_it_is_not_what_the_kind_returns(tmp_path: Path) -> None:
-    component = user_code.load_component(f"{written(tmp_path, 'def make(): ...')}:make", METRIC)
+def test_a_wrong_return_value_is_named(tmp_path: Path) -> None:
+    component = user_code.load_component(f"{write_file(tmp_path, 'def make(): ...')}:make", METRIC)
     assert "must return a function of (outputs, targets)" in str(component.make_return_error(None))
 
 
 def test_a_seeded_call_draws_the_same_from_torchs_global_generator(tmp_path: Path) -> None:
     component = user_code.load_component(
-        f"{written(tmp_path, 'import torch' + chr(10) + 'def make(): return torch.rand(3)')}:make",
+        f"{write_file(tmp_path, 'import torch' + chr(10) + 'def make(): return torch.rand(3)')}:make",
         FREE,
     )
     one, two, other = (component.call(component.options(), seed=seed) for seed in (1, 1, 2))
@@ -453,8 +455,8 @@ def test_a_seeded_call_draws_the_same_from_torchs_global_generator(tmp_path: Pat
 # Sources
 
 
-def test_the_sources_of_a_cell_are_its_targets_and_their_hashes(tmp_path: Path) -> None:
-    path = written(tmp_path, "def make(*, n=1): ...\ndef other(): ...")
+def test_the_sources_of_a_cell_are_its_references_and_their_hashes(tmp_path: Path) -> None:
+    path = write_file(tmp_path, "def make(*, n=1): ...\ndef other(): ...")
     sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     found = user_code.hash_sources(
         [f"{path}:make(n=2)", "adam", None, f"{path}:other", f"{path}:make"]
@@ -463,15 +465,15 @@ def test_the_sources_of_a_cell_are_its_targets_and_their_hashes(tmp_path: Path) 
 
 
 def test_a_source_that_changed_is_found(tmp_path: Path) -> None:
-    path = written(tmp_path, "def make(): ...")
+    path = write_file(tmp_path, "def make(): ...")
     recorded = user_code.hash_sources([f"{path}:make"])
     user_code.require_unchanged(recorded)
-    written(tmp_path, "def make(): return 1")
+    write_file(tmp_path, "def make(): return 1")
     with pytest.raises(UserCodeError, match="has changed"):
         user_code.require_unchanged(recorded)
 
 
-def test_every_contract_stands_in_the_document() -> None:
+def test_every_contract_is_in_the_document() -> None:
     text = (Path(__file__).parent.parent / "docs" / "user-components.md").read_text(
         encoding="utf-8"
     )

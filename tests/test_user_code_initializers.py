@@ -1,4 +1,4 @@
-"""A user's own initializer: a function that fills a tensor, or one that makes an initializer."""
+"""User initializers: a function that fills a tensor, or one that makes an initializer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from user_code_files import written
+from user_code_files import write_file
 
 import fanin
 from fanin import fans, seeds
@@ -48,12 +48,12 @@ MAKES = """
 
 @pytest.fixture
 def fills(tmp_path: Path) -> str:
-    return written(tmp_path, FILLS, "fills.py")
+    return write_file(tmp_path, FILLS, "fills.py")
 
 
 @pytest.fixture
 def makes(tmp_path: Path) -> str:
-    return written(tmp_path, MAKES, "makes.py")
+    return write_file(tmp_path, MAKES, "makes.py")
 
 
 def drawn(
@@ -70,7 +70,7 @@ def perceptron() -> nn.Sequential:
 # Functions that fill
 
 
-def test_it_is_an_initializer_whose_spec_is_the_target_with_its_options(fills: str) -> None:
+def test_it_is_an_initializer_whose_spec_is_the_reference_with_its_options(fills: str) -> None:
     initializer = fanin.get(f"{fills}:fill_(gain=2)")
     assert isinstance(initializer, Initializer)
     assert initializer.spec == str(initializer) == f"{fills}:fill_(gain=2.0)"
@@ -114,7 +114,7 @@ def test_functions_of_torch_are_used_as_they_are() -> None:
     assert torch.equal(found, expected)
 
 
-def test_the_record_of_a_model_shows_the_target(fills: str) -> None:
+def test_the_record_of_a_model_shows_the_reference(fills: str) -> None:
     record = fanin.initialize(perceptron(), f"{fills}:fill_(gain=2)", seed=0)
     assert record["0.weight"].rule == f"{fills}:fill_(gain=2.0)"
     # n = 128 numbers: the standard error of their std is 1/√(2n) = 6.3 % of it; four of them.
@@ -164,7 +164,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     before = [parameter.clone() for parameter in model.parameters()]
     only_the_last = f"def fill_(tensor):\n    if tensor.shape == (4, 16):\n        {body}\n    else: tensor.fill_(1)"
     with pytest.raises(FitError, match=said):
-        fanin.initialize(model, f"{written(tmp_path, only_the_last)}:fill_", seed=0)
+        fanin.initialize(model, f"{write_file(tmp_path, only_the_last)}:fill_", seed=0)
     assert all(torch.equal(one, two) for one, two in zip(before, model.parameters(), strict=True))
 
 
@@ -178,7 +178,7 @@ def test_an_option_that_every_initializer_has_already_is_refused(
     tmp_path: Path, option: str
 ) -> None:
     with pytest.raises(SpecError, match=f"has an option {option}"):
-        fanin.get(f"{written(tmp_path, f'def fill_(tensor, {option}=1): ...')}:fill_")
+        fanin.get(f"{write_file(tmp_path, f'def fill_(tensor, {option}=1): ...')}:fill_")
 
 
 # Functions that make one
@@ -195,7 +195,7 @@ def test_what_makes_an_initializer_draws_as_that_one_under_its_own_name(makes: s
     assert initializer.gaussian == inner.gaussian
 
 
-def test_a_class_of_initializers_can_be_the_target(makes: str) -> None:
+def test_a_class_of_initializers_can_be_the_reference(makes: str) -> None:
     initializer = fanin.get(f"{makes}:Ones(value=3)")
     assert drawn(initializer).unique().tolist() == [3]
     assert initializer.spec == f"{makes}:Ones(value=3.0)"
@@ -220,7 +220,7 @@ def test_a_law_of_gates_stays_one(makes: str) -> None:
 
 def test_one_that_makes_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FitError, match=r"must return a fanin initializer.*returned 'he_normal'"):
-        fanin.get(f"{written(tmp_path, 'def make(): return ' + repr('he_normal'))}:make")
+        fanin.get(f"{write_file(tmp_path, 'def make(): return ' + repr('he_normal'))}:make")
 
 
 def test_a_mistaken_option_of_the_initializer_inside_is_told(makes: str) -> None:

@@ -1,4 +1,4 @@
-"""A user's own model: built, tried and refused like any other."""
+"""User models: built, tried and refused like any other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from user_code_files import written
+from user_code_files import write_file
 
 import fanin
 from fanin import models
@@ -47,31 +47,31 @@ NUMPY = """
 
 @pytest.mark.parametrize("shape", [(8,), (1, 8, 8), (5, 4)])
 def test_it_fits_what_its_code_fits(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    model = models.get(f"{written(tmp_path, LINEAR)}:make(width=16)")
+    model = models.get(f"{write_file(tmp_path, LINEAR)}:make(width=16)")
     model.check(shape, 3, "classification")
     assert model.build(shape, 3)(torch.zeros(5, *shape)).shape == (5, 3)
 
 
 def test_its_spec_makes_it_again_with_its_activation_and_normalization(tmp_path: Path) -> None:
-    path = written(tmp_path, LINEAR)
+    path = write_file(tmp_path, LINEAR)
     model = models.get(f"{path}:make(width=16)", "tanh", "batch")
     assert model.spec == f"{path}:make(activation=tanh, norm=batch, width=16)"
     assert model.split() == (f"{path}:make(width=16)", "tanh", "batch")
     assert models.get(*model.split()) == model
 
 
-def test_an_activation_is_refused_where_the_callable_has_no_such_option(tmp_path: Path) -> None:
+def test_an_activation_is_refused_if_the_callable_has_no_such_option(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no option activation"):
-        models.get(f"{written(tmp_path, NUMPY)}:make", "tanh")
+        models.get(f"{write_file(tmp_path, NUMPY)}:make", "tanh")
 
 
 def test_an_unknown_option_is_told_with_near_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean width"):
-        models.get(f"{written(tmp_path, LINEAR)}:make(widht=16)")
+        models.get(f"{write_file(tmp_path, LINEAR)}:make(widht=16)")
 
 
-def test_it_is_told_of_tokens_and_steps_where_it_asks(tmp_path: Path) -> None:
-    model = models.get(f"{written(tmp_path, TOKENS)}:Make")
+def test_it_receives_tokens_and_steps_if_it_has_parameters_for_them(tmp_path: Path) -> None:
+    model = models.get(f"{write_file(tmp_path, TOKENS)}:Make")
     model.check((7,), 3, "classification", vocabulary=11)
     model.check((7,), 3, "token_classification", vocabulary=11)
     tokens = torch.zeros(5, 7, dtype=torch.int64)
@@ -80,7 +80,7 @@ def test_it_is_told_of_tokens_and_steps_where_it_asks(tmp_path: Path) -> None:
 
 
 def test_checking_allocates_nothing(tmp_path: Path) -> None:
-    path = written(
+    path = write_file(
         tmp_path,
         "from torch import nn\ndef make(shape, n): return nn.Linear(shape[0], n, bias=False)",
     )
@@ -90,7 +90,7 @@ def test_checking_allocates_nothing(tmp_path: Path) -> None:
 
 
 def test_one_that_reads_its_weights_is_checked_on_the_cpu(tmp_path: Path) -> None:
-    model = models.get(f"{written(tmp_path, NUMPY)}:make")
+    model = models.get(f"{write_file(tmp_path, NUMPY)}:make")
     model.check((4,), 3, "regression")
     assert model.build((4,), 3)(torch.ones(2, 4)).shape == (2, 3)
 
@@ -98,7 +98,7 @@ def test_one_that_reads_its_weights_is_checked_on_the_cpu(tmp_path: Path) -> Non
 def test_it_is_built_with_the_same_weights_each_time_and_moves_no_random_state(
     tmp_path: Path,
 ) -> None:
-    model = models.get(f"{written(tmp_path, LINEAR)}:make")
+    model = models.get(f"{write_file(tmp_path, LINEAR)}:make")
     before = torch.get_rng_state()
     one, two = model.build((4,), 3), model.build((4,), 3)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
@@ -124,13 +124,13 @@ def test_it_is_built_with_the_same_weights_each_time_and_moves_no_random_state(
 def test_what_is_wrong_with_it_is_said_before_any_work(
     tmp_path: Path, body: str, said: str
 ) -> None:
-    path = written(tmp_path, f"from torch import nn\ndef make(shape, n): {body}")
+    path = write_file(tmp_path, f"from torch import nn\ndef make(shape, n): {body}")
     with pytest.raises(FitError, match=said):
         models.get(f"{path}:make").check((4,), 3, "classification")
 
 
 def test_its_own_refusal_of_the_data_is_passed_on(tmp_path: Path) -> None:
-    path = written(
+    path = write_file(
         tmp_path,
         "from fanin.errors import FitError\ndef make(shape, n): raise FitError('Images only.')",
     )
@@ -140,10 +140,10 @@ def test_its_own_refusal_of_the_data_is_passed_on(tmp_path: Path) -> None:
 
 def test_a_function_that_takes_no_shape_is_refused_when_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserCodeError, match=r"Expected make\(input_shape, outputs"):
-        models.get(f"{written(tmp_path, 'def make(*, width=64): ...')}:make")
+        models.get(f"{write_file(tmp_path, 'def make(*, width=64): ...')}:make")
 
 
 def test_fanin_initializes_it(tmp_path: Path) -> None:
-    module = models.get(f"{written(tmp_path, LINEAR)}:make").build((4,), 3)
+    module = models.get(f"{write_file(tmp_path, LINEAR)}:make").build((4,), 3)
     assert isinstance(module, nn.Module)
     assert fanin.initialize(module, "he_normal", seed=0)["1.weight"].fan_in == 4

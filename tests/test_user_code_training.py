@@ -1,5 +1,5 @@
-"""A user's own parts in training: the same bits again, resumed without loss, and refused before
-they spoil a result.
+"""User components in training: reproducible to the bit, resumed exactly, refused before they spoil
+a result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fanin.study.study import Study
 from fanin.training import metrics, optimizers
 from fanin.training.train import DataCache, TrainingInterrupted, train
 
-PARTS = """
+COMPONENTS = """
 import torch
 from torch import nn
 
@@ -69,11 +69,11 @@ def lower():
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The target of the parts, without the name of the function."""
-    (tmp_path / "own.py").write_text(PARTS)
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The file of the references, without the name of the function."""
+    (tmp_path / "mine.py").write_text(COMPONENTS)
     monkeypatch.chdir(tmp_path)
-    return "own.py"
+    return "mine.py"
 
 
 def cell(**changes: Any) -> Cell:
@@ -97,20 +97,20 @@ def resumed(chosen: Cell, folder: Path) -> Result:
 
 
 def test_torchs_own_dropout_gives_the_same_bits_again_and_after_a_resume(
-    own: str, tmp_path: Path
+    mine: str, tmp_path: Path
 ) -> None:
-    chosen = cell(model=f"{own}:dropping")
+    chosen = cell(model=f"{mine}:dropping")
     whole = run(chosen)
     torch.rand(7, generator=torch.Generator().manual_seed(0))
     assert run(chosen).history["loss"] == whole.history["loss"]
     assert resumed(chosen, tmp_path / "c").history["loss"] == whole.history["loss"]
     assert (
-        run(cell(model=f"{own}:dropping", dropout_seed=9)).history["loss"] != whole.history["loss"]
+        run(cell(model=f"{mine}:dropping", dropout_seed=9)).history["loss"] != whole.history["loss"]
     )
 
 
-def test_a_model_with_tied_weights_is_saved_and_resumed(own: str, tmp_path: Path) -> None:
-    chosen = cell(model=f"{own}:tied")
+def test_a_model_with_tied_weights_is_saved_and_resumed(mine: str, tmp_path: Path) -> None:
+    chosen = cell(model=f"{mine}:tied")
     assert (
         resumed(chosen, tmp_path / "c").history["loss"]
         == run(chosen, weights=tmp_path / "w").history["loss"]
@@ -119,57 +119,58 @@ def test_a_model_with_tied_weights_is_saved_and_resumed(own: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "target", ["torch.optim:NAdam", "torch.optim:ASGD", "torch.optim:Adagrad", "torch.optim:RAdam"]
+    "reference",
+    ["torch.optim:NAdam", "torch.optim:ASGD", "torch.optim:Adagrad", "torch.optim:RAdam"],
 )
 def test_an_optimizer_of_torch_that_fanin_does_not_have_resumes_bit_for_bit(
-    target: str, tmp_path: Path
+    reference: str, tmp_path: Path
 ) -> None:
-    chosen = cell(optimizer=target)
+    chosen = cell(optimizer=reference)
     assert resumed(chosen, tmp_path).history["loss"] == run(chosen).history["loss"]
 
 
 def test_an_optimizer_that_remembers_numbers_starts_anew_instead_of_resuming_wrong(
-    own: str, tmp_path: Path
+    mine: str, tmp_path: Path
 ) -> None:
-    chosen = cell(optimizer=f"{own}:counting")
+    chosen = cell(optimizer=f"{mine}:counting")
     assert resumed(chosen, tmp_path / "c").history["loss"] == run(chosen).history["loss"]
     assert not list((tmp_path / "c").glob("*"))
 
 
 @pytest.mark.usefixtures("draws_globally")
-def test_groups_with_rates_of_their_own_keep_their_proportions_under_a_schedule(own: str) -> None:
-    made = optimizers.REGISTRY.make(f"{own}:halves").build(
+def test_groups_with_rates_of_their_own_keep_their_proportions_under_a_schedule(mine: str) -> None:
+    made = optimizers.REGISTRY.make(f"{mine}:halves").build(
         torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), 0.1
     )
     optimizers.set_rate(made, 0.02)
     assert [group["lr"] for group in made.param_groups] == pytest.approx([0.02, 0.002])
 
 
-def test_an_optimizer_over_part_of_the_parameters_is_refused(own: str) -> None:
+def test_an_optimizer_over_part_of_the_parameters_is_refused(mine: str) -> None:
     with pytest.raises(FitError, match="1 of the model's 4 parameters"):
-        run(cell(optimizer=f"{own}:partly"))
+        run(cell(optimizer=f"{mine}:partly"))
 
 
-def test_a_metric_may_not_take_the_place_of_a_column(own: str) -> None:
+def test_a_metric_may_not_have_the_name_of_a_column(mine: str) -> None:
     with pytest.raises(FitError, match="name of a column"):
-        metrics.REGISTRY.make(f"{own}:zeros")
+        metrics.REGISTRY.make(f"{mine}:zeros")
 
 
-def test_a_metric_must_give_a_number_for_each_sample(own: str) -> None:
+def test_a_metric_must_give_a_number_for_each_sample(mine: str) -> None:
     with pytest.raises(FitError, match=r"a tensor of shape \(\) for a batch"):
-        run(cell(metrics=[f"{own}:flat"]))
+        run(cell(metrics=[f"{mine}:flat"]))
 
 
-def test_a_metric_of_ones_own_is_measured_and_its_direction_recorded(own: str) -> None:
-    result = run(cell(metrics=[f"{own}:lower"]))
+def test_a_user_metric_is_measured_and_its_direction_recorded(mine: str) -> None:
+    result = run(cell(metrics=[f"{mine}:lower"]))
     assert result.metrics["val_spread"] == min(result.history["val_spread"])
     assert result.data["metrics"] == {"spread": "min"}
-    assert result.cell.sources[0][0] == f"{own}:lower"
+    assert result.cell.sources[0][0] == f"{mine}:lower"
 
 
-def test_a_file_that_changed_since_the_cell_was_planned_is_refused(own: str) -> None:
-    chosen = cell(model=f"{own}:tied")
-    Path(own).write_text(PARTS + "\n# changed\n")
+def test_a_file_that_changed_since_the_cell_was_planned_is_refused(mine: str) -> None:
+    chosen = cell(model=f"{mine}:tied")
+    Path(mine).write_text(COMPONENTS + "\n# changed\n")
     with pytest.raises(FaninError, match="changed"):
         run(chosen)
 

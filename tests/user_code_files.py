@@ -1,4 +1,4 @@
-"""Users' files for the tests of targets: written into a folder, loaded from there."""
+"""Users' files for the tests of user code: written to a folder and loaded from there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import textwrap
 from pathlib import Path
 
 
-def written(folder: Path, text: str, name: str = "mine.py") -> str:
-    """Write a user's file; its path."""
+def write_file(folder: Path, text: str, name: str = "mine.py") -> str:
+    """Write a user's file and return its path."""
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(textwrap.dedent(text), encoding="utf-8")
