@@ -1,4 +1,4 @@
-"""What an optimizer is to a study, and the registry of optimizers."""
+"""What an optimizer is to a study, the registry of optimizers, and checks of their options."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from fanin.errors import SpecError, quote
 from fanin.registry import ComponentEntry, Registry
 
 
@@ -25,3 +26,15 @@ class Optimizer(Protocol):
 
 
 REGISTRY: Registry[ComponentEntry, Optimizer] = Registry("optimizer", ComponentEntry)
+
+
+def require_share(what: str, value: float) -> None:
+    """Raise `SpecError` unless 0 ≤ value < 1: the share of the past in a running mean or sum."""
+    if not 0 <= value < 1:
+        raise SpecError(f"{what} must be at least 0 and below 1, not {quote(value)}.")
+
+
+def require_not_negative(what: str, value: float) -> None:
+    """Raise `SpecError` unless value ≥ 0."""
+    if not value >= 0:
+        raise SpecError(f"{what} must be at least 0, not {quote(value)}.")

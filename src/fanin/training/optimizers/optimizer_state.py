@@ -9,10 +9,9 @@ from torch import Tensor
 
 
 def read_state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as named tensors: ``<index of the parameter>.<name>``; none where it
-    has no memory.
+    """The optimizer's state as tensors named ``<index of the parameter>.<name>``.
 
-    The index counts through the groups in their order.
+    The index counts through the groups in their order. An optimizer without state has none.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return {
@@ -24,9 +23,7 @@ def read_state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def is_resumable(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether all that the optimizer remembers is tensors in its state, which a checkpoint can
-    hold.
-    """
+    """Whether the optimizer's state consists of tensors, which a checkpoint can hold."""
     return all(
         isinstance(value, Tensor) or value is None
         for state in optimizer.state.values()
@@ -35,11 +32,11 @@ def is_resumable(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def restore_state_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put `read_state_tensors` back, into tensors that keep each parameter's strides.
+    """Restore what `read_state_tensors` returned, in tensors with each parameter's strides.
 
-    Differs from ``load_state_dict``, which takes the strides of what was stored; a stored tensor is
-    contiguous, and a fused optimizer on channels_last weights then pairs wrong elements in silence.
-    The learning rate is not part of the state: a schedule gives it anew.
+    ``load_state_dict`` keeps the strides of the stored tensors, which are contiguous: a fused
+    optimizer on channels_last weights then silently pairs the wrong elements. The learning rate is
+    not part of the state; a schedule sets it anew.
     """
     stored: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -49,24 +46,24 @@ def restore_state_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, T
     for group in optimizer.param_groups:
         steps = 0
         for parameter in group["params"]:
-            own = stored.get(index, {})
+            of_parameter = stored.get(index, {})
             state: dict[str, Any] = {
-                name: _like(parameter, value) for name, value in own.items() if name != "step"
+                name: _copy_like(parameter, value)
+                for name, value in of_parameter.items()
+                if name != "step"
             }
-            if (
-                "step" in own
-            ):  # fused optimizers count on the parameter's device, the others on the CPU
-                state["step"] = own["step"].to(
-                    parameter.device if group.get("fused") else "cpu", copy=True
-                )
-                steps = max(steps, int(own["step"]))
+            if "step" in of_parameter:
+                # Fused optimizers count on the parameter's device, the others on the CPU.
+                device = parameter.device if group.get("fused") else "cpu"
+                state["step"] = of_parameter["step"].to(device, copy=True)
+                steps = max(steps, int(of_parameter["step"]))
             optimizer.state[parameter] = state
             index += 1
         group["steps_done"] = steps
 
 
-def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    """A copy of the stored tensor: in the parameter's memory format where it has its shape."""
+def _copy_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A copy of the stored tensor, in the parameter's memory format if it has the same shape."""
     if value.shape != parameter.shape:
         return value.to(parameter.device, copy=True)
     return torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(value)

@@ -11,8 +11,12 @@ from torch import Tensor, nn
 
 from fanin.registry import Component, ComponentEntry
 from fanin.training.optimizers.decay import Decay, check_decay, make_parameter_groups
-from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
-from fanin.training.optimizers.ranges import require_not_negative, require_share
+from fanin.training.optimizers.optimizer import (
+    REGISTRY,
+    Optimizer,
+    require_not_negative,
+    require_share,
+)
 
 Form = Literal["torch", "keras"]
 
@@ -24,21 +28,21 @@ _DEFAULTS: dict[Form, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class RMSprop(Component, Optimizer):
-    """s ← ρ·s + (1 − ρ)·g², and then, with momentum μ (0: θ moves by the newest term alone):
+    """s ← ρ·s + (1 − ρ)·g², and then a step with momentum μ:
 
-    ========  ===========================================  =====  ======  ===================================
-    form      step                                         ρ      ε       weight decay λ
-    ========  ===========================================  =====  ======  ===================================
-    torch     v ← μ·v + g / (√s + ε), θ ← θ − lr·v         0.99   1e-8    coupled: g ← g + λ·θ
-    keras     v ← μ·v + lr·g / √(s + ε), θ ← θ − v         0.9    1e-7    decoupled: θ ← θ − lr·λ·θ, before
-    ========  ===========================================  =====  ======  ===================================
+    =====  ==================================  ====  ====  ===================================
+    form   step                                ρ     ε     weight decay λ
+    =====  ==================================  ====  ====  ===================================
+    torch  v ← μ·v + g/(√s + ε), θ ← θ − lr·v  0.99  1e-8  coupled: g ← g + λ·θ
+    keras  v ← μ·v + lr·g/√(s + ε), θ ← θ − v  0.9   1e-7  decoupled: first θ ← θ − lr·λ·θ
+    =====  ==================================  ====  ====  ===================================
 
-    With |g| = 1e-4 and ρ = 0.9 the first step of Keras' form is a tenth of what it were with the same ε outside the root: where
-    s is small, ε under the root weighs as much as √ε = 3e-4 beside it. ``centered`` puts s − ḡ² for s into the root, with
-    ḡ ← ρ·ḡ + (1 − ρ)·g.
+    With |g| = 1e-4 and ρ = 0.9, the first step of Keras' form is a tenth of what it would be with
+    the same ε outside the root: if s is small, ε under the root has the effect of √ε = 3e-4 outside
+    it. ``centered`` replaces s in the root by s − ḡ², with ḡ ← ρ·ḡ + (1 − ρ)·g.
 
-    `rho` (torch calls it alpha) and `epsilon` are those of the form unless given; a value that
-    equals the form's becomes None, so that it has one spec.
+    `rho` (torch's alpha) and `epsilon` default to those of the form. A value that equals the form's
+    becomes None, so that one optimizer has one spec.
 
     Source: Tieleman & Hinton, Neural Networks for Machine Learning, lecture 6.5, 2012; centred:
     Graves, Generating Sequences With Recurrent Neural Networks, 2013.
@@ -53,25 +57,28 @@ class RMSprop(Component, Optimizer):
     decay: Decay = "weights"
     form: Form = "torch"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option, default in _DEFAULTS[self.form].items():
+            if getattr(self, option) == default:
+                object.__setattr__(self, option, None)
+
     def check(self) -> None:
         """Raise `SpecError` for an option out of range, or one that would change nothing."""
-        require_share("rmsprop(rho=…)", self.settled("rho"))
-        require_not_negative("rmsprop(epsilon=…)", self.settled("epsilon"))
+        require_share("rmsprop(rho=…)", self.get_or_default("rho"))
+        require_not_negative("rmsprop(epsilon=…)", self.get_or_default("epsilon"))
         require_share("rmsprop(momentum=…)", self.momentum)
         check_decay("rmsprop", self.weight_decay, self.decay)
-        for name, default in _DEFAULTS[self.form].items():
-            if getattr(self, name) == default:
-                object.__setattr__(self, name, None)
 
-    def settled(self, name: Literal["rho", "epsilon"]) -> float:
-        """ρ or ε: as given, or the form's own."""
+    def get_or_default(self, name: Literal["rho", "epsilon"]) -> float:
+        """ρ or ε: the option, or the default of the form."""
         given: float | None = getattr(self, name)
         return _DEFAULTS[self.form][name] if given is None else given
 
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         """torch's RMSprop, which has no fused form, or Keras' form of it."""
         groups = make_parameter_groups(model, self.weight_decay, self.decay)
-        rho, epsilon = self.settled("rho"), self.settled("epsilon")
+        rho, epsilon = self.get_or_default("rho"), self.get_or_default("epsilon")
         if self.form == "keras":
             return KerasRMSprop(
                 groups,
@@ -90,8 +97,8 @@ class KerasRMSprop(torch.optim.Optimizer):
     """RMSprop with ε under the root and the learning rate inside the velocity; see `RMSprop`.
 
     Groups have ``lr``, ``rho``, ``epsilon``, ``momentum``, ``centered`` and ``weight_decay``
-    (decoupled). The state of a parameter is `square_average`, and where they are used `average` and
-    `velocity`.
+    (decoupled). The state of a parameter is `square_average`, and `average` and `velocity` if they
+    are used.
     """
 
     def __init__(
@@ -109,28 +116,28 @@ class KerasRMSprop(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One step along the gradients; a closure is not taken."""
+        """One step along the gradients; the closure is ignored."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._step(parameter, parameter.grad, group)
+                    self._update(parameter, parameter.grad, group)
 
-    def _step(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         lr, rho = group["lr"], group["rho"]
         if group["weight_decay"]:
             parameter.mul_(1 - lr * group["weight_decay"])
         square = (
-            self._memory(parameter, "square_average")
+            self._get_state(parameter, "square_average")
             .mul_(rho)
             .addcmul_(gradient, gradient, value=1 - rho)
         )
         if group["centered"]:
-            average = self._memory(parameter, "average").mul_(rho).add_(gradient, alpha=1 - rho)
+            average = self._get_state(parameter, "average").mul_(rho).add_(gradient, alpha=1 - rho)
             square = square.addcmul(average, average, value=-1)
         root = square.add(group["epsilon"]).sqrt_()
         if group["momentum"]:
             velocity = (
-                self._memory(parameter, "velocity")
+                self._get_state(parameter, "velocity")
                 .mul_(group["momentum"])
                 .addcdiv_(gradient, root, value=lr)
             )
@@ -138,17 +145,17 @@ class KerasRMSprop(torch.optim.Optimizer):
         else:
             parameter.addcdiv_(gradient, root, value=-lr)
 
-    def _memory(self, parameter: Tensor, name: str) -> Tensor:
+    def _get_state(self, parameter: Tensor, name: str) -> Tensor:
         state = self.state[parameter]
         if name not in state:
             state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        memory: Tensor = state[name]
-        return memory
+        tensor: Tensor = state[name]
+        return tensor
 
 
 REGISTRY.add(
     ComponentEntry(
         component=RMSprop,
-        summary="RMSprop with torch's defaults, or Keras' RMSprop (form=keras)",
+        summary="RMSprop with torch's defaults, or Keras' RMSprop (form=keras).",
     )
 )

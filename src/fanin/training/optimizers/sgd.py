@@ -1,6 +1,4 @@
-"""Stochastic gradient descent: plain, with momentum, with Nesterov's momentum; torch's form, and
-Keras'.
-"""
+"""Stochastic gradient descent with momentum and Nesterov's momentum, in torch's or Keras' form."""
 
 from __future__ import annotations
 
@@ -14,13 +12,12 @@ from torch import Tensor, nn
 from fanin.errors import SpecError
 from fanin.registry import Component, ComponentEntry
 from fanin.training.optimizers.decay import Decay, check_decay, make_parameter_groups
-from fanin.training.optimizers.optimizer import REGISTRY, Optimizer
-from fanin.training.optimizers.ranges import require_share
+from fanin.training.optimizers.optimizer import REGISTRY, Optimizer, require_share
 
 
 @dataclass(frozen=True)
 class SGD(Component, Optimizer):
-    """θ ← θ − lr·g, or with momentum μ a velocity v in the gradient's place:
+    """θ ← θ − lr·g; with momentum μ, a velocity v takes the place of the gradient g:
 
     ========  ===================================  ===================  ======================
     form      velocity                             step                 step with ``nesterov``
@@ -29,10 +26,10 @@ class SGD(Component, Optimizer):
     keras     v ← μ·v − lr·g                       θ ← θ + v            θ ← θ + μ·v − lr·g
     ========  ===================================  ===================  ======================
 
-    With a constant learning rate both forms take the same steps. When a schedule lowers it, torch's
-    velocity is multiplied by the new rate at once, and Keras' goes on with the rates at which its
-    gradients came: after a drop by 10 with μ = 0.9 and equal gradients, Keras' next step is 9.1
-    times torch's.
+    With a constant learning rate both forms take the same steps. When a schedule lowers it, torch
+    multiplies the whole velocity by the new rate, while each gradient in Keras' velocity keeps the
+    rate of its own step: after a drop by 10 with μ = 0.9 and equal gradients, Keras' next step is
+    9.1 times torch's.
 
     Weight decay λ: torch's form is coupled, g ← g + λ·θ; Keras' is decoupled, θ ← θ − lr·λ·θ before
     the step, so that the velocity does not see it.
@@ -55,23 +52,25 @@ class SGD(Component, Optimizer):
         require_share("sgd(momentum=…)", self.momentum)
         require_share("sgd(dampening=…)", self.dampening)
         check_decay("sgd", self.weight_decay, self.decay)
-        for option, given in (
-            ("nesterov", self.nesterov),
-            ("dampening", self.dampening),
-            ("form", self.form == "keras"),
-        ):
-            if given and self.momentum == 0:
+        changed = {
+            "nesterov": self.nesterov,
+            "dampening": self.dampening > 0,
+            "form": self.form == "keras",
+        }
+        for option in (option for option, is_changed in changed.items() if is_changed):
+            if self.momentum == 0:
                 raise SpecError(
-                    f"sgd({option}=…) changes nothing without momentum. Give momentum=0.9, say, or "
-                    "leave it out."
+                    f"sgd({option}=…) changes nothing without momentum. Give momentum too, such as "
+                    f"momentum=0.9, or leave {option} out."
                 )
-        if self.dampening and (self.nesterov or self.form == "keras"):
+        if changed["dampening"] and (changed["nesterov"] or changed["form"]):
             raise SpecError(
-                "sgd(dampening=…) is neither for nesterov=true nor for form=keras. Leave it out."
+                "sgd(dampening=…) cannot be combined with nesterov=true or form=keras. Leave one "
+                "out."
             )
 
     def build(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-        """torch's SGD, fused where that is exact and faster, or Keras' form of it."""
+        """torch's SGD, fused if that is exact and faster, or Keras' form of it."""
         groups = make_parameter_groups(model, self.weight_decay, self.decay)
         if self.form == "keras":
             return VelocitySGD(groups, lr=lr, momentum=self.momentum, nesterov=self.nesterov)
@@ -85,12 +84,12 @@ class SGD(Component, Optimizer):
             fused=fused or None,
         )
         if fused:
-            _start_velocities(sgd)
+            _initialize_velocities(sgd)
         return sgd
 
 
 class VelocitySGD(torch.optim.Optimizer):
-    """SGD whose velocity is in units of the parameters, as Keras' is; see `SGD`.
+    """SGD with a velocity in units of the parameters, as in Keras; see `SGD`.
 
     Groups have ``lr``, ``momentum``, ``nesterov`` and ``weight_decay`` (decoupled). The state of a
     parameter is its `velocity`.
@@ -105,7 +104,7 @@ class VelocitySGD(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One step along the gradients; a closure is not taken."""
+        """One step along the gradients; the closure is ignored."""
         for group in self.param_groups:
             lr, momentum = group["lr"], group["momentum"]
             for parameter in group["params"]:
@@ -113,13 +112,15 @@ class VelocitySGD(torch.optim.Optimizer):
                     continue
                 if group["weight_decay"]:
                     parameter.mul_(1 - lr * group["weight_decay"])
-                velocity = self._velocity(parameter).mul_(momentum).sub_(parameter.grad, alpha=lr)
+                velocity = (
+                    self._get_velocity(parameter).mul_(momentum).sub_(parameter.grad, alpha=lr)
+                )
                 if group["nesterov"]:
                     parameter.add_(velocity, alpha=momentum).sub_(parameter.grad, alpha=lr)
                 else:
                     parameter.add_(velocity)
 
-    def _velocity(self, parameter: Tensor) -> Tensor:
+    def _get_velocity(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
         if "velocity" not in state:
             state["velocity"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
@@ -127,20 +128,21 @@ class VelocitySGD(torch.optim.Optimizer):
         return velocity
 
 
-REGISTRY.add(
-    ComponentEntry(
-        component=SGD,
-        summary="stochastic gradient descent; momentum, nesterov, Keras' velocity (form=keras)",
-    )
-)
+def _initialize_velocities(sgd: torch.optim.Optimizer) -> None:
+    """Start from velocities of zero, so that the first step gives v = g.
 
-
-def _start_velocities(sgd: torch.optim.Optimizer) -> None:
-    """Velocities of zero, from which the first step gives v = g: fused SGD fails where one
-    parameter's gradient comes later.
+    Without this, fused SGD fails if a parameter gets its first gradient later than another one.
     """
     for group in sgd.param_groups:
         for parameter in group["params"]:
             sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(
                 parameter, memory_format=torch.preserve_format
             )
+
+
+REGISTRY.add(
+    ComponentEntry(
+        component=SGD,
+        summary="Stochastic gradient descent; momentum, nesterov, Keras' velocity (form=keras).",
+    )
+)

@@ -12,7 +12,7 @@ from torch import nn
 from fanin import specs, user_code
 from fanin.registry import UserEntry
 from fanin.training.optimizers.optimizer import REGISTRY
-from fanin.training.optimizers.rates import record_rate_shares
+from fanin.training.optimizers.stepping import record_rate_shares
 
 
 @dataclass(frozen=True)
