@@ -9,7 +9,7 @@ import torch
 
 from fanin.cell.cell import Cell
 from fanin.errors import UsageError
-from fanin.execution.engine import DEFAULT, TorchEngine, TrainingJob, load
+from fanin.execution.engine import DEFAULT_ENGINE, TorchEngine, TrainingJob, load_engine
 
 CELL = Cell(
     data="digits", model="mlp(widths=[8])", initializer="he_normal", activation="relu", epochs=2
@@ -18,7 +18,7 @@ CELL = Cell(
 
 @pytest.fixture(scope="module")
 def engine() -> TorchEngine:
-    loaded = load(DEFAULT)
+    loaded = load_engine(DEFAULT_ENGINE)
     assert isinstance(loaded, TorchEngine)
     return loaded
 
@@ -78,8 +78,8 @@ def test_a_model_that_cannot_be_built_does_not_stop_the_matmul_check(engine: Tor
 def test_onednn_is_chosen_only_where_it_is_exact_and_faster(
     engine: TorchEngine, monkeypatch: pytest.MonkeyPatch, exact: bool, speedup: float, expected: str
 ) -> None:
-    monkeypatch.setattr(engine._tuning, "is_onednn_exact", lambda cells: exact)
-    monkeypatch.setattr(engine._tuning, "measure_onednn_speedup", lambda cells: speedup)
+    monkeypatch.setattr(engine._settings, "is_onednn_exact", lambda cells: exact)
+    monkeypatch.setattr(engine._settings, "measure_onednn_speedup", lambda cells: speedup)
     assert engine.choose_matmul([CELL]) == expected
 
 
@@ -94,5 +94,5 @@ def test_onednn_is_chosen_only_where_it_is_exact_and_faster(
     ],
 )
 def test_a_device_that_is_not_there_is_the_users_error(engine: TorchEngine, device: str) -> None:
-    with pytest.raises(UsageError, match=f"Device {device} cannot be used"):
+    with pytest.raises(UsageError, match=f"Cannot use device {device}"):
         engine.set_up(device, "default")

@@ -20,7 +20,7 @@ from faults.harness import eventually, finish, plan_of, processes_of, run, start
 
 from fanin.cell.cell import Cell
 from fanin.crash_points import AT, ONCE, POINTS
-from fanin.execution.engine import DEFAULT
+from fanin.execution.engine import DEFAULT_ENGINE
 from fanin.store.results_store import read
 from fanin.store.verify import verify
 from fanin.study.canonical_cell import make_cell
@@ -44,7 +44,7 @@ PLAN = plan_of(
         for replicate in range(2)
     )
 )
-REAL: dict[str, Any] = {"engine": DEFAULT, "checkpoint_interval": 0}
+REAL: dict[str, Any] = {"engine": DEFAULT_ENGINE, "checkpoint_interval": 0}
 
 
 @pytest.fixture(scope="module")

@@ -257,7 +257,7 @@ def test_an_engine_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
 
 def test_workers_that_die_at_the_start_end_the_run_after_three(tmp_path: Path) -> None:
     with pytest.raises(
-        FaninError, match=r"Workers cannot be started: the process ended with exit status 5"
+        FaninError, match=r"Cannot start workers: the process ended with exit status 5"
     ):
         run(plan_of(cell()), tmp_path, engine="faults.stand_in:DiesAtStart")
 

@@ -374,7 +374,7 @@ def test_a_store_of_a_newer_fanin_is_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     for opening in (read, Store.create_or_open):
         with pytest.raises(
-            StoreError, match="schema version 99; this fanin knows versions up to 1"
+            StoreError, match="schema version 99; this version of fanin reads versions up to 1"
         ):
             opening(tmp_path)
 

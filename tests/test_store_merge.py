@@ -73,7 +73,7 @@ def test_a_last_line_that_was_cut_off_anywhere_is_left_out_with_a_warning(tmp_pa
         path.write_bytes(whole[:cut])
         back, warnings = jsonl.read(path)
         assert [r.cell.replicate for r in back] == [0]
-        assert "last line was cut off" in warnings[0]
+        assert "last line is incomplete" in warnings[0]
     path.write_bytes(whole[:-1])  # only the newline is missing: the line is whole
     assert len(jsonl.read(path)[0]) == 2
 

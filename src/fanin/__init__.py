@@ -1,5 +1,4 @@
-"""fanin: a laboratory for weight initialization. Which initialization should this network start
-from?
+"""Which initialization should this network start from? A laboratory for weight initialization.
 
     import fanin
     fanin.names("initializers")
@@ -7,7 +6,7 @@ from?
     record = fanin.initialize(model, "orthogonal", seed=0)
     results = fanin.run("quick", out="runs/quick")
 
-The public names are listed here, and nothing else is.
+This module holds the public names, and nothing else.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ __all__ = [
     "run",
 ]
 
-# Each name is imported when it is first used: `import fanin` stays light, and `fanin status` needs
+# Each name is imported when it is first used. So `import fanin` is fast, and `fanin status` imports
 # no torch.
 _HOMES = {
     "FaninError": "fanin.errors",

@@ -1,9 +1,10 @@
 """Crash points: named places where a test can end the process as ``kill -9`` would.
 
-``FANIN_FAULT_AT=name`` kills the process with SIGKILL the first time it passes `pass_crash_point(name)`,
-``FANIN_FAULT_AT=name:n`` the n-th time; several points are separated by commas. Workers inherit the
-variable, so without more every new worker crashes there again; where ``FANIN_FAULT_ONCE`` names a
-folder, each point kills one process only, and leaves a file of its name there.
+With ``FANIN_FAULT_AT=name`` the process is killed by SIGKILL when it calls
+`pass_crash_point(name)` for the first time, with ``FANIN_FAULT_AT=name:n`` for the n-th time.
+Commas separate several points. Workers inherit the variable, so that every new worker crashes
+there again. If ``FANIN_FAULT_ONCE`` names a folder, each point kills one process only, and leaves
+a file of its name in the folder.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ POINTS = (
     "checkpoint.after_replace",
     "file.before_replace",
 )
-"""Every crash point that the program passes; the tests go through all of them."""
+"""Every crash point that the program passes. The tests crash at each of them."""
 
 _passed: Counter[str] = Counter()
 

@@ -1,22 +1,24 @@
 """Every error that fanin raises on purpose.
 
-    FaninError                          exit code ├── UsageError                      2   a name,
-    spec, option, study or model that cannot be used as given │   ├── UnknownName                 2
-    no such entry; near names are offered │   ├── SpecError                   2   a spec string or
-    hyperparameter that is malformed or out of range │   ├── StudyError                  2   a study
-    file or grid that cannot be planned │   ├── TargetError                 2   a part of the user's
-    own (my_file.py:make) that cannot be loaded or used │   ├── FitError                    2   a
-    model that does not fit the data, an initializer that does not fit a tensor │   ├── MissingExtra
-    2   an optional dependency is not installed │   └── OutputError                 2   a folder or
-    file that cannot be written ├── StoreError                      3 │   ├── StoreLocked
-    3   another runner holds the store │   ├── StoreCorrupt                3   the store, or a file
-    merged into it, cannot be read │   └── StoreFull                   3   the disk is full; what
-    was committed is safe └── DataError                       4
-        ├── DataUnavailable             4   a data set's files are not there
-        └── DataInvalid                 4   a data set's files are not what they should be
+    FaninError                 exit code
+    ├── UsageError             2   something was asked for that cannot be done as given
+    │   ├── UnknownName        2   no entry has that name; near names are offered
+    │   ├── SpecError          2   a spec is malformed, or an option is out of range
+    │   ├── StudyError         2   a study file or grid that cannot be planned
+    │   ├── UserCodeError      2   a user component that cannot be loaded or called
+    │   ├── FitError           2   a model does not fit its data, or an initializer its tensor
+    │   ├── MissingExtra       2   an optional dependency is not installed
+    │   └── OutputError        2   a file or folder that cannot be written
+    ├── StoreError             3
+    │   ├── StoreLocked        3   another runner holds the store
+    │   ├── StoreCorrupt       3   the store, or a file merged into it, cannot be read
+    │   └── StoreFull          3   the disk is full; what was committed is safe
+    └── DataError              4
+        ├── DataUnavailable    4   files of a data set are missing
+        └── DataInvalid        4   files of a data set are not what they should be
 
-Texts say what was expected, what was received and what to do. The command line prints the text and
-exits with the class's code; a user's mistake never shows a traceback.
+A message says what was expected, what was received, and what to do. The command line prints it and
+exits with the code of the class. A user's mistake never shows a traceback.
 """
 
 from __future__ import annotations
@@ -32,20 +34,16 @@ class FaninError(Exception):
     exit_code = 1
 
     about: tuple[str, ...] = ()
-    """The fields of a cell that the mistake is in, where it is about a cell: a study adds the line
-    of its file to the text.
-    """
+    """The fields of a cell that the error is about, if any. A study adds their line in its file."""
 
     def mark_fields(self, *fields: str) -> Self:
-        """The same error, known to be about these fields unless it is known to be about others
-        already.
-        """
+        """Say which fields the error is about, unless that was said before; returns the error."""
         self.about = self.about or fields
         return self
 
-    def add_context(self, where: str) -> Self:
-        """The same error, its text preceded by where the mistake is."""
-        self.args = (f"{where}: {self}",)
+    def add_context(self, context: str) -> Self:
+        """Put the place of the mistake before the message; returns the error."""
+        self.args = (f"{context}: {self}",)
         return self
 
 
@@ -56,11 +54,11 @@ class UsageError(FaninError):
 
 
 class UnknownName(UsageError):
-    """No entry of that name."""
+    """No entry has that name."""
 
     @classmethod
     def suggest(cls, kind: str, name: object, known: Iterable[str]) -> Self:
-        """The error, with the names nearest to `name`, or with the first 30 names if none is near."""
+        """The error, with the names nearest to `name`, or the first 30 names if none is near."""
         names = sorted(known)
         near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
         listed = [*names[:30], *([f"… ({len(names)} in all)"] if len(names) > 30 else [])]
@@ -73,9 +71,7 @@ class UnknownName(UsageError):
 
 
 class SpecError(UsageError):
-    """A spec string such as ``he_normal(mode=fan_out)`` is malformed, or a hyperparameter is out of
-    range.
-    """
+    """A spec such as ``he_normal(mode=fan_out)`` is malformed, or an option is out of range."""
 
 
 class StudyError(UsageError):
@@ -83,9 +79,7 @@ class StudyError(UsageError):
 
 
 class UserCodeError(UsageError):
-    """A target such as ``my_file.py:make`` cannot be loaded, or what it names is not called as
-    fanin calls it.
-    """
+    """A user component, such as ``my_file.py:make``, cannot be loaded or called."""
 
 
 class FitError(UsageError):
@@ -102,7 +96,7 @@ class MissingExtra(UsageError):
 
 
 class OutputError(UsageError):
-    """A folder or file cannot be written."""
+    """A file or folder cannot be written."""
 
 
 class StoreError(FaninError):
@@ -130,16 +124,14 @@ class DataError(FaninError):
 
 
 class DataUnavailable(DataError):
-    """A data set's files are not there."""
+    """Files of a data set are missing."""
 
 
 class DataInvalid(DataError):
-    """A data set's files are not what they should be."""
+    """Files of a data set are not what they should be."""
 
 
 def quote(value: object, limit: int = 80) -> str:
-    """`repr` of a user's value, cut to a length that fits a message; control characters come out
-    escaped.
-    """
+    """`repr` of a user's value, shortened to fit a message. Control characters are escaped."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

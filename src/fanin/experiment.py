@@ -152,7 +152,7 @@ def estimate(
     Nothing is written.
     """
     from fanin import data
-    from fanin.execution.estimate import bound_seconds, measure_paces
+    from fanin.execution.training_time import bound_seconds, measure_paces
 
     loaded = load_study(study)
     plan = make_plan(loaded, replicates=replicates, only=only, max_epochs=max_epochs)

@@ -1,4 +1,4 @@
-"""Progress of downloads on standard error: a bar on a terminal, a line now and then anywhere else."""
+"""Progress of downloads on standard error: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 

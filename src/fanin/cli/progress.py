@@ -55,7 +55,7 @@ class ProgressDisplay:
 
 
 def label_cells(plan: Plan) -> dict[str, str]:
-    """Cell id → its initializer and what else varies, besides model and data, as tables call them."""
+    """Cell id → its initializer, and what else varies apart from model and data."""
     labels = {}
     for planned in plan.cells:
         initializer = planned.labels.get("initializer", planned.cell.initializer)
@@ -139,7 +139,7 @@ class _Tally:
 
 
 class _Lines:
-    """Plain lines, for logs: a finished cell at most every `LINE_EVERY` seconds, failures at once."""
+    """Plain lines, for logs: failures at once, other cells at most every `LINE_EVERY` s."""
 
     def __init__(self, tally: _Tally, stream: TextIO) -> None:
         self._tally = tally

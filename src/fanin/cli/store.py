@@ -84,5 +84,8 @@ def merge(
         "conflicts": list(merged.conflicts),
         "warnings": list(merged.warnings),
     }
-    counts = f"{merged.added:,} results added, {merged.skipped:,} known already, {len(merged.conflicts):,} conflicts"
+    counts = (
+        f"{merged.added:,} results added, {merged.skipped:,} known already, "
+        f"{len(merged.conflicts):,} conflicts"
+    )
     return CommandOutput(record, lambda: print_lines(f"{folder}: {counts}"))

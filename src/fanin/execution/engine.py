@@ -1,8 +1,7 @@
-"""Engine: what trains cells inside a worker. The seam between the worker process and the training
-code.
+"""Engines: what trains cells inside a worker.
 
-A worker loads its engine by name, ``module:factory``, so that another engine (or a test's) takes
-this one's place without the runner knowing. The runner imports no engine, and no torch.
+A worker loads its engine by name, ``module:factory``. So the runner imports neither an engine nor
+torch, and a test can use an engine of its own.
 """
 
 from __future__ import annotations
@@ -12,35 +11,38 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.errors import UsageError
 
-DEFAULT = "fanin.execution.engine:TorchEngine"
+if TYPE_CHECKING:
+    from fanin.execution.process_settings import Matmul
+
+DEFAULT_ENGINE = "fanin.execution.engine:TorchEngine"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """A cell to train, and where its files go."""
+    """A cell to train, and the folders of its files."""
 
     cell: Cell
     checkpoints: Path
     checkpoint_interval: float
-    """Seconds at least between two checkpoints."""
+    """The least seconds between two checkpoints."""
     weights: Path | None = None
-    """Folder for initial and best weights, where they are wanted."""
+    """The folder for initial and best weights; None to keep none."""
 
 
 class Engine(Protocol):
-    """Made once in each worker process."""
+    """Trains cells. Each worker process makes one."""
 
     def choose_matmul(self, cells: Sequence[Cell]) -> str:
-        """The faster matmul backend that is exact on this machine for these cells."""
+        """The fastest matmul backend that is exact on this machine for these cells."""
 
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
-        """Get ready to train; returns the environment that every result will carry."""
+        """Get ready to train; returns the environment that every result will record."""
 
     def train(
         self,
@@ -48,12 +50,12 @@ class Engine(Protocol):
         on_epoch: Callable[[dict[str, float]], None],
         stop: Callable[[], bool],
     ) -> Result | None:
-        """The cell's result, ok or diverged; None if it stopped at a checkpoint because `stop` was
-        true.
+        """Train a cell and return its result, ok or diverged; None if it stopped at a checkpoint
+        because `stop` returned true.
         """
 
 
-def load(name: str) -> Engine:
+def load_engine(name: str) -> Engine:
     """The engine that ``module:factory`` makes."""
     module, _, factory = name.partition(":")
     engine: Engine = getattr(importlib.import_module(module), factory)()
@@ -61,49 +63,49 @@ def load(name: str) -> Engine:
 
 
 class TorchEngine:
-    """Cells trained one at a time by `fanin.training.train`."""
+    """Trains one cell at a time with `fanin.training.train`."""
 
     def __init__(self) -> None:
         from fanin.execution import process_settings
         from fanin.training import train
 
         process_settings.tune_process()
-        self._train, self._tuning = train, process_settings
+        self._train, self._settings = train, process_settings
         self._cache = train.DataCache()
         self._device = "cpu"
         self._environment: dict[str, Any] = {}
 
     def choose_matmul(self, cells: Sequence[Cell]) -> str:
-        """oneDNN where it is exact and faster. A model that cannot be built makes its own cells
-        fail later, not the check.
+        """``onednn`` if it is exact and faster, else ``default``.
+
+        A model that cannot be built is left out; its own cells will fail in training.
         """
-        tuning = self._tuning
-        known = list[Cell]()
-        for cell in {
-            (c.data, c.model, c.activation, c.normalization, c.batch_size): c for c in cells
-        }.values():
+        settings = self._settings
+        models = {(c.data, c.model, c.activation, c.normalization, c.batch_size): c for c in cells}
+        buildable = list[Cell]()
+        for cell in models.values():
             with contextlib.suppress(Exception):
-                tuning.collect_linear_shapes([cell])
-                known.append(cell)
-        if not known or not tuning.is_onednn_exact(known):
+                settings.collect_linear_shapes([cell])
+                buildable.append(cell)
+        if not buildable or not settings.is_onednn_exact(buildable):
             return "default"
-        return "onednn" if tuning.measure_onednn_speedup(known) > tuning.WORTH_IT else "default"
+        speedup = settings.measure_onednn_speedup(buildable)
+        return "onednn" if speedup > settings.WORTH_IT else "default"
 
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
-        """Settle the matmul backend; raises `UsageError` for a device that cannot be used."""
+        """Choose device and matmul backend. Raises `UsageError` if the device cannot be used."""
         import torch
 
         try:
             torch.empty(1, device=device)
         except (RuntimeError, AssertionError) as error:
             raise UsageError(
-                f"Device {device} cannot be used: {str(error).splitlines()[0]} Choose cpu or cuda."
+                f"Cannot use device {device}: {str(error).splitlines()[0]} Choose cpu or cuda."
             ) from None
-        self._tuning.set_matmul("onednn" if matmul == "onednn" else "default")
+        backend: Matmul = "onednn" if matmul == "onednn" else "default"
+        self._settings.set_matmul(backend)
         self._device = device
-        self._environment = self._tuning.describe_environment(
-            device, "onednn" if matmul == "onednn" else "default"
-        )
+        self._environment = self._settings.describe_environment(device, backend)
         return self._environment
 
     def train(
@@ -112,7 +114,7 @@ class TorchEngine:
         on_epoch: Callable[[dict[str, float]], None],
         stop: Callable[[], bool],
     ) -> Result | None:
-        """Train the cell; process-wide settings that a user's model changes are put back."""
+        """Train a cell, then restore the process-wide settings, which user code may change."""
         with _preserve_settings():
             try:
                 return self._train.train(
@@ -132,12 +134,10 @@ class TorchEngine:
 
 @contextlib.contextmanager
 def _preserve_settings() -> Iterator[None]:
-    """Put torch's process-wide settings back, so that no cell computes otherwise because of the one
-    before it.
-    """
+    """Restore torch's process-wide settings, so that no cell depends on the one before it."""
     import torch
 
-    settings: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    accessors: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
         (torch.get_num_threads, torch.set_num_threads),
         (torch.get_default_dtype, torch.set_default_dtype),
         (torch.get_default_device, torch.set_default_device),
@@ -145,10 +145,10 @@ def _preserve_settings() -> Iterator[None]:
         (torch.is_grad_enabled, torch.set_grad_enabled),
         (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
     )
-    before = [get() for get, _ in settings]
+    before = [get() for get, _ in accessors]
     try:
         yield
     finally:
-        for (get, put_back), value in zip(settings, before, strict=True):
+        for (get, restore), value in zip(accessors, before, strict=True):
             if get() != value:
-                put_back(value)
+                restore(value)

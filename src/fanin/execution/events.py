@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it, such as the progress display."""
+"""Events: what a run tells its observers, such as the progress display."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from fanin.cell.result import Result
 
 @dataclass(frozen=True)
 class RunStarted:
-    """Workers are ready (or there is nothing to do) and it is known what will be trained."""
+    """Workers are ready, or there is nothing to do. It is known now what will be trained."""
 
     total: int
     """Cells of the plan."""
     to_train: int
-    """Those among them that this command trains."""
+    """Those that this command trains."""
     workers: int
     environment: dict[str, Any]
-    """Empty where there is nothing to train."""
+    """Empty if there is nothing to train."""
 
 
 @dataclass(frozen=True)
 class CellStarted:
-    """A worker begins a cell, or resumes it."""
+    """A worker begins or resumes a cell."""
 
     cell: Cell
     worker: int
@@ -32,12 +32,12 @@ class CellStarted:
 
 @dataclass(frozen=True)
 class EpochFinished:
-    """A cell's epoch is over."""
+    """A cell has finished an epoch."""
 
     cell: Cell
     worker: int
     row: dict[str, float]
-    """epoch (from 1), loss, val_loss, the metric, seconds."""
+    """epoch (from 1), loss, val_loss, the metrics, seconds."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class WorkerLost:
 
     worker: int
     cell: Cell | None
-    """What it was training."""
+    """The cell that it trained, if any."""
     reason: str
     retried: bool
     """Whether the cell is tried again in this command."""

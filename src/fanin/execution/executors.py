@@ -1,4 +1,7 @@
-"""Local workers: the processes on this machine that train cells, and the pipes to them."""
+"""Executors: what starts worker processes, and passes messages to and from them.
+
+`LocalExecutor` starts processes on this machine, and talks to them through pipes.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from queue import Empty, SimpleQueue
 from fanin.execution.messages import Command, Message, decode, encode
 
 LOG_LIMIT = 2**20
-"""Bytes that a worker's log may grow to; what user code prints beyond is dropped."""
-_TAIL = 2000
+"""The most bytes of a worker's log; what user code prints beyond that is dropped."""
+_LAST_OUTPUT_LENGTH = 2000
 
 
 def count_usable_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -30,7 +33,7 @@ class WorkerExit:
     """A worker's process has ended."""
 
     status: int
-    """Its exit status; -n if signal n killed it."""
+    """The exit status; -n if signal n killed the process."""
     last_output: str
 
     def __str__(self) -> str:
@@ -42,10 +45,10 @@ class WorkerExit:
 
 
 class LocalWorker:
-    """One worker process, in a process group of its own: Ctrl-C in a terminal does not reach it,
-    and `kill` reaches all of it.
+    """One worker process. It has a process group of its own: Ctrl-C in a terminal does not reach
+    it, and `kill` reaches all that it started.
 
-    What it sends arrives in `inbox` as (worker, message); the last thing that arrives is `WorkerExit`.
+    Its messages arrive in `inbox` as (worker, message). The last message is `WorkerExit`.
     """
 
     def __init__(
@@ -59,9 +62,9 @@ class LocalWorker:
         self._inbox = inbox
         self.log = log
         self.last_contact = time.monotonic()
-        """When it was last spoken to or heard of."""
-        self._tail = b""
-        self._ended = threading.Lock()
+        """When the last message was sent or received."""
+        self._last_output = b""
+        self._exit_lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "fanin.execution.worker", "--engine", engine],
             stdin=subprocess.PIPE,
@@ -78,30 +81,30 @@ class LocalWorker:
 
     @property
     def pid(self) -> int:
-        """The process id, which is that of its group too."""
+        """The id of the process and of its group."""
         return self._process.pid
 
     def send(self, command: Command, *, clear_output: bool = False) -> None:
-        """Give the worker a command; one that has just died will be reported as `WorkerExit`.
+        """Send a command. If the worker has just died, `WorkerExit` will say so.
 
-        With `clear_output`, what it has printed so far is no longer part of `WorkerExit.last_output`.
+        With `clear_output`, `WorkerExit.last_output` leaves out what was printed so far.
         """
         assert self._process.stdin is not None
         self.last_contact = time.monotonic()
-        self._tail = b"" if clear_output else self._tail
+        self._last_output = b"" if clear_output else self._last_output
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(encode(command))
             self._process.stdin.flush()
 
     def kill(self) -> None:
-        """End the process and what it started, now."""
-        with self._ended:
-            if self._process.returncode is None:  # later the number may belong to another process
+        """Kill the process and all that it started."""
+        with self._exit_lock:
+            if self._process.returncode is None:  # else the id may belong to another process
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """`kill`, and wait until nothing of it is left."""
+        """Kill the process, and wait until nothing of it is left."""
         self.kill()
         for thread in self._threads:
             thread.join(timeout=10)
@@ -112,28 +115,28 @@ class LocalWorker:
 
     def _receive(self) -> None:
         assert self._process.stdout is not None
-        with contextlib.suppress(
-            ValueError, OSError
-        ):  # a line that is no message: this worker cannot be trusted further
+        # ValueError: a line that is no message. The worker cannot be trusted any more.
+        with contextlib.suppress(ValueError, OSError):
             for line in self._process.stdout:
                 self._inbox.put((self, decode(line)))
                 self.last_contact = time.monotonic()
         self.kill()
-        with self._ended:
+        with self._exit_lock:
             status = self._process.wait()
         self._threads[1].join(timeout=2)
-        self._inbox.put((self, WorkerExit(status, self._tail.decode("utf-8", "replace").strip())))
+        last_output = self._last_output.decode("utf-8", "replace").strip()
+        self._inbox.put((self, WorkerExit(status, last_output)))
 
     def _keep_log(self) -> None:
         assert self._process.stderr is not None
         room = LOG_LIMIT
         with contextlib.ExitStack() as stack:
             log = None
-            with contextlib.suppress(OSError):  # a full disk costs the log, not the run
+            with contextlib.suppress(OSError):  # on a full disk the run goes on without a log
                 log = stack.enter_context(self.log.open("ab", buffering=0))
                 room -= log.tell()
             while block := os.read(self._process.stderr.fileno(), 2**16):
-                self._tail = (self._tail + block)[-_TAIL:]
+                self._last_output = (self._last_output + block)[-_LAST_OUTPUT_LENGTH:]
                 with contextlib.suppress(OSError):
                     if log is not None and room > 0:
                         log.write(block[:room])
@@ -141,7 +144,7 @@ class LocalWorker:
 
 
 class LocalExecutor:
-    """The worker processes of one run."""
+    """Starts the worker processes of one run on this machine."""
 
     def __init__(self, engine: str, logs: Path) -> None:
         self._engine = engine
@@ -156,8 +159,8 @@ class LocalExecutor:
         return len(self._workers)
 
     def start(self) -> LocalWorker:
-        """Start one more worker process. It takes the lowest free number, and with it the log, of
-        one that was lost.
+        """Start another worker process. It gets the lowest free number, and the log of that number:
+        those of a worker that was lost, if any.
         """
         number = min(
             set(range(1, len(self._workers) + 2)) - {worker.number for worker in self._workers}
@@ -167,7 +170,7 @@ class LocalExecutor:
         return worker
 
     def receive(self, timeout: float) -> tuple[LocalWorker, Message | WorkerExit] | None:
-        """The next message of any worker; None if there is none for `timeout` seconds."""
+        """The next message of any worker; None if none arrives for `timeout` seconds."""
         try:
             worker, message = self._inbox.get(timeout=timeout)
         except Empty:
@@ -178,7 +181,7 @@ class LocalExecutor:
         return worker, message
 
     def close(self) -> None:
-        """Kill all and wait until they are gone."""
+        """Kill all workers and wait until they are gone."""
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:
@@ -187,6 +190,6 @@ class LocalExecutor:
 
 
 def _build_environment() -> dict[str, str]:
-    """The runner's environment, with one thread per worker and the runner's own import path."""
+    """The environment variables of a worker: the runner's, its import path, and one thread."""
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -1,9 +1,9 @@
-"""What runner and worker say to one another: one JSON object a line, over the worker's pipes.
+"""Messages between runner and worker: one JSON object a line, over the worker's pipes.
 
-    runner → worker:   SetUp, then Train for one cell at a time; Stop; the pipe's end means "die"
-    worker → runner:   Ready or Refused; EpochDone…, then Finished or Stopped for each Train
+    runner → worker    SetUp, then Train for one cell at a time; Stop; end of file means "die"
+    worker → runner    Ready or Refused; for each Train, EpochDone …, then CellDone or CellStopped
 
-Nothing here is ever pickled, and a line that is not one of these ends the worker that sent it.
+Nothing is pickled. A worker that sends any other line is killed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ class SetUp:
 
     device: str
     matmul: str | None
-    """The matmul backend to use; None asks the worker to find out which one may be used for
-    `cells`.
-    """
+    """The matmul backend to use; None asks the worker to choose one for `cells`."""
     cells: list[dict[str, Any]]
+    """One cell for each kind of model; empty if the backend is given."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Ready:
-    """Set up; what every result of this worker will say of its environment, and the matmul backend
-    in use.
-    """
+    """The worker is set up: the environment of its results, and its matmul backend."""
 
     environment: dict[str, Any]
     matmul: str
@@ -54,7 +51,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Refused:
-    """Setting up is impossible, and why."""
+    """The worker cannot be set up."""
 
     text: str
     exit_code: int
@@ -67,31 +64,32 @@ class Refused:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch's row of the history."""
+    """A cell has finished an epoch."""
 
     cell: str
     row: dict[str, float]
+    """The epoch's row of the history."""
 
 
 @dataclass(frozen=True)
 class CellDone:
-    """A cell's result."""
+    """A cell has a result."""
 
     record: dict[str, Any]
     exit_code: int
-    """0, or that of the error which made the cell fail."""
+    """0, or the exit code of the error that made the cell fail."""
 
 
 @dataclass(frozen=True)
 class CellStopped:
-    """A cell was left at a checkpoint."""
+    """A cell was stopped at a checkpoint."""
 
     cell: str
 
 
 Command = SetUp | Train | Stop
-Report = Ready | Refused | EpochDone | CellDone | CellStopped
-Message = Command | Report
+WorkerMessage = Ready | Refused | EpochDone | CellDone | CellStopped
+Message = Command | WorkerMessage
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
@@ -100,12 +98,12 @@ _KINDS: dict[str, type[Message]] = {
 
 
 def encode(message: Message) -> bytes:
-    """The message as one line. NaN and infinities pass, as Python's own extension of JSON."""
+    """The message as one line. NaN and infinities are written in Python's extension of JSON."""
     return json.dumps({"is": type(message).__name__, **vars(message)}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message:
-    """The message of a line; raises ValueError for anything else."""
+    """The message in a line; raises ValueError if it is none."""
     try:
         fields = json.loads(line)
         return _KINDS[fields.pop("is")](**fields)

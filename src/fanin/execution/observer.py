@@ -22,7 +22,7 @@ class Stage:
 
     plan: Plan
     to_train: tuple[Cell, ...]
-    """The plan's cells that need training, as far as can be told before the environment is known."""
+    """The cells that need training, as far as can be told before the environment is known."""
 
 
 class Observer(Protocol):

@@ -1,14 +1,14 @@
-"""Process-wide settings for speed: threads, the allocator, the matmul backend. For worker processes
-only.
+"""Process-wide settings for speed: threads, the allocator, the matmul backend. Used in worker
+processes only.
 
-Why each exists (CPU, measured on AMD Zen 5 and Intel Xeon):
+Reasons, measured on AMD Zen 5 and Intel Xeon:
 
-- one thread per worker, one worker per core: small networks do not use two threads well;
-- glibc's allocator gives activations of some MB back to the system at every free and faults them in
-  again at every step;
-- on some CPUs oneDNN multiplies fp32 matrices twice as fast as MKL, still in full fp32; on others
-  it is slower, above all on small ones. On a CPU with AMX the same switch really computes in bf16.
-  So it is used only where `is_onednn_exact` and `measure_onednn_speedup` have looked.
+- One thread per worker, one worker per core: small networks do not use two threads well.
+- glibc's allocator returns activations of some MB to the system at every free, and faults them in
+  again at every step.
+- On some CPUs oneDNN multiplies fp32 matrices twice as fast as MKL, in full fp32. On others it is
+  slower, above all for small matrices, and on a CPU with AMX the same switch computes in bf16. It
+  is used only if `is_onednn_exact` and `measure_onednn_speedup` say so.
 """
 
 from __future__ import annotations
@@ -32,18 +32,16 @@ from fanin.training.cell_model import make_model
 
 Matmul = Literal["default", "onednn"]
 
-# Raised whenever a change of the engine may change a result's bits.
 ENGINE = 2
+"""The version of the engine, increased when a change may change the bits of a result."""
 
 EXACT = 1e-5
-"""Largest error of an fp32 product, relative to its largest entry; bf16 inputs would give about
-1e-3.
+"""The largest error of an exact fp32 product, relative to its largest entry; with bf16 inputs the
+error is about 1e-3.
 """
 
 WORTH_IT = 1.2
-"""How many times as fast oneDNN must be. Where the two are close the default is taken, so that
-noise does not decide.
-"""
+"""The speedup above which oneDNN is used. If both are about as fast, noise should not decide."""
 
 _REPEATS = 15
 
@@ -54,10 +52,9 @@ _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 
 
 def tune_process(threads: int = 1) -> None:
-    """Settle this process' threads and allocator; call it before the first big tensor."""
+    """Set the threads and the allocator of this process; call it before the first large tensor."""
     torch.set_num_threads(threads)
-    # The first optimizer of a process imports seconds' worth of torch, which belongs to the start
-    # and not to a cell.
+    # The first optimizer of a process imports parts of torch for seconds: do it now, not in a cell.
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -71,11 +68,11 @@ def set_matmul(backend: Matmul) -> None:
 
 
 def is_onednn_exact(cells: Sequence[Cell]) -> bool:
-    """Whether oneDNN's fp32 products are exact on this machine, on the shapes of the cells' own
-    linear layers.
+    """Whether oneDNN's fp32 products are exact on this machine, on the shapes of the cells' linear
+    layers.
 
-    Compares with float64: the largest error relative to the largest entry must be below `EXACT`.
-    The process' setting is put back afterwards.
+    The largest error, relative to the largest entry of the float64 product, must be below `EXACT`.
+    The backend is restored afterwards.
     """
     before = torch.get_float32_matmul_precision()
     try:
@@ -86,11 +83,11 @@ def is_onednn_exact(cells: Sequence[Cell]) -> bool:
 
 
 def measure_onednn_speedup(cells: Sequence[Cell]) -> float:
-    """How many times as fast oneDNN trains the cells' own linear layers, each counted once; 1 where
-    they have none.
+    """How many times as fast oneDNN trains the cells' linear layers, each shape counted once; 1 if
+    there are none.
 
-    The best of several alternating repeats, forward and backward, in this process' own threads:
-    some milliseconds. The process' setting is put back afterwards.
+    Takes the best of several alternating repeats, forward and backward, with the threads of this
+    process: some milliseconds. The backend is restored afterwards.
     """
     before = torch.get_float32_matmul_precision()
     seconds: dict[Matmul, float] = {"default": 0.0, "onednn": 0.0}
@@ -109,8 +106,8 @@ def measure_onednn_speedup(cells: Sequence[Cell]) -> float:
 
 
 def describe_environment(device: str, matmul: Matmul) -> dict[str, Any]:
-    """What a result must say about where it was computed; `Result.environment_key` picks what a
-    block must share.
+    """What a result records of its environment. `Result.environment_key` holds what the results of
+    a block must share.
     """
     return {
         "device": torch.cuda.get_device_name(device)
@@ -129,8 +126,8 @@ def describe_environment(device: str, matmul: Matmul) -> dict[str, Any]:
 
 
 def get_cpu_name() -> str:
-    """The CPU's model, with family and model numbers where two chips share a name, and torch's
-    vector capability.
+    """The CPU's model name, its family and model numbers if known (chips may share a name), and
+    torch's vector capability.
     """
     capability = torch.backends.cpu.get_cpu_capability()
     fields: dict[str, str] = {}
@@ -148,7 +145,7 @@ def get_cpu_name() -> str:
 
 
 def collect_linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
-    """(batch, inputs, outputs) of every linear layer in the cells' models."""
+    """The (batch, inputs, outputs) of every linear layer in the cells' models."""
     shapes: set[tuple[int, int, int]] = set()
     for cell in cells:
         module = make_model(cell).build_skeleton_for(data.describe(cell.data))
@@ -158,8 +155,8 @@ def collect_linear_shapes(cells: Sequence[Cell]) -> set[tuple[int, int, int]]:
 
 
 def _time_linear(batch: int, inputs: int, outputs: int) -> float:
-    """Seconds of one training step's three products in a linear layer, first call of the backend
-    left out.
+    """Seconds of the three products of a training step in a linear layer. The backend's first call
+    is not timed.
     """
     x = torch.ones(batch, inputs, requires_grad=True)
     weight = torch.ones(outputs, inputs, requires_grad=True)

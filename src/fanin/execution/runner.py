@@ -1,8 +1,7 @@
 """The runner: trains what a plan lacks, and commits each result the moment it arrives.
 
-`run_plan` takes the folder's lock, stores the plan, starts workers, and then does one thing at a
-time: it waits for the next message of any worker and acts on it. The first worker to start also
-finds out which matmul backend is exact here; all use that one. Only this process writes the store.
+`run_plan` locks the results folder, stores the plan and starts workers. Then it does one thing at a
+time: it waits for the next message of any worker and acts on it. No other process writes the store.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from fanin.cell.plan import Plan
 from fanin.cell.result import Outcome, Result, make_environment_key
 from fanin.crash_points import pass_crash_point
 from fanin.errors import DataError, FaninError, UsageError, quote
-from fanin.execution import engine as engines
 from fanin.execution.blocks import find_unfinished, select_cells
+from fanin.execution.engine import DEFAULT_ENGINE
 from fanin.execution.events import (
     CellFinished,
     CellStarted,
@@ -35,27 +34,27 @@ from fanin.execution.events import (
 from fanin.execution.executors import LocalExecutor, count_usable_cores
 from fanin.execution.messages import CellDone, EpochDone, Train
 from fanin.execution.signals import Interrupts, RunInterrupted, catch_interrupts
-from fanin.execution.worker_pool import Assignment, CellLost, CellUpdate, WorkerPool
+from fanin.execution.worker_pool import CellInTraining, CellLost, CellUpdate, WorkerPool
 from fanin.store.progress_file import ProgressFile, RunningCell, RunProgress
 from fanin.store.results_store import Store
 
 RETRIES = 1
-"""How often one command tries a cell again whose worker died."""
-GRACE = 10.0
+"""How often one command retries a cell whose worker died."""
+GRACE_PERIOD = 10.0
 """Seconds that an interrupted cell has to reach the end of its epoch."""
 _TICK = 0.2
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How the plan's cells stand at the end of a command."""
+    """What a run has done."""
 
     counts: Mapping[Outcome, int]
-    """Cells by outcome."""
+    """The plan's cells by outcome."""
     trained: int
-    """Results committed by this command."""
+    """The number of results that were committed."""
     exit_code: int
-    """0; 1 where cells failed or were killed; 4 where the reason was data."""
+    """0; 1 if cells failed or were killed; 4 if the data of one was the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,28 +89,29 @@ def run_plan(
     save_weights: bool = False,
     accept_changed: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
-    engine: str = engines.DEFAULT,
+    engine: str = DEFAULT_ENGINE,
 ) -> RunSummary:
-    """Train the cells of a plan that have no result yet, or one that failed or was killed, and
-    store the results in `out`.
+    """Train the cells of a plan that have no result, or that failed or were killed, and store the
+    results in `out`.
+
+    Finished cells are in the store whatever happens. Call it again to continue.
 
     Args:
         plan: the cells, in the order in which they are trained.
-        out: results folder; made if missing.
-        workers: processes; default one per usable core, on a GPU one.
+        out: the results folder; created if missing.
+        workers: the number of processes; by default one per usable core, on a GPU one.
         device: a torch device.
-        checkpoint_interval: seconds at least between two checkpoints of a cell; 0 writes one after
+        checkpoint_interval: the least seconds between two checkpoints of a cell; 0 writes one after
             every epoch.
         timeout: seconds without a finished epoch after which a cell counts as hung.
         save_weights: keep initial and best weights in ``<out>/weights``.
-        accept_changed: complete blocks that were begun in another environment instead of training
-            them anew.
-        on_event: told of everything that happens, in this thread.
+        accept_changed: complete blocks that were begun in another environment, instead of training
+            them again.
+        on_event: called with every event, in this thread.
         engine: what trains, as ``module:factory`` (`fanin.execution.engine`).
 
     Raises `RunInterrupted` after SIGINT or SIGTERM, and `OutputError`, `StoreLocked`,
-    `StoreCorrupt`, `StoreFull`. Finished cells are in the store whatever happens, and calling again
-    continues.
+    `StoreCorrupt` or `StoreFull`.
     """
     options = _Options(
         workers=workers if workers is not None else count_usable_cores() if device == "cpu" else 1,
@@ -126,19 +126,19 @@ def run_plan(
         if plan.study_toml:
             atomic.write(store.folder.study, plan.study_toml)
         pass_crash_point("runner.after_plan")
-        workers_here = LocalExecutor(engine, store.folder.logs)
-        return _Run(store, plan, options, workers_here, interrupts, on_event).complete()
+        executor = LocalExecutor(engine, store.folder.logs)
+        return _Run(store, plan, options, executor, interrupts, on_event).complete()
 
 
 class _Run:
-    """One command's work on one store."""
+    """The work of one command on one store."""
 
     def __init__(
         self,
         store: Store,
         plan: Plan,
         options: _Options,
-        workers: LocalExecutor,
+        executor: LocalExecutor,
         interrupts: Interrupts,
         emit: Callable[[Event], None],
     ) -> None:
@@ -146,7 +146,7 @@ class _Run:
         self._cells = {planned.cell.id: planned.cell for planned in plan.cells}
         self._results = store.read_results()
         self._pool = WorkerPool(
-            workers,
+            executor,
             device=options.device,
             limit=options.workers,
             timeout=options.timeout,
@@ -155,17 +155,18 @@ class _Run:
         )
         self._progress = ProgressFile(store.folder.progress)
         self._queue: deque[Cell] = deque()
-        self._decided = False
+        self._has_selected_cells = False
         self._crashes: Counter[str] = Counter()
         self._to_train = self._trained = 0
         self._data_failed = False
         self._began = time.monotonic()
         self._deadline: float | None = None
+        """When an interrupted run stops waiting for checkpoints."""
 
     def complete(self) -> RunSummary:
-        """Train until every cell of the plan has had its chance."""
-        # Which cells these are in the end depends on this machine's environment, which only a
-        # worker can tell.
+        """Train until no cell is left to train or to retry."""
+        # Only a worker can tell the environment of this machine, and the environment decides which
+        # cells are trained. Until then the queue holds those that need training in any case.
         self._queue.extend(
             find_unfinished(
                 self._cells.values(), self._results, accept_changed=self._options.accept_changed
@@ -174,50 +175,49 @@ class _Run:
         if not self._queue:
             self._emit(RunStarted(len(self._cells), 0, 0, {}))
         try:
-            while self._queue or self._pool.assignments:
-                self._pool.staff(len(self._queue) + len(self._pool.assignments))
-                self._hand_out()
-                if (news := self._pool.wait_for_update(_TICK)) is not None:
-                    self._act(*news)
-                self._heed_interrupts()
+            while self._queue or self._pool.in_training:
+                self._pool.staff(len(self._queue) + len(self._pool.in_training))
+                self._assign_cells()
+                if (update := self._pool.wait_for_update(_TICK)) is not None:
+                    self._handle_update(*update)
+                self._check_interrupts()
                 self._write_progress()
         finally:
             self._interrupts.ending = True
             self._pool.close()
             self._progress.remove()
-        for (
-            cell_id
-        ) in self._cells:  # what a runner left that was killed between committing and tidying up
+        # A runner that was killed after a commit has left checkpoints of settled cells.
+        for cell_id in self._cells:
             self._store.folder.remove_checkpoints(cell_id)
         return self._summarize()
 
-    def _decide(self, environment: dict[str, Any]) -> None:
-        """Now that the environment is known: which cells this command trains."""
-        self._decided = True
+    def _select_cells(self, environment: dict[str, Any]) -> None:
+        """Queue the cells that this command trains, now that the environment is known."""
+        self._has_selected_cells = True
         key = make_environment_key(environment)
-        todo = select_cells(
+        selection = select_cells(
             self._cells.values(), self._results, key, accept_changed=self._options.accept_changed
         )
-        self._queue = deque(todo.cells)
-        self._to_train = len(todo.cells)
+        self._queue = deque(selection.cells)
+        self._to_train = len(selection.cells)
         self._began = time.monotonic()
-        workers = min(self._options.workers, len(todo.cells))
-        self._emit(RunStarted(len(self._cells), len(todo.cells), workers, environment))
-        if todo.retrained:
+        workers = min(self._options.workers, len(selection.cells))
+        self._emit(RunStarted(len(self._cells), len(selection.cells), workers, environment))
+        if selection.retrained:
             self._emit(
                 Notice(
-                    f"{len(todo.retrained)} finished cells are trained anew, since the blocks they "
-                    "belong to were begun in another "
-                    f"environment than this one ({key}). --accept-changed would keep them."
+                    f"{len(selection.retrained)} finished cells are trained again, because their "
+                    f"blocks were begun in an environment other than this one ({key}). "
+                    "--accept-changed keeps them."
                 )
             )
 
-    def _hand_out(self) -> None:
+    def _assign_cells(self) -> None:
         """Give every idle worker a cell."""
         if self._pool.environment is None:
             return
-        if not self._decided:
-            self._decide(self._pool.environment)
+        if not self._has_selected_cells:
+            self._select_cells(self._pool.environment)
         folder = self._store.folder
         while self._queue and (worker := self._pool.get_idle_worker()) is not None:
             cell = self._queue.popleft()
@@ -230,44 +230,44 @@ class _Run:
             self._pool.assign(worker, cell, command)
             self._emit(CellStarted(cell, worker.number))
 
-    def _act(self, training: Assignment, news: CellUpdate) -> None:
-        match news:
+    def _handle_update(self, current: CellInTraining, update: CellUpdate) -> None:
+        match update:
             case EpochDone():
-                self._emit(EpochFinished(training.cell, training.worker.number, news.row))
+                self._emit(EpochFinished(current.cell, current.worker.number, update.row))
             case CellDone():
-                self._record_result(training, news)
+                self._handle_result(current, update)
             case CellLost() if self._deadline is None:
-                self._handle_loss(training, news)
+                self._handle_loss(current, update)
 
-    def _record_result(self, training: Assignment, news: CellDone) -> None:
-        result = Result.from_json(news.record)
-        if result.cell != training.cell:
+    def _handle_result(self, current: CellInTraining, done: CellDone) -> None:
+        result = Result.from_json(done.record)
+        if result.cell != current.cell:
             raise FaninError(
-                f"A worker was to train cell {training.cell.id} and returned {result.cell.id}."
+                f"A worker returned a result of cell {result.cell.id}; expected one of cell "
+                f"{current.cell.id}."
             )
-        self._data_failed |= news.exit_code == DataError.exit_code
+        self._data_failed |= done.exit_code == DataError.exit_code
         if result.outcome == "failed" and self._options.device != "cpu":
-            self._pool.dismiss(
-                training.worker
-            )  # after an error on a GPU, nothing in the same process can be trusted
+            # After an error on a GPU, nothing in the same process can be trusted.
+            self._pool.dismiss(current.worker)
         self._commit(result)
 
-    def _handle_loss(self, training: Assignment, gone: CellLost) -> None:
-        cell = training.cell
+    def _handle_loss(self, current: CellInTraining, lost: CellLost) -> None:
+        cell = current.cell
         self._crashes[cell.id] += 1
-        retried = not gone.hung and self._crashes[cell.id] <= RETRIES
-        self._emit(WorkerLost(training.worker.number, cell, gone.reason, retried))
+        retried = not lost.hung and self._crashes[cell.id] <= RETRIES
+        self._emit(WorkerLost(current.worker.number, cell, lost.reason, retried))
         if retried:
             self._queue.appendleft(cell)
             return
         times = f" ({self._crashes[cell.id]} times)" if self._crashes[cell.id] > 1 else ""
-        output = f"\nLast output:\n{gone.last_output}" if gone.last_output else ""
+        output = f"\nLast output:\n{lost.last_output}" if lost.last_output else ""
         environment = self._pool.environment or {}
         self._commit(
             Result(
                 cell=cell,
                 outcome="killed",
-                message=f"{gone.reason}{times}{output}",
+                message=f"{lost.reason}{times}{output}",
                 environment=environment,
             )
         )
@@ -280,32 +280,36 @@ class _Run:
         self._trained += 1
         self._emit(CellFinished(result, attempt))
 
-    def _heed_interrupts(self) -> None:
+    def _check_interrupts(self) -> None:
         number = self._interrupts.number
         if number is None:
             return
         if self._deadline is None:
-            self._deadline = time.monotonic() + GRACE
+            self._deadline = time.monotonic() + GRACE_PERIOD
             self._queue.clear()
             self._pool.stop()
             self._emit(
                 Notice(
-                    "Stopping: cells write a checkpoint at the end of their epoch. Once more stops "
-                    "at once."
+                    "Stopping: each cell writes a checkpoint at the end of its epoch. Interrupt "
+                    "again to stop at once."
                 )
             )
-        if not self._pool.assignments or time.monotonic() > self._deadline:
-            there = f"{len(self._cells.keys() & self._results.keys())} of {len(self._cells)} cells have a result"
-            raise RunInterrupted(number, f"Interrupted; {there}. The same command continues.")
+        if not self._pool.in_training or time.monotonic() > self._deadline:
+            finished = len(self._cells.keys() & self._results.keys())
+            raise RunInterrupted(
+                number,
+                f"Interrupted: {finished} of {len(self._cells)} cells have a result. Repeat the "
+                "command to continue.",
+            )
 
     def _write_progress(self) -> None:
-        if not self._decided or not self._progress.is_due():
+        if not self._has_selected_cells or not self._progress.is_due():
             return
         running = tuple(
             RunningCell(
-                training.cell.id, _describe(training.cell), training.epoch, training.cell.epochs
+                current.cell.id, _describe(current.cell), current.epoch, current.cell.epochs
             )
-            for training in self._pool.assignments.values()
+            for current in self._pool.in_training.values()
         )
         elapsed = time.monotonic() - self._began
         work = self._trained + sum(cell.epoch / cell.epochs for cell in running)

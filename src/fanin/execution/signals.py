@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a study runs: the first asks for a clean end, the second ends at once."""
+"""Ctrl-C and SIGTERM during a run: the first signal stops it cleanly, the second at once."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ class RunInterrupted(FaninError):
     def __init__(self, number: int, text: str = "") -> None:
         name = signal.Signals(number).name
         super().__init__(
-            text
-            or f"Interrupted by {name} at once. Finished cells are safe; the same command continues."
+            text or f"Stopped by {name}. Finished cells are safe. Repeat the command to continue."
         )
         self.exit_code = 128 + number
 
 
 @dataclass
 class Interrupts:
-    """What has been received so far."""
+    """The signals received so far."""
 
     number: int | None = None
     """The first signal."""
     ending: bool = False
-    """Whether everything is being closed, which no signal may cut off."""
+    """Whether the run is shutting down, which no signal may interrupt."""
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Note the first signal; raise for the second."""
+        """Record the first signal; raise `RunInterrupted` for the second."""
         if self.number is None:
             self.number = number
         elif not self.ending:
@@ -44,8 +43,8 @@ class Interrupts:
 
 @contextlib.contextmanager
 def catch_interrupts() -> Iterator[Interrupts]:
-    """Catch SIGINT and SIGTERM inside, and put the previous handlers back. Does nothing outside the
-    main thread.
+    """Handle SIGINT and SIGTERM, and restore the previous handlers at the end. Does nothing outside
+    the main thread.
     """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():

@@ -1,11 +1,12 @@
-"""The worker process: ``python -m fanin.execution.worker``. Trains one cell at a time, and dies
-with its runner.
+"""The worker process, ``python -m fanin.execution.worker``.
 
-It speaks with the runner over its standard input and output (`fanin.execution.messages`). Both are
-moved to private descriptors first, so that user code may print and read as it likes: what it prints
-goes to standard error, which the runner keeps as a log. A thread reads the commands; when the pipe
-ends, because the runner closed it or died, however it died, the thread kills the worker's whole
-process group, so that what user code forked dies too.
+It trains one cell at a time, and dies with its runner.
+
+It exchanges messages with the runner over standard input and output (`fanin.execution.messages`).
+Both are moved to private descriptors first, so that user code may print and read freely: what it
+prints goes to standard error, which the runner writes to a log. A thread reads the commands. When
+the pipe ends, because the runner has closed it or died, the thread kills the whole process group of
+the worker, with everything that user code has forked.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.crash_points import pass_crash_point
 from fanin.errors import FaninError
-from fanin.execution import engine as engines
-from fanin.execution.engine import Engine, TrainingJob
+from fanin.execution.engine import DEFAULT_ENGINE, Engine, TrainingJob, load_engine
 from fanin.execution.messages import (
     CellDone,
     CellStopped,
@@ -36,20 +36,20 @@ from fanin.execution.messages import (
     EpochDone,
     Ready,
     Refused,
-    Report,
     SetUp,
     Stop,
     Train,
+    WorkerMessage,
     decode,
     encode,
 )
 
 MESSAGE_LIMIT = 10_000
-"""Characters of a traceback that a result keeps: its end, where the cause stands."""
+"""The most characters of a traceback that a result keeps: its end, which names the cause."""
 
 
 class Channel:
-    """The private ends of standard input and output, and the thread that reads the former."""
+    """The private ends of standard input and output, and the thread that reads commands."""
 
     def __init__(self) -> None:
         self._incoming = os.fdopen(os.dup(0), "rb")
@@ -66,9 +66,9 @@ class Channel:
         self.stopping = threading.Event()
         threading.Thread(target=self._listen, name="fanin-commands", daemon=True).start()
 
-    def send(self, report: Report) -> None:
-        """Tell the runner; where it is gone, die. A child that user code forked, and that comes
-        this far, ends here.
+    def send(self, report: WorkerMessage) -> None:
+        """Send a message to the runner; die if it is gone. In a child that user code has forked,
+        exit instead.
         """
         if self._forked:
             os._exit(0)
@@ -91,7 +91,7 @@ class Channel:
             die()
 
     def _detach_child(self) -> None:
-        """In a forked child: let go of the pipes, and take signals as any process does."""
+        """In a forked child: close the pipes, and restore the default signal handlers."""
         self._forked = True
         for stream in (self._incoming, self._outgoing):
             _redirect_to_null(stream)
@@ -100,13 +100,13 @@ class Channel:
 
 
 class Worker:
-    """Serves one runner until it is killed."""
+    """Executes the commands of one runner."""
 
     def __init__(self, channel: Channel, engine: Engine) -> None:
         self._channel = channel
         self._engine = engine
         self._environment: dict[str, object] = {}
-        self._home = Path.cwd()
+        self._working_folder = Path.cwd()
 
     def serve(self) -> None:
         """Execute commands; never returns."""
@@ -120,7 +120,7 @@ class Worker:
                 self._channel.send(report)
                 pass_crash_point("worker.after_result")
 
-    def _set_up(self, command: SetUp) -> Report:
+    def _set_up(self, command: SetUp) -> WorkerMessage:
         try:
             matmul = command.matmul or self._engine.choose_matmul(
                 [Cell.from_json(cell) for cell in command.cells]
@@ -131,7 +131,7 @@ class Worker:
         pass_crash_point("worker.after_setup")
         return Ready(self._environment, matmul)
 
-    def _train(self, command: Train) -> Report:
+    def _train(self, command: Train) -> WorkerMessage:
         cell = Cell.from_json(command.cell)
         job = TrainingJob(
             cell=cell,
@@ -153,7 +153,7 @@ class Worker:
             return CellDone(failed.to_json(), exit_code)
         finally:
             with contextlib.suppress(OSError):
-                os.chdir(self._home)
+                os.chdir(self._working_folder)
         return CellStopped(cell.id) if result is None else CellDone(result.to_json(), 0)
 
 
@@ -161,41 +161,39 @@ def main() -> None:
     """Start a worker."""
     parser = argparse.ArgumentParser(
         prog="python -m fanin.execution.worker",
-        description="A worker of `fanin run`, which starts it.",
+        description="A worker process. `fanin run` starts it.",
     )
-    parser.add_argument("--engine", default=engines.DEFAULT, metavar="MODULE:FACTORY")
+    parser.add_argument("--engine", default=DEFAULT_ENGINE, metavar="MODULE:FACTORY")
     arguments = parser.parse_args()
     if os.getpgrp() != os.getpid():
-        os.setpgid(0, 0)  # started by hand: its end must not take a shell along
+        os.setpgid(0, 0)  # started by hand: `die` must not kill the shell
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _ignore_signal)
     faulthandler.enable()
     channel = Channel()
     try:
-        Worker(channel, _load_engine(arguments.engine, channel)).serve()
+        Worker(channel, _load_or_refuse(arguments.engine, channel)).serve()
     except BaseException:
         traceback.print_exc()
     finally:
-        die()  # an ordinary exit would leave behind what user code forked
+        die()  # after an ordinary exit, processes that user code has forked would live on
 
 
-def _load_engine(name: str, channel: Channel) -> Engine:
+def _load_or_refuse(name: str, channel: Channel) -> Engine:
     try:
-        return engines.load(name)
+        return load_engine(name)
     except Exception as error:
         channel.send(Refused(*_explain(error)))
         raise
 
 
 def die() -> None:
-    """Kill this process and all that it started."""
+    """Kill this process and everything that it has started."""
     os.killpg(0, signal.SIGKILL)
 
 
 def _ignore_signal(number: int, frame: object) -> None:
-    """Do nothing: a signal to all processes of a session reaches the runner too, which has workers
-    write checkpoints.
-    """
+    """Do nothing: the runner receives the signal, too, and tells workers to write checkpoints."""
 
 
 def _redirect_to_null(stream: BinaryIO) -> None:
@@ -205,7 +203,7 @@ def _redirect_to_null(stream: BinaryIO) -> None:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """A fanin error's own text and exit code; for anything else the end of its traceback, and 1."""
+    """The message and exit code of a fanin error; the end of the traceback, and 1, of any other."""
     if isinstance(error, FaninError):
         return str(error), error.exit_code
     text = "".join(traceback.format_exception(error)).rstrip()

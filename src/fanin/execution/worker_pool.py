@@ -1,8 +1,7 @@
-"""Worker pool: the workers of one run, what each is doing, and how they come to share one environment.
+"""Worker pool: the workers of one run, what each is doing, and how they share one environment.
 
-All processes start at once. The first is asked which matmul backend is exact here; its verdict goes
-to the others, and its environment is the run's. A worker that is lost makes room for a new one,
-which `staff` starts.
+All processes start at once. The first worker chooses the matmul backend, which the others use, too;
+its environment is the run's. A worker that is lost makes room for a new one, which `staff` starts.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ from fanin.execution.messages import (
 )
 
 _START_TIMEOUT = 600.0
-_START_FAILURES = 3
+_MAX_START_FAILURES = 3
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """A cell in a worker's hands."""
+class CellInTraining:
+    """A cell and the worker that trains it."""
 
     worker: LocalWorker
     cell: Cell
@@ -45,7 +44,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class CellLost:
-    """The worker that trained a cell has died, or was killed because it hung."""
+    """The worker of a cell has died, or was killed because it hung."""
 
     reason: str
     hung: bool
@@ -60,7 +59,7 @@ class WorkerPool:
 
     def __init__(
         self,
-        workers: LocalExecutor,
+        executor: LocalExecutor,
         *,
         device: str,
         limit: int,
@@ -69,68 +68,66 @@ class WorkerPool:
         emit: Callable[[Event], None],
     ) -> None:
         self.environment: dict[str, Any] | None = None
-        """What every worker has; None until the first is ready."""
-        self.assignments: dict[LocalWorker, Assignment] = {}
-        self._workers, self._device, self._limit, self._timeout, self._emit = (
-            workers,
-            device,
-            limit,
-            timeout,
-            emit,
-        )
-        self._shapes = {
-            (cell.data, cell.model, cell.activation, cell.batch_size): cell.to_json()
-            for cell in cells
-        }
+        """The environment of every worker; None until the first is ready."""
+        self.in_training: dict[LocalWorker, CellInTraining] = {}
+        self._executor = executor
+        self._device = device
+        self._limit = limit
+        self._timeout = timeout
+        self._emit = emit
+        models = {(cell.data, cell.model, cell.activation, cell.batch_size): cell for cell in cells}
+        self._cell_of_each_model = [cell.to_json() for cell in models.values()]
         self._matmul: str | None = None
         self._starting: dict[LocalWorker, bool] = {}
-        """Workers that are not ready yet, and whether they were told to set up."""
+        """Workers that are not ready yet, and whether each was told to set up."""
         self._idle: list[LocalWorker] = []
         self._hung: set[LocalWorker] = set()
         self._start_failures = 0
 
-    def staff(self, work: int) -> None:
-        """Have a worker for each of `work` cells, up to the limit."""
-        while len(self._workers) < min(self._limit, work):
-            self._starting[self._workers.start()] = False
-        knows = self.environment is not None
+    def staff(self, cells: int) -> None:
+        """Start workers until there is one for each of `cells` cells, or the limit is reached.
+
+        Until the first worker is ready, only one is told to set up.
+        """
+        while len(self._executor) < min(self._limit, cells):
+            self._starting[self._executor.start()] = False
         for worker, told in list(self._starting.items()):
-            if not told and (knows or not any(self._starting.values())):
-                cells = [] if self._matmul else list(self._shapes.values())
-                worker.send(SetUp(self._device, self._matmul, cells))
+            if not told and (self.environment is not None or not any(self._starting.values())):
+                models = [] if self._matmul else self._cell_of_each_model
+                worker.send(SetUp(self._device, self._matmul, models))
                 self._starting[worker] = True
 
     def get_idle_worker(self) -> LocalWorker | None:
-        """A worker that waits for a cell."""
+        """A worker that waits for a cell; None if there is none."""
         return self._idle[-1] if self._idle else None
 
     def assign(self, worker: LocalWorker, cell: Cell, command: Train) -> None:
         """Have an idle worker train a cell."""
         self._idle.remove(worker)
-        self.assignments[worker] = Assignment(worker, cell)
+        self.in_training[worker] = CellInTraining(worker, cell)
         worker.send(command, clear_output=True)
 
     def stop(self) -> None:
-        """Ask all workers to leave their cells at the next checkpoint."""
-        for worker in self.assignments:
+        """Tell all workers to stop at their cell's next checkpoint."""
+        for worker in self.in_training:
             worker.send(Stop())
 
     def dismiss(self, worker: LocalWorker) -> None:
-        """Give up an idle worker that is not to be trusted with another cell."""
+        """Kill an idle worker that cannot be trusted with another cell."""
         self._idle.remove(worker)
         worker.kill()
 
-    def wait_for_update(self, timeout: float) -> tuple[Assignment, CellUpdate] | None:
-        """What happened to a cell, waiting `timeout` seconds at most; None if nothing did.
+    def wait_for_update(self, timeout: float) -> tuple[CellInTraining, CellUpdate] | None:
+        """What happened to a cell; None if nothing did for `timeout` seconds.
 
-        Raises `FaninError` where workers cannot be started, refuse to train here, or do not share
-        one environment.
+        Raises `FaninError` if workers cannot be started, cannot train here, or do not share one
+        environment.
         """
         self._kill_hung()
-        letter = self._workers.receive(timeout)
-        if letter is None:
+        received = self._executor.receive(timeout)
+        if received is None:
             return None
-        worker, message = letter
+        worker, message = received
         if isinstance(message, WorkerExit):
             return self._remove_worker(worker, message)
         if isinstance(message, Refused):
@@ -142,21 +139,21 @@ class WorkerPool:
 
     def close(self) -> None:
         """Kill all workers and wait until they are gone."""
-        self._workers.close()
+        self._executor.close()
 
     def _update_cell(
         self, worker: LocalWorker, message: Message
-    ) -> tuple[Assignment, CellUpdate] | None:
-        training = self.assignments.get(worker)
-        if training is None:
+    ) -> tuple[CellInTraining, CellUpdate] | None:
+        current = self.in_training.get(worker)
+        if current is None:
             return None
         if isinstance(message, EpochDone):
-            training = self.assignments[worker] = replace(training, epoch=int(message.row["epoch"]))
-            return training, message
+            current = self.in_training[worker] = replace(current, epoch=int(message.row["epoch"]))
+            return current, message
         if isinstance(message, CellDone | CellStopped):
-            del self.assignments[worker]
+            del self.in_training[worker]
             self._idle.append(worker)
-            return training, message
+            return current, message
         return None
 
     def _accept_worker(self, worker: LocalWorker, message: Ready) -> None:
@@ -164,57 +161,55 @@ class WorkerPool:
         self._start_failures = 0
         if self.environment is None:
             self.environment, self._matmul = message.environment, message.matmul
-        expected, found = (
-            make_environment_key(self.environment),
-            make_environment_key(message.environment),
-        )
-        if expected != found:
+        expected = make_environment_key(self.environment)
+        received = make_environment_key(message.environment)
+        if expected != received:
             raise FaninError(
-                f"Workers of one run must share one environment: expected {expected}, one has "
-                f"{found}."
+                "All workers of a run must share one environment: expected "
+                f"{expected}, received {received}."
             )
         self._idle.append(worker)
 
     def _remove_worker(
-        self, worker: LocalWorker, lost: WorkerExit
-    ) -> tuple[Assignment, CellLost] | None:
+        self, worker: LocalWorker, worker_exit: WorkerExit
+    ) -> tuple[CellInTraining, CellLost] | None:
         hung = worker in self._hung
         self._hung.discard(worker)
         if worker in self._starting:
-            self._handle_failed_start(worker, lost)
+            self._handle_failed_start(worker, worker_exit)
         elif worker in self._idle:
             self._idle.remove(worker)
-        training = self.assignments.pop(worker, None)
-        if training is None:
+        current = self.in_training.pop(worker, None)
+        if current is None:
             return None
-        reason = f"no epoch ended for {self._timeout:g} s" if hung else str(lost)
-        return training, CellLost(reason, hung, lost.last_output)
+        reason = f"no epoch ended for {self._timeout:g} s" if hung else str(worker_exit)
+        return current, CellLost(reason, hung, worker_exit.last_output)
 
-    def _handle_failed_start(self, worker: LocalWorker, lost: WorkerExit) -> None:
+    def _handle_failed_start(self, worker: LocalWorker, worker_exit: WorkerExit) -> None:
         del self._starting[worker]
         self._start_failures += 1
-        again = self._start_failures < _START_FAILURES
-        self._emit(WorkerLost(worker.number, None, str(lost), retried=again))
-        if not again:
+        retried = self._start_failures < _MAX_START_FAILURES
+        self._emit(WorkerLost(worker.number, None, str(worker_exit), retried=retried))
+        if not retried:
             raise FaninError(
-                f"Workers cannot be started: {lost}. The last one's output is in "
-                f"{worker.log}.\n{lost.last_output}"
+                f"Cannot start workers: {worker_exit}. The output of the last one is in "
+                f"{worker.log}.\n{worker_exit.last_output}"
             )
-        if self.environment is None and self._start_failures == _START_FAILURES - 1:
-            # A model takes the process along when the check builds it, perhaps; training will tell
-            # which cell's it is.
+        if self.environment is None and self._start_failures == _MAX_START_FAILURES - 1:
+            # Perhaps a model kills the process when it is built for the check. Training will show
+            # which cell that is.
             self._matmul = "default"
             self._emit(
                 Notice(
-                    "Workers died while they checked which matmul backend is exact; the default "
+                    "Workers died while they checked which matmul backend is exact. The default "
                     "one is used."
                 )
             )
 
     def _kill_hung(self) -> None:
         now = time.monotonic()
-        for worker in [*self.assignments, *self._starting]:
-            limit = self._timeout if worker in self.assignments else _START_TIMEOUT
+        for worker in [*self.in_training, *self._starting]:
+            limit = self._timeout if worker in self.in_training else _START_TIMEOUT
             if now - worker.last_contact > limit and worker not in self._hung:
                 self._hung.add(worker)
                 worker.kill()

@@ -1,9 +1,8 @@
-"""The SQLite file of a results store: connections, schema and its versions, and what SQLite's
-errors mean.
+"""The SQLite file of a results store: connections, schema versions, errors.
 
-Rollback journal and ``synchronous=FULL``: what was committed survives a crash of the program and of
-the machine. (SQLite's write-ahead log does not work on network file systems, and has corrupted
-files before 3.51.3.)
+It is written with a rollback journal and ``synchronous=FULL``: what was committed survives a crash
+of the program and of the machine. SQLite's write-ahead log does not work on network file systems,
+and versions before 3.51.3 could corrupt files with it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from fanin import atomic
 from fanin.crash_points import pass_crash_point
 from fanin.errors import OutputError, StoreCorrupt, StoreError, StoreFull
 
-APPLICATION_ID = 0x66616E69  # "fani", in the file's header: tells our files from other programs'
+APPLICATION_ID = 0x66616E69
+"""``fani``, in the file's header: tells our files from those of other programs."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -31,28 +31,30 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             digest TEXT NOT NULL,
             UNIQUE (cell, attempt)
         )""",
-        "CREATE TABLE plan (number INTEGER PRIMARY KEY, record TEXT NOT NULL, digest TEXT NOT NULL)",
+        """CREATE TABLE plan (
+            number INTEGER PRIMARY KEY,
+            record TEXT NOT NULL,
+            digest TEXT NOT NULL
+        )""",
     ),
 )
-"""Statements that lead from version i to version i + 1; the schema's version is how many were
-applied.
-"""
+"""Entry i holds the statements that lead from version i to version i + 1."""
 
-# Seconds that a writer waits for readers, and a reader for the writer. Waits come in slices, so
-# that Ctrl-C is heard.
+# Seconds that a writer waits for readers, and a reader for the writer. It waits in slices, so that
+# Ctrl-C works.
 _PATIENCE = 600.0
 _SLICE = 1.0
 
 
 def create(path: Path) -> None:
-    """Make an empty store at `path`. It appears whole or not at all, so an empty file is always a
-    damaged one.
+    """Create an empty store. It appears whole or not at all: an empty file is always damaged.
+
+    Raises `StoreCorrupt` if a journal without its store is there, and `OutputError` or `StoreFull`.
     """
     if path.with_name(f"{path.name}-journal").exists():
         raise StoreCorrupt(
             f"{path} is missing, but its journal {path.name}-journal is there. Put the file back "
-            "beside its journal, or choose "
-            f"another --out."
+            "beside its journal, or choose another --out."
         )
     aside = path.with_name(f"{path.name}.new")
     try:
@@ -68,7 +70,7 @@ def create(path: Path) -> None:
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """A connection to an existing store, checked and brought to the present version."""
+    """Open an existing store, check it, and migrate it to the current version."""
     with translate_errors(path):
         connection = _connect(path, "rw")
         try:
@@ -89,11 +91,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection inside one read transaction. Read everything at once and leave: a reader holds
-    the writer up.
+    """Open an existing store in one read transaction, which should be short: it blocks the writer.
 
-    The file is opened writable where that is possible, and SQLite reads it otherwise: the first to
-    open it after a crash has to undo the write that was cut off.
+    The file is opened for writing if possible, because the first process that opens it after a
+    crash has to roll back the interrupted write. A store of an older version is migrated in memory.
     """
     with translate_errors(path), contextlib.closing(_connect(path, "rw")) as connection:
         execute_patiently(connection, "BEGIN")
@@ -101,16 +102,14 @@ def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
         if _read_version(connection) == len(MIGRATIONS):
             yield connection
             return
-        with contextlib.closing(
-            sqlite3.connect(":memory:", isolation_level=None)
-        ) as copy:  # an old store stays as it is
+        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
             connection.backup(copy)
             migrate(copy)
             yield copy
 
 
 def execute_patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
-    """Execute a statement, waiting while other processes hold the file."""
+    """Execute a statement, and wait while other processes lock the file."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -122,21 +121,19 @@ def execute_patiently(connection: sqlite3.Connection, statement: str) -> sqlite3
 
 @contextlib.contextmanager
 def begin_transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of what happens inside, or nothing."""
+    """Commit everything that is written inside, or after an error nothing."""
     execute_patiently(connection, "BEGIN IMMEDIATE")
     try:
         yield
         execute_patiently(connection, "COMMIT")
     except BaseException:
-        if (
-            connection.in_transaction
-        ):  # SQLite itself has rolled back after some errors, a full disk among them
+        if connection.in_transaction:  # after a full disk SQLite has rolled back itself
             connection.execute("ROLLBACK")
         raise
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the schema to the present version, in one transaction."""
+    """Bring the schema to the current version, in one transaction."""
     with begin_transaction(connection):
         for version in range(_read_version(connection), len(MIGRATIONS)):
             for statement in MIGRATIONS[version]:
@@ -146,7 +143,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 @contextlib.contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into fanin's."""
+    """Raise fanin's errors in place of SQLite's."""
     try:
         yield
     except sqlite3.Error as error:
@@ -157,9 +154,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}", uri=True, timeout=_SLICE, isolation_level=None
     )
-    connection.text_factory = lambda raw: raw.decode(
-        "utf-8", "replace"
-    )  # damaged text is found by its digest
+    # Damaged text is found by its digest.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     execute_patiently(connection, "PRAGMA synchronous = FULL")  # reads the file, too
     return connection
 
@@ -170,9 +166,8 @@ def _check_header(connection: sqlite3.Connection, path: Path) -> None:
         raise _to_corrupt_error(path, "not a results store of fanin")
     if version > len(MIGRATIONS):
         raise StoreError(
-            f"{path} has schema version {version}; this fanin knows versions up to "
-            f"{len(MIGRATIONS)}. "
-            f"Use the newer fanin that wrote it."
+            f"{path} has schema version {version}; this version of fanin reads versions up to "
+            f"{len(MIGRATIONS)}. Use the newer fanin that wrote it."
         )
 
 
@@ -187,9 +182,8 @@ def _back_up(connection: sqlite3.Connection, path: Path) -> None:
 
 def _to_corrupt_error(path: Path, problem: str) -> StoreCorrupt:
     return StoreCorrupt(
-        f"{path} cannot be used: {problem}. The file was left as it is. `fanin store verify` says "
-        "more; to go on, restore a "
-        f"copy or choose another --out."
+        f"{path} cannot be used: {problem}. The file was not changed. `fanin store verify` tells "
+        "more. To continue, restore a copy or choose another --out."
     )
 
 
@@ -201,14 +195,14 @@ def _translate(path: Path, error: sqlite3.Error) -> StoreError | OutputError:
     name = _get_error_name(error)
     if name == "SQLITE_FULL":
         return StoreFull(
-            f"Disk full: {path} takes no more results. All committed ones are safe. Free space, "
-            "then repeat the command."
+            f"Disk full: cannot write {path}. All committed results are safe. Free space, then "
+            "repeat the command."
         )
     if name.startswith("SQLITE_IOERR"):
         return StoreFull(
-            f"The disk refused to read or write {path} ({name}): disk full, a quota or file size "
-            "limit reached, or a failing "
-            f"disk. All committed results are safe. Repeat the command when the cause is gone."
+            f"Cannot read or write {path} ({name}): disk full, quota or file size limit reached, "
+            "or a failing disk. All committed results are safe. Remove the cause, then repeat the "
+            "command."
         )
     if name.startswith("SQLITE_BUSY"):
         return StoreError(
@@ -217,8 +211,8 @@ def _translate(path: Path, error: sqlite3.Error) -> StoreError | OutputError:
         )
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return OutputError(
-            f"{path} cannot be opened ({error}). Check that file and folder may be read, and "
-            "written too where a write was cut "
-            f"off (there is a {path.name}-journal); or copy the folder to a place where they may."
+            f"Cannot open {path} ({error}). Make the file and its folder readable. If there is a "
+            f"{path.name}-journal, a write was interrupted, and they must be writable, too; or "
+            "copy the folder to a place where they are."
         )
     return _to_corrupt_error(path, str(error))

@@ -1,4 +1,4 @@
-"""Results as JSON lines: one `Result.to_json` a line, for version control and for other stores."""
+"""Results as JSON lines, one `Result.to_json` a line: for version control and for other stores."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ def to_text(results: Iterable[Result]) -> str:
     """Results as lines, in an order that depends on their cells only."""
     lines = [
         json.dumps(result.to_json(), sort_keys=True, allow_nan=False)
-        for result in sorted(results, key=_get_sort_key)
+        for result in sorted(results, key=_make_sort_key)
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
 def write(results: Iterable[Result], path: Path | str) -> int:
-    """Write `text`; returns how many results.
+    """Write results to a file; returns their number.
 
-    Raises `StoreFull` or `OutputError`; the file is then what it was before.
+    Raises `StoreFull` or `OutputError`; the old file is then unchanged.
     """
-    lines = to_text(results)
-    atomic.write(path, lines)
-    return lines.count("\n")
+    text = to_text(results)
+    atomic.write(path, text)
+    return text.count("\n")
 
 
 def read(path: Path | str) -> tuple[list[Result], list[str]]:
-    """The results in a file, and warnings. A last line that was cut off is left out with a warning.
+    """The results in a file, and warnings. An incomplete last line is skipped with a warning.
 
-    Raises `StoreCorrupt`, naming the line, for anything else that is not a result.
+    Raises `StoreCorrupt`, which names the line, for anything else that is not a result.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
     lines = content.split(b"\n")
-    torn = lines.pop()  # empty where the file ends as it should
+    incomplete = lines.pop()  # empty if the file ends with a line break
     results = [
         _parse_line(line, f"{path}, line {number}")
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
-    if not torn.strip():
+    if not incomplete.strip():
         return results, []
     try:
-        return [*results, _parse_line(torn, f"{path}, line {len(lines) + 1}")], []
+        return [*results, _parse_line(incomplete, f"{path}, line {len(lines) + 1}")], []
     except StoreCorrupt:
-        return results, [f"{path}: the last line was cut off and is left out."]
+        return results, [f"{path}: the last line is incomplete and was skipped."]
 
 
-def _parse_line(line: bytes, where: str) -> Result:
+def _parse_line(line: bytes, place: str) -> Result:
     try:
         return Result.from_json(json.loads(line, parse_constant=_reject_constant))
     except StoreCorrupt as error:
-        raise StoreCorrupt(f"{where}: {error}") from None
+        raise StoreCorrupt(f"{place}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise StoreCorrupt(
-            f"{where}: expected a JSON object, received {quote(line)} ({error})."
+            f"{place}: expected a JSON object, received {quote(line)} ({error})."
         ) from None
 
 
@@ -70,6 +70,6 @@ def _reject_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
-def _get_sort_key(result: Result) -> tuple[str, str, int, str, str]:
+def _make_sort_key(result: Result) -> tuple[str, str, int, str, str]:
     cell = result.cell
     return cell.data, cell.model, cell.replicate, cell.initializer, cell.id

@@ -1,7 +1,7 @@
 """One writer per results folder: an advisory lock that names its holder.
 
-The lock is the kernel's (`flock`), so a runner that dies, however it died, holds it no longer; the
-file that it leaves behind is no obstacle. The text in the file only says who holds it.
+The lock is the kernel's (`flock`): a runner that dies releases it. The file that it leaves behind
+does no harm; its text only says who holds the lock.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
-# A reader that asks who holds the lock takes it for microseconds; a writer must not be refused
-# because of that.
+# A reader that asks who holds the lock takes it for microseconds. That must not stop a writer.
 _PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
 class LockHolder:
-    """The process that writes a results folder."""
+    """The process that holds the lock of a results folder."""
 
     pid: int
     host: str
     started: str
-    """Local time at which it took the lock, ISO 8601."""
+    """Local time at which it took the lock, in ISO 8601."""
 
     def __str__(self) -> str:
         return (
@@ -49,7 +48,7 @@ _UNKNOWN_HOLDER = LockHolder(pid=0, host="", started="")
 
 
 class Lock:
-    """The lock, held from construction to `release`; raises `StoreLocked` where another process
+    """The lock, held from construction to `release`. Raises `StoreLocked` if another process
     holds it.
     """
 
@@ -72,8 +71,8 @@ class Lock:
         self._sign()
 
     def release(self) -> None:
-        """Give the lock back. The file stays: removing it could part two processes that both
-        believe they hold it.
+        """Release the lock. The file stays: if it were removed, two processes could each lock a
+        file of that name.
         """
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
@@ -94,15 +93,13 @@ class Lock:
         holder = LockHolder(
             pid=os.getpid(), host=socket.gethostname(), started=time.strftime("%Y-%m-%dT%H:%M:%S")
         )
-        with contextlib.suppress(
-            OSError
-        ):  # on a full disk the lock still locks, it only stays unsigned
+        with contextlib.suppress(OSError):  # on a full disk the lock works, but names nobody
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, json.dumps(asdict(holder)).encode(), 0)
 
 
 def find_holder(path: Path) -> LockHolder | None:
-    """Who holds the lock now; None if nobody does."""
+    """The process that holds the lock now; None if none does."""
     _require_fcntl()
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -111,7 +108,7 @@ def find_holder(path: Path) -> LockHolder | None:
     try:
         return None if _try_lock(descriptor, fcntl.LOCK_SH) else _read_holder(descriptor)
     finally:
-        os.close(descriptor)  # gives the lock back, too
+        os.close(descriptor)  # releases the lock, too
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:
@@ -121,9 +118,8 @@ def _try_lock(descriptor: int, kind: int) -> bool:
         return False
     except OSError as error:
         raise StoreError(
-            f"This file system has no advisory locks ({error.strerror}), without which two runners "
-            "could write one store. "
-            f"Choose an --out on a local disk."
+            f"This file system has no advisory locks ({error.strerror}). Without them two runners "
+            "could write one store. Choose an --out on a local disk."
         ) from None
     return True
 
@@ -141,6 +137,6 @@ def _read_holder(descriptor: int) -> LockHolder:
 def _require_fcntl() -> None:
     if fcntl is None:
         raise StoreError(
-            "Results need advisory file locks (fcntl), which this system lacks. Run fanin on Linux "
-            "or macOS."
+            "A results folder needs advisory file locks (fcntl), which this system lacks. Run "
+            "fanin on Linux or macOS."
         )

@@ -1,4 +1,4 @@
-"""Merging results from other stores and from committed JSON lines into one store."""
+"""Merging the results of other stores, and of JSON lines, into one store."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ class MergeReport:
     """What a merge did."""
 
     added: int
-    """Results that the store did not have, or had only as failed or killed."""
+    """Results that the store did not have, or had as failed or killed only."""
     skipped: int
-    """Results that say nothing new."""
+    """Results that the store had already."""
     conflicts: tuple[str, ...]
-    """Cells for which two different results exist; the store keeps its own."""
+    """Cells that have two different results; the store keeps its own."""
     warnings: tuple[str, ...]
 
 
 def merge(out: Path | str, sources: Iterable[Path | str]) -> MergeReport:
-    """Add the results of `sources` (results folders, ``.sqlite`` files' folders, ``.jsonl`` files)
-    to the store in `out`.
+    """Add the results of `sources` (results folders and ``.jsonl`` files) to the store in `out`.
 
     All sources are read before anything is written, and all results are committed together. A store
-    without a plan takes over that of the first source that has one. Raises `UsageError`,
-    `StoreCorrupt`, `StoreLocked`, `StoreFull`.
+    without a plan gets the plan of the first source that has one. Raises `UsageError`,
+    `StoreCorrupt`, `StoreLocked` or `StoreFull`.
     """
     gathered = [(str(source), *_read_source(source)) for source in sources]
     with Store.create_or_open(out) as store:
@@ -57,7 +56,7 @@ def merge(out: Path | str, sources: Iterable[Path | str]) -> MergeReport:
 
 
 def supersedes(result: Result, stored: Result) -> bool:
-    """Whether a result of the same cell replaces the stored one: it is settled, the other is not."""
+    """Whether a result replaces the stored one of the same cell: only the new one is settled."""
     return result.outcome in SETTLED and stored.outcome not in SETTLED
 
 
@@ -73,20 +72,20 @@ def _read_source(source: Path | str) -> tuple[list[Result], Plan | None, list[st
 
 
 def _have_same_numbers(a: Result, b: Result) -> bool:
-    """Equal in all but time and place."""
+    """Whether the results differ at most in timings and environment."""
     return _extract_numbers(a) == _extract_numbers(b)
 
 
 def _extract_numbers(result: Result) -> object:
-    record = result.to_json()  # there, NaN equals NaN
+    record = result.to_json()  # in JSON, NaN equals NaN
     history = {name: column for name, column in record["history"].items() if name != "seconds"}
     return result.outcome, history, record["metrics"], result.data.get("fingerprint")
 
 
-def _describe_conflict(mine: Result, other: Result, name: str) -> str:
-    cell = mine.cell
+def _describe_conflict(stored: Result, other: Result, name: str) -> str:
+    cell = stored.cell
     return (
         f"{cell.id} ({cell.model}, {cell.data}, {cell.initializer}, replicate {cell.replicate}): "
-        f"{name} has other numbers "
-        f"({other.environment_key}) than the store ({mine.environment_key}), which keeps its own"
+        f"{name} has other numbers ({other.environment_key}) than the store "
+        f"({stored.environment_key}), which keeps its own"
     )

@@ -1,4 +1,4 @@
-"""What a runner is doing, as it tells `fanin status` through ``progress.json``."""
+"""``progress.json``: what a runner is doing, for ``fanin status``."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class RunningCell:
     epoch: int
     """Epochs finished."""
     epochs: int
-    """The most that may run."""
+    """The most that it may train."""
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a runner is."""
+    """What a runner has done, and what it is doing."""
 
     pid: int
     total: int
@@ -39,7 +39,7 @@ class RunProgress:
     elapsed: float
     """Seconds since training began."""
     eta: float | None
-    """Seconds that remain if the rest goes as what is done; None before anything can be said."""
+    """Estimated seconds that remain; None at the beginning."""
 
 
 class ProgressFile:
@@ -50,7 +50,7 @@ class ProgressFile:
         self._written = -_INTERVAL
 
     def is_due(self) -> bool:
-        """Whether the last writing is long enough ago."""
+        """Whether the file was last written long enough ago."""
         return time.monotonic() - self._written >= _INTERVAL
 
     def write(self, progress: RunProgress) -> None:
@@ -60,13 +60,13 @@ class ProgressFile:
             atomic.write(self._path, json.dumps(asdict(progress)))
 
     def remove(self) -> None:
-        """The runner has finished."""
+        """Remove the file, when the runner has finished."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
 
 def read_progress(path: Path) -> RunProgress | None:
-    """The progress that was written last; None if there is none that can be read."""
+    """The progress in a file; None if there is none, or it cannot be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         return RunProgress(

@@ -1,13 +1,14 @@
-"""Which files a results folder holds.
+"""The files of a results folder.
 
     results.sqlite    every result and the latest plan (`fanin.store.results_store`)
     lock              held by the one runner that writes here
-    progress.json     what that runner is doing, for `fanin status`
-    checkpoints/      state of unfinished cells: <cell id>.….safetensors
-    logs/             what workers printed, capped
+    progress.json     what that runner is doing (`fanin.store.progress_file`)
+    study.toml        the study that ran last, with everything said explicitly
+    checkpoints/      states of unfinished cells: <cell id>.<digest>.safetensors
+    logs/             what workers printed, up to a limit
     weights/          initial and best weights, on request
 
-Names in this folder are fixed or made of cell ids; nothing that a user can name becomes a path.
+All names are fixed, or made from cell ids. No name that a user chooses becomes a path.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ def choose_folder(out: Path | str | None, study: str) -> Path:
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """A results folder; the path is absolute, since workers and user code may stand elsewhere."""
+    """A results folder. Its path is absolute, because user code may change the working folder."""
 
     path: Path
 
     @classmethod
     def from_path(cls, out: Path | str) -> ResultsFolder:
-        """The folder `out`, whether it exists or not."""
+        """The folder `out`, which need not exist."""
         return cls(Path(out).absolute())
 
     @property
@@ -41,7 +42,7 @@ class ResultsFolder:
 
     @property
     def study(self) -> Path:
-        """The resolved copy of the study that ran last."""
+        """The file of the study that ran last."""
         return self.path / "study.toml"
 
     @property
@@ -65,14 +66,14 @@ class ResultsFolder:
         return self.path / "weights"
 
     def create(self) -> None:
-        """Make the folder; raises `OutputError` where it cannot be written."""
+        """Create the folder; raises `OutputError` if it cannot be written."""
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise to_output_error(self.path, error) from None
 
     def remove_checkpoints(self, cell_id: str) -> None:
-        """Remove the cell's checkpoints, and what a crash left of one."""
+        """Remove a cell's checkpoints, and what a crash left of one."""
         for path in self.checkpoints.glob(f"{cell_id}.*"):
-            with contextlib.suppress(OSError):  # a leftover costs space, never a result
+            with contextlib.suppress(OSError):  # a file left behind only costs space
                 path.unlink()

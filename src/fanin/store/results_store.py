@@ -1,9 +1,9 @@
 """The results store: every attempt at every cell, and the latest plan, in ``<out>/results.sqlite``.
 
-One writer (`Store`, which holds the folder's lock), any number of readers (`read`). A result is
-committed whole, its history included, in one transaction, as the JSON text of `Result.to_json` and
-that text's SHA-256: no number that changed on the disk is ever taken for a result. A later attempt
-at a cell supersedes the earlier ones, which are kept.
+There is one writer (`Store`, which holds the folder's lock), and any number of readers (`read`). A
+result is committed in one transaction, with its history, as the JSON text of `Result.to_json` and
+the SHA-256 of that text: a number that changed on the disk is never taken for a result. A later
+attempt at a cell supersedes the earlier ones, which are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from fanin.store.progress_file import RunProgress, read_progress
 from fanin.store.results_folder import ResultsFolder
 
 _LATEST = """SELECT cell, attempt, record, digest FROM result AS r
-             WHERE attempt = (SELECT max(attempt) FROM result WHERE cell = r.cell) ORDER BY number"""
+             WHERE attempt = (SELECT max(attempt) FROM result WHERE cell = r.cell)
+             ORDER BY number"""
 _LATEST_PLAN = "SELECT record, digest FROM plan ORDER BY number DESC LIMIT 1"
 
 
@@ -37,15 +38,15 @@ class Snapshot:
 
     path: Path
     plan: Plan | None
-    """Of the latest run command; None where results were only merged."""
+    """The latest plan that was run; None if results were only merged."""
     results: Mapping[str, Result]
-    """The latest attempt by cell id, in the order in which they were committed."""
+    """The latest attempt by cell id, in the order of their commits."""
     attempts: Mapping[str, int]
-    """How many attempts each cell has had."""
+    """The number of attempts by cell id."""
     holder: LockHolder | None
-    """The runner at work; None if none is."""
+    """The process that writes the store now; None if none does."""
     progress: RunProgress | None
-    """What that runner is doing."""
+    """What that process is doing, if it is a runner."""
 
     @property
     def planned_results(self) -> list[tuple[PlannedCell, Result | None]]:
@@ -66,10 +67,10 @@ class Store:
 
     @classmethod
     def create_or_open(cls, out: Path | str) -> Store:
-        """Open the store in the folder `out`, making what is missing.
+        """Open the store in the folder `out`, both created if missing.
 
-        Raises `OutputError` (cannot be written), `StoreLocked` (another writer), `StoreCorrupt`,
-        `StoreFull`.
+        Raises `OutputError` if they cannot be written, `StoreLocked` if another process writes
+        them, and `StoreCorrupt` or `StoreFull`.
         """
         folder = ResultsFolder.from_path(out)
         folder.create()
@@ -83,11 +84,11 @@ class Store:
             raise
 
     def add(self, result: Result) -> int:
-        """Commit a result as its cell's next attempt, whose number (from 1) is returned."""
+        """Commit a result as its cell's next attempt; returns the attempt's number, from 1."""
         return self.add_all([result])[0]
 
     def add_all(self, results: Iterable[Result]) -> list[int]:
-        """Commit several results: all or, on an error, none."""
+        """Commit several results: all of them, or after an error none."""
         with (
             database.translate_errors(self.folder.database),
             database.begin_transaction(self._connection),
@@ -98,7 +99,7 @@ class Store:
         return attempts
 
     def set_plan(self, plan: Plan) -> None:
-        """Make `plan` the latest one."""
+        """Make `plan` the latest plan."""
         text = _to_text(plan.to_json())
         with (
             database.translate_errors(self.folder.database),
@@ -118,13 +119,13 @@ class Store:
             )
 
     def read_results(self) -> dict[str, Result]:
-        """The latest attempt by cell id, in the order in which they were committed."""
+        """The latest attempt by cell id, in the order of their commits."""
         with database.translate_errors(self.folder.database):
             rows = database.execute_patiently(self._connection, _LATEST).fetchall()
         return {cell: parse_result(cell, record, stored) for cell, _, record, stored in rows}
 
     def close(self) -> None:
-        """Close the file and give the lock back."""
+        """Close the file and release the lock."""
         self._connection.close()
         self._lock.release()
 
@@ -153,9 +154,9 @@ class Store:
 
 
 def read(out: Path | str) -> Snapshot:
-    """What the results folder holds now, also while a runner writes it.
+    """What a results folder holds now, also while a runner writes it.
 
-    Raises `UsageError` where there is no store, and `StoreCorrupt`.
+    Raises `UsageError` if there is no store, and `StoreCorrupt`.
     """
     folder = require_store(out)
     with database.open_for_reading(folder.database) as connection:
@@ -173,36 +174,32 @@ def read(out: Path | str) -> Snapshot:
 
 
 def require_store(out: Path | str) -> ResultsFolder:
-    """The results folder `out`; raises `UsageError` where it holds no store."""
+    """The results folder `out`; raises `UsageError` if it holds no store."""
     folder = ResultsFolder.from_path(out)
     if not folder.database.is_file():
         raise UsageError(
-            f"No results in {out}: expected a folder with {folder.database.name}, as `fanin run` "
-            "makes."
+            f"No results in {out}: expected a folder with {folder.database.name}. `fanin run` "
+            "creates one."
         )
     return folder
 
 
 def parse_result(cell: str, record: str, stored_digest: str) -> Result:
-    """The result in a row; raises `StoreCorrupt` where the row is not what was written."""
+    """The result in a row; raises `StoreCorrupt` if the row is not what was written."""
     result = Result.from_json(parse_record(f"result of cell {cell}", record, stored_digest))
     if result.cell.id != cell:
-        raise StoreCorrupt(f"The result stored for cell {cell} is that of cell {result.cell.id}.")
+        raise StoreCorrupt(f"The record of cell {cell} holds a result of cell {result.cell.id}.")
     return result
 
 
-def parse_record(what: str, record: Any, stored_digest: str) -> Any:
-    """The JSON value of a stored text; raises `StoreCorrupt` where its bytes are not those that
-    were written.
-    """
+def parse_record(name: str, record: Any, stored_digest: str) -> Any:
+    """The JSON value of a stored text; raises `StoreCorrupt` if its bytes have changed."""
     if not isinstance(record, str) or compute_digest(record) != stored_digest:
-        raise StoreCorrupt(
-            f"The stored {what} is damaged: its bytes are not those that were written."
-        )
+        raise StoreCorrupt(f"The stored {name} is damaged: its bytes have changed.")
     try:
         return json.loads(record)
     except (ValueError, RecursionError):
-        raise StoreCorrupt(f"The stored {what} is not JSON.") from None
+        raise StoreCorrupt(f"The stored {name} is not JSON.") from None
 
 
 def compute_digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Checking a results store to the last byte."""
+"""Checking a results store: its structure, and every byte of its records."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from fanin.store.results_store import parse_record, parse_result, require_store
 
 
 def verify(out: Path | str) -> list[str]:
-    """Everything that is wrong with the store in `out`; an empty list if nothing is. Changes
-    nothing.
-
-    Raises `UsageError` where there is no store.
+    """The problems of the store in `out`, which is not changed. Raises `UsageError` if there is no
+    store.
     """
     path = require_store(out).database
     try:

@@ -7,7 +7,7 @@ import torch
 
 from fanin.cell.cell import Cell
 from fanin.data import DataInfo
-from fanin.execution.estimate import Pace, Workload, bound_seconds, measure_paces
+from fanin.execution.training_time import Pace, Workload, bound_seconds, measure_paces
 from fanin.training.steps import EVALUATION_BATCH
 
 CELL = Cell(

@@ -1,6 +1,4 @@
-"""What a plan will cost: the time of a few training steps, measured here, times the steps that may
-be taken.
-"""
+"""How long training takes at most: the measured time of a step, times the number of steps."""
 
 from __future__ import annotations
 
@@ -22,14 +20,16 @@ from fanin.training.objective import Objective
 from fanin.training.steps import EVALUATION_BATCH, Trainer, evaluate_batch
 
 BUDGET = 4.0
-"""Seconds that all measurements together may take, apart from two steps of each kind."""
-_MOST_STEPS = 50
+"""Seconds for all measurements together, apart from two steps of each workload."""
+_MAX_STEPS = 50
 _BATCHES = 4
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What decides how long a step takes: cells that agree in it are measured once."""
+    """The fields of a cell that decide how long a step takes. Cells that share them are measured
+    once.
+    """
 
     model: str
     activation: str | tuple[str, ...] | None
@@ -42,7 +42,7 @@ class Workload:
 
     @classmethod
     def from_cell(cls, cell: Cell) -> Workload:
-        """The work that a cell's steps are."""
+        """The workload of a cell."""
         return cls(
             cell.model,
             cell.activation,
@@ -57,12 +57,12 @@ class Workload:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a kind of work takes here."""
+    """How long the steps of a workload take here."""
 
     step: float
     """Seconds per training step."""
     evaluation: float
-    """Seconds per batch of `EVALUATION_BATCH` samples that is only evaluated."""
+    """Seconds per evaluated batch of `EVALUATION_BATCH` samples."""
 
 
 def bound_seconds(
@@ -71,12 +71,17 @@ def bound_seconds(
     sizes: Mapping[str, DataInfo],
     workers: int,
 ) -> float:
-    """The time that training takes if every cell runs all its epochs; the start of processes and
-    reading data not counted.
+    """The most seconds that training takes, if every cell runs all its epochs. Starting processes
+    and reading data are not counted.
 
-    Σ over cells of epochs · (training batches · step + validation batches · evaluation), divided by
-    the workers that there is work for; never less than the longest cell, which one worker trains
-    alone.
+    The sum over cells of epochs · (training batches · step + validation batches · evaluation),
+    divided by the number of busy workers, and at least the time of the longest cell.
+
+    Args:
+        cells: the cells to train.
+        paces: the pace of each workload, from `measure_paces`.
+        sizes: data set → its description.
+        workers: the number of workers.
     """
     each = [
         _bound_cell_seconds(cell, paces[Workload.from_cell(cell)], sizes[cell.data])
@@ -86,22 +91,25 @@ def bound_seconds(
 
 
 def measure_paces(cells: Iterable[Cell], budget: float = BUDGET) -> dict[Workload, Pace]:
-    """The pace of every kind of work among the cells, on random data and one thread.
+    """Measure the pace of each workload among the cells, on random data and one thread.
 
-    Each kind gets an equal share of the budget in seconds. The caller's random state and thread
-    count stay as they were.
+    Each workload gets an equal share of the budget, in seconds. The caller's random state and
+    number of threads are unchanged afterwards.
     """
-    kinds = {Workload.from_cell(cell): cell for cell in cells}
+    examples = {Workload.from_cell(cell): cell for cell in cells}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return {work: _measure_pace(cell, budget / len(kinds)) for work, cell in kinds.items()}
+        return {
+            workload: _measure_pace(cell, budget / len(examples))
+            for workload, cell in examples.items()
+        }
     finally:
         torch.set_num_threads(threads)
 
 
 def _bound_cell_seconds(cell: Cell, pace: Pace, info: DataInfo) -> float:
-    """The most that a cell's epochs take; the last, smaller batch counts as a whole one."""
+    """The most seconds of a cell's epochs. The last batch, which is smaller, counts as full."""
     n_train = count_training_samples(cell, info)
     n_validation = info.n_train - n_train or info.n_test
     epoch = (
@@ -112,42 +120,42 @@ def _bound_cell_seconds(cell: Cell, pace: Pace, info: DataInfo) -> float:
 
 
 def _measure_pace(cell: Cell, budget: float) -> Pace:
-    """Measured on as many random samples as a few batches hold, images as uint8 as data sets have
-    them.
-    """
-    info, described = data.describe(cell.data), make_model(cell)
-    part = _draw_samples(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
-    task = Objective(
+    """Measure a cell's workload on a few batches of random samples."""
+    info, model = data.describe(cell.data), make_model(cell)
+    samples = _draw_samples(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
+    objective = Objective(
         info=info,
         metrics=metrics.select_metrics(info, cell.metrics),
-        divisor=255.0 if part.x.dtype == torch.uint8 else 1.0,
-        channels_last=described.entry.channels_last,
+        divisor=255.0 if samples.x.dtype == torch.uint8 else 1.0,
+        channels_last=model.entry.channels_last,
         smoothing=cell.label_smoothing,
     )
-    trainer = Trainer.from_cell(cell, described.build_for(info), task)
+    trainer = Trainer.from_cell(cell, model.build_for(info), objective)
     parameters = list(trainer.model.parameters())
-    totals = [torch.zeros((), dtype=torch.float64) for _ in task.scored]
+    totals = [torch.zeros((), dtype=torch.float64) for _ in objective.scored]
     batches = itertools.cycle(
-        enumerate(torch.split(seeds.draw_order(0, 0, len(part.y)), cell.batch_size))
+        enumerate(torch.split(seeds.draw_order(0, 0, len(samples.y)), cell.batch_size))
     )
 
     def train_step() -> None:
         step, batch = next(batches)
-        x = part.x[batch]
-        trainer.step(0, step, x, x if part.y is part.x else part.y[batch], parameters, totals)
+        x = samples.x[batch]
+        y = x if samples.y is samples.x else samples.y[batch]
+        trainer.step(0, step, x, y, parameters, totals)
 
     @torch.no_grad()
-    def evaluation() -> None:
-        x, y = part.x[:EVALUATION_BATCH], part.y[:EVALUATION_BATCH]
-        evaluate_batch(trainer.model, task, x, y, torch.zeros((), dtype=torch.float64), totals)
+    def evaluate() -> None:
+        x, y = samples.x[:EVALUATION_BATCH], samples.y[:EVALUATION_BATCH]
+        loss = torch.zeros((), dtype=torch.float64)
+        evaluate_batch(trainer.model, objective, x, y, loss, totals)
 
     step = _measure_median_seconds(train_step, 0.7 * budget)
     trainer.model.eval()
-    return Pace(step, _measure_median_seconds(evaluation, 0.3 * budget))
+    return Pace(step, _measure_median_seconds(evaluate, 0.3 * budget))
 
 
 def _draw_samples(info: DataInfo, n: int) -> Subset:
-    """So many samples of random numbers, in the types that data sets have them in."""
+    """Draw `n` random samples, of the types that data sets have: images are uint8."""
     generator = seeds.make_generator(0, "estimate")
     if info.vocabulary is not None:
         x = torch.randint(info.vocabulary, (n, *info.input_shape), generator=generator)
@@ -169,12 +177,12 @@ def _draw_samples(info: DataInfo, n: int) -> Subset:
 
 
 def _measure_median_seconds(action: Callable[[], object], budget: float) -> float:
-    """The median time of the calls that the budget allows, one at least; a first one that allocates
-    is not counted.
+    """The median time of as many calls as the budget allows, at least one. A first call, which
+    allocates, is not counted.
     """
     action()
     taken: list[float] = []
-    while not taken or (sum(taken) < budget and len(taken) < _MOST_STEPS):
+    while not taken or (sum(taken) < budget and len(taken) < _MAX_STEPS):
         started = time.perf_counter()
         action()
         taken.append(time.perf_counter() - started)
