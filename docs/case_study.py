@@ -17,7 +17,7 @@ from pages import wrap, write_or_check
 from fanin.analysis import published
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.published import Comparison
-from fanin.analysis.statistics import MIN_FOR_TEST, PairedDifference, paired_difference
+from fanin.analysis.statistics import MIN_FOR_TEST, PairedDifference, compare_pairs
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.report.figures.training_curves import curves_grid
@@ -157,7 +157,7 @@ def _streams() -> str:
             key = (planned.cell.model, planned.cell.data, planned.labels["initializer"])
             streams = pairs.setdefault(key, {"own": {}, "shared": {}})
             streams[planned.labels["shared_stream"]][planned.cell.replicate] = (
-                published.main_figure(result)
+                published.get_main_metric(result)
             )
     machines = sorted({str(result.environment["device"]) for result in results.values()})
     rows = [_stream_row(key, streams) for key, streams in pairs.items()]
@@ -180,7 +180,7 @@ def _paired(
     """
     common = sorted(streams["own"].keys() & streams["shared"].keys())
     own, shared = ([streams[name][replicate] for replicate in common] for name in ("own", "shared"))
-    return own, shared, paired_difference(shared, own)
+    return own, shared, compare_pairs(shared, own)
 
 
 def _stream_row(key: published.Key, streams: Mapping[str, Mapping[int, float]]) -> str:
@@ -200,7 +200,7 @@ def _stream_row(key: published.Key, streams: Mapping[str, Mapping[int, float]]) 
     )
     means = [f"{sum(values) / len(values):,.{digits}f}" for values in (own, shared)]
     p_value = "too few to test" if math.isnan(difference.p_value) else f"{difference.p_value:.2g}"
-    published_figure = _number(published.published_table()[key].verdict, digits)
+    published_figure = _number(published.load_published_table()[key].verdict, digits)
     return (
         "| "
         + " | ".join(

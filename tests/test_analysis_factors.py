@@ -11,9 +11,9 @@ from study_cases import plan_of, results_of
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import estimate_condition
 from fanin.analysis.design import split_sections
-from fanin.analysis.factors import LEADING, title, value_text
+from fanin.analysis.factors import LEADING, format_title, format_value
 from fanin.analysis.frames import build_frame, build_history
-from fanin.analysis.summary import higher_is_better
+from fanin.analysis.summary import is_higher_better
 from fanin.cell.plan import Plan
 from fanin.study.study import Study
 from fanin.study.study_file import list_builtin_studies
@@ -224,7 +224,7 @@ def test_a_shared_stream_of_true_and_false_can_be_compared():
     ],
 )
 def test_which_way_a_metric_is_better(metric: str, high: bool):
-    assert higher_is_better(metric) == high
+    assert is_higher_better(metric) == high
 
 
 def test_a_users_metric_is_better_the_way_its_results_say():
@@ -241,8 +241,8 @@ def test_a_users_metric_is_better_the_way_its_results_say():
     analysis = Analysis(plan, results)
     assert analysis.verdicts[0].best == "he_normal"
     assert analysis.summary["mean_rank"].tolist() == [2.0, 1.0]
-    assert higher_is_better("val_fit", {"fit": "max"})
-    assert not higher_is_better("test_accuracy", {"accuracy": "min"})
+    assert is_higher_better("val_fit", {"fit": "max"})
+    assert not is_higher_better("test_accuracy", {"accuracy": "min"})
 
 
 def test_a_condition_with_a_diverged_replicate_has_a_median_and_no_interval():
@@ -261,10 +261,10 @@ def test_a_condition_with_a_diverged_replicate_has_a_median_and_no_interval():
 
 
 def test_titles_and_values_are_words():
-    assert title("model.depth") == "depth"
-    assert title("model.depth", ("model.depth", "data.depth")) == "model.depth"
-    assert title("learning_rate") == "learning rate"
-    assert [value_text(value) for value in (True, 1e-4, 0.1 + 0.2, "", 64)] == [
+    assert format_title("model.depth") == "depth"
+    assert format_title("model.depth", ("model.depth", "data.depth")) == "model.depth"
+    assert format_title("learning_rate") == "learning rate"
+    assert [format_value(value) for value in (True, 1e-4, 0.1 + 0.2, "", 64)] == [
         "true",
         "0.0001",
         "0.3",

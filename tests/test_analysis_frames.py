@@ -12,7 +12,7 @@ from fanin import seeds
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.frames import build_frame, build_history
 from fanin.analysis.ranking import judge_sections
-from fanin.analysis.summary import main_metric
+from fanin.analysis.summary import find_main_metric
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
@@ -135,10 +135,10 @@ def test_a_summary_keeps_sections_together_whatever_the_plans_order():
 def test_the_main_metric_is_the_test_metric_and_else_the_test_loss():
     plan = plan_of([("regression", "california-housing")])
     results = results_of(plan)
-    assert main_metric(build_frame(plan, results)) == "test_mae"
+    assert find_main_metric(build_frame(plan, results)) == "test_mae"
     bare = {key: replace(result, metrics={"test_loss": 1.0}) for key, result in results.items()}
-    assert main_metric(build_frame(plan, bare)) == "test_loss"
-    assert main_metric(build_frame(plan, {})) is None
+    assert find_main_metric(build_frame(plan, bare)) == "test_loss"
+    assert find_main_metric(build_frame(plan, {})) is None
 
 
 def spread(center: float, n: int = 12) -> list[float | None]:

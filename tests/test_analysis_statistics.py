@@ -59,8 +59,8 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
 
 
 def test_divergence_is_a_rate_of_finished_runs():
-    assert statistics.divergence_rate(2, 3) == 0.4
-    assert math.isnan(statistics.divergence_rate(0, 0))
+    assert statistics.compute_divergence_rate(2, 3) == 0.4
+    assert math.isnan(statistics.compute_divergence_rate(0, 0))
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_divergence_is_a_rate_of_finished_runs():
 def test_the_median_counts_diverged_runs_as_worst(
     values: list[float], diverged: int, higher: bool, median: float
 ):
-    found = statistics.median_with_diverged(values, diverged, higher_is_better=higher)
+    found = statistics.compute_median(values, diverged, higher_is_better=higher)
     assert found == pytest.approx(median, nan_ok=True)
 
 
 def test_ranks_share_ties_and_put_diverged_runs_last():
-    found = statistics.ranks([0.5, 0.9, math.nan, 0.9, math.nan], higher_is_better=True)
+    found = statistics.rank([0.5, 0.9, math.nan, 0.9, math.nan], higher_is_better=True)
     assert found.tolist() == [3.0, 1.5, 4.5, 1.5, 4.5]
-    assert statistics.ranks([0.5, 0.9, math.nan], higher_is_better=False).tolist() == [
+    assert statistics.rank([0.5, 0.9, math.nan], higher_is_better=False).tolist() == [
         1.0,
         2.0,
         3.0,
@@ -93,14 +93,14 @@ def test_ranks_share_ties_and_put_diverged_runs_last():
 
 def test_ranks_equal_those_of_scipy():
     x = seeds.make_numpy_generator(2, "test").integers(0, 5, 50).astype(float)
-    np.testing.assert_array_equal(statistics.ranks(x, higher_is_better=False), stats.rankdata(x))
+    np.testing.assert_array_equal(statistics.rank(x, higher_is_better=False), stats.rankdata(x))
 
 
 def test_the_paired_test_equals_that_of_scipy():
     rng = seeds.make_numpy_generator(3, "test")
     a = rng.normal(0, 1, 12)
     b = a + rng.normal(0.3, 0.5, 12)
-    found, theirs = statistics.paired_difference(a, b), stats.ttest_rel(a, b)
+    found, theirs = statistics.compare_pairs(a, b), stats.ttest_rel(a, b)
     interval = theirs.confidence_interval(0.95)
     assert found.p_value == pytest.approx(theirs.pvalue, rel=1e-9)
     assert found.estimate.mean - found.estimate.half_width == pytest.approx(interval.low)
@@ -109,27 +109,27 @@ def test_the_paired_test_equals_that_of_scipy():
 
 def test_nine_pairs_are_too_few_to_test_and_say_what_they_could_have_seen():
     rng = seeds.make_numpy_generator(4, "test")
-    found = statistics.paired_difference(rng.normal(0, 1, 9), rng.normal(0, 1, 9))
+    found = statistics.compare_pairs(rng.normal(0, 1, 9), rng.normal(0, 1, 9))
     assert math.isnan(found.p_value)
     assert found.detectable > 0
     assert math.isfinite(found.estimate.half_width)
 
 
 def test_identical_pairs_differ_by_nothing():
-    assert statistics.paired_difference([1.0] * 10, [1.0] * 10).p_value == 1.0
-    assert statistics.paired_difference([2.0] * 10, [1.0] * 10).p_value == 0.0
+    assert statistics.compare_pairs([1.0] * 10, [1.0] * 10).p_value == 1.0
+    assert statistics.compare_pairs([2.0] * 10, [1.0] * 10).p_value == 0.0
 
 
 def test_pairs_must_match():
     with pytest.raises(UsageError, match="3 and 2"):
-        statistics.paired_difference([1, 2, 3], [1, 2])
+        statistics.compare_pairs([1, 2, 3], [1, 2])
     with pytest.raises(UsageError, match="one per replicate"):
         statistics.estimate([[1.0, 2.0]])
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 9])
 def test_the_detectable_difference_has_the_power_it_claims(n: int):
-    delta = statistics.smallest_detectable_difference(1.7, n)
+    delta = statistics.find_detectable_difference(1.7, n)
     noncentrality = delta * math.sqrt(n) / 1.7
     critical = stats.t.ppf(0.975, n - 1)
     assert stats.nct.sf(critical, n - 1, noncentrality) == pytest.approx(0.8, abs=1e-5)
@@ -139,7 +139,7 @@ def test_the_detectable_difference_is_seen_in_80_percent_of_simulated_studies():
     # 20,000 studies of n = 5 pairs: 0.8 ± 0.0113 at four standard errors. The formula with normal
     # quantiles has less power.
     n, sd = 5, 2.0
-    delta = statistics.smallest_detectable_difference(sd, n)
+    delta = statistics.find_detectable_difference(sd, n)
     planted = (1.96 + 0.8416) * sd / math.sqrt(n)
     noise = seeds.make_numpy_generator(5, "test").normal(0, sd, (20_000, n))
     seen = [
@@ -152,9 +152,9 @@ def test_the_detectable_difference_is_seen_in_80_percent_of_simulated_studies():
 
 def test_one_pair_can_detect_nothing():
     with pytest.raises(UsageError, match="at least 2"):
-        statistics.smallest_detectable_difference(1.0, 1)
+        statistics.find_detectable_difference(1.0, 1)
 
 
 def test_pooled_deviation_is_the_root_of_the_mean_square():
-    assert statistics.pooled_sd([3.0, 4.0]) == pytest.approx(math.sqrt(12.5))
-    assert math.isnan(statistics.pooled_sd([]))
+    assert statistics.pool_deviations([3.0, 4.0]) == pytest.approx(math.sqrt(12.5))
+    assert math.isnan(statistics.pool_deviations([]))

@@ -14,7 +14,7 @@ from fanin.cell.result import Result
 from fanin.errors import UsageError
 from fanin.study.study import Study
 
-TABLE = published.published_table()
+TABLE = published.load_published_table()
 
 
 def _plan(replicates: int) -> Plan:
@@ -49,7 +49,7 @@ def test_the_published_table_has_54_rows_and_the_second_run_six() -> None:
     assert len(TABLE) == 54
     assert TABLE["mlp", "mnist", "xavier_uniform"].test_accuracy == 0.981
     assert TABLE["regression", "california-housing", "zero"].test_mae == 207080.5312
-    assert published.second_run()["mlp", "mnist", "he_normal"] == 0.9772
+    assert published.load_second_run()["mlp", "mnist", "he_normal"] == 0.9772
 
 
 def test_every_cell_of_the_study_finds_its_published_row() -> None:
@@ -155,7 +155,7 @@ def test_an_independent_design_misses_five_percent() -> None:
     20,000 times.
     """
     random = np.random.Generator(np.random.PCG64(1))
-    misses = published._simulated_misses([3] * 5, 0.0, random)
+    misses = published._simulate_misses([3] * 5, 0.0, random)
     # One group: 0.25 misses expected; the standard error of the mean of 20,000 counts is below
     # 0.006.
     assert misses.mean() == pytest.approx(0.25, abs=0.02)
@@ -163,8 +163,8 @@ def test_an_independent_design_misses_five_percent() -> None:
 
 def test_shared_batches_make_misses_cluster() -> None:
     random = np.random.Generator(np.random.PCG64(2))
-    alone = published._simulated_misses([2] * 5, 0.0, random)
-    together = published._simulated_misses([2] * 5, 0.95, random)
+    alone = published._simulate_misses([2] * 5, 0.0, random)
+    together = published._simulate_misses([2] * 5, 0.95, random)
     assert together.var() > 2 * alone.var()
 
 
@@ -179,7 +179,7 @@ def test_the_share_in_common_is_estimated(share: float) -> None:
         + random.standard_normal((5, 4)) * math.sqrt(1 - share)
         for _ in range(200)
     ]
-    assert published._shared_variance(groups) == pytest.approx(share, abs=0.12)
+    assert published._estimate_shared_variance(groups) == pytest.approx(share, abs=0.12)
 
 
 def test_initializers_with_unequally_many_replicates_are_summarised_too() -> None:
@@ -200,5 +200,5 @@ def test_initializers_with_unequally_many_replicates_are_summarised_too() -> Non
 
 def test_with_unequal_counts_an_independent_design_still_misses_five_percent() -> None:
     random = np.random.Generator(np.random.PCG64(4))
-    misses = published._simulated_misses([1, 2, 3, 3, 2], 0.0, random)
+    misses = published._simulate_misses([1, 2, 3, 3, 2], 0.0, random)
     assert misses.mean() == pytest.approx(0.25, abs=0.02)

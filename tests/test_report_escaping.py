@@ -13,7 +13,7 @@ from study_cases import plan_of, result_of
 
 from fanin.report import escaping
 from fanin.report.results import Results
-from fanin.report.tables.terminal import encodable, show
+from fanin.report.tables.terminal import make_encodable, print_table
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",
@@ -125,18 +125,18 @@ def test_csv_cells_never_begin_a_formula():
     ],
 )
 def test_csv_guards_text_but_not_numbers(value: object, cell: object):
-    assert escaping.csv_cell(value) == cell
+    assert escaping.escape_csv(value) == cell
 
 
 def test_latex_specials_are_escaped():
-    assert escaping.latex(r"\a{b}$c$&d#e%f_g^h~") == (
+    assert escaping.escape_latex(r"\a{b}$c$&d#e%f_g^h~") == (
         r"\textbackslash{}a\{b\}\$c\$\&d\#e\%f\_g\textasciicircum{}h\textasciitilde{}"
     )
     assert "\\input" not in hostile_results().export("latex")
 
 
 def test_a_latex_row_cannot_begin_with_an_optional_argument():
-    assert escaping.latex("[1cm]*") == "{[}1cm]{*}"
+    assert escaping.escape_latex("[1cm]*") == "{[}1cm]{*}"
 
 
 def test_every_markdown_row_has_the_columns_of_its_head():
@@ -149,8 +149,8 @@ def test_every_markdown_row_has_the_columns_of_its_head():
 
 
 def test_markdown_keeps_plain_names_readable():
-    assert escaping.markdown("he_normal") == "he_normal"
-    assert escaping.markdown("_x_ <b>") == "\\_x\\_ \\<b\\>"
+    assert escaping.escape_markdown("he_normal") == "he_normal"
+    assert escaping.escape_markdown("_x_ <b>") == "\\_x\\_ \\<b\\>"
 
 
 def test_figures_take_any_name_literally(tmp_path: Path):
@@ -162,7 +162,7 @@ def test_figures_take_any_name_literally(tmp_path: Path):
 def test_output_that_lacks_characters_gets_others(encoding: str):
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding=encoding)
-    show(hostile_results().table(), out)
+    print_table(hostile_results().table(), out)
     out.flush()
     assert b"paired" in raw.getvalue() or b"replicate" in raw.getvalue()
-    assert encodable("0.1 ± 0.2 —", "ascii") == "0.1 +/- 0.2 -"
+    assert make_encodable("0.1 ± 0.2 —", "ascii") == "0.1 +/- 0.2 -"

@@ -11,14 +11,14 @@ from rich.cells import cell_len
 
 from fanin.analysis.analysis import Analysis
 from fanin.report.results import Results
-from fanin.report.tables.study_table import study_table
+from fanin.report.tables.study_table import make_study_table
 from fanin.report.tables.table import Table
 
 MLP = {"model": "mlp", "data": "digits"}
 
 
 def table_of(kind: str, replicates: int = 10) -> Table:
-    return study_table(Analysis(*kind_of_study(kind, replicates)))
+    return make_study_table(Analysis(*kind_of_study(kind, replicates)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -92,7 +92,7 @@ def test_a_row_says_what_diverged_in_place_of_a_mean():
 def test_a_row_says_how_many_replicates_it_has_where_some_are_missing():
     plan, results = kind_of_study("learning-rate", 6)
     first = plan.cells[0].cell.id
-    table = study_table(
+    table = make_study_table(
         Analysis(plan, {key: result for key, result in results.items() if key != first})
     )
     assert "(n 5)" in table.rows[0][4].text
@@ -114,7 +114,7 @@ def test_a_tuned_learning_rate_is_shown_beside_each_condition():
         for p in plan.cells
     )
     tuned = replace(plan, cells=cells)
-    table = study_table(Analysis(tuned, {p.cell.id: scored(p.cell) for p in cells}))
+    table = make_study_table(Analysis(tuned, {p.cell.id: scored(p.cell) for p in cells}))
     at = [column.key for column in table.columns].index("learning_rate")
     assert [row[at].text for row in table.rows] == ["0.1", "0.01"]
     assert len(table.by_section()) == 1
@@ -122,7 +122,7 @@ def test_a_tuned_learning_rate_is_shown_beside_each_condition():
 
 def test_numbers_are_compared_where_nothing_else_varies():
     plan = study_plan({**MLP, "initializer": "he_normal"}, {"learning_rate": (0.001, 0.01)}, 5)
-    table = study_table(Analysis(plan, {p.cell.id: scored(p.cell) for p in plan.cells}))
+    table = make_study_table(Analysis(plan, {p.cell.id: scored(p.cell) for p in plan.cells}))
     at = [column.key for column in table.columns].index("learning_rate")
     assert not table.columns[at].heads_section
     assert [row[at].text for row in table.rows] == ["0.001", "0.01"]

@@ -21,10 +21,10 @@ from fanin.analysis.analysis import Analysis
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.errors import UnknownName
-from fanin.report.numbers import NumberFormat, number_format
+from fanin.report.numbers import NumberFormat, choose_number_format
 from fanin.report.results import Results
-from fanin.report.tables.study_table import study_table
-from fanin.report.tables.terminal import show
+from fanin.report.tables.study_table import make_study_table
+from fanin.report.tables.terminal import print_table
 
 PUBLISHED = [
     "model",
@@ -40,12 +40,12 @@ DIGITS = [("mlp", "digits")]
 
 
 def notes_of(plan: Plan, results: dict[str, Result]) -> str:
-    return " / ".join(study_table(Analysis(plan, results)).notes)
+    return " / ".join(make_study_table(Analysis(plan, results)).notes)
 
 
 def test_the_columns_are_the_case_studys_own():
     plan = plan_of()
-    titles = [column.title for column in study_table(Analysis(plan, results_of(plan))).columns]
+    titles = [column.title for column in make_study_table(Analysis(plan, results_of(plan))).columns]
     assert titles == [
         "model",
         "data",
@@ -66,7 +66,7 @@ def test_text_fits_eighty_columns(replicates: int):
         of_outcomes(plan, *["ok"] * 12, "diverged", None, "failed", "killed"),
     ):
         assert (
-            max(cell_len(line) for line in str(study_table(Analysis(plan, results))).splitlines())
+            max(cell_len(line) for line in str(make_study_table(Analysis(plan, results))).splitlines())
             <= 80
         )
 
@@ -80,7 +80,7 @@ def test_folding_and_wrapping_lose_nothing():
     ]
     names = ("zero", "normal(std=0.012345, low=-0.5, high=0.5)")
     plan = plan_of(pairs, names, replicates=5)
-    table = study_table(Analysis(plan, of_outcomes(plan, *["ok"] * 9, "diverged")))
+    table = make_study_table(Analysis(plan, of_outcomes(plan, *["ok"] * 9, "diverged")))
     text = str(table).replace("±", " ± ")
     words = {word for row in table.rows for entry in row for word in entry.text.split()}
     assert words - set(text.split()) == set()
@@ -89,7 +89,7 @@ def test_folding_and_wrapping_lose_nothing():
 def test_decimals_align_within_a_section():
     plan = plan_of(DIGITS, replicates=5)
     lines = str(
-        study_table(Analysis(plan, of_outcomes(plan, *["ok"] * 7, None, *["ok"] * 12)))
+        make_study_table(Analysis(plan, of_outcomes(plan, *["ok"] * 7, None, *["ok"] * 12)))
     ).splitlines()
     points = {
         line.index("0.")
@@ -101,7 +101,7 @@ def test_decimals_align_within_a_section():
 
 def test_one_replicate_is_too_few_to_rank_and_has_no_spread():
     plan = plan_of()
-    table = study_table(Analysis(plan, results_of(plan)))
+    table = make_study_table(Analysis(plan, results_of(plan)))
     assert "too few to rank" in " ".join(table.notes)
     assert not any("±" in entry.text or entry.best for row in table.rows for entry in row)
 
@@ -111,13 +111,13 @@ def test_three_replicates_show_the_deviation_and_five_the_interval():
     assert "standard deviation" in notes_of(three, results_of(three))
     assert "95 % interval" in notes_of(five, results_of(five))
     summary = Results(five, results_of(five)).summary()
-    spreads = [row[4].spread for row in study_table(Analysis(five, results_of(five))).rows]
+    spreads = [row[4].spread for row in make_study_table(Analysis(five, results_of(five))).rows]
     assert spreads == pytest.approx(summary["test_accuracy_half_width"].tolist())
 
 
 def test_no_interval_stands_where_too_few_replicates_are_left():
     plan = plan_of(DIGITS, replicates=5)
-    table = study_table(Analysis(plan, of_outcomes(plan, "ok", "ok", "ok", "ok", "ok", "ok", None)))
+    table = make_study_table(Analysis(plan, of_outcomes(plan, "ok", "ok", "ok", "ok", "ok", "ok", None)))
     xavier = [entry for row in table.rows if row[2].text == "xavier_uniform" for entry in row]
     n = next(entry.value for entry in xavier[-2:-1])
     assert n == 4
@@ -127,7 +127,7 @@ def test_no_interval_stands_where_too_few_replicates_are_left():
 
 def test_a_diverged_replicate_leaves_no_mean_but_median_rank_and_share():
     plan = plan_of(DIGITS, replicates=5)
-    table = study_table(Analysis(plan, of_outcomes(plan, "ok", "diverged", *["ok"] * 28)))
+    table = make_study_table(Analysis(plan, of_outcomes(plan, "ok", "diverged", *["ok"] * 28)))
     keys = [column.key for column in table.columns]
     diverged = dict(zip(keys, table.rows[1], strict=True))
     assert diverged["test_accuracy"].text.startswith("med 0.9")
@@ -139,7 +139,7 @@ def test_a_diverged_replicate_leaves_no_mean_but_median_rank_and_share():
 def test_a_best_value_is_marked_only_where_ten_replicates_show_it():
     for n, marked in ((9, 0), (12, 1)):
         plan = plan_of([("regression", "california-housing")], ("zero", "he_normal"), replicates=n)
-        table = study_table(Analysis(plan, results_of(plan)))
+        table = make_study_table(Analysis(plan, results_of(plan)))
         assert sum(entry.best for row in table.rows for entry in row) == marked
         assert (" *" in str(table).partition("\n- ")[0]) == bool(marked)
         assert ("too few to rank" in " ".join(table.notes).lower()) != bool(marked)
@@ -183,7 +183,7 @@ def test_other_factors_that_vary_head_the_sections():
         replace(planned, cell=replace(planned.cell, learning_rate=0.01)) for planned in plan.cells
     )
     both = replace(plan, cells=plan.cells + other)
-    table = study_table(Analysis(both, results_of(both)))
+    table = make_study_table(Analysis(both, results_of(both)))
     assert "learning rate" in [column.title for column in table.columns]
     assert "mlp · digits · learning rate 0.01" in str(table)
 
@@ -225,7 +225,7 @@ def test_markdown_and_latex_have_every_row():
 
 def test_json_holds_values_and_texts_and_no_nan():
     plan = plan_of(replicates=5)
-    record = study_table(
+    record = make_study_table(
         Analysis(plan, of_outcomes(plan, *["ok"] * 52, "diverged", None))
     ).to_json()
     again = json.loads(json.dumps(record, allow_nan=False))
@@ -246,14 +246,14 @@ def test_a_terminal_gets_colours_unless_no_color_is_set(monkeypatch: pytest.Monk
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     coloured, plain, piped = Terminal(), Terminal(), io.StringIO()
-    show(study_table(Analysis(plan, results_of(plan))), coloured)
+    print_table(make_study_table(Analysis(plan, results_of(plan))), coloured)
     monkeypatch.setenv("NO_COLOR", "1")
-    show(study_table(Analysis(plan, results_of(plan))), plain)
-    show(study_table(Analysis(plan, results_of(plan))), piped)
+    print_table(make_study_table(Analysis(plan, results_of(plan))), plain)
+    print_table(make_study_table(Analysis(plan, results_of(plan))), piped)
     assert "\x1b[1;36m" in coloured.getvalue()
     assert "36m" not in plain.getvalue()
     assert "\x1b" not in piped.getvalue()
-    assert piped.getvalue().rstrip("\n") == str(study_table(Analysis(plan, results_of(plan))))
+    assert piped.getvalue().rstrip("\n") == str(make_study_table(Analysis(plan, results_of(plan))))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_a_terminal_gets_colours_unless_no_color_is_set(monkeypatch: pytest.Monk
 def test_digits_follow_the_spread(
     metric: str, values: list[float], spreads: list[float], text: str
 ):
-    form = number_format(metric, values, spreads)
+    form = choose_number_format(metric, values, spreads)
     assert form.text(values[0], *spreads) == text
 
 

@@ -44,9 +44,7 @@ def estimate_condition(rows: pd.DataFrame, metric: str, *, higher_is_better: boo
     values = tuple(float(value) for value in ok)
     diverged = int((rows["outcome"] == "diverged").sum())
     if diverged:
-        median = statistics.median_with_diverged(
-            values, diverged, higher_is_better=higher_is_better
-        )
+        median = statistics.compute_median(values, diverged, higher_is_better=higher_is_better)
         return Condition(values, diverged, len(rows), median, math.nan)
     estimate = statistics.estimate(values)
     return Condition(values, 0, len(rows), estimate.mean, estimate.half_width)

@@ -11,11 +11,11 @@ import pandas as pd
 from fanin.analysis.factors import (
     FACTORS,
     SEEDS,
-    in_reading_order,
+    format_title,
+    format_value,
     is_number,
     needs_title,
-    title,
-    value_text,
+    sort_for_reading,
 )
 from fanin.analysis.frames import PROVENANCE
 
@@ -62,38 +62,42 @@ class Design:
         """The factors that vary between sections, besides model and data."""
         return tuple(name for name in self.headings if name not in ("model", "data"))
 
-    def heading(self, key: Sequence[Any], names: Sequence[str] | None = None) -> str:
+    def name_section(self, key: Sequence[Any], names: Sequence[str] | None = None) -> str:
         """A section's name from its values of `section`: all `headings`, or those `names` only."""
         values = dict(zip(self.section, key, strict=True))
-        return self.joined(
+        return self.join_values(
             {name: values[name] for name in (self.headings if names is None else names)}
         )
 
-    def joined(self, values: Mapping[str, Any]) -> str:
+    def join_values(self, values: Mapping[str, Any]) -> str:
         """Values of factors as one name; those that a cell does not have are left out."""
         words = [
-            self.words(name, value)
+            self.name_value(name, value)
             for name, value in values.items()
             if value != "" or name in ("model", "data")
         ]
         return " · ".join(words) or ("default" if values else "")
 
-    def words(self, name: str, value: Any) -> str:
+    def name_value(self, name: str, value: Any) -> str:
         """A factor's value where its column's title is not at hand: ``relu``, ``depth 16``."""
-        return f"{self.title(name)} {value_text(value)}" if needs_title(name) else value_text(value)
+        return (
+            f"{self.format_title(name)} {format_value(value)}"
+            if needs_title(name)
+            else format_value(value)
+        )
 
-    def title(self, name: str) -> str:
+    def format_title(self, name: str) -> str:
         """A factor's name in words."""
-        return title(name, self.factors)
+        return format_title(name, self.factors)
 
 
 def infer_design(frame: pd.DataFrame) -> Design:
     """The design of a frame of cells (`fanin.analysis.frames.build_frame`)."""
-    factors = factors_of(frame)
+    factors = list_factors(frame)
     varying = [name for name in factors if frame[name].nunique(dropna=False) > 1]
-    tuned = "learning_rate" in varying and _side_by_side(frame, "learning_rate", varying) == 1
+    tuned = "learning_rate" in varying and _count_side_by_side(frame, "learning_rate", varying) == 1
     conditions = [name for name in varying if not (tuned and name == "learning_rate")]
-    compared = _compared(frame, conditions)
+    compared = _choose_compared(frame, conditions)
     section = tuple(
         name for name in factors if name != compared and not (tuned and name == "learning_rate")
     )
@@ -101,13 +105,13 @@ def infer_design(frame: pd.DataFrame) -> Design:
     return Design(factors, tuple(varying), compared, section, tuned, pairing)
 
 
-def factors_of(frame: pd.DataFrame) -> tuple[str, ...]:
+def list_factors(frame: pd.DataFrame) -> tuple[str, ...]:
     """The factors among a frame's columns. Dotted axes stand behind the provenance, metrics of any
     name before it.
     """
     names = [str(name) for name in frame.columns]
     behind = names[names.index(PROVENANCE[-1]) + 1 :]
-    return in_reading_order([*FACTORS, *(name for name in behind if "." in name)])
+    return sort_for_reading([*FACTORS, *(name for name in behind if "." in name)])
 
 
 def split_sections(
@@ -135,18 +139,18 @@ def is_numeric(frame: pd.DataFrame, name: str) -> bool:
     return bool(values) and all(map(is_number, values))
 
 
-def _compared(frame: pd.DataFrame, conditions: Sequence[str]) -> str:
+def _choose_compared(frame: pd.DataFrame, conditions: Sequence[str]) -> str:
     candidates = [
         name for name in conditions if name not in _INCOMPARABLE and not name.startswith("data.")
     ]
-    counts = {name: _side_by_side(frame, name, conditions) for name in candidates}
+    counts = {name: _count_side_by_side(frame, name, conditions) for name in candidates}
     found = [name for name in candidates if counts[name] > 1]
     if "initializer" in found or not found:
         return "initializer"
     return max(found, key=lambda name: (not is_numeric(frame, name), counts[name]))
 
 
-def _side_by_side(frame: pd.DataFrame, name: str, varying: Sequence[str]) -> int:
+def _count_side_by_side(frame: pd.DataFrame, name: str, varying: Sequence[str]) -> int:
     """The most values of a factor among cells that agree in the other varying ones."""
     others = [other for other in varying if other != name]
     if not others:

@@ -60,14 +60,14 @@ _SPELT_OUT = {
 Names = Mapping[tuple[str, Any], Any]
 
 
-def dotted_axes(plan: Plan) -> tuple[str, ...]:
+def list_option_axes(plan: Plan) -> tuple[str, ...]:
     """The axes of a plan that are options of a field, such as ``model.depth``."""
     return tuple(
         dict.fromkeys(axis for planned in plan.cells for axis in planned.labels if "." in axis)
     )
 
 
-def levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
+def read_levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
     """Factor → the cell's own value, options that are axes taken out of their specs."""
     cell = planned.cell
     found: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def shown_names(plan: Plan) -> Names:
+def name_levels(plan: Plan) -> Names:
     """(factor, the cell's value) → what tables show for it: its label, or the value itself.
 
     A label that stands for more than one value of its axis is shown together with the value, and a
@@ -94,21 +94,23 @@ def shown_names(plan: Plan) -> Names:
     replicates of one another. A label that is the value written otherwise (``1`` for 1.0) gives way
     to it, so that columns of numbers hold numbers.
     """
-    dotted = dotted_axes(plan)
+    dotted = list_option_axes(plan)
     labels: defaultdict[tuple[str, Any], dict[str, None]] = defaultdict(dict)
     for planned in plan.cells:
-        for column, value in levels(planned, dotted).items():
+        for column, value in read_levels(planned, dotted).items():
             labels[column, value][
-                planned.labels.get(FACTORS.get(column, column), str(_plain(column, value)))
+                planned.labels.get(FACTORS.get(column, column), str(_to_plain(column, value)))
             ] = None
     meanings: defaultdict[tuple[str, str], int] = defaultdict(int)
     for (column, _), given in labels.items():
         for label in given:
             meanings[column, label] += 1
-    return {key: _shown(key[0], key[1], list(given), meanings) for key, given in labels.items()}
+    return {
+        key: _choose_name(key[0], key[1], list(given), meanings) for key, given in labels.items()
+    }
 
 
-def in_reading_order(columns: Iterable[str]) -> tuple[str, ...]:
+def sort_for_reading(columns: Iterable[str]) -> tuple[str, ...]:
     """Factors in the order in which people read them: model and data, their options, the rest, the
     initializer last.
     """
@@ -125,7 +127,7 @@ def in_reading_order(columns: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=place))
 
 
-def title(name: str, among: Iterable[str] = ()) -> str:
+def format_title(name: str, among: Iterable[str] = ()) -> str:
     """A factor's or a metric's name in words; of ``model.depth`` its last part, unless another
     factor shares that.
     """
@@ -136,9 +138,9 @@ def title(name: str, among: Iterable[str] = ()) -> str:
     return (name if shared else option or head).replace("_", " ")
 
 
-def value_text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A factor's value in words."""
-    value = plain_scalar(value)
+    value = to_python_scalar(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -155,32 +157,32 @@ def needs_title(name: str) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether a factor's value is a number, and not a word or a truth value."""
-    value = plain_scalar(value)
+    value = to_python_scalar(value)
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def plain_scalar(value: Any) -> Any:
+def to_python_scalar(value: Any) -> Any:
     """The Python value of a numpy scalar, which is what iterating over a column may give."""
     return value.item() if hasattr(value, "item") else value
 
 
-def _shown(
+def _choose_name(
     column: str, value: Any, labels: list[str], meanings: Mapping[tuple[str, str], int]
 ) -> Any:
-    plain = _plain(column, value)
-    if len(labels) > 1 or _same(labels[0], plain):
-        return _as_number(plain) if "." in column else plain
-    label = _as_number(labels[0]) if "." in column else labels[0]
+    plain = _to_plain(column, value)
+    if len(labels) > 1 or _is_same(labels[0], plain):
+        return _to_number(plain) if "." in column else plain
+    label = _to_number(labels[0]) if "." in column else labels[0]
     return label if meanings[column, labels[0]] == 1 else f"{label} = {plain}"
 
 
-def _same(label: str, plain: Any) -> bool:
+def _is_same(label: str, plain: Any) -> bool:
     if label == str(plain):
         return True
-    return is_number(plain) and _as_number(label) == plain
+    return is_number(plain) and _to_number(label) == plain
 
 
-def _as_number(text: Any) -> Any:
+def _to_number(text: Any) -> Any:
     """The finite number that a text writes; anything else as it is."""
     if not isinstance(text, str):
         return text
@@ -191,7 +193,7 @@ def _as_number(text: Any) -> Any:
     return text
 
 
-def _plain(column: str, value: Any) -> Any:
+def _to_plain(column: str, value: Any) -> Any:
     if column in _BY_COLUMN and _BY_COLUMN[column].has_none and not value:
         return "none"
     if isinstance(value, tuple):

@@ -12,7 +12,15 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra("pandas", "study", "A frame of results") from None
 
-from fanin.analysis.factors import FACTORS, LEADING, SEEDS, Names, dotted_axes, levels, shown_names
+from fanin.analysis.factors import (
+    FACTORS,
+    LEADING,
+    SEEDS,
+    Names,
+    list_option_axes,
+    name_levels,
+    read_levels,
+)
 
 if TYPE_CHECKING:
     from fanin.cell.plan import Plan, PlannedCell
@@ -36,8 +44,10 @@ def build_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     ``frame.attrs["directions"]`` holds which way users' own metrics are better, as their results
     recorded it.
     """
-    names, dotted = shown_names(plan), dotted_axes(plan)
-    rows = [_row(planned, results.get(planned.cell.id), names, dotted) for planned in plan.cells]
+    names, dotted = name_levels(plan), list_option_axes(plan)
+    rows = [
+        _make_row(planned, results.get(planned.cell.id), names, dotted) for planned in plan.cells
+    ]
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     later = [name for name in FACTORS if name not in LEADING]
     columns = [
@@ -60,7 +70,7 @@ def build_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
             **dict.fromkeys([*dotted, *SEEDS], "object"),
         }
     )
-    frame.attrs["directions"] = _directions(plan, results)
+    frame.attrs["directions"] = _collect_directions(plan, results)
     return frame
 
 
@@ -68,11 +78,11 @@ def build_history(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     """One row per cell and epoch (from 1): the factors, replicate, cell, outcome, epoch, and the
     history's columns.
     """
-    names, dotted = shown_names(plan), dotted_axes(plan)
+    names, dotted = name_levels(plan), list_option_axes(plan)
     leading = [*FACTORS, *dotted, "replicate", "cell", "outcome", "epoch"]
     parts = [
         pd.DataFrame(
-            {**_identity(planned, names, dotted), "outcome": result.outcome, **_epochs(result)}
+            {**_identify(planned, names, dotted), "outcome": result.outcome, **_pad_history(result)}
         )
         for planned in plan.cells
         if (result := results.get(planned.cell.id)) is not None and any(result.history.values())
@@ -83,11 +93,11 @@ def build_history(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     return frame[[*leading, *(name for name in frame.columns if name not in leading)]]
 
 
-def _row(
+def _make_row(
     planned: PlannedCell, result: Result | None, names: Names, dotted: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     cell = planned.cell
-    fields = _identity(planned, names, dotted) | {
+    fields = _identify(planned, names, dotted) | {
         "outcome": result.outcome if result else "missing",
         "seconds": result.timings.get("total") if result else None,
         "block": cell.block,
@@ -98,12 +108,12 @@ def _row(
     return {"fields": fields, "metrics": dict(result.metrics) if result else {}}
 
 
-def _identity(planned: PlannedCell, names: Names, dotted: Sequence[str]) -> dict[str, Any]:
-    shown = {column: names[column, value] for column, value in levels(planned, dotted).items()}
+def _identify(planned: PlannedCell, names: Names, dotted: Sequence[str]) -> dict[str, Any]:
+    shown = {column: names[column, value] for column, value in read_levels(planned, dotted).items()}
     return shown | {"replicate": planned.cell.replicate, "cell": planned.cell.id}
 
 
-def _directions(plan: Plan, results: Mapping[str, Result]) -> dict[str, str]:
+def _collect_directions(plan: Plan, results: Mapping[str, Result]) -> dict[str, str]:
     """Metric, without ``val_`` or ``test_`` → ``max`` or ``min``."""
     found = (results[planned.cell.id] for planned in plan.cells if planned.cell.id in results)
     given = (result.data.get("metrics") for result in found)
@@ -115,7 +125,7 @@ def _directions(plan: Plan, results: Mapping[str, Result]) -> dict[str, str]:
     }
 
 
-def _epochs(result: Result) -> dict[str, list[Any]]:
+def _pad_history(result: Result) -> dict[str, list[Any]]:
     length = max(len(column) for column in result.history.values())
     padded = {
         name: [*column, *[None] * (length - len(column))] for name, column in result.history.items()

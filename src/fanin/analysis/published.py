@@ -95,27 +95,31 @@ class Summary:
     simulations: int
 
 
-def published_table() -> dict[Key, PublishedRun]:
+def load_published_table() -> dict[Key, PublishedRun]:
     """The 54 published rows by (model, data set, initializer)."""
-    return {(r["model"], r["dataset"], r["initializer"]): _run(r) for r in _rows("case-study")}
+    return {
+        (r["model"], r["dataset"], r["initializer"]): _make_run(r) for r in _read_rows("case-study")
+    }
 
 
-def second_run() -> dict[Key, float]:
+def load_second_run() -> dict[Key, float]:
     """Test accuracies of the authors' second, partial run."""
     return {
         (r["model"], r["dataset"], r["initializer"]): float(r["test_accuracy"])
-        for r in _rows("second-run")
+        for r in _read_rows("second-run")
     }
 
 
 def compare(plan: Plan, results: Mapping[str, Result]) -> list[Comparison]:
     """Every published row beside our replicates of that cell, in the published order."""
-    ours = _replicates(plan, results)
-    again = second_run()
-    table = published_table()
-    spread = {group: _pooled(ours, group) for group in dict.fromkeys(key[:2] for key in table)}
+    ours = _collect_replicates(plan, results)
+    again = load_second_run()
+    table = load_published_table()
+    spread = {
+        group: _pool_deviations(ours, group) for group in dict.fromkeys(key[:2] for key in table)
+    }
     return [
-        _compared(key, run, ours.get(key, ()), spread[key[:2]], again.get(key, math.nan))
+        _compare_cell(key, run, ours.get(key, ()), spread[key[:2]], again.get(key, math.nan))
         for key, run in table.items()
     ]
 
@@ -138,11 +142,11 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for comparison in judged:
         groups.setdefault(comparison.key[:2], []).append(comparison)
-    shared = _shared_variance([_paired(group) for group in groups.values()])
+    shared = _estimate_shared_variance([_pair_replicates(group) for group in groups.values()])
     random = seeds.make_numpy_generator(0, "published comparison")
     simulated = sum(
         (
-            _simulated_misses([len(c.ours) for c in group], shared, random)
+            _simulate_misses([len(c.ours) for c in group], shared, random)
             for group in groups.values()
         ),
         np.zeros(SIMULATIONS, dtype=np.int64),
@@ -152,21 +156,21 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
     return Summary(len(judged), misses, float(simulated.mean()), at_least, shared, SIMULATIONS)
 
 
-def prediction_half_width(s: float, k: int, df: int) -> float:
+def compute_prediction_half_width(s: float, k: int, df: int) -> float:
     """t · s · √(1 + 1/k): one more run lies within this of the mean of k, s having df degrees of
     freedom.
     """
     return float(special.stdtrit(df, (1 + LEVEL) / 2)) * s * math.sqrt(1 + 1 / k)
 
 
-def _rows(name: str) -> list[dict[str, str]]:
+def _read_rows(name: str) -> list[dict[str, str]]:
     text = (resources.files("fanin.analysis") / "published" / f"{name}.csv").read_text(
         encoding="utf-8"
     )
     return list(csv.DictReader(text.splitlines()))
 
 
-def _run(row: Mapping[str, str]) -> PublishedRun:
+def _make_run(row: Mapping[str, str]) -> PublishedRun:
     figures = {
         key: float(row[key] or "nan")
         for key in ("val_accuracy", "test_accuracy", "test_mae", "test_loss", "epochs")
@@ -175,7 +179,7 @@ def _run(row: Mapping[str, str]) -> PublishedRun:
     return PublishedRun(**figures, loss_digit=10.0**-decimals)
 
 
-def _replicates(plan: Plan, results: Mapping[str, Result]) -> dict[Key, tuple[Result, ...]]:
+def _collect_replicates(plan: Plan, results: Mapping[str, Result]) -> dict[Key, tuple[Result, ...]]:
     """Our finished runs of each cell, replicates in order; runs that did not end well are left out
     and lower k.
     """
@@ -188,7 +192,7 @@ def _replicates(plan: Plan, results: Mapping[str, Result]) -> dict[Key, tuple[Re
     return {key: tuple(runs) for key, runs in found.items()}
 
 
-def main_figure(result: Result) -> float:
+def get_main_metric(result: Result) -> float:
     """What a run is judged by: its test accuracy, or its test MAE where there is none."""
     return (
         result.metrics["test_accuracy"]
@@ -197,14 +201,14 @@ def main_figure(result: Result) -> float:
     )
 
 
-def _pooled(
+def _pool_deviations(
     ours: Mapping[Key, Sequence[Result]], group: tuple[str, str]
 ) -> tuple[float, int] | None:
     """Pooled standard deviation of the group's random initializers and its degrees of freedom, n −
     1 summed.
     """
     samples = [
-        [main_figure(r) for r in runs]
+        [get_main_metric(r) for r in runs]
         for key, runs in ours.items()
         if key[:2] == group and key[2] != ZERO
     ]
@@ -215,30 +219,30 @@ def _pooled(
     return math.sqrt(squares / df), df
 
 
-def _compared(
+def _compare_cell(
     key: Key,
     run: PublishedRun,
     ours: Sequence[Result],
     spread: tuple[float, int] | None,
     again: float,
 ) -> Comparison:
-    values = tuple(main_figure(result) for result in ours)
+    values = tuple(get_main_metric(result) for result in ours)
     replicates = tuple(result.cell.replicate for result in ours)
     interval: tuple[float, float] | None = None
     agrees: bool | None = None
     if key[2] == ZERO:
-        agrees = all(_zero_agrees(result, run) for result in ours) if ours else None
+        agrees = all(_check_zero(result, run) for result in ours) if ours else None
     elif values and spread is not None:
         mean, half = (
             float(np.mean(values)),
-            prediction_half_width(spread[0], len(values), spread[1]),
+            compute_prediction_half_width(spread[0], len(values), spread[1]),
         )
         interval = (mean - half, mean + half)
         agrees = interval[0] <= run.verdict <= interval[1]
-    return Comparison(key, values, replicates, run, _means(ours), interval, agrees, again)
+    return Comparison(key, values, replicates, run, _compute_means(ours), interval, agrees, again)
 
 
-def _means(ours: Sequence[Result]) -> dict[str, float]:
+def _compute_means(ours: Sequence[Result]) -> dict[str, float]:
     names = ("val_accuracy", "test_accuracy", "test_mae", "test_loss", "epochs")
     return {
         n: float(np.mean([r.metrics[n] for r in ours]))
@@ -247,7 +251,7 @@ def _means(ours: Sequence[Result]) -> dict[str, float]:
     }
 
 
-def _zero_agrees(result: Result, run: PublishedRun) -> bool:
+def _check_zero(result: Result, run: PublishedRun) -> bool:
     if "test_mae" in result.metrics:
         return math.isclose(result.metrics["test_mae"], run.test_mae, rel_tol=_RELATIVE_MAE)
     same = round(result.metrics["test_accuracy"], _ACCURACY_DIGITS) == run.test_accuracy
@@ -255,7 +259,7 @@ def _zero_agrees(result: Result, run: PublishedRun) -> bool:
     return same and abs(result.metrics["test_loss"] - run.test_loss) <= 1.5 * run.loss_digit
 
 
-def _paired(group: Sequence[Comparison]) -> NDArray[np.float64]:
+def _pair_replicates(group: Sequence[Comparison]) -> NDArray[np.float64]:
     """Shape (initializers, replicates): the replicates that all initializers of the group have."""
     common = set.intersection(*(set(c.replicates) for c in group))
     return np.array(
@@ -266,7 +270,7 @@ def _paired(group: Sequence[Comparison]) -> NDArray[np.float64]:
     )
 
 
-def _shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
+def _estimate_shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
     """Share of the variance within initializers that is common to a replicate: an intraclass
     correlation in [0, 1].
 
@@ -288,7 +292,7 @@ def _shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
     return min(max(common / total, 0.0), 1.0) if total else 0.0
 
 
-def _simulated_misses(
+def _simulate_misses(
     counts: Sequence[int], shared: float, random: seeds.NumpyGenerator
 ) -> NDArray[np.int64]:
     """Misses among the initializers of one group, in each of `SIMULATIONS` studies in which nothing
@@ -308,5 +312,5 @@ def _simulated_misses(
     means = (runs * done).sum(axis=2) / k
     df = int((k - 1).sum())
     s = np.sqrt((((runs - means[..., None]) ** 2) * done).sum(axis=(1, 2)) / df)
-    half = np.array([prediction_half_width(1.0, count, df) for count in counts])
+    half = np.array([compute_prediction_half_width(1.0, count, df) for count in counts])
     return np.asarray((np.abs(published - means) > half * s[:, None]).sum(axis=1), dtype=np.int64)

@@ -14,9 +14,9 @@ import pandas as pd
 
 from fanin.analysis import statistics
 from fanin.analysis.design import Design, split_sections
-from fanin.analysis.factors import value_text
+from fanin.analysis.factors import format_value
 from fanin.analysis.statistics import LEVEL, MIN_FOR_TEST
-from fanin.analysis.summary import directions_of, higher_is_better, main_metric
+from fanin.analysis.summary import find_main_metric, get_directions, is_higher_better
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Verdict:
     pairs: int
     """Fewest replicates that any two conditions have in common."""
     best: str | None
-    """The compared value that beats every other one, if any does, as `factors.value_text` writes
+    """The compared value that beats every other one, if any does, as `factors.format_value` writes
     it.
     """
     detectable: float
@@ -48,12 +48,14 @@ def judge_sections(frame: pd.DataFrame, design: Design) -> list[Verdict]:
     """
     judged = []
     for key, section in split_sections(frame, design):
-        metric = main_metric(section)
+        metric = find_main_metric(section)
         if metric is not None and section[design.compared].nunique() >= 2:
             judged.append(
                 _judge(
                     key,
-                    _runs(section, design, metric, higher_is_better(metric, directions_of(frame))),
+                    _arrange_runs(
+                        section, design, metric, is_higher_better(metric, get_directions(frame))
+                    ),
                     metric,
                 )
             )
@@ -86,14 +88,14 @@ def _judge(key: tuple[Any, ...], runs: _Runs, metric: str) -> Verdict:
     few = 2 <= pairs < MIN_FOR_TEST
     deviations = [float(d.std(ddof=1)) for d in differences if few and len(d) == pairs]
     detectable = (
-        statistics.smallest_detectable_difference(statistics.pooled_sd(deviations), pairs)
+        statistics.find_detectable_difference(statistics.pool_deviations(deviations), pairs)
         if few
         else math.nan
     )
-    return Verdict(key, metric, pairs, _best(runs), detectable)
+    return Verdict(key, metric, pairs, _find_best(runs), detectable)
 
 
-def _best(runs: _Runs) -> str | None:
+def _find_best(runs: _Runs) -> str | None:
     """The value with the best mean, if its paired interval against each of the k − 1 others
     excludes zero.
 
@@ -108,21 +110,21 @@ def _best(runs: _Runs) -> str | None:
     rivals = (i for i in range(len(runs.names)) if i != best)
     return (
         runs.names[best]
-        if all(_positive(runs.common(best, rival), level) for rival in rivals)
+        if all(_is_positive(runs.common(best, rival), level) for rival in rivals)
         else None
     )
 
 
-def _positive(difference: np.ndarray, level: float) -> bool:
+def _is_positive(difference: np.ndarray, level: float) -> bool:
     if len(difference) < MIN_FOR_TEST:
         return False
     estimate = statistics.estimate(difference, level)
     return estimate.mean - estimate.half_width > 0
 
 
-def _runs(section: pd.DataFrame, design: Design, metric: str, higher: bool) -> _Runs:
+def _arrange_runs(section: pd.DataFrame, design: Design, metric: str, higher: bool) -> _Runs:
     value = (1 if higher else -1) * section[metric].where(section["outcome"] == "ok")
-    named = section.assign(compared=section[design.compared].map(value_text), value=value)
+    named = section.assign(compared=section[design.compared].map(format_value), value=value)
     both = named.pivot(
         index=list(design.pairing), columns="compared", values=["value", "environment"]
     )

@@ -53,7 +53,7 @@ class PairedDifference:
     p_value: float
     """Two-sided paired t test; nan below `MIN_FOR_TEST` replicates."""
     detectable: float
-    """Where there are too few replicates to test: the `smallest_detectable_difference`; nan
+    """Where there are too few replicates to test: the `find_detectable_difference`; nan
     otherwise, or below 2.
     """
 
@@ -66,7 +66,7 @@ def estimate(values: ArrayLike, level: float = LEVEL) -> Estimate:
         values: shape (n,). A nan makes the whole estimate nan: nothing is dropped in silence.
         level: the interval's confidence, in (0, 1).
     """
-    x = _vector(values)
+    x = _to_vector(values)
     n = len(x)
     mean = float(x.mean()) if n else math.nan
     sd = float(x.std(ddof=1)) if n >= 2 else math.nan
@@ -77,52 +77,50 @@ def estimate(values: ArrayLike, level: float = LEVEL) -> Estimate:
     return Estimate(n, mean, sd, half_width)
 
 
-def divergence_rate(diverged: int, ok: int) -> float:
+def compute_divergence_rate(diverged: int, ok: int) -> float:
     """diverged / (diverged + ok): the share of finished runs that diverged; nan where none
     finished.
     """
     return diverged / (diverged + ok) if diverged + ok else math.nan
 
 
-def median_with_diverged(values: ArrayLike, diverged: int, *, higher_is_better: bool) -> float:
+def compute_median(values: ArrayLike, diverged: int, *, higher_is_better: bool) -> float:
     """The median over all finished runs, the diverged ones counted as worse than any value; nan
     where it falls on those.
     """
     worst = -math.inf if higher_is_better else math.inf
-    runs = np.concatenate([_vector(values), np.full(diverged, worst)])
+    runs = np.concatenate([_to_vector(values), np.full(diverged, worst)])
     median = float(np.median(runs)) if len(runs) else math.nan
     return median if math.isfinite(median) else math.nan
 
 
-def ranks(values: ArrayLike, *, higher_is_better: bool) -> NDArray[np.float64]:
+def rank(values: ArrayLike, *, higher_is_better: bool) -> NDArray[np.float64]:
     """Ranks from 1 (best), ties sharing their mean rank; nan stands for a diverged run, and all of
     those share the last.
 
     With x the values turned so that lower is better: rank_i = #{x_j < x_i} + (#{x_j = x_i} + 1) /
     2.
     """
-    x = _vector(values)
+    x = _to_vector(values)
     x = np.where(np.isnan(x), np.inf, -x if higher_is_better else x)
     below = (x[None, :] < x[:, None]).sum(axis=1)
     equal = (x[None, :] == x[:, None]).sum(axis=1)
     return np.asarray(below + (equal + 1) / 2, dtype=np.float64)
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> PairedDifference:
+def compare_pairs(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> PairedDifference:
     """Student's t on the differences a − b of paired replicates, both of shape (n,)."""
-    x, y = _vector(a), _vector(b)
+    x, y = _to_vector(a), _to_vector(b)
     if x.shape != y.shape:
         raise UsageError(f"Paired values must be as many on both sides, not {len(x)} and {len(y)}.")
     difference = estimate(x - y, level)
     n, sd = difference.n, difference.sd
-    p_value = _two_sided_p(difference) if n >= MIN_FOR_TEST else math.nan
-    detectable = smallest_detectable_difference(sd, n) if 2 <= n < MIN_FOR_TEST else math.nan
+    p_value = _compute_p_value(difference) if n >= MIN_FOR_TEST else math.nan
+    detectable = find_detectable_difference(sd, n) if 2 <= n < MIN_FOR_TEST else math.nan
     return PairedDifference(difference, p_value, detectable)
 
 
-def smallest_detectable_difference(
-    sd: float, n: int, power: float = 0.8, alpha: float = 0.05
-) -> float:
+def find_detectable_difference(sd: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
     """The smallest true difference that a two-sided paired t test of n replicates would have seen
     with this power.
 
@@ -145,19 +143,19 @@ def smallest_detectable_difference(
     return noncentrality * sd / math.sqrt(n)
 
 
-def pooled_sd(deviations: Sequence[float]) -> float:
+def pool_deviations(deviations: Sequence[float]) -> float:
     """√(mean of sd²) of standard deviations that rest on equally many values; nan of none."""
     return math.sqrt(float(np.mean(np.square(deviations)))) if len(deviations) else math.nan
 
 
-def _two_sided_p(difference: Estimate) -> float:
+def _compute_p_value(difference: Estimate) -> float:
     if difference.sd == 0:
         return 1.0 if difference.mean == 0 else 0.0
     t = difference.mean / (difference.sd / math.sqrt(difference.n))
     return float(2 * special.stdtr(difference.n - 1, -abs(t)))
 
 
-def _vector(values: ArrayLike) -> NDArray[np.float64]:
+def _to_vector(values: ArrayLike) -> NDArray[np.float64]:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1:
         raise UsageError(

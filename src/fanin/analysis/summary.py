@@ -11,7 +11,7 @@ import pandas as pd
 
 from fanin.analysis import statistics
 from fanin.analysis.design import Design, group_rows, split_sections
-from fanin.analysis.factors import FACTORS, LEADING, value_text
+from fanin.analysis.factors import FACTORS, LEADING, format_value
 from fanin.analysis.frames import OUTCOMES
 
 SUFFIXES = ("", "_sd", "_half_width", "_median")
@@ -28,9 +28,9 @@ def summarise(frame: pd.DataFrame, design: Design) -> pd.DataFrame:
     diverged there is no mean, and the median counts it as worst. mean_rank is over the replicates
     in which every condition of the section finished.
     """
-    metrics = metric_names(frame)
+    metrics = list_metrics(frame)
     rows = [
-        _condition_row(rows, metrics, design, directions_of(frame))
+        _summarise_condition(rows, metrics, design, get_directions(frame))
         for _, section in split_sections(frame, design)
         for _, rows in group_rows(section, [design.compared])
     ]
@@ -43,38 +43,38 @@ def summarise(frame: pd.DataFrame, design: Design) -> pd.DataFrame:
         *dict.fromkeys(later),
     ]
     summary = pd.DataFrame(rows, columns=pd.Index(columns))
-    mean_ranks = _mean_ranks(frame, design)
+    mean_ranks = _compute_mean_ranks(frame, design)
     keys = summary[[*design.section, design.compared]].itertuples(index=False, name=None)
-    summary["mean_rank"] = [mean_ranks.get((*key[:-1], value_text(key[-1]))) for key in keys]
+    summary["mean_rank"] = [mean_ranks.get((*key[:-1], format_value(key[-1]))) for key in keys]
     return summary.astype({"mean_rank": "float64"})
 
 
-def metric_names(frame: pd.DataFrame) -> list[str]:
+def list_metrics(frame: pd.DataFrame) -> list[str]:
     """The metrics among a frame's columns."""
     names = [str(name) for name in frame.columns]
     return names[names.index("outcome") + 1 : names.index("seconds")]
 
 
-def main_metric(section: pd.DataFrame) -> str | None:
+def find_main_metric(section: pd.DataFrame) -> str | None:
     """The metric by which a section's conditions are ranked: its test metric, or the test loss
     where it has no other.
     """
     ok = section[section["outcome"] == "ok"]
     measured = [
         name
-        for name in metric_names(section)
+        for name in list_metrics(section)
         if name.startswith("test_") and ok[name].notna().any()
     ]
     return min(measured, key=lambda name: name == "test_loss", default=None)
 
 
-def higher_is_better(metric: str, directions: Mapping[str, str] | None = None) -> bool:
+def is_higher_better(metric: str, directions: Mapping[str, str] | None = None) -> bool:
     """Whether a metric is to be high: accuracies and PSNR are; losses, errors, perplexities and
     numbers of epochs are not.
 
     Args:
         metric: its name, with or without ``val_`` or ``test_``.
-        directions: ``max`` or ``min`` for metrics of users' own; see `directions_of`.
+        directions: ``max`` or ``min`` for metrics of users' own; see `get_directions`.
     """
     base = metric.removeprefix("test_").removeprefix("val_")
     if directions and base in directions:
@@ -82,32 +82,32 @@ def higher_is_better(metric: str, directions: Mapping[str, str] | None = None) -
     return base.endswith("accuracy") or base == "psnr"
 
 
-def directions_of(frame: pd.DataFrame) -> Mapping[str, str]:
+def get_directions(frame: pd.DataFrame) -> Mapping[str, str]:
     """Which way users' own metrics are better, by name."""
     directions: Mapping[str, str] = frame.attrs.get("directions", {})
     return directions
 
 
-def _condition_row(
+def _summarise_condition(
     group: pd.DataFrame, metrics: list[str], design: Design, directions: Mapping[str, str]
 ) -> dict[Hashable, Any]:
     outcomes = group["outcome"].tolist()
     counts = {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
     row: dict[Hashable, Any] = {name: group[name].iloc[0] for name in design.factors}
     row.update(planned=len(group), **counts)
-    row["divergence_rate"] = statistics.divergence_rate(counts["diverged"], counts["ok"])
+    row["divergence_rate"] = statistics.compute_divergence_rate(counts["diverged"], counts["ok"])
     values = group[metrics].to_numpy(dtype=np.float64)[np.array(outcomes) == "ok"]
     for metric, column in zip(metrics, values.T, strict=True):
-        row |= _metric_columns(
-            metric, column, counts["diverged"], higher_is_better(metric, directions)
+        row |= _summarise_metric(
+            metric, column, counts["diverged"], is_higher_better(metric, directions)
         )
     return row
 
 
-def _metric_columns(
+def _summarise_metric(
     metric: str, values: np.ndarray, diverged: int, higher: bool
 ) -> dict[Hashable, float]:
-    median = statistics.median_with_diverged(values, diverged, higher_is_better=higher)
+    median = statistics.compute_median(values, diverged, higher_is_better=higher)
     if diverged:
         return dict(
             zip(
@@ -121,17 +121,17 @@ def _metric_columns(
     return dict(zip((metric + suffix for suffix in SUFFIXES), numbers, strict=True))
 
 
-def _mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, ...], float]:
+def _compute_mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, ...], float]:
     """(section, compared value in words) → its rank in the section's metric, averaged over the
     complete replicates.
     """
     means: dict[tuple[Any, ...], float] = {}
     for key, section in split_sections(frame, design):
-        metric = main_metric(section)
+        metric = find_main_metric(section)
         if metric is None or section[design.compared].nunique() < 2:
             continue
         named = section.assign(
-            compared=section[design.compared].map(value_text),
+            compared=section[design.compared].map(format_value),
             value=section[metric].where(section["outcome"] == "ok"),
         )
         outcomes = named.pivot(index=list(design.pairing), columns="compared", values="outcome")
@@ -139,8 +139,8 @@ def _mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, ...], fl
         table = named.pivot(index=list(design.pairing), columns="compared", values="value")[
             complete
         ]
-        higher = higher_is_better(metric, directions_of(frame))
-        ranked = [statistics.ranks(row, higher_is_better=higher) for row in table.to_numpy()]
+        higher = is_higher_better(metric, get_directions(frame))
+        ranked = [statistics.rank(row, higher_is_better=higher) for row in table.to_numpy()]
         if ranked:
             means |= {
                 (*key, name): float(rank)

@@ -46,6 +46,6 @@ def print_to_stderr(text: str) -> None:
 
 def print_encodable(text: str, stream: TextIO) -> None:
     """Print a line; characters that the stream's encoding lacks are replaced."""
-    from fanin.report.tables.terminal import encodable
+    from fanin.report.tables.terminal import make_encodable
 
-    print(encodable(text, getattr(stream, "encoding", None) or "utf-8"), file=stream)
+    print(make_encodable(text, getattr(stream, "encoding", None) or "utf-8"), file=stream)

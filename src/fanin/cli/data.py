@@ -234,7 +234,7 @@ def _fetch_one(name: str, on_progress: Callable[[DownloadProgress], None]) -> di
 
 
 def _summarize(listing: DatasetStatus) -> str:
-    from fanin.report.escaping import visible
+    from fanin.report.escaping import escape_invisible
 
     info = listing.info
     shape = (
@@ -243,16 +243,16 @@ def _summarize(listing: DatasetStatus) -> str:
         if info
         else ""
     )
-    note = f" ({visible(listing.note)})" if listing.note else ""
-    return f"{listing.state}: {shape}{visible(listing.where)}{note}"
+    note = f" ({escape_invisible(listing.note)})" if listing.note else ""
+    return f"{listing.state}: {shape}{escape_invisible(listing.where)}{note}"
 
 
 def _format_check(check: FileCheck) -> str:
-    from fanin.report.escaping import visible
+    from fanin.report.escaping import escape_invisible
 
     facts = [
         f"{check.actual_bytes:,} bytes" if check.actual_bytes is not None else "",
-        visible(check.note),
+        escape_invisible(check.note),
     ]
     if not check.ok and check.expected_bytes is not None:
         checksum = (
@@ -261,7 +261,7 @@ def _format_check(check: FileCheck) -> str:
             else f"SHA-1 {check.expected_sha1}"
         )
         facts.append(f"expected {check.expected_bytes:,} bytes, {checksum}")
-    return f"{visible(check.path)}: {'; '.join(filter(None, facts))}"
+    return f"{escape_invisible(check.path)}: {'; '.join(filter(None, facts))}"
 
 
 def _check_to_json(check: FileCheck) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from fanin.cli.command_output import print_encodable
 from fanin.cli.remaining_time import format_duration
-from fanin.report.escaping import visible
+from fanin.report.escaping import escape_invisible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,11 +92,13 @@ class _Bar:
 def _describe(event: DownloadProgress) -> str:
     match event.state:
         case "waiting":
-            return f"{visible(event.dataset)}: waiting for another process that downloads it"
+            return (
+                f"{escape_invisible(event.dataset)}: waiting for another process that downloads it"
+            )
         case "started":
             return f"{_describe_file(event)}: started"
         case "failed":
-            return f"{_describe_file(event)}: failed: {visible(event.reason)}"
+            return f"{_describe_file(event)}: failed: {escape_invisible(event.reason)}"
         case "done":
             return f"{_describe_file(event)}: done, {_format_size(event.received)}"
     return f"{_describe_file(event)}: {_describe_rate(event)}"
@@ -105,7 +107,7 @@ def _describe(event: DownloadProgress) -> str:
 def _describe_file(event: DownloadProgress) -> str:
     """mnist: train-images.gz from example.org."""
     file = f": {event.file} from {event.mirror}" if event.url else ""
-    return visible(f"{event.dataset}{file}")
+    return escape_invisible(f"{event.dataset}{file}")
 
 
 def _describe_rate(event: DownloadProgress) -> str:

@@ -31,7 +31,7 @@ from fanin.execution.events import (
     WorkerLost,
 )
 from fanin.execution.observer import OnDownload, OnEvent, Stage
-from fanin.report.escaping import visible
+from fanin.report.escaping import escape_invisible
 
 LINE_EVERY = 2.0
 """The least seconds between two lines about finished cells, off a terminal."""
@@ -129,13 +129,13 @@ class _Tally:
         """model · data · initializer #replicate."""
         label = self.labels.get(cell.id, cell.initializer)
         replicate = f" #{cell.replicate}" if cell.replicate else ""
-        return visible(f"{cell.model} · {cell.data} · {label}{replicate}")
+        return escape_invisible(f"{cell.model} · {cell.data} · {label}{replicate}")
 
     def describe_loss(self, event: WorkerLost) -> str:
         """Worker 2 (model · data · initializer): why; tried again."""
         cell = f" ({self.describe_cell(event.cell)})" if event.cell is not None else ""
         retried = "; tried again" if event.retried else ""
-        return f"Worker {event.worker}{cell}: {visible(event.reason)}{retried}."
+        return f"Worker {event.worker}{cell}: {escape_invisible(event.reason)}{retried}."
 
 
 class _Lines:
@@ -160,7 +160,7 @@ class _Lines:
             case WorkerLost():
                 self._print(self._tally.describe_loss(event))
             case Notice(text=text):
-                self._print(visible(text))
+                self._print(escape_invisible(text))
 
     def _is_due(self, result: Result, now: float) -> bool:
         return (
@@ -229,7 +229,7 @@ class _Bars:
                     self._remove(event.cell)
                 self.progress.console.print(self._tally.describe_loss(event))
             case Notice(text=text):
-                self.progress.console.print(visible(text))
+                self.progress.console.print(escape_invisible(text))
         detail = self._tally.summarize(now) if self._tally.to_train else ""
         self.progress.update(self._overall, completed=self._tally.done, detail=detail)
 
@@ -251,4 +251,4 @@ def _describe_outcome(result: Result) -> str:
     message = result.message.strip()
     if not message:
         return result.outcome
-    return visible(f"{result.outcome}: {message.splitlines()[-1][:_MESSAGE_LENGTH]}")
+    return escape_invisible(f"{result.outcome}: {message.splitlines()[-1][:_MESSAGE_LENGTH]}")

@@ -198,12 +198,12 @@ def _estimate_to_output(estimate: Estimate) -> CommandOutput:
 
 
 def _show_estimate(estimate: Estimate) -> None:
-    from fanin.report.escaping import visible
-    from fanin.report.tables.text_table import paragraph
+    from fanin.report.escaping import escape_invisible
+    from fanin.report.tables.text_table import wrap_paragraph
 
     plan, to_train = estimate.plan, {cell.id for cell in estimate.to_train}
     print_lines(
-        f"{visible(plan.study)}: {len(plan.cells):,} cells, {len(to_train):,} to train (nothing is "
+        f"{escape_invisible(plan.study)}: {len(plan.cells):,} cells, {len(to_train):,} to train (nothing is "
         "trained now)"
     )
     if estimate.trials:
@@ -214,14 +214,14 @@ def _show_estimate(estimate: Estimate) -> None:
     print_lines("")
     for planned in plan.cells[:_MOST_LISTED]:
         done = "" if planned.cell.id in to_train else "  done"
-        print_lines(visible(f"  {_describe_cell(planned)}{done}"))
+        print_lines(escape_invisible(f"  {_describe_cell(planned)}{done}"))
     if len(plan.cells) > _MOST_LISTED:
         print_lines(f"  … and {len(plan.cells) - _MOST_LISTED:,} more; --json lists all.")
     print_lines("")
     for note in plan.notes:
-        print_lines(paragraph(visible(note), 80, "- "))
+        print_lines(wrap_paragraph(escape_invisible(note), 80, "- "))
     if to_train:
-        print_lines(["", *paragraph(_describe_time(estimate), 80)])
+        print_lines(["", *wrap_paragraph(_describe_time(estimate), 80)])
 
 
 def _describe_cell(planned: PlannedCell) -> str:

@@ -43,16 +43,16 @@ def show(
 def format_entry(entry: Description) -> list[str]:
     """The lines that explain an entry, 80 columns wide."""
     from fanin.catalogue import singular
-    from fanin.report.escaping import visible
+    from fanin.report.escaping import escape_invisible
 
     lines = [
         f"{entry.name} ({singular(entry.kind)})",
         "",
-        *format_columns([("", visible(entry.summary))], indent=""),
+        *format_columns([("", escape_invisible(entry.summary))], indent=""),
         "",
     ]
     lines += format_columns(
-        [(heading, visible(text)) for heading, text in entry.facts.items() if text]
+        [(heading, escape_invisible(text)) for heading, text in entry.facts.items() if text]
     )
     if entry.options:
         lines += ["", "Options"]

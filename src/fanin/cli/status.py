@@ -68,38 +68,40 @@ def _to_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _show(snapshot: Snapshot, folder: Path) -> None:
-    from fanin.report.escaping import visible
+    from fanin.report.escaping import escape_invisible
     from fanin.report.tables.terminal import show
 
     if snapshot.plan is None:
         print_lines(
-            f"{len(snapshot.results):,} results in {visible(folder)}, and no plan: no study was "
+            f"{len(snapshot.results):,} results in {escape_invisible(folder)}, and no plan: no study was "
             "run here yet."
         )
-        print_lines("Next: fanin run STUDY --out " + visible(folder))
+        print_lines("Next: fanin run STUDY --out " + escape_invisible(folder))
         return
     show(_make_table(snapshot))
     print_lines("")
     print_lines(_describe_activity(snapshot))
     failures = _list_failures(snapshot)
     for cell, outcome, message in failures[:_LISTED]:
-        print_lines(f"{outcome}: {visible(cell)}: {visible(_get_last_line(message))}")
+        print_lines(
+            f"{outcome}: {escape_invisible(cell)}: {escape_invisible(_get_last_line(message))}"
+        )
     if len(failures) > _LISTED:
         print_lines(f"… and {len(failures) - _LISTED:,} more; fanin status --json lists all.")
     print_lines(_suggest_next(snapshot, folder))
 
 
 def _make_table(snapshot: Snapshot) -> Table:
-    from fanin.report.tables.table import Column, Entry, Table
+    from fanin.report.tables.table import Column, Table, TableEntry
 
     assert snapshot.plan is not None
     counts = _count_outcomes(snapshot)
     shown = [name for name in _OUTCOMES if any(group[name] for group in counts.values())]
     rows = [
         (
-            Entry(f"{model} · {data}"),
-            Entry(f"{_count_done(group):,}/{group.total():,}"),
-            *(Entry(f"{group[name]:,}") for name in shown),
+            TableEntry(f"{model} · {data}"),
+            TableEntry(f"{_count_done(group):,}/{group.total():,}"),
+            *(TableEntry(f"{group[name]:,}") for name in shown),
         )
         for (model, data), group in counts.items()
     ]
@@ -116,14 +118,14 @@ def _make_table(snapshot: Snapshot) -> Table:
 
 
 def _describe_activity(snapshot: Snapshot) -> str:
-    from fanin.report.escaping import visible
+    from fanin.report.escaping import escape_invisible
 
     if snapshot.holder is None:
         return "Not running."
-    lines = [f"Running: {visible(snapshot.holder)}."]
+    lines = [f"Running: {escape_invisible(snapshot.holder)}."]
     if snapshot.progress:
         lines += [
-            f"  {visible(c.description)}: epoch {c.epoch} of at most {c.epochs}"
+            f"  {escape_invisible(c.description)}: epoch {c.epoch} of at most {c.epochs}"
             for c in snapshot.progress.running
         ]
         if snapshot.progress.eta is not None:
@@ -132,11 +134,11 @@ def _describe_activity(snapshot: Snapshot) -> str:
 
 
 def _suggest_next(snapshot: Snapshot, folder: Path) -> str:
-    from fanin.report.escaping import visible
+    from fanin.report.escaping import escape_invisible
 
     total = _sum_counts(_count_outcomes(snapshot))
     if snapshot.holder is not None:
-        return f"Next: wait, or look again: fanin status {visible(folder)}"
+        return f"Next: wait, or look again: fanin status {escape_invisible(folder)}"
     if total["missing"] or total["failed"] or total["killed"]:
         retried = (
             " and tries failed and killed ones once more"
@@ -144,7 +146,7 @@ def _suggest_next(snapshot: Snapshot, folder: Path) -> str:
             else ""
         )
         return f"Next: the same fanin run command again trains what is missing{retried}."
-    return f"Next: fanin report {visible(folder)}"
+    return f"Next: fanin report {escape_invisible(folder)}"
 
 
 def _count_outcomes(snapshot: Snapshot) -> dict[tuple[str, str], Counter[str]]:

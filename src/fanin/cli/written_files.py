@@ -53,18 +53,18 @@ def to_output(
     }
 
     def show() -> None:
-        from fanin.report.tables.terminal import show as show_table
+        from fanin.report.tables.terminal import print_table
 
         if first:
             print_lines([first, ""])
-        show_table(results.table())
+        print_table(results.table())
         print_lines(["", *_list_places(files)])
 
     return CommandOutput(record, show, exit_code)
 
 
 def _list_places(files: dict[str, str]) -> list[str]:
-    from fanin.report.escaping import visible
+    from fanin.report.escaping import escape_invisible
 
     words = {
         "page": "Page",
@@ -74,5 +74,6 @@ def _list_places(files: dict[str, str]) -> list[str]:
         "figures": "Each cell",
     }
     return [
-        f"{words.get(name, 'Figure') + ':':<10} {visible(path)}" for name, path in files.items()
+        f"{words.get(name, 'Figure') + ':':<10} {escape_invisible(path)}"
+        for name, path in files.items()
     ]

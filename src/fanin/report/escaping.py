@@ -42,44 +42,44 @@ _MARKDOWN = set("\\`*[]<>#|~$!&")
 _FORMULA = tuple("=+-@＝＋－＠")
 
 
-def visible(text: object) -> str:
+def escape_invisible(text: object) -> str:
     """Text on one line in which every control or invisible character is written out, such as
     ``\\x1b`` for escape.
     """
     return "".join(
-        _written_out(c) if unicodedata.category(c) in _INVISIBLE else c for c in str(text)
+        _to_escape_sequence(c) if unicodedata.category(c) in _INVISIBLE else c for c in str(text)
     )
 
 
-def latex(text: object) -> str:
+def escape_latex(text: object) -> str:
     """Text in which every special character of LaTeX is escaped."""
-    return "".join(_LATEX.get(c, c) for c in visible(text))
+    return "".join(_LATEX.get(c, c) for c in escape_invisible(text))
 
 
-def markdown(text: object) -> str:
+def escape_markdown(text: object) -> str:
     """Text for a cell of a Markdown table: no markup, no HTML, no end of the cell."""
-    shown = visible(text)
+    shown = escape_invisible(text)
     return "".join(
-        f"\\{c}" if c in _MARKDOWN or (c == "_" and not _within_word(shown, i)) else c
+        f"\\{c}" if c in _MARKDOWN or (c == "_" and not _is_within_word(shown, i)) else c
         for i, c in enumerate(shown)
     )
 
 
-def csv_cell(value: object) -> str | int | float:
+def escape_csv(value: object) -> str | int | float:
     """A value for a CSV cell: numbers as they are; text that a spreadsheet would run as a formula
     gets an apostrophe.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return "" if value != value else value
-    text = visible("" if value is None else value)
+    text = escape_invisible("" if value is None else value)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
 
 
-def _written_out(character: str) -> str:
+def _to_escape_sequence(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def _within_word(text: str, index: int) -> bool:
+def _is_within_word(text: str, index: int) -> bool:
     return text[index - 1 : index].isalnum() and text[index + 1 : index + 2].isalnum()
 
 

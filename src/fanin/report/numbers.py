@@ -41,7 +41,7 @@ class NumberFormat:
         return f"{value / 10**self.exponent:,.{self.decimals}f}"
 
 
-def number_format(
+def choose_number_format(
     metric: str, values: Iterable[float], spreads: Iterable[float] = ()
 ) -> NumberFormat:
     """The format for a metric's values and their spreads within one section.

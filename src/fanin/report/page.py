@@ -22,11 +22,11 @@ except ModuleNotFoundError:
 from fanin import atomic
 from fanin._version import __version__
 from fanin.analysis.analysis import Analysis
-from fanin.analysis.factors import value_text
+from fanin.analysis.factors import format_value
 from fanin.analysis.frames import OUTCOMES
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
-from fanin.report.escaping import visible
+from fanin.report.escaping import escape_invisible
 from fanin.report.figures.study_figures import study_figures
 from fanin.report.figures.training_curves import grid_image
 from fanin.report.tables.table import Table
@@ -42,7 +42,7 @@ def write_page(analysis: Analysis, table: Table, path: str | Path, *, command: s
 
     Args:
         analysis: what to show.
-        table: the study's table (`fanin.report.tables.study_table`).
+        table: the study's table (`fanin.report.tables.make_study_table`).
         path: of the HTML file.
         command: the command line that continues the study.
     """
@@ -54,34 +54,34 @@ def render_page(analysis: Analysis, table: Table, *, command: str) -> str:
     plan, frame, design = analysis.plan, analysis.frame, analysis.design
     factors = [*design.headings, design.compared, *(["learning_rate"] if design.tuned else [])]
     counts = Counter(frame["outcome"])
-    return _template().render(
-        study=visible(plan.study),
-        question=visible(plan.question),
-        protocol=visible(plan.protocol),
+    return _load_template().render(
+        study=escape_invisible(plan.study),
+        question=escape_invisible(plan.question),
+        protocol=escape_invisible(plan.protocol),
         table=table,
         sections=table.by_section(),
         columns=[column for column in table.columns if not column.heads_section],
         counts=[(name, counts[name]) for name in OUTCOMES if counts[name]],
         planned=len(frame),
-        figures=[(figure.title, _data_uri(figure.image)) for figure in study_figures(analysis)],
-        curves=_data_uri(grid_image(analysis)) if table.rows else "",
-        factors=[(name, design.title(name)) for name in factors],
+        figures=[(figure.title, _to_data_uri(figure.image)) for figure in study_figures(analysis)],
+        curves=_to_data_uri(grid_image(analysis)) if table.rows else "",
+        factors=[(name, design.format_title(name)) for name in factors],
         cells=frame.to_dict("records"),
-        environments=_environments(analysis.planned_results),
-        data=_data(analysis.planned_results),
-        command=visible(command),
+        environments=_count_environments(analysis.planned_results),
+        data=_list_data_sets(analysis.planned_results),
+        command=escape_invisible(command),
         unfinished=len(frame) - counts["ok"] - counts["diverged"],
         version=__version__,
     )
 
 
-def continue_command(plan: Plan, out: Path | None) -> str:
+def format_command(plan: Plan, out: Path | None) -> str:
     """The command line that trains what is missing."""
     place = ["--out", os.fspath(out)] if out is not None else []
     return shlex.join(["fanin", "run", plan.study, *place])
 
 
-def _template() -> jinja2.Template:
+def _load_template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fanin.report"),
         autoescape=True,
@@ -89,32 +89,36 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
-    environment.filters["message"] = _message
-    environment.filters["value_text"] = value_text
+    environment.filters["visible"] = escape_invisible
+    environment.filters["message"] = _clip_message
+    environment.filters["value_text"] = format_value
     return environment.get_template("page.html.j2")
 
 
-def _message(text: str) -> str:
+def _clip_message(text: str) -> str:
     """An error's text, line by line, cut to a length that fits a page."""
-    shown = "\n".join(visible(line) for line in str(text).splitlines())
+    shown = "\n".join(escape_invisible(line) for line in str(text).splitlines())
     return shown if len(shown) <= _MESSAGE else shown[: _MESSAGE - 1] + "…"
 
 
-def _data_uri(png: bytes) -> str:
+def _to_data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _environments(found: Sequence[Result]) -> list[dict[str, Any]]:
+def _count_environments(found: Sequence[Result]) -> list[dict[str, Any]]:
     """Each environment that results were computed in, with the number of its cells; most first."""
     counted = Counter(
-        tuple(sorted((visible(k), visible(v)) for k, v in result.environment.items()))
+        tuple(
+            sorted(
+                (escape_invisible(k), escape_invisible(v)) for k, v in result.environment.items()
+            )
+        )
         for result in found
     )
     return [{"cells": count, "facts": facts} for facts, count in counted.most_common()]
 
 
-def _data(found: Sequence[Result]) -> list[dict[str, Any]]:
+def _list_data_sets(found: Sequence[Result]) -> list[dict[str, Any]]:
     """Each data set as the results saw it."""
     seen = {
         (r.cell.data, str(r.data.get("fingerprint", "?")), r.data.get("canonical")) for r in found

@@ -71,15 +71,15 @@ class Results:
 
     @cached_property
     def _table(self) -> Table:
-        from fanin.report.tables.study_table import study_table
+        from fanin.report.tables.study_table import make_study_table
 
-        return study_table(self.analysis)
+        return make_study_table(self.analysis)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the HTML page; returns its path, ``report.html`` in the results' folder by default."""
-        from fanin.report.page import continue_command, write_page
+        from fanin.report.page import format_command, write_page
 
-        command = self.command or continue_command(self.plan, self.out)
+        command = self.command or format_command(self.plan, self.out)
         place = self._place(path, "report.html")
         return write_page(self.analysis, self.table(), place, command=command)
 
@@ -120,7 +120,7 @@ class Results:
 
         Args:
             kind: ``csv`` (a row per condition, full precision), ``csv-cells`` (a row per cell),
-                ``markdown`` or ``latex``.
+                ``escape_markdown`` or ``escape_latex``.
         """
         exporters = self._exporters()
         if kind not in exporters:
@@ -134,8 +134,8 @@ class Results:
         from fanin.report.tables import documents
 
         return {
-            "csv": lambda: documents.groups_csv(self.analysis.summary),
-            "csv-cells": lambda: documents.cells_csv(self.analysis.frame),
+            "csv": lambda: documents.summary_to_csv(self.analysis.summary),
+            "csv-cells": lambda: documents.frame_to_csv(self.analysis.frame),
             "markdown": lambda: documents.to_markdown(self.table()),
             "latex": lambda: documents.to_latex(self.table()),
         }

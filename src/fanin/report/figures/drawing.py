@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra("matplotlib", "study", "A figure") from None
 
-from fanin.report.escaping import visible
+from fanin.report.escaping import escape_invisible
 from fanin.report.figures.curve_panel import QUIET
 
 _DPI = 130
@@ -39,7 +39,7 @@ def fitted(text: str, inches: float, points: float) -> str:
     """The text, its middle cut out where it is longer than the room; both ends are kept, as specs
     often differ in the last.
     """
-    shown = visible(text)
+    shown = escape_invisible(text)
     room = max(int(inches * 72 / (points * (1.1 if cell_len(shown) > len(shown) else 0.62))), 8)
     return (
         shown if len(shown) <= room else f"{shown[: room // 2]}…{shown[-(room - room // 2 - 1) :]}"
@@ -47,7 +47,7 @@ def fitted(text: str, inches: float, points: float) -> str:
 
 
 def metric_words(name: str) -> str:
-    return "MAE" if name == "mae" else visible(name.replace("_", " "))
+    return "MAE" if name == "mae" else escape_invisible(name.replace("_", " "))
 
 
 def format_of(path: str | Path) -> str:

@@ -21,8 +21,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import Condition, estimate_condition
 from fanin.analysis.design import Design, group_rows, is_numeric
-from fanin.analysis.factors import is_number, title, value_text
-from fanin.analysis.summary import directions_of, higher_is_better
+from fanin.analysis.factors import format_title, format_value, is_number
+from fanin.analysis.summary import get_directions, is_higher_better
 from fanin.report.figures import axes as axis
 from fanin.report.figures.curve_panel import QUIET, tick_text
 from fanin.report.figures.drawing import fitted
@@ -94,8 +94,8 @@ def heat_map(
     curves = {facet.title: _curves(overlays, facet) for facet in layout.all}
     together = len({facet.scale for facet in layout.all}) == 1
     room = _room(list(axes_of.values()), together, _ROOM.fitting(layout))
-    what = title(layout.metrics[0]) if len(layout.metrics) == 1 else "test metric"
-    heading = f"{what[:1].upper()}{what[1:]} by {design.title(x)} and {design.title(y)}"
+    what = format_title(layout.metrics[0]) if len(layout.metrics) == 1 else "test metric"
+    heading = f"{what[:1].upper()}{what[1:]} by {design.format_title(x)} and {design.format_title(y)}"
     every = [condition for found in conditions.values() for condition in found.values()]
     styles = _styles(curves.values())
     legend = _legend(every, styles)
@@ -135,7 +135,7 @@ def _axis(frame: pd.DataFrame, name: str) -> _Axis:
 def _conditions(
     facet: Facet, across: _Axis, up: _Axis, frame: pd.DataFrame
 ) -> dict[tuple[int, int], Condition]:
-    higher = higher_is_better(facet.metric, directions_of(frame))
+    higher = is_higher_better(facet.metric, get_directions(frame))
     return {
         (across.place(key[0]), up.place(key[1])): estimate_condition(
             rows, facet.metric, higher_is_better=higher
@@ -159,7 +159,7 @@ def _paint(
     scale = metric_scale(facet.metric, values)
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     high = high if high > low else low + (abs(low) or 1.0)
-    better_high = higher_is_better(facet.metric, directions_of(frame))
+    better_high = is_higher_better(facet.metric, get_directions(frame))
     colours = colormaps[_COLOURS if better_high else f"{_COLOURS}_r"]
     return colours, (LogNorm(low, high) if scale.log else Normalize(low, high))
 
@@ -251,7 +251,7 @@ def _finish(
             getattr(axes, f"set_{which}lim")(one.edges[0], one.edges[-1])
         else:
             _words_axis(axes, one, which, inches)
-        words = f"{design.title(one.name)} (log)" if one.log else design.title(one.name)
+        words = f"{design.format_title(one.name)} (log)" if one.log else design.format_title(one.name)
         if which == "x" or left:
             getattr(axes, f"set_{which}label")(
                 words, fontsize=8, color=QUIET, labelpad=2, parse_math=False
@@ -265,7 +265,7 @@ def _words_axis(axes: Axes, one: _Axis, which: str, inches: float) -> None:
     places = list(range(len(one.values)))
     if which == "x":
         each = inches / len(places)
-        names = [value_text(value) for value in one.values]
+        names = [format_value(value) for value in one.values]
         turned = _turned(one, inches)
         shown = [fitted(name, 1.1 if turned else each * 1.2, 7.5) for name in names]
         axes.set_xticks(
@@ -273,7 +273,7 @@ def _words_axis(axes: Axes, one: _Axis, which: str, inches: float) -> None:
         )
         axes.tick_params(axis="x", pad=1)
     else:
-        axes.set_yticks(places, [fitted(value_text(value), 1.3, 7.5) for value in one.values])
+        axes.set_yticks(places, [fitted(format_value(value), 1.3, 7.5) for value in one.values])
         axes.invert_yaxis()
     for label in getattr(axes, f"get_{which}ticklabels")():
         label.set_parse_math(False)
@@ -296,16 +296,18 @@ def _colour_bar(
         place.yaxis.set_major_locator(MaxNLocator(5))
     place.yaxis.set_major_formatter(FuncFormatter(tick_text))
     place.yaxis.set_minor_locator(NullLocator())
-    if not higher_is_better(facet.metric, directions_of(frame)):
+    if not is_higher_better(facet.metric, get_directions(frame)):
         place.invert_yaxis()
     place.tick_params(labelsize=7.5, colors=QUIET, length=2, pad=2)
-    place.set_ylabel(title(facet.metric), fontsize=8, color=QUIET, labelpad=3, parse_math=False)
+    place.set_ylabel(
+        format_title(facet.metric), fontsize=8, color=QUIET, labelpad=3, parse_math=False
+    )
 
 
 def _room(axes: Sequence[tuple[_Axis, _Axis]], together: bool, room: Room) -> Room:
     """Room for the names of words, and for a bar of colours beside each panel that has its own."""
     longest = max(
-        (len(value_text(value)) for _, up in axes if not up.numeric for value in up.values),
+        (len(format_value(value)) for _, up in axes if not up.numeric for value in up.values),
         default=0,
     )
     left = max(room.left, min(longest, 24) * 0.075 + 0.5)
@@ -323,7 +325,7 @@ def _room(axes: Sequence[tuple[_Axis, _Axis]], together: bool, room: Room) -> Ro
 def _turned(one: _Axis, inches: float) -> bool:
     """Whether the names of words below a panel would touch, and are turned."""
     each = inches / len(one.values)
-    return any(len(value_text(value)) * 0.075 > each for value in one.values)
+    return any(len(format_value(value)) * 0.075 > each for value in one.values)
 
 
 def _curves(

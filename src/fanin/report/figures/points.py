@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import Condition, estimate_condition
 from fanin.analysis.design import Design, group_rows
-from fanin.analysis.factors import title, value_text
+from fanin.analysis.factors import format_title, format_value
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
-from fanin.analysis.summary import directions_of, higher_is_better
+from fanin.analysis.summary import get_directions, is_higher_better
 from fanin.report.figures import axes as axis
 from fanin.report.figures.curve_panel import QUIET, WARNING, Scale
 from fanin.report.figures.drawing import fitted
@@ -32,7 +32,7 @@ from fanin.report.figures.small_multiples import (
     layout_of,
     legend_line,
 )
-from fanin.report.numbers import number_format
+from fanin.report.numbers import choose_number_format
 
 MAX_CATEGORIES = 20
 
@@ -64,7 +64,7 @@ def points(analysis: Analysis, *, metric: str | None = None) -> Figure:
     found = {id(facet): _conditions(facet, design.compared, shown, frame) for facet in layout.all}
     every = [condition for conditions in found.values() for condition in conditions.values()]
     room = _room(shown, layout, diverged=any(condition.diverged for condition in every))
-    scales = _scales(layout, found, directions_of(frame))
+    scales = _scales(layout, found, get_directions(frame))
     below = _below(layout, names, design)
     if any(
         _beyond(condition, scales[facet.scale])
@@ -79,7 +79,7 @@ def points(analysis: Analysis, *, metric: str | None = None) -> Figure:
         under = layout.facets[i + 1][j] if i + 1 < len(layout.facets) else None
         if under is None or under.metric != facet.metric:
             axes.set_xlabel(
-                title(facet.metric), fontsize=8, color=QUIET, labelpad=2, parse_math=False
+                format_title(facet.metric), fontsize=8, color=QUIET, labelpad=2, parse_math=False
             )
     return figure
 
@@ -87,7 +87,7 @@ def points(analysis: Analysis, *, metric: str | None = None) -> Figure:
 def _conditions(
     facet: Facet, compared: str, shown: Sequence[Any], frame: pd.DataFrame
 ) -> dict[Any, Condition]:
-    higher = higher_is_better(facet.metric, directions_of(frame))
+    higher = is_higher_better(facet.metric, get_directions(frame))
     return {
         key[0]: estimate_condition(rows, facet.metric, higher_is_better=higher)
         for key, rows in group_rows(facet.rows, [compared])
@@ -158,7 +158,7 @@ def _beyond(condition: Condition, scale: Scale) -> bool:
 
 def _mark_beyond(axes: Axes, row: int, condition: Condition, scale: Scale, metric: str) -> None:
     """An arrow at the edge with the number, for a condition that would squeeze all others together."""
-    number = number_format(metric, [condition.centre]).text(condition.centre)
+    number = choose_number_format(metric, [condition.centre]).text(condition.centre)
     text = number if math.isfinite(condition.centre) else f"{len(condition.values)} runs"
     left = condition.values[0] < scale.low
     at, ha, words = (0.02, "left", f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {text}") if left else (
@@ -183,7 +183,7 @@ def _finish(axes: Axes, shown: Sequence[Any], scale: Scale, room: Room, *, left:
     axis.grid(axes, "x")
     axis.metric_axis(axes, scale, "x")
     axes.set_yticks(
-        range(len(shown)), [fitted(value_text(name), room.left - 0.15, 7.5) for name in shown]
+        range(len(shown)), [fitted(format_value(name), room.left - 0.15, 7.5) for name in shown]
     )
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
@@ -207,7 +207,7 @@ def _scales(
             )
     scales = {}
     for facet in layout.all:
-        higher = higher_is_better(facet.metric, directions)
+        higher = is_higher_better(facet.metric, directions)
         kept = _in_focus(together.get(facet.scale, []), higher_is_better=higher)
         scales[facet.scale] = metric_scale(
             facet.metric, [value for values in kept for value in values]
@@ -235,7 +235,7 @@ def _in_focus(conditions: Sequence[list[float]], *, higher_is_better: bool) -> l
 
 
 def _room(shown: Sequence[Any], layout: Layout, *, diverged: bool) -> Room:
-    longest = max((len(value_text(name)) for name in shown), default=1)
+    longest = max((len(format_value(name)) for name in shown), default=1)
     room = _ROOM.fitting(layout)
     left = min(longest, 30) * 0.072 + 0.3
     beside = 0.62 if diverged else room.gap_x
@@ -245,15 +245,15 @@ def _room(shown: Sequence[Any], layout: Layout, *, diverged: bool) -> Room:
 
 
 def _title(layout: Layout, design: Design) -> str:
-    what = title(layout.metrics[0]) if len(layout.metrics) == 1 else "test metric"
-    return f"{what[:1].upper()}{what[1:]} by {design.title(design.compared)}"
+    what = format_title(layout.metrics[0]) if len(layout.metrics) == 1 else "test metric"
+    return f"{what[:1].upper()}{what[1:]} by {design.format_title(design.compared)}"
 
 
 def _below(layout: Layout, names: Sequence[Any], design: Design) -> list[str]:
     said = [layout.subtitle] if layout.subtitle else []
     if len(names) > MAX_CATEGORIES:
         said.append(
-            f"the first {MAX_CATEGORIES} of {len(names)} values of {design.title(design.compared)}"
+            f"the first {MAX_CATEGORIES} of {len(names)} values of {design.format_title(design.compared)}"
         )
     return said
 

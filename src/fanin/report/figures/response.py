@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import Condition, estimate_condition
 from fanin.analysis.design import Design, group_rows, is_numeric
-from fanin.analysis.factors import is_number, title
-from fanin.analysis.summary import directions_of, higher_is_better
+from fanin.analysis.factors import format_title, is_number
+from fanin.analysis.summary import get_directions, is_higher_better
 from fanin.report.figures import axes as axis
 from fanin.report.figures.curve_panel import QUIET, WARNING, Scale, scale_of
 from fanin.report.figures.small_multiples import (
@@ -161,7 +161,7 @@ def _lines(
     styles: Mapping[Any, Style],
     frame: pd.DataFrame,
 ) -> dict[Any, Line]:
-    higher = higher_is_better(facet.metric, directions_of(frame))
+    higher = is_higher_better(facet.metric, get_directions(frame))
     found: dict[Any, Line] = {}
     for key, rows in group_rows(facet.rows, [*([compared] if compared else []), factor]):
         name = key[0] if compared else ""
@@ -261,7 +261,9 @@ def _label(axes: Axes, facet: Facet, layout: Layout, i: int, j: int) -> None:
     if before is not None and before.scale == facet.scale:
         axes.tick_params(axis="y", labelleft=False)
     elif len(layout.metrics) > 1 or not j:
-        axes.set_ylabel(title(facet.metric), fontsize=8, color=QUIET, labelpad=2, parse_math=False)
+        axes.set_ylabel(
+            format_title(facet.metric), fontsize=8, color=QUIET, labelpad=2, parse_math=False
+        )
 
 
 def _scales(
@@ -294,14 +296,14 @@ def _dodged(x: float, number: int, lines: int, values: Sequence[float], *, log: 
 
 
 def _title(layout: Layout, factor: str, design: Design) -> str:
-    what = title(layout.metrics[0]) if len(layout.metrics) == 1 else "test metric"
-    return f"{what[:1].upper()}{what[1:]} by {design.title(factor)}"
+    what = format_title(layout.metrics[0]) if len(layout.metrics) == 1 else "test metric"
+    return f"{what[:1].upper()}{what[1:]} by {design.format_title(factor)}"
 
 
 def _lines_below(layout: Layout, lined: str, design: Design, names: Sequence[Any]) -> list[str]:
     said = [layout.subtitle] if layout.subtitle else []
     if len(names) > MAX_LINES:
-        said.append(f"the first {MAX_LINES} of {len(names)} values of {design.title(lined)}")
+        said.append(f"the first {MAX_LINES} of {len(names)} values of {design.format_title(lined)}")
     return said
 
 
@@ -311,7 +313,7 @@ def _legend(
     named = [] if list(styles) == [""] else list(styles.items())
     legend = [
         legend_line(
-            design.words(lined, name),
+            design.name_value(lined, name),
             color=style.colour,
             marker=style.marker,
             markersize=4.5,
@@ -343,4 +345,4 @@ def _legend(
 
 
 def _axis_title(design: Design, factor: str, log: bool) -> str:
-    return f"{design.title(factor)} (log)" if log else design.title(factor)
+    return f"{design.format_title(factor)} (log)" if log else design.format_title(factor)

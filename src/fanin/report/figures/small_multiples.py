@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fanin.analysis.design import Design, group_rows
-from fanin.analysis.summary import main_metric
-from fanin.report.escaping import visible
+from fanin.analysis.summary import find_main_metric
+from fanin.report.escaping import escape_invisible
 from fanin.report.figures.curve_panel import QUIET, WARNING
 from fanin.report.figures.drawing import fitted
 
@@ -123,14 +123,14 @@ def layout_of(
     for key, rows in group_rows(frame, [*down, *across]):
         row, column = key[: len(down)], key[len(down) :]
         same = rows if not across else _like(frame, down, row)
-        shown = metric or main_metric(rows) or main_metric(same)
+        shown = metric or find_main_metric(rows) or find_main_metric(same)
         if shown is None or shown not in frame:
             continue
-        words = design.joined(dict(zip([*down, *across], key, strict=True)))
+        words = design.join_values(dict(zip([*down, *across], key, strict=True)))
         scale = (rows["model"].iloc[0], rows["data"].iloc[0], shown)
         found.setdefault(row, {})[column] = Facet(words, rows, shown, scale)
     constant = [name for name in ("model", "data") if name not in outer and name not in inside]
-    subtitle = " · ".join(design.words(name, frame[name].iloc[0]) for name in constant)
+    subtitle = " · ".join(design.name_value(name, frame[name].iloc[0]) for name in constant)
     columns = list(dict.fromkeys(column for row in found.values() for column in row))
     table = [tuple(row.get(column) for column in columns) for row in found.values()]
     if any(facet is None for row in table for facet in row):
@@ -239,5 +239,5 @@ def _write_head(figure: Figure, head: Head, left: float, per_line: int) -> None:
 def legend_line(label: str, **style: Any) -> Line2D:
     """A line of a legend, its label made harmless."""
     # matplotlib leaves out labels that begin with an underscore.
-    shown = visible(label)
+    shown = escape_invisible(label)
     return Line2D([], [], label=f" {shown}" if shown.startswith("_") else shown, **style)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fanin import atomic
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import is_numeric
-from fanin.analysis.summary import main_metric
+from fanin.analysis.summary import find_main_metric
 from fanin.report.figures import theory_curves
 from fanin.report.figures.drawing import saved
 from fanin.report.figures.heatmap import MAX_VALUES, Curve, heat_map
@@ -58,7 +58,7 @@ def study_figures(
             (`fanin.report.figures.heatmap.heat_map`); by default what theory says of them
             (`fanin.report.figures.theory_curves`).
     """
-    if analysis.is_empty or main_metric(analysis.frame) is None:
+    if analysis.is_empty or find_main_metric(analysis.frame) is None:
         return []
 
     def curves_over(x: str, y: str) -> Overlays:

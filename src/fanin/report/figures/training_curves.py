@@ -22,10 +22,10 @@ except ModuleNotFoundError:
 from fanin import atomic
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import split_sections
-from fanin.analysis.factors import title, value_text
+from fanin.analysis.factors import format_title, format_value
 from fanin.cell.plan import PlannedCell
 from fanin.cell.result import Result
-from fanin.report.escaping import visible
+from fanin.report.escaping import escape_invisible
 from fanin.report.figures.curve_panel import LOSS, METRIC, QUIET, WARNING, Panel, draw, scales
 from fanin.report.figures.drawing import fitted, format_of, metric_words, saved, sheet
 from fanin.report.tables import notes
@@ -62,14 +62,14 @@ def curves_grid(analysis: Analysis, path: str | Path) -> Path:
 def grid_image(analysis: Analysis, kind: str = "png") -> bytes:
     """The bytes of `curves_grid`."""
     frame, design = analysis.frame, analysis.design
-    names = list(dict.fromkeys(map(value_text, frame[design.compared])))
+    names = list(dict.fromkeys(map(format_value, frame[design.compared])))
     rows = [
-        _Row(design.heading(key), _panels(section, design.compared, analysis.results))
+        _Row(design.name_section(key), _panels(section, design.compared, analysis.results))
         for key, section in split_sections(frame, design)
     ]
     if not any(result.history for result in analysis.planned_results):
-        return saved(sheet(notes.nothing_yet(len(frame))), kind)
-    return saved(_grid(analysis.plan.study, rows, names, design.title(design.compared)), kind)
+        return saved(sheet(notes.describe_empty(len(frame))), kind)
+    return saved(_grid(analysis.plan.study, rows, names, design.format_title(design.compared)), kind)
 
 
 def cell_figure(planned: PlannedCell, result: Result | None, path: str | Path) -> Path:
@@ -79,7 +79,9 @@ def cell_figure(planned: PlannedCell, result: Result | None, path: str | Path) -
     main = ("model", "data", "initializer")
     names = [planned.labels.get(name, getattr(cell, name)) for name in main]
     names += [
-        f"{title(axis)} {label}" for axis, label in planned.labels.items() if axis not in main
+        f"{format_title(axis)} {label}"
+        for axis, label in planned.labels.items()
+        if axis not in main
     ]
     figure = Figure(figsize=(6.4, 4.2))
     axes = figure.subplots(gridspec_kw={"left": 0.12, "right": 0.88, "top": 0.78, "bottom": 0.13})
@@ -92,7 +94,7 @@ def cell_figure(planned: PlannedCell, result: Result | None, path: str | Path) -
     )
     _heading(
         figure,
-        f"{' · '.join(map(visible, names))}, replicate {cell.replicate}",
+        f"{' · '.join(map(escape_invisible, names))}, replicate {cell.replicate}",
         found,
         at=0.97,
         gap=0.055,
@@ -103,7 +105,7 @@ def cell_figure(planned: PlannedCell, result: Result | None, path: str | Path) -
 def _panels(section: Any, compared: str, results: Mapping[str, Result]) -> dict[str, Panel]:
     groups = section.groupby(compared, sort=False, dropna=False)["cell"]
     return {
-        value_text(name): Panel([results[cell] for cell in cells if cell in results], len(cells))
+        format_value(name): Panel([results[cell] for cell in cells if cell in results], len(cells))
         for name, cells in groups
     }
 
@@ -131,7 +133,7 @@ def _grid(study: str, rows: Sequence[_Row], names: Sequence[str], compared: str)
     results = [result for row in rows for panel in row.panels.values() for result in panel.results]
     _heading(
         figure,
-        f"{visible(study)}: training curves",
+        f"{escape_invisible(study)}: training curves",
         results,
         at=1 - 0.12 / height,
         gap=0.27 / height,

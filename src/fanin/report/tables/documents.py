@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from fanin.report.escaping import csv_cell, latex, markdown
-from fanin.report.tables.table import Entry, Table
+from fanin.report.escaping import escape_csv, escape_latex, escape_markdown
+from fanin.report.tables.table import Table, TableEntry
 
 _PUBLISHED = (
     "model",
@@ -27,19 +27,21 @@ _WHOLE = ("epochs", "best_epoch")
 
 def to_markdown(table: Table) -> str:
     """A Markdown table with its title above and its notes below; the best entries are bold."""
-    parts = [f"**{markdown(table.title)}**"]
+    parts = [f"**{escape_markdown(table.title)}**"]
     if table.rows:
-        titles = _markdown_row([markdown(column.title) for column in table.columns])
-        rule = _markdown_row(["---:" if column.numeric else "---" for column in table.columns])
+        titles = _format_markdown_row([escape_markdown(column.title) for column in table.columns])
+        rule = _format_markdown_row(
+            ["---:" if column.numeric else "---" for column in table.columns]
+        )
         rows = [
-            _markdown_row([_emphasised(entry, markdown, "**{}**") for entry in row])
+            _format_markdown_row([_mark_best(entry, escape_markdown, "**{}**") for entry in row])
             for row in table.rows
         ]
         parts.append("\n".join([titles, rule, *rows]))
     else:
-        parts.append(markdown(table.empty))
+        parts.append(escape_markdown(table.empty))
     if table.notes:
-        parts.append("\n".join(f"- {markdown(note)}" for note in table.notes))
+        parts.append("\n".join(f"- {escape_markdown(note)}" for note in table.notes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -48,24 +50,24 @@ def to_latex(table: Table) -> str:
     entries are bold.
     """
     if not table.rows:
-        return f"{latex(table.title)}: {latex(table.empty)}\n"
+        return f"{escape_latex(table.title)}: {escape_latex(table.empty)}\n"
     alignment = "".join("r" if column.numeric else "l" for column in table.columns)
     heads = [i for i, column in enumerate(table.columns) if column.heads_section]
-    lines = [" & ".join(latex(column.title) for column in table.columns) + r" \\"]
+    lines = [" & ".join(escape_latex(column.title) for column in table.columns) + r" \\"]
     before: list[str] | None = None
     for row in table.rows:
         section = [row[i].text for i in heads]
         lines += [r"\midrule"] if section != before else []
         lines.append(
-            " & ".join(_emphasised(entry, latex, r"\textbf{{{}}}") for entry in row) + r" \\"
+            " & ".join(_mark_best(entry, escape_latex, r"\textbf{{{}}}") for entry in row) + r" \\"
         )
         before = section
-    notes = [rf"\par\footnotesize {latex(note)}" for note in table.notes]
+    notes = [rf"\par\footnotesize {escape_latex(note)}" for note in table.notes]
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{latex(table.title)}}}",
+            rf"\caption{{{escape_latex(table.title)}}}",
             rf"\begin{{tabular}}{{{alignment}}}",
             r"\toprule",
             *lines,
@@ -78,48 +80,51 @@ def to_latex(table: Table) -> str:
     )
 
 
-def groups_csv(summary: pd.DataFrame) -> str:
+def summary_to_csv(summary: pd.DataFrame) -> str:
     """One row per group at full precision: the published case study's columns first, then the rest
     of the summary.
     """
-    return _csv(
+    return _to_csv(
         summary.reindex(
             columns=[*_PUBLISHED, *(name for name in summary.columns if name not in _PUBLISHED)]
         )
     )
 
 
-def cells_csv(frame: pd.DataFrame) -> str:
+def frame_to_csv(frame: pd.DataFrame) -> str:
     """One row per planned cell at full precision: the published columns, replicate and outcome
     first.
     """
     first = [*_PUBLISHED[:3], "replicate", "outcome", *_PUBLISHED[3:]]
-    return _csv(
+    return _to_csv(
         frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
     )
 
 
-def _csv(frame: pd.DataFrame) -> str:
+def _to_csv(frame: pd.DataFrame) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [str(name) for name in frame.columns]
     writer.writerow([_RENAMED.get(name, name) for name in names])
     for row in frame.itertuples(index=False, name=None):
         writer.writerow(
-            [csv_cell(_whole(name, value)) for name, value in zip(names, row, strict=True)]
+            [
+                escape_csv(_to_whole_number(name, value))
+                for name, value in zip(names, row, strict=True)
+            ]
         )
     return text.getvalue()
 
 
-def _whole(name: str, value: Any) -> Any:
+def _to_whole_number(name: str, value: Any) -> Any:
     return (
         int(value) if name in _WHOLE and isinstance(value, float) and value.is_integer() else value
     )
 
 
-def _emphasised(entry: Entry, escape: Any, bold: str) -> str:
+def _mark_best(entry: TableEntry, escape: Any, bold: str) -> str:
     return bold.format(escape(entry.text)) if entry.best else escape(entry.text)
 
 
-def _markdown_row(texts: list[str]) -> str:
+def _format_markdown_row(texts: list[str]) -> str:
     return f"| {' | '.join(texts)} |"

@@ -12,10 +12,10 @@ import pandas as pd
 
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design, group_rows, split_sections
-from fanin.analysis.factors import needs_title, title, value_text
-from fanin.analysis.summary import main_metric
-from fanin.report.tables.table import Column, Entry
-from fanin.report.tables.table_entries import metric_format, number_entry, outcome_text
+from fanin.analysis.factors import format_title, format_value, needs_title
+from fanin.analysis.summary import find_main_metric
+from fanin.report.tables.table import Column, TableEntry
+from fanin.report.tables.table_entries import choose_format, describe_outcomes, make_number_entry
 
 _HEADS = ("model", "data")
 
@@ -23,41 +23,43 @@ _Keyed = tuple[tuple[Any, ...], pd.DataFrame]
 """A section's key and its rows."""
 
 
-def columns_and_rows(
+def make_matrix(
     analysis: Analysis, suffix: str
-) -> tuple[tuple[Column, ...], tuple[tuple[Entry, ...], ...]]:
+) -> tuple[tuple[Column, ...], tuple[tuple[TableEntry, ...], ...]]:
     """The columns of the matrix, and a row for each section.
 
     Rows stand under their model, data and metric, and are named by the other factors that vary.
     """
     design, summary = analysis.design, analysis.summary
     heads = [name for name in design.headings if name in _HEADS]
-    names = list(dict.fromkeys(summary[design.compared].map(value_text)))
+    names = list(dict.fromkeys(summary[design.compared].map(format_value)))
     columns = (
         *(
-            Column(name, design.title(name), False, heads_section=True, named=needs_title(name))
+            Column(name, design.format_title(name), False, heads_section=True, named=needs_title(name))
             for name in heads
         ),
         Column("metric", "metric", False, heads_section=True),
         Column(
-            "condition", " · ".join(design.title(name) for name in design.further), numeric=False
+            "condition", " · ".join(design.format_title(name) for name in design.further), numeric=False
         ),
         *(Column(name, name) for name in names),
     )
     best: set[tuple[tuple[Any, ...], str | None]] = {
         (verdict.section, verdict.best) for verdict in analysis.verdicts if verdict.best
     }
-    metrics = {key: main_metric(section) for key, section in split_sections(analysis.frame, design)}
+    metrics = {
+        key: find_main_metric(section) for key, section in split_sections(analysis.frame, design)
+    }
     rows = []
     for values, together in group_rows(summary, heads):
-        for metric, part in _by_metric(together, design, metrics).items():
-            head = [Entry(value_text(value), value) for value in values]
-            head.append(Entry(title(metric) if metric else "no result yet", metric))
-            rows += [[*head, *row] for row in _rows(part, metric, names, design, best, suffix)]
+        for metric, part in _group_by_metric(together, design, metrics).items():
+            head = [TableEntry(format_value(value), value) for value in values]
+            head.append(TableEntry(format_title(metric) if metric else "no result yet", metric))
+            rows += [[*head, *row] for row in _make_rows(part, metric, names, design, best, suffix)]
     return columns, tuple(map(tuple, rows))
 
 
-def _by_metric(
+def _group_by_metric(
     summary: pd.DataFrame, design: Design, metrics: Mapping[tuple[Any, ...], str | None]
 ) -> dict[str | None, list[_Keyed]]:
     """Metric → the sections that are judged by it; one without any result stands with the others."""
@@ -69,37 +71,37 @@ def _by_metric(
     return found
 
 
-def _rows(
+def _make_rows(
     part: list[_Keyed],
     metric: str | None,
     names: list[str],
     design: Design,
     best: set[tuple[tuple[Any, ...], str | None]],
     suffix: str,
-) -> list[list[Entry]]:
+) -> list[list[TableEntry]]:
     form = (
-        metric_format(pd.concat([section for _, section in part]), metric, suffix)
+        choose_format(pd.concat([section for _, section in part]), metric, suffix)
         if metric
         else None
     )
     rows = []
     for key, section in part:
-        entries = dict.fromkeys(names, Entry())
+        entries = dict.fromkeys(names, TableEntry())
         for group in section.to_dict("records"):
-            name = value_text(group[design.compared])
+            name = format_value(group[design.compared])
             number = (
-                number_entry(group, metric, form, suffix, best=(key, name) in best)
+                make_number_entry(group, metric, form, suffix, best=(key, name) in best)
                 if metric and form
-                else Entry()
+                else TableEntry()
             )
-            entries[name] = _with_outcome(number, group)
+            entries[name] = _add_outcome(number, group)
         values = dict(zip(design.section, key, strict=True))
-        condition = " · ".join(value_text(values[name]) for name in design.further)
-        rows.append([Entry(condition, condition), *entries.values()])
+        condition = " · ".join(format_value(values[name]) for name in design.further)
+        rows.append([TableEntry(condition, condition), *entries.values()])
     return rows
 
 
-def _with_outcome(number: Entry, group: Mapping[Any, Any]) -> Entry:
+def _add_outcome(number: TableEntry, group: Mapping[Any, Any]) -> TableEntry:
     """The entry, with what is not as planned: the share that diverged, or how many replicates there
     are.
     """
@@ -107,7 +109,7 @@ def _with_outcome(number: Entry, group: Mapping[Any, Any]) -> Entry:
     if ok == planned:
         return number
     if not ok:
-        return Entry(outcome_text(group))
+        return TableEntry(describe_outcomes(group))
     if diverged:
         share = f"{diverged}/{planned} div."
         return replace(

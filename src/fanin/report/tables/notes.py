@@ -9,18 +9,18 @@ import pandas as pd
 
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design
-from fanin.analysis.factors import title
+from fanin.analysis.factors import format_title
 from fanin.analysis.frames import OUTCOMES
 from fanin.analysis.ranking import Verdict
 from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
 from fanin.cell.result import Result
-from fanin.report.numbers import number_format
+from fanin.report.numbers import choose_number_format
 
 _LISTED = 8
 _MESSAGE = 160
 
 
-def nothing_yet(planned: int) -> str:
+def describe_empty(planned: int) -> str:
     """What stands in place of a table without results."""
     return (
         f"Nothing to show yet: none of the {planned:,} planned cells has run."
@@ -29,38 +29,38 @@ def nothing_yet(planned: int) -> str:
     )
 
 
-def all_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
+def write_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
     """The study's own notes, then what is incomplete, what the numbers are, what may be concluded,
     what is unusual.
 
     `ranked` says whether the table has a column of mean ranks.
     """
     frame, design = analysis.frame, analysis.design
-    replicates = most_replicates(frame, design)
+    replicates = count_most_replicates(frame, design)
     found = [
         *analysis.plan.notes,
-        *_incomplete(frame),
-        *_meaning(frame, replicates, ranked),
-        *_conclusions(design, analysis.verdicts, replicates),
-        *_mixed_environments(frame, design),
-        *_foreign_data(analysis.planned_results),
+        *_note_incomplete(frame),
+        *_note_numbers(frame, replicates, ranked),
+        *_note_conclusions(design, analysis.verdicts, replicates),
+        *_note_mixed_environments(frame, design),
+        *_note_other_data(analysis.planned_results),
     ]
-    return sentences(found)
+    return capitalize(found)
 
 
-def sentences(found: Iterable[str]) -> tuple[str, ...]:
+def capitalize(found: Iterable[str]) -> tuple[str, ...]:
     """The notes, each beginning with a capital."""
     return tuple(note[:1].upper() + note[1:] for note in found)
 
 
-def most_replicates(frame: pd.DataFrame, design: Design) -> int:
+def count_most_replicates(frame: pd.DataFrame, design: Design) -> int:
     """How often the most repeated condition was planned."""
     return int(
         frame.groupby([*design.section, design.compared], dropna=False, sort=False).size().max()
     )
 
 
-def _incomplete(frame: pd.DataFrame) -> list[str]:
+def _note_incomplete(frame: pd.DataFrame) -> list[str]:
     counts = {outcome: int((frame["outcome"] == outcome).sum()) for outcome in OUTCOMES}
     if counts["ok"] == len(frame):
         return []
@@ -71,11 +71,11 @@ def _incomplete(frame: pd.DataFrame) -> list[str]:
     said = [f"{counts['ok']:,} of {len(frame):,} cells trained to their end; {others}"]
     failed = frame[frame["outcome"].isin(("failed", "killed"))]
     for message, count in failed["message"].value_counts().head(2).items():
-        said.append(f"{count:,} × {_cut(_last_line(str(message)) or 'failed without a message')}")
+        said.append(f"{count:,} × {_cut(_find_reason(str(message)) or 'failed without a message')}")
     return said
 
 
-def _last_line(message: str) -> str:
+def _find_reason(message: str) -> str:
     """Where a traceback says what went wrong; a message in words has one line or says it in its
     first.
     """
@@ -83,7 +83,7 @@ def _last_line(message: str) -> str:
     return lines[-1] if lines and lines[0].startswith("Traceback") else message
 
 
-def _meaning(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[str]:
+def _note_numbers(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[str]:
     if replicates == 1:
         return []
     if replicates >= MIN_FOR_INTERVAL:
@@ -104,7 +104,7 @@ def _meaning(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[str]:
     return said
 
 
-def _conclusions(design: Design, verdicts: Sequence[Verdict], replicates: int) -> list[str]:
+def _note_conclusions(design: Design, verdicts: Sequence[Verdict], replicates: int) -> list[str]:
     if not verdicts:
         return []
     if replicates == 1:
@@ -113,7 +113,7 @@ def _conclusions(design: Design, verdicts: Sequence[Verdict], replicates: int) -
     said = []
     if len(few) < len(verdicts):
         marked = (
-            f"* beats every other {title(design.compared)} of its section"
+            f"* beats every other {format_title(design.compared)} of its section"
             if any(verdict.best for verdict in verdicts)
             else "no value is marked as best: none beats every other of its section"
         )
@@ -122,25 +122,25 @@ def _conclusions(design: Design, verdicts: Sequence[Verdict], replicates: int) -
         pairs = f"{min(v.pairs for v in few)} of the {MIN_FOR_TEST} paired replicates needed"
         said.append(
             f"too few to rank or test{'' if len(few) == len(verdicts) else ' elsewhere'} "
-            f"({pairs}){_detectable(design, few)}"
+            f"({pairs}){_describe_detectable(design, few)}"
         )
     return said
 
 
-def _detectable(design: Design, few: list[Verdict]) -> str:
+def _describe_detectable(design: Design, few: list[Verdict]) -> str:
     seen = [verdict for verdict in few if math.isfinite(verdict.detectable)]
     if not seen:
         return ""
     listed = "; ".join(
-        f"{_place(design, v)}{number_format(v.metric, [v.detectable]).text(v.detectable)} in "
-        f"{_words(v.metric)}"
+        f"{_name_section(design, v)}{choose_number_format(v.metric, [v.detectable]).text(v.detectable)} in "
+        f"{_name_metric(v.metric)}"
         for v in seen[:_LISTED]
     )
     more = f"; and {len(seen) - _LISTED} more" if len(seen) > _LISTED else ""
     return f". Smallest difference that could have been seen (80 % power, two-sided 5 %): {listed}{more}"
 
 
-def _mixed_environments(frame: pd.DataFrame, design: Design) -> list[str]:
+def _note_mixed_environments(frame: pd.DataFrame, design: Design) -> list[str]:
     run = frame[frame["outcome"] != "missing"]
     compared = run.groupby([*design.section, *design.pairing], dropna=False, sort=False)
     mixed = int((compared["environment"].nunique() > 1).sum())
@@ -151,19 +151,19 @@ def _mixed_environments(frame: pd.DataFrame, design: Design) -> list[str]:
     )
 
 
-def _foreign_data(results: Iterable[Result]) -> list[str]:
+def _note_other_data(results: Iterable[Result]) -> list[str]:
     names = sorted(
         {result.cell.data for result in results if result.data.get("canonical") is False}
     )
     return [f"not the published bytes of the data set: {', '.join(names)}"] if names else []
 
 
-def _place(design: Design, verdict: Verdict) -> str:
-    heading = design.heading(verdict.section)
+def _name_section(design: Design, verdict: Verdict) -> str:
+    heading = design.name_section(verdict.section)
     return f"{heading} " if heading else ""
 
 
-def _words(metric: str) -> str:
+def _name_metric(metric: str) -> str:
     return metric.replace("mae", "MAE").replace("_", " ")
 
 

@@ -11,24 +11,24 @@ import pandas as pd
 
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design, split_sections
-from fanin.analysis.factors import needs_title, title, value_text
+from fanin.analysis.factors import format_title, format_value, needs_title
 from fanin.analysis.ranking import Verdict
-from fanin.analysis.summary import metric_names
+from fanin.analysis.summary import list_metrics
 from fanin.report.numbers import NumberFormat
 from fanin.report.tables import matrix, notes
-from fanin.report.tables.table import Column, Entry, Table
+from fanin.report.tables.table import Column, Table, TableEntry
 from fanin.report.tables.table_entries import (
-    metric_format,
-    number_entry,
-    outcome_text,
-    spread_suffix,
+    choose_format,
+    choose_spread,
+    describe_outcomes,
+    make_number_entry,
 )
 
 MANY_ROWS = 24
 """Rows beyond which a table of more than models and data sets becomes a matrix."""
 
 
-def study_table(analysis: Analysis) -> Table:
+def make_study_table(analysis: Analysis) -> Table:
     """The table of a plan's results.
 
     With several replicates a number is their mean, ± the half-width of its 95 % interval (from 5
@@ -45,32 +45,34 @@ def study_table(analysis: Analysis) -> Table:
     heading = f"{plan.study}: {plan.question}" if plan.question else plan.study
     if analysis.is_empty:
         return Table(
-            heading, (), (), notes=notes.sentences(plan.notes), empty=notes.nothing_yet(len(frame))
+            heading,
+            (),
+            (),
+            notes=notes.capitalize(plan.notes),
+            empty=notes.describe_empty(len(frame)),
         )
     design, summary, verdicts = analysis.design, analysis.summary, analysis.verdicts
-    replicates = notes.most_replicates(frame, design)
+    replicates = notes.count_most_replicates(frame, design)
     compact = (
         bool(design.further) and len(summary) > MANY_ROWS and summary[design.compared].nunique() > 1
     )
     if compact:
-        columns, rows = matrix.columns_and_rows(analysis, spread_suffix(replicates))
+        columns, rows = matrix.make_matrix(analysis, choose_spread(replicates))
     else:
-        columns = _columns(frame, design, replicates > 1)
+        columns = _make_columns(frame, design, replicates > 1)
         parts = [part for _, part in split_sections(summary, design)]
-        rows = tuple(
-            row for part in parts for row in _section_rows(part, columns, verdicts, design)
-        )
-    return Table(heading, columns, rows, notes=notes.all_notes(analysis, ranked=not compact))
+        rows = tuple(row for part in parts for row in _make_rows(part, columns, verdicts, design))
+    return Table(heading, columns, rows, notes=notes.write_notes(analysis, ranked=not compact))
 
 
-def _columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tuple[Column, ...]:
+def _make_columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tuple[Column, ...]:
     heads = [
-        Column(name, design.title(name), numeric=False, heads_section=True, named=needs_title(name))
+        Column(name, design.format_title(name), numeric=False, heads_section=True, named=needs_title(name))
         for name in design.headings
     ]
     finished = frame[frame["outcome"].isin(("ok", "diverged"))]
-    rate = [Column("learning_rate", title("learning_rate"))] if design.tuned else []
-    metrics = [Column(name, title(name)) for name in _shown_metrics(finished)]
+    rate = [Column("learning_rate", format_title("learning_rate"))] if design.tuned else []
+    metrics = [Column(name, format_title(name)) for name in _choose_metrics(finished)]
     count = [Column("n", "n")] if replicated else []
     rank = (
         [Column("mean_rank", "rank")]
@@ -80,24 +82,24 @@ def _columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tuple[Col
     outcome = (
         [Column("outcome", "outcome", numeric=False)] if (frame["outcome"] != "ok").any() else []
     )
-    compared = Column(design.compared, design.title(design.compared), numeric=False)
+    compared = Column(design.compared, design.format_title(design.compared), numeric=False)
     return (*heads, compared, *rate, *metrics, *count, *rank, *outcome)
 
 
-def _shown_metrics(finished: pd.DataFrame) -> list[str]:
+def _choose_metrics(finished: pd.DataFrame) -> list[str]:
     """Validation accuracy, the test metrics, test loss and epochs, as far as any run has them."""
     ok = finished[finished["outcome"] == "ok"]
-    measured = [name for name in metric_names(finished) if ok[name].notna().any()]
+    measured = [name for name in list_metrics(finished) if ok[name].notna().any()]
     tests = sorted(name for name in measured if name.startswith("test_") and name != "test_loss")
     return [name for name in ("val_accuracy", *tests, "test_loss", "epochs") if name in measured]
 
 
-def _section_rows(
+def _make_rows(
     section: pd.DataFrame, columns: tuple[Column, ...], verdicts: Sequence[Verdict], design: Design
-) -> list[tuple[Entry, ...]]:
-    suffix = spread_suffix(int(section["planned"].max()))
+) -> list[tuple[TableEntry, ...]]:
+    suffix = choose_spread(int(section["planned"].max()))
     formats = {
-        column.key: metric_format(section, column.key, suffix)
+        column.key: choose_format(section, column.key, suffix)
         for column in columns
         if column.key in section and column.numeric and column.key not in design.factors
     }
@@ -105,29 +107,29 @@ def _section_rows(
         (*verdict.section, verdict.best, verdict.metric) for verdict in verdicts if verdict.best
     }
     return [
-        tuple(_entry(group, column.key, formats, suffix, best, design) for column in columns)
+        tuple(_make_entry(group, column.key, formats, suffix, best, design) for column in columns)
         for group in section.to_dict("records")
     ]
 
 
-def _entry(
+def _make_entry(
     group: Mapping[Any, Any],
     key: str,
     formats: Mapping[str, NumberFormat],
     suffix: str,
     best: set[tuple[Any, ...]],
     design: Design,
-) -> Entry:
+) -> TableEntry:
     if key == "n":
-        return Entry(str(group["ok"]), group["ok"])
+        return TableEntry(str(group["ok"]), group["ok"])
     if key == "outcome":
-        text = outcome_text(group)
-        return Entry(text, text)
+        text = describe_outcomes(group)
+        return TableEntry(text, text)
     if key not in formats:
-        return Entry(value_text(group[key]), group[key])
+        return TableEntry(format_value(group[key]), group[key])
     marked = (
         *(group[name] for name in design.section),
-        value_text(group[design.compared]),
+        format_value(group[design.compared]),
         key,
     ) in best
-    return number_entry(group, key, formats[key], suffix, best=marked)
+    return make_number_entry(group, key, formats[key], suffix, best=marked)

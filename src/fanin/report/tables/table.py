@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from fanin.report.escaping import visible
+from fanin.report.escaping import escape_invisible
 from fanin.report.numbers import NOTHING
-from fanin.report.tables.text_table import Line, Section, paragraph, table_lines
+from fanin.report.tables.text_table import Line, Section, lay_out_table, wrap_paragraph
 
 SCHEMA = 1
 BEST = " *"
@@ -29,7 +29,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """One cell of a table: what people read, and the value at full precision."""
 
     text: str = NOTHING
@@ -46,7 +46,7 @@ class Table:
 
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Entry, ...], ...]
+    rows: tuple[tuple[TableEntry, ...], ...]
     notes: tuple[str, ...] = ()
     empty: str = "Nothing to show yet."
     """What is said where there are no rows."""
@@ -56,18 +56,20 @@ class Table:
 
     def lines(self, width: int) -> list[Line]:
         """Lines of plain text, no wider than `width` where words allow."""
-        lines = [Line(text, "heading") for text in paragraph(visible(self.title), width)] + [
-            Line("", "blank")
-        ]
+        lines = [
+            Line(text, "heading") for text in wrap_paragraph(escape_invisible(self.title), width)
+        ] + [Line("", "blank")]
         if self.rows:
             loose, tight = (self._body(width, plus_minus) for plus_minus in (" ± ", "±"))
             lines += tight if len(tight) < len(loose) else loose
         else:
-            lines += [Line(text, "row") for text in paragraph(visible(self.empty), width)]
+            lines += [
+                Line(text, "row") for text in wrap_paragraph(escape_invisible(self.empty), width)
+            ]
         notes = [
             Line(text, "row")
             for note in self.notes
-            for text in paragraph(visible(note), width, "- ")
+            for text in wrap_paragraph(escape_invisible(note), width, "- ")
         ]
         return lines + ([Line("", "blank"), *notes] if notes else [])
 
@@ -79,17 +81,17 @@ class Table:
             "title": self.title,
             "columns": [{"key": column.key, "title": column.title} for column in self.columns],
             "rows": [
-                {key: _entry_json(entry) for key, entry in zip(keys, row, strict=True)}
+                {key: _entry_to_json(entry) for key, entry in zip(keys, row, strict=True)}
                 for row in self.rows
             ],
             "notes": list(self.notes),
             "empty": "" if self.rows else self.empty,
         }
 
-    def by_section(self) -> list[tuple[str, list[tuple[Entry, ...]]]]:
+    def by_section(self) -> list[tuple[str, list[tuple[TableEntry, ...]]]]:
         """(heading, rows): rows in sequence whose heading columns agree, these columns left out."""
         heads = [i for i, column in enumerate(self.columns) if column.heads_section]
-        found: list[tuple[str, list[tuple[Entry, ...]]]] = []
+        found: list[tuple[str, list[tuple[TableEntry, ...]]]] = []
         for row in self.rows:
             heading = " · ".join(
                 f"{self.columns[i].title} {row[i].text}" if self.columns[i].named else row[i].text
@@ -105,29 +107,34 @@ class Table:
         return [column for column in self.columns if not column.heads_section]
 
     def _body(self, width: int, plus_minus: str) -> list[Line]:
-        titles = [visible(column.title) for column in self._shown]
+        titles = [escape_invisible(column.title) for column in self._shown]
         numeric = [column.numeric for column in self._shown]
         sections = [
-            Section(visible(heading), _texts(rows, numeric, plus_minus))
+            Section(escape_invisible(heading), _to_texts(rows, numeric, plus_minus))
             for heading, rows in self.by_section()
         ]
-        return table_lines(titles, numeric, sections, width)
+        return lay_out_table(titles, numeric, sections, width)
 
 
-def _texts(rows: list[tuple[Entry, ...]], numeric: list[bool], plus_minus: str) -> list[list[str]]:
+def _to_texts(
+    rows: list[tuple[TableEntry, ...]], numeric: list[bool], plus_minus: str
+) -> list[list[str]]:
     """The rows as text, with their decimals aligned where they stand to the right."""
     columns = [
-        [(visible(entry.text) + BEST * entry.best).replace(" ± ", plus_minus) for entry in column]
+        [
+            (escape_invisible(entry.text) + BEST * entry.best).replace(" ± ", plus_minus)
+            for entry in column
+        ]
         for column in zip(*rows, strict=True)
     ]
     aligned = (
-        _aligned(column) if right else column
+        _align_decimals(column) if right else column
         for column, right in zip(columns, numeric, strict=True)
     )
     return [list(row) for row in zip(*aligned, strict=True)]
 
 
-def _aligned(texts: list[str]) -> list[str]:
+def _align_decimals(texts: list[str]) -> list[str]:
     """Texts of numbers of equally many decimals, padded so that their first numbers end in one
     place.
     """
@@ -139,7 +146,7 @@ def _aligned(texts: list[str]) -> list[str]:
     ]
 
 
-def _entry_json(entry: Entry) -> dict[str, Any]:
+def _entry_to_json(entry: TableEntry) -> dict[str, Any]:
     fields = {
         "text": entry.text,
         "value": entry.value,

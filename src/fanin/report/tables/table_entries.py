@@ -10,44 +10,44 @@ import pandas as pd
 
 from fanin.analysis.frames import OUTCOMES
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
-from fanin.report.numbers import NumberFormat, number_format
-from fanin.report.tables.table import Entry
+from fanin.report.numbers import NumberFormat, choose_number_format
+from fanin.report.tables.table import TableEntry
 
 
-def spread_suffix(planned: int) -> str:
+def choose_spread(planned: int) -> str:
     """Which column of a summary stands after ±, by the number of replicates planned; empty for
     none.
     """
     return "_half_width" if planned >= MIN_FOR_INTERVAL else "_sd" if planned > 1 else ""
 
 
-def metric_format(summary: pd.DataFrame, key: str, suffix: str) -> NumberFormat:
+def choose_format(summary: pd.DataFrame, key: str, suffix: str) -> NumberFormat:
     """The format that a metric's numbers share in these rows of a summary."""
     if key == "mean_rank":
         return NumberFormat(1)
     values = [*summary[key], *(summary[f"{key}_median"][summary[key].isna()])]
-    return number_format(key, values, summary[key + suffix] if suffix else ())
+    return choose_number_format(key, values, summary[key + suffix] if suffix else ())
 
 
-def number_entry(
+def make_number_entry(
     group: Mapping[Any, Any], key: str, form: NumberFormat, suffix: str, *, best: bool
-) -> Entry:
+) -> TableEntry:
     """The entry of one metric of a summary's row: mean and spread, or where a replicate diverged
     the median.
     """
     value = float(group[key])
     if math.isfinite(value):
         spread = float(group[key + suffix]) if suffix and key != "mean_rank" else math.nan
-        return Entry(
+        return TableEntry(
             form.text(value, spread), value, spread if math.isfinite(spread) else None, best
         )
     median = float(group.get(f"{key}_median", math.nan))
     if group["diverged"] and math.isfinite(median):
-        return Entry(f"med {form.text(median)}")
-    return Entry()
+        return TableEntry(f"med {form.text(median)}")
+    return TableEntry()
 
 
-def outcome_text(group: Mapping[Any, Any]) -> str:
+def describe_outcomes(group: Mapping[Any, Any]) -> str:
     """``diverged``, ``2/5 diverged, 1/5 missing``, or nothing where every replicate trained to its
     end.
     """

@@ -16,7 +16,7 @@ _ASCII = str.maketrans(
 )
 
 
-def show(table: Table, file: TextIO | None = None) -> None:
+def print_table(table: Table, file: TextIO | None = None) -> None:
     """Print a table: with colours to a terminal (NO_COLOR is honoured), otherwise as plain text of
     80 columns.
 
@@ -26,14 +26,14 @@ def show(table: Table, file: TextIO | None = None) -> None:
     console = Console(file=out, highlight=False, markup=False, emoji=False)
     width = max(console.width, 40) if console.is_terminal else 80
     for line in table.lines(width):
-        text = encodable(line.text, getattr(out, "encoding", None) or "utf-8")
+        text = make_encodable(line.text, getattr(out, "encoding", None) or "utf-8")
         if console.is_terminal:
             console.print(Text(text, style=_STYLES[line.kind]), soft_wrap=True)
         else:
             print(text, file=out)
 
 
-def encodable(text: str, encoding: str) -> str:
+def make_encodable(text: str, encoding: str) -> str:
     """The text, in words that the encoding has."""
     try:
         text.encode(encoding)

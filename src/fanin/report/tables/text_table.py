@@ -30,7 +30,7 @@ class Line:
     kind: Literal["titles", "heading", "row", "blank"]
 
 
-def table_lines(
+def lay_out_table(
     titles: Sequence[str], numeric: Sequence[bool], sections: Sequence[Section], width: int
 ) -> list[Line]:
     """The lines of a table.
@@ -40,26 +40,28 @@ def table_lines(
     names, and a long name is wrapped.
     """
     lines: list[Line] = []
-    for used, together in groupby(sections, key=lambda section: _used(section, len(titles))):
-        for part in _part(titles, numeric, list(together), used, width):
+    for used, together in groupby(
+        sections, key=lambda section: _find_used_columns(section, len(titles))
+    ):
+        for part in _lay_out_group(titles, numeric, list(together), used, width):
             lines += [Line("", "blank"), *part] if lines else part
     return lines
 
 
-def paragraph(text: str, width: int, bullet: str = "") -> list[str]:
+def wrap_paragraph(text: str, width: int, bullet: str = "") -> list[str]:
     """Text wrapped to a width, lines after the first indented below a bullet."""
     return textwrap.wrap(
         text, width, initial_indent=bullet, subsequent_indent=" " * len(bullet)
     ) or [bullet]
 
 
-def _used(section: Section, columns: int) -> tuple[int, ...]:
+def _find_used_columns(section: Section, columns: int) -> tuple[int, ...]:
     return tuple(
         i for i in range(1, columns) if any(row[i] not in ("", NOTHING) for row in section.rows)
     )
 
 
-def _part(
+def _lay_out_group(
     titles: Sequence[str],
     numeric: Sequence[bool],
     sections: Sequence[Section],
@@ -72,11 +74,11 @@ def _part(
         for i, title in enumerate(titles)
     ]
     stub = min(widths[0], max(_MIN_STUB, width // 3))
-    for fold in _folds(used, widths, width - stub):
-        yield _fold_lines(titles, numeric, sections, [stub, *(widths[i] for i in fold)], fold)
+    for fold in _fold_columns(used, widths, width - stub):
+        yield _lay_out_fold(titles, numeric, sections, [stub, *(widths[i] for i in fold)], fold)
 
 
-def _folds(used: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
+def _fold_columns(used: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
     """The used columns, in as few runs as fit beside the stub."""
     folds: list[list[int]] = [[]]
     taken = 0
@@ -89,7 +91,7 @@ def _folds(used: Sequence[int], widths: Sequence[int], room: int) -> list[list[i
     return folds
 
 
-def _fold_lines(
+def _lay_out_fold(
     titles: Sequence[str],
     numeric: Sequence[bool],
     sections: Sequence[Section],
@@ -97,35 +99,33 @@ def _fold_lines(
     fold: Sequence[int],
 ) -> list[Line]:
     right = [False, *(numeric[i] for i in fold)]
-    lines = [Line(_joined([titles[0], *(titles[i] for i in fold)], widths, right), "titles")]
+    lines = [Line(_join_row([titles[0], *(titles[i] for i in fold)], widths, right), "titles")]
     for section in sections:
         lines += [
             Line(text, "heading")
-            for text in paragraph(section.heading, max(sum(widths), 40))
+            for text in wrap_paragraph(section.heading, max(sum(widths), 40))
             if section.heading
         ]
         for row in section.rows:
-            first, *rest = _wrapped(row[0], widths[0])
-            lines.append(Line(_joined([first, *(row[i] for i in fold)], widths, right), "row"))
+            first, *rest = _wrap(row[0], widths[0])
+            lines.append(Line(_join_row([first, *(row[i] for i in fold)], widths, right), "row"))
             lines += [Line(f"  {text}", "row") for text in rest]
     return lines
 
 
-def _joined(texts: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+def _join_row(texts: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     pairs = zip(texts, widths, right, strict=True)
     return (
-        (" " * _GAP)
-        .join(_padded(text, width, to_right) for text, width, to_right in pairs)
-        .rstrip()
+        (" " * _GAP).join(_pad(text, width, to_right) for text, width, to_right in pairs).rstrip()
     )
 
 
-def _padded(text: str, width: int, to_right: bool) -> str:
+def _pad(text: str, width: int, to_right: bool) -> str:
     padding = " " * (width - cell_len(text))
     return padding + text if to_right else text + padding
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrap(text: str, width: int) -> list[str]:
     if cell_len(text) <= width:
         return [text]
     halved = width if text.isascii() else width // 2  # wide characters take two columns each
