@@ -1,4 +1,4 @@
-"""Conditions: the replicates of one point of a figure, and the one number that may stand for them."""
+"""Conditions: the replicates behind one point of a figure, and the number that represents them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Condition:
     """A metric over the replicates of one condition."""
 
     values: tuple[float, ...]
-    """Of the replicates that trained to their end."""
+    """One per replicate that finished training."""
     diverged: int
     planned: int
     centre: float
-    """Their mean; where a replicate diverged the median, diverged ones counted as worst; nan where
-    that falls on those.
+    """The mean. If a replicate diverged: the median, with diverged replicates as the worst values;
+    nan if the median falls on one of those.
     """
     half_width: float
-    """Of the mean's 95 % interval; nan below 5 replicates and where one diverged."""
+    """Of the mean's 95 % interval; nan below 5 replicates, or if one diverged."""
 
     @property
     def diverged_share(self) -> float:
@@ -37,9 +37,7 @@ class Condition:
 
 
 def estimate_condition(rows: pd.DataFrame, metric: str, *, higher_is_better: bool) -> Condition:
-    """The condition of rows of `fanin.analysis.frames.build_frame` that are replicates of one
-    another.
-    """
+    """The condition whose replicates are these rows of a frame of cells."""
     ok = rows[rows["outcome"] == "ok"][metric].dropna()
     values = tuple(float(value) for value in ok)
     diverged = int((rows["outcome"] == "diverged").sum())

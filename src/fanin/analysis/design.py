@@ -25,12 +25,10 @@ _INCOMPARABLE = {"data", "protocol", "metrics"}
 
 @dataclass(frozen=True)
 class Design:
-    """How a frame's factors are read: values of `compared` are compared with one another within a
-    section.
+    """Which factor of a frame is compared, within sections of conditions that agree otherwise.
 
-    The initializers are compared where they vary. Elsewhere it is the factor with the most values
-    side by side, words before numbers; where nothing varies that can be compared, sections have one
-    row.
+    If the initializer varies, it is compared. Otherwise it is the factor with the most values side
+    by side, words before numbers. If nothing comparable varies, each section has one row.
     """
 
     factors: tuple[str, ...]
@@ -39,20 +37,17 @@ class Design:
     """Those with more than one value."""
     compared: str
     section: tuple[str, ...]
-    """The factors that agree within a section: all but the one compared and a rate that was tuned.
-    """
+    """The factors that agree within a section: all but the compared one and a tuned rate."""
     tuned: bool
-    """Whether each condition has one learning rate of its own, which is then a consequence of it
-    and no factor.
-    """
+    """Whether each condition has a learning rate of its own, which then is not a factor."""
     pairing: tuple[str, ...]
-    """What rows of one section must agree in to be a pair: they then saw the same batches, masks
+    """What two rows of a section must share to be a pair, which then saw the same batches, masks
     and normal draws.
     """
 
     @property
     def headings(self) -> tuple[str, ...]:
-        """What names a section: model and data (unless compared), and whatever else varies."""
+        """The factors that name a section: model and data unless compared, and others that vary."""
         return tuple(
             name for name in self.section if name in ("model", "data") or name in self.varying
         )
@@ -63,14 +58,14 @@ class Design:
         return tuple(name for name in self.headings if name not in ("model", "data"))
 
     def name_section(self, key: Sequence[Any], names: Sequence[str] | None = None) -> str:
-        """A section's name from its values of `section`: all `headings`, or those `names` only."""
+        """A section's name, from its values of all `headings`, or of the factors `names` only."""
         values = dict(zip(self.section, key, strict=True))
         return self.join_values(
             {name: values[name] for name in (self.headings if names is None else names)}
         )
 
     def join_values(self, values: Mapping[str, Any]) -> str:
-        """Values of factors as one name; those that a cell does not have are left out."""
+        """Factor values joined into one name, without those that a cell does not have."""
         words = [
             self.name_value(name, value)
             for name, value in values.items()
@@ -79,7 +74,7 @@ class Design:
         return " · ".join(words) or ("default" if values else "")
 
     def name_value(self, name: str, value: Any) -> str:
-        """A factor's value where its column's title is not at hand: ``relu``, ``depth 16``."""
+        """A factor's value as text that stands alone: ``relu``, ``depth 16``."""
         return (
             f"{self.format_title(name)} {format_value(value)}"
             if needs_title(name)
@@ -106,8 +101,9 @@ def infer_design(frame: pd.DataFrame) -> Design:
 
 
 def list_factors(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The factors among a frame's columns. Dotted axes stand behind the provenance, metrics of any
-    name before it.
+    """The factors among a frame's columns, in reading order.
+
+    Options such as ``model.depth`` come after the provenance columns, metrics before them.
     """
     names = [str(name) for name in frame.columns]
     behind = names[names.index(PROVENANCE[-1]) + 1 :]
@@ -117,15 +113,16 @@ def list_factors(frame: pd.DataFrame) -> tuple[str, ...]:
 def split_sections(
     frame: pd.DataFrame, design: Design
 ) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """(values of `Design.section`, rows) of each section, in the order of the plan."""
+    """Yield (values of `Design.section`, rows) of each section, in the plan's order."""
     return group_rows(frame, design.section)
 
 
 def group_rows(
     frame: pd.DataFrame, keys: Sequence[str]
 ) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """(values, rows) of each combination of the keys' values, in the order in which they come; one
-    of all rows for no keys.
+    """Yield (values, rows) of each combination of the keys' values, in order of appearance.
+
+    Without keys, yields all rows once.
     """
     if not keys:
         yield (), frame
@@ -134,7 +131,7 @@ def group_rows(
 
 
 def is_numeric(frame: pd.DataFrame, name: str) -> bool:
-    """Whether all values of a factor are numbers, those cells left out that do not have it."""
+    """Whether all values of a factor are numbers, ignoring cells that do not have it."""
     values = [value for value in frame[name].unique() if not isinstance(value, str) or value]
     return bool(values) and all(map(is_number, values))
 

@@ -1,7 +1,7 @@
-"""Factors: what was varied from cell to cell, and what tables call each of its values.
+"""Factors: what varies from cell to cell, and what tables call each of its values.
 
-A factor is a field of the cell, or one option of such a field where a study has that option as an
-axis (``model.depth``): the option is then a factor of its own, and the field is shown without it.
+A factor is a field of the cell. An option of a field that is an axis of the study, such as
+``model.depth``, is a factor of its own; the field is then shown without it.
 """
 
 from __future__ import annotations
@@ -68,20 +68,19 @@ def list_option_axes(plan: Plan) -> tuple[str, ...]:
 
 
 def read_levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
-    """Factor → the cell's own value, options that are axes taken out of their specs."""
+    """Factor → the cell's value. Options that are axes are taken out of their specs."""
     cell = planned.cell
     found: dict[str, Any] = {}
     for column, field in FACTORS.items():
         value = getattr(cell, field)
-        # None is the model's own; what that is, its label says where the axis has one.
+        # None means the model's own value; the axis' label says what that is, if there is one.
         found[column] = planned.labels.get(field) if value is None else value
     for axis in dotted:
         head, _, option = axis.partition(".")
         name, options = specs.parse(found[head])
         value = options.pop(option, None)
         found[head] = specs.render(name, options)
-        # A spec leaves out an option that equals its default; its label is then all that is known
-        # of it.
+        # A spec leaves out an option that equals its default; only its label is known then.
         found[axis] = planned.labels.get(axis) if value is None else value
     return found
 
@@ -89,10 +88,9 @@ def read_levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
 def name_levels(plan: Plan) -> Names:
     """(factor, the cell's value) → what tables show for it: its label, or the value itself.
 
-    A label that stands for more than one value of its axis is shown together with the value, and a
-    value with more than one label is shown as it is, so that different cells never look like
-    replicates of one another. A label that is the value written otherwise (``1`` for 1.0) gives way
-    to it, so that columns of numbers hold numbers.
+    Different cells must never look like replicates of one another: a label of several values is
+    shown together with the value, and a value with several labels is shown itself. So is a value
+    whose label is another way to write it (``1`` for 1.0), so that columns of numbers hold numbers.
     """
     dotted = list_option_axes(plan)
     labels: defaultdict[tuple[str, Any], dict[str, None]] = defaultdict(dict)
@@ -128,8 +126,9 @@ def sort_for_reading(columns: Iterable[str]) -> tuple[str, ...]:
 
 
 def format_title(name: str, among: Iterable[str] = ()) -> str:
-    """A factor's or a metric's name in words; of ``model.depth`` its last part, unless another
-    factor shares that.
+    """The name of a factor or metric in words.
+
+    For an option such as ``model.depth``, its last part, unless another factor ends in it too.
     """
     if name in _SPELT_OUT:
         return _SPELT_OUT[name]
@@ -156,13 +155,13 @@ def needs_title(name: str) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a factor's value is a number, and not a word or a truth value."""
+    """Whether a factor's value is a number, not a word or a truth value."""
     value = to_python_scalar(value)
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def to_python_scalar(value: Any) -> Any:
-    """The Python value of a numpy scalar, which is what iterating over a column may give."""
+    """The Python value of a numpy scalar; any other value unchanged."""
     return value.item() if hasattr(value, "item") else value
 
 
@@ -183,7 +182,7 @@ def _is_same(label: str, plain: Any) -> bool:
 
 
 def _to_number(text: Any) -> Any:
-    """The finite number that a text writes; anything else as it is."""
+    """The finite number that a text spells; anything else unchanged."""
     if not isinstance(text, str):
         return text
     for kind in (int, float):

@@ -1,4 +1,4 @@
-"""Frames: a plan and its results as pandas tables, nothing aggregated and nothing left out."""
+"""Frames: a plan and its results as pandas tables, without aggregation or omission."""
 
 from __future__ import annotations
 
@@ -29,20 +29,18 @@ if TYPE_CHECKING:
 OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
 
 PROVENANCE = ("cell", "block", "environment", "message")
-"""Where a row comes from."""
+"""Columns that tell a row's origin."""
 
 
 def build_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     """One row per planned cell, in the plan's order.
 
-    Columns: the `LEADING` factors (a label where the plan gives one), replicate, outcome
-    (``missing`` where there is no result), each metric that any result has (nan elsewhere),
-    seconds, where it comes from (cell, block, environment, message), the other `FACTORS`, a column
-    per axis that is an option (``model.depth``; a number where it is one, "" where a cell has no
-    such option), and the `SEEDS` ("" where derived).
+    Columns: the `LEADING` factors (the plan's label if it gives one), replicate, outcome
+    (``missing`` without a result), each metric that any result has (nan in the others), seconds,
+    the `PROVENANCE`, the other `FACTORS`, a column per axis that is an option (``model.depth``; ""
+    for a cell without that option), and the `SEEDS` ("" if derived).
 
-    ``frame.attrs["directions"]`` holds which way users' own metrics are better, as their results
-    recorded it.
+    ``frame.attrs["directions"]`` says which way users' metrics are better, as results recorded it.
     """
     names, dotted = name_levels(plan), list_option_axes(plan)
     rows = [

@@ -1,9 +1,9 @@
-"""The published case study's table, and an honest comparison of our replicates with it.
+"""The published case study's table, and a comparison of our replicates with it.
 
-The published table has one run per cell, so a cell agrees when that run lies where one more run of
-ours would be expected: in the prediction interval mean ± t · s · √(1 + 1/k), with k replicates and
-s pooled over the five initializers other than zero of one model and data set. Zero cells have no
-randomness to speak of and are compared exactly.
+The published table has one run per cell. A cell agrees if that run lies in the prediction interval
+of one more run of ours, mean ± t · s · √(1 + 1/k), with k replicates and s pooled over the five
+initializers other than zero of one model and data set. Zero cells have almost no randomness and are
+compared exactly.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """One row of the published table; figures that it does not have are nan."""
+    """One row of the published table; nan for numbers that it does not give."""
 
     val_accuracy: float
     test_accuracy: float
@@ -47,11 +47,11 @@ class PublishedRun:
     test_loss: float
     epochs: float
     loss_digit: float
-    """The value of 1 in the last printed digit of the loss."""
+    """The size of one unit in the last printed digit of the loss."""
 
     @property
     def verdict(self) -> float:
-        """The figure on which cells are compared: test accuracy, or test MAE where there is none."""
+        """The number that is compared: test accuracy, or test MAE if there is no accuracy."""
         return self.test_mae if math.isnan(self.test_accuracy) else self.test_accuracy
 
 
@@ -68,20 +68,16 @@ class Comparison:
     metrics: Mapping[str, float]
     """Our means of val_accuracy, test_accuracy or test_mae, test_loss and epochs."""
     interval: tuple[float, float] | None
-    """Where one more run is expected at `LEVEL`; None for zero cells and where replicates are too
-    few.
-    """
+    """Prediction interval of one more run at `LEVEL`; None for zero cells or too few replicates."""
     agrees: bool | None
-    """None where nothing can be said: no results, or a single replicate."""
+    """None if undecidable: no results, or a single replicate."""
     second_run: float = math.nan
-    """The authors' second run, where there is one."""
+    """The authors' second run; nan if there is none."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How many published runs missed their interval, against what this very design gives when
-    nothing differs.
-    """
+    """How many published runs missed their interval, and how many would if nothing differed."""
 
     judged: int
     misses: int
@@ -89,8 +85,8 @@ class Summary:
     p_value: float
     """Share of simulated studies with at least as many misses."""
     shared: float
-    """Share of the variance of our runs that a replicate's initializers have in common (same
-    batches), as estimated.
+    """Estimated share of our runs' variance that the initializers of a replicate have in common,
+    since they see the same batches.
     """
     simulations: int
 
@@ -111,7 +107,7 @@ def load_second_run() -> dict[Key, float]:
 
 
 def compare(plan: Plan, results: Mapping[str, Result]) -> list[Comparison]:
-    """Every published row beside our replicates of that cell, in the published order."""
+    """Each published row with our replicates of that cell, in the published order."""
     ours = _collect_replicates(plan, results)
     again = load_second_run()
     table = load_published_table()
@@ -125,13 +121,12 @@ def compare(plan: Plan, results: Mapping[str, Result]) -> list[Comparison]:
 
 
 def summarise(comparisons: Sequence[Comparison]) -> Summary:
-    """Count the misses and simulate the design: groups of initializers that share one s, batches
-    shared within a replicate.
+    """Count the misses, and simulate how many the same design gives if nothing differs.
 
-    Such misses are not binomial: one small s makes a whole group miss. The simulation draws, for
-    each group, k replicates with a part in common (of the estimated share of the variance) and one
-    independent published run per initializer, all from one normal law, and applies the very
-    comparison.
+    Misses are not binomial, because one small s makes a whole group miss. For each group, the
+    simulation draws k replicates that share the estimated part of their variance, and one
+    independent published run per initializer, all from one normal distribution. It then applies the
+    same comparison.
     """
     judged = [c for c in comparisons if c.interval is not None]
     if not judged:
@@ -157,7 +152,7 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
 
 
 def compute_prediction_half_width(s: float, k: int, df: int) -> float:
-    """t · s · √(1 + 1/k): one more run lies within this of the mean of k, s having df degrees of
+    """t · s · √(1 + 1/k): how far one more run may lie from the mean of k, if s has df degrees of
     freedom.
     """
     return float(special.stdtrit(df, (1 + LEVEL) / 2)) * s * math.sqrt(1 + 1 / k)
@@ -180,9 +175,7 @@ def _make_run(row: Mapping[str, str]) -> PublishedRun:
 
 
 def _collect_replicates(plan: Plan, results: Mapping[str, Result]) -> dict[Key, tuple[Result, ...]]:
-    """Our finished runs of each cell, replicates in order; runs that did not end well are left out
-    and lower k.
-    """
+    """Our finished runs of each cell, ordered by replicate. Other runs are left out and lower k."""
     found: dict[Key, list[Result]] = {}
     for planned in sorted(plan.cells, key=lambda p: p.cell.replicate):
         result = results.get(planned.cell.id)
@@ -193,7 +186,7 @@ def _collect_replicates(plan: Plan, results: Mapping[str, Result]) -> dict[Key, 
 
 
 def get_main_metric(result: Result) -> float:
-    """What a run is judged by: its test accuracy, or its test MAE where there is none."""
+    """A run's test accuracy, or its test MAE if it has no accuracy."""
     return (
         result.metrics["test_accuracy"]
         if "test_accuracy" in result.metrics
@@ -204,9 +197,7 @@ def get_main_metric(result: Result) -> float:
 def _pool_deviations(
     ours: Mapping[Key, Sequence[Result]], group: tuple[str, str]
 ) -> tuple[float, int] | None:
-    """Pooled standard deviation of the group's random initializers and its degrees of freedom, n −
-    1 summed.
-    """
+    """Pooled standard deviation of the group's random initializers, and its degrees of freedom."""
     samples = [
         [get_main_metric(r) for r in runs]
         for key, runs in ours.items()
@@ -260,7 +251,7 @@ def _check_zero(result: Result, run: PublishedRun) -> bool:
 
 
 def _pair_replicates(group: Sequence[Comparison]) -> NDArray[np.float64]:
-    """Shape (initializers, replicates): the replicates that all initializers of the group have."""
+    """The replicates that all initializers of a group have: shape (initializers, replicates)."""
     common = set.intersection(*(set(c.replicates) for c in group))
     return np.array(
         [
@@ -271,8 +262,8 @@ def _pair_replicates(group: Sequence[Comparison]) -> NDArray[np.float64]:
 
 
 def _estimate_shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
-    """Share of the variance within initializers that is common to a replicate: an intraclass
-    correlation in [0, 1].
+    """Share of the variance within initializers that a replicate shares: an intraclass correlation
+    in [0, 1].
 
     Each group has shape (initializers, replicates). With rows centred, the variance of the column
     means is σ²(ρ + (1 − ρ)/m).
@@ -295,13 +286,12 @@ def _estimate_shared_variance(groups: Sequence[NDArray[np.float64]]) -> float:
 def _simulate_misses(
     counts: Sequence[int], shared: float, random: seeds.NumpyGenerator
 ) -> NDArray[np.int64]:
-    """Misses among the initializers of one group, in each of `SIMULATIONS` studies in which nothing
-    differs.
+    """Misses among one group's initializers, in each of `SIMULATIONS` studies without a difference.
 
     Args:
         counts: finished replicates of each initializer.
         shared: share of the variance that the initializers of a replicate have in common.
-        random: where the draws come from.
+        random: the generator of the draws.
     """
     m, most = len(counts), max(counts)
     common = random.standard_normal((SIMULATIONS, 1, most)) * math.sqrt(shared)

@@ -1,6 +1,4 @@
-"""Ranking: whether one condition of a section may be called the best, and what could have been seen
-where not.
-"""
+"""Ranking: whether one condition of a section is the best, and the difference that could be seen."""
 
 from __future__ import annotations
 
@@ -21,21 +19,17 @@ from fanin.analysis.summary import find_main_metric, get_directions, is_higher_b
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a section's replicates allow to be said about the best of what is compared."""
+    """What a section's replicates say about the best of the compared values."""
 
     section: tuple[Any, ...]
     """Values of `Design.section`."""
     metric: str
     pairs: int
-    """Fewest replicates that any two conditions have in common."""
+    """The fewest replicates that two conditions have in common."""
     best: str | None
-    """The compared value that beats every other one, if any does, as `factors.format_value` writes
-    it.
-    """
+    """The compared value that beats every other, as `factors.format_value` writes it; or None."""
     detectable: float
-    """Too few pairs to test: the difference in the metric that could have been seen for a typical
-    pair; nan otherwise.
-    """
+    """With too few pairs to test: the difference that a typical pair could have shown; else nan."""
 
     @property
     def too_few(self) -> bool:
@@ -43,9 +37,7 @@ class Verdict:
 
 
 def judge_sections(frame: pd.DataFrame, design: Design) -> list[Verdict]:
-    """A verdict for each section of `frames.build_frame` that compares at least two values and has
-    results.
-    """
+    """A verdict for each section of a frame that compares two or more values and has results."""
     judged = []
     for key, section in split_sections(frame, design):
         metric = find_main_metric(section)
@@ -68,13 +60,11 @@ class _Runs:
 
     names: list[str]
     values: np.ndarray
-    """The metric, better ones higher; nan where a run did not train to its end."""
+    """The metric, signed so that higher is better; nan if a run did not finish."""
     environments: np.ndarray
 
     def common(self, a: int, b: int) -> np.ndarray:
-        """Differences a − b in the replicates where both trained to the end, in one and the same
-        environment.
-        """
+        """Differences a − b over the replicates in which both finished in the same environment."""
         difference = self.values[:, a] - self.values[:, b]
         paired: np.ndarray = difference[
             ~np.isnan(difference) & (self.environments[:, a] == self.environments[:, b])
@@ -99,8 +89,8 @@ def _find_best(runs: _Runs) -> str | None:
     """The value with the best mean, if its paired interval against each of the k − 1 others
     excludes zero.
 
-    The intervals have level 1 − 0.05 / (k − 1) (Bonferroni), so the chance of naming one that is
-    not the best is below 5 %. A value with a missing or diverged run is not named.
+    The intervals have level 1 − 0.05 / (k − 1) (Bonferroni), so the probability of naming a value
+    that is not the best is below 5 %. A value with a missing or diverged run is never named.
     """
     whole = np.flatnonzero(~np.isnan(runs.values).any(axis=0))
     if len(whole) == 0 or len(runs.values) < MIN_FOR_TEST:

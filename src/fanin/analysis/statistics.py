@@ -1,8 +1,8 @@
 """Statistics of replicates: pure functions on arrays.
 
-Replicates are the unit: an interval is Student's t over replicates, a comparison is paired by
-replicate. No function fills in a value for a run that diverged; such runs are counted, and take
-part in medians and ranks as the worst.
+Replicates are the unit: intervals are Student's t over replicates, and comparisons are paired by
+replicate. No function invents a value for a diverged run. Diverged runs are counted, and they are
+the worst values in medians and ranks.
 """
 
 from __future__ import annotations
@@ -17,26 +17,22 @@ from numpy.typing import ArrayLike, NDArray
 from fanin.errors import MissingExtra, UsageError
 
 try:
-    from scipy import (
-        special,
-    )  # scipy.stats has the same distributions, but takes two seconds to import
+    from scipy import special  # scipy.stats has the same distributions but imports in two seconds
 except ModuleNotFoundError:
     raise MissingExtra("scipy", "study", "Statistics") from None
 
 MIN_FOR_INTERVAL = 5
-"""Replicates below which no interval is given."""
+"""Fewest replicates for an interval."""
 
 MIN_FOR_TEST = 10
-"""Paired replicates below which nothing is tested."""
+"""Fewest paired replicates for a test."""
 
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n replicates. What n does not allow is nan: sd below 2, half_width below
-    `MIN_FOR_INTERVAL`.
-    """
+    """A mean over n replicates. sd is nan below n = 2, half_width below `MIN_FOR_INTERVAL`."""
 
     n: int
     mean: float
@@ -47,15 +43,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The mean of a − b over n replicates that both have, and what can be said about it."""
+    """The mean of a − b over the n replicates that both have, and its test."""
 
     estimate: Estimate
     p_value: float
     """Two-sided paired t test; nan below `MIN_FOR_TEST` replicates."""
     detectable: float
-    """Where there are too few replicates to test: the `find_detectable_difference`; nan
-    otherwise, or below 2.
-    """
+    """With 2 or more replicates but too few to test: `find_detectable_difference`; else nan."""
 
 
 def estimate(values: ArrayLike, level: float = LEVEL) -> Estimate:
@@ -63,7 +57,7 @@ def estimate(values: ArrayLike, level: float = LEVEL) -> Estimate:
     − 1} · sd / √n.
 
     Args:
-        values: shape (n,). A nan makes the whole estimate nan: nothing is dropped in silence.
+        values: shape (n,). A nan makes the whole estimate nan: nothing is dropped silently.
         level: the interval's confidence, in (0, 1).
     """
     x = _to_vector(values)
@@ -78,15 +72,14 @@ def estimate(values: ArrayLike, level: float = LEVEL) -> Estimate:
 
 
 def compute_divergence_rate(diverged: int, ok: int) -> float:
-    """diverged / (diverged + ok): the share of finished runs that diverged; nan where none
-    finished.
-    """
+    """diverged / (diverged + ok): the share of finished runs that diverged; nan without any."""
     return diverged / (diverged + ok) if diverged + ok else math.nan
 
 
 def compute_median(values: ArrayLike, diverged: int, *, higher_is_better: bool) -> float:
-    """The median over all finished runs, the diverged ones counted as worse than any value; nan
-    where it falls on those.
+    """The median over all finished runs, with diverged runs worse than any value.
+
+    nan if the median falls on a diverged run.
     """
     worst = -math.inf if higher_is_better else math.inf
     runs = np.concatenate([_to_vector(values), np.full(diverged, worst)])
@@ -95,11 +88,9 @@ def compute_median(values: ArrayLike, diverged: int, *, higher_is_better: bool) 
 
 
 def rank(values: ArrayLike, *, higher_is_better: bool) -> NDArray[np.float64]:
-    """Ranks from 1 (best), ties sharing their mean rank; nan stands for a diverged run, and all of
-    those share the last.
+    """Ranks from 1 (best). Ties share their mean rank; diverged runs (nan) share the last one.
 
-    With x the values turned so that lower is better: rank_i = #{x_j < x_i} + (#{x_j = x_i} + 1) /
-    2.
+    With x signed so that lower is better: rank_i = #{x_j < x_i} + (#{x_j = x_i} + 1) / 2.
     """
     x = _to_vector(values)
     x = np.where(np.isnan(x), np.inf, -x if higher_is_better else x)
@@ -109,10 +100,12 @@ def rank(values: ArrayLike, *, higher_is_better: bool) -> NDArray[np.float64]:
 
 
 def compare_pairs(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> PairedDifference:
-    """Student's t on the differences a − b of paired replicates, both of shape (n,)."""
+    """Student's t test of the differences a − b of paired replicates, both of shape (n,)."""
     x, y = _to_vector(a), _to_vector(b)
     if x.shape != y.shape:
-        raise UsageError(f"Paired values must be as many on both sides, not {len(x)} and {len(y)}.")
+        raise UsageError(
+            f"Expected as many values of a as of b, one per pair; received {len(x)} and {len(y)}."
+        )
     difference = estimate(x - y, level)
     n, sd = difference.n, difference.sd
     p_value = _compute_p_value(difference) if n >= MIN_FOR_TEST else math.nan
@@ -121,12 +114,11 @@ def compare_pairs(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> PairedDif
 
 
 def find_detectable_difference(sd: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest true difference that a two-sided paired t test of n replicates would have seen
-    with this power.
+    """The smallest true difference that a two-sided paired t test of n pairs detects at this power.
 
     δ = λ · sd / √n, where λ solves P(T > t_{1 − α/2, n − 1}) = power for T noncentral t with n − 1
     degrees of freedom and noncentrality λ. (The other tail's share of the power, below 1e-5 at a
-    power of 0.8, is left out.)
+    power of 0.8, is neglected.)
 
     Args:
         sd: standard deviation of the paired differences, in the metric's unit.
@@ -144,7 +136,7 @@ def find_detectable_difference(sd: float, n: int, power: float = 0.8, alpha: flo
 
 
 def pool_deviations(deviations: Sequence[float]) -> float:
-    """√(mean of sd²) of standard deviations that rest on equally many values; nan of none."""
+    """√(mean of sd²), for standard deviations of equally many values; nan if there are none."""
     return math.sqrt(float(np.mean(np.square(deviations)))) if len(deviations) else math.nan
 
 

@@ -19,14 +19,13 @@ SUFFIXES = ("", "_sd", "_half_width", "_median")
 
 
 def summarise(frame: pd.DataFrame, design: Design) -> pd.DataFrame:
-    """One row per condition of `frames.build_frame`: sections in the order of the plan, what is
-    compared within them.
+    """One row per condition of a frame: sections in the plan's order, the compared values in each.
 
     Columns: the `LEADING` factors; planned and the number of cells of each outcome;
     divergence_rate; mean_rank; for each metric m its mean over the ok replicates as m, then m_sd,
-    m_half_width (95 %, from 5 replicates on) and m_median; and the other factors. Where a replicate
-    diverged there is no mean, and the median counts it as worst. mean_rank is over the replicates
-    in which every condition of the section finished.
+    m_half_width (95 %, from 5 replicates on) and m_median; and the other factors. If a replicate
+    diverged, there is no mean, and the median counts it as the worst value. mean_rank is over the
+    replicates in which every condition of the section finished.
     """
     metrics = list_metrics(frame)
     rows = [
@@ -56,8 +55,8 @@ def list_metrics(frame: pd.DataFrame) -> list[str]:
 
 
 def find_main_metric(section: pd.DataFrame) -> str | None:
-    """The metric by which a section's conditions are ranked: its test metric, or the test loss
-    where it has no other.
+    """The metric that ranks a section's conditions: its test metric, or the test loss if it has no
+    other.
     """
     ok = section[section["outcome"] == "ok"]
     measured = [
@@ -69,12 +68,12 @@ def find_main_metric(section: pd.DataFrame) -> str | None:
 
 
 def is_higher_better(metric: str, directions: Mapping[str, str] | None = None) -> bool:
-    """Whether a metric is to be high: accuracies and PSNR are; losses, errors, perplexities and
-    numbers of epochs are not.
+    """Whether a higher metric is better: true of accuracies and PSNR, false of losses, errors,
+    perplexities and numbers of epochs.
 
     Args:
         metric: its name, with or without ``val_`` or ``test_``.
-        directions: ``max`` or ``min`` for metrics of users' own; see `get_directions`.
+        directions: ``max`` or ``min`` for users' metrics (`get_directions`).
     """
     base = metric.removeprefix("test_").removeprefix("val_")
     if directions and base in directions:
@@ -83,7 +82,7 @@ def is_higher_better(metric: str, directions: Mapping[str, str] | None = None) -
 
 
 def get_directions(frame: pd.DataFrame) -> Mapping[str, str]:
-    """Which way users' own metrics are better, by name."""
+    """Which way users' metrics are better, by name: ``max`` or ``min``."""
     directions: Mapping[str, str] = frame.attrs.get("directions", {})
     return directions
 
@@ -122,9 +121,7 @@ def _summarise_metric(
 
 
 def _compute_mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, ...], float]:
-    """(section, compared value in words) → its rank in the section's metric, averaged over the
-    complete replicates.
-    """
+    """(section, compared value as text) → its rank, averaged over the complete replicates."""
     means: dict[tuple[Any, ...], float] = {}
     for key, section in split_sections(frame, design):
         metric = find_main_metric(section)

@@ -69,16 +69,16 @@ def _to_json(snapshot: Snapshot) -> dict[str, Any]:
 
 def _show(snapshot: Snapshot, folder: Path) -> None:
     from fanin.report.escaping import escape_invisible
-    from fanin.report.tables.terminal import show
+    from fanin.report.tables.terminal import print_table
 
     if snapshot.plan is None:
         print_lines(
-            f"{len(snapshot.results):,} results in {escape_invisible(folder)}, and no plan: no study was "
-            "run here yet."
+            f"{len(snapshot.results):,} results in {escape_invisible(folder)}, and no plan: no "
+            "study was run here yet."
         )
         print_lines("Next: fanin run STUDY --out " + escape_invisible(folder))
         return
-    show(_make_table(snapshot))
+    print_table(_make_table(snapshot))
     print_lines("")
     print_lines(_describe_activity(snapshot))
     failures = _list_failures(snapshot)

@@ -1,14 +1,11 @@
-"""Text from outside (names, labels, messages) made harmless to each kind of output. HTML is escaped
-by its templates.
-"""
+"""Escaping of users' text (names, labels, messages) by output format. Templates escape HTML."""
 
 from __future__ import annotations
 
 import unicodedata
 
-# Controls (escape sequences among them), invisible format characters (such as those that turn the
-# direction of writing), surrogates, line and paragraph separators, private and unassigned
-# characters.
+# Control characters (with escape sequences), invisible format characters (such as marks of text
+# direction), surrogates, line and paragraph separators, private and unassigned characters.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"}
 
 _LATEX = {
@@ -43,16 +40,14 @@ _FORMULA = tuple("=+-@＝＋－＠")
 
 
 def escape_invisible(text: object) -> str:
-    """Text on one line in which every control or invisible character is written out, such as
-    ``\\x1b`` for escape.
-    """
+    """One line of text, with control and invisible characters as escape sequences (``\\x1b``)."""
     return "".join(
         _to_escape_sequence(c) if unicodedata.category(c) in _INVISIBLE else c for c in str(text)
     )
 
 
 def escape_latex(text: object) -> str:
-    """Text in which every special character of LaTeX is escaped."""
+    """Text with all special characters of LaTeX escaped."""
     return "".join(_LATEX.get(c, c) for c in escape_invisible(text))
 
 
@@ -66,9 +61,7 @@ def escape_markdown(text: object) -> str:
 
 
 def escape_csv(value: object) -> str | int | float:
-    """A value for a CSV cell: numbers as they are; text that a spreadsheet would run as a formula
-    gets an apostrophe.
-    """
+    """A value for a CSV cell. Text that a spreadsheet would run as a formula gets an apostrophe."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return "" if value != value else value
     text = escape_invisible("" if value is None else value)

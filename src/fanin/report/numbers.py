@@ -1,4 +1,4 @@
-"""Numbers for people: how many digits a column of measured values deserves."""
+"""Formatting of numbers: how many digits a column of measured values deserves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGE, _SMALL = 1e6, 1e-3
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """How the numbers of one column are written, so that their decimals align."""
+    """How the numbers of one column are written. They share it, so that their decimals align."""
 
     decimals: int
     exponent: int = 0
@@ -47,8 +47,8 @@ def choose_number_format(
     """The format for a metric's values and their spreads within one section.
 
     Accuracies have four decimals. Other values show two significant digits of the typical spread,
-    or four significant digits of the typical value where nothing is known of the spread, with four
-    decimals at most. Counts of epochs stay whole where they are.
+    or four significant digits of the typical value if the spread is unknown, with at most four
+    decimals. Counts of epochs stay whole numbers if they are.
     """
     if metric.endswith("accuracy"):
         return NumberFormat(_ACCURACY_DECIMALS)

@@ -1,5 +1,6 @@
-"""The HTML page of a study: question, table, notes, figures, curves, and every cell. One file, no
-script, no network.
+"""The HTML page of a study: question, table, notes, figures, curves, and every cell.
+
+One file, without scripts or network access.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def _load_template() -> jinja2.Template:
 
 
 def _clip_message(text: str) -> str:
-    """An error's text, line by line, cut to a length that fits a page."""
+    """An error's text, cut to a length that fits a page."""
     shown = "\n".join(escape_invisible(line) for line in str(text).splitlines())
     return shown if len(shown) <= _MESSAGE else shown[: _MESSAGE - 1] + "…"
 
@@ -106,7 +107,7 @@ def _to_data_uri(png: bytes) -> str:
 
 
 def _count_environments(found: Sequence[Result]) -> list[dict[str, Any]]:
-    """Each environment that results were computed in, with the number of its cells; most first."""
+    """Each environment of the results with its number of cells, the most frequent first."""
     counted = Counter(
         tuple(
             sorted(
@@ -119,7 +120,7 @@ def _count_environments(found: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def _list_data_sets(found: Sequence[Result]) -> list[dict[str, Any]]:
-    """Each data set as the results saw it."""
+    """Each data set that the results were trained on."""
     seen = {
         (r.cell.data, str(r.data.get("fingerprint", "?")), r.data.get("canonical")) for r in found
     }

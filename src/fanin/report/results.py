@@ -1,4 +1,4 @@
-"""Results: what `fanin.run` returns, and the way to every table, figure and page."""
+"""Results: what `fanin.run` returns; gives every table, figure and page."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Results:
-    """A plan and the results that its cells have so far. ``print(results)`` shows the table."""
+    """A plan and the results of its cells so far. ``print(results)`` shows the table."""
 
     plan: Plan
     results: Mapping[str, Result]
-    """By cell id. Those of cells outside the plan are not shown."""
+    """By cell id. Results of cells outside the plan are ignored."""
     out: Path | None = None
-    """The folder of the store, where reports go unless told otherwise."""
+    """The results folder, the default place of reports."""
     command: str = ""
-    """The command line that continues the study; by default made from the study's name and folder.
-    """
+    """The command line that continues the study; by default built from its name and folder."""
     run_summary: RunSummary | None = field(default=None, compare=False)
     """What the call of `fanin.run` did that returned these results; None if they were loaded."""
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """How many planned cells have each outcome, ``missing`` among them; zeros left out."""
+        """Number of planned cells by outcome, ``missing`` included; zeros are left out."""
         found = Counter(
             getattr(self.results.get(p.cell.id), "outcome", "missing") for p in self.plan.cells
         )
@@ -76,7 +75,7 @@ class Results:
         return make_study_table(self.analysis)
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Write the HTML page; returns its path, ``report.html`` in the results' folder by default."""
+        """Write the HTML page (default: ``report.html`` in the results folder); return its path."""
         from fanin.report.page import format_command, write_page
 
         command = self.command or format_command(self.plan, self.out)
@@ -84,8 +83,9 @@ class Results:
         return write_page(self.analysis, self.table(), place, command=command)
 
     def curves(self, path: str | Path | None = None) -> Path:
-        """Write the grid of training curves as PNG, PDF or SVG, ``curves.png`` by default; returns
-        its path.
+        """Write the grid of training curves as PNG, PDF or SVG; return its path.
+
+        By default ``curves.png`` in the results folder.
         """
         from fanin.report.figures.training_curves import curves_grid
 
@@ -93,11 +93,11 @@ class Results:
 
     def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
         """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`)
-        as PNG, PDF or SVG; their paths.
+        as PNG, PDF or SVG; return their paths.
 
-        Responses to a number, heat maps of two factors, points by category, as
-        ``figure-1-test-accuracy-by-depth.png`` and so on, into the results' folder by default. None
-        where nothing varies or nothing has trained to its end.
+        Response curves, heat maps and dot plots, named ``figure-1-test-accuracy-by-depth.png`` and
+        so on, by default in the results folder. There are none if nothing varies or nothing has
+        finished training.
         """
         from fanin.report.figures.drawing import format_of
         from fanin.report.figures.study_figures import study_figures, write_figures
@@ -116,7 +116,7 @@ class Results:
         return cell_figure(by_id[cell], self.results.get(cell), path)
 
     def export(self, kind: str, path: str | Path | None = None) -> str:
-        """The table as text, written to a path where one is given.
+        """The table as text; also written to `path` if one is given.
 
         Args:
             kind: ``csv`` (a row per condition, full precision), ``csv-cells`` (a row per cell),
@@ -144,7 +144,7 @@ class Results:
         if path is not None:
             return Path(path)
         if self.out is None:
-            raise OutputError(f"These results belong to no folder. Give a path, such as {name}.")
+            raise OutputError(f"These results have no folder. Give a path, such as {name}.")
         return self.out if name.endswith("/") else self.out / name
 
     def __str__(self) -> str:

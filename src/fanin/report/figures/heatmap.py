@@ -95,7 +95,9 @@ def heat_map(
     together = len({facet.scale for facet in layout.all}) == 1
     room = _room(list(axes_of.values()), together, _ROOM.fitting(layout))
     what = format_title(layout.metrics[0]) if len(layout.metrics) == 1 else "test metric"
-    heading = f"{what[:1].upper()}{what[1:]} by {design.format_title(x)} and {design.format_title(y)}"
+    heading = (
+        f"{what[:1].upper()}{what[1:]} by {design.format_title(x)} and {design.format_title(y)}"
+    )
     every = [condition for found in conditions.values() for condition in found.values()]
     styles = _styles(curves.values())
     legend = _legend(every, styles)
@@ -251,7 +253,9 @@ def _finish(
             getattr(axes, f"set_{which}lim")(one.edges[0], one.edges[-1])
         else:
             _words_axis(axes, one, which, inches)
-        words = f"{design.format_title(one.name)} (log)" if one.log else design.format_title(one.name)
+        words = (
+            f"{design.format_title(one.name)} (log)" if one.log else design.format_title(one.name)
+        )
         if which == "x" or left:
             getattr(axes, f"set_{which}label")(
                 words, fontsize=8, color=QUIET, labelpad=2, parse_math=False

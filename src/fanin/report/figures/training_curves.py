@@ -69,7 +69,9 @@ def grid_image(analysis: Analysis, kind: str = "png") -> bytes:
     ]
     if not any(result.history for result in analysis.planned_results):
         return saved(sheet(notes.describe_empty(len(frame))), kind)
-    return saved(_grid(analysis.plan.study, rows, names, design.format_title(design.compared)), kind)
+    return saved(
+        _grid(analysis.plan.study, rows, names, design.format_title(design.compared)), kind
+    )
 
 
 def cell_figure(planned: PlannedCell, result: Result | None, path: str | Path) -> Path:

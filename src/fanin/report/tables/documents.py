@@ -1,4 +1,4 @@
-"""Tables as Markdown and LaTeX, and groups and cells as CSV."""
+"""Tables as Markdown and LaTeX; summaries and frames as CSV."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WHOLE = ("epochs", "best_epoch")
 
 
 def to_markdown(table: Table) -> str:
-    """A Markdown table with its title above and its notes below; the best entries are bold."""
+    """A Markdown table with its title above and its notes below. Best entries are bold."""
     parts = [f"**{escape_markdown(table.title)}**"]
     if table.rows:
         titles = _format_markdown_row([escape_markdown(column.title) for column in table.columns])
@@ -46,8 +46,9 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A LaTeX table (``\\usepackage{booktabs}``), a rule between sections, notes below; the best
-    entries are bold.
+    """A LaTeX table (``\\usepackage{booktabs}``) with rules between sections and notes below.
+
+    Best entries are bold.
     """
     if not table.rows:
         return f"{escape_latex(table.title)}: {escape_latex(table.empty)}\n"
@@ -81,9 +82,7 @@ def to_latex(table: Table) -> str:
 
 
 def summary_to_csv(summary: pd.DataFrame) -> str:
-    """One row per group at full precision: the published case study's columns first, then the rest
-    of the summary.
-    """
+    """One row per condition at full precision, the published case study's columns first."""
     return _to_csv(
         summary.reindex(
             columns=[*_PUBLISHED, *(name for name in summary.columns if name not in _PUBLISHED)]
@@ -92,9 +91,7 @@ def summary_to_csv(summary: pd.DataFrame) -> str:
 
 
 def frame_to_csv(frame: pd.DataFrame) -> str:
-    """One row per planned cell at full precision: the published columns, replicate and outcome
-    first.
-    """
+    """One row per planned cell at full precision; published columns and outcome first."""
     first = [*_PUBLISHED[:3], "replicate", "outcome", *_PUBLISHED[3:]]
     return _to_csv(
         frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])

@@ -1,6 +1,4 @@
-"""Matrix: many sections of a study in one row each, what is compared in columns, the test metric in
-the entries.
-"""
+"""Matrix: one row per section, one column per compared value, the test metric in the entries."""
 
 from __future__ import annotations
 
@@ -28,19 +26,23 @@ def make_matrix(
 ) -> tuple[tuple[Column, ...], tuple[tuple[TableEntry, ...], ...]]:
     """The columns of the matrix, and a row for each section.
 
-    Rows stand under their model, data and metric, and are named by the other factors that vary.
+    Rows are grouped by model, data and metric, and named by the other factors that vary.
     """
     design, summary = analysis.design, analysis.summary
     heads = [name for name in design.headings if name in _HEADS]
     names = list(dict.fromkeys(summary[design.compared].map(format_value)))
     columns = (
         *(
-            Column(name, design.format_title(name), False, heads_section=True, named=needs_title(name))
+            Column(
+                name, design.format_title(name), False, heads_section=True, named=needs_title(name)
+            )
             for name in heads
         ),
         Column("metric", "metric", False, heads_section=True),
         Column(
-            "condition", " · ".join(design.format_title(name) for name in design.further), numeric=False
+            "condition",
+            " · ".join(design.format_title(name) for name in design.further),
+            numeric=False,
         ),
         *(Column(name, name) for name in names),
     )
@@ -62,7 +64,7 @@ def make_matrix(
 def _group_by_metric(
     summary: pd.DataFrame, design: Design, metrics: Mapping[tuple[Any, ...], str | None]
 ) -> dict[str | None, list[_Keyed]]:
-    """Metric → the sections that are judged by it; one without any result stands with the others."""
+    """Metric → the sections judged by it. A section without results joins the first metric."""
     keyed = list(split_sections(summary, design))
     usual = next((metric for key, _ in keyed if (metric := metrics[key])), None)
     found: dict[str | None, list[_Keyed]] = {}
@@ -102,9 +104,7 @@ def _make_rows(
 
 
 def _add_outcome(number: TableEntry, group: Mapping[Any, Any]) -> TableEntry:
-    """The entry, with what is not as planned: the share that diverged, or how many replicates there
-    are.
-    """
+    """The entry, with the share that diverged or the replicates if not as planned."""
     ok, diverged, planned = group["ok"], group["diverged"], group["planned"]
     if ok == planned:
         return number

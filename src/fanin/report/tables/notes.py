@@ -1,4 +1,4 @@
-"""Notes: what must be said below a table for it to be read rightly."""
+"""Notes below a table: what a reader must know to read it correctly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MESSAGE = 160
 
 
 def describe_empty(planned: int) -> str:
-    """What stands in place of a table without results."""
+    """The text in place of a table without results."""
     return (
         f"Nothing to show yet: none of the {planned:,} planned cells has run."
         if planned
@@ -30,8 +30,8 @@ def describe_empty(planned: int) -> str:
 
 
 def write_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
-    """The study's own notes, then what is incomplete, what the numbers are, what may be concluded,
-    what is unusual.
+    """The study's own notes, then what is incomplete, what the numbers mean, what may be concluded,
+    and what is unusual.
 
     `ranked` says whether the table has a column of mean ranks.
     """
@@ -49,12 +49,12 @@ def write_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
 
 
 def capitalize(found: Iterable[str]) -> tuple[str, ...]:
-    """The notes, each beginning with a capital."""
+    """The notes, each with a capital first letter."""
     return tuple(note[:1].upper() + note[1:] for note in found)
 
 
 def count_most_replicates(frame: pd.DataFrame, design: Design) -> int:
-    """How often the most repeated condition was planned."""
+    """The number of planned replicates of the condition that has most."""
     return int(
         frame.groupby([*design.section, design.compared], dropna=False, sort=False).size().max()
     )
@@ -76,9 +76,7 @@ def _note_incomplete(frame: pd.DataFrame) -> list[str]:
 
 
 def _find_reason(message: str) -> str:
-    """Where a traceback says what went wrong; a message in words has one line or says it in its
-    first.
-    """
+    """The line of a message that says what went wrong: the last one of a traceback."""
     lines = message.strip().splitlines()
     return lines[-1] if lines and lines[0].startswith("Traceback") else message
 
@@ -98,7 +96,7 @@ def _note_numbers(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[st
     if (frame["outcome"] == "diverged").any():
         rank = ", rank the mean rank" if ranked else ""
         said.append(
-            f"no mean where a replicate diverged: med is the median{rank}, diverged runs counted "
+            f"no mean if a replicate diverged: med is the median{rank}, diverged runs counted "
             "as worst"
         )
     return said
@@ -132,12 +130,19 @@ def _describe_detectable(design: Design, few: list[Verdict]) -> str:
     if not seen:
         return ""
     listed = "; ".join(
-        f"{_name_section(design, v)}{choose_number_format(v.metric, [v.detectable]).text(v.detectable)} in "
+        f"{_name_section(design, v)}{_format_metric(v.metric, v.detectable)} in "
         f"{_name_metric(v.metric)}"
         for v in seen[:_LISTED]
     )
     more = f"; and {len(seen) - _LISTED} more" if len(seen) > _LISTED else ""
-    return f". Smallest difference that could have been seen (80 % power, two-sided 5 %): {listed}{more}"
+    return (
+        ". Smallest difference that could have been seen (80 % power, two-sided 5 %): "
+        f"{listed}{more}"
+    )
+
+
+def _format_metric(metric: str, value: float) -> str:
+    return choose_number_format(metric, [value]).text(value)
 
 
 def _note_mixed_environments(frame: pd.DataFrame, design: Design) -> list[str]:

@@ -1,5 +1,5 @@
-"""The study's table: one row per condition in the case study's own columns, or one figure per
-condition as a matrix.
+"""The study's table: one row per condition in the case study's columns, or one number per condition
+in a matrix.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from fanin.report.tables.table_entries import (
 )
 
 MANY_ROWS = 24
-"""Rows beyond which a table of more than models and data sets becomes a matrix."""
+"""Most rows of a table whose factors are not only models and data sets; more make a matrix."""
 
 
 def make_study_table(analysis: Analysis) -> Table:
     """The table of a plan's results.
 
     With several replicates a number is their mean, ± the half-width of its 95 % interval (from 5
-    planned replicates on) or the standard deviation (below). Where a replicate diverged there is no
-    mean but the median (``med``), with the share of diverged runs and the mean rank beside it. A
-    best value is marked only where paired intervals over at least 10 replicates allow it.
+    planned replicates on) or the standard deviation (below). If a replicate diverged, the
+    median (``med``) replaces the mean, with the share of diverged runs and the mean rank beside it.
+    A best value is marked only if paired intervals over at least 10 replicates allow it.
 
-    A section lists what is compared (the initializers, where they vary) in rows. Where factors
-    besides model and data vary and there are more than `MANY_ROWS` rows, a section becomes one row
-    and what is compared becomes columns, with the test metric alone in them
+    A section lists the compared values (initializers, if they vary) in rows. If factors besides
+    model and data vary and there are more than `MANY_ROWS` rows, a section becomes one row and the
+    compared values become columns that show the test metric only
     (`fanin.report.tables.matrix`).
     """
     plan, frame = analysis.plan, analysis.frame
@@ -67,7 +67,13 @@ def make_study_table(analysis: Analysis) -> Table:
 
 def _make_columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tuple[Column, ...]:
     heads = [
-        Column(name, design.format_title(name), numeric=False, heads_section=True, named=needs_title(name))
+        Column(
+            name,
+            design.format_title(name),
+            numeric=False,
+            heads_section=True,
+            named=needs_title(name),
+        )
         for name in design.headings
     ]
     finished = frame[frame["outcome"].isin(("ok", "diverged"))]
@@ -87,7 +93,7 @@ def _make_columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tupl
 
 
 def _choose_metrics(finished: pd.DataFrame) -> list[str]:
-    """Validation accuracy, the test metrics, test loss and epochs, as far as any run has them."""
+    """Validation accuracy, test metrics, test loss and epochs, if any run has them."""
     ok = finished[finished["outcome"] == "ok"]
     measured = [name for name in list_metrics(finished) if ok[name].notna().any()]
     tests = sorted(name for name in measured if name.startswith("test_") and name != "test_loss")

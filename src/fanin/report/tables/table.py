@@ -1,4 +1,4 @@
-"""Table: what a table says, apart from where it is shown."""
+"""Table: the content of a table, independent of where it is shown."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Column:
     key: str
     title: str
     numeric: bool = True
-    """Numbers stand to the right."""
+    """Whether entries are numbers, which are right-aligned."""
     heads_section: bool = False
-    """Part of a section's heading where a table is shown in sections."""
+    """Whether it is part of a section's heading, if a table is shown in sections."""
     named: bool = False
-    """Its texts stand in a heading together with its title: ``depth 16``."""
+    """Whether a heading shows its title before its text: ``depth 16``."""
 
 
 @dataclass(frozen=True)
 class TableEntry:
-    """One cell of a table: what people read, and the value at full precision."""
+    """One entry of a table: its text, and its value at full precision."""
 
     text: str = NOTHING
     value: float | str | None = None
@@ -40,22 +40,20 @@ class TableEntry:
 
 @dataclass(frozen=True)
 class Table:
-    """A title, columns, rows with an entry per column, and notes. ``str`` gives text for 80
-    columns.
-    """
+    """A title, columns, rows with an entry per column, and notes. ``str`` is 80 columns wide."""
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[TableEntry, ...], ...]
     notes: tuple[str, ...] = ()
     empty: str = "Nothing to show yet."
-    """What is said where there are no rows."""
+    """The text of a table without rows."""
 
     def __str__(self) -> str:
         return "\n".join(line.text for line in self.lines(80))
 
     def lines(self, width: int) -> list[Line]:
-        """Lines of plain text, no wider than `width` where words allow."""
+        """Lines of plain text, at most `width` wide unless a word is longer."""
         lines = [
             Line(text, "heading") for text in wrap_paragraph(escape_invisible(self.title), width)
         ] + [Line("", "blank")]
@@ -74,7 +72,7 @@ class Table:
         return lines + ([Line("", "blank"), *notes] if notes else [])
 
     def to_json(self) -> dict[str, Any]:
-        """An object that JSON can hold: values at full precision, and the texts that people see."""
+        """A JSON object: values at full precision, and the texts shown."""
         keys = [column.key for column in self.columns]
         return {
             "schema": SCHEMA,
@@ -89,7 +87,7 @@ class Table:
         }
 
     def by_section(self) -> list[tuple[str, list[tuple[TableEntry, ...]]]]:
-        """(heading, rows): rows in sequence whose heading columns agree, these columns left out."""
+        """(heading, rows) of consecutive rows with equal heading columns, without those columns."""
         heads = [i for i, column in enumerate(self.columns) if column.heads_section]
         found: list[tuple[str, list[tuple[TableEntry, ...]]]] = []
         for row in self.rows:
@@ -119,7 +117,7 @@ class Table:
 def _to_texts(
     rows: list[tuple[TableEntry, ...]], numeric: list[bool], plus_minus: str
 ) -> list[list[str]]:
-    """The rows as text, with their decimals aligned where they stand to the right."""
+    """The rows as text, with decimals aligned in columns of numbers."""
     columns = [
         [
             (escape_invisible(entry.text) + BEST * entry.best).replace(" ± ", plus_minus)
@@ -135,9 +133,7 @@ def _to_texts(
 
 
 def _align_decimals(texts: list[str]) -> list[str]:
-    """Texts of numbers of equally many decimals, padded so that their first numbers end in one
-    place.
-    """
+    """Texts of numbers with equally many decimals, padded so that their first numbers align."""
     tails = [len(text) - match.end() if (match := _NUMBER.match(text)) else None for text in texts]
     longest = max((tail for tail in tails if tail is not None), default=0)
     return [

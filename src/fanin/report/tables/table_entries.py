@@ -1,4 +1,4 @@
-"""Entries: how one condition of a summary is written in a table."""
+"""Table entries: how one condition of a summary is written in a table."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from fanin.report.tables.table import TableEntry
 
 
 def choose_spread(planned: int) -> str:
-    """Which column of a summary stands after ±, by the number of replicates planned; empty for
-    none.
-    """
+    """The suffix of the summary's column that follows ±, by planned replicates; empty for none."""
     return "_half_width" if planned >= MIN_FOR_INTERVAL else "_sd" if planned > 1 else ""
 
 
@@ -32,9 +30,7 @@ def choose_format(summary: pd.DataFrame, key: str, suffix: str) -> NumberFormat:
 def make_number_entry(
     group: Mapping[Any, Any], key: str, form: NumberFormat, suffix: str, *, best: bool
 ) -> TableEntry:
-    """The entry of one metric of a summary's row: mean and spread, or where a replicate diverged
-    the median.
-    """
+    """One metric of a summary's row: mean and spread, or the median if a replicate diverged."""
     value = float(group[key])
     if math.isfinite(value):
         spread = float(group[key + suffix]) if suffix and key != "mean_rank" else math.nan
@@ -48,9 +44,7 @@ def make_number_entry(
 
 
 def describe_outcomes(group: Mapping[Any, Any]) -> str:
-    """``diverged``, ``2/5 diverged, 1/5 missing``, or nothing where every replicate trained to its
-    end.
-    """
+    """``diverged``, ``2/5 diverged, 1/5 missing``, or nothing if every replicate finished."""
     planned = group["planned"]
     others = [(outcome, group[outcome]) for outcome in OUTCOMES[1:] if group[outcome]]
     if len(others) == 1 and others[0][1] == planned:

@@ -1,4 +1,4 @@
-"""Tables on a terminal, and as plain text where there is none."""
+"""Tables on a terminal, or as plain text without one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _ASCII = str.maketrans(
 
 
 def print_table(table: Table, file: TextIO | None = None) -> None:
-    """Print a table: with colours to a terminal (NO_COLOR is honoured), otherwise as plain text of
-    80 columns.
+    """Print a table: in colour on a terminal (unless NO_COLOR is set), else as plain text of 80
+    columns.
 
     Characters that the output's encoding lacks are replaced.
     """
@@ -34,7 +34,7 @@ def print_table(table: Table, file: TextIO | None = None) -> None:
 
 
 def make_encodable(text: str, encoding: str) -> str:
-    """The text, in words that the encoding has."""
+    """The text with only the characters that the encoding has."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Layout: a table as lines of plain text that fit a width, nothing cut off."""
+"""A table as lines of plain text that fit a width, without cutting anything off."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ def lay_out_table(
 ) -> list[Line]:
     """The lines of a table.
 
-    Sections that measured the same columns share their titles; columns that nothing was measured
-    for are left out. Columns that do not fit beside the others are folded below them under the same
-    names, and a long name is wrapped.
+    Consecutive sections with the same columns share their titles; empty columns are left out.
+    Columns that do not fit are folded below the others under the same names; long names wrap.
     """
     lines: list[Line] = []
     for used, together in groupby(
@@ -79,7 +78,7 @@ def _lay_out_group(
 
 
 def _fold_columns(used: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
-    """The used columns, in as few runs as fit beside the stub."""
+    """The used columns, in as few groups as fit beside the stub."""
     folds: list[list[int]] = [[]]
     taken = 0
     for i in used:
