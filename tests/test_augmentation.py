@@ -28,7 +28,7 @@ def _images(dtype: torch.dtype = torch.uint8, n: int = N) -> Tensor:
 
 def _changed(specs: tuple[str, ...], x: Tensor, *, seed: int = 5, epoch: int = 0) -> Tensor:
     augmenter = Augmenter(specs, seed)
-    return augmenter.apply(x, torch.arange(len(x)), augmenter.draws(epoch, len(x)))
+    return augmenter.apply(x, torch.arange(len(x)), augmenter.draw_epoch(epoch, len(x)))
 
 
 def _slowly_shifted(image: Tensor, down: int, right: int) -> Tensor:
@@ -55,7 +55,7 @@ def _slowly_flipped(image: Tensor) -> Tensor:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_every_shifted_image_equals_the_slow_twins(dtype: torch.dtype) -> None:
     x, augmenter = _images(dtype), Augmenter(["shift(pixels=3)"], 5)
-    (drawn,) = draws = augmenter.draws(0, N)
+    (drawn,) = draws = augmenter.draw_epoch(0, N)
     for image, moved, (down, right) in zip(
         x, augmenter.apply(x, torch.arange(N), draws), drawn.tolist(), strict=True
     ):
@@ -65,7 +65,7 @@ def test_every_shifted_image_equals_the_slow_twins(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_every_flipped_image_equals_the_slow_twins(dtype: torch.dtype) -> None:
     x, augmenter = _images(dtype), Augmenter(["flip"], 5)
-    (drawn,) = draws = augmenter.draws(0, N)
+    (drawn,) = draws = augmenter.draw_epoch(0, N)
     for image, seen, flipped in zip(
         x, augmenter.apply(x, torch.arange(N), draws), drawn.tolist(), strict=True
     ):
@@ -74,7 +74,7 @@ def test_every_flipped_image_equals_the_slow_twins(dtype: torch.dtype) -> None:
 
 def test_changes_are_made_in_the_order_given() -> None:
     x = _images()
-    shifted, flips = _changed(("shift(pixels=3)",), x), Augmenter(["flip"], 5).draws(0, N)[0]
+    shifted, flips = _changed(("shift(pixels=3)",), x), Augmenter(["flip"], 5).draw_epoch(0, N)[0]
     expected = torch.stack(
         [_slowly_flipped(i) if flip else i for i, flip in zip(shifted, flips.tolist(), strict=True)]
     )
@@ -97,7 +97,7 @@ def test_the_images_given_stay_as_they_are() -> None:
 
 def test_a_sample_meets_the_same_change_whatever_batch_it_comes_in() -> None:
     x, augmenter = _images(), Augmenter(ALL, 5)
-    draws = augmenter.draws(3, N)
+    draws = augmenter.draw_epoch(3, N)
     whole = augmenter.apply(x, torch.arange(N), draws)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
     for size in (1, 7, N):
@@ -115,7 +115,7 @@ def test_an_epoch_is_a_function_of_the_seed_and_its_number() -> None:
 
 
 def test_adding_a_change_leaves_the_draws_of_the_others() -> None:
-    alone, both = Augmenter(["flip"], 5).draws(0, N), Augmenter(ALL, 5).draws(0, N)
+    alone, both = Augmenter(["flip"], 5).draw_epoch(0, N), Augmenter(ALL, 5).draw_epoch(0, N)
     assert torch.equal(alone[0], both[1])
 
 
@@ -130,7 +130,7 @@ def test_half_of_all_images_are_flipped_each_epoch_anew() -> None:
     # probability of 0.49, or equal epochs, would be found.
     n = 40_000
     augmenter = Augmenter(["flip"], 11)
-    first, second = (augmenter.draws(epoch, n)[0].double() for epoch in (0, 1))
+    first, second = (augmenter.draw_epoch(epoch, n)[0].double() for epoch in (0, 1))
     deviation = math.sqrt(n / 4) / n
     for share in (first.mean(), second.mean(), (first == second).double().mean()):
         assert abs(float(share) - 0.5) < 4 * deviation
@@ -142,7 +142,7 @@ def test_all_offsets_are_equally_likely_in_both_directions_together() -> None:
     # below 153 with probability 1 − 2e-6. Offsets that lack one value, or that are equal in both
     # directions, give more than 9,000.
     n = 81_000
-    (drawn,) = Augmenter(["shift"], 11).draws(0, n)
+    (drawn,) = Augmenter(["shift"], 11).draw_epoch(0, n)
     assert _chi_squared(drawn) < 153
     assert _chi_squared(drawn[:, :1].expand(-1, 2)) > 9000
     assert _chi_squared(drawn.clamp(max=3)) > 9000
@@ -158,8 +158,8 @@ def _chi_squared(drawn: Tensor) -> float:
 def test_a_gpu_changes_images_as_the_cpu_does() -> None:
     x, augmenter = _images(), Augmenter(ALL, 5)
     index = torch.arange(N)
-    there = augmenter.apply(x.cuda(), index.cuda(), augmenter.draws(0, N, device="cuda"))
-    assert torch.equal(there.cpu(), augmenter.apply(x, index, augmenter.draws(0, N)))
+    there = augmenter.apply(x.cuda(), index.cuda(), augmenter.draw_epoch(0, N, device="cuda"))
+    assert torch.equal(there.cpu(), augmenter.apply(x, index, augmenter.draw_epoch(0, N)))
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,6 @@ def test_a_batch_that_holds_no_images_is_refused() -> None:
         _changed(("flip",), torch.zeros(4, 13))
 
 
-def test_one_change_named_twice_is_refused() -> None:
-    with pytest.raises(SpecError, match="named twice"):
+def test_one_change_listed_twice_is_refused() -> None:
+    with pytest.raises(SpecError, match="listed twice"):
         Augmenter(["shift", "shift(pixels=2)"], 0)

@@ -43,7 +43,7 @@ def _theirs(make: Make) -> list[float]:
 
 def _ours(spec: str) -> list[float]:
     schedule = schedules.REGISTRY.make(spec)
-    return [LR * schedule.factor(step, PER_EPOCH, EPOCHS) for step in range(TOTAL)]
+    return [LR * schedule.compute_factor(step, PER_EPOCH, EPOCHS) for step in range(TOTAL)]
 
 
 def _warm(optimizer: torch.optim.Optimizer, steps: int, start: float = 0.01) -> LinearLR:
@@ -128,25 +128,27 @@ def test_no_rate_exceeds_the_learning_rate_or_is_negative(spec: str) -> None:
 @for_each(("per_epoch", "epochs"), [(1, 1), (2, 1), (1, 3), (3, 2)])
 def test_the_shortest_trainings_have_finite_rates(spec: str, per_epoch: int, epochs: int) -> None:
     schedule = schedules.REGISTRY.make(spec)
-    factors = [schedule.factor(step, per_epoch, epochs) for step in range(per_epoch * epochs)]
+    factors = [
+        schedule.compute_factor(step, per_epoch, epochs) for step in range(per_epoch * epochs)
+    ]
     assert all(math.isfinite(factor) and 0 <= factor <= 1 for factor in factors)
 
 
 def test_a_cycle_whose_rise_is_one_step_long_begins_at_its_top() -> None:
     assert (
-        schedules.REGISTRY.make("one_cycle(pct_start=0.25)").factor(0, 4, 1) == 1.0
+        schedules.REGISTRY.make("one_cycle(pct_start=0.25)").compute_factor(0, 4, 1) == 1.0
     )  # torch divides by zero
 
 
 def test_a_warm_up_longer_than_the_training_is_all_that_there_is() -> None:
     schedule = schedules.REGISTRY.make("cosine(warmup=4)")
-    factors = [schedule.factor(step, 5, 2) for step in range(10)]
+    factors = [schedule.compute_factor(step, 5, 2) for step in range(10)]
     assert factors == pytest.approx([0.01 + 0.99 * step / 20 for step in range(10)])
 
 
 def test_step_drops_at_the_first_step_of_an_epoch() -> None:
     schedule = schedules.REGISTRY.make("step(every=2)")
-    assert [schedule.factor(step, 3, 9) for step in (5, 6, 11, 12)] == pytest.approx(
+    assert [schedule.compute_factor(step, 3, 9) for step in (5, 6, 11, 12)] == pytest.approx(
         [1, 0.1, 0.1, 0.01]
     )
 

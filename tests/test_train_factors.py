@@ -125,7 +125,7 @@ def test_the_engine_with_all_factors_equals_a_plain_loop_of_torch() -> None:
     losses = []
     for epoch in range(3):
         order, total = seeds.draw_order(ALL.derive_seed("order"), epoch, N_TRAIN), 0.0
-        draws = augmenter.draws(epoch, N_TRAIN)
+        draws = augmenter.draw_epoch(epoch, N_TRAIN)
         for step, rows in enumerate(torch.split(order, 32)):
             after = epoch * 4 + step
             factor = (

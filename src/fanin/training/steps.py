@@ -96,7 +96,7 @@ class Trainer:
         with seeds.preserve_torch_state(global_stream):
             for step, (x, y) in enumerate(self._iterate_batches(subset, order, epoch)):
                 if self.schedule is not None:
-                    factor = self.schedule.factor(epoch * steps + step, steps, cell.epochs)
+                    factor = self.schedule.compute_factor(epoch * steps + step, steps, cell.epochs)
                     optimizers.set_rate(self.optimizer, cell.learning_rate * factor)
                 by_step[step] = self.step(epoch, step, x, y, parameters, totals)
         sizes = torch.full((steps,), cell.batch_size, dtype=torch.float64, device=device)
@@ -157,7 +157,9 @@ class Trainer:
         """
         size = self.cell.batch_size
         draws = (
-            self.augmenter.draws(epoch, len(order), device=order.device) if self.augmenter else None
+            self.augmenter.draw_epoch(epoch, len(order), device=order.device)
+            if self.augmenter
+            else None
         )
         for chunk in torch.split(order, size * BATCHES_PER_GATHER):
             x = subset.x[chunk]

@@ -1,8 +1,8 @@
 """Metrics: what is measured beside the loss, by name.
 
-A metric is either scored sample by sample and averaged, or follows from the mean loss. Each task
-has its own; a study adds others with ``metrics = ["perplexity"]``. Names are columns of results and
-never change.
+A metric is the mean of one number per sample, or a function of the mean loss. Each task has metrics
+of its own; a study adds others with ``metrics = ["perplexity"]``. The names are columns of results
+and never change. A file in this folder that registers a `Metric` is all that one takes.
 """
 
 from fanin.registry import import_modules

@@ -1,4 +1,4 @@
-"""The metrics that fanin has."""
+"""The built-in metrics."""
 
 from __future__ import annotations
 
@@ -9,40 +9,37 @@ from torch import Tensor
 
 from fanin.training.metrics.metric import REGISTRY, Metric
 
-_MOST_NATS = 700.0
-"""Above this exp overflows; a perplexity of 1e304 is as bad as any."""
+_MAX_NATS = 700.0
+"""Above this, exp overflows; perplexities are cut at 1e304."""
 
-_LEAST = 1e-30
-"""A mean squared error below this counts as this: a perfect fit is no divergence."""
+_MIN_SQUARED_ERROR = 1e-30
+"""Smaller mean squared errors count as this one, so that a perfect fit has a finite PSNR."""
 
 
-def _correct(outputs: Tensor, y: Tensor) -> Tensor:
+def _count_correct(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs.argmax(1) == y).sum(dtype=torch.float64)
 
 
-def _correct_steps(outputs: Tensor, y: Tensor) -> Tensor:
+def _sum_step_accuracies(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs.argmax(-1) == y).sum(dtype=torch.float64) / y.shape[1]
 
 
-def _absolute_error(outputs: Tensor, y: Tensor) -> Tensor:
-    difference = (outputs.squeeze(1) - y).abs()
-    return (
-        difference.sum(dtype=torch.float64)
-        if y.ndim == 1
-        else difference.mean(1).sum(dtype=torch.float64)
-    )
+def _sum_absolute_errors(outputs: Tensor, y: Tensor) -> Tensor:
+    errors = (outputs.squeeze(1) - y).abs()
+    per_sample = errors if y.ndim == 1 else errors.mean(1)
+    return per_sample.sum(dtype=torch.float64)
 
 
-def _squared_error(outputs: Tensor, y: Tensor) -> Tensor:
+def _sum_squared_errors(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs - y.view_as(outputs)).square().sum(dtype=torch.float64)
 
 
 def _perplexity(loss: float) -> float:
-    return math.exp(min(loss, _MOST_NATS))
+    return math.exp(min(loss, _MAX_NATS))
 
 
 def _psnr(loss: float) -> float:
-    return 10 * math.log10(4 / max(loss, _LEAST))
+    return 10 * math.log10(4 / max(loss, _MIN_SQUARED_ERROR))
 
 
 _CLASSES, _TOKENS, _NUMBERS = ("classification",), ("token_classification",), ("regression",)
@@ -53,18 +50,18 @@ for _metric in (
         "Share of samples whose largest output is their class.",
         "max",
         _CLASSES,
-        _correct,
+        _count_correct,
     ),
     Metric(
         "token_accuracy",
         "Share of steps whose largest output is their token.",
         "max",
         _TOKENS,
-        _correct_steps,
+        _sum_step_accuracies,
     ),
     Metric(
         "bits_per_character",
-        "Cross-entropy per step in bits, loss / ln 2; of characters, where the tokens are those.",
+        "Cross-entropy per step in bits, loss / ln 2; per character if the tokens are characters.",
         "min",
         _TOKENS,
         of_loss=lambda loss: loss / math.log(2),
@@ -81,16 +78,16 @@ for _metric in (
         "Mean absolute error, in the target's units.",
         "min",
         _NUMBERS,
-        _absolute_error,
+        _sum_absolute_errors,
         power=1,
     ),
     Metric(
         "squared_error",
-        "Squared error summed over the outputs: of a reconstruction, as Hinton and Salakhutdinov "
-        "report it (2006).",
+        "Squared error summed over the outputs, as Hinton and Salakhutdinov (2006) report it for "
+        "reconstructions.",
         "min",
         ("regression", "autoencoding"),
-        _squared_error,
+        _sum_squared_errors,
         power=2,
     ),
     Metric(

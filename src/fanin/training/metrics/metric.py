@@ -15,12 +15,11 @@ Better = Literal["max", "min"]
 
 @dataclass(frozen=True)
 class Metric(PlainEntry):
-    """A measure of predictions.
+    """A measure of predictions: either `score` or `of_loss` is given.
 
-    `score` gives the sum over a batch, float64, of a number per sample, from the model's outputs
-    and the targets; the mean over samples times ``target scale ** power`` is the metric in the
-    target's own units. Where `of_loss` is given the metric is that function of the mean loss in own
-    units, and nothing is scored.
+    `score` maps a batch's outputs and targets to the sum of one number per sample, in float64. The
+    mean over samples times ``target scale ** power`` is the metric in the target's own units.
+    `of_loss` maps the mean loss, in the target's own units, to the metric.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The user's own metric: a target in the place of a name (`fanin.user_code`)."""
+"""User metrics: functions that make a function of (outputs, targets), named by a reference."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fanin.registry import UserEntry
 from fanin.training.metrics.metric import REGISTRY, Better, Metric
 
 _RESERVED = ("loss", "epoch", "epochs", "best_epoch", "seconds")
+"""Names of columns of results."""
 
 
 def load_entry(reference: str) -> UserEntry:
@@ -38,49 +39,52 @@ def _make(component: user_code.UserComponent, options: Any) -> Metric:
         raise component.make_return_error(
             measure, f"one whose attribute better is {quote(better)} instead of max or min"
         )
-    name = getattr(measure, "name", None) or _name(component)
-    if not registry.is_name(name):
-        raise FitError(
-            f"{component.name} measures {quote(name)}, which cannot name a metric: use lower-case "
-            "letters, digits and _."
-        )
-    if name in _RESERVED or name in REGISTRY or name.startswith(("val_", "test_")):
-        raise FitError(
-            f"{component.name} measures {name}, which is the name of a column or of a metric of "
-            "fanin's. Give the function another "
-            f"name, or an attribute name."
-        )
     return Metric(
-        name,
+        _find_name(component, measure),
         f"{component.name}.",
         better,
-        (),
-        score=_summed(component, measure),
+        tasks=(),
+        score=_make_score(component, measure),
         user_spec=specs.render_canonical(component.name, options),
     )
 
 
-def _name(component: user_code.UserComponent) -> str:
-    place, _, attribute = component.name.rpartition(":")
-    return Path(place).stem if attribute == "make" else attribute.lower()
+def _find_name(component: user_code.UserComponent, measure: Any) -> str:
+    name = getattr(measure, "name", None) or _derive_name(component.name)
+    if not registry.is_name(name):
+        raise FitError(
+            f"The metric of {component.name} is called {quote(name)}, which cannot name a metric: "
+            "use lower-case letters, digits and _."
+        )
+    if name in _RESERVED or name in REGISTRY or name.startswith(("val_", "test_")):
+        raise FitError(
+            f"The metric of {component.name} is called {name}, which is the name of a column or of "
+            "a built-in metric. Rename the function, or give it an attribute name."
+        )
+    return str(name)
 
 
-def _summed(
+def _derive_name(reference: str) -> str:
+    origin, _, callable_name = reference.rpartition(":")
+    return Path(origin).stem if callable_name == "make" else callable_name.lower()
+
+
+def _make_score(
     component: user_code.UserComponent, measure: Callable[[Tensor, Tensor], Any]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     def score(outputs: Tensor, y: Tensor) -> Tensor:
         with component.guard(component.name):
             values = measure(outputs, y)
-        if not isinstance(values, Tensor) or values.shape != (len(y),):
-            came = (
-                f"a tensor of shape {tuple(values.shape)}"
-                if isinstance(values, Tensor)
-                else quote(values)
-            )
-            raise component.make_return_error(
-                measure, f"a function that returned {came} for a batch of {len(y)}"
-            )
-        return values.sum(dtype=torch.float64)
+        if isinstance(values, Tensor) and values.shape == (len(y),):
+            return values.sum(dtype=torch.float64)
+        returned = (
+            f"a tensor of shape {tuple(values.shape)}"
+            if isinstance(values, Tensor)
+            else quote(values)
+        )
+        raise component.make_return_error(
+            measure, f"a function that returned {returned} for a batch of {len(y)}"
+        )
 
     return score
 
