@@ -98,28 +98,36 @@ REGISTRY.add(
         component=Auto,
         level="model",
         needs=("followers",),
-        summary="The gain of each layer from the activation that really follows it; critical gains "
-        "in deep plain networks.",
-        formula="w ~ N(0, g²/fan_in), g = 1/√E φ(z)²; deep and plain: 1/|φ'(0)| (odd φ) or 1/√E "
-        "φ'(z)²",
+        summary=(
+            "The gain of each layer from the activation that follows it in the model; critical "
+            "gains in deep plain networks."
+        ),
+        formula=(
+            "w ~ N(0, g²/fan_in), g = 1/√E φ(z)²; deep and plain: 1/|φ'(0)| (odd φ) or 1/√E φ'(z)²"
+        ),
         paper=Paper(
             authors="Schoenholz, Gilmer, Ganguli, Sohl-Dickstein",
             title="Deep information propagation",
             year=2017,
             link="https://arxiv.org/abs/1611.01232",
         ),
-        suited="A first choice for feed-forward and convolutional networks, above all with several "
-        "activations or modern ones "
-        "(GELU, SiLU, Mish), for which torch has no gain.",
-        avoid="Deep residual networks without normalization: it does not scale branches with "
-        "depth. Models that cannot be "
-        "traced need a batch.",
-        cost="A trace of the model or one forward pass, then one draw per weight; QR for recurrent "
-        "matrices.",
-        differs="torch, Keras and JAX have nothing like it: there the gain is the caller's to "
-        "know. torch's calculate_gain has "
-        "5/3 for tanh and 3/4 for selu, which are empirical; here tanh has 1.5925, or 1 in deep "
-        "plain chains, and selu 1.",
+        suited=(
+            "A first choice for feed-forward and convolutional networks, above all with several "
+            "activations or with GELU, SiLU or Mish, for which torch has no gain."
+        ),
+        avoid=(
+            "Deep residual networks without normalization: it does not scale branches with depth. "
+            "Models that cannot be traced need a batch."
+        ),
+        cost=(
+            "A trace of the model or one forward pass, then one draw per weight; QR for recurrent "
+            "matrices."
+        ),
+        differs=(
+            "torch, Keras and JAX have no equivalent: the caller must know the gain. torch's "
+            "calculate_gain has the empirical values 5/3 for tanh and 3/4 for selu; here tanh has "
+            "1.5925, or 1 in deep plain chains, and selu 1."
+        ),
         examples=("auto", "auto(distribution=uniform)"),
     )
 )

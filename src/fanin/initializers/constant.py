@@ -64,36 +64,41 @@ class Constant(Initializer):
 REGISTRY.add(
     InitializerEntry(
         component=Zero,
-        summary="All weights zero. A baseline that cannot learn in hidden layers; right for biases "
-        "and for the end of a "
-        "residual branch.",
+        summary=(
+            "All weights zero. Hidden layers cannot learn from it; use it for biases and for the "
+            "end of a residual branch."
+        ),
         formula="w = 0",
         paper=SYMMETRY,
-        suited="Biases, shifts of norm layers, and the last layer of a residual branch, which then "
-        "starts as the identity. As "
-        "a weight, the baseline that fails.",
-        avoid="Hidden weights outside residual branches: signals behind and gradients before such "
-        "a layer are exactly zero, "
-        "and of two such layers in a row neither ever learns.",
+        suited=(
+            "Biases, shifts of normalization layers, and the last layer of a residual branch, "
+            "which then starts as the identity. As a weight, a baseline that fails."
+        ),
+        avoid=(
+            "Hidden weights outside residual branches: signals after such a layer and gradients "
+            "before it are exactly zero, and of two such layers in a row neither ever learns."
+        ),
         cost="Nothing is drawn: O(n) to write n weights.",
-        differs="The same as zeros_ in torch, Zeros in Keras and zeros in JAX.",
+        differs="Same as zeros_ in torch, Zeros in Keras and zeros in JAX.",
     )
 )
 
 REGISTRY.add(
     InitializerEntry(
         component=Constant,
-        summary="All weights one number (1 unless given). The true case of symmetry: all units of "
-        "a layer stay alike.",
+        summary="All weights equal (1 by default). All units of a layer stay identical.",
         formula="w = value",
         paper=SYMMETRY,
-        suited="Scales of norm layers (1, its default) and biases; as a weight, a demonstration of "
-        "what symmetry does.",
-        avoid="Weights that are to be trained: all units of a layer compute the same and get the "
-        "same gradient, so the layer "
-        "stays as good as one unit wide.",
+        suited=(
+            "Scales of normalization layers (1, its default) and biases. As a weight, a "
+            "demonstration of what symmetry does."
+        ),
+        avoid=(
+            "Weights that are to be trained: all units of a layer compute the same and get the "
+            "same gradient, so the layer acts as if it had one unit."
+        ),
         cost="Nothing is drawn: O(n) to write n weights.",
-        differs="torch's constant_ has no default value; Keras' Constant has 0.",
+        differs="torch's constant_ has no default value; the default of Keras' Constant is 0.",
         examples=("constant(value=0.1)",),
     )
 )

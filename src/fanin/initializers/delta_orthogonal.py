@@ -118,11 +118,14 @@ def _require_outputs(layout: Layout) -> None:
 REGISTRY.add(
     InitializerEntry(
         component=ScaledUniformOrthogonal,
-        summary="Orthogonal, scaled so that a layer with more outputs than inputs keeps the mean "
-        "square too.",
-        formula="W = gain·max(√(outputs/inputs), 1)·Q, Q ~ Haar; on a kernel inputs counts its "
-        "taps, or with delta=true Q is "
-        "(outputs × inputs) at the centre and 0 elsewhere",
+        summary=(
+            "Orthogonal, scaled so that a layer with more outputs than inputs keeps the mean "
+            "square too."
+        ),
+        formula=(
+            "W = gain·max(√(outputs/inputs), 1)·Q, Q ~ Haar; for a kernel, inputs counts its taps; "
+            "with delta=true Q is (outputs × inputs) at the centre and 0 elsewhere"
+        ),
         paper=Paper(
             authors="Martens, Ballard, Desjardins, Swirszcz, Dalibard, Sohl-Dickstein, Schoenholz",
             title="Rapid training of deep neural networks without skip connections or "
@@ -131,22 +134,29 @@ REGISTRY.add(
             year=2021,
             link="https://arxiv.org/abs/2110.01765",
         ),
-        suited="Deep networks without normalization and without skip connections whose layers "
-        "differ in width. For networks of "
-        "deep kernel shaping: delta=true, biases zero, gain 1, and its transformed activations.",
-        avoid="Networks that forget their initial scale, such as those with batch normalization: "
-        "he_normal does the same for "
-        "less. Plain ReLU needs gain=1.414. With delta=true, kernels that must look around from "
-        "the first step on, and strided "
-        "transposed convolutions, where most outputs would start at zero.",
-        cost="A draw per weight and a QR decomposition of each group's matrix: "
-        "O(rows·columns·min(rows, columns)); with "
-        "delta=true of one tap only, so with as many times fewer columns as the kernel has taps.",
-        differs="torch, Keras and JAX have none. The authors' package dks defaults to delta=true, "
-        "refuses even kernels (here "
-        "their centre is (k − 1)//2), and its PyTorch version takes weights to be (in, out): a "
-        "layer of torch from 64 to 16 "
-        "multiplies the mean square by 4 there. Groups and transposed layers count here.",
+        suited=(
+            "Deep networks without normalization and without skip connections whose layers differ "
+            "in width. For networks of deep kernel shaping: delta=true, biases zero, gain 1, and "
+            "its transformed activations."
+        ),
+        avoid=(
+            "Networks that forget their initial scale, such as those with batch normalization: "
+            "he_normal does the same at a lower cost. Plain ReLU needs gain=1.414. With "
+            "delta=true: kernels that must mix positions from the first step on, and strided "
+            "transposed convolutions, where most outputs would start at zero."
+        ),
+        cost=(
+            "A draw per weight and a QR decomposition of each group's matrix: "
+            "O(rows·columns·min(rows, columns)). With delta=true only one tap is decomposed, so "
+            "the matrix has fewer columns by the number of taps."
+        ),
+        differs=(
+            "torch, Keras and JAX have no equivalent. The authors' package dks defaults to "
+            "delta=true, refuses even kernels (here their centre is (k − 1)//2), and its PyTorch "
+            "version assumes weights of shape (in, out): a torch layer from 64 to 16 units "
+            "multiplies the mean square by 4 there. Here groups and transposed layers are taken "
+            "into account."
+        ),
         examples=("scaled_uniform_orthogonal(gain=1.5)", "scaled_uniform_orthogonal(delta=true)"),
     )
 )
@@ -154,10 +164,14 @@ REGISTRY.add(
 REGISTRY.add(
     InitializerEntry(
         component=DeltaOrthogonal,
-        summary="Orthogonal at the centre of the kernel, zeros elsewhere: a convolution that is an "
-        "isometry.",
-        formula="W[:, :, centre] = gain·Q with Qᵀ·Q = I, Q ~ Haar; W = 0 at all other taps; centre "
-        "= (k − 1)//2",
+        summary=(
+            "Orthogonal at the centre of the kernel, zeros elsewhere: a convolution that is an "
+            "isometry."
+        ),
+        formula=(
+            "W[:, :, centre] = gain·Q with Qᵀ·Q = I, Q ~ Haar; W = 0 at all other taps; centre = "
+            "(k − 1)//2"
+        ),
         paper=Paper(
             authors="Xiao, Bahri, Sohl-Dickstein, Schoenholz, Pennington",
             title="Dynamical isometry and a mean field theory of CNNs: how to train 10,000-layer "
@@ -166,19 +180,25 @@ REGISTRY.add(
             year=2018,
             link="https://arxiv.org/abs/1806.05393",
         ),
-        suited="Very deep plain convolutional networks with tanh or another activation that is "
-        "linear at 0, stride 1, widths "
-        "that do not shrink.",
-        avoid="Layers with fewer outputs than inputs (refused: "
-        "scaled_uniform_orthogonal(delta=true) takes them); shallow "
-        "networks, which lose the random filters; ReLU, which cannot keep the norm anyway; strided "
-        "transposed convolutions, "
-        "where most outputs would start at zero.",
-        cost="A draw per weight and a QR decomposition of one matrix per group: "
-        "O(outputs·inputs²), without the taps.",
-        differs="The same law as JAX' delta_orthogonal, centre of even kernels included; JAX "
-        "refuses matrices, here they are "
-        "kernels of one tap. torch and Keras have none. Groups and transposed layers count here.",
+        suited=(
+            "Very deep plain convolutional networks with tanh or another activation that is linear "
+            "at 0, stride 1, and widths that do not shrink."
+        ),
+        avoid=(
+            "Layers with fewer outputs than inputs (refused: use "
+            "scaled_uniform_orthogonal(delta=true)); shallow networks, which lose the random "
+            "filters; ReLU, which cannot keep the norm anyway; strided transposed convolutions, "
+            "where most outputs would start at zero."
+        ),
+        cost=(
+            "A draw per weight and a QR decomposition of one matrix per group: O(outputs·inputs²), "
+            "independent of the number of taps."
+        ),
+        differs=(
+            "Same distribution as JAX' delta_orthogonal, including the centre of even kernels. JAX "
+            "refuses matrices; here they are kernels of one tap. torch and Keras have no "
+            "equivalent. Groups and transposed layers are taken into account here."
+        ),
         examples=("delta_orthogonal(gain=1.5)",),
     )
 )

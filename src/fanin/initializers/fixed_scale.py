@@ -109,14 +109,19 @@ REGISTRY.add(
         summary="Normal with one standard deviation for all layers.",
         formula="w ~ N(mean, std²)",
         paper=SYMMETRY,
-        suited="Embeddings, and transformers with normalization whose recipe names a std (0.02 in "
-        "GPT-2 and BERT).",
-        avoid="Networks of several widths without normalization: a std that keeps the signal at "
-        "one width makes it vanish or "
-        "explode at another. The default std of 1 fits layers with a fan-in of 1 only.",
+        suited=(
+            "Embeddings, and transformers with normalization whose recipe names a std (0.02 in "
+            "GPT-2 and BERT)."
+        ),
+        avoid=(
+            "Networks of several widths without normalization: a std that keeps the signal at one "
+            "width makes it vanish or explode at another. The default std of 1 fits only layers "
+            "with a fan-in of 1."
+        ),
         cost="One draw per weight: O(n) for n weights.",
-        differs="The default std is 1 as in torch; it is 0.05 in Keras' RandomNormal and 0.01 in "
-        "JAX.",
+        differs=(
+            "The default std is 1 as in torch; it is 0.05 in Keras' RandomNormal and 0.01 in JAX."
+        ),
         examples=("normal(std=0.05)", "normal(mean=0.1, std=0.02)"),
     )
 )
@@ -127,14 +132,19 @@ REGISTRY.add(
         summary="Uniform between two bounds that are the same for all layers.",
         formula="w ~ U[low, high]",
         paper=SYMMETRY,
-        suited="Shallow networks and single layers, with bounds chosen for the layer; recipes that "
-        "name bounds.",
-        avoid="Deep networks, for the same reason as normal; as weights its default bounds 0 and "
-        "1, which give every layer a "
-        "mean that grows with its fan-in.",
-        cost="One draw per weight and an erf of it: O(n) for n weights.",
-        differs="The default bounds are 0 and 1 as in torch (there a and b); Keras' RandomUniform "
-        "has ±0.05, JAX 0 and 0.01.",
+        suited=(
+            "Shallow networks and single layers, with bounds chosen for the layer; recipes that "
+            "name bounds."
+        ),
+        avoid=(
+            "Deep networks, for the same reason as normal. Do not use its default bounds 0 and 1 "
+            "for weights: they give every layer a mean that grows with its fan-in."
+        ),
+        cost="One draw per weight and one erf: O(n) for n weights.",
+        differs=(
+            "The default bounds are 0 and 1 as in torch (a and b there); they are ±0.05 in Keras' "
+            "RandomUniform, 0 and 0.01 in JAX."
+        ),
         examples=("uniform(low=-0.05, high=0.05)", "uniform(low=0.25, high=0.5)"),
     )
 )
@@ -142,27 +152,33 @@ REGISTRY.add(
 REGISTRY.add(
     InitializerEntry(
         component=TruncatedNormal,
-        summary="Normal with one standard deviation for all layers, its tails cut off.",
-        formula="w ~ N(mean, std²) given |w - mean| <= cut·std; Var w = std²·(1 - "
-        "2·cut·φ(cut)/erf(cut/√2))",
+        summary="Normal with one standard deviation for all layers and the tails cut off.",
+        formula=(
+            "w ~ N(mean, std²) given |w - mean| <= cut·std; Var w = std²·(1 - "
+            "2·cut·φ(cut)/erf(cut/√2))"
+        ),
         paper=Paper(
             authors="Robert",
             title="Simulation of truncated normal variables",
             year=1995,
             link="https://arxiv.org/abs/0907.4010",
         ),
-        suited="Transformers and vision transformers whose recipe names a std (0.02), where single "
-        "large weights would hurt.",
-        avoid="Networks of several widths without normalization, for the same reason as normal; "
-        "where the standard deviation "
-        "of the weights must be std itself, which it is before the cut: variance_scaling corrects "
-        "for that.",
-        cost="One draw per weight, an erf and an inverse erf of it: O(n) for n weights.",
-        differs="std is that of the normal before the cut, as in torch, Keras and JAX. torch's "
-        "trunc_normal_ cuts at absolute"
-        " bounds (±2 by default, whatever std is); Keras and JAX cut at ±2 std, with default std "
-        "0.05 and 0.01. cut "
-        "is exact up to 5.3; beyond that fp32 knows no difference.",
+        suited=(
+            "Transformers and vision transformers whose recipe names a std (0.02), if single large "
+            "weights would hurt."
+        ),
+        avoid=(
+            "Networks of several widths without normalization, for the same reason as normal. "
+            "Weights whose standard deviation must equal std, which is that before the cut: "
+            "variance_scaling corrects for the cut."
+        ),
+        cost="One draw per weight, one erf and one inverse erf: O(n) for n weights.",
+        differs=(
+            "std is that of the normal before the cut, as in torch, Keras and JAX. torch's "
+            "trunc_normal_ cuts at absolute bounds (±2 by default, independent of std); Keras and "
+            "JAX cut at ±2 std, with default std 0.05 and 0.01. cut is exact up to 5.3; beyond "
+            "that fp32 cannot represent the difference."
+        ),
         examples=("truncated_normal(std=0.02)", "truncated_normal(mean=0.5, std=0.1, cut=3.0)"),
     )
 )

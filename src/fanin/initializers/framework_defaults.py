@@ -231,18 +231,21 @@ REGISTRY.add(
     InitializerEntry(
         component=TorchDefault,
         level="model",
-        summary="What torch's own layers start from, by name, so that it can be compared and "
-        "restored.",
+        summary=(
+            "The initial distributions of torch's own layers, by name, for comparison or to "
+            "restore a model."
+        ),
         formula="linear, convolution: w, b ~ U[-1/√fan_in, 1/√fan_in], so Var w = 1/(3·fan_in)",
         paper=_TORCH,
-        suited="As the baseline of a comparison, and to put a model back to the state of a fresh "
-        "one.",
-        avoid="Deep networks without normalization: a third of LeCun's variance, so the signal "
-        "falls by √3 per linear layer. "
-        "Kept by torch for compatibility only.",
+        suited="As the baseline of a comparison, and to reset a model to the state of a new one.",
+        avoid=(
+            "Deep networks without normalization: it has a third of LeCun's variance, so the "
+            "signal falls by √3 per linear layer. torch keeps it for compatibility only."
+        ),
         cost="One draw per weight.",
-        differs="The same law as in torch, from fanin's streams: the numbers are others, the "
-        "distribution is the same.",
+        differs=(
+            "Same distributions as in torch, but drawn from fanin's streams, so the numbers differ."
+        ),
         examples=("torch_default",),
     )
 )
@@ -251,16 +254,20 @@ REGISTRY.add(
     InitializerEntry(
         component=KerasDefault,
         level="model",
-        summary="What Keras' layers of the same kind start from, by name.",
-        formula="kernels: w ~ U[-b, b], b = √(6/(fan_in + fan_out)); recurrent: orthogonal; biases "
-        "0, LSTM forget gate 1",
+        summary="The initial distributions of Keras' layers of the same kind, by name.",
+        formula=(
+            "kernels: w ~ U[-b, b], b = √(6/(fan_in + fan_out)); recurrent: orthogonal; biases 0, "
+            "LSTM forget gate 1"
+        ),
         paper=_KERAS,
         suited="Porting a model or a result from Keras, and as the baseline of a comparison.",
         avoid="Deep rectifier networks: Xavier halves the second moment there at every layer.",
         cost="One draw per weight; QR for recurrent matrices.",
-        differs="Keras' attention layers compute the fans of their three-dimensional kernels "
-        "otherwise; here q, k and v are "
-        "matrices. Keras' LSTM has one bias where torch has two, whose sum is the same.",
+        differs=(
+            "Keras' attention layers compute fans from three-dimensional kernels; here q, k and v "
+            "are matrices. Keras' LSTM has one bias and torch's has two, whose sum is the same "
+            "here."
+        ),
         examples=("keras_default",),
     )
 )
@@ -269,7 +276,9 @@ REGISTRY.add(
     InitializerEntry(
         component=IRNN,
         level="model",
-        summary="Recurrent networks of rectifiers whose state's matrix starts as the identity.",
+        summary=(
+            "Recurrent networks of rectifiers whose hidden-to-hidden matrix starts as the identity."
+        ),
         formula="W_hh = gain·I, other weights N(0, std²), b = 0",
         paper=Paper(
             authors="Le, Jaitly, Hinton",
@@ -278,8 +287,10 @@ REGISTRY.add(
             link="https://arxiv.org/abs/1504.00941",
         ),
         suited="nn.RNN(nonlinearity='relu') over long sequences.",
-        avoid="LSTM and GRU, whose gates do the remembering; feed-forward layers, where the small "
-        "weights vanish.",
+        avoid=(
+            "LSTM and GRU, whose gates provide the memory; feed-forward layers, where the small "
+            "weights vanish."
+        ),
         cost="One draw per weight that is not recurrent.",
         differs="torch, Keras and JAX have no such recipe; Keras' Identity is its recurrent part.",
         examples=("irnn", "irnn(gain=0.5, std=0.01)"),

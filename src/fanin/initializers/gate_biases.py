@@ -125,7 +125,7 @@ def _find_memory_gates(layout: Layout) -> tuple[PackedPart | None, PackedPart | 
 REGISTRY.add(
     InitializerEntry(
         component=ForgetGate,
-        summary="Biases of gates: the forget gate starts open (1), all other biases zero.",
+        summary="Biases of gates: the forget gate starts open (1), all other biases are zero.",
         formula="b_f = value (LSTM), b_z = value (GRU), other biases 0",
         paper=Paper(
             authors="Gers, Schmidhuber, Cummins",
@@ -133,16 +133,20 @@ REGISTRY.add(
             year=2000,
             link="https://doi.org/10.1162/089976600300015015",
         ),
-        suited="The biases of every LSTM (Jozefowicz et al. 2015, "
-        "https://proceedings.mlr.press/v37/jozefowicz15.html: a "
-        "bias of 1 closes the gap to the GRU), and of a GRU that has to remember. Where the time "
-        "scale is known: chrono.",
-        avoid="Weights: it would make them zero. Sequences of independent steps, where memory is "
-        "in the way.",
+        suited=(
+            "The biases of every LSTM (Jozefowicz et al. 2015, "
+            "https://proceedings.mlr.press/v37/jozefowicz15.html: a bias of 1 closes the gap to "
+            "the GRU), and of a GRU that has to remember. If the time scale is known, use chrono."
+        ),
+        avoid=(
+            "Weights: they would become zero. Sequences of independent steps, where memory hurts."
+        ),
         cost="Nothing is drawn: O(n) to write n biases.",
-        differs="The same as unit_forget_bias of Keras' LSTM; its GRU has no such option. torch's "
-        "layers have two biases, both "
-        "U(±1/√hidden): fanin.initialize makes the second zero, so that value is their sum.",
+        differs=(
+            "Same as unit_forget_bias of Keras' LSTM; its GRU has no such option. torch's layers "
+            "have two biases, both U(±1/√hidden): fanin.initialize makes the second zero, so that "
+            "value is their sum."
+        ),
         examples=("forget_gate(value=2.0)",),
     )
 )
@@ -150,24 +154,32 @@ REGISTRY.add(
 REGISTRY.add(
     InitializerEntry(
         component=Chrono,
-        summary="Biases of gates: memories of all lengths up to t_max steps, spread over the units.",
-        formula="b_f = log u, b_i = −b_f (LSTM) or b_z = log u (GRU), u ~ U[1, t_max − 1]; other "
-        "biases 0",
+        summary=(
+            "Biases of gates: memories of all lengths up to t_max steps, spread over the units."
+        ),
+        formula=(
+            "b_f = log u, b_i = −b_f (LSTM) or b_z = log u (GRU), u ~ U[1, t_max − 1]; other "
+            "biases 0"
+        ),
         paper=Paper(
             authors="Tallec, Ollivier",
             title="Can recurrent neural networks warp time?",
             year=2018,
             link="https://arxiv.org/abs/1804.11188",
         ),
-        suited="LSTMs and GRUs on long sequences whose longest dependence is known, at least "
-        "roughly.",
-        avoid="Weights: it would make them zero. Short dependences, and t_max far above the length "
-        "of the sequences: the gates "
-        "start nearly closed to input and learn slowly. Without an idea of the time scale: "
-        "forget_gate.",
-        cost="One draw per bias, an erf and a logarithm: O(n) for n biases, which are few.",
-        differs="torch, Keras and JAX have none. torch's layers have two biases: fanin.initialize "
-        "makes the second zero.",
+        suited=(
+            "LSTMs and GRUs on long sequences whose longest dependence is known, at least roughly."
+        ),
+        avoid=(
+            "Weights: they would become zero. Short dependences, and t_max far above the length of "
+            "the sequences: the gates start nearly closed to input and learn slowly. If the time "
+            "scale is unknown, use forget_gate."
+        ),
+        cost="One draw per bias, one erf and one logarithm: O(n) for n biases.",
+        differs=(
+            "torch, Keras and JAX have no equivalent. torch's layers have two biases: "
+            "fanin.initialize makes the second zero."
+        ),
         examples=("chrono(t_max=100.0)",),
     )
 )

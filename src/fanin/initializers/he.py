@@ -90,16 +90,20 @@ REGISTRY.add(
         summary="Uniform, scaled by one fan, for rectifiers.",
         formula="w ~ U[-b, b], b = √(6/((1 + a²)·fan))",
         paper=_PAPER,
-        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope). mode=fan_out keeps "
-        "gradients instead of "
-        "signals, as residual networks for images mostly have it.",
-        avoid="Linear, tanh and sigmoid layers: the mean square doubles with each linear layer, "
-        "and units saturate (xavier, "
-        "lecun). The last layer, which no rectifier follows.",
-        cost="One draw per weight and an erf of it: O(n) for n weights.",
-        differs="The same law as torch's kaiming_uniform_, and at a = 0 with fan_in as Keras' "
-        "HeUniform and JAX' he_uniform. "
-        "The default of torch's own layers is a = √5, a third of LeCun's variance.",
+        suited=(
+            "Deep networks with ReLU or leaky ReLU (a: its negative slope). mode=fan_out keeps "
+            "gradients instead of signals, as is common in residual networks for images."
+        ),
+        avoid=(
+            "Linear, tanh and sigmoid layers: the mean square doubles with each linear layer, and "
+            "units saturate (use xavier or lecun). The last layer, which no rectifier follows."
+        ),
+        cost="One draw per weight and one erf: O(n) for n weights.",
+        differs=(
+            "Same distribution as torch's kaiming_uniform_; at a = 0 with fan_in, as Keras' "
+            "HeUniform and JAX' he_uniform. torch's own layers use a = √5 by default, a third of "
+            "LeCun's variance."
+        ),
         examples=("he_uniform(mode=fan_out)", "he_uniform(a=0.2)"),
     )
 )
@@ -110,17 +114,22 @@ REGISTRY.add(
         summary="Normal, scaled by one fan, for rectifiers.",
         formula="w ~ N(0, 2/((1 + a²)·fan))",
         paper=_PAPER,
-        suited="Deep networks with ReLU or leaky ReLU (a: its negative slope). mode=fan_out keeps "
-        "gradients instead of "
-        "signals, as residual networks for images mostly have it.",
-        avoid="Linear, tanh and sigmoid layers: the mean square doubles with each linear layer, "
-        "and units saturate (xavier, "
-        "lecun). The last layer, which no rectifier follows.",
-        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n "
-        "weights.",
-        differs="The same law as torch's kaiming_normal_. Keras' HeNormal and JAX' he_normal "
-        "truncate at two standard "
-        "deviations: truncated=true.",
+        suited=(
+            "Deep networks with ReLU or leaky ReLU (a: its negative slope). mode=fan_out keeps "
+            "gradients instead of signals, as is common in residual networks for images."
+        ),
+        avoid=(
+            "Linear, tanh and sigmoid layers: the mean square doubles with each linear layer, and "
+            "units saturate (use xavier or lecun). The last layer, which no rectifier follows."
+        ),
+        cost=(
+            "One draw per weight; with truncated=true also one erf and one inverse erf: O(n) for n "
+            "weights."
+        ),
+        differs=(
+            "Same distribution as torch's kaiming_normal_. Keras' HeNormal and JAX' he_normal "
+            "truncate at two standard deviations: truncated=true."
+        ),
         examples=(
             "he_normal(mode=fan_out)",
             "he_normal(a=0.2)",

@@ -130,33 +130,36 @@ def _partial_identity_std(layout: Layout, gain: float) -> float:
 REGISTRY.add(
     InitializerEntry(
         component=Identity,
-        summary="The identity: each output starts as the input of the same number.",
-        formula="W[o, i, centre] = gain if o = i else 0; repeat=true: gain/√c where o ≡ i (mod "
-        "min(outputs, inputs)), c of "
-        "them in a row; other taps 0",
+        summary="The identity: output i starts as input i.",
+        formula=(
+            "W[o, i, centre] = gain if o = i else 0; repeat=true: gain/√c if o ≡ i (mod "
+            "min(outputs, inputs)), with c such entries in a row; other taps 0"
+        ),
         paper=Paper(
             authors="Le, Jaitly, Hinton",
             title="A simple way to initialize recurrent networks of rectified linear units",
             year=2015,
             link="https://arxiv.org/abs/1504.00941",
         ),
-        suited="Recurrent matrices of ReLU networks, layers that are added to a trained network "
-        "without changing it, deep "
-        "linear or residual networks with square layers.",
-        avoid="A whole network of it: nothing is drawn, so every seed gives the same network, and "
-        "with repeat=true copies of a "
-        "unit stay alike until something else tells them apart (random layers, dropout). With "
-        "repeat=false, layers with more "
-        "outputs than inputs: the outputs beyond start at zero. Convolutions without the padding "
-        "of same crop or shift the "
-        "signal. On nn.Bilinear it copies products.",
+        suited=(
+            "Recurrent matrices of ReLU networks, layers that are added to a trained network "
+            "without changing it, deep linear or residual networks with square layers."
+        ),
+        avoid=(
+            "A whole network of it: nothing is drawn, so every seed gives the same network, and "
+            "with repeat=true copies of a unit stay identical until something else distinguishes "
+            "them (random layers, dropout). With repeat=false, layers with more outputs than "
+            "inputs: the extra outputs start at zero. Convolutions without same padding crop or "
+            "shift the signal. On nn.Bilinear it copies products."
+        ),
         cost="Nothing is drawn: O(n) to write n weights.",
-        differs="torch's eye_, Keras' Identity (which has the gain too) and jax.numpy.eye on a "
-        "matrix; they take nothing else. "
-        "torch's dirac_ puts an even kernel's centre at k//2: dirac, or even=right. IDInit (Pan et "
-        "al. 2025, "
-        "https://arxiv.org/abs/2503.04626) repeats the identity too; that the rows are divided by "
-        "their norm is this entry's.",
+        differs=(
+            "Same as torch's eye_, Keras' Identity (which has the gain too) and jax.numpy.eye for "
+            "a matrix; they accept nothing else. torch's dirac_ puts an even kernel's centre at "
+            "k//2: use dirac, or even=right. IDInit (Pan et al. 2025, "
+            "https://arxiv.org/abs/2503.04626) repeats the identity too; dividing the rows by "
+            "their norm is specific to fanin."
+        ),
         examples=(
             "identity(gain=0.5)",
             "identity(repeat=true)",
@@ -168,29 +171,32 @@ REGISTRY.add(
 REGISTRY.add(
     InitializerEntry(
         component=Dirac,
-        summary="torch's dirac_: a convolution that copies its inputs, with outputs beyond them "
-        "zero.",
-        formula="W[o, i, centre] = gain if o = i else 0, within each group; centre = k//2; other "
-        "taps 0",
+        summary="torch's dirac_: a convolution that copies its inputs; the extra outputs are zero.",
+        formula=(
+            "W[o, i, centre] = gain if o = i else 0, within each group; centre = k//2; other taps 0"
+        ),
         paper=Paper(
             authors="Zagoruyko, Komodakis",
             title="DiracNets: training very deep neural networks without skip-connections",
             year=2017,
             link="https://arxiv.org/abs/1706.00388",
         ),
-        suited="Plain convolutional networks that should start as if they had skip connections; "
-        "the same weights as an "
-        "existing torch program.",
-        avoid="Layers with more outputs than inputs, whose outputs beyond start at zero "
-        "(identity(repeat=true) has none), and "
-        'even kernels with padding="same", where the signal would move by one (identity has the '
-        "other centre). A whole network "
-        "of it: every seed gives the same.",
+        suited=(
+            "Plain convolutional networks that should start as if they had skip connections; "
+            "reproducing the weights of an existing torch program."
+        ),
+        avoid=(
+            "Layers with more outputs than inputs, whose extra outputs start at zero "
+            '(identity(repeat=true) has none), and even kernels with padding="same", where the '
+            "signal would move by one (identity has the other centre). A whole network of it: "
+            "every seed gives the same network."
+        ),
         cost="Nothing is drawn: O(n) to write n weights.",
-        differs="The same numbers as torch's dirac_ times gain, which takes the groups as an "
-        "argument, where here they come "
-        "from the layer; and as torch's eye_ on a matrix, which dirac_ refuses. Keras and JAX have "
-        "none.",
+        differs=(
+            "Same numbers as torch's dirac_ times gain. dirac_ takes the groups as an argument; "
+            "here they come from the layer. On a matrix it equals torch's eye_; dirac_ refuses "
+            "matrices. Keras and JAX have no equivalent."
+        ),
         examples=("dirac(gain=0.5)",),
     )
 )

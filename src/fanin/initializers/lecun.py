@@ -77,13 +77,18 @@ REGISTRY.add(
         summary="Uniform, scaled by fan-in.",
         formula="w ~ U[-b, b], b = gain·√(3/fan_in)",
         paper=EFFICIENT_BACKPROP,
-        suited="SELU networks, which need exactly this variance, scaled tanh, and linear layers "
-        "such as the last one.",
-        avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_uniform.",
-        cost="One draw per weight and an erf of it: O(n) for n weights.",
-        differs="The same law as Keras' LecunUniform and JAX' lecun_uniform. torch has no such "
-        "function; the default of its "
-        "layers has a third of this variance.",
+        suited=(
+            "SELU networks, which need exactly this variance, scaled tanh, and linear layers such "
+            "as the last one."
+        ),
+        avoid=(
+            "Deep ReLU networks: each layer halves the mean square of the signal; use he_uniform."
+        ),
+        cost="One draw per weight and one erf: O(n) for n weights.",
+        differs=(
+            "Same distribution as Keras' LecunUniform and JAX' lecun_uniform. torch has no such "
+            "function; the default of its layers has a third of this variance."
+        ),
         examples=("lecun_uniform(gain=1.5)",),
     )
 )
@@ -94,14 +99,20 @@ REGISTRY.add(
         summary="Normal, scaled by fan-in.",
         formula="w ~ N(0, gain²/fan_in)",
         paper=EFFICIENT_BACKPROP,
-        suited="SELU networks, which need exactly this variance, scaled tanh, and linear layers "
-        "such as the last one.",
-        avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_normal.",
-        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n "
-        "weights.",
-        differs="Keras' LecunNormal and JAX' lecun_normal truncate at two standard deviations: "
-        "truncated=true. torch has no "
-        "such function (kaiming_normal_ with nonlinearity='linear' is the same law).",
+        suited=(
+            "SELU networks, which need exactly this variance, scaled tanh, and linear layers such "
+            "as the last one."
+        ),
+        avoid="Deep ReLU networks: each layer halves the mean square of the signal; use he_normal.",
+        cost=(
+            "One draw per weight; with truncated=true also one erf and one inverse erf: O(n) for n "
+            "weights."
+        ),
+        differs=(
+            "Keras' LecunNormal and JAX' lecun_normal truncate at two standard deviations: "
+            "truncated=true. torch has no such function (kaiming_normal_ with "
+            "nonlinearity='linear' has the same distribution)."
+        ),
         examples=("lecun_normal(truncated=true)", "lecun_normal(gain=1.5)"),
     )
 )

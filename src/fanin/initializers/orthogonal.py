@@ -130,8 +130,10 @@ def haar(z: Tensor, gain: float = 1.0) -> Tensor:
 REGISTRY.add(
     InitializerEntry(
         component=Orthogonal,
-        summary="Orthonormal rows or columns, evenly distributed over all such matrices, times a "
-        "gain.",
+        summary=(
+            "Orthonormal rows or columns, uniformly distributed over all such matrices, times a "
+            "gain."
+        ),
         formula="W = gain·Q, W·Wᵀ = gain²·I (wide) or Wᵀ·W = gain²·I (tall), Q ~ Haar",
         paper=Paper(
             authors="Saxe, McClelland, Ganguli",
@@ -140,21 +142,25 @@ REGISTRY.add(
             year=2013,
             link="https://arxiv.org/abs/1312.6120",
         ),
-        suited="Deep linear and tanh networks, and recurrent layers, whose matrix acts again and "
-        "again; for ReLU with gain √2. "
-        "Of an LSTM or GRU each gate is a matrix of its own.",
-        avoid="Layers with more outputs than inputs in a network that must keep the mean square: "
-        "it shrinks by inputs/outputs "
-        "(scaled_uniform_orthogonal). Convolutions that must keep every norm (delta_orthogonal). "
-        "Very large matrices, for the "
-        "cost.",
-        cost="A draw per weight and a QR decomposition of each group's matrix: "
-        "O(rows·columns·min(rows, columns)).",
-        differs="The same law as torch's orthogonal_, Keras' Orthogonal and JAX' orthogonal on a "
-        "matrix. On a convolution "
-        "Keras and JAX flatten to (kernel·inputs, outputs), which is the same law; none of them "
-        "treats groups or "
-        "transposed layers: here each group is a matrix of its own. torch raises for bf16 and fp16.",
+        suited=(
+            "Deep linear and tanh networks, and recurrent layers, whose matrix is applied again "
+            "and again; for ReLU use gain √2. Each gate of an LSTM or GRU is a separate matrix."
+        ),
+        avoid=(
+            "Layers with more outputs than inputs in a network that must keep the mean square: it "
+            "shrinks by inputs/outputs (use scaled_uniform_orthogonal). Convolutions that must "
+            "keep every norm (use delta_orthogonal). Very large matrices, because of the cost."
+        ),
+        cost=(
+            "A draw per weight and a QR decomposition of each group's matrix: "
+            "O(rows·columns·min(rows, columns))."
+        ),
+        differs=(
+            "Same distribution as torch's orthogonal_, Keras' Orthogonal and JAX' orthogonal on a "
+            "matrix. Keras and JAX flatten a convolution to (kernel·inputs, outputs), which gives "
+            "the same distribution. None of them takes groups or transposed layers into account; "
+            "here each group is a separate matrix. torch raises for bf16 and fp16."
+        ),
         examples=("orthogonal(gain=1.5)",),
     )
 )
@@ -162,30 +168,38 @@ REGISTRY.add(
 REGISTRY.add(
     InitializerEntry(
         component=BlockOrthogonal,
-        summary="Orthogonal, block by block: for a tensor that packs the gates of a recurrent "
-        "layer.",
-        formula="W = [W_1; …; W_blocks], W_b = gain·Q_b with Q_b ~ Haar, independent, "
-        "(outputs/blocks × inputs·kernel)",
+        summary=(
+            "Orthogonal, block by block: for a tensor that packs the gates of a recurrent layer."
+        ),
+        formula=(
+            "W = [W_1; …; W_blocks], W_b = gain·Q_b with Q_b ~ Haar, independent, (outputs/blocks "
+            "× inputs·kernel)"
+        ),
         paper=Paper(
             authors="Gardner, Grus, Neumann, Tafjord, Dasigi, Liu, Peters, Schmitz, Zettlemoyer",
             title="AllenNLP: a deep semantic natural language processing platform",
             year=2018,
             link="https://arxiv.org/abs/1803.07640",
         ),
-        suited="Packed tensors of layers that fanin does not know, such as a hand-written LSTM: "
-        "block_orthogonal(blocks=4).",
-        avoid="Layers that are known (nn.LSTM, nn.GRU, nn.MultiheadAttention): fanin.initialize "
-        "draws each gate and each of q, "
-        "k and v on its own anyway, so orthogonal is block-orthogonal there. Layers that are one "
-        "map.",
-        cost="A draw per weight and a QR decomposition of each block: O(rows·columns·min(rows, "
-        "columns)) for the rows "
-        "of a block.",
-        differs="torch, Keras and JAX have none: their orthogonal takes a packed tensor as one "
-        "matrix, so that each of four "
-        "gates keeps half of the norm. AllenNLP's block_orthogonal divides the inputs into blocks "
-        "as well, and takes sizes of "
-        "blocks where here their number is given.",
+        suited=(
+            "Packed tensors of layers that fanin does not know, such as a hand-written LSTM: "
+            "block_orthogonal(blocks=4)."
+        ),
+        avoid=(
+            "Layers that fanin knows (nn.LSTM, nn.GRU, nn.MultiheadAttention): fanin.initialize "
+            "draws each gate and each of q, k and v separately, so orthogonal is block-orthogonal "
+            "there. Layers that are one map."
+        ),
+        cost=(
+            "A draw per weight and a QR decomposition of each block: O(rows·columns·min(rows, "
+            "columns)) for the rows of a block."
+        ),
+        differs=(
+            "torch, Keras and JAX have no equivalent: their orthogonal treats a packed tensor as "
+            "one matrix, so that each of four gates keeps half of the norm. AllenNLP's "
+            "block_orthogonal divides the inputs into blocks as well, and takes the sizes of the "
+            "blocks; here their number is given."
+        ),
         examples=("block_orthogonal(blocks=2)", "block_orthogonal(gain=1.5, blocks=4)"),
     )
 )

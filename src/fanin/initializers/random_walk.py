@@ -55,28 +55,35 @@ class RandomWalk(Initializer):
 REGISTRY.add(
     InitializerEntry(
         component=RandomWalk,
-        summary="Normal, scaled by fan-in and corrected for finite width: log-norms walk without "
-        "drift through depth.",
-        formula="w ~ N(0, g²/fan_in), g = exp(1/(2·fan_in)) (linear) or √2·exp(1.2/(max(fan_in, 6) "
-        "− 2.4)) (relu)",
+        summary=(
+            "Normal, scaled by fan-in and corrected for finite width: log-norms do not drift with "
+            "depth."
+        ),
+        formula=(
+            "w ~ N(0, g²/fan_in), g = exp(1/(2·fan_in)) (linear) or √2·exp(1.2/(max(fan_in, 6) − "
+            "2.4)) (relu)"
+        ),
         paper=Paper(
             authors="Sussillo, Abbott",
             title="Random walk initialization for training very deep feedforward networks",
             year=2014,
             link="https://arxiv.org/abs/1412.6558",
         ),
-        suited="Very deep, narrow, plain networks, linear or with ReLU (activation=relu): over 100 "
-        "ReLU layers of width 100 "
-        "the corrections multiply to exp(100·1.2/97.6) = 3.4.",
-        avoid="Wide layers, where it is lecun_normal (linear) or he_normal (relu) with a "
-        "correction too small to see; networks "
-        "with normalization or skip connections; activations other than these two, for which the "
-        "paper has no formula.",
+        suited=(
+            "Very deep, narrow, plain networks, linear or with ReLU (activation=relu): over 100 "
+            "ReLU layers of width 100 the corrections multiply to exp(100·1.2/97.6) = 3.4."
+        ),
+        avoid=(
+            "Wide layers: it is then lecun_normal (linear) or he_normal (relu) with a negligible "
+            "correction. Networks with normalization or skip connections. Other activations, for "
+            "which the paper has no formula."
+        ),
         cost="One draw per weight: O(n) for n weights.",
-        differs="torch, Keras and JAX have none. TensorFlow 1 had these constants in a function "
-        "that it did not export, with "
-        "1.13 for tanh. AllenNLP's uniform_unit_scaling, which cites the paper, is uniform with a "
-        "gain that ignores the width.",
+        differs=(
+            "torch, Keras and JAX have no equivalent. TensorFlow 1 had these constants in a "
+            "function that it did not export, with 1.13 for tanh. AllenNLP's uniform_unit_scaling, "
+            "which cites the paper, is uniform with a gain that ignores the width."
+        ),
         examples=("random_walk(activation=relu)",),
     )
 )

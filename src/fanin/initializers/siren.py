@@ -54,8 +54,10 @@ class Siren(Initializer):
 REGISTRY.add(
     InitializerEntry(
         component=Siren,
-        summary="Uniform, for sine activations: what goes into every sine keeps a variance of 0.8 "
-        "to 1 at any depth.",
+        summary=(
+            "Uniform, for sine activations: the input of every sine has a variance of 0.8 to 1 at "
+            "any depth."
+        ),
         formula="w ~ U[-b, b], b = √(6/fan_in)/omega; first=true: b = 1/fan_in",
         paper=Paper(
             authors="Sitzmann, Martel, Bergman, Lindell, Wetzstein",
@@ -63,15 +65,20 @@ REGISTRY.add(
             year=2020,
             link="https://arxiv.org/abs/2006.09661",
         ),
-        suited="Networks with sin(omega·x) after each layer: siren(first=true) for the layer that "
-        "takes coordinates in [-1, "
-        "1], siren for the others.",
-        avoid="Any other activation: at omega = 30 its standard deviation is a 21st of "
-        "lecun_normal's, and signals die. Where "
-        "the frequency is not inside the activation, omega=1.",
-        cost="One draw per weight and an erf of it: O(n) for n weights.",
-        differs="torch, Keras and JAX have none. The authors' program leaves biases at torch's "
-        "default, U(±1/√fan_in).",
+        suited=(
+            "Networks with sin(omega·x) after each layer: siren(first=true) for the layer that "
+            "takes coordinates in [-1, 1], siren for the others."
+        ),
+        avoid=(
+            "Any other activation: at omega = 30 its standard deviation is a 21st of "
+            "lecun_normal's, and signals vanish. If the frequency is not inside the activation, "
+            "use omega=1."
+        ),
+        cost="One draw per weight and one erf: O(n) for n weights.",
+        differs=(
+            "torch, Keras and JAX have no equivalent. The authors' program leaves biases at "
+            "torch's default, U(±1/√fan_in)."
+        ),
         examples=("siren(omega=10.0)", "siren(first=true)"),
     )
 )

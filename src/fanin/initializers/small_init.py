@@ -98,8 +98,10 @@ def _check_count(count: int | None, what: str) -> None:
 REGISTRY.add(
     InitializerEntry(
         component=SmallInit,
-        summary="Normal, scaled by the width of a transformer: one small standard deviation for "
-        "all of its matrices.",
+        summary=(
+            "Normal, scaled by the width of a transformer: one small standard deviation for all of "
+            "its matrices."
+        ),
         formula="w ~ N(0, 2/(5·d)), d = dim or the smaller side of the matrix",
         paper=Paper(
             authors="Nguyen, Salazar",
@@ -107,16 +109,20 @@ REGISTRY.add(
             year=2019,
             link="https://arxiv.org/abs/1910.05895",
         ),
-        suited="Transformers: q, k, v, the feed-forward layers and embeddings, together with "
-        "wang_init for the matrices that "
-        "write to the residual stream.",
-        avoid="Networks in which the layer must keep the variance by itself (no normalization, no "
-        "skip connections): a square "
-        "layer multiplies it by 0.4. Feed-forward layers of another shape than d and 4·d, without "
-        "dim.",
+        suited=(
+            "Transformers: q, k, v, the feed-forward layers and embeddings, together with "
+            "wang_init for the matrices that write to the residual stream."
+        ),
+        avoid=(
+            "Networks in which the layer alone must keep the variance (no normalization, no skip "
+            "connections): a square layer multiplies it by 0.4. Feed-forward layers of another "
+            "shape than d and 4·d, unless dim is given."
+        ),
         cost="One draw per weight: O(n) for n weights.",
-        differs="torch, Keras and JAX have none. GPT-NeoX has this law and takes d from its "
-        "configuration, as dim does.",
+        differs=(
+            "torch, Keras and JAX have no equivalent. GPT-NeoX has this distribution and takes d "
+            "from its configuration, as dim does."
+        ),
         examples=("small_init(dim=512)",),
     )
 )
@@ -124,8 +130,10 @@ REGISTRY.add(
 REGISTRY.add(
     InitializerEntry(
         component=WangInit,
-        summary="Normal, scaled by width and depth: what each block adds to the residual stream "
-        "shrinks with their number.",
+        summary=(
+            "Normal, scaled by width and depth: the contribution of each block to the residual "
+            "stream shrinks with the number of blocks."
+        ),
         formula="w ~ N(0, (2/(layers·√d))²), d = dim or the smaller side of the matrix",
         paper=Paper(
             authors="Wang, Komatsuzaki",
@@ -133,16 +141,21 @@ REGISTRY.add(
             year=2021,
             link="https://github.com/kingoflolz/mesh-transformer-jax",
         ),
-        suited="The matrices of a transformer that write to the residual stream: the output "
-        "projection of attention and the "
-        "last layer of the feed-forward block; small_init for the others.",
-        avoid="All other matrices, embeddings and the head included, which it would make far too "
-        "small; models of up to "
-        "three blocks, where it is larger than small_init.",
+        suited=(
+            "The matrices of a transformer that write to the residual stream: the output "
+            "projection of attention and the last layer of the feed-forward block. Use small_init "
+            "for the others."
+        ),
+        avoid=(
+            "All other matrices, embeddings and the head included, which it would make far too "
+            "small; models of up to three blocks, where it is larger than small_init."
+        ),
         cost="One draw per weight: O(n) for n weights.",
-        differs="torch, Keras and JAX have none. The law of GPT-NeoX. In mesh-transformer-jax it "
-        "is cut at two standard "
-        "deviations without a correction, so its standard deviation is 0.88 of this one.",
+        differs=(
+            "torch, Keras and JAX have no equivalent. Same distribution as in GPT-NeoX. "
+            "mesh-transformer-jax truncates it at two standard deviations without a correction, so "
+            "its standard deviation is 0.88 of this one."
+        ),
         examples=("wang_init(layers=12)", "wang_init(layers=24, dim=1024)"),
     )
 )

@@ -84,28 +84,36 @@ class Sparse(Initializer):
 REGISTRY.add(
     InitializerEntry(
         component=Sparse,
-        summary="Each unit starts with a few (15) strong incoming weights, all others zero.",
-        formula="connections entries of each row of W (outputs × inputs·kernel) from N(0, std²), "
-        "the others 0",
+        summary="Each unit starts with a few (15) strong incoming weights; all others are zero.",
+        formula=(
+            "connections entries of each row of W (outputs × inputs·kernel) from N(0, std²), the "
+            "others 0"
+        ),
         paper=Paper(
             authors="Martens",
             title="Deep learning via Hessian-free optimization",
             year=2010,
             link="https://icml.cc/Conferences/2010/papers/458.pdf",
         ),
-        suited="Deep sigmoid or tanh networks without normalization, such as autoencoders; wide "
-        "layers whose units should "
-        "differ.",
-        avoid="Layers with few inputs, where all connections are kept at std 1 and units saturate; "
-        "depthwise convolutions and "
-        "embeddings likewise. With sparsity, layers of few units: a unit can lose all its inputs.",
-        cost="Two draws per weight and a selection of the largest of each row: O(n·log n) at most "
-        "for n weights.",
-        differs="torch's sparse_ zeroes a fraction of each column (the outgoing weights of one "
-        "input) and draws the others "
-        "with std 0.01: sparse(sparsity=0.9, std=0.01). It takes matrices only, and draws the "
-        "places from the global "
-        "generator. Keras and JAX have none.",
+        suited=(
+            "Deep sigmoid or tanh networks without normalization, such as autoencoders; wide "
+            "layers whose units should differ."
+        ),
+        avoid=(
+            "Layers with few inputs: all connections are kept at std 1 and units saturate. The "
+            "same holds for depthwise convolutions and embeddings. With sparsity, layers of few "
+            "units: a unit can lose all its inputs."
+        ),
+        cost=(
+            "Two draws per weight and a selection of the largest of each row: at most O(n·log n) "
+            "for n weights."
+        ),
+        differs=(
+            "torch's sparse_ zeroes a fraction of each column (the outgoing weights of one input) "
+            "and draws the others with std 0.01: sparse(sparsity=0.9, std=0.01). It accepts "
+            "matrices only, and draws the positions from the global generator. Keras and JAX have "
+            "no equivalent."
+        ),
         examples=("sparse(connections=3, std=0.5)", "sparse(sparsity=0.5, std=0.01)"),
     )
 )

@@ -97,22 +97,30 @@ EFFICIENT_BACKPROP = Paper(
 REGISTRY.add(
     InitializerEntry(
         component=VarianceScaling,
-        summary="Variance inversely proportional to a fan: the family that contains Xavier, He and "
-        "LeCun.",
+        summary=(
+            "Variance inversely proportional to a fan: the family that contains Xavier, He and "
+            "LeCun."
+        ),
         formula="Var w = scale / fan, fan = fan_in | fan_out | (fan_in + fan_out)/2",
         paper=EFFICIENT_BACKPROP,
-        suited="Any feed-forward layer, with the scale that fits its activation (1/E f(z)²: 2 for "
-        "ReLU); programs from Keras "
-        "or JAX.",
-        avoid="Where a family has the scale already: he, lecun and xavier say what they are for. "
-        "Very deep networks without "
-        "normalization, where no independent weights keep more than the mean square: orthogonal, "
-        "delta_orthogonal.",
-        cost="One draw per weight, for uniform an erf and for truncated an erf and an inverse erf "
-        "of it: O(n) for n weights.",
-        differs="Defaults as in Keras (scale 1, fan_in, truncated); JAX has the same law, and a "
-        "mode fan_geo_avg besides. "
-        "torch has no such function. truncated is called truncated_normal there.",
+        suited=(
+            "Any feed-forward layer, with the scale for its activation (1/E f(z)²: 2 for ReLU); "
+            "programs from Keras or JAX."
+        ),
+        avoid=(
+            "Cases that a family covers: he, lecun and xavier set the scale. Very deep networks "
+            "without normalization, where independent weights keep no more than the mean square: "
+            "use orthogonal or delta_orthogonal."
+        ),
+        cost=(
+            "One draw per weight; for uniform one erf, for truncated one erf and one inverse erf: "
+            "O(n) for n weights."
+        ),
+        differs=(
+            "Defaults as in Keras (scale 1, fan_in, truncated). JAX has the same distribution, and "
+            "also a mode fan_geo_avg. torch has no such function. truncated is called "
+            "truncated_normal there."
+        ),
         examples=(
             "variance_scaling(scale=2.0, distribution=normal)",
             "variance_scaling(mode=fan_out)",

@@ -81,16 +81,20 @@ REGISTRY.add(
         summary="Uniform, scaled by the mean of fan-in and fan-out.",
         formula="w ~ U[-b, b], b = gain·√(6/(fan_in + fan_out))",
         paper=_PAPER,
-        suited="Plain networks with tanh, sigmoid or no activation, and attention: layers that "
-        "must keep both signals and "
-        "gradients about equally.",
-        avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_uniform. "
-        "Layers whose fan-in and "
-        "fan-out differ much, such as a wide layer before few outputs: neither direction is kept "
-        "there.",
-        cost="One draw per weight and an erf of it: O(n) for n weights.",
-        differs="The same law as torch's xavier_uniform_ and, at gain 1, Keras' GlorotUniform and "
-        "JAX' glorot_uniform.",
+        suited=(
+            "Plain networks with tanh, sigmoid or no activation, and attention: layers that must "
+            "keep both signals and gradients about equally."
+        ),
+        avoid=(
+            "Deep ReLU networks: each layer halves the mean square of the signal; use he_uniform. "
+            "Layers whose fan-in and fan-out differ much, such as a wide layer before few outputs: "
+            "neither direction is kept there."
+        ),
+        cost="One draw per weight and one erf: O(n) for n weights.",
+        differs=(
+            "Same distribution as torch's xavier_uniform_ and, at gain 1, Keras' GlorotUniform and "
+            "JAX' glorot_uniform."
+        ),
         examples=("xavier_uniform(gain=1.5)",),
     )
 )
@@ -101,18 +105,23 @@ REGISTRY.add(
         summary="Normal, scaled by the mean of fan-in and fan-out.",
         formula="w ~ N(0, gain²·2/(fan_in + fan_out))",
         paper=_PAPER,
-        suited="As xavier_uniform: plain networks with tanh, sigmoid or no activation, and "
-        "attention; where a normal law is "
-        "wanted, as theory mostly does.",
-        avoid="Deep ReLU networks: each layer halves the mean square of the signal, so he_normal. "
-        "Layers whose fan-in and "
-        "fan-out differ much, such as a wide layer before few outputs: neither direction is kept "
-        "there.",
-        cost="One draw per weight, with truncated=true an erf and an inverse erf of it: O(n) for n "
-        "weights.",
-        differs="The same law as torch's xavier_normal_. Keras' GlorotNormal and JAX' "
-        "glorot_normal truncate at two standard "
-        "deviations: truncated=true.",
+        suited=(
+            "As xavier_uniform: plain networks with tanh, sigmoid or no activation, and attention, "
+            "if a normal distribution is preferred, as in most theory."
+        ),
+        avoid=(
+            "Deep ReLU networks: each layer halves the mean square of the signal; use he_normal. "
+            "Layers whose fan-in and fan-out differ much, such as a wide layer before few outputs: "
+            "neither direction is kept there."
+        ),
+        cost=(
+            "One draw per weight; with truncated=true also one erf and one inverse erf: O(n) for n "
+            "weights."
+        ),
+        differs=(
+            "Same distribution as torch's xavier_normal_. Keras' GlorotNormal and JAX' "
+            "glorot_normal truncate at two standard deviations: truncated=true."
+        ),
         examples=("xavier_normal(truncated=true)", "xavier_normal(gain=0.5)"),
     )
 )
