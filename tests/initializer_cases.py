@@ -40,7 +40,7 @@ SHAPES = [
     (16, 4, 2, 4),
     (4, 2, 2, 3, 2),
 ]
-"""Shapes of tensors; every law fits at least half of them, and (12, 8) and (8, 4, 3, 5)."""
+"""Shapes of tensors; every initializer fits at least half of them, and (12, 8) and (8, 4, 3, 5)."""
 
 with seeds.preserve_torch_state(0):
     LSTM = fans.describe_parameters(nn.LSTM(6, 8))
@@ -63,7 +63,7 @@ LAYOUTS = {
     "gates of a GRU": GRU["weight_ih_l0"].layout,
     "q, k and v": ATTENTION["in_proj_weight"].layout,
 }
-"""Every law fits at least half of them."""
+"""Every initializer fits at least half of them."""
 
 GATE_BIASES = {"LSTM": LSTM["bias_ih_l0"].layout, "GRU": GRU["bias_hh_l0"].layout}
 VECTORS = {
@@ -83,7 +83,7 @@ def filled(spec: str, tensor: Tensor, seed: int = 0) -> Tensor:
 
 
 def home(initializer: Initializer) -> Layout:
-    """A layout on which the law shows what it does: the biases of an LSTM, or else a matrix."""
+    """A layout that shows what the initializer does: the biases of an LSTM, or else a matrix."""
     return GATE_BIASES["LSTM"] if initializer.gate_bias else Layout((12, 8), Fans(8, 12))
 
 
@@ -97,7 +97,7 @@ def at_home(spec: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
 
 
 def drawn(initializer: Initializer, layout: Layout, g: torch.Generator) -> Tensor:
-    """A draw for a layer's parameter: of a pack each part for itself, unless the law packs."""
+    """A draw for a layer's parameter: of a pack each part for itself, unless the initializer packs."""
     if initializer.packs or not layout.parts:
         return initializer.sample(layout, g)
     return torch.cat(
@@ -113,7 +113,7 @@ def intended(initializer: Initializer, layout: Layout) -> float | None:
 
 
 def refusal(initializer: Initializer, layout: Layout) -> str | None:
-    """Why the law does not fit a layout; None where it does."""
+    """Why the initializer does not fit a layout; None if it does."""
     try:
         intended(initializer, layout)
     except FitError as error:

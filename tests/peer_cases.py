@@ -1,4 +1,4 @@
-"""Two samples of 420,000 weights, one of fanin and one of another library: do they follow one law?"""
+"""Two samples of 420,000 weights, one of fanin and one of another library: have they one distribution?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filling: from a plan to numbers in memory, and what came of it."""
+"""Fill parameters as planned, and record what was written."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""initialize(model, …): plan what is to be done with every parameter, give it memory where it has
-none, then fill it.
-"""
+"""initialize(model, …): plan every parameter, allocate memory if it has none, then fill it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ fills.
 
 Parameters that are filled get memory one by one. What is kept, and all buffers, have no values that
 could be kept: their module's own reset method must fill them (a batch norm's running statistics,
-say), and where it does not, that is an error. A module that shares a parameter with another one
+say), and if it does not, that is an error. A module that shares a parameter with another one
 still shares it afterwards.
 """
 
@@ -64,10 +64,10 @@ def materialize(
     device: torch.device,
     seed: int,
 ) -> Iterator[None]:
-    """Give the model memory on the device, and values to what is kept and to buffers; undone where
+    """Give the model memory on the device, and values to what is kept and to buffers; undone if
     the body fails.
 
-    Raises `FitError`, with the model as it was, where something is left without values.
+    Raises `FitError`, with the model as it was, if something is left without values.
     """
     with _undo_on_error() as replace:
         for path, module in model.named_modules():

@@ -36,7 +36,7 @@ class ParameterUse:
     local: str
     role: Role
     layout: Layout
-    """With fans in the convention that was asked for; `parts` where it is packed."""
+    """With fans in the convention that was asked for; `parts` if it is packed."""
     carriers: tuple[Carrier, ...] = field(repr=False)
     """The parameters that carry it: itself, or those of its parametrization."""
     through: str = ""
@@ -160,7 +160,7 @@ def find_untouched(
 
 
 def match_names(names: Sequence[str], pattern: object, argument: str) -> list[str]:
-    """The names that one pattern means; raises `UnknownName` where there are none, with near names."""
+    """The names that one pattern means; raises `UnknownName` if there are none, with near names."""
     if not isinstance(pattern, str) or not pattern:
         raise UsageError(
             f"{argument}: expected a pattern over parameter names, such as 'encoder.*', not "

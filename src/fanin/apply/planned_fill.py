@@ -46,7 +46,7 @@ class PlannedFill:
     uses: Sequence[ParameterUse]
     """The places that hold it; the first one is filled."""
     initializer: Initializer | None
-    """None where it stays as it is."""
+    """None if it stays as it is."""
     pieces: tuple[Piece, ...]
     records: tuple[ParameterRecord, ...]
     """One per use."""

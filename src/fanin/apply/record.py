@@ -53,7 +53,7 @@ class ParameterRecord:
     dtype: str
     role: Role
     rule: str | None
-    """Spec of the initializer that fills it; None where it stays as it is."""
+    """Spec of the initializer that fills it; None if it stays as it is."""
     reason: str
     """Why it got this rule, or none."""
     tied_to: str | None = None
@@ -62,18 +62,18 @@ class ParameterRecord:
     """
     fan_in: float | None
     fan_out: float | None
-    """Of a packed parameter those of its parts, where they agree."""
+    """Of a packed parameter those of its parts, if they agree."""
     gain: float | None = None
     """intended std · √fan-in: 1 keeps the variance of a linear layer, √2 the second moment through
     ReLU.
     """
     intended_std: float | None = None
     measured_std: float | None = None
-    """Of the weight that the layer uses; None where nothing was drawn. A padding row is not yet
+    """Of the weight that the layer uses; None if nothing was drawn. A padding row is not yet
     zero when this is measured.
     """
     stream: int | None = None
-    """The 32-bit number of its random stream; None where nothing is drawn, or each part has one."""
+    """The 32-bit number of its random stream; None if nothing is drawn, or each part has one."""
     changed: bool = False
     """Whether it was written."""
     parts: tuple[PartRecord, ...] = ()
@@ -132,7 +132,7 @@ class Record:
     def to_frame(self) -> pd.DataFrame:
         """The record as a pandas frame: a row per parameter, and one per part of a packed one.
 
-        Raises `MissingExtra` where pandas is not installed.
+        Raises `MissingExtra` if pandas is not installed.
         """
         try:
             import pandas as pd

@@ -28,7 +28,7 @@ def format_fans(fan_in: float | None, fan_out: float | None) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """Three significant digits, fewer where they do not fit, without the zero before the point:
+    """Three significant digits, fewer if they do not fit, without the zero before the point:
     .0231.
     """
     if value is None:

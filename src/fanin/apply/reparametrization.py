@@ -74,7 +74,7 @@ def find_reparametrized(module: nn.Module, prefix: str) -> Iterator[Reparametriz
 
 
 def find_obstacle(module: nn.Module, local: str) -> str | None:
-    """Why a weight cannot be set; None where it can."""
+    """Why a weight cannot be set; None if it can."""
     for one in _get_parametrizations(module, local) or ():
         if not hasattr(one, "right_inverse"):
             return f"is computed by {type(one).__name__}, which has no right_inverse: the values to store cannot be found"
@@ -86,7 +86,7 @@ def write(module: nn.Module, local: str, values: Tensor, directions: Tensor) -> 
     """Make a reparametrized weight as near to `values` as its parametrization can represent.
 
     Args:
-        directions: of the shape of the values. weight_norm takes its direction from them where the
+        directions: of the shape of the values. weight_norm takes its direction from them if the
             values are all 0, since 0 · v/‖v‖ needs a v that is not.
     """
     chain = _get_parametrizations(module, local)
@@ -125,7 +125,7 @@ def read(module: nn.Module, local: str) -> Tensor:
 
 @contextmanager
 def undo_on_error(places: Sequence[tuple[nn.Module, str]]) -> Iterator[None]:
-    """Put back the parameters and buffers behind the weights at these places where the body fails."""
+    """Put back the parameters and buffers behind the weights at these places if the body fails."""
     names = {local for _, local in places}
     owners = {owner: None for module, local in places for owner in _find_owners(module, local)}
     before = [(owner, *found) for owner in owners for found in _list_tensors(owner, names)]
@@ -151,7 +151,7 @@ def _list_parametrizations(module: nn.Module) -> Iterator[tuple[str, Parametriza
 
 
 def _get_parametrizations(module: nn.Module, local: str) -> ParametrizationList | None:
-    """The parametrizations of one weight; None where it has none of this kind."""
+    """The parametrizations of one weight; None if it has none of this kind."""
     return dict(_list_parametrizations(module)).get(local)
 
 

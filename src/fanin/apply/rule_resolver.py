@@ -37,7 +37,7 @@ _ROLE_RULES: dict[Role, str] = {
     "norm shift": "zero",
     "embedding": "normal(std=0.02)",
 }
-"""What a role gets when nothing else is said."""
+"""The rule of a role that no other rule covers."""
 
 
 def needs_followers(rules: Rules) -> bool:
@@ -125,7 +125,7 @@ class RuleResolver:
         return self._avoid_second_gate_bias(decision)
 
     def _find_reason_to_keep(self, group: Sequence[ParameterUse]) -> str:
-        """Why a parameter stays as it is whatever the rules say; empty where it does not."""
+        """Why a parameter stays as it is whatever the rules say; empty if it does not."""
         reasons = [self._untouched.get(use.name) for use in group]
         if not all(one.parameter.requires_grad for use in group for one in use.carriers):
             return "frozen (requires_grad is False)"
@@ -167,7 +167,7 @@ class RuleResolver:
         return Decision(use, initializer, reason, use.layout)
 
     def _find_rule(self, role: Role, usual: Initializer | None) -> Initializer | None:
-        """What the rules say about a role; where they say nothing, what a model-level default says,
+        """What the rules say about a role; if they say nothing, what a model-level default says,
         or what is usual.
         """
         own, default = self._get_own_rule(role), resolve_rule(self._rules.default)
@@ -192,7 +192,7 @@ class RuleResolver:
         return given.get(role)
 
     def _avoid_second_gate_bias(self, decision: Decision) -> Decision:
-        """Gates see the sum of two biases: where bias_ih has the law of the sum, bias_hh is zero."""
+        """Gates see the sum of two biases: if bias_ih is drawn as the sum, bias_hh is zero."""
         use = decision.use
         if (
             use.role != "recurrent bias"

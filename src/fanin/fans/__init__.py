@@ -1,6 +1,4 @@
-"""Fans: what a layer holds, how many inputs feed one output, and which part of a parameter is which
-map.
-"""
+"""Fans: the parameters of each layer, how many inputs feed one output, and which axis is which."""
 
 from fanin.fans import feedforward as feedforward
 from fanin.fans import packed_attention as packed_attention

@@ -1,4 +1,4 @@
-"""What the layers of torch hold: the role, the fans and the parts of each of their parameters.
+"""The parameters of torch's layers: the role, the fans and the parts of each.
 
 ============================  ========================  ====================  ===================  =====================
 layer                         weight                    fan-in                fan-out              effective changes
@@ -67,15 +67,18 @@ LayerParameters = dict[str, LayerParameter]
 
 @singledispatch
 def describe_layer(module: nn.Module, convention: Convention) -> LayerParameters:
-    """The parameters of a layer by name; each kind of layer registers itself. Those of an unknown
-    one are not listed.
-    """
+    """The parameters of a layer, by name; each kind of layer registers its own description."""
     return {}
 
 
 def describe_parameters(module: nn.Module, convention: Convention = "kernel") -> LayerParameters:
-    """The role and the layout of each parameter that a module itself owns, by name, where fanin
-    knows the kind of module.
+    """Describe each parameter that a module itself owns: its role and its layout, by name.
+
+    Parameters of a kind of module that fanin does not know are left out.
+
+    >>> lstm = describe_parameters(nn.LSTM(3, 4))["weight_ih_l0"]
+    >>> lstm.role, [part.name for part in lstm.layout.parts]
+    ('weight', ['i', 'f', 'g', 'o'])
 
     Raises `FitError` for a lazy module that has no shape yet.
     """
@@ -91,15 +94,16 @@ def describe_parameters(module: nn.Module, convention: Convention = "kernel") ->
 
 
 def get_module_layout(module: nn.Module, convention: Convention = "kernel") -> Layout | None:
-    """The layout of ``module.weight``, or None where the module is of a kind that fanin does not
-    know.
-    """
+    """The layout of ``module.weight``; None if fanin does not know the kind of module."""
     held = describe_parameters(module, convention).get("weight")
     return held.layout if held and held.role in WEIGHTS else None
 
 
 def calculate_fans(target: Tensor | nn.Module, convention: Convention = "kernel") -> Fans:
     """Fan-in and fan-out of a module's weight, or of a tensor as ``torch.nn.init`` sees it.
+
+    >>> calculate_fans(nn.Conv2d(64, 64, 3, groups=16)).fan_in
+    36
 
     Raises `FitError` for a tensor of fewer than two dimensions and for a module that fanin does not
     know, or that has several weights: `describe_parameters` gives each.
@@ -130,10 +134,9 @@ def calculate_fans(target: Tensor | nn.Module, convention: Convention = "kernel"
 
 
 def pack(layout: Layout, sizes: Mapping[str, int], dim: int = 0) -> Layout:
-    """A layout whose outputs (along dimension `dim`) are packs of `sizes`, each with the fans of a
-    map of its own.
+    """Divide a layout along dimension `dim` into parts of `sizes`, each a map with its own fans.
 
-    Raises `FitError` where the sizes do not add up to the dimension.
+    Raises `FitError` if the sizes do not add up to the dimension.
     """
     if sum(sizes.values()) != layout.shape[dim]:
         raise FitError(

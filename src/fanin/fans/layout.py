@@ -51,7 +51,7 @@ class Fans:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a weight of some shape acts as linear maps: one matrix (outputs × inputs·kernel) per
+    """How a weight of a given shape acts as linear maps: one matrix (outputs × inputs·kernel) per
     group.
 
     Methods that look at more than one number at a time (orthogonal, sparse) work on these matrices,
@@ -62,12 +62,12 @@ class Layout:
 
     shape: tuple[int, ...]
     fans: Fans | None
-    """None where the tensor has no fans (fewer than two dimensions). A bias has those of its
+    """None if the tensor has no fans (fewer than two dimensions). A bias has those of its
     layer's weight.
     """
     groups: int = 1
     transposed: bool = False
-    """True where dimension 0 counts inputs, as in a transposed convolution."""
+    """True if dimension 0 counts inputs, as in a transposed convolution."""
     inputs: int = 1
     """How many dimensions count inputs: 2 in ``nn.Bilinear``, whose weight is (out, in1, in2)."""
     part: str = ""
@@ -170,7 +170,7 @@ def get_tensor_layout(tensor: Tensor | Sequence[int]) -> Layout:
 
 
 def require_fans(layout: Layout) -> Fans:
-    """The fans of a layout; a `FitError` where it has none."""
+    """The fans of a layout; a `FitError` if it has none."""
     if layout.fans is None or len(layout.shape) < 2:
         raise FitError(
             f"A tensor of shape {layout.shape} has no fans: that needs at least two dimensions "

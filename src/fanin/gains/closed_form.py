@@ -1,7 +1,7 @@
-"""Moments in closed form, as functions of the variance and of the activation's options; None where
+"""Moments in closed form, as functions of the variance and of the activation's options; None if
 there is none.
 
-Derived from E e^{kx} over half lines (elu), partial moments of the normal law (hardtanh, hardswish)
+Derived from E e^{kx} over half lines (elu), partial moments of the normal distribution (hardtanh, hardswish)
 and Stein's identity (gelu). At unit variance gelu has E f² = 1/3 + 1/(2π√3) and E f'² = 1/3 +
 2/(3π√3).
 """
@@ -91,7 +91,7 @@ def hardtanh(variance: float, min_val: float, max_val: float) -> Moments:
     a, b = min_val / std, max_val / std
     below, above = _beyond(-a), _beyond(b)
     inside = (math.erf(b / math.sqrt(2)) - math.erf(a / math.sqrt(2))) / 2
-    # Differences of nearly equal numbers where the interval is narrow: expm1 and a series keep
+    # For a narrow interval these are differences of nearly equal numbers: expm1 and a series keep
     # their digits.
     near, sign = (a, -1) if abs(a) <= abs(b) else (b, 1)
     mean = (

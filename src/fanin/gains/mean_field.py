@@ -11,7 +11,7 @@ inputs to
 gradient's second moment per layer, the network is ordered (χ₁ < 1: all inputs become alike,
 gradients die) or chaotic (χ₁ > 1: like inputs part, gradients explode). Correlations settle at c*
 as e^(−layers/ξ) with ξ = −1/ln χ(c*), χ(c) = σ_w² E f'(u₁) f'(u₂). Networks were found to be
-trainable up to a depth of about 6ξ, which is infinite where χ₁ = 1 only.
+trainable up to a depth of about 6ξ, which is infinite if χ₁ = 1 only.
 
 Sources: Poole et al., Exponential Expressivity in Deep Neural Networks Through Transient Chaos,
 2016 (https://arxiv.org/abs/1606.05340); Schoenholz et al., Deep Information Propagation, 2017
@@ -55,7 +55,7 @@ class MeanField:
     """Where the signals of a wide plain network settle."""
 
     second_moment: float
-    """q*: 0 where signals die, infinite where they explode."""
+    """q*: 0 if signals die, infinite if they explode."""
     chi: float
     """χ₁ at q*: what a gradient's second moment is multiplied by in each layer."""
     correlation: float
@@ -73,9 +73,13 @@ def mean_field(activation: ActivationLike, weight_std: float, bias_std: float = 
         weight_std: σ_w, the gain on a weight's standard deviation 1/√fan_in.
         bias_std: σ_b.
 
-    Where q has no fixed point between 0 and infinity (ReLU off its critical line, tanh with σ_w < 1
+    If q has no fixed point between 0 and infinity (ReLU off its critical line, tanh with σ_w < 1
     and σ_b = 0) signals shrink or grow by χ₁ a layer themselves, and the depth scale is that of
     their size, 1/|ln χ₁|.
+
+    >>> point = mean_field("tanh", 1.5)
+    >>> point.phase, round(point.second_moment, 3)
+    ('chaotic', 0.793)
 
     Accuracy about 1e-6 for smooth functions, 1e-4 for those with kinks. Raises `SpecError` for a σ
     that is not a finite number of at least 0, and what `moments` raises. torch, Keras and JAX have
@@ -103,7 +107,7 @@ def mean_field(activation: ActivationLike, weight_std: float, bias_std: float = 
 
 
 def _find_fixed_point(activation: ActivationLike, weight_std: float, bias_std: float) -> float:
-    """q*, from q = 1; the least or the largest that is followed where q vanishes or explodes."""
+    """q*, from q = 1; the least or the largest that is followed if q vanishes or explodes."""
     q = 1.0
     for _ in range(_LAYERS):
         after = weight_std**2 * moments(activation, variance=q).second + bias_std**2

@@ -49,9 +49,6 @@ class Auto(ModelInitializer):
     follows: ClassVar[bool] = True
     distribution: Literal["normal", "truncated", "uniform"] = "normal"
 
-    def check(self) -> None:
-        """Nothing to check."""
-
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """A choice for every weight; biases, normalization and embeddings keep their own rules."""
         weights = (site for site in sites if site.role in ("weight", "recurrent weight"))

@@ -28,11 +28,8 @@ class Zero(Initializer):
     name: ClassVar[str] = "zero"
     deterministic: ClassVar[bool] = True
 
-    def check(self) -> None:
-        """Nothing to check."""
-
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """Zeros; the generator is left where it is."""
+        """Zeros; the generator is not used."""
         return torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
 
     def intended_std(self, layout: Layout) -> float:
@@ -49,11 +46,8 @@ class Constant(Initializer):
     deterministic: ClassVar[bool] = True
     value: float = 1.0
 
-    def check(self) -> None:
-        """Nothing to check: any finite value will do."""
-
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """The constant; the generator is left where it is."""
+        """The constant; the generator is not used."""
         return torch.full(layout.shape, self.value, dtype=torch.float32, device="cpu")
 
     def intended_std(self, layout: Layout) -> float:

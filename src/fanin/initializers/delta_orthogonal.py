@@ -26,7 +26,7 @@ class ScaledUniformOrthogonal(Initializer):
     group (SUO).
 
     The scale makes up for what the outputs beyond the inputs would dilute: the mean square of the
-    outputs is gain² times that of the inputs, exactly where there are at least as many outputs as
+    outputs is gain² times that of the inputs, exactly if there are at least as many outputs as
     inputs, and in expectation over draws elsewhere.
 
     Args:
@@ -101,7 +101,7 @@ class DeltaOrthogonal(Initializer):
 
 
 def _require_outputs(layout: Layout) -> None:
-    """Raise `FitError` where a group has fewer outputs than inputs: no map keeps all norms then."""
+    """Raise `FitError` if a group has fewer outputs than inputs: no map keeps all norms then."""
     require_fans(layout)
     groups, outputs, inputs = layout.tap_shape
     if inputs > outputs:

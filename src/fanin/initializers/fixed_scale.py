@@ -1,4 +1,4 @@
-"""Laws that take no notice of the layer: one spread for every weight."""
+"""Distributions that ignore the layer: one scale for every weight."""
 
 from __future__ import annotations
 

@@ -32,14 +32,11 @@ class TorchDefault(ModelInitializer):
 
     Linear, convolution: U(±1/√fan-in) for weight and bias, with the fan-in that torch computes;
     embedding: N(0, 1); recurrent layers: U(±1/√hidden) throughout; attention: Xavier's uniform on
-    q, k and v as one map where they are packed, N for bias_k and bias_v, biases 0; bilinear:
+    q, k and v as one map if they are packed, N for bias_k and bias_v, biases 0; bilinear:
     U(±1/√in1); normalization: 1 and 0; transformers' Conv1D: N(0, 0.02²), biases 0.
     """
 
     name: ClassVar[str] = "torch_default"
-
-    def check(self) -> None:
-        """Nothing to check."""
 
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """A choice for every parameter whose role is known."""
@@ -57,9 +54,6 @@ class KerasDefault(ModelInitializer):
     """
 
     name: ClassVar[str] = "keras_default"
-
-    def check(self) -> None:
-        """Nothing to check."""
 
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """A choice for every parameter whose role is known."""

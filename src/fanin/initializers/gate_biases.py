@@ -35,11 +35,8 @@ class ForgetGate(Initializer):
     gate_bias: ClassVar[bool] = True
     value: float = 1.0
 
-    def check(self) -> None:
-        """Nothing to check: any finite value will do."""
-
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """value at f or z, 0 elsewhere; the generator is left where it is."""
+        """value at f or z, 0 elsewhere; the generator is not used."""
         bias = torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
         keeps, _ = _find_memory_gates(layout)
         if keeps is not None:
@@ -79,7 +76,7 @@ class Chrono(Initializer):
             )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """log(1 + (t_max - 2)·Φ(z)) at f or z, its negative at i, 0 elsewhere; only where there is
+        """log(1 + (t_max - 2)·Φ(z)) at f or z, its negative at i, 0 elsewhere; only if there is
         a gate, z is drawn.
         """
         bias = torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
@@ -113,7 +110,7 @@ class Chrono(Initializer):
 
 
 def _find_memory_gates(layout: Layout) -> tuple[PackedPart | None, PackedPart | None]:
-    """The gate of a bias that keeps the state, and the one that lets new input in, where that is
+    """The gate of a bias that keeps the state, and the one that lets new input in, if that is
     another one.
     """
     gates = {part.name: part for part in layout.parts} if len(layout.shape) == 1 else {}

@@ -1,4 +1,10 @@
-"""He (Kaiming): keeps the second moment through rectifiers."""
+"""He (Kaiming): keeps the second moment through rectifiers.
+
+>>> from fanin import initializers
+>>> from fanin.fans import get_tensor_layout
+>>> initializers.get("he_normal").intended_std(get_tensor_layout((10, 50)))
+0.2
+"""
 
 from __future__ import annotations
 
@@ -27,9 +33,6 @@ class HeUniform(Initializer):
     mode: Mode = "fan_in"
     a: float = 0.0
 
-    def check(self) -> None:
-        """Nothing to check: any finite slope will do."""
-
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """U[-b, b] with b = √(6/((1 + a²) · fan))."""
         return sample_scaled(layout, generator, "uniform", self.intended_std(layout))
@@ -56,9 +59,6 @@ class HeNormal(Initializer):
     def gaussian(self) -> bool:
         """Unless it is truncated."""
         return not self.truncated
-
-    def check(self) -> None:
-        """Nothing to check: any finite slope will do."""
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""

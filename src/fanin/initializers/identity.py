@@ -42,7 +42,7 @@ class Identity(Initializer):
         check_gain(self.gain, "identity(gain=…)")
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """gain where output ≡ input, 0 elsewhere; the generator is left where it is."""
+        """gain where output ≡ input, 0 elsewhere; the generator is not used."""
         require_fans(layout)
         _, outputs, inputs = layout.tap_shape
         matrix = (
@@ -84,7 +84,7 @@ class Dirac(Initializer):
         check_gain(self.gain, "dirac(gain=…)")
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """gain where output = input, at k//2; the generator is left where it is."""
+        """gain where output = input, at k//2; the generator is not used."""
         require_fans(layout)
         _, outputs, inputs = layout.tap_shape
         return _place_at_centre(
@@ -98,12 +98,12 @@ class Dirac(Initializer):
 
 
 def _make_partial_identity(outputs: int, inputs: int) -> Tensor:
-    """1 where output = input."""
+    """1 if output = input."""
     return torch.eye(outputs, inputs, dtype=torch.float32, device="cpu")
 
 
 def _make_repeated_identity(outputs: int, inputs: int) -> Tensor:
-    """1/√c where output and input are equal modulo the shorter side, for an output that so meets c
+    """1/√c if output and input are equal modulo the shorter side, for an output that so meets c
     inputs.
     """
     period = min(outputs, inputs)

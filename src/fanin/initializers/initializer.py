@@ -17,30 +17,30 @@ from fanin.registry import Component
 
 
 class Initializer(Component, ABC):
-    """A law for the numbers of one weight.
+    """A distribution, or another rule, for the numbers of one weight.
 
-    Every subclass is final and a frozen dataclass whose fields are the hyperparameters of the law.
+    Every subclass is final and a frozen dataclass whose fields are its hyperparameters.
     Two equal initializers fill a weight with the same numbers from the same generator.
 
-    All random laws start from the same standard-normal draw z of the weight's shape
+    All random initializers start from the same standard-normal draw z of the weight's shape
     (`fanin.initializers.distributions`), so that initializers that are compared under one seed
-    differ by their law and not by luck.
+    differ in their distribution and not by chance.
     """
 
     deterministic: ClassVar[bool] = False
-    """True where nothing is drawn: another seed gives the same weights."""
+    """True if nothing is drawn: another seed gives the same weights."""
     packs: ClassVar[bool] = False
-    """True where a packed parameter is drawn in one go, by a law that looks at its parts together
+    """True if a packed parameter is drawn as a whole, because its parts depend on one another
     (``layout.parts``), such as the gates of an LSTM. Otherwise each part is drawn as a weight of
     its own."""
     gate_bias: ClassVar[bool] = False
-    """True for a law of gates' biases, two of which are added in torch's layers: the second,
+    """True for biases of gates. torch's layers add two such biases: the second,
     bias_hh, then becomes zero.
     """
 
     @property
     def gaussian(self) -> bool:
-        """True where all entries are normal with mean zero, so that a complex weight is made of two
+        """True if all entries are normal with mean zero, so that a complex weight is made of two
         such draws.
         """
         return False
@@ -50,15 +50,15 @@ class Initializer(Component, ABC):
         """Draw a weight of that layout: contiguous fp32 on the CPU, of shape ``layout.shape``, not
         empty.
 
-        Raises `FitError` where the law does not fit the layout.
+        Raises `FitError` if the initializer does not fit the layout.
         """
 
     @abstractmethod
     def intended_std(self, layout: Layout) -> float | None:
-        """The standard deviation that the law gives the entries of the weight; None where it has
+        """The standard deviation of the entries of the weight that this intends; None if it has
         none.
 
-        Raises `FitError` where the law does not fit the layout, such as a law that needs fans on a
+        Raises `FitError` if it does not fit the layout, such as one that needs fans on a
         vector.
         """
 
@@ -68,11 +68,11 @@ class Initializer(Component, ABC):
 
         Args:
             tensor: floating-point, of any dtype, device and memory format; shape (out, in, *kernel)
-                where the law needs fans.
+                if the initializer needs fans.
             generator: a generator on the CPU; weights are drawn there in fp32 and copied, so every
                 device gets the same.
 
-        Raises `FitError`, with the tensor unchanged, where it cannot be filled or the law does not
+        Raises `FitError`, with the tensor unchanged, if it cannot be filled or the initializer does not
         fit its shape.
         """
         require_fillable(tensor, self)
@@ -136,7 +136,7 @@ def require_fillable(tensor: object, initializer: Initializer) -> None:
 
 
 def unfillable(tensor: Tensor, initializer: Initializer) -> str | None:
-    """Why the initializer's numbers cannot be written into a tensor; None where they can."""
+    """Why the initializer's numbers cannot be written into a tensor; None if they can."""
     if is_lazy(tensor):
         return "has no shape yet (a lazy parameter): run a batch through its model first"
     if tensor.is_meta:
@@ -145,11 +145,11 @@ def unfillable(tensor: Tensor, initializer: Initializer) -> str | None:
 
 
 def unfit_numbers(tensor: Tensor, initializer: Initializer) -> str | None:
-    """Why the tensor's kind of numbers, or their arrangement, does not suit; None where it does."""
+    """Why the tensor's kind of numbers, or their arrangement, does not suit; None if it does."""
     if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
         return f"holds {tensor.dtype}: floating-point numbers are needed"
     if tensor.is_complex() and not (initializer.deterministic or initializer.gaussian):
-        return f"holds {tensor.dtype}, for which {initializer} is not defined: use a normal law, such as he_normal"
+        return f"holds {tensor.dtype}, for which {initializer} is not defined: use a normal distribution, such as he_normal"
     if tensor.layout is not torch.strided:
         return f"is stored as {tensor.layout}: a dense one is needed"
     if any(

@@ -50,7 +50,7 @@ class InitializerEntry(ComponentEntry):
 
     @property
     def example(self) -> str:
-        """A spec string that works: the name alone, or the first example where an option must be
+        """A spec string that works: the name alone, or the first example if an option must be
         given.
         """
         options = fields(self.component)  # type: ignore[arg-type]

@@ -1,4 +1,10 @@
-"""LeCun: keeps the variance through a linear layer."""
+"""LeCun: keeps the variance through a linear layer.
+
+>>> from fanin import initializers
+>>> from fanin.fans import get_tensor_layout
+>>> initializers.get("lecun_normal").intended_std(get_tensor_layout((10, 25)))
+0.2
+"""
 
 from __future__ import annotations
 

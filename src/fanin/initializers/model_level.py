@@ -31,7 +31,7 @@ class ModelParameter:
     effective: Layout
     """With effective fans: strides taken into account."""
     follower: Follower | None = None
-    """What follows its layer; None where nobody asked, or nothing is known."""
+    """What follows its layer; None if nobody asked, or nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ModelInitializer(Initializer):
     """An initializer of whole models; `fanin.initialize` takes it wherever it takes a rule."""
 
     follows: ClassVar[bool] = False
-    """True where it must know what follows each layer: the model is then traced, or observed on a
+    """True if it must know what follows each layer: the model is then traced, or observed on a
     batch.
     """
 

@@ -21,7 +21,7 @@ from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Pap
 @final
 @dataclass(frozen=True)
 class Orthogonal(Initializer):
-    """gain times a matrix with orthonormal rows (or columns, where there are more rows), one per
+    """gain times a matrix with orthonormal rows (or columns, if there are more rows), one per
     group.
 
     The matrix is (outputs, inputs · kernel). It is distributed evenly (Haar): the QR decomposition
@@ -98,7 +98,7 @@ class BlockOrthogonal(Initializer):
         return self.gain / math.sqrt(longer) if longer else 0.0
 
     def _get_block_shape(self, layout: Layout) -> tuple[int, int]:
-        """Rows and columns of a block; a `FitError` where the outputs cannot be divided into them."""
+        """Rows and columns of a block; a `FitError` if the outputs cannot be divided into them."""
         require_fans(layout)
         _, outputs, columns = layout.matrices_shape
         rows, left = divmod(outputs, self.blocks or 1)

@@ -1,4 +1,4 @@
-"""Laws for the matrices of transformers, scaled by the width of the model."""
+"""Distributions for the matrices of transformers, scaled by the width of the model."""
 
 from __future__ import annotations
 

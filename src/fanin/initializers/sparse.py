@@ -24,7 +24,7 @@ class Sparse(Initializer):
 
     Args:
         connections: the paper's rule: how many incoming weights of each unit are not zero (all,
-            where it has fewer); at least 1.
+            if it has fewer); at least 1.
         std: standard deviation of the entries that are not zero.
         sparsity: torch's rule instead of the paper's: the fraction of the outgoing weights of each
             input that is zero, rounded up to whole weights, from 0 to below 1. In a layer of few
@@ -54,7 +54,7 @@ class Sparse(Initializer):
             )
 
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """std · z where a connection is, 0 elsewhere; the places are drawn after z."""
+        """std · z for each connection, 0 elsewhere; the positions are drawn after z."""
         require_fans(layout)
         z = layout.to_matrices(distributions.normal(layout.shape, generator, std=self.std))
         kept, along = self._count_kept(layout)

@@ -41,7 +41,7 @@ class VarianceScaling(Initializer):
 
     @property
     def gaussian(self) -> bool:
-        """Where the distribution is normal."""
+        """If the distribution is normal."""
         return self.distribution == "normal"
 
     def check(self) -> None:
@@ -59,7 +59,7 @@ class VarianceScaling(Initializer):
 
 
 def compute_scaled_std(layout: Layout, scale: float, mode: Mode) -> float:
-    """√(scale / fan); raises `FitError` where the layout has no fans, and is 0 for an empty weight."""
+    """√(scale / fan); raises `FitError` if the layout has no fans, and is 0 for an empty weight."""
     fan = require_fans(layout).of(mode)
     return math.sqrt(scale / fan) if fan else 0.0
 

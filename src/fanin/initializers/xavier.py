@@ -1,4 +1,10 @@
-"""Xavier (Glorot): a compromise between keeping the variance forward and backward."""
+"""Xavier (Glorot): a compromise between keeping the variance forward and backward.
+
+>>> from fanin import initializers
+>>> from fanin.fans import get_tensor_layout
+>>> initializers.get("xavier_normal").intended_std(get_tensor_layout((20, 30)))
+0.2
+"""
 
 from __future__ import annotations
 

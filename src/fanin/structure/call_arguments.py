@@ -47,14 +47,14 @@ class CallArguments:
         self.kwargs = {key: self._read(value) for key, value in kwargs.items()}
 
     def get_node(self, position: int, keyword: str) -> int | None:
-        """The node that was given as one argument, by its position or keyword; None where that is
+        """The node that was given as one argument, by its position or keyword; None if that is
         no node.
         """
         value = self.args[position] if position < len(self.args) else self.kwargs.get(keyword)
         return self.inputs[value.position] if isinstance(value, _Placeholder) else None
 
     def call_again(self, function: Callable[..., Any] | None) -> Callable[..., Tensor] | None:
-        """The call as a function of the values of `inputs`; None where it needs tensors that are
+        """The call as a function of the values of `inputs`; None if it needs tensors that are
         not among them.
         """
         if function is None or not self._complete:

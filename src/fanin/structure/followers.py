@@ -1,5 +1,6 @@
-"""followers(graph): from each layer along the graph to the first step that decides what its gain
-should be.
+"""The follower of each layer: the first node along the graph that decides the layer's gain.
+
+The search passes through nodes that only move, select, average or scale numbers.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ _PREFERENCE: tuple[FollowerKind, ...] = (
     "output",
     "unknown",
 )
-"""Where branches of a layer's output disagree. What normalizes takes any size, so that the other
-branch decides.
+"""Which kind decides if the branches of a layer's output disagree, first to last. A normalization
+accepts any size, so the other branch decides.
 """
 
 _KINDS: dict[NodeKind, FollowerKind] = {
@@ -64,7 +65,7 @@ class Follower:
     sum; 0 if not reached.
     """
     reason: str
-    """All this in words."""
+    """An explanation for people."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def find_graph_followers(graph: Graph) -> dict[str, Follower]:
     order.
 
     A walk goes through what only moves, selects, averages or scales numbers, and through sums.
-    Where several steps end it, the one behind the fewest sums decides, and among those an
+    If several steps end it, the one behind the fewest sums decides, and among those an
     activation first; `reason` names the others. Attention as a whole counts as linear, an LSTM or
     GRU as unknown: their gates are theirs.
     """
@@ -222,7 +223,7 @@ def _describe_end(node: Node, sums: int, activation: Activation | None) -> _Walk
 
 
 def _describe_disagreement(best: _WalkEnd, uses: Iterable[Sequence[_WalkEnd]]) -> str:
-    """The other steps that branches end at, in words; nothing where all agree."""
+    """The other steps that branches end at, in words; nothing if all agree."""
     uses = list(uses)
     others: dict[tuple[str, str], _WalkEnd] = {}
     for ending in sorted(

@@ -1,6 +1,4 @@
-"""observe(model, batch): the graph by one forward pass, in which every tensor is followed by its
-identity.
-"""
+"""The graph of a model by one forward pass that follows every tensor by its identity."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ def trace_forward(model: nn.Module, batch: Batch) -> Graph:
     the model is in.
 
     Args:
-        model: any module, whatever its control flow. It is left as it was, also where the pass
+        model: any module, whatever its control flow. It is left unchanged, even if the pass
             fails: training flags, buffers such as running statistics, gradients, hooks. The global
             random states are not moved.
         batch: one tensor, a list or tuple of the model's arguments, or a dict of its keywords.
@@ -53,7 +51,7 @@ class _ModuleCall:
     path: str
     module: nn.Module
     kind: NodeKind | None
-    """None where its own code is followed."""
+    """None if its own code is followed."""
     hidden: bool
     """Whether it runs inside a module that is one step."""
     inputs: tuple[int, ...]

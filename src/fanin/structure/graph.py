@@ -47,7 +47,7 @@ class Node:
     ``leaky_relu(negative_slope=0.2)``.
     """
     function: Callable[..., Tensor] | None = field(default=None, repr=False, compare=False)
-    """Of an elementwise step: its value from the values of `inputs`. None where it is none, or
+    """Of an elementwise step: its value from the values of `inputs`. None if it is none, or
     needs other tensors.
     """
 

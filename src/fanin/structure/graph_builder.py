@@ -1,4 +1,4 @@
-"""Building a graph, step by step, from the calls of modules and functions that somebody sees."""
+"""Build a graph from the calls of modules and functions that a tracer sees, in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class GraphBuilder:
         """
 
     def build(self) -> Graph:
-        """What was built."""
+        """The graph of all nodes so far."""
         paths = dict.fromkeys(list_layers(self._model))
         paths |= dict.fromkeys(node.target for node in self._nodes if node.kind == "layer")
         return Graph(tuple(self._nodes), tuple(paths))

@@ -1,6 +1,4 @@
-"""Leaving a model as it was: attributes, training flags and buffers, whatever a forward pass did to
-them.
-"""
+"""Restore a model after a forward pass: attributes, training flags and buffers."""
 
 from __future__ import annotations
 
@@ -63,7 +61,7 @@ def _preserve_buffers(model: nn.Module) -> Iterator[None]:
 def _restore(buffer: Tensor, copy: Tensor) -> None:
     if not torch.equal(
         buffer, copy
-    ):  # as it is where nothing changed: an expanded buffer could not be written
+    ):  # an unchanged buffer stays as it is: an expanded one cannot be written
         buffer.copy_(copy)
 
 

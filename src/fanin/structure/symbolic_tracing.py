@@ -1,4 +1,4 @@
-"""trace(model): the graph by symbolic tracing, without any data."""
+"""The graph of a model by symbolic tracing, without data."""
 
 from __future__ import annotations
 
