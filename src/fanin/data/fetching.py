@@ -39,7 +39,7 @@ def ensure(spec: str, *, on_progress: OnProgress | None = None) -> None:
     Raises what `fetch` raises.
     """
     origin = REGISTRY.make(spec).origin
-    if origin.missing() and origin.published is not None and origin.published.mirrors:
+    if origin.find_missing() and origin.published is not None and origin.published.mirrors:
         fetch(spec, on_progress=on_progress)
     origin.require()
 

@@ -44,7 +44,7 @@ def get_status(spec: str) -> DatasetStatus:
     dataset = REGISTRY.make(spec)
     origin = dataset.origin
     try:
-        where, missing = origin.where, origin.missing()
+        where, missing = origin.where, origin.find_missing()
     except DataError as error:  # no folder for data sets, or one that cannot be searched
         return _make_status(dataset, dataset.describe(), "", "missing", str(error))
     try:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fanin import seeds, specs
-from fanin.data import DataInfo
+from fanin.data import DataInfo, Task
 from fanin.errors import FitError, SpecError, quote
 from fanin.registry import Entry, Registry
 
@@ -20,8 +20,6 @@ Input = Literal["image", "table", "sequence", "tokens", "any", "own"]
 only, anything that it can flatten (images, tables, sequences of vectors), or what a user's own
 model says when it is built."""
 
-Task = Literal["classification", "regression", "token_classification", "autoencoding", "any"]
-"""What it is for; "any" stands for whatever the shapes allow."""
 ActivationOption = str | tuple[str, ...]
 
 MAX_PARAMETERS = 2_000_000_000
@@ -53,7 +51,8 @@ class ModelEntry:
     """A frozen dataclass; its defaults never change, because an identity leaves them out."""
     build: Callable[..., nn.Module]
     input: Input
-    task: Task
+    task: Task | Literal["any"]
+    """What it is for; "any" accepts every task that the shapes allow."""
     channels_last: bool
     """Convolutions that run faster in that memory format: the trainer converts model and batches.
     """
@@ -95,7 +94,7 @@ class Model:
         self,
         input_shape: tuple[int, ...],
         outputs: int,
-        task: str,
+        task: Task,
         *,
         vocabulary: int | None = None,
     ) -> None:
@@ -104,7 +103,7 @@ class Model:
         Args:
             input_shape: shape of one input, as in `fanin.data.DataInfo`.
             outputs: number of classes, or of targets.
-            task: a `fanin.data.DataInfo`'s task.
+            task: what is predicted.
             vocabulary: number of different tokens; None where inputs are not tokens.
         """
         if self.entry.task not in ("any", task):

@@ -84,7 +84,7 @@ class UserCopy:
 
     def describe(self) -> DataInfo:
         """Its description, from the headers of the file."""
-        return user_arrays.describe_file(self.entry.file, self.entry.name, self._expected())
+        return user_arrays.describe_file(self.entry.file, self.entry.name, self._describe_replaced())
 
     def load(self) -> Dataset:
         """The data set in the file."""
@@ -92,12 +92,12 @@ class UserCopy:
         return user_arrays.read_file(
             entry.file,
             entry.name,
-            self._expected(),
+            self._describe_replaced(),
             standardise=entry.replaced is not None and entry.replaced.standardise,
             units=entry.units,
         )
 
-    def missing(self) -> tuple[str, ...]:
+    def find_missing(self) -> tuple[str, ...]:
         """Nothing is missing."""
         return ()
 
@@ -113,6 +113,6 @@ class UserCopy:
         note = "structure checked; a user's own copy, not published"
         return [replace(check_file(self.entry.file), note=note)]
 
-    def _expected(self) -> DataInfo | None:
+    def _describe_replaced(self) -> DataInfo | None:
         replaced = self.entry.replaced
         return replaced.make(NoOptions()).describe() if replaced else None

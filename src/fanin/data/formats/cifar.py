@@ -112,14 +112,14 @@ def _unpack_python(
     cifar: CifarFormat, archive: Path, files: Sequence[PublishedFile]
 ) -> Iterator[tuple[PublishedFile, bytes]]:
     wanted = {file.name.removesuffix(".bin"): file for file in files}
-    sizes = {name: _allow_pickle_sizes(file) for name, file in wanted.items()}
+    sizes = {name: _estimate_pickle_sizes(file) for name, file in wanted.items()}
     for name, content in archives.read_members(archive, sizes, [cifar.python_folder]):
         file = wanted[name]
         rows = file.bytes // cifar.record_bytes
         yield file, _to_binary(unpickling.load(content, name), cifar, rows, name)
 
 
-def _allow_pickle_sizes(file: PublishedFile) -> range:
+def _estimate_pickle_sizes(file: PublishedFile) -> range:
     return range(file.bytes, math.ceil(file.bytes * (1 + _PICKLE_OVERHEAD)) + _PICKLE_SLACK)
 
 

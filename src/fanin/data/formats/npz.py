@@ -91,7 +91,7 @@ class NpzFile:
             while stream.read(_BLOCK):
                 pass
         with _explain_damage(self._name):
-            offset = _find_data(self._archive, member) + self._storage[array].start
+            offset = _find_offset(self._archive, member) + self._storage[array].start
         return mapped_samples.map_array(self._file, offset, *self.headers[array])
 
     def read(self, array: str) -> np.ndarray:
@@ -194,7 +194,7 @@ def _measure_memory() -> float:
         return math.inf
 
 
-def _find_data(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+def _find_offset(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     """Offset of a stored member's bytes in the file: behind the local header, which has lengths of
     its own.
     """

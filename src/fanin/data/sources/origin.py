@@ -27,7 +27,7 @@ class Origin(Protocol):
     def published(self) -> PublishedFiles | None:
         """The files that can be downloaded, also if a user copy takes their place."""
 
-    def missing(self) -> tuple[str, ...]:
+    def find_missing(self) -> tuple[str, ...]:
         """Names of the files or of the package that are needed and missing."""
 
     def require(self) -> None:
@@ -72,7 +72,7 @@ class FilelessOrigin:
         """As `where`."""
         return self.where
 
-    def missing(self) -> tuple[str, ...]:
+    def find_missing(self) -> tuple[str, ...]:
         """The package, if it is not installed."""
         return (f"the package {self.package}",) if self.package and not self._is_installed() else ()
 

@@ -54,13 +54,13 @@ class PublishedFiles:
             return f"{self.dataset}: published {self.files[0].name}"
         return f"{self.dataset}: {len(self.files)} published files"
 
-    def missing(self) -> tuple[str, ...]:
+    def find_missing(self) -> tuple[str, ...]:
         """Names of the files that are not in the folder."""
-        return tuple(file.name for file in self._find_missing())
+        return tuple(file.name for file in self._find_missing_files())
 
     def require(self) -> None:
         """Raise `DataUnavailable` unless all files exist; none is opened."""
-        missing = self._find_missing()
+        missing = self._find_missing_files()
         if missing:
             raise self._make_unavailable_error(missing)
 
@@ -83,7 +83,7 @@ class PublishedFiles:
             return ""
         return f", or register a copy: fanin data add {self.dataset} FILE.npz"
 
-    def _find_missing(self) -> list[PublishedFile]:
+    def _find_missing_files(self) -> list[PublishedFile]:
         return [file for file in self.files if not is_file(self.path / file.name)]
 
     def _make_unavailable_error(self, missing: Sequence[PublishedFile]) -> DataUnavailable:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from fanin.data import Task
 from fanin.training.metrics.metric import REGISTRY, Metric
 
 _MAX_NATS = 700.0
@@ -42,7 +43,9 @@ def _psnr(loss: float) -> float:
     return 10 * math.log10(4 / max(loss, _MIN_SQUARED_ERROR))
 
 
-_CLASSES, _TOKENS, _NUMBERS = ("classification",), ("token_classification",), ("regression",)
+_CLASSES: tuple[Task] = ("classification",)
+_TOKENS: tuple[Task] = ("token_classification",)
+_NUMBERS: tuple[Task] = ("regression",)
 
 for _metric in (
     Metric(

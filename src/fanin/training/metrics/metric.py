@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from fanin.data import Task
 from fanin.registry import PlainEntry, Registry
 
 Better = Literal["max", "min"]
@@ -25,7 +26,7 @@ class Metric(PlainEntry):
     name: str
     summary: str
     better: Better
-    tasks: tuple[str, ...]
+    tasks: tuple[Task, ...]
     """The tasks it can measure (`fanin.data.DataInfo`); empty for any."""
     score: Callable[[Tensor, Tensor], Tensor] | None = None
     power: int = 0

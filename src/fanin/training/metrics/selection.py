@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fanin.data import DataInfo
+from fanin.data import DataInfo, Task
 from fanin.errors import StudyError
 from fanin.training.metrics.metric import REGISTRY, Metric
 
-_OF_TASK: dict[str, tuple[str, ...]] = {
+_OF_TASK: dict[Task, tuple[str, ...]] = {
     "classification": ("accuracy",),
     "regression": ("mae",),
     "token_classification": ("bits_per_character", "perplexity", "token_accuracy"),
@@ -15,7 +15,7 @@ _OF_TASK: dict[str, tuple[str, ...]] = {
 """The metrics of each task, the main one first."""
 
 
-def get_task_metrics(task: str) -> tuple[Metric, ...]:
+def get_task_metrics(task: Task) -> tuple[Metric, ...]:
     """The metrics that a task always has, the main one first."""
     return tuple(REGISTRY.get(name) for name in _OF_TASK[task])
 
