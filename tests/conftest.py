@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 # Tests of downloads talk to a server of their own, and remove this.
@@ -25,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="TEXT",
         help="of the contracts over combinations, try those whose label contains the text",
     )
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of data sets."""
+    monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture

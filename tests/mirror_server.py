@@ -33,7 +33,7 @@ class MirrorServer:
 
 
 @contextmanager
-def serving(contents: Mapping[str, bytes]) -> Iterator[MirrorServer]:
+def serve(contents: Mapping[str, bytes]) -> Iterator[MirrorServer]:
     """The server, in a thread, on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -63,7 +63,7 @@ class _Server(ThreadingHTTPServer):
     state: MirrorServer
 
 
-def _released(to: BaseHTTPRequestHandler) -> threading.Event:
+def _get_release(to: BaseHTTPRequestHandler) -> threading.Event:
     """What the end of the test sets, so that no answer outlasts it."""
     return cast(_Server, to.server).state.released
 
@@ -90,7 +90,7 @@ def _redirect(to: BaseHTTPRequestHandler, target: str) -> None:
     to.end_headers()
 
 
-def _chunked(to: BaseHTTPRequestHandler, body: bytes) -> None:
+def _send_chunked(to: BaseHTTPRequestHandler, body: bytes) -> None:
     to.protocol_version = "HTTP/1.1"
     to.send_response(200)
     to.send_header("Transfer-Encoding", "chunked")
@@ -102,35 +102,35 @@ def _chunked(to: BaseHTTPRequestHandler, body: bytes) -> None:
     to.wfile.write(b"0\r\n\r\n")
 
 
-def _in_steps(to: BaseHTTPRequestHandler, body: bytes, *, step: int, seconds: float) -> None:
+def _send_slowly(to: BaseHTTPRequestHandler, body: bytes, *, step: int, seconds: float) -> None:
     _send(to, b"", length=len(body))
     for start in range(0, len(body), step):
         to.wfile.write(body[start : start + step])
         to.wfile.flush()
-        if _released(to).wait(seconds):
+        if _get_release(to).wait(seconds):
             return
 
 
-def _half_then_silent(to: BaseHTTPRequestHandler, body: bytes) -> None:
+def _send_half(to: BaseHTTPRequestHandler, body: bytes) -> None:
     _send(to, body[: len(body) // 2], length=len(body))
     to.wfile.flush()
-    _released(to).wait(20)
+    _get_release(to).wait(20)
 
 
-def _nothing_at_all(to: BaseHTTPRequestHandler, body: bytes) -> None:
-    _released(to).wait(20)
+def _send_nothing(to: BaseHTTPRequestHandler, body: bytes) -> None:
+    _get_release(to).wait(20)
 
 
-def _leisurely(to: BaseHTTPRequestHandler, body: bytes) -> None:
+def _send_late(to: BaseHTTPRequestHandler, body: bytes) -> None:
     time.sleep(0.3)
     _send(to, body)
 
 
 ANSWERS: dict[str, Answer] = {
     "good": _send,
-    "leisurely": _leisurely,
+    "leisurely": _send_late,
     "without-length": lambda to, body: _send(to, body, length=None),
-    "chunked": _chunked,
+    "chunked": _send_chunked,
     "redirect-to-good": lambda to, body: _redirect(to, f"/good/{to.path.rsplit('/', 1)[1]}"),
     "more-than-announced": lambda to, body: _send(to, body + b"more", length=len(body)),
     "cut": lambda to, body: _send(to, body[:-1000], length=len(body)),
@@ -154,8 +154,8 @@ ANSWERS: dict[str, Answer] = {
     "too-much": lambda to, body: _send(to, body * 50, length=None),
     "announces-too-much": lambda to, body: _send(to, body, length=10**15),
     "announces-too-little": lambda to, body: _send(to, body, length=10),
-    "half-then-silent": _half_then_silent,
-    "nothing-at-all": _nothing_at_all,
-    "1-kB-a-second": partial(_in_steps, step=50, seconds=0.05),
-    "100-kB-a-second": partial(_in_steps, step=5000, seconds=0.05),
+    "half-then-silent": _send_half,
+    "nothing-at-all": _send_nothing,
+    "1-kB-a-second": partial(_send_slowly, step=50, seconds=0.05),
+    "100-kB-a-second": partial(_send_slowly, step=5000, seconds=0.05),
 }

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from dataset_cases import make_entry, to_published_files
-from mirror_server import serving
+from mirror_server import serve
 
 from fanin import data, seeds
 from fanin.data.datasets import california_housing
@@ -28,7 +28,7 @@ PIXELS = 3 * 32 * 32
 WANTED = {"a.bin": b"contents of a", "b.bin": b"contents of b, longer"}
 
 
-def member(name, content=b"", kind=tarfile.REGTYPE, **fields):
+def make_member(name, content=b"", kind=tarfile.REGTYPE, **fields):
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, len(content)
     for field, value in fields.items():
@@ -36,7 +36,7 @@ def member(name, content=b"", kind=tarfile.REGTYPE, **fields):
     return info, content
 
 
-def tar_gz(members, form=tarfile.PAX_FORMAT):
+def make_tar_gz(members, form=tarfile.PAX_FORMAT):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=form) as tar:
         for info, content in members:
@@ -44,8 +44,8 @@ def tar_gz(members, form=tarfile.PAX_FORMAT):
     return gzip.compress(stream.getvalue(), 1, mtime=0)
 
 
-def good(folder="d/"):
-    return [member(folder + name, content) for name, content in WANTED.items()]
+def make_good_archive(folder="d/"):
+    return [make_member(folder + name, content) for name, content in WANTED.items()]
 
 
 @pytest.fixture
@@ -76,30 +76,33 @@ def unpack(tmp_path):
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_wanted_members_are_read_wherever_they_may_lie(unpack, folder, form):
     others = [
-        member("d", kind=tarfile.DIRTYPE),
-        member("d/readme.html", b"<html>"),
-        member("e/a.bin", b"elsewhere"),
+        make_member("d", kind=tarfile.DIRTYPE),
+        make_member("d/readme.html", b"<html>"),
+        make_member("e/a.bin", b"elsewhere"),
     ]
-    assert unpack(tar_gz([*others, *good(folder)], form)) == WANTED
+    assert unpack(make_tar_gz([*others, *make_good_archive(folder)], form)) == WANTED
 
 
 def test_what_macos_adds_is_passed_over(unpack):
-    resource_forks = [member("d/._a.bin", b"contents of a"), member("._b.bin", b"Mac OS X")]
-    assert unpack(tar_gz([*resource_forks, *good()])) == WANTED
+    resource_forks = [
+        make_member("d/._a.bin", b"contents of a"),
+        make_member("._b.bin", b"Mac OS X"),
+    ]
+    assert unpack(make_tar_gz([*resource_forks, *make_good_archive()])) == WANTED
     with pytest.raises(DataInvalid, match=r"lacks a\.bin"):
-        unpack(tar_gz([*resource_forks, good()[1]]))
+        unpack(make_tar_gz([*resource_forks, make_good_archive()[1]]))
 
 
 STRANGE = {
-    "a path upwards": member("../x", b"x"),
-    "a path upwards inside": member("d/../../x", b"x"),
-    "an absolute path": member("/tmp/x", b"x"),
-    "a backslash": member("..\\x", b"x"),
-    "a symlink": member("d/x", kind=tarfile.SYMTYPE, linkname="/etc/passwd"),
-    "a hard link": member("d/x", kind=tarfile.LNKTYPE, linkname="d/a.bin"),
-    "a character device": member("d/x", kind=tarfile.CHRTYPE, devmajor=1, devminor=3),
-    "a block device": member("d/x", kind=tarfile.BLKTYPE),
-    "a pipe": member("d/x", kind=tarfile.FIFOTYPE),
+    "a path upwards": make_member("../x", b"x"),
+    "a path upwards inside": make_member("d/../../x", b"x"),
+    "an absolute path": make_member("/tmp/x", b"x"),
+    "a backslash": make_member("..\\x", b"x"),
+    "a symlink": make_member("d/x", kind=tarfile.SYMTYPE, linkname="/etc/passwd"),
+    "a hard link": make_member("d/x", kind=tarfile.LNKTYPE, linkname="d/a.bin"),
+    "a character device": make_member("d/x", kind=tarfile.CHRTYPE, devmajor=1, devminor=3),
+    "a block device": make_member("d/x", kind=tarfile.BLKTYPE),
+    "a pipe": make_member("d/x", kind=tarfile.FIFOTYPE),
 }
 
 
@@ -110,7 +113,11 @@ def test_an_archive_with_links_devices_or_paths_out_of_it_is_refused(unpack, str
         DataInvalid,
         match=r"a path that leads out of it|is not a plain file but a link, a device",
     ):
-        unpack(tar_gz([strange, *good()] if first else [*good(), strange]))
+        unpack(
+            make_tar_gz(
+                [strange, *make_good_archive()] if first else [*make_good_archive(), strange]
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -118,13 +125,17 @@ def test_an_archive_with_links_devices_or_paths_out_of_it_is_refused(unpack, str
 )
 def test_a_wanted_member_that_is_no_plain_file_is_refused(unpack, kind):
     with pytest.raises(DataInvalid, match=r"no.* plain file"):
-        unpack(tar_gz([member("d/a.bin", kind=kind, linkname="/etc/passwd"), good()[1]]))
+        unpack(
+            make_tar_gz(
+                [make_member("d/a.bin", kind=kind, linkname="/etc/passwd"), make_good_archive()[1]]
+            )
+        )
 
 
 @pytest.mark.parametrize("name", ["d/a.bin", "a.bin", "./a.bin"])
 def test_a_wanted_member_that_is_there_twice_is_refused(unpack, name):
     with pytest.raises(DataInvalid, match=r"a\.bin twice"):
-        unpack(tar_gz([*good(), member(name, b"contents of A")]))
+        unpack(make_tar_gz([*make_good_archive(), make_member(name, b"contents of A")]))
 
 
 @pytest.mark.parametrize("content", [b"", b"contents of", b"contents of a and more"])
@@ -132,12 +143,12 @@ def test_a_wanted_member_of_another_size_is_refused(unpack, content):
     with pytest.raises(
         DataInvalid, match=rf"a\.bin' of some.tar.gz has {len(content)} bytes; expected 13"
     ):
-        unpack(tar_gz([member("d/a.bin", content), good()[1]]))
+        unpack(make_tar_gz([make_member("d/a.bin", content), make_good_archive()[1]]))
 
 
 def test_a_truncated_archive_is_refused_wherever_it_ends(unpack):
     noise = seeds.make_numpy_generator(0, "noise").bytes(3000)
-    whole = tar_gz([member("d/readme", noise), *good()])
+    whole = make_tar_gz([make_member("d/readme", noise), *make_good_archive()])
     for end in [0, 1, 5, 11, *range(20, len(whole) - 120, 97)]:
         with pytest.raises(DataInvalid, match=r"cut short|lacks"):
             unpack(whole[:end])
@@ -159,7 +170,7 @@ def test_what_is_no_archive_is_refused(unpack, content):
         unpack(content)
 
 
-def ten_gigabytes(name):
+def make_ten_gigabytes(name):
     """A gzipped tar of 10 MB whose member holds 10 GB of zeros: a header, then one compressed block
     over and over.
     """
@@ -174,7 +185,7 @@ def ten_gigabytes(name):
     [("d/other", "far more bytes than were published"), ("d/a.bin", "expected 13")],
 )
 def test_a_bomb_is_refused_in_little_memory(unpack, name, reason):
-    bomb = ten_gigabytes(name)
+    bomb = make_ten_gigabytes(name)
     tracemalloc.start()
     with pytest.raises(DataInvalid, match=reason):
         unpack(bomb)
@@ -197,15 +208,15 @@ def test_a_header_that_claims_gigabytes_of_names_is_refused_in_little_memory(unp
 
 def test_thousands_of_members_and_of_chained_headers_are_refused(unpack):
     with pytest.raises(DataInvalid, match="more than 1,000 members"):
-        unpack(tar_gz([member(f"d/{i}") for i in range(1100)]))
-    chained = member("././@LongLink", b"n\0", tarfile.GNUTYPE_LONGNAME)
+        unpack(make_tar_gz([make_member(f"d/{i}") for i in range(1100)]))
+    chained = make_member("././@LongLink", b"n\0", tarfile.GNUTYPE_LONGNAME)
     with pytest.raises(DataInvalid, match="not a complete gzipped tar"):
-        unpack(tar_gz([chained] * 3000, tarfile.GNU_FORMAT))
+        unpack(make_tar_gz([chained] * 3000, tarfile.GNU_FORMAT))
 
 
 def test_damaged_archives_raise_nothing_else(unpack):
     rng = seeds.make_numpy_generator(0, "damage")
-    whole = bytearray(gzip.decompress(tar_gz(good())))
+    whole = bytearray(gzip.decompress(make_tar_gz(make_good_archive())))
     for _ in range(300):
         damaged = bytearray(whole)
         for position in rng.integers(0, 1600, 3):
@@ -225,14 +236,14 @@ def test_damaged_archives_raise_nothing_else(unpack):
 # CIFAR, 5 × 4 and 4 images rather than 5 × 10,000 and 10,000.
 
 
-def cifar_arrays(rows, classes):
+def make_cifar_arrays(rows, classes):
     rng = seeds.make_numpy_generator(0, "cifar", rows, classes)
     return rng.integers(0, 256, (rows, 3, 32, 32), dtype=np.uint8), rng.integers(
         0, classes, rows, dtype=np.uint8
     )
 
 
-class Python2(pickle._Pickler):
+class Python2Pickler(pickle._Pickler):
     """Writes bytes as Python 2 wrote its strings, as in CIFAR's Python archives."""
 
     def save_bytes(self, content):
@@ -242,19 +253,19 @@ class Python2(pickle._Pickler):
     dispatch: ClassVar = {**pickle._Pickler.dispatch, bytes: save_bytes}
 
 
-def python2_pickle(value):
+def pickle_for_python2(value):
     stream = io.BytesIO()
-    Python2(stream, 2).dump(value)
+    Python2Pickler(stream, 2).dump(value)
     return stream.getvalue()
 
 
-class Set:
+class SmallCifar:
     """A small CIFAR-10 or CIFAR-100: its arrays, the files of both versions, and its entry."""
 
     def __init__(self, layout, classes):
         self.layout = layout
         files = [*layout.train, layout.test]
-        self.arrays = {name: cifar_arrays(4 + i, classes) for i, name in enumerate(files)}
+        self.arrays = {name: make_cifar_arrays(4 + i, classes) for i, name in enumerate(files)}
         self.contents = {name: self._records(*self.arrays[name]) for name in files}
         n = sum(len(self.arrays[name][1]) for name in layout.train)
         self.info = data.DataInfo(
@@ -279,25 +290,26 @@ class Set:
     def binary(self, folder=None, **changed):
         folder = self.layout.folder + "/" if folder is None else folder
         contents = {**self.contents, **changed}
-        return tar_gz(
+        return make_tar_gz(
             [
-                member(folder + "readme.html", b"<p>"),
-                *(member(folder + name, contents[name]) for name in contents),
+                make_member(folder + "readme.html", b"<p>"),
+                *(make_member(folder + name, contents[name]) for name in contents),
             ]
         )
 
     def python(self, **changed):
         """The Python archive; `changed` replaces batches by other pickles."""
         batches = {name.removesuffix(".bin"): self.batch(name) for name in self.contents}
-        pickles = {name: python2_pickle(batch) for name, batch in batches.items()} | changed
-        meta = member(
-            f"{self.layout.python_folder}/batches.meta", python2_pickle({b"label_names": [b"x"]})
+        pickles = {name: pickle_for_python2(batch) for name, batch in batches.items()} | changed
+        meta = make_member(
+            f"{self.layout.python_folder}/batches.meta",
+            pickle_for_python2({b"label_names": [b"x"]}),
         )
-        return tar_gz(
+        return make_tar_gz(
             [
                 meta,
                 *(
-                    member(f"{self.layout.python_folder}/{name}", content)
+                    make_member(f"{self.layout.python_folder}/{name}", content)
                     for name, content in pickles.items()
                 ),
             ]
@@ -326,7 +338,7 @@ class Set:
 
 @pytest.fixture(params=[(CIFAR10, 10), (CIFAR100, 100)], ids=["cifar10", "cifar100"])
 def small(request):
-    return Set(*request.param)
+    return SmallCifar(*request.param)
 
 
 @pytest.fixture
@@ -338,7 +350,7 @@ def fetched(tmp_path, monkeypatch):
 
     def fetch(small, *mirrors, on_progress=None):
         served = {f"{i}.tar.gz": content for i, (content, _) in enumerate(mirrors)}
-        with serving(served) as server:
+        with serve(served) as server:
             described = [
                 data.Mirror(url=f"{server.root}/good/{i}.tar.gz", **fields)
                 for i, (_, fields) in enumerate(mirrors)
@@ -350,7 +362,7 @@ def fetched(tmp_path, monkeypatch):
     return fetch
 
 
-def exact(archive, small):
+def make_exact_mirror(archive, small):
     """A mirror of the Python version."""
     return archive, {
         "unpack": small.layout.unpack_python,
@@ -385,11 +397,11 @@ def test_the_binary_version_loads_as_it_was_written(small, fetched, tmp_path):
 
 
 def test_a_repack_whose_members_are_right_is_accepted(small, fetched):
-    repack = tar_gz(
+    repack = make_tar_gz(
         [
             pair
             for name, content in small.contents.items()
-            for pair in (member(f"._{name}", b"Mac"), member(name, content))
+            for pair in (make_member(f"._{name}", b"Mac"), make_member(name, content))
         ]
     )
     assert_right(
@@ -399,7 +411,7 @@ def test_a_repack_whose_members_are_right_is_accepted(small, fetched):
 
 
 def test_the_python_version_becomes_the_binary_one(small, fetched, tmp_path):
-    assert_right(fetched(small, exact(small.python(), small)), small)
+    assert_right(fetched(small, make_exact_mirror(small.python(), small)), small)
     assert {
         name: (tmp_path / "small" / name).read_bytes() for name in small.contents
     } == small.contents
@@ -451,10 +463,10 @@ class Payload:
         return (open, (str(self.marker), "w"))
 
 
-def hostile_pickles(marker):
+def make_hostile_pickles(marker):
     system = f"cos\nsystem\n(S'touch {marker}'\ntR.".encode()
     return {
-        "reduce": python2_pickle({b"data": Payload(marker)}),
+        "reduce": pickle_for_python2({b"data": Payload(marker)}),
         "protocol 0": system,
         "protocol 5": pickle.dumps(Payload(marker), 5),
         "eval": b'c__builtin__\neval\n(S\'open("%s", "w")\'\ntR.' % str(marker).encode(),
@@ -466,27 +478,27 @@ def hostile_pickles(marker):
     }
 
 
-@pytest.mark.parametrize("kind", hostile_pickles("x"))
+@pytest.mark.parametrize("kind", make_hostile_pickles("x"))
 def test_a_pickle_with_a_payload_is_never_executed_even_where_the_archive_is_the_published_one(
     small, fetched, tmp_path, kind
 ):
     marker = tmp_path / "marker"
-    content = hostile_pickles(marker)[kind]
+    content = make_hostile_pickles(marker)[kind]
     with pytest.raises(DataInvalid, match=r"not allowed|not a complete pickle"):
         unpickling.load(content, "a batch")
     name = small.layout.test
     padding = (
-        python2_pickle(bytes(len(small.contents[name])))[2:-1] + b"0"
+        pickle_for_python2(bytes(len(small.contents[name])))[2:-1] + b"0"
     )  # a string of the right size, and POP
     padded = (content[:2] + padding + content[2:]) if content[:1] == b"\x80" else padding + content
     archive = small.python(**{name.removesuffix(".bin"): padded})
     with pytest.raises(DataUnavailable, match=r"not allowed|not a complete pickle"):
-        fetched(small, exact(archive, small))
+        fetched(small, make_exact_mirror(archive, small))
     assert not marker.exists()
 
 
 def test_the_payload_of_these_tests_works_where_it_is_unpickled(tmp_path):
-    pickle.loads(hostile_pickles(tmp_path / "marker")["protocol 5"]).close()
+    pickle.loads(make_hostile_pickles(tmp_path / "marker")["protocol 5"]).close()
     assert (tmp_path / "marker").exists()
 
 
@@ -495,7 +507,7 @@ def test_a_python_archive_with_another_checksum_is_never_opened(small, fetched, 
         pytest.fail("opened")
 
     monkeypatch.setattr(archives, "read_members", opened)
-    archive, described = exact(small.python(), small)
+    archive, described = make_exact_mirror(small.python(), small)
     described["sha256"] = "0" * 64
     with pytest.raises(DataUnavailable, match=r"expected sha256:0{64} but got"):
         fetched(small, (archive, described))
@@ -516,7 +528,7 @@ WRONG_BATCHES = {
 
 @pytest.mark.parametrize("wrong", WRONG_BATCHES.values(), ids=WRONG_BATCHES)
 def test_a_batch_that_is_none_is_refused(wrong, fetched):
-    small = Set(CIFAR10, 10)
+    small = SmallCifar(CIFAR10, 10)
     name = CIFAR10.train[0]
     batch = {**small.batch(name), **wrong} if isinstance(wrong, dict) else wrong
     batch = (
@@ -524,17 +536,17 @@ def test_a_batch_that_is_none_is_refused(wrong, fetched):
         if isinstance(batch, dict)
         else [batch, bytes(4 * PIXELS + 1000)]
     )
-    archive = small.python(**{name.removesuffix(".bin"): python2_pickle(batch)})
+    archive = small.python(**{name.removesuffix(".bin"): pickle_for_python2(batch)})
     with pytest.raises(
         DataUnavailable,
         match=r"is not a dict|is not a uint8 array|has shape|are not 4 class numbers",
     ):
-        fetched(small, exact(archive, small))
+        fetched(small, make_exact_mirror(archive, small))
 
 
 def test_arrays_in_column_order_come_out_right():
     array = np.asfortranarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
-    stored = unpickling.load(python2_pickle(array), "a pickle")
+    stored = unpickling.load(pickle_for_python2(array), "a pickle")
     assert np.array_equal(unpickling.to_uint8_array(stored, (3, 4), "it"), array)
 
 
@@ -558,28 +570,28 @@ def test_the_registered_files_hold_as_many_records_as_the_data_set_has_images(na
 # California Housing out of Keras' NPZ file.
 
 
-def housing_table():
+def make_housing_table():
     rng = seeds.make_numpy_generator(0, "housing")
     places, incomes = rng.uniform(-124, -114, 50).round(2), rng.uniform(0, 15, 50).round(4)
     return np.column_stack([places, incomes, rng.integers(1, 500_001, 50)])
 
 
-def housing_text(table):
+def format_housing(table):
     return "".join(",".join(f"{value:.6f}" for value in row) + "\n" for row in table).encode()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("shape", [(50,), (50, 1)])
 def test_keras_housing_gives_the_published_table_byte_for_byte(tmp_path, dtype, shape):
-    table = housing_table()
+    table = make_housing_table()
     np.savez(
         tmp_path / "housing.npz",
         x=table[:, :-1].astype(dtype),
         y=table[:, -1].astype(dtype).reshape(shape),
     )
-    files = to_published_files({"cal_housing.data": housing_text(table)})
+    files = to_published_files({"cal_housing.data": format_housing(table)})
     ((file, content),) = california_housing.unpack_keras_copy(tmp_path / "housing.npz", files)
-    assert (file, content) == (files[0], housing_text(table))
+    assert (file, content) == (files[0], format_housing(table))
 
 
 @pytest.mark.parametrize(

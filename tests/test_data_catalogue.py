@@ -21,12 +21,6 @@ EMBEDDED = [entry.name for entry in PLAIN if entry.published is None]
 PUBLISHED = [entry.name for entry in PLAIN if entry.published is not None]
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
-    return tmp_path
-
-
 def save_copy(root, name):
     file = root / name / f"{name}.npz"
     file.parent.mkdir(parents=True)

@@ -13,7 +13,7 @@ import mirror_server
 import numpy as np
 import pytest
 from dataset_cases import make_tiny_entry
-from mirror_server import serving
+from mirror_server import serve
 
 from fanin import data
 from fanin.errors import DataUnavailable, MissingExtra, OutputError, UnknownName, UsageError
@@ -46,11 +46,11 @@ FAULTS = {
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
+def root(root, monkeypatch):
+    """An empty folder of data sets, for downloads from this machine."""
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("FANIN_OFFLINE", raising=False)
-    return tmp_path
+    return root
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def tiny(root, monkeypatch):
     should come to lie.
     """
     entry, contents = make_tiny_entry()
-    with serving(contents) as server:
+    with serve(contents) as server:
         # The entry is put in place past `add`, so that it is gone after the test.
         monkeypatch.setitem(data.REGISTRY._entries, "tiny", entry)
         yield entry, server, root / "tiny"
@@ -71,7 +71,7 @@ def fetch(server, *answers, **options):
     )
 
 
-def kept(folder):
+def list_kept(folder):
     """The files in the folder, but for the lock that stays."""
     return {
         file.name: file.read_bytes()
@@ -86,7 +86,7 @@ def kept(folder):
 def test_files_come_whole_and_load(tiny, answer):
     _, server, folder = tiny
     assert fetch(server, answer) == folder
-    assert kept(folder) == server.contents
+    assert list_kept(folder) == server.contents
     dataset = data.load("tiny")
     assert (dataset.published, len(dataset.x_train)) == (True, 2000)
     assert all(check.ok for check in data.verify("tiny"))
@@ -97,7 +97,7 @@ def test_a_bad_mirror_is_passed_over_for_the_next(tiny, fault):
     _, server, folder = tiny
     seen = []
     fetch(server, fault, "good", on_progress=seen.append)
-    assert kept(folder) == server.contents
+    assert list_kept(folder) == server.contents
     failed = [event for event in seen if event.state == "failed"]
     assert [(event.url, event.dataset) for event in failed] == [
         (f"{server.root}/{fault}/train.raw", "tiny")
@@ -115,7 +115,7 @@ def test_what_a_bad_mirror_sends_is_never_kept_and_the_reason_is_said(tiny, faul
     with pytest.raises(DataUnavailable) as caught:
         fetch(server, fault)
     text = str(caught.value)
-    assert kept(folder) == {}
+    assert list_kept(folder) == {}
     for part in (
         "train.raw (60,000 bytes",
         f"{server.root}/{fault}/train.raw",
@@ -138,7 +138,7 @@ def test_a_refused_connection_and_a_failed_tls_are_said_in_few_words(tiny):
     assert "could not be read: Connection refused" in text
     assert "has no trusted TLS connection" in text
     assert max(map(len, text.splitlines())) < 400
-    assert kept(folder) == {}
+    assert list_kept(folder) == {}
 
 
 def test_a_stalling_mirror_is_given_up_within_its_window(tiny):
@@ -154,7 +154,7 @@ def test_where_all_mirrors_are_slow_the_slow_line_is_put_up_with(tiny):
     data.fetch(
         "tiny", mirrors=[server.mirror("404"), server.mirror("100-kB-a-second")], limits=slow
     )
-    assert kept(folder) == server.contents
+    assert list_kept(folder) == server.contents
     assert server.asked.count("/100-kB-a-second/train.raw") == 2
     assert server.asked.count("/404/train.raw") == 1
 
@@ -175,7 +175,7 @@ def test_a_jumping_wall_clock_disturbs_nothing(tiny, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1.7e9 + next(jumps))
     seen = []
     fetch(server, "good", on_progress=seen.append)
-    assert kept(folder) == server.contents
+    assert list_kept(folder) == server.contents
     assert all(event.speed >= 0 for event in seen)
 
 
@@ -195,7 +195,7 @@ def test_only_what_is_missing_or_damaged_is_fetched(tiny, damage):
     (folder / "train.raw").write_bytes(damage)
     fetch(server, "good")
     assert server.asked == ["/good/train.raw"]
-    assert kept(folder) == server.contents
+    assert list_kept(folder) == server.contents
 
 
 def test_what_came_before_a_failure_is_kept(tiny):
@@ -204,7 +204,7 @@ def test_what_came_before_a_failure_is_kept(tiny):
     with pytest.raises(DataUnavailable, match=r"Wanted: test\.raw") as caught:
         fetch(server, "good")
     assert "train.raw" not in str(caught.value)
-    assert list(kept(folder)) == ["train.raw"]
+    assert list(list_kept(folder)) == ["train.raw"]
 
 
 def test_offline_nothing_is_contacted(tiny, monkeypatch):
@@ -265,7 +265,7 @@ def test_fetched_files_can_be_read_by_everybody(tiny):
 def test_another_folder_can_be_named(tiny, tmp_path):
     _, server, folder = tiny
     assert fetch(server, "good", folder=tmp_path / "else where") == tmp_path / "else where" / "tiny"
-    assert kept(tmp_path / "else where" / "tiny") == server.contents
+    assert list_kept(tmp_path / "else where" / "tiny") == server.contents
     assert not folder.exists()
 
 
@@ -284,7 +284,7 @@ def test_a_folder_that_cannot_be_made_and_a_full_disk_are_clear_errors(tiny, mon
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="cannot be written: No space left on device"):
         fetch(server, "good", "good")
-    assert kept(folder) == {}
+    assert list_kept(folder) == {}
     assert server.asked == ["/good/train.raw"]  # another mirror would not help
 
 
@@ -297,7 +297,7 @@ def test_an_interruption_leaves_nothing_behind(tiny):
 
     with pytest.raises(KeyboardInterrupt):
         fetch(server, "good", on_progress=interrupt)
-    assert kept(folder) == {}
+    assert list_kept(folder) == {}
 
 
 def test_ensure_downloads_what_is_missing_and_only_that(tiny, monkeypatch):
@@ -308,7 +308,7 @@ def test_ensure_downloads_what_is_missing_and_only_that(tiny, monkeypatch):
     with pytest.raises(DataUnavailable, match="fanin data fetch tiny"):
         data.load("tiny")
     data.ensure("tiny")
-    assert kept(folder) == server.contents
+    assert list_kept(folder) == server.contents
     server.asked.clear()
     data.ensure("tiny")
     data.ensure("digits")

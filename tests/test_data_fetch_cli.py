@@ -5,7 +5,7 @@ import io
 import pytest
 from cli_session import fanin
 from dataset_cases import make_tiny_entry
-from mirror_server import serving
+from mirror_server import serve
 
 from fanin import data
 from fanin.cli import download_progress
@@ -19,14 +19,14 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("FANIN_OFFLINE", raising=False)
-    with serving(make_tiny_entry()[1]) as server:
+    with serve(make_tiny_entry()[1]) as server:
         entry, _ = make_tiny_entry(mirrors=(server.mirror("404"), server.mirror("good")))
         # Past `add`, so that the entry is gone after the test.
         monkeypatch.setitem(data.REGISTRY._entries, "tiny", entry)
         yield server, tmp_path / "tiny"
 
 
-def event(state, **facts):
+def make_event(state, **facts):
     return data.DownloadProgress(
         dataset="tiny", state=state, url="https://example.org/files/train.raw", **facts
     )
@@ -128,10 +128,10 @@ def test_lines_off_a_terminal_tell_size_speed_and_time_left_now_and_then(monkeyp
     monkeypatch.setattr(download_progress.time, "monotonic", lambda: next(times))
     out = io.StringIO()
     with download_progress.show_downloads(out) as handle:
-        handle(event("started"))
+        handle(make_event("started"))
         for received in (1_000_000, 4_000_000, 5_000_000):
-            handle(event("receiving", received=received, total=9_900_000, speed=2e6))
-        handle(event("done", received=9_900_000, total=9_900_000))
+            handle(make_event("receiving", received=received, total=9_900_000, speed=2e6))
+        handle(make_event("done", received=9_900_000, total=9_900_000))
         handle(data.DownloadProgress(dataset="tiny", state="waiting"))
     assert out.getvalue().splitlines() == [
         "tiny: train.raw from example.org: started",
@@ -152,11 +152,11 @@ def test_a_terminal_gets_a_bar_and_what_is_sent_to_it_is_harmless(monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     out = Terminal()
     with download_progress.show_downloads(out) as handle:
-        handle(event("started"))
-        handle(event("receiving", received=4_000_000, total=9_900_000, speed=2e6))
-        handle(event("failed", reason="answered \x1b]0;title\x07 [red]nonsense[/red]"))
-        handle(event("receiving", received=9_900_000, total=None, speed=0.0))
-        handle(event("done", received=9_900_000, total=9_900_000))
+        handle(make_event("started"))
+        handle(make_event("receiving", received=4_000_000, total=9_900_000, speed=2e6))
+        handle(make_event("failed", reason="answered \x1b]0;title\x07 [red]nonsense[/red]"))
+        handle(make_event("receiving", received=9_900_000, total=None, speed=0.0))
+        handle(make_event("done", received=9_900_000, total=9_900_000))
     text = out.getvalue()
     assert "4.0 MB of 9.9 MB, 2.0 MB/s, 3 s to go" in text
     assert "[red]nonsense[/red]" in text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from dataset_cases import make_tiny_entry
-from mirror_server import serving
+from mirror_server import serve
 
 from fanin import data
 from fanin.data.sources import staging
@@ -32,20 +32,20 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and loc
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
+def root(root, monkeypatch):
+    """An empty folder of data sets, for downloads from this machine."""
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("FANIN_OFFLINE", raising=False)
-    return tmp_path
+    return root
 
 
-def start(mirror):
+def start_fetching(mirror):
     """A process that fetches as soon as it gets a line."""
     command = [sys.executable, "-c", CHILD, mirror.url, str(Path(__file__).parent)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def go(*children):
+def release(*children):
     for child in children:
         assert child.stdout.readline() == "ready\n"
     for child in children:
@@ -60,7 +60,7 @@ def wait_until(condition, seconds=20.0):
         time.sleep(0.02)
 
 
-def parts(folder):
+def list_parts(folder):
     """Files under half-done downloads."""
     return [file for file in folder.glob(".fetching-*/**/*") if file.is_file()]
 
@@ -70,16 +70,16 @@ def test_after_a_kill_nothing_half_done_has_a_name_and_the_next_fetch_starts_cle
 ):
     entry, contents = make_tiny_entry()
     folder = root / "tiny"
-    with serving(contents) as server, start(server.mirror("half-then-silent")) as child:
-        go(child)
-        wait_until(lambda: any(part.stat().st_size for part in parts(folder)))
+    with serve(contents) as server, start_fetching(server.mirror("half-then-silent")) as child:
+        release(child)
+        wait_until(lambda: any(part.stat().st_size for part in list_parts(folder)))
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
-        assert parts(folder)
+        assert list_parts(folder)
         assert not any((folder / name).exists() for name in contents)
         monkeypatch.setitem(data.REGISTRY._entries, "tiny", entry)
         data.fetch("tiny", mirrors=[server.mirror("good")])
-    assert parts(folder) == []
+    assert list_parts(folder) == []
     assert {file.name for file in folder.iterdir()} == {*contents, ".fetching.lock"}
     assert data.load("tiny").published
 
@@ -87,11 +87,11 @@ def test_after_a_kill_nothing_half_done_has_a_name_and_the_next_fetch_starts_cle
 def test_two_processes_at_once_take_turns_and_download_once(root):
     _, contents = make_tiny_entry()
     with (
-        serving(contents) as server,
-        start(server.mirror("leisurely")) as one,
-        start(server.mirror("leisurely")) as other,
+        serve(contents) as server,
+        start_fetching(server.mirror("leisurely")) as one,
+        start_fetching(server.mirror("leisurely")) as other,
     ):
-        go(one, other)
+        release(one, other)
         assert (one.wait(30), other.wait(30)) == (0, 0)
     assert sorted(server.asked) == ["/leisurely/test.raw", "/leisurely/train.raw"]
 

@@ -23,7 +23,7 @@ from fanin.data.formats import idx
 from fanin.errors import DataInvalid, DataUnavailable
 
 
-def idx_bytes(array, *, magic=None, shape=None, extra=b""):
+def encode_idx(array, *, magic=None, shape=None, extra=b""):
     shape = array.shape if shape is None else shape
     magic = 0x0800 + len(shape) if magic is None else magic
     return gzip.compress(
@@ -31,14 +31,8 @@ def idx_bytes(array, *, magic=None, shape=None, extra=b""):
     )
 
 
-def entry_of(contents, info, read, **facts):
+def make_files_entry(contents, info, read, **facts):
     return make_entry(info, to_published_files(contents), read, **facts)
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
-    return tmp_path
 
 
 @pytest.fixture
@@ -51,7 +45,7 @@ def images(root):
         TEST_IMAGES: rng.integers(0, 256, (6, 5, 4), dtype=np.uint8),
         TEST_LABELS: rng.integers(0, 3, 6, dtype=np.uint8),
     }
-    contents = {name: idx_bytes(array) for name, array in arrays.items()}
+    contents = {name: encode_idx(array) for name, array in arrays.items()}
     info = DataInfo(
         name="tiny", task="classification", input_shape=(1, 5, 4), outputs=3, n_train=20, n_test=6
     )
@@ -59,7 +53,7 @@ def images(root):
     folder.mkdir()
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    return entry_of(contents, info, read_idx, divisor=255.0), arrays, folder
+    return make_files_entry(contents, info, read_idx, divisor=255.0), arrays, folder
 
 
 def test_canonical_images_come_out_as_written(images):
@@ -114,11 +108,11 @@ def test_a_label_beyond_the_classes_is_refused(images):
     labels = arrays[TEST_LABELS].copy()
     labels[4] = 9
     contents = {
-        name: idx_bytes(labels if name == TEST_LABELS else array) for name, array in arrays.items()
+        name: encode_idx(labels if name == TEST_LABELS else array) for name, array in arrays.items()
     }
     (folder / TEST_LABELS).write_bytes(contents[TEST_LABELS])
     with pytest.raises(DataInvalid, match="y_test of tiny holds the label 9, first in row 4"):
-        load_entry(entry_of(contents, entry.describe(None), read_idx))
+        load_entry(make_files_entry(contents, entry.describe(None), read_idx))
 
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
@@ -128,13 +122,13 @@ IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     ("content", "message"),
     [
         (
-            idx_bytes(IMAGES, magic=2049),
+            encode_idx(IMAGES, magic=2049),
             "begins with the number 2049; expected IDX's magic number 2051",
         ),
-        (idx_bytes(IMAGES, shape=(2, 4, 3)), r"declares shape \(2, 4, 3\); expected \(2, 3, 4\)"),
-        (idx_bytes(IMAGES[:1], shape=(2, 3, 4)), "holds 12 values; expected 24"),
-        (idx_bytes(IMAGES, extra=b"\0"), "holds more than the 24 values"),
-        (idx_bytes(IMAGES)[:-9], "is not a complete gzip file"),
+        (encode_idx(IMAGES, shape=(2, 4, 3)), r"declares shape \(2, 4, 3\); expected \(2, 3, 4\)"),
+        (encode_idx(IMAGES[:1], shape=(2, 3, 4)), "holds 12 values; expected 24"),
+        (encode_idx(IMAGES, extra=b"\0"), "holds more than the 24 values"),
+        (encode_idx(IMAGES)[:-9], "is not a complete gzip file"),
         (gzip.compress(b"\0\0\x08", mtime=0), "ends within its IDX header"),
         (b"<html>not here</html>", "is not a complete gzip file"),
         (b"", "ends within its IDX header"),
@@ -165,7 +159,7 @@ def housing(root):
     )
     (root / "houses").mkdir()
     (root / "houses" / HOUSING_FILE).write_bytes(content)
-    return entry_of(
+    return make_files_entry(
         {HOUSING_FILE: content}, info, read_housing, standardise=True, units="US dollars"
     ), table.round(6)
 

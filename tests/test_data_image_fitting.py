@@ -13,7 +13,7 @@ from fanin.errors import MissingExtra
 PICTURE = seeds.make_numpy_generator(0, "picture").integers(0, 256, (9, 14, 3), dtype=np.uint8)
 
 
-def slow_square_grey(picture, size):
+def crop_slowly(picture, size):
     """Pixel by pixel: the middle square in grey, averaged over areas."""
     height, width, _ = picture.shape
     side = min(height, width)
@@ -29,7 +29,7 @@ def slow_square_grey(picture, size):
 @pytest.mark.parametrize("size", [1, 3, 4, 9])
 @pytest.mark.parametrize("picture", [PICTURE, PICTURE.transpose(1, 0, 2)])
 def test_the_middle_square_is_averaged_over_areas(picture, size):
-    assert np.allclose(crop_grey_square(picture, size), slow_square_grey(picture, size), rtol=1e-12)
+    assert np.allclose(crop_grey_square(picture, size), crop_slowly(picture, size), rtol=1e-12)
 
 
 def test_every_pixel_is_there_once_with_its_coordinates_and_grey_value():
@@ -44,7 +44,7 @@ def test_every_pixel_is_there_once_with_its_coordinates_and_grey_value():
     assert torch.allclose(places.double() * 2 / 15 - 1, x.double(), atol=1e-6)
     seen = torch.full((16, 16), torch.nan)
     seen[places[:, 0], places[:, 1]] = y
-    expected = torch.tensor(slow_square_grey(load_sample_image("china.jpg"), 16)) / 127.5 - 1
+    expected = torch.tensor(crop_slowly(load_sample_image("china.jpg"), 16)) / 127.5 - 1
     assert torch.allclose(seen.double(), expected, atol=1e-6)
     assert (dataset.info.task, dataset.info.kind, dataset.standardise) == (
         "regression",

@@ -28,20 +28,14 @@ CASES = [
 ]
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
-    return tmp_path
-
-
-def write(root, x, y, save=np.savez, name="mine"):
+def save_copy(root, x, y, save=np.savez, name="mine"):
     file = root / name / f"{name}.npz"
     file.parent.mkdir(exist_ok=True)
     save(file, x_train=x[:24], y_train=y[:24], x_test=x[24:], y_test=y[24:])
     return file
 
 
-def both(monkeypatch, spec="mine"):
+def load_both(monkeypatch, spec="mine"):
     """The data set read, and the same one mapped."""
     read = data.load(spec)
     monkeypatch.setenv("FANIN_MAP_FROM", "0")
@@ -50,8 +44,8 @@ def both(monkeypatch, spec="mine"):
 
 @pytest.mark.parametrize(("x", "y"), CASES)
 def test_a_mapped_data_set_holds_the_same_numbers(root, monkeypatch, x, y):
-    write(root, x, y)
-    read, mapped = both(monkeypatch)
+    save_copy(root, x, y)
+    read, mapped = load_both(monkeypatch)
     assert (read.mapped, mapped.mapped) == (False, True)
     assert (mapped.info, mapped.fingerprint, mapped.divisor) == (
         read.info,
@@ -65,9 +59,9 @@ def test_a_mapped_data_set_holds_the_same_numbers(root, monkeypatch, x, y):
 @pytest.mark.parametrize("holdout", [0, 0.25])
 @pytest.mark.parametrize(("x", "y"), CASES)
 def test_training_gathers_the_same_batches(root, monkeypatch, x, y, holdout):
-    write(root, x, y)
+    save_copy(root, x, y)
     options = {"holdout": holdout, "split_seed": 3, "standardise_target": True}
-    read, mapped = (data.prepare(dataset, **options) for dataset in both(monkeypatch))
+    read, mapped = (data.prepare(dataset, **options) for dataset in load_both(monkeypatch))
     order = seeds.draw_order(0, 0, len(read.train.y))
     for name in ("train", "validation", "test"):
         expected, received = getattr(read, name), getattr(mapped, name)
@@ -88,9 +82,9 @@ def test_training_gathers_the_same_batches(root, monkeypatch, x, y, holdout):
 
 
 def test_a_batch_is_no_part_of_the_mapping_and_the_file_is_never_written_to(root, monkeypatch):
-    file = write(root, GREY, LABELS)
+    file = save_copy(root, GREY, LABELS)
     before = file.read_bytes()
-    _, mapped = both(monkeypatch)
+    _, mapped = load_both(monkeypatch)
     prepared = data.prepare(mapped, holdout=0, split_seed=0, standardise_target=False)
     batch = prepared.train.x[0:4]
     batch.zero_()
@@ -122,8 +116,8 @@ def test_a_device_that_is_not_there_is_noticed_at_once():
     ],
 )
 def test_what_cannot_be_mapped_is_read_whole(root, monkeypatch, x, save):
-    write(root, x, LABELS, save)
-    read, large = both(monkeypatch)
+    save_copy(root, x, LABELS, save)
+    read, large = load_both(monkeypatch)
     assert not large.mapped
     assert large.fingerprint == read.fingerprint
 
@@ -140,7 +134,7 @@ def test_a_table_in_column_order_is_read_whole(root, monkeypatch):
 
 
 def test_a_table_that_is_standardised_is_read_whole(root, monkeypatch):
-    write(
+    save_copy(
         root,
         RNG.standard_normal((30, 8)).astype(np.float32),
         TARGETS[:, 0],
@@ -151,7 +145,7 @@ def test_a_table_that_is_standardised_is_read_whole(root, monkeypatch):
 
 
 def test_small_files_are_read_whole_and_the_variable_counts_megabytes(root, monkeypatch):
-    write(root, np.zeros((30, 300_000), np.uint8).reshape(30, 300, 1000), LABELS)  # 9 MB
+    save_copy(root, np.zeros((30, 300_000), np.uint8).reshape(30, 300, 1000), LABELS)  # 9 MB
     assert not data.load("mine").mapped
     for megabytes, mapped in (("8", True), ("10", False), ("", False)):
         monkeypatch.setenv("FANIN_MAP_FROM", megabytes)
@@ -160,7 +154,7 @@ def test_small_files_are_read_whole_and_the_variable_counts_megabytes(root, monk
 
 @pytest.mark.parametrize("given", ["1e3", "-1", "much", "²", "9" * 13])
 def test_a_variable_that_is_no_number_is_refused(root, monkeypatch, given):
-    write(root, GREY, LABELS)
+    save_copy(root, GREY, LABELS)
     monkeypatch.setenv("FANIN_MAP_FROM", given)
     with pytest.raises(UsageError, match="FANIN_MAP_FROM must be a whole number of megabytes"):
         data.load("mine")
@@ -169,7 +163,7 @@ def test_a_variable_that_is_no_number_is_refused(root, monkeypatch, given):
 def test_a_file_larger_than_the_memory_is_mapped(root, monkeypatch):
     from fanin.data.formats import npz
 
-    write(root, GREY, LABELS)
+    save_copy(root, GREY, LABELS)
     monkeypatch.setattr(npz, "_measure_memory", lambda: 800.0)
     assert data.load("mine").mapped
 
@@ -177,7 +171,7 @@ def test_a_file_larger_than_the_memory_is_mapped(root, monkeypatch):
 def test_a_number_that_is_not_finite_is_found_in_a_mapped_table(root, monkeypatch):
     table = TABLE.copy()
     table[11, 3] = np.nan
-    write(root, table, LABELS)
+    save_copy(root, table, LABELS)
     monkeypatch.setenv("FANIN_MAP_FROM", "0")
     with pytest.raises(DataInvalid, match=r"x_train .* first in row 11"):
         data.load("mine")
@@ -185,7 +179,7 @@ def test_a_number_that_is_not_finite_is_found_in_a_mapped_table(root, monkeypatc
 
 def test_a_flipped_byte_in_a_mapped_file_never_ends_in_wrong_numbers(root, monkeypatch):
     monkeypatch.setenv("FANIN_MAP_FROM", "0")
-    file = write(root, COLOUR[:, :1, :1], LABELS)
+    file = save_copy(root, COLOUR[:, :1, :1], LABELS)
     right, content = data.load("mine").fingerprint, file.read_bytes()
     for position in range(0, len(content), 3):
         file.write_bytes(
@@ -204,7 +198,7 @@ def test_the_checksum_of_a_mapped_array_is_compared(root, monkeypatch, part):
     x = RNG.integers(
         0, 256, (30, 100, 100), dtype=np.uint8
     )  # far more than is read for the sake of the header
-    file = write(root, x, LABELS)
+    file = save_copy(root, x, LABELS)
     content = bytearray(file.read_bytes())
     content[content.find({"x_train": x[:24], "x_test": x[24:]}[part].tobytes()) + 40_000] ^= 1
     file.write_bytes(content)
@@ -215,8 +209,8 @@ def test_the_checksum_of_a_mapped_array_is_compared(root, monkeypatch, part):
 
 @pytest.mark.parametrize("spec", ["rows(of=mine)", "pixels(of=mine)", "autoencoding(of=mine)"])
 def test_what_is_only_looked_at_otherwise_stays_mapped(root, monkeypatch, spec):
-    write(root, COLOUR, LABELS)
-    read, mapped = both(monkeypatch, spec)
+    save_copy(root, COLOUR, LABELS)
+    read, mapped = load_both(monkeypatch, spec)
     assert mapped.mapped
     assert mapped.fingerprint == read.fingerprint
     parts = [
@@ -228,8 +222,8 @@ def test_what_is_only_looked_at_otherwise_stays_mapped(root, monkeypatch, spec):
 
 
 def test_permuted_pixels_of_a_mapped_file_are_in_memory(root, monkeypatch):
-    write(root, COLOUR, LABELS)
-    read, mapped = both(monkeypatch, "pixels(of=mine, permuted=true)")
+    save_copy(root, COLOUR, LABELS)
+    read, mapped = load_both(monkeypatch, "pixels(of=mine, permuted=true)")
     assert not mapped.mapped
     assert torch.equal(mapped.x_train, read.x_train)
 

@@ -13,7 +13,7 @@ from fanin.data.split import split
 from fanin.errors import UsageError
 
 
-def classification(counts=(30, 20, 10), n_test=7):
+def make_classification(counts=(30, 20, 10), n_test=7):
     y = torch.cat([torch.full((n,), c) for c, n in enumerate(counts)])
     y = y[torch.randperm(len(y), generator=seeds.make_generator(1, "labels"))]
     x = torch.arange(len(y) * 4).remainder(251).to(torch.uint8).view(-1, 1, 2, 2)
@@ -28,7 +28,7 @@ def classification(counts=(30, 20, 10), n_test=7):
     return Dataset(info, x, y, x[:n_test], y[:n_test], 255.0, False, "", False, "a test", "")
 
 
-def regression(n=50, n_test=9):
+def make_regression(n=50, n_test=9):
     generator = seeds.make_generator(2, "table")
     x = seeds.standard_normal((n + n_test, 3), generator) * torch.tensor(
         [1.0, 100.0, 1e-3]
@@ -41,7 +41,7 @@ def regression(n=50, n_test=9):
 
 
 def test_with_nothing_held_out_the_test_set_validates_and_no_image_is_copied():
-    dataset = classification()
+    dataset = make_classification()
     prepared = prepare(dataset, holdout=0, split_seed=0, standardise_target=False)
     assert prepared.train.x is dataset.x_train
     assert prepared.test.x is dataset.x_test
@@ -51,7 +51,7 @@ def test_with_nothing_held_out_the_test_set_validates_and_no_image_is_copied():
 
 
 def test_holding_out_leaves_the_test_set_alone():
-    dataset = classification()
+    dataset = make_classification()
     prepared = prepare(dataset, holdout=0.1, split_seed=0, standardise_target=True)
     assert prepared.test.x is dataset.x_test
     assert not prepared.validation_is_test
@@ -62,7 +62,7 @@ def test_holding_out_leaves_the_test_set_alone():
 
 
 def test_the_split_seed_alone_decides_and_order_is_kept():
-    dataset = classification()
+    dataset = make_classification()
     dataset = dataclasses.replace(
         dataset, x_train=torch.arange(60, dtype=torch.uint8).view(60, 1, 1, 1)
     )
@@ -143,7 +143,7 @@ def test_each_sample_is_held_out_about_equally_often():
 @pytest.mark.parametrize("holdout", [-0.1, 1.0, 1.5, float("nan"), True, "0.1", None])
 def test_an_impossible_fraction_is_refused(holdout):
     with pytest.raises(UsageError, match="holdout must be a fraction from 0"):
-        prepare(classification(), holdout=holdout, split_seed=0, standardise_target=False)
+        prepare(make_classification(), holdout=holdout, split_seed=0, standardise_target=False)
 
 
 def test_one_sample_cannot_be_split():
@@ -159,7 +159,7 @@ def test_one_sample_cannot_be_split():
 
 @pytest.mark.parametrize("holdout", [0, 0.3])
 def test_a_table_is_standardised_by_the_training_part_alone(holdout):
-    dataset = regression()
+    dataset = make_regression()
     prepared = prepare(dataset, holdout=holdout, split_seed=0, standardise_target=False)
     exact = prepared.train.x.double()
     assert torch.allclose(exact.mean(dim=0), torch.zeros(3, dtype=torch.float64), atol=1e-5)
@@ -173,7 +173,7 @@ def test_a_table_is_standardised_by_the_training_part_alone(holdout):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.floats(-1e5, 1e5))
 def test_no_held_out_sample_moves_the_moments(seed, value):
-    dataset = regression()
+    dataset = make_regression()
     before = prepare(dataset, holdout=0.3, split_seed=seed, standardise_target=True)
     _, held = split(
         dataset.y_train,
@@ -193,7 +193,7 @@ def test_no_held_out_sample_moves_the_moments(seed, value):
 
 
 def test_standardisation_is_the_population_formula_in_float64():
-    dataset = regression()
+    dataset = make_regression()
     prepared = prepare(dataset, holdout=0, split_seed=0, standardise_target=True)
     x = dataset.x_train.double().numpy()
     expected = (dataset.x_test.double().numpy() - x.mean(axis=0)) / x.std(axis=0)
@@ -204,14 +204,14 @@ def test_standardisation_is_the_population_formula_in_float64():
 
 
 def test_a_standardised_target_goes_back_to_its_units():
-    dataset = regression()
+    dataset = make_regression()
     prepared = prepare(dataset, holdout=0.2, split_seed=0, standardise_target=True)
     back = prepared.test.y.double() * prepared.target_scale + prepared.target_mean
     assert torch.allclose(back.float(), dataset.y_test, rtol=1e-6)
 
 
-def several_targets():
-    dataset = regression()
+def make_several_targets():
+    dataset = make_regression()
     y = torch.stack([dataset.y_train, dataset.x_train[:, 0], torch.full((50,), 3.0)], dim=1)
     y_test = torch.stack([dataset.y_test, dataset.x_test[:, 0], torch.full((9,), 3.0)], dim=1)
     return dataclasses.replace(
@@ -220,7 +220,7 @@ def several_targets():
 
 
 def test_several_targets_are_standardised_column_by_column():
-    dataset = several_targets()
+    dataset = make_several_targets()
     prepared = prepare(dataset, holdout=0.2, split_seed=0, standardise_target=True)
     assert torch.allclose(prepared.train.y.mean(dim=0), torch.zeros(3), atol=1e-5)
     assert torch.allclose(
@@ -233,13 +233,13 @@ def test_several_targets_are_standardised_column_by_column():
 
 
 def test_the_errors_of_several_targets_stay_in_standard_deviations():
-    prepared = prepare(several_targets(), holdout=0, split_seed=0, standardise_target=True)
+    prepared = prepare(make_several_targets(), holdout=0, split_seed=0, standardise_target=True)
     assert (prepared.target_mean, prepared.target_scale) == (0.0, 1.0)
     assert len(prepared.target_means) == len(prepared.target_scales) == 3
 
 
 def test_one_target_has_its_own_mean_and_scale():
-    prepared = prepare(regression(), holdout=0, split_seed=0, standardise_target=True)
+    prepared = prepare(make_regression(), holdout=0, split_seed=0, standardise_target=True)
     assert (prepared.target_means, prepared.target_scales) == (
         (prepared.target_mean,),
         (prepared.target_scale,),
@@ -247,7 +247,7 @@ def test_one_target_has_its_own_mean_and_scale():
     assert prepared.target_scale > 1000
 
 
-def steps(n=40, length=5):
+def make_steps(n=40, length=5):
     x = torch.arange(n * length).remainder(7).to(torch.uint8).view(n, length)
     info = DataInfo(
         name="steps",
@@ -262,7 +262,7 @@ def steps(n=40, length=5):
 
 
 def test_tokens_are_held_out_without_strata_and_stay_bytes():
-    dataset = steps()
+    dataset = make_steps()
     prepared = prepare(dataset, holdout=0.1, split_seed=0, standardise_target=True)
     assert (prepared.train.x.shape, prepared.train.y.shape, len(prepared.validation.y)) == (
         (36, 5),
@@ -273,7 +273,7 @@ def test_tokens_are_held_out_without_strata_and_stay_bytes():
     assert (prepared.train.x.dtype, prepared.target_scale) == (torch.uint8, 1.0)
 
 
-def reconstruction(dataset):
+def to_autoencoding(dataset):
     info = dataclasses.replace(
         dataset.info, task="autoencoding", outputs=dataset.x_train[0].numel()
     )
@@ -281,10 +281,10 @@ def reconstruction(dataset):
 
 
 @pytest.mark.parametrize("holdout", [0, 0.3])
-@pytest.mark.parametrize("base", [classification, regression])
+@pytest.mark.parametrize("base", [make_classification, make_regression])
 def test_the_target_of_autoencoding_is_the_input_itself_in_every_part(base, holdout):
     prepared = prepare(
-        reconstruction(base()), holdout=holdout, split_seed=0, standardise_target=True
+        to_autoencoding(base()), holdout=holdout, split_seed=0, standardise_target=True
     )
     plain = prepare(base(), holdout=0, split_seed=0, standardise_target=False)
     for part in (prepared.train, prepared.validation, prepared.test):
@@ -295,7 +295,7 @@ def test_the_target_of_autoencoding_is_the_input_itself_in_every_part(base, hold
 
 
 def test_a_raw_target_stays_as_it_is():
-    dataset = regression()
+    dataset = make_regression()
     prepared = prepare(dataset, holdout=0, split_seed=0, standardise_target=False)
     assert prepared.train.y is dataset.y_train
     assert (prepared.target_mean, prepared.target_scale) == (0.0, 1.0)
@@ -304,7 +304,7 @@ def test_a_raw_target_stays_as_it_is():
 def test_a_constant_column_becomes_zero_and_a_new_value_in_it_is_not_blown_up():
     # The float64 mean of 0.1 (float32) over 50 rows is off by rounding; a scale computed from that
     # would be 1e-17.
-    dataset = regression()
+    dataset = make_regression()
     x_train, x_test = dataset.x_train.clone(), dataset.x_test.clone()
     x_train[:, 1], x_test[:, 1] = 0.1, 0.6
     prepared = prepare(
@@ -318,7 +318,7 @@ def test_a_constant_column_becomes_zero_and_a_new_value_in_it_is_not_blown_up():
 
 
 def test_a_constant_target_is_shifted_and_not_scaled():
-    dataset = regression()
+    dataset = make_regression()
     prepared = prepare(
         dataclasses.replace(dataset, y_train=torch.full((50,), 7.0)),
         holdout=0,
@@ -329,6 +329,6 @@ def test_a_constant_target_is_shifted_and_not_scaled():
 
 
 def test_a_table_that_is_taken_as_it_is_stays_as_it_is():
-    dataset = dataclasses.replace(regression(), standardise=False)
+    dataset = dataclasses.replace(make_regression(), standardise=False)
     prepared = prepare(dataset, holdout=0, split_seed=0, standardise_target=False)
     assert prepared.train.x is dataset.x_train

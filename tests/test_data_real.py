@@ -26,7 +26,7 @@ REAL = [
 ]
 
 
-def loaded(name):
+def load_or_skip(name):
     try:
         return data.load(name)
     except DataUnavailable as error:
@@ -35,7 +35,7 @@ def loaded(name):
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_data_are_as_described_and_verified(name):
-    dataset = loaded(name)
+    dataset = load_or_skip(name)
     assert dataset.info == data.describe(name)
     assert all(check.ok for check in data.verify(name))
     if dataset.info.task == "classification":
@@ -47,7 +47,7 @@ def test_real_data_are_as_described_and_verified(name):
     ("name", "mean", "std"), [("mnist", 0.1307, 0.3081), ("fashion-mnist", 0.2860, 0.3530)]
 )
 def test_grey_images_have_their_well_known_moments(name, mean, std):
-    dataset = loaded(name)
+    dataset = load_or_skip(name)
     assert dataset.published
     pixels = dataset.x_train.float() / dataset.divisor
     assert pixels.mean().item() == pytest.approx(mean, abs=5e-5)
@@ -59,7 +59,7 @@ def test_grey_images_have_their_well_known_moments(name, mean, std):
     [("cifar10", (0.4914, 0.4822, 0.4465)), ("cifar100", (0.5071, 0.4865, 0.4409))],
 )
 def test_colour_images_have_their_published_means_by_channel(name, means):
-    dataset = loaded(name)
+    dataset = load_or_skip(name)
     received = (
         torch.stack([dataset.x_train[:, c].double().mean() for c in range(3)]) / dataset.divisor
     )
@@ -68,12 +68,12 @@ def test_colour_images_have_their_published_means_by_channel(name, means):
 
 
 def test_the_most_frequent_digit_of_mnists_test_set_is_a_share_of_0_1135():
-    labels = loaded("mnist").y_test
+    labels = load_or_skip("mnist").y_test
     assert labels.bincount().max().item() / len(labels) == 0.1135
 
 
 def test_predicting_12_9_for_california_housing_errs_by_the_published_amount():
-    dataset = loaded("california-housing")
+    dataset = load_or_skip("california-housing")
     assert dataset.published
     assert (dataset.y_test.double() - 12.9).abs().mean().item() == pytest.approx(
         207_080.44, abs=0.005
@@ -89,14 +89,14 @@ def test_predicting_12_9_for_california_housing_errs_by_the_published_amount():
     ],
 )
 def test_what_is_made_from_published_files_is_for_ever_the_same(spec, fingerprint):
-    dataset = loaded(spec)
+    dataset = load_or_skip(spec)
     assert (dataset.info, dataset.published) == (data.describe(spec), True)
     assert dataset.fingerprint.startswith(fingerprint)
     assert all(check.ok for check in data.verify(spec))
 
 
 def test_shakespeare_can_be_read_and_its_test_set_is_the_last_tenth():
-    dataset = loaded("tiny-shakespeare(length=63)")
+    dataset = load_or_skip("tiny-shakespeare(length=63)")
     text = (data.resolve_folder("tinyshakespeare") / "input.txt").read_bytes()
     kinds = sorted(set(text))
     assert len(kinds) == dataset.info.vocabulary == dataset.info.outputs
@@ -115,7 +115,7 @@ def test_shakespeare_can_be_read_and_its_test_set_is_the_last_tenth():
 
 
 def test_mnist_averaged_to_half_its_size_keeps_its_mean():
-    whole, half = loaded("pixels"), loaded("pixels(size=14)")
+    whole, half = load_or_skip("pixels"), load_or_skip("pixels(size=14)")
     assert half.info.input_shape == (196, 1)
     mean = (whole.x_train.double() / whole.divisor).mean().item()
     assert half.x_train.double().mean().item() == pytest.approx(mean, rel=1e-7)
@@ -123,7 +123,7 @@ def test_mnist_averaged_to_half_its_size_keeps_its_mean():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_loading_and_splitting_keeps_within_twice_the_bytes_and_600_mb():
-    loaded("cifar10")
+    load_or_skip("cifar10")
     code = (
         # Not getrusage: its peak begins with that of the process that started this one.
         "import re; from fanin import data; d = data.load('cifar10'); n = d.x_train.nbytes + "

@@ -132,7 +132,7 @@ def test_train_and_test_are_drawn_apart_and_neither_depends_on_the_others_size()
     assert not torch.equal(copying.x_train, copying.x_test)
 
 
-def slow_copying(symbols, length, n_symbols):
+def copy_slowly(symbols, length, n_symbols):
     """The definition, token by token: input and target of one sequence."""
     blank, delimiter = n_symbols, n_symbols + 1
     inputs = list(symbols) + [blank] * (length - 1) + [delimiter] + [blank] * len(symbols)
@@ -151,7 +151,7 @@ def test_copying_follows_its_definition(length, symbols, memory):
     assert dataset.x_train.dtype == (torch.uint8 if symbols + 2 <= 256 else torch.int64)
     assert dataset.y_train.dtype == torch.int64
     for x, y in zip(dataset.x_train.tolist(), dataset.y_train.tolist(), strict=True):
-        assert (x, y) == slow_copying(x[:memory], length, symbols)
+        assert (x, y) == copy_slowly(x[:memory], length, symbols)
         assert max(x[:memory]) < symbols
 
 

@@ -21,12 +21,6 @@ WAYS = (
 )
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("FANIN_DATA_DIR", str(tmp_path))
-    return tmp_path
-
-
 def save_copy(root, name, x=None, y=None):
     file = root / name / f"{name}.npz"
     file.parent.mkdir(parents=True)

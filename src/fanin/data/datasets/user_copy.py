@@ -84,7 +84,9 @@ class UserCopy:
 
     def describe(self) -> DataInfo:
         """Its description, from the headers of the file."""
-        return user_arrays.describe_file(self.entry.file, self.entry.name, self._describe_replaced())
+        return user_arrays.describe_file(
+            self.entry.file, self.entry.name, self._describe_replaced()
+        )
 
     def load(self) -> Dataset:
         """The data set in the file."""
