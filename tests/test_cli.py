@@ -92,7 +92,7 @@ def test_status_of_more_replicates_shows_what_is_missing(folder: Path, tmp_path:
         store.set_plan(make_plan(str(folder.parent / "tiny.toml"), replicates=3))
     done = fanin("status", tmp_path)
     assert "0 of 6 cells done" in done.out
-    assert "trains what is missing" in done.out
+    assert "It trains the missing cells" in done.out
 
 
 def test_report_writes_the_files_anew(folder: Path, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_failed_cell_gives_exit_code_1_and_status_tells_its_message(
         )
     done = fanin("status", tmp_path)
     assert "RuntimeError: it broke" in done.out
-    assert "tries failed and killed ones once more" in done.out
+    assert "and failed and killed ones once more" in done.out
     assert (
         "RuntimeError: it broke"
         in fanin("status", tmp_path, "--json").record["failures"][0]["message"]

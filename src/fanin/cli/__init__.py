@@ -1,3 +1,3 @@
-"""The command line: one file per command, each of which parses, calls the library and answers."""
+"""The command line: one file per command. Each parses, calls the library, and prints."""
 
 from fanin.cli.app import main as main

@@ -24,7 +24,7 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")
 
 @app.command("list")
 def list_data(as_json: JsonOption = False) -> CommandOutput:
-    """List the data sets, and which of them are there.
+    """List the data sets, and say which are on this machine.
 
     \b
     Exit codes: 0 listed
@@ -64,15 +64,16 @@ def fetch(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME…]", help="Data sets; all that can be downloaded by default, 0.4 GB."
+            metavar="[NAME…]",
+            help="Data sets; by default all that can be downloaded, 0.4 GB.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> CommandOutput:
-    """Download data sets that are not there yet, or that are damaged.
+    """Download data sets that are missing or damaged.
 
-    Mirrors are tried in turn, and nothing is kept whose checksum is wrong. A download that was cut
-    off starts anew. With FANIN_OFFLINE=1 nothing is contacted.
+    Mirrors are tried in turn, and a file is kept only if its checksum is right. An interrupted
+    download starts from the beginning. With FANIN_OFFLINE=1 nothing is contacted.
 
     \b
     Examples:
@@ -80,29 +81,25 @@ def fetch(
       fanin data fetch
 
     \b
-    Exit codes: 0 they are there · 2 no such data set, or nowhere to write · 4 no mirror gave one
+    Exit codes: 0 all are there · 2 unknown data set, or nowhere to write
+    · 4 no mirror has one
     """
     from fanin import data
-    from fanin.cli import download_progress
+    from fanin.cli.download_progress import show_downloads
 
     chosen = list(dict.fromkeys(names or data.list_fetchable()))
     for name in chosen:
-        data.describe(name)  # a name that is misspelt is found before anything is downloaded
-    with download_progress.show_downloads() as on_progress:
-        found = [_fetch_one(name, on_progress) for name in chosen]
-    missing = [record["error"] for record in found if record["error"]]
-    if missing and len(chosen) == 1:
-        raise DataUnavailable(missing[0])
-
-    def show() -> None:
-        print_lines(
-            format_columns(
-                [(record["name"], record["error"] or record["where"]) for record in found]
-            )
-        )
-
+        data.describe(name)  # finds a misspelt name before anything is downloaded
+    with show_downloads() as on_progress:
+        records = [_fetch_one(name, on_progress) for name in chosen]
+    errors = [record["error"] for record in records if record["error"]]
+    if errors and len(chosen) == 1:
+        raise DataUnavailable(errors[0])
+    rows = [(record["name"], record["error"] or record["where"]) for record in records]
     return CommandOutput(
-        {"complete": not missing, "datasets": found}, show, DataError.exit_code if missing else 0
+        {"complete": not errors, "datasets": records},
+        lambda: print_lines(format_columns(rows)),
+        DataError.exit_code if errors else 0,
     )
 
 
@@ -110,14 +107,13 @@ def fetch(
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Data sets; all that are there by default."),
+        typer.Argument(metavar="NAME", help="Data sets; by default all on this machine."),
     ] = None,
     as_json: JsonOption = False,
 ) -> CommandOutput:
-    """Check data files: size and SHA-256.
+    """Check the size and checksum of data files.
 
-    Each file is read and compared with what it should be; a copy of your own is checked for its
-    structure.
+    The arrays of your own copies are checked instead.
 
     \b
     Examples:
@@ -125,7 +121,7 @@ def verify(
       fanin data verify
 
     \b
-    Exit codes: 0 as they should be · 2 no such data set · 4 missing or damaged
+    Exit codes: 0 all are sound · 2 unknown data set · 4 missing or damaged
     """
     from fanin import data
 
@@ -161,15 +157,15 @@ def add(
         typer.Argument(metavar="FILE", help="An .npz file with x_train, y_train, x_test, y_test."),
     ],
     replace: Annotated[
-        bool, typer.Option("--replace", help="Overwrite another copy of that name.")
+        bool, typer.Option("--replace", help="Overwrite an existing copy of that name.")
     ] = False,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Register your own copy of a data set.
 
-    uint8 images (N, H, W) or (N, H, W, C) are divided by 255, float arrays are taken as they are;
-    integer labels make a classification, float targets a regression. The file is checked and
-    copied.
+    Images as uint8, of shape (N, H, W) or (N, H, W, C), are divided by 255. Float arrays are used
+    unchanged. Integer labels make a classification, float targets a regression. The file is checked
+    and copied.
 
     \b
     Example:
@@ -194,10 +190,10 @@ def show_path(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set's name.")] = None,
     as_json: JsonOption = False,
 ) -> CommandOutput:
-    """Print the folder of all data sets, or of one. FANIN_DATA_DIR sets it.
+    """Print the folder of all data sets, or of one. Set it with FANIN_DATA_DIR.
 
     \b
-    Exit codes: 0 printed · 2 bad name · 4 no folder can be found
+    Exit codes: 0 printed · 2 bad name · 4 there is no home folder
     """
     from fanin import data
 
@@ -206,21 +202,19 @@ def show_path(
 
 
 def _fetch_one(name: str, on_progress: Callable[[DownloadProgress], None]) -> dict[str, Any]:
-    """What came of fetching one of several data sets; a failure does not keep the others from being
-    fetched.
-    """
+    """Fetch a data set, and describe it or the error. An error does not stop the others."""
     from fanin import data
 
     downloaded: list[str] = []
 
-    def note(event: DownloadProgress) -> None:
+    def record_download(event: DownloadProgress) -> None:
         if event.state == "done":
             downloaded.append(event.url)
         on_progress(event)
 
     error = ""
     try:
-        data.fetch(name, on_progress=note)
+        data.fetch(name, on_progress=record_download)
     except DataUnavailable as failure:
         error = str(failure)
     listing = data.get_status(name)

@@ -1,4 +1,4 @@
-"""``fanin export``: a study's table, or its results, as text."""
+"""``fanin export``: the table or the results of a study, as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fanin.cli.command_output import CommandOutput, JsonOption, print_to_stderr
 
 
 class Format(StrEnum):
-    """What ``--to`` takes."""
+    """The values of ``--to``."""
 
     CSV = "csv"
     CSV_CELLS = "csv-cells"
@@ -33,16 +33,16 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Where to write; standard output by default."
+            "--output", "-o", metavar="FILE", help="The file to write; by default standard output."
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> CommandOutput:
-    """Export a study's table, or its results.
+    """Export the table or the results of a study.
 
-    csv has one row per initializer, model and data set, csv-cells one per training, both at full
-    precision; markdown and latex are the table as printed; jsonl holds every result whole, for
-    version control and for fanin store merge.
+    csv has a row per condition, csv-cells a row per cell, both at full precision. markdown and
+    latex are the table as printed. jsonl holds complete results, for version control and for fanin
+    store merge.
 
     \b
     Examples:

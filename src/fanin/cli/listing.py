@@ -19,7 +19,7 @@ def list_entries(
     ] = None,
     as_json: JsonOption = False,
 ) -> CommandOutput:
-    """List what there is, by kind: initializers, models, datasets, studies, …
+    """List the catalogue: initializers, models, datasets, studies, …
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def list_entries(
 
 
 def format_columns(pairs: list[tuple[str, str]], indent: str = "  ") -> list[str]:
-    """Names, and beside them their texts, wrapped to 80 columns."""
+    """Names and their texts in two columns, wrapped at 80 characters."""
     width = max((len(name) for name, _ in pairs), default=0)
     lines: list[str] = []
     for name, text in pairs:

@@ -14,11 +14,10 @@ _KEY = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]\w*)?")
 def parse_only(texts: Iterable[str]) -> dict[str, list[str]]:
     """``data=mnist,cifar10`` → {"data": ["mnist", "cifar10"]}.
 
-    Commas separate, but not inside brackets or quotes: a spec such as
-    ``he_normal(a=0.2,truncated=true)`` is one value. A value without a key belongs to the key
-    before it. Raises `UsageError`.
+    A value without a key belongs to the key before it. Commas inside brackets or quotes do not
+    separate: a spec such as ``he_normal(a=0.2,truncated=true)`` is one value. Raises `UsageError`.
     """
-    found: dict[str, list[str]] = {}
+    selected: dict[str, list[str]] = {}
     for text in texts:
         key = ""
         for item in _split(text):
@@ -28,15 +27,15 @@ def parse_only(texts: Iterable[str]) -> dict[str, list[str]]:
             value = item.strip()
             if not key or not value:
                 raise UsageError(
-                    "--only takes key=value,… such as data=mnist,cifar10,model=mlp; received "
+                    "--only takes key=value,…, such as data=mnist,cifar10,model=mlp; received "
                     f"{quote(text)}."
                 )
-            found.setdefault(key, []).append(value)
-    return found
+            selected.setdefault(key, []).append(value)
+    return selected
 
 
 def _split(text: str) -> Iterator[str]:
-    """The parts between the commas that stand outside brackets and quotes."""
+    """The parts between commas outside brackets and quotes."""
     depth, quote, start = 0, "", 0
     for position, character in enumerate(text):
         if quote:

@@ -1,4 +1,4 @@
-"""How long the rest of a run will take, from how long its cells have taken so far."""
+"""The remaining time of a run, from the time that its cells have taken; durations in words."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from dataclasses import dataclass, field
 from fanin.cell.cell import Cell
 
 Kind = tuple[str, str]
-
-
-def kind_of(cell: Cell) -> Kind:
-    """Cells of one model and data set take about the same time."""
-    return cell.model, cell.data
+"""Model and data set: cells that share both take about the same time."""
 
 
 @dataclass
 class RemainingTime:
-    """The cells that are still to be trained, and the time that finished ones of their kind took.
+    """Estimates the remaining time of a run from the times of finished cells of the same kind.
 
     Args:
-        cells: what the run trains.
-        workers: how many cells train at once.
+        cells: the cells that the run trains.
+        workers: the number of cells that train at once.
     """
 
     cells: Iterable[Cell]
@@ -31,26 +27,26 @@ class RemainingTime:
     _taken: dict[Kind, list[float]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._waiting = {cell.id: kind_of(cell) for cell in self.cells}
+        self._waiting = {cell.id: _get_kind(cell) for cell in self.cells}
 
     def begin(self, cell: Cell, now: float) -> None:
-        """A worker takes the cell at the time `now`, in seconds."""
+        """Record that a worker begins the cell at the time `now`, in seconds."""
         self._waiting.pop(cell.id, None)
-        self._started[cell.id] = (kind_of(cell), now)
+        self._started[cell.id] = (_get_kind(cell), now)
 
     def end(self, cell: Cell, now: float) -> None:
-        """The cell is done, whatever became of it."""
+        """Record that the cell has a result, of any outcome."""
         if cell.id in self._started:
             kind, began = self._started.pop(cell.id)
             self._taken.setdefault(kind, []).append(now - began)
 
     def put_back(self, cell: Cell) -> None:
-        """The cell's worker was lost; the cell is tried again."""
+        """Record that the cell's worker was lost, and that the cell is tried again."""
         if self._started.pop(cell.id, None):
-            self._waiting[cell.id] = kind_of(cell)
+            self._waiting[cell.id] = _get_kind(cell)
 
     def estimate_seconds(self, now: float) -> float | None:
-        """The estimate; None before any cell has finished."""
+        """The remaining seconds; None until a cell has finished."""
         if not self._taken:
             return None
         waiting = sum(self._average_seconds(kind) for kind in self._waiting.values())
@@ -61,15 +57,19 @@ class RemainingTime:
         return max((waiting + sum(running)) / self.workers, *running, 0.0)
 
     def _average_seconds(self, kind: Kind) -> float:
-        """The mean time of finished cells of the kind, or of all kinds where none has finished."""
+        """The mean time of finished cells of the kind, or if there are none, of all kinds."""
         taken = self._taken.get(kind) or [
             seconds for kind in self._taken.values() for seconds in kind
         ]
         return sum(taken) / len(taken)
 
 
+def _get_kind(cell: Cell) -> Kind:
+    return cell.model, cell.data
+
+
 def format_duration(seconds: float) -> str:
-    """A duration as people say it: 40 s, 3 min, 2 h 10 min, 3 days."""
+    """A duration in words: 40 s, 3 min, 2 h 10 min, 3 days."""
     if seconds < 59.5:
         return f"{max(seconds, 0):.0f} s"
     minutes = round(seconds / 60)

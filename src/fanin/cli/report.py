@@ -1,4 +1,4 @@
-"""``fanin report``: write page, curves and tables anew."""
+"""``fanin report``: write page, curves and tables from stored results."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", metavar="DIR", help="Where to write; DIR by default, needed with several."
+            "--output",
+            metavar="DIR",
+            help="The folder to write to; by default DIR. Required with several.",
         ),
     ] = None,
     figures: Annotated[
-        bool, typer.Option("--figures", help="Draw one figure per cell too.")
+        bool, typer.Option("--figures", help="Also draw one figure per cell.")
     ] = False,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Show stored results: the table, page and curves.
 
-    Prints the table and writes page, curves and tables anew. Trains nothing; works while the study
+    Prints the table, and writes page, curves and tables. Nothing is trained. Works while the study
     runs.
 
     \b
@@ -45,8 +47,7 @@ def report(
 
     if output is None and len(folders) > 1:
         raise UsageError(
-            "Several folders are shown as one study, which needs a folder of its own: give "
-            "--output DIR."
+            "Several folders are shown as one study. Give the folder to write to: --output DIR."
         )
     results = experiment.load_results(*folders)
     folder = output if output is not None else folders[0]

@@ -39,7 +39,7 @@ _Only = Annotated[
         "--only",
         metavar="KEY=VALUE,…",
         help="Only cells with these values: data=mnist,cifar10,model=mlp. A value without a key "
-        "belongs to the key before it; repeat --only for more keys.",
+        "belongs to the key before it. --only may be repeated.",
     ),
 ]
 _MaxEpochs = Annotated[

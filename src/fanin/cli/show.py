@@ -1,4 +1,4 @@
-"""``fanin show``: all that the catalogue knows of one entry."""
+"""``fanin show``: everything that the catalogue knows about one entry."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def show(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="A name, or KIND:NAME where one name is two things."),
+        typer.Argument(metavar="NAME", help="A name, or KIND:NAME if two kinds have that name."),
     ],
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Explain one entry of the catalogue.
 
-    Its formula and paper, when to use it, what it needs, its options with their defaults, an
-    example.
+    Prints its formula and paper, when to use it, what it needs, its options with their defaults,
+    and an example.
 
     \b
     Examples:
@@ -41,7 +41,7 @@ def show(
 
 
 def format_entry(entry: Description) -> list[str]:
-    """The lines that explain an entry, 80 columns wide."""
+    """Explain an entry in lines of 80 characters."""
     from fanin.catalogue import singular
     from fanin.report.escaping import escape_invisible
 

@@ -1,4 +1,4 @@
-"""``fanin status``: how far a study is."""
+"""``fanin status``: what of a study is done, what is running, and what failed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from fanin.store.results_store import Snapshot
 
 _OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
-_LISTED = 10
-_MESSAGE = 300
+_MAX_FAILURES = 10
+_MESSAGE_LENGTH = 300
 
 
 def status(
@@ -26,9 +26,9 @@ def status(
     ],
     as_json: JsonOption = False,
 ) -> CommandOutput:
-    """Show how far a study is, what is running, and what failed.
+    """Show what of a study is done, what is running, and what failed.
 
-    Works while the study runs, and changes nothing.
+    Changes nothing. Works while the study runs.
 
     \b
     Example:
@@ -73,8 +73,8 @@ def _show(snapshot: Snapshot, folder: Path) -> None:
 
     if snapshot.plan is None:
         print_lines(
-            f"{len(snapshot.results):,} results in {escape_invisible(folder)}, and no plan: no "
-            "study was run here yet."
+            f"{escape_invisible(folder)} holds {len(snapshot.results):,} results and no plan: no study was "
+            "run here yet."
         )
         print_lines("Next: fanin run STUDY --out " + escape_invisible(folder))
         return
@@ -82,12 +82,10 @@ def _show(snapshot: Snapshot, folder: Path) -> None:
     print_lines("")
     print_lines(_describe_activity(snapshot))
     failures = _list_failures(snapshot)
-    for cell, outcome, message in failures[:_LISTED]:
-        print_lines(
-            f"{outcome}: {escape_invisible(cell)}: {escape_invisible(_get_last_line(message))}"
-        )
-    if len(failures) > _LISTED:
-        print_lines(f"… and {len(failures) - _LISTED:,} more; fanin status --json lists all.")
+    for cell, outcome, message in failures[:_MAX_FAILURES]:
+        print_lines(f"{outcome}: {escape_invisible(cell)}: {escape_invisible(_get_last_line(message))}")
+    if len(failures) > _MAX_FAILURES:
+        print_lines(f"… and {len(failures) - _MAX_FAILURES:,} more; fanin status --json lists all.")
     print_lines(_suggest_next(snapshot, folder))
 
 
@@ -96,12 +94,12 @@ def _make_table(snapshot: Snapshot) -> Table:
 
     assert snapshot.plan is not None
     counts = _count_outcomes(snapshot)
-    shown = [name for name in _OUTCOMES if any(group[name] for group in counts.values())]
+    outcomes = [name for name in _OUTCOMES if any(group[name] for group in counts.values())]
     rows = [
         (
             TableEntry(f"{model} · {data}"),
             TableEntry(f"{_count_done(group):,}/{group.total():,}"),
-            *(TableEntry(f"{group[name]:,}") for name in shown),
+            *(TableEntry(f"{group[name]:,}") for name in outcomes),
         )
         for (model, data), group in counts.items()
     ]
@@ -111,7 +109,7 @@ def _make_table(snapshot: Snapshot) -> Table:
         columns=(
             Column("group", "model · data", numeric=False),
             Column("done", "done"),
-            *(Column(name, name) for name in shown),
+            *(Column(name, name) for name in outcomes),
         ),
         rows=tuple(rows),
     )
@@ -125,8 +123,8 @@ def _describe_activity(snapshot: Snapshot) -> str:
     lines = [f"Running: {escape_invisible(snapshot.holder)}."]
     if snapshot.progress:
         lines += [
-            f"  {escape_invisible(c.description)}: epoch {c.epoch} of at most {c.epochs}"
-            for c in snapshot.progress.running
+            f"  {escape_invisible(cell.description)}: epoch {cell.epoch} of at most {cell.epochs}"
+            for cell in snapshot.progress.running
         ]
         if snapshot.progress.eta is not None:
             lines.append(f"About {format_duration(snapshot.progress.eta)} to go.")
@@ -138,28 +136,23 @@ def _suggest_next(snapshot: Snapshot, folder: Path) -> str:
 
     total = _sum_counts(_count_outcomes(snapshot))
     if snapshot.holder is not None:
-        return f"Next: wait, or look again: fanin status {escape_invisible(folder)}"
+        return f"Next: wait, then run fanin status {escape_invisible(folder)} again."
     if total["missing"] or total["failed"] or total["killed"]:
-        retried = (
-            " and tries failed and killed ones once more"
-            if total["failed"] or total["killed"]
-            else ""
-        )
-        return f"Next: the same fanin run command again trains what is missing{retried}."
+        has_failed = total["failed"] or total["killed"]
+        retried = ", and failed and killed ones once more" if has_failed else ""
+        return f"Next: repeat the fanin run command. It trains the missing cells{retried}."
     return f"Next: fanin report {escape_invisible(folder)}"
 
 
 def _count_outcomes(snapshot: Snapshot) -> dict[tuple[str, str], Counter[str]]:
-    """Planned cells by outcome for each (model, data), in the order of the plan."""
-    found: dict[tuple[str, str], Counter[str]] = {}
+    """(model, data) → the number of its planned cells by outcome, in the order of the plan."""
+    counts: dict[tuple[str, str], Counter[str]] = {}
     for planned, result in snapshot.planned_results:
-        group = tuple(
-            planned.labels.get(axis, str(getattr(planned.cell, axis))) for axis in ("model", "data")
-        )
-        found.setdefault((group[0], group[1]), Counter())[
-            result.outcome if result else "missing"
-        ] += 1
-    return found
+        model = planned.labels.get("model", planned.cell.model)
+        data = planned.labels.get("data", planned.cell.data)
+        outcome = result.outcome if result else "missing"
+        counts.setdefault((model, data), Counter())[outcome] += 1
+    return counts
 
 
 def _sum_counts(counts: dict[tuple[str, str], Counter[str]]) -> Counter[str]:
@@ -171,19 +164,20 @@ def _count_done(counts: Counter[str]) -> int:
 
 
 def _list_failures(snapshot: Snapshot) -> list[tuple[str, str, str]]:
-    """(what, outcome, message) of each planned cell that failed or was killed."""
+    """(description, outcome, message) of each planned cell that failed or was killed."""
     return [
         (
-            f"{p.cell.model} on {p.cell.data}, {p.labels.get('initializer', p.cell.initializer)}, "
-            f"replicate {p.cell.replicate}",
+            f"{planned.cell.model} on {planned.cell.data}, "
+            f"{planned.labels.get('initializer', planned.cell.initializer)}, "
+            f"replicate {planned.cell.replicate}",
             result.outcome,
             result.message,
         )
-        for p, result in snapshot.planned_results
+        for planned, result in snapshot.planned_results
         if result is not None and result.outcome in ("failed", "killed")
     ]
 
 
 def _get_last_line(message: str) -> str:
     lines = message.strip().splitlines() or ["no message"]
-    return lines[-1][:_MESSAGE]
+    return lines[-1][:_MESSAGE_LENGTH]

@@ -1,4 +1,4 @@
-"""``fanin store``: check a results store, and merge others into it."""
+"""``fanin store``: check a results store, or merge others into it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fanin.errors import StoreCorrupt
 
 app = typer.Typer(
     name="store",
-    help="Check a results store, and merge others into it.",
+    help="Check a results store, or merge others into it.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -24,7 +24,7 @@ _Folder = Annotated[
 
 @app.command()
 def verify(folder: _Folder, as_json: JsonOption = False) -> CommandOutput:
-    """Check a results store to the last byte; change nothing.
+    """Check every byte of a results store, without changing it.
 
     \b
     Example:
@@ -56,11 +56,11 @@ def merge(
     ],
     as_json: JsonOption = False,
 ) -> CommandOutput:
-    """Add the results of other folders, or of .jsonl files, to a store.
+    """Add the results of other folders or .jsonl files to a store.
 
-    What the store has already is kept: where a source has other numbers for the same cell, that is
-    reported and left out. A folder without a store gets one, so committed results can seed a study:
-    merge them, then run it.
+    The store keeps what it has: if a source has other numbers for the same cell, they are reported
+    and left out. A folder without a store gets one. So you can start a study from committed
+    results: merge them, then run the study.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The files that show a study's results, and the words that say where they are."""
+"""The files that show a study's results, and the output that says where they are."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def write_files(results: Results, folder: Path, *, each_cell: bool = False) -> dict[str, str]:
-    """Write page, curves and tables into a folder, on request a figure of each cell too; what was
-    written → where.
+    """Write page, curves, tables and figures into a folder, and a figure of each cell on request;
+    returns name → path.
     """
     table = folder / "table"
     files = {
@@ -35,14 +35,14 @@ def write_files(results: Results, folder: Path, *, each_cell: bool = False) -> d
 def to_output(
     results: Results, files: dict[str, str], *, first: str = "", exit_code: int = 0, **facts: Any
 ) -> CommandOutput:
-    """The table and where the files are.
+    """The table, and where the files are.
 
     Args:
-        results: what to show.
-        files: as `write` returns them.
-        first: a line to say before the table.
-        exit_code: of the command.
-        facts: more for the JSON object.
+        results: the results to show.
+        files: name → path, from `write_files`.
+        first: a line to print before the table.
+        exit_code: the command's exit code.
+        facts: further entries of the JSON object.
     """
     record = {
         "study": results.plan.study,
