@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import subprocess
+import runpy
 import sys
 import types
 from collections.abc import Iterator
@@ -163,17 +163,27 @@ def test_constraints_pin_torch_for_every_platform() -> None:
 
 
 @pytest.mark.parametrize("page", ["case_study", "catalogue", "speed", "studies"])
-def test_a_generated_page_is_what_its_sources_give(page: str) -> None:
-    _check(page)
+def test_a_generated_page_is_what_its_sources_give(
+    page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(page, monkeypatch)
 
 
-def test_the_record_page_is_what_initialize_gives() -> None:
+def test_the_record_page_is_what_initialize_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     if importlib.util.find_spec("transformers") is None:
         pytest.skip('needs the extra "peers"')
-    _check("record")
+    check("record", monkeypatch)
 
 
-def _check(page: str) -> None:
-    words = [sys.executable, ROOT / "docs" / f"{page}.py", "--check"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"Run: python docs/{page}.py {done.stderr}"
+def check(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run ``python docs/PAGE.py --check`` in this process, which has imported torch already."""
+    script = ROOT / "docs" / f"{page}.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--check"])
+    monkeypatch.syspath_prepend(script.parent)
+    before = set(sys.modules)
+    with pytest.raises(SystemExit) as done:
+        runpy.run_path(str(script), run_name="__main__")
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(f"{ROOT}/"):
+            monkeypatch.delitem(sys.modules, name)
+    assert done.value.code == 0, f"Run: python docs/{page}.py"
