@@ -15,6 +15,7 @@ os.environ["FANIN_OFFLINE"] = "1"
 import pytest
 import torch
 from global_state import describe_moves, read_global_state
+from preloaded_workers import Nursery, open_nursery
 
 torch.set_num_threads(1)
 
@@ -26,6 +27,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="TEXT",
         help="of the contracts over combinations, try those whose label contains the text",
     )
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """A process that has imported torch, from which workers can be forked."""
+    with open_nursery() as nursery:
+        yield nursery
+
+
+@pytest.fixture(scope="module")
+def preloaded_workers(nursery: Nursery) -> Iterator[None]:
+    """Workers start in milliseconds; see the module of that name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fanin.execution.executors.subprocess", nursery.as_subprocess())
+        yield
 
 
 @pytest.fixture

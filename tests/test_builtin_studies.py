@@ -85,9 +85,13 @@ def test_a_study_can_be_tested_statistically_or_says_that_it_is_a_first_look(nam
 
 @every_study
 def test_a_study_runs_shortened_without_any_download(
-    name: str, stand_ins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    stand_ins: None,
+    tmp_path: Path,
+    preloaded_workers: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(learning_rate_tuning, "MAX_EXTENSIONS", 0)  # each would start workers anew
+    monkeypatch.setattr(learning_rate_tuning, "MAX_EXTENSIONS", 0)
     study = Study.load(name)
     results = fanin.run(
         study, out=tmp_path / "out", replicates=1, max_epochs=1, only=shortened(study), workers=1

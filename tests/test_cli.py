@@ -15,7 +15,7 @@ from fanin import __version__, catalogue
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+def trained(tmp_path_factory: pytest.TempPathFactory, preloaded_workers: None) -> tuple[Path, Done]:
     """The folder of a trained study, and what the command that trained it said."""
     home = tmp_path_factory.mktemp("trained")
     (home / "tiny.toml").write_text(TINY)

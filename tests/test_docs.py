@@ -73,7 +73,7 @@ def test_commands_that_do_not_exist_are_not_in_the_readme() -> None:
 
 @pytest.mark.parametrize("number", range(README.count("```python")))
 def test_the_examples_of_the_readme_run(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, tmp_path: Path, preloaded_workers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fanin import seeds
 

@@ -1,8 +1,8 @@
 """Real training, killed: the numbers are those of an undisturbed run bit for bit, also in the
 middle of a cell.
 
-Starting a worker costs seconds here (it imports torch), so what `test_faults.py` does point by
-point is done on one store.
+What `test_faults.py` does point by point is done on one store here. The undisturbed run has workers
+that are started as usual; those that are killed are forked from a process that has imported torch.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from faults.harness import eventually, finish, plan_of, processes_of, run, start, stored
+from preloaded_workers import Nursery
 
 from fanin.cell.cell import Cell
 from fanin.crash_points import AT, ONCE, POINTS
@@ -75,15 +76,16 @@ def undisturbed(
 
 
 def test_one_worker_undisturbed_equals_two_workers_killed_at_every_crash_point(
-    tmp_path: Path, undisturbed: dict[str, Any], environment: dict[str, str]
+    tmp_path: Path, undisturbed: dict[str, Any], environment: dict[str, str], nursery: Nursery
 ) -> None:
     out, once = tmp_path / "out", {**environment, ONCE: str(tmp_path)}
     for point in IN_RUNNER:
-        code, _, _ = run(PLAN, out, workers=2, env={**once, AT: point}, **REAL)
+        code, _, _ = run(PLAN, out, workers=2, env={**once, AT: point}, nursery=nursery, **REAL)
         assert code == -signal.SIGKILL
         assert (tmp_path / point).exists()
     for _ in range(3):  # a cell whose worker dies twice in one command waits for the next
-        code, _, errors = run(PLAN, out, workers=2, env={**once, AT: ",".join(IN_WORKERS)}, **REAL)
+        at_all = {**once, AT: ",".join(IN_WORKERS)}
+        code, _, errors = run(PLAN, out, workers=2, env=at_all, nursery=nursery, **REAL)
         assert errors == ""
         if code == 0:
             break

@@ -202,9 +202,9 @@ def test_a_place_to_tune_that_a_condition_lacks_is_an_error() -> None:
 
 
 def test_a_study_tunes_then_evaluates_and_the_same_command_trains_nothing_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, preloaded_workers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning_rate_tuning, "MAX_EXTENSIONS", 1)  # each starts workers anew
+    monkeypatch.setattr(learning_rate_tuning, "MAX_EXTENSIONS", 1)
     study = tmp_path / "tuned.toml"
     study.write_text(
         STUDY.replace("[0.01, 0.1, 1.0]", "[0.001, 0.003, 0.01]").replace(
@@ -226,7 +226,7 @@ def test_a_study_tunes_then_evaluates_and_the_same_command_trains_nothing_more(
 
 
 def test_a_dry_run_prices_tuning_and_evaluation_and_knows_what_is_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, preloaded_workers: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = tmp_path / "tuned.toml"
     study.write_text(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from preloaded_workers import DESCRIPTOR, Nursery
+
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
@@ -53,9 +55,10 @@ def start(
     *,
     engine: str = STAND_IN,
     env: dict[str, str] | None = None,
+    nursery: Nursery | None = None,
     **options: Any,
 ) -> subprocess.Popen[str]:
-    """A runner in a process of its own."""
+    """A runner in a process of its own, whose workers come from a nursery if there is one."""
     arguments = [json.dumps(plan.to_json()), str(out), json.dumps({"engine": engine, **options})]
     command = [sys.executable, str(HERE / "run_study.py"), *arguments]
     environment = {
@@ -64,8 +67,17 @@ def start(
         FINGERPRINT: str(out),
         **(env or {}),
     }
+    passed = [] if nursery is None else [nursery.orders.fileno()]
+    if passed:
+        environment[DESCRIPTOR] = str(passed[0])
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=out.parent,
+        env=environment,
+        pass_fds=passed,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -101,15 +113,15 @@ def stored(out: Path) -> dict[str, Any]:
 
 
 def processes_of(out: Path) -> list[int]:
-    """The living processes that belong to the runs in `out`."""
+    """The living processes that belong to the runs in `out`, by environment or working folder."""
     mark = f"{FINGERPRINT}={out}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                if (
+                if "Z" not in (entry / "stat").read_text().split()[2] and (
                     mark in (entry / "environ").read_bytes().split(b"\0")
-                    and "Z" not in (entry / "stat").read_text().split()[2]
+                    or (entry / "cwd").readlink() == out.parent
                 ):
                     found.append(int(entry.name))
             except OSError:

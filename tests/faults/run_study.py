@@ -5,10 +5,15 @@ Prints one line for every event, and exits as the command line does.
 """
 
 import json
+import os
+import socket
 import sys
+
+from preloaded_workers import DESCRIPTOR, Nursery
 
 from fanin.cell.plan import Plan
 from fanin.errors import FaninError
+from fanin.execution import executors
 from fanin.execution.events import CellFinished
 from fanin.execution.runner import run_plan
 
@@ -19,6 +24,10 @@ def show(event: object) -> None:
     )
     print(f"{type(event).__name__}{text}", flush=True)
 
+
+if descriptor := os.environ.pop(DESCRIPTOR, ""):
+    nursery = Nursery(socket.socket(fileno=int(descriptor)))
+    executors.subprocess = nursery.as_subprocess()  # type: ignore[attr-defined]
 
 try:
     plan = Plan.from_json(json.loads(sys.argv[1]))
