@@ -4,7 +4,6 @@ to be trained for real.
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
@@ -12,10 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanin.cli import main
-
-importlib.import_module(
-    "rich.progress"
-)  # draws from Python's own generator when it is first imported
 
 TINY = """
 question = "Is the command line in order?"

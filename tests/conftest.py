@@ -4,6 +4,8 @@ global random state.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,11 @@ from global_state import describe_moves, read_global_state
 from preloaded_workers import Nursery, open_nursery
 
 torch.set_num_threads(1)
+
+# These draw from Python's global generator when they are first imported, in whichever test that is.
+for _module in ("rich.progress", "sklearn.datasets"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_module)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
