@@ -19,11 +19,11 @@ from fanin.analysis.analysis import Analysis
 from fanin.cell.plan import Plan
 from fanin.errors import OutputError
 from fanin.report.figures import axes as axis
-from fanin.report.figures import small_multiples, theory_curves
-from fanin.report.figures.drawing import saved
-from fanin.report.figures.heatmap import heat_map
-from fanin.report.figures.points import points
-from fanin.report.figures.response import response
+from fanin.report.figures import panel_grid, theory_curves
+from fanin.report.figures.dot_plot import points
+from fanin.report.figures.heat_map import heat_map
+from fanin.report.figures.rendering import saved
+from fanin.report.figures.response_curves import response
 from fanin.report.figures.study_figures import study_figures
 from fanin.report.results import Results
 from fanin.study.study import Study
@@ -151,7 +151,7 @@ def test_small_multiples_have_a_panel_for_each_setting_and_share_a_scale_on_the_
 
 
 def test_a_figure_too_large_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(small_multiples, "MAX_COLUMNS", 2)
+    monkeypatch.setattr(panel_grid, "MAX_COLUMNS", 2)
     assert "Drawn: 6 of 9 panels." in text_of(points(Analysis(*kind_of_study("recurrent", 1))))
 
 

@@ -99,7 +99,7 @@ class Results:
         so on, by default in the results folder. There are none if nothing varies or nothing has
         finished training.
         """
-        from fanin.report.figures.drawing import format_of
+        from fanin.report.figures.rendering import format_of
         from fanin.report.figures.study_figures import study_figures, write_figures
 
         kind = format_of(f"figure.{kind}")

@@ -14,10 +14,10 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import is_numeric
 from fanin.analysis.summary import find_main_metric
 from fanin.report.figures import theory_curves
-from fanin.report.figures.drawing import saved
-from fanin.report.figures.heatmap import MAX_VALUES, Curve, heat_map
-from fanin.report.figures.points import points
-from fanin.report.figures.response import response
+from fanin.report.figures.dot_plot import points
+from fanin.report.figures.heat_map import MAX_VALUES, Curve, heat_map
+from fanin.report.figures.rendering import saved
+from fanin.report.figures.response_curves import response
 
 MIN_NUMBERS = 3
 """Values from which a factor of numbers is an axis; fewer are categories."""
@@ -55,7 +55,7 @@ def study_figures(
         analysis: what to draw.
         kind: png, pdf or svg.
         overlays: curves for the heat map of two numeric factors
-            (`fanin.report.figures.heatmap.heat_map`); by default what theory says of them
+            (`fanin.report.figures.heat_map.heat_map`); by default what theory says of them
             (`fanin.report.figures.theory_curves`).
     """
     if analysis.is_empty or find_main_metric(analysis.frame) is None:

@@ -10,7 +10,7 @@ import numpy as np
 from fanin import gains, specs
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.gains.mean_field import TRAINABLE
-from fanin.report.figures.heatmap import Curve
+from fanin.report.figures.heat_map import Curve
 
 _GAUSSIAN_IN_THE_LIMIT = ("lecun_normal", "lecun_uniform", "orthogonal")
 """Initializers whose option `gain` is σ_w: in wide layers their moments are those of N(0,

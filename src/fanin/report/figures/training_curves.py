@@ -27,7 +27,7 @@ from fanin.cell.plan import PlannedCell
 from fanin.cell.result import Result
 from fanin.report.escaping import escape_invisible
 from fanin.report.figures.curve_panel import LOSS, METRIC, QUIET, WARNING, Panel, draw, scales
-from fanin.report.figures.drawing import fitted, format_of, metric_words, saved, sheet
+from fanin.report.figures.rendering import fitted, format_of, metric_words, saved, sheet
 from fanin.report.tables import notes
 
 MAX_ROWS, MAX_COLUMNS = 24, 12

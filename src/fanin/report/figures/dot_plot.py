@@ -21,9 +21,7 @@ from fanin.analysis.statistics import MIN_FOR_INTERVAL
 from fanin.analysis.summary import get_directions, is_higher_better
 from fanin.report.figures import axes as axis
 from fanin.report.figures.curve_panel import QUIET, WARNING, Scale
-from fanin.report.figures.drawing import fitted
-from fanin.report.figures.response import PALETTE, metric_scale
-from fanin.report.figures.small_multiples import (
+from fanin.report.figures.panel_grid import (
     Facet,
     Head,
     Layout,
@@ -32,6 +30,8 @@ from fanin.report.figures.small_multiples import (
     layout_of,
     legend_line,
 )
+from fanin.report.figures.rendering import fitted
+from fanin.report.figures.response_curves import PALETTE, metric_scale
 from fanin.report.numbers import choose_number_format
 
 MAX_CATEGORIES = 20

@@ -25,9 +25,9 @@ from fanin.analysis.factors import format_title, format_value, is_number
 from fanin.analysis.summary import get_directions, is_higher_better
 from fanin.report.figures import axes as axis
 from fanin.report.figures.curve_panel import QUIET, tick_text
-from fanin.report.figures.drawing import fitted
-from fanin.report.figures.response import metric_scale
-from fanin.report.figures.small_multiples import Facet, Head, Room, canvas, layout_of, legend_line
+from fanin.report.figures.panel_grid import Facet, Head, Room, canvas, layout_of, legend_line
+from fanin.report.figures.rendering import fitted
+from fanin.report.figures.response_curves import metric_scale
 
 Curve = tuple[Sequence[float], Sequence[float], str]
 """x, y and label of a line drawn over a heat map, in the factors' units."""

@@ -17,7 +17,7 @@ from fanin.analysis.design import Design, group_rows
 from fanin.analysis.summary import find_main_metric
 from fanin.report.escaping import escape_invisible
 from fanin.report.figures.curve_panel import QUIET, WARNING
-from fanin.report.figures.drawing import fitted
+from fanin.report.figures.rendering import fitted
 
 MAX_ROWS, MAX_COLUMNS = 8, 6
 """Panels of one figure; beyond that it says what it leaves out."""

@@ -21,7 +21,7 @@ from fanin.analysis.factors import format_title, is_number
 from fanin.analysis.summary import get_directions, is_higher_better
 from fanin.report.figures import axes as axis
 from fanin.report.figures.curve_panel import QUIET, WARNING, Scale, scale_of
-from fanin.report.figures.small_multiples import (
+from fanin.report.figures.panel_grid import (
     Facet,
     Head,
     Layout,
