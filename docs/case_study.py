@@ -20,7 +20,7 @@ from fanin.analysis.published import Comparison
 from fanin.analysis.statistics import MIN_FOR_TEST, PairedDifference, compare_pairs
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
-from fanin.report.figures.training_curves import curves_grid
+from fanin.report.figures.training_curves import write_curve_grid
 from fanin.store import jsonl
 from fanin.study.study import Study
 
@@ -245,7 +245,7 @@ def main() -> int:
         there = tuple(
             planned for planned in plan.cells if planned.cell.id in results
         )  # replicates are not equally many
-        curves_grid(Analysis(replace(plan, cells=there), results), FIGURE)
+        write_curve_grid(Analysis(replace(plan, cells=there), results), FIGURE)
     return write_or_check(PAGE, page(plan, results))
 
 

@@ -14,7 +14,7 @@ from pages import wrap, write_or_check
 
 from fanin import catalogue, experiment
 from fanin.cell.result import Result
-from fanin.report.figures.study_figures import study_figures
+from fanin.report.figures.study_figures import draw_study_figures
 from fanin.report.results import Results
 from fanin.report.tables.documents import to_markdown
 from fanin.store import jsonl
@@ -45,7 +45,7 @@ def load(name: str) -> tuple[Study, Results, dict[str, Result]]:
 
 def figures_of(name: str, results: Results) -> dict[str, bytes]:
     """File name → image of the figures that fit the study."""
-    drawn = study_figures(results.analysis)
+    drawn = draw_study_figures(results.analysis)
     return {f"{name}-{number}.png": figure.image for number, figure in enumerate(drawn, 1)}
 
 

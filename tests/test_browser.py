@@ -13,7 +13,7 @@ import pytest
 from matplotlib.image import imread
 from study_cases import INITIALIZERS, plan_of, results_of
 
-from fanin.report.figures.curve_panel import LOSS, METRIC
+from fanin.report.figures.palette import LOSS, METRIC
 from fanin.report.results import Results
 
 CHROMIUM = (

@@ -18,13 +18,13 @@ from study_cases import plan_of, result_of, results_of
 from fanin.analysis.analysis import Analysis
 from fanin.cell.plan import Plan
 from fanin.errors import OutputError
-from fanin.report.figures import axes as axis
 from fanin.report.figures import panel_grid, theory_curves
-from fanin.report.figures.dot_plot import points
-from fanin.report.figures.heat_map import heat_map
-from fanin.report.figures.rendering import saved
-from fanin.report.figures.response_curves import response
-from fanin.report.figures.study_figures import study_figures
+from fanin.report.figures.dot_plot import draw_dot_plot
+from fanin.report.figures.heat_map import draw_heat_map
+from fanin.report.figures.rendering import render
+from fanin.report.figures.response_curves import draw_response_curves
+from fanin.report.figures.scales import compute_edges, is_logarithmic
+from fanin.report.figures.study_figures import draw_study_figures
 from fanin.report.results import Results
 from fanin.study.study import Study
 
@@ -66,22 +66,22 @@ def text_of(figure: Figure) -> str:
     ],
 )
 def test_a_study_gets_the_figures_that_fit_its_axes(kind: str, titles: list[str]):
-    figures = study_figures(Analysis(*kind_of_study(kind, 3)))
+    figures = draw_study_figures(Analysis(*kind_of_study(kind, 3)))
     assert [figure.title for figure in figures] == titles
     assert all(figure.image.startswith(b"\x89PNG") for figure in figures)
 
 
 def test_a_study_without_results_or_variation_gets_none():
     plan = study_plan(MLP, {"initializer": ("zero", "he_normal")}, 2)
-    assert study_figures(Analysis(plan, {})) == []
+    assert draw_study_figures(Analysis(plan, {})) == []
     one = study_plan(MLP, {"initializer": ("zero",)}, 5)
     assert (
-        study_figures(
+        draw_study_figures(
             Analysis(one, {planned.cell.id: scored(planned.cell) for planned in one.cells})
         )
         == []
     )
-    assert study_figures(Analysis(replace(plan, cells=()), {})) == []
+    assert draw_study_figures(Analysis(replace(plan, cells=()), {})) == []
 
 
 def test_figures_are_written_and_are_the_same_bytes_each_time(tmp_path: Path):
@@ -112,7 +112,7 @@ def test_a_response_goes_through_the_means_and_has_their_intervals():
         )
         for p in plan.cells
     }
-    axes = response(Analysis(plan, results), "learning_rate").axes[0]
+    axes = draw_response_curves(Analysis(plan, results), "learning_rate").axes[0]
     line, _, [bars] = axes.containers[0]
     assert np.asarray(line.get_ydata()) == pytest.approx([0.526, 0.535, 0.625])
     lengths = [segment[1][1] - segment[0][1] for segment in bars.get_segments()]
@@ -132,7 +132,7 @@ def test_a_response_has_no_mean_where_a_replicate_diverged():
         p.cell for p in plan.cells if p.cell.replicate == 0 and p.cell.learning_rate == 0.01
     )
     results[worst.id] = scored(worst, outcome="diverged", metrics={})
-    figure = response(Analysis(plan, results), "learning_rate")
+    figure = draw_response_curves(Analysis(plan, results), "learning_rate")
     line = figure.axes[0].containers[0][0]
     assert np.isnan(np.asarray(line.get_ydata(), dtype=float)).tolist() == [False, True]
     dotted = next(one for one in figure.axes[0].lines if one.get_linestyle() == ":")
@@ -142,17 +142,19 @@ def test_a_response_has_no_mean_where_a_replicate_diverged():
 
 
 def test_small_multiples_have_a_panel_for_each_setting_and_share_a_scale_on_the_same_data():
-    figure = response(Analysis(*kind_of_study("depth", 2)), "model.depth")
+    figure = draw_response_curves(Analysis(*kind_of_study("depth", 2)), "model.depth")
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert [axes.get_title(loc="left") for axes in panels] == ["relu", "tanh"]
     assert panels[0].get_ylim() == panels[1].get_ylim()
-    other = points(Analysis(*kind_of_study("recurrent", 2)))
+    other = draw_dot_plot(Analysis(*kind_of_study("recurrent", 2)))
     assert len({axes.get_xlim() for axes in other.axes}) == 9
 
 
 def test_a_figure_too_large_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(panel_grid, "MAX_COLUMNS", 2)
-    assert "Drawn: 6 of 9 panels." in text_of(points(Analysis(*kind_of_study("recurrent", 1))))
+    assert "Drawn: 6 of 9 panels." in text_of(
+        draw_dot_plot(Analysis(*kind_of_study("recurrent", 1)))
+    )
 
 
 def cells_of(figure: Figure) -> list[Rectangle]:
@@ -173,7 +175,7 @@ def heat_of(
         ]
         outcome, metrics = ("diverged", {}) if value is None else ("ok", {metric: value})
         results[planned.cell.id] = scored(planned.cell, outcome=outcome, metrics=metrics)
-    return heat_map(Analysis(plan, results), "optimizer", "activation")
+    return draw_heat_map(Analysis(plan, results), "optimizer", "activation")
 
 
 def brightness(patch: Rectangle) -> float:
@@ -215,13 +217,13 @@ def test_a_heat_map_hatches_cells_with_diverged_replicates():
 def test_curves_over_a_heat_map_stand_in_its_factors_units():
     curve = ([1.0, 2.0, 3.0], [8.0, 64.0, 16.0], "depth scale")
     analysis = Analysis(*kind_of_study("phase-diagram", 1))
-    everywhere = heat_map(analysis, "initializer.gain", "model.depth", overlays=[curve])
+    everywhere = draw_heat_map(analysis, "initializer.gain", "model.depth", overlays=[curve])
     assert [np.asarray(axes.lines[0].get_ydata()).tolist() for axes in everywhere.axes[:2]] == [
         [8.0, 64.0, 16.0]
     ] * 2
     assert "depth scale" in text_of(everywhere)
     assert everywhere.axes[0].get_yscale() == "log"
-    tanh = heat_map(analysis, "initializer.gain", "model.depth", overlays={"tanh": [curve]})
+    tanh = draw_heat_map(analysis, "initializer.gain", "model.depth", overlays={"tanh": [curve]})
     assert [len(axes.lines) for axes in tanh.axes[:2]] == [0, 1]
 
 
@@ -237,7 +239,7 @@ def test_a_panel_of_a_heat_map_has_the_values_that_it_has_and_no_others():
         1,
     )
     both = replace(one, cells=one.cells + two.cells)
-    figure = heat_map(
+    figure = draw_heat_map(
         Analysis(both, {p.cell.id: scored(p.cell) for p in both.cells}),
         "learning_rate",
         "optimizer",
@@ -252,7 +254,7 @@ def test_a_panel_of_a_heat_map_has_the_values_that_it_has_and_no_others():
 
 def test_points_show_every_replicate_and_the_mean():
     plan = plan_of([("mlp", "mnist")], ("he_normal", "orthogonal"), replicates=6)
-    axes = points(Analysis(plan, results_of(plan))).axes[0]
+    axes = draw_dot_plot(Analysis(plan, results_of(plan))).axes[0]
     sizes = [len(line.get_xdata()) for line in axes.lines if line.get_marker() == "o"]
     assert sorted(sizes) == [1, 1, 6, 6]
 
@@ -262,12 +264,12 @@ def test_points_say_how_many_diverged():
     results = results_of(plan)
     twice = [p.cell for p in plan.cells if p.cell.initializer == "he_normal(truncated=true)"][:2]
     results |= {cell.id: result_of(cell, "diverged") for cell in twice}
-    assert "2/6" in text_of(points(Analysis(plan, results)))
+    assert "2/6" in text_of(draw_dot_plot(Analysis(plan, results)))
 
 
 def test_a_condition_far_worse_than_all_others_does_not_squeeze_them():
     plan = plan_of([("mlp", "mnist")], ("zero", "he_normal", "orthogonal"), replicates=6)
-    figure = points(Analysis(plan, results_of(plan)))
+    figure = draw_dot_plot(Analysis(plan, results_of(plan)))
     assert figure.axes[0].get_xlim()[0] > 0.9
     assert "◂ 0.1000" in text_of(figure)
     assert "beyond the axis" in text_of(figure)
@@ -284,22 +286,22 @@ def test_a_condition_that_is_merely_worse_stays_on_the_axis():
         )
         for p in plan.cells
     }
-    assert points(Analysis(plan, results)).axes[0].get_xlim()[0] < 0.8
+    assert draw_dot_plot(Analysis(plan, results)).axes[0].get_xlim()[0] < 0.8
 
 
 def test_half_of_the_conditions_are_never_left_beyond_the_axis():
     plan = plan_of([("mlp", "mnist")], ("zero", "he_normal"), replicates=6)
-    assert points(Analysis(plan, results_of(plan))).axes[0].get_xlim()[0] < 0.1
+    assert draw_dot_plot(Analysis(plan, results_of(plan))).axes[0].get_xlim()[0] < 0.1
 
 
 def test_axes_are_logarithmic_for_wide_or_geometric_values_only():
-    assert axis.is_logarithmic([0.001, 0.1])
-    assert axis.is_logarithmic([2, 4, 8, 16])
-    assert not axis.is_logarithmic([2, 4, 6, 8, 10, 12, 16])
-    assert not axis.is_logarithmic([0, 1, 100])
-    assert not axis.is_logarithmic([1, 3])
-    assert axis.edges([1, 2, 4], log=True) == pytest.approx([2**-0.5, 2**0.5, 2**1.5, 2**2.5])
-    assert axis.edges([1, 2, 4], log=False) == pytest.approx([0.5, 1.5, 3, 5])
+    assert is_logarithmic([0.001, 0.1])
+    assert is_logarithmic([2, 4, 8, 16])
+    assert not is_logarithmic([2, 4, 6, 8, 10, 12, 16])
+    assert not is_logarithmic([0, 1, 100])
+    assert not is_logarithmic([1, 3])
+    assert compute_edges([1, 2, 4], log=True) == pytest.approx([2**-0.5, 2**0.5, 2**1.5, 2**2.5])
+    assert compute_edges([1, 2, 4], log=False) == pytest.approx([0.5, 1.5, 3, 5])
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf"])
@@ -317,11 +319,11 @@ def test_names_are_taken_literally(kind: str):
     plan = replace(plan, cells=tuple(cells))
     analysis = Analysis(plan, {p.cell.id: scored(p.cell) for p in plan.cells})
     for figure in (
-        response(analysis, "learning_rate"),
-        points(analysis),
-        heat_map(analysis, "learning_rate", "initializer"),
+        draw_response_curves(analysis, "learning_rate"),
+        draw_dot_plot(analysis),
+        draw_heat_map(analysis, "learning_rate", "initializer"),
     ):
-        assert len(saved(figure, kind)) > 5_000
+        assert len(render(figure, kind)) > 5_000
 
 
 def test_a_page_shows_the_figures_above_the_curves(tmp_path: Path):
@@ -337,7 +339,7 @@ def test_a_page_shows_the_figures_above_the_curves(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_study_is_drawn_with_a_single_replicate(kind: str):
-    assert study_figures(Analysis(*kind_of_study(kind, 1)), kind="svg")
+    assert draw_study_figures(Analysis(*kind_of_study(kind, 1)), kind="svg")
 
 
 # What theory says
@@ -353,7 +355,7 @@ def phase_diagram(**changes: object) -> Plan:
 
 
 def test_the_depth_scale_is_drawn_over_a_phase_diagram_on_both_sides_of_criticality() -> None:
-    curves = theory_curves.depth_scales(phase_diagram(), "initializer.gain", "model.depth")
+    curves = theory_curves.compute_depth_scales(phase_diagram(), "initializer.gain", "model.depth")
     assert set(curves) == {"tanh", "relu"}
     below, above = curves["relu"]
     assert max(below[0]) < math.sqrt(2) < min(above[0])
@@ -364,15 +366,15 @@ def test_the_depth_scale_is_drawn_over_a_phase_diagram_on_both_sides_of_critical
 
 
 def test_no_depth_scale_is_drawn_over_other_axes_or_networks_that_are_not_plain() -> None:
-    assert theory_curves.depth_scales(phase_diagram(), "learning_rate", "model.depth") == {}
+    assert theory_curves.compute_depth_scales(phase_diagram(), "learning_rate", "model.depth") == {}
     assert (
-        theory_curves.depth_scales(
+        theory_curves.compute_depth_scales(
             phase_diagram(normalization="layer"), "initializer.gain", "model.depth"
         )
         == {}
     )
     assert (
-        theory_curves.depth_scales(
+        theory_curves.compute_depth_scales(
             phase_diagram(initializer="xavier_normal"), "initializer.gain", "model.depth"
         )
         == {}

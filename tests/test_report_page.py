@@ -13,7 +13,8 @@ from study_cases import of_outcomes, plan_of, result_of, results_of
 
 from fanin.errors import OutputError, UnknownName
 from fanin.report.figures import training_curves
-from fanin.report.figures.curve_panel import Panel, scales, tick_text
+from fanin.report.figures.curve_panel import CurvePanel, fit_curve_scales
+from fanin.report.figures.scales import format_tick
 from fanin.report.results import Results
 
 PAIRS = [("mlp", "mnist"), ("regression", "california-housing")]
@@ -177,20 +178,20 @@ def test_a_row_shares_axes_that_diverged_runs_do_not_stretch():
     plan = plan_of([("mlp", "cifar10")], ("he_normal", "orthogonal"))
     ok = result_of(plan.cells[0].cell)
     wild = result_of(plan.cells[1].cell, "diverged", history={"loss": [1e30], "val_loss": [1e35]})
-    assert scales([ok, wild]).loss == scales([ok]).loss
-    assert scales([wild]).loss.log
-    assert scales([wild]).loss.high > 1e35
-    assert scales([]).loss.low < scales([]).loss.high
+    assert fit_curve_scales([ok, wild]).loss == fit_curve_scales([ok]).loss
+    assert fit_curve_scales([wild]).loss.log
+    assert fit_curve_scales([wild]).loss.high > 1e35
+    assert fit_curve_scales([]).loss.low < fit_curve_scales([]).loss.high
 
 
 def test_a_panel_says_what_is_not_as_planned():
     plan = plan_of([("mlp", "mnist")], ("zero",), replicates=5)
     cells = [planned.cell for planned in plan.cells]
-    assert Panel([result_of(cell) for cell in cells], 5).status == ""
-    assert Panel([], 5).status == "not run yet"
-    assert Panel([], 0).status == "not in this study"
+    assert CurvePanel([result_of(cell) for cell in cells], 5).status == ""
+    assert CurvePanel([], 5).status == "not run yet"
+    assert CurvePanel([], 0).status == "not in this study"
     assert (
-        Panel([result_of(cells[0], "diverged"), result_of(cells[1])], 5).status
+        CurvePanel([result_of(cells[0], "diverged"), result_of(cells[1])], 5).status
         == "1 of 5 diverged\n3 of 5 not run yet"
     )
 
@@ -200,4 +201,4 @@ def test_a_panel_says_what_is_not_as_planned():
     [(0, "0"), (0.5, "0.5"), (1500, "1,500"), (50_000, "50k"), (5e9, "5e9"), (2.5e-5, "2.5e-5")],
 )
 def test_tick_labels_are_short(value: float, text: str):
-    assert tick_text(value) == text
+    assert format_tick(value) == text

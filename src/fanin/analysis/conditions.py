@@ -31,6 +31,12 @@ class Condition:
         return self.diverged / self.planned
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """The ends of the mean's 95 % interval; twice `centre` if there is no interval."""
+        half = self.half_width if math.isfinite(self.half_width) else 0.0
+        return self.centre - half, self.centre + half
+
+    @property
     def is_mean(self) -> bool:
         """Whether `centre` is a mean."""
         return not self.diverged and bool(self.values)

@@ -28,8 +28,8 @@ from fanin.analysis.frames import OUTCOMES
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.report.escaping import escape_invisible
-from fanin.report.figures.study_figures import study_figures
-from fanin.report.figures.training_curves import grid_image
+from fanin.report.figures.study_figures import draw_study_figures
+from fanin.report.figures.training_curves import render_curve_grid
 from fanin.report.tables.table import Table
 
 _MESSAGE = 2000
@@ -64,8 +64,10 @@ def render_page(analysis: Analysis, table: Table, *, command: str) -> str:
         columns=[column for column in table.columns if not column.heads_section],
         counts=[(name, counts[name]) for name in OUTCOMES if counts[name]],
         planned=len(frame),
-        figures=[(figure.title, _to_data_uri(figure.image)) for figure in study_figures(analysis)],
-        curves=_to_data_uri(grid_image(analysis)) if table.rows else "",
+        figures=[
+            (figure.title, _to_data_uri(figure.image)) for figure in draw_study_figures(analysis)
+        ],
+        curves=_to_data_uri(render_curve_grid(analysis)) if table.rows else "",
         factors=[(name, design.format_title(name)) for name in factors],
         cells=frame.to_dict("records"),
         environments=_count_environments(analysis.planned_results),

@@ -87,9 +87,9 @@ class Results:
 
         By default ``curves.png`` in the results folder.
         """
-        from fanin.report.figures.training_curves import curves_grid
+        from fanin.report.figures.training_curves import write_curve_grid
 
-        return curves_grid(self.analysis, self._place(path, "curves.png"))
+        return write_curve_grid(self.analysis, self._place(path, "curves.png"))
 
     def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
         """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`)
@@ -99,21 +99,21 @@ class Results:
         so on, by default in the results folder. There are none if nothing varies or nothing has
         finished training.
         """
-        from fanin.report.figures.rendering import format_of
-        from fanin.report.figures.study_figures import study_figures, write_figures
+        from fanin.report.figures.rendering import parse_format
+        from fanin.report.figures.study_figures import draw_study_figures, write_figures
 
-        kind = format_of(f"figure.{kind}")
+        kind = parse_format(f"figure.{kind}")
         place = self._place(folder, "figures/")
-        return write_figures(study_figures(self.analysis, kind=kind), place, kind)
+        return write_figures(draw_study_figures(self.analysis, kind=kind), place, kind)
 
     def cell_curves(self, cell: str, path: str | Path) -> Path:
         """Write one cell's training curves as PNG, PDF or SVG; `cell` is its id."""
-        from fanin.report.figures.training_curves import cell_figure
+        from fanin.report.figures.training_curves import write_cell_curves
 
         by_id = {planned.cell.id: planned for planned in self.plan.cells}
         if cell not in by_id:
             raise UnknownName.suggest("cell of this study", cell, by_id if len(by_id) <= 10 else [])
-        return cell_figure(by_id[cell], self.results.get(cell), path)
+        return write_cell_curves(by_id[cell], self.results.get(cell), path)
 
     def export(self, kind: str, path: str | Path | None = None) -> str:
         """The table as text; also written to `path` if one is given.

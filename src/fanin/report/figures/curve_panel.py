@@ -5,41 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator
 
-if TYPE_CHECKING:
-    from fanin.cell.result import Result
-
-# Okabe and Ito's palette, told apart by colour-blind readers.
-LOSS, METRIC, WARNING = "#D55E00", "#0072B2", "#7A3E5D"
-QUIET = "#767676"
-_GRID = "#E4E4E4"
-
-_LOG_FROM = 30.0
-"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
+from fanin.cell.result import Result
+from fanin.report.figures.axes import draw_grid, set_metric_axis, style_frame
+from fanin.report.figures.palette import LOSS, METRIC, QUIET, WARNING
+from fanin.report.figures.scales import Scale, fit_scale
 
 _NOT_METRICS = {"loss", "val_loss", "seconds"}
 
-
-@dataclass(frozen=True)
-class Scale:
-    """The range of one axis, shared by the panels that are compared."""
-
-    low: float
-    high: float
-    log: bool
-
-    def titled(self, name: str) -> str:
-        """The axis' title: a logarithmic one says so."""
-        return f"{name} (log)" if self.log else name
+_TRAINING: dict[str, Any] = {"linestyle": (0, (3, 1.5)), "linewidth": 1.0, "alpha": 0.75}
+_VALIDATION: dict[str, Any] = {"linestyle": "-", "linewidth": 1.4, "alpha": 1.0}
+_REPLICATE: dict[str, Any] = {"linestyle": "-", "linewidth": 0.5, "alpha": 0.4}
 
 
 @dataclass(frozen=True)
-class Scales:
-    """The axes that a row of panels shares."""
+class CurveScales:
+    """The axes that the panels of a row share."""
 
     epochs: int
     loss: Scale
@@ -48,113 +33,109 @@ class Scales:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """The results of one group, of which `planned` were asked for; None of them where the study has
-    no such group.
-    """
+class CurvePanel:
+    """The results of one condition."""
 
     results: Sequence[Result]
     planned: int
+    """How many results the plan asks for; 0 if the study has no such condition."""
 
     @property
     def status(self) -> str:
-        """What is not as planned, in words; empty where every replicate trained to its end."""
+        """What is not as planned, in words; empty if every replicate trained to its end."""
         if not self.planned:
             return "not in this study"
         counts = {
-            word: sum(r.outcome == word for r in self.results)
-            for word in ("diverged", "failed", "killed")
+            outcome: sum(result.outcome == outcome for result in self.results)
+            for outcome in ("diverged", "failed", "killed")
         }
         counts["not run yet"] = self.planned - len(self.results)
-        found = [(word, count) for word, count in counts.items() if count]
         return "\n".join(
-            word if count == self.planned else f"{count} of {self.planned} {word}"
-            for word, count in found
+            words if count == self.planned else f"{count} of {self.planned} {words}"
+            for words, count in counts.items()
+            if count
         )
 
 
-def scales(results: Iterable[Result]) -> Scales:
-    """Axes that hold all finite values of the results; diverged ones set them only where there are
-    no others.
+def fit_curve_scales(results: Iterable[Result]) -> CurveScales:
+    """Axes that hold all finite values of the results.
+
+    Diverged results do not count, unless there are no others.
     """
-    drawn = [result for result in results if result.history]
-    sound = [result for result in drawn if result.outcome == "ok"] or drawn
-    name = next((name for name in map(metric_name, drawn) if name), "")
-    return Scales(
-        epochs=max((len(result.history["loss"]) for result in drawn), default=1),
-        loss=scale_of(_values(sound, "loss")),
-        metric=scale_of(
-            _values(sound, name), may_be_log=name != "accuracy"
-        ),  # a share is read on a linear axis
+    trained = [result for result in results if result.history]
+    finished = [result for result in trained if result.outcome == "ok"] or trained
+    name = next((name for name in map(find_metric, trained) if name), "")
+    return CurveScales(
+        epochs=max((len(result.history["loss"]) for result in trained), default=1),
+        loss=fit_scale(_collect_values(finished, "loss")),
+        metric=fit_scale(_collect_values(finished, name), may_be_log=name != "accuracy"),
         metric_name=name,
     )
 
 
-def metric_name(result: Result) -> str:
-    """The task's metric among a history's columns; empty where it has none."""
+def find_metric(result: Result) -> str:
+    """The task's metric among a history's columns; empty if there is none."""
     names = (
         name for name in result.history if name not in _NOT_METRICS and not name.startswith("val_")
     )
     return next(names, "")
 
 
-def draw(
+def draw_curve_panel(
     left: Axes,
-    panel: Panel,
-    shared: Scales,
+    panel: CurvePanel,
+    scales: CurveScales,
     *,
     outer_left: bool,
     outer_right: bool,
     font: float = 7.0,
 ) -> None:
-    """Draw a panel into its axes; tick labels stand on the outer sides of a row only."""
+    """Draw a panel into its axes.
+
+    Args:
+        left: the axes of the loss; those of the metric are added to the figure.
+        panel: what to draw.
+        scales: the scales of the panel's row.
+        outer_left: whether to label the ticks of the loss.
+        outer_right: whether to label the ticks of the metric.
+        font: size of the tick labels, in points.
+    """
     right = left.twinx()
-    _prepare(left, shared.loss, LOSS, font)
-    _prepare(right, shared.metric, METRIC, font)
+    _style_axis(left, scales.loss, LOSS, font)
+    _style_axis(right, scales.metric, METRIC, font)
     left.tick_params(axis="y", left=outer_left, labelleft=outer_left)
     right.tick_params(axis="y", right=outer_right, labelright=outer_right)
-    _prepare_epochs(left, shared.epochs, font)
-    for axes, name, colour in ((left, "loss", LOSS), (right, shared.metric_name, METRIC)):
+    _set_epoch_axis(left, scales.epochs, font)
+    for axes, name, colour in ((left, "loss", LOSS), (right, scales.metric_name, METRIC)):
         for prefix, style in (("", _TRAINING), ("val_", _VALIDATION)):
             _draw_curves(axes, panel.results, prefix + name, {**style, "color": colour})
     for result in panel.results:
-        _mark(left, right, result, single=panel.planned == 1)
+        _mark_epochs(left, right, result, single=panel.planned == 1)
     if panel.status:
-        _say(right, panel.status, font, alone=not any(result.history for result in panel.results))
-
-
-_TRAINING: dict[str, Any] = {"linestyle": (0, (3, 1.5)), "linewidth": 1.0, "alpha": 0.75}
-_VALIDATION: dict[str, Any] = {"linestyle": "-", "linewidth": 1.4, "alpha": 1.0}
+        is_empty = not any(result.history for result in panel.results)
+        _write_status(right, panel.status, font, is_empty=is_empty)
 
 
 def _draw_curves(axes: Axes, results: Sequence[Result], name: str, style: dict[str, Any]) -> None:
-    """A line per replicate, thin where there are several, and then their mean as far as all of them
-    ran.
-    """
+    """Draw a line per replicate; if there are several, their mean over the epochs all have."""
     columns = [column for result in results if (column := result.history.get(name))]
-    thin = {**style, "linewidth": 0.5, "alpha": 0.4, "linestyle": "-"}
     # One artist for all replicates, a gap after each, is much faster than one for each.
     epochs = [epoch for column in columns for epoch in (*range(1, len(column) + 1), math.nan)]
-    values = [value for column in columns for value in (*_finite(column), math.nan)]
-    axes.plot(epochs, values, **(style if len(columns) == 1 else thin))
+    values = [value for column in columns for value in (*_replace_infinite(column), math.nan)]
+    axes.plot(epochs, values, **(style if len(columns) == 1 else {**style, **_REPLICATE}))
     common = min(map(len, columns), default=0)
     if len(columns) > 1 and common and all(result.outcome != "diverged" for result in results):
-        mean = [
-            sum(values) / len(values)
-            for values in zip(*(column[:common] for column in columns), strict=True)
-        ]
+        shortened = (column[:common] for column in columns)
+        mean = [sum(values) / len(values) for values in zip(*shortened, strict=True)]
         axes.plot(range(1, common + 1), mean, **style)
 
 
-def _mark(left: Axes, right: Axes, result: Result, *, single: bool) -> None:
-    """A cross where a run diverged; a dot at the epoch whose weights were kept, where one run
-    stands alone.
-    """
+def _mark_epochs(left: Axes, right: Axes, result: Result, *, single: bool) -> None:
+    """Draw a cross where a run diverged, and a dot at the epoch whose weights a single run kept."""
     history = result.history.get("val_loss", [])
     if result.outcome == "diverged" and result.history:
-        last = len(result.history["loss"])
         right.plot(
-            [last],
+            [len(result.history["loss"])],
             [0.94],
             marker="X",
             color=WARNING,
@@ -175,69 +156,42 @@ def _mark(left: Axes, right: Axes, result: Result, *, single: bool) -> None:
         )
 
 
-def _say(axes: Axes, text: str, font: float, *, alone: bool) -> None:
-    where = (0.5, 0.5, "center", "center") if alone else (0.97, 0.5, "right", "center")
-    x, y, across, along = where
+def _write_status(axes: Axes, text: str, font: float, *, is_empty: bool) -> None:
+    """Write in the middle of an empty panel, or to the right of the curves."""
     axes.text(
-        x, y, text, transform=axes.transAxes, ha=across, va=along, fontsize=font, color=QUIET if alone else WARNING,
-        parse_math=False, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0},
-    )  # fmt: skip
+        0.5 if is_empty else 0.97,
+        0.5,
+        text,
+        transform=axes.transAxes,
+        ha="center" if is_empty else "right",
+        va="center",
+        fontsize=font,
+        color=QUIET if is_empty else WARNING,
+        parse_math=False,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0},
+    )
 
 
-def _prepare(axes: Axes, scale: Scale, colour: str, font: float) -> None:
-    if scale.log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(
-            LogLocator(subs=(1.0, 3.0) if scale.high / scale.low < 1e3 else (1.0,), numticks=5)
-        )
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(FuncFormatter(tick_text))
-    axes.set_ylim(scale.low, scale.high)
+def _style_axis(axes: Axes, scale: Scale, colour: str, font: float) -> None:
+    set_metric_axis(axes, scale, "y", max_ticks=5)
     axes.tick_params(axis="y", labelsize=font, colors=colour, length=2, pad=1.5)
-    for side in axes.spines.values():
-        side.set_color("#BBBBBB")
-        side.set_linewidth(0.6)
+    style_frame(axes)
 
 
-def _prepare_epochs(axes: Axes, epochs: int, font: float) -> None:
+def _set_epoch_axis(axes: Axes, epochs: int, font: float) -> None:
     margin = min(0.03 * epochs, 0.5)  # there is no epoch 0
     axes.set_xlim(1 - margin, max(epochs, 2) + margin)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=2))
     axes.tick_params(axis="x", labelsize=font, colors=QUIET, length=2, pad=1.5)
-    axes.grid(True, axis="both", color=_GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
+    draw_grid(axes)
 
 
-def scale_of(values: list[float], *, may_be_log: bool = True) -> Scale:
-    """An axis that holds the values, logarithmic where they span more than a factor of 30."""
-    if not values:
-        return Scale(0.0, 1.0, log=False)
-    low, high = min(values), max(values)
-    if may_be_log and low > 0 and high / low > _LOG_FROM:
-        margin = (high / low) ** 0.05
-        return Scale(low / margin, high * margin, log=True)
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
-    return Scale(low - margin, high + margin, log=False)
-
-
-def _values(results: Iterable[Result], name: str) -> list[float]:
+def _collect_values(results: Iterable[Result], name: str) -> list[float]:
+    """All finite values of a metric, on training and validation data."""
     columns = (result.history.get(key, []) for result in results for key in (name, f"val_{name}"))
     return [value for column in columns for value in column if math.isfinite(value)]
 
 
-def _finite(column: Sequence[float]) -> list[float]:
+def _replace_infinite(column: Sequence[float]) -> list[float]:
+    """The column with nan, which makes a gap in a line, for what is not finite."""
     return [value if math.isfinite(value) else math.nan for value in column]
-
-
-def tick_text(value: float, position: object = None) -> str:
-    """``0.5``, ``1,500``, ``50k``, ``5e9``: short, and the same in every locale."""
-    size = abs(value)
-    if size >= 1e6 or 0 < size < 1e-3:
-        mantissa, _, exponent = f"{value:.2e}".partition("e")
-        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-    return (
-        f"{value / 1000:g}k" if size >= 1e4 else f"{value:,.4g}" if size >= 1000 else f"{value:.4g}"
-    )

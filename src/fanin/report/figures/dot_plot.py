@@ -1,4 +1,4 @@
-"""Points: a metric by category, every replicate a dot, with its mean and interval."""
+"""Dot plot: a metric by category. Every replicate is a dot, beside their mean and interval."""
 
 from __future__ import annotations
 
@@ -8,110 +8,105 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fanin.analysis.analysis import Analysis
-from fanin.analysis.conditions import Condition, estimate_condition
-from fanin.analysis.design import Design, group_rows
+from fanin.analysis.conditions import Condition
 from fanin.analysis.factors import format_title, format_value
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
-from fanin.analysis.summary import get_directions, is_higher_better
-from fanin.report.figures import axes as axis
-from fanin.report.figures.curve_panel import QUIET, WARNING, Scale
+from fanin.report.figures.axes import draw_grid, label_axis, set_metric_axis, style_axes
+from fanin.report.figures.palette import LINE_COLOURS, WARNING
 from fanin.report.figures.panel_grid import (
-    Facet,
-    Head,
-    Layout,
-    Room,
-    canvas,
-    layout_of,
-    legend_line,
+    Header,
+    PanelGrid,
+    Spacing,
+    arrange_panels,
+    draw_empty_panels,
+    make_header_lines,
+    make_legend_line,
 )
-from fanin.report.figures.rendering import fitted
-from fanin.report.figures.response_curves import PALETTE, metric_scale
+from fanin.report.figures.rendering import fit_text
+from fanin.report.figures.scales import Scale, fit_metric_scale
 from fanin.report.numbers import choose_number_format
 
 MAX_CATEGORIES = 20
 
+_COLOUR = LINE_COLOURS[0]
+
 _FAR = 3.0
+"""How far conditions are from the rest to be left beyond the axis, in ranges of the rest."""
 
 _ROW = 0.26
 """Height of a category, in inches."""
 
-_ROOM = Room(width=2.5, height=1.0, gap_x=0.38, gap_y=0.58, right=0.3, bottom=0.45)
+_SPACING = Spacing(width=2.5, height=1.0, gap_x=0.38, gap_y=0.58, right=0.3, bottom=0.45)
+
+Conditions = Mapping[Any, Condition]
+"""By value of what is compared."""
 
 
-def points(analysis: Analysis, *, metric: str | None = None) -> Figure:
-    """The figure of an analysis: a row for each value of what is compared, a panel for
-    whatever else varies.
+def draw_dot_plot(analysis: Analysis, *, metric: str | None = None) -> Figure:
+    """Draw a row for each value of what is compared, and a panel for whatever else varies.
 
-    Small dots are replicates, the large one is their mean with its 95 % interval (Student's t, from
-    5 replicates on). Where a replicate diverged there is no mean: an open dot is the median with
-    the diverged counted as worst, and a cross beside it says how many diverged. Conditions much
-    worse than all others stand at the edge with an arrow and their number.
+    Small dots are replicates. The large dot is their mean with its 95 % interval (Student's t, from
+    5 replicates on). If a replicate diverged there is no mean: an open dot is the median with the
+    diverged counted as worst, and a cross beside it says how many diverged. Conditions that are
+    much worse than all others are an arrow at the edge, with their number.
 
     Args:
         analysis: what to draw.
         metric: a column of metrics; by default each panel's main test metric.
     """
     frame, design = analysis.frame, analysis.design
-    layout = layout_of(frame, design, [design.compared], metric)
+    grid = arrange_panels(frame, design, [design.compared], metric)
     names = list(dict.fromkeys(frame[design.compared]))
-    shown = names[:MAX_CATEGORIES]
-    found = {id(facet): _conditions(facet, design.compared, shown, frame) for facet in layout.all}
-    every = [condition for conditions in found.values() for condition in conditions.values()]
-    room = _room(shown, layout, diverged=any(condition.diverged for condition in every))
-    scales = _scales(layout, found, get_directions(frame))
-    below = _below(layout, names, design)
+    categories = names[:MAX_CATEGORIES]
+    drawn: dict[int, Conditions] = {
+        id(panel): {
+            key[0]: condition
+            for key, condition in panel.estimate_conditions([design.compared])
+            if key[0] in categories
+        }
+        for panel in grid.panels
+    }
+    conditions = [condition for panel in drawn.values() for condition in panel.values()]
+    diverged = any(condition.diverged for condition in conditions)
+    spacing = _measure_spacing(categories, grid, diverged=diverged)
+    scales = _fit_scales(grid, drawn)
+    compared = design.format_title(design.compared)
+    lines = make_header_lines(grid, compared, len(names), MAX_CATEGORIES)
     if any(
-        _beyond(condition, scales[facet.scale])
-        for facet in layout.all
-        for condition in found[id(facet)].values()
+        _is_beyond(condition, scales[panel.scale])
+        for panel in grid.panels
+        for condition in drawn[id(panel)].values()
     ):
-        below.append("◂ or ▸ and a number: far worse than all others, beyond the axis")
-    figure, placed = canvas(layout, room, Head(_title(layout, design), below, _legend(every)))
-    for facet, axes, i, j in placed:
-        _draw(axes, found[id(facet)], shown, scales[facet.scale], facet.metric)
-        _finish(axes, shown, scales[facet.scale], room, left=j == 0)
-        under = layout.facets[i + 1][j] if i + 1 < len(layout.facets) else None
-        if under is None or under.metric != facet.metric:
-            axes.set_xlabel(
-                format_title(facet.metric), fontsize=8, color=QUIET, labelpad=2, parse_math=False
-            )
+        lines.append("◂ or ▸ and a number: far worse than all others, beyond the axis")
+    header = Header(f"{grid.metric_title} by {compared}", lines, _make_legend(conditions))
+    figure, placed = draw_empty_panels(grid, spacing, header)
+    for panel, axes, row, column in placed:
+        scale = scales[panel.scale]
+        _draw_conditions(axes, drawn[id(panel)], categories, scale, panel.metric)
+        _set_axes(axes, categories, scale, spacing, left=column == 0)
+        below = grid.get(row + 1, column)
+        if below is None or below.metric != panel.metric:
+            label_axis(axes, "x", format_title(panel.metric))
     return figure
 
 
-def _conditions(
-    facet: Facet, compared: str, shown: Sequence[Any], frame: pd.DataFrame
-) -> dict[Any, Condition]:
-    higher = is_higher_better(facet.metric, get_directions(frame))
-    return {
-        key[0]: estimate_condition(rows, facet.metric, higher_is_better=higher)
-        for key, rows in group_rows(facet.rows, [compared])
-        if key[0] in shown
-    }
-
-
-def _draw(
-    axes: Axes, conditions: Mapping[Any, Condition], shown: Sequence[Any], scale: Scale, metric: str
+def _draw_conditions(
+    axes: Axes, conditions: Conditions, categories: Sequence[Any], scale: Scale, metric: str
 ) -> None:
-    for row, name in enumerate(shown):
+    for row, name in enumerate(categories):
         condition = conditions.get(name)
         if condition is None:
             continue
-        if _beyond(condition, scale):
+        if _is_beyond(condition, scale):
             _mark_beyond(axes, row, condition, scale, metric)
         elif condition.planned == 1:
-            axes.plot(
-                condition.values,
-                [row] * len(condition.values),
-                marker="o",
-                markersize=5,
-                color=PALETTE[0],
-            )
+            rows = [row] * len(condition.values)
+            axes.plot(condition.values, rows, marker="o", markersize=5, color=_COLOUR)
         else:
             _draw_replicates(axes, row, condition)
         if condition.diverged:
@@ -119,107 +114,96 @@ def _draw(
 
 
 def _draw_replicates(axes: Axes, row: int, condition: Condition) -> None:
-    colour = PALETTE[0]
     heights = [row + 0.27 * (i % 3 - 1) / 2 + 0.18 for i in range(len(condition.values))]
-    axes.plot(
-        condition.values,
-        heights,
-        marker="o",
-        markersize=2.4,
-        linestyle="none",
-        color=colour,
-        alpha=0.45,
-        mew=0,
-    )
+    small: dict[str, Any] = {"marker": "o", "markersize": 2.4, "alpha": 0.45, "mew": 0}
+    axes.plot(condition.values, heights, linestyle="none", color=_COLOUR, **small)
     if math.isfinite(condition.centre):
-        half = condition.half_width if math.isfinite(condition.half_width) else 0.0
-        axes.plot(
-            [condition.centre - half, condition.centre + half],
-            [row - 0.16] * 2,
-            color=colour,
-            linewidth=1.8,
-        )
-        fill = colour if condition.is_mean else "white"
+        axes.plot(condition.interval, [row - 0.16] * 2, color=_COLOUR, linewidth=1.8)
         axes.plot(
             [condition.centre],
             [row - 0.16],
             marker="o",
             markersize=5,
-            markerfacecolor=fill,
-            markeredgecolor=colour,
+            markerfacecolor=_COLOUR if condition.is_mean else "white",
+            markeredgecolor=_COLOUR,
         )
 
 
-def _beyond(condition: Condition, scale: Scale) -> bool:
+def _is_beyond(condition: Condition, scale: Scale) -> bool:
+    """Whether all replicates lie outside the axis."""
     return bool(condition.values) and all(
         not scale.low <= value <= scale.high for value in condition.values
     )
 
 
 def _mark_beyond(axes: Axes, row: int, condition: Condition, scale: Scale, metric: str) -> None:
-    """An arrow at the edge with the number, for a condition that would squeeze all others together."""
+    """Write an arrow at the edge with the condition's number."""
     number = choose_number_format(metric, [condition.centre]).text(condition.centre)
     text = number if math.isfinite(condition.centre) else f"{len(condition.values)} runs"
-    left = condition.values[0] < scale.low
-    at, ha, words = (0.02, "left", f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {text}") if left else (
-        0.98, "right", f"{text} \N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
-    )  # fmt: skip
-    beside = axes.get_yaxis_transform()
-    axes.text(at, row, words, transform=beside, ha=ha, va="center", fontsize=7, color=PALETTE[0])
+    if condition.values[0] < scale.low:
+        x, side, words = 0.02, "left", f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {text}"
+    else:
+        x, side, words = 0.98, "right", f"{text} \N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+    transform = axes.get_yaxis_transform()
+    axes.text(x, row, words, transform=transform, ha=side, va="center", fontsize=7, color=_COLOUR)
 
 
 def _mark_diverged(axes: Axes, row: int, condition: Condition) -> None:
-    """A cross to the right of the panel, and how many."""
-    beside = axes.get_yaxis_transform()
-    share = f"{condition.diverged}/{condition.planned}"
+    """Write a cross to the right of the panel, and how many replicates diverged."""
     axes.annotate(
-        f"\N{MULTIPLICATION X} {share}", (1, row), (4, 0), xycoords=beside, textcoords="offset points", ha="left", va="center",
-        fontsize=7, color=WARNING, annotation_clip=False,
-    )  # fmt: skip
-
-
-def _finish(axes: Axes, shown: Sequence[Any], scale: Scale, room: Room, *, left: bool) -> None:
-    axis.prepare(axes)
-    axis.grid(axes, "x")
-    axis.metric_axis(axes, scale, "x")
-    axes.set_yticks(
-        range(len(shown)), [fitted(format_value(name), room.left - 0.15, 7.5) for name in shown]
+        f"\N{MULTIPLICATION X} {condition.diverged}/{condition.planned}",
+        (1, row),
+        (4, 0),
+        xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points",
+        ha="left",
+        va="center",
+        fontsize=7,
+        color=WARNING,
+        annotation_clip=False,
     )
+
+
+def _set_axes(
+    axes: Axes, categories: Sequence[Any], scale: Scale, spacing: Spacing, *, left: bool
+) -> None:
+    style_axes(axes)
+    draw_grid(axes, "x")
+    set_metric_axis(axes, scale, "x")
+    labels = [fit_text(format_value(name), spacing.left - 0.15, 7.5) for name in categories]
+    axes.set_yticks(range(len(categories)), labels)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
         label.set_color("black")
-    axes.set_ylim(len(shown) - 0.45, -0.55)
+    axes.set_ylim(len(categories) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0, labelleft=left)
-    for row in range(len(shown) - 1):
+    for row in range(len(categories) - 1):
         axes.axhline(row + 0.5, color="#F0F0F0", linewidth=0.6, zorder=0)
 
 
-def _scales(
-    layout: Layout, found: Mapping[int, Mapping[Any, Condition]], directions: Mapping[str, str]
-) -> dict[tuple[Any, ...], Scale]:
-    together: dict[tuple[Any, ...], list[list[float]]] = {}
-    for facet in layout.all:
-        for condition in found[id(facet)].values():
-            half = condition.half_width if math.isfinite(condition.half_width) else 0.0
-            ends = [*condition.values, condition.centre - half, condition.centre + half]
-            together.setdefault(facet.scale, []).append(
-                [value for value in ends if math.isfinite(value)]
-            )
+def _fit_scales(grid: PanelGrid, drawn: Mapping[int, Conditions]) -> dict[tuple[Any, ...], Scale]:
+    """The scale of each group of panels that share one."""
+    groups: dict[tuple[Any, ...], list[list[float]]] = {}
+    for panel in grid.panels:
+        for condition in drawn[id(panel)].values():
+            ends = [*condition.values, *condition.interval]
+            finite = [value for value in ends if math.isfinite(value)]
+            groups.setdefault(panel.scale, []).append(finite)
     scales = {}
-    for facet in layout.all:
-        higher = is_higher_better(facet.metric, directions)
-        kept = _in_focus(together.get(facet.scale, []), higher_is_better=higher)
-        scales[facet.scale] = metric_scale(
-            facet.metric, [value for values in kept for value in values]
-        )
+    for panel in grid.panels:
+        focus = _select_focus(groups.get(panel.scale, []), higher_is_better=panel.higher_is_better)
+        values = [value for condition in focus for value in condition]
+        scales[panel.scale] = fit_metric_scale(panel.metric, values)
     return scales
 
 
-def _in_focus(conditions: Sequence[list[float]], *, higher_is_better: bool) -> list[list[float]]:
-    """The conditions that set the axis: all, unless at most a third are so much worse that the rest
-    could not be told apart.
+def _select_focus(
+    conditions: Sequence[list[float]], *, higher_is_better: bool
+) -> list[list[float]]:
+    """The conditions that set the axis: all, or all but at most a third that are far worse.
 
-    Much worse is a distance to the rest of more than `_FAR` times the range that the rest takes.
+    Far worse: their distance to the rest is more than `_FAR` times the range of the rest, so that
+    the rest could not be told apart on an axis that holds all.
     """
     sign = 1 if higher_is_better else -1
     ranked = sorted(
@@ -234,54 +218,41 @@ def _in_focus(conditions: Sequence[list[float]], *, higher_is_better: bool) -> l
     return list(conditions)
 
 
-def _room(shown: Sequence[Any], layout: Layout, *, diverged: bool) -> Room:
-    longest = max((len(format_value(name)) for name in shown), default=1)
-    room = _ROOM.fitting(layout)
-    left = min(longest, 30) * 0.072 + 0.3
-    beside = 0.62 if diverged else room.gap_x
+def _measure_spacing(categories: Sequence[Any], grid: PanelGrid, *, diverged: bool) -> Spacing:
+    """The spacing that leaves space for the categories' names and the counts of diverged."""
+    longest = max((len(format_value(name)) for name in categories), default=1)
+    spacing = _SPACING.enlarge_for(grid)
+    beside = 0.62 if diverged else spacing.gap_x
     return replace(
-        room, height=_ROW * len(shown) + 0.1, left=left, gap_x=beside, right=max(beside, room.right)
+        spacing,
+        height=_ROW * len(categories) + 0.1,
+        left=min(longest, 30) * 0.072 + 0.3,
+        gap_x=beside,
+        right=max(beside, spacing.right),
     )
 
 
-def _title(layout: Layout, design: Design) -> str:
-    what = format_title(layout.metrics[0]) if len(layout.metrics) == 1 else "test metric"
-    return f"{what[:1].upper()}{what[1:]} by {design.format_title(design.compared)}"
-
-
-def _below(layout: Layout, names: Sequence[Any], design: Design) -> list[str]:
-    said = [layout.subtitle] if layout.subtitle else []
-    if len(names) > MAX_CATEGORIES:
-        said.append(
-            f"the first {MAX_CATEGORIES} of {len(names)} values of {design.format_title(design.compared)}"
-        )
-    return said
-
-
-def _legend(conditions: Sequence[Condition]) -> list[Line2D]:
-    colour, most = PALETTE[0], max((condition.planned for condition in conditions), default=1)
-    legend = [
-        legend_line(
-            "one replicate", color=colour, marker="o", markersize=2.6, linestyle="none", alpha=0.6
-        )
-    ]
+def _make_legend(conditions: Sequence[Condition]) -> list[Line2D]:
+    most = max((condition.planned for condition in conditions), default=1)
+    small: dict[str, Any] = {"marker": "o", "markersize": 2.6, "linestyle": "none", "alpha": 0.6}
+    legend = [make_legend_line("one replicate", color=_COLOUR, **small)]
     if most > 1:
-        words = "mean, 95 % interval" if most >= MIN_FOR_INTERVAL else "mean"
-        legend.append(
-            legend_line(
-                words, color=colour, marker="o", markersize=5, linewidth=1.8 if most >= 5 else 0
-            )
-        )
+        has_interval = most >= MIN_FOR_INTERVAL
+        words = "mean, 95 % interval" if has_interval else "mean"
+        line: dict[str, Any] = {
+            "marker": "o",
+            "markersize": 5,
+            "linewidth": 1.8 if has_interval else 0,
+        }
+        legend.append(make_legend_line(words, color=_COLOUR, **line))
     if any(condition.diverged for condition in conditions):
-        open_dot = {"marker": "o", "markersize": 5, "markerfacecolor": "white", "linestyle": "none"}
-        legend.append(legend_line("median, some diverged", color=colour, **open_dot))
-        legend.append(
-            legend_line(
-                "diverged, of all replicates",
-                color=WARNING,
-                marker="x",
-                markersize=5.5,
-                linestyle="none",
-            )
-        )
+        dot: dict[str, Any] = {
+            "marker": "o",
+            "markersize": 5,
+            "markerfacecolor": "white",
+            "linestyle": "none",
+        }
+        legend.append(make_legend_line("median, some diverged", color=_COLOUR, **dot))
+        cross: dict[str, Any] = {"marker": "x", "markersize": 5.5, "linestyle": "none"}
+        legend.append(make_legend_line("diverged, of all replicates", color=WARNING, **cross))
     return legend

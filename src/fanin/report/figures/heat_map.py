@@ -10,44 +10,62 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps, patheffects
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from fanin.analysis.analysis import Analysis
-from fanin.analysis.conditions import Condition, estimate_condition
-from fanin.analysis.design import Design, group_rows, is_numeric
+from fanin.analysis.conditions import Condition
+from fanin.analysis.design import Design, is_numeric
 from fanin.analysis.factors import format_title, format_value, is_number
-from fanin.analysis.summary import get_directions, is_higher_better
-from fanin.report.figures import axes as axis
-from fanin.report.figures.curve_panel import QUIET, tick_text
-from fanin.report.figures.panel_grid import Facet, Head, Room, canvas, layout_of, legend_line
-from fanin.report.figures.rendering import fitted
-from fanin.report.figures.response_curves import metric_scale
+from fanin.report.figures.axes import Direction, label_axis, set_factor_axis, style_axes
+from fanin.report.figures.palette import QUIET
+from fanin.report.figures.panel_grid import (
+    Header,
+    Panel,
+    PanelGrid,
+    Spacing,
+    arrange_panels,
+    draw_empty_panels,
+    make_header_lines,
+    make_legend_line,
+)
+from fanin.report.figures.rendering import fit_text
+from fanin.report.figures.scales import (
+    compute_edges,
+    fit_metric_scale,
+    format_axis_title,
+    format_tick,
+    is_logarithmic,
+)
 
 Curve = tuple[Sequence[float], Sequence[float], str]
 """x, y and label of a line drawn over a heat map, in the factors' units."""
 
-MAX_WRITTEN = 8
-"""Cells along an axis up to which each has its number written in it."""
-
-_NUMBER_WIDTH = 0.36
-"""Inches of the narrowest cell from which numbers fit into all of them."""
-
 MAX_VALUES = 40
 """Values of a factor that a heat map can show."""
 
-_COLOURS = "cividis"
-_OVERLAYS = ("-", "--", ":")
-_ROOM = Room(width=2.9, height=2.3, gap_x=0.35, gap_y=0.85, right=0.95, bottom=0.5)
+_MAX_NUMBERS = 8
+"""Cells along an axis up to which each cell holds its number."""
+
+_NUMBER_WIDTH = 0.36
+"""Inches of the narrowest cell in which a number fits."""
+
+_LETTER = 0.075
+"""About the width of a letter of a category's name, in inches."""
+
+_COLOURS, _NO_MEDIAN, _NO_RESULT = "cividis", "#D9D9D9", "white"
+_SOME_DIVERGED, _MOST_DIVERGED = "////", "xxxx"
+_LINE_STYLES = ("-", "--", ":")
+_SPACING = Spacing(width=2.9, height=2.3, gap_x=0.35, gap_y=0.85, right=0.95, bottom=0.5)
 
 
 @dataclass(frozen=True)
-class _Axis:
+class CellAxis:
     """One factor as an axis: its values and the edges of the cells around them."""
 
     name: str
@@ -56,16 +74,46 @@ class _Axis:
     numeric: bool
     log: bool
 
-    def place(self, value: Any) -> int:
-        return self.values.index(value)
+    def get_cell(self, value: Any) -> tuple[float, float]:
+        """The edges of the cells of a value."""
+        i = self.values.index(value)
+        return self.edges[i], self.edges[i + 1]
 
-    def share(self, i: int) -> float:
-        """The share of the axis that the cells of value i take."""
+    def compute_middle(self, value: Any) -> float:
+        """The middle of the cells of a value, as seen."""
+        low, high = self.get_cell(value)
+        return math.sqrt(low * high) if self.log else (low + high) / 2
+
+    def compute_least_share(self) -> float:
+        """The share of the axis that the smallest cells take."""
         edges = np.log(self.edges) if self.log else self.edges
-        return float((edges[i + 1] - edges[i]) / (edges[-1] - edges[0]))
+        return float(np.diff(edges).min() / (edges[-1] - edges[0]))
 
 
-def heat_map(
+@dataclass(frozen=True)
+class HeatPanel:
+    """The axes of one panel, and the condition at each pair of their values."""
+
+    across: CellAxis
+    up: CellAxis
+    conditions: Mapping[tuple[Any, Any], Condition]
+
+
+@dataclass(frozen=True)
+class ColourScale:
+    """The colours of a metric's values; the better end is the bright one."""
+
+    colours: Colormap
+    norm: Normalize
+
+    def get_colour(self, condition: Condition) -> Any:
+        """The colour of a condition's cell."""
+        if math.isfinite(condition.centre):
+            return self.colours(self.norm(condition.centre))
+        return _NO_MEDIAN if condition.diverged else _NO_RESULT
+
+
+def draw_heat_map(
     analysis: Analysis,
     x: str,
     y: str,
@@ -73,299 +121,255 @@ def heat_map(
     metric: str | None = None,
     overlays: Sequence[Curve] | Mapping[str, Sequence[Curve]] = (),
 ) -> Figure:
-    """The figure of an analysis; panels for the values of whatever else varies.
+    """Draw a metric over two factors; panels for the values of whatever else varies.
 
-    A panel's axes hold the values that it has. A cell's colour is the mean over its replicates,
-    brighter being better. Where a replicate diverged it is hatched, and its colour the median with
-    the diverged counted as worst; grey where half or more diverged, white where nothing has run.
+    A panel has axes of its own, which hold only the values that it has. A cell's colour is the mean
+    over its replicates; brighter is better. If a replicate diverged, the cell is hatched and its
+    colour is the median with the diverged counted as worst. It is grey if half or more diverged,
+    and white if nothing has run.
 
     Args:
         analysis: what to draw.
         x: the factor on the horizontal axis, of numbers or words.
-        y: that on the vertical one.
+        y: the factor on the vertical axis.
         metric: a column of metrics; by default each panel's main test metric.
-        overlays: curves (x, y, label) to draw over every panel, or over those of a title
+        overlays: curves (x, y, label) to draw over every panel, or over the panels with a title
             (``tanh``).
     """
-    frame, design = analysis.frame, analysis.design
-    layout = layout_of(frame, design, [x, y], metric)
-    axes_of = {id(facet): (_axis(facet.rows, x), _axis(facet.rows, y)) for facet in layout.all}
-    conditions = {id(facet): _conditions(facet, *axes_of[id(facet)], frame) for facet in layout.all}
-    curves = {facet.title: _curves(overlays, facet) for facet in layout.all}
-    together = len({facet.scale for facet in layout.all}) == 1
-    room = _room(list(axes_of.values()), together, _ROOM.fitting(layout))
-    what = format_title(layout.metrics[0]) if len(layout.metrics) == 1 else "test metric"
-    heading = (
-        f"{what[:1].upper()}{what[1:]} by {design.format_title(x)} and {design.format_title(y)}"
-    )
-    every = [condition for found in conditions.values() for condition in found.values()]
-    styles = _styles(curves.values())
-    legend = _legend(every, styles)
-    figure, placed = canvas(
-        layout, room, Head(heading, [layout.subtitle] if layout.subtitle else [], legend)
-    )
-    paints = {facet.scale: _paint(facet, layout.all, conditions, frame) for facet in layout.all}
-    for facet, axes, i, j in placed:
-        colours, norm = paints[facet.scale]
-        across, up = axes_of[id(facet)]
-        before = layout.facets[i][j - 1] if j else None
-        _draw(axes, conditions[id(facet)], across, up, colours, norm, facet.metric)
-        _draw_curves(axes, curves[facet.title], styles)
-        _finish(
-            axes,
-            across,
-            up,
-            room,
-            design,
-            left=before is None or axes_of[id(before)][1].values != up.values,
-        )
-        following = layout.facets[i][j + 1] if j + 1 < len(layout.facets[i]) else None
-        if following is None or following.scale != facet.scale:
-            _colour_bar(figure, axes, colours, norm, facet, frame)
+    design = analysis.design
+    grid = arrange_panels(analysis.frame, design, [x, y], metric)
+    drawn = {id(panel): _make_heat_panel(panel, x, y) for panel in grid.panels}
+    curves = {panel.title: _select_curves(overlays, panel) for panel in grid.panels}
+    styles = _choose_line_styles(curves.values())
+    conditions = [c for panel in drawn.values() for c in panel.conditions.values()]
+    spacing = _measure_spacing(grid, list(drawn.values()))
+    title = f"{grid.metric_title} by {design.format_title(x)} and {design.format_title(y)}"
+    header = Header(title, make_header_lines(grid), _make_legend(conditions, styles))
+    figure, placed = draw_empty_panels(grid, spacing, header)
+    scales = {panel.scale: _fit_colours(panel, grid, drawn) for panel in grid.panels}
+    for panel, axes, row, column in placed:
+        heat, colours = drawn[id(panel)], scales[panel.scale]
+        _draw_cells(axes, heat, colours, panel.metric)
+        _draw_curves(axes, curves[panel.title], styles)
+        before, after = grid.get(row, column - 1), grid.get(row, column + 1)
+        shares_values = before is not None and drawn[id(before)].up.values == heat.up.values
+        _set_axes(axes, heat, spacing, design, left=not shares_values)
+        if after is None or after.scale != panel.scale:
+            _draw_colour_bar(figure, axes, colours, panel)
     return figure
 
 
-def _axis(frame: pd.DataFrame, name: str) -> _Axis:
+def _make_heat_panel(panel: Panel, x: str, y: str) -> HeatPanel:
+    across, up = _make_axis(panel.frame, x), _make_axis(panel.frame, y)
+    conditions = {
+        (key[0], key[1]): condition
+        for key, condition in panel.estimate_conditions([x, y])
+        if key[0] in across.values and key[1] in up.values
+    }
+    return HeatPanel(across, up, conditions)
+
+
+def _make_axis(frame: pd.DataFrame, name: str) -> CellAxis:
     values = list(dict.fromkeys(frame[name]))[:MAX_VALUES]
     if is_numeric(frame, name):
         values = sorted(value for value in values if is_number(value))
-        log = axis.is_logarithmic(values)
-        return _Axis(name, values, axis.edges(values, log=log), True, log)
-    return _Axis(name, values, np.arange(len(values) + 1) - 0.5, False, False)
+        log = is_logarithmic(values)
+        return CellAxis(name, values, compute_edges(values, log=log), True, log)
+    return CellAxis(name, values, np.arange(len(values) + 1) - 0.5, False, False)
 
 
-def _conditions(
-    facet: Facet, across: _Axis, up: _Axis, frame: pd.DataFrame
-) -> dict[tuple[int, int], Condition]:
-    higher = is_higher_better(facet.metric, get_directions(frame))
-    return {
-        (across.place(key[0]), up.place(key[1])): estimate_condition(
-            rows, facet.metric, higher_is_better=higher
-        )
-        for key, rows in group_rows(facet.rows, [across.name, up.name])
-        if key[0] in across.values and key[1] in up.values
-    }
-
-
-def _paint(
-    facet: Facet,
-    facets: Sequence[Facet],
-    conditions: Mapping[int, Mapping[Any, Condition]],
-    frame: pd.DataFrame,
-) -> tuple[Colormap, Normalize]:
-    """Colours and their range for the panels that share a scale; the better end is the bright one."""
-    same = [one for one in facets if one.scale == facet.scale]
+def _fit_colours(panel: Panel, grid: PanelGrid, drawn: Mapping[int, HeatPanel]) -> ColourScale:
+    """The colours of the panels that share this panel's scale."""
     values = [
-        c.centre for one in same for c in conditions[id(one)].values() if math.isfinite(c.centre)
+        condition.centre
+        for other in grid.panels
+        if other.scale == panel.scale
+        for condition in drawn[id(other)].conditions.values()
+        if math.isfinite(condition.centre)
     ]
-    scale = metric_scale(facet.metric, values)
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     high = high if high > low else low + (abs(low) or 1.0)
-    better_high = is_higher_better(facet.metric, get_directions(frame))
-    colours = colormaps[_COLOURS if better_high else f"{_COLOURS}_r"]
-    return colours, (LogNorm(low, high) if scale.log else Normalize(low, high))
+    colours = colormaps[_COLOURS if panel.higher_is_better else f"{_COLOURS}_r"]
+    log = fit_metric_scale(panel.metric, values).log
+    return ColourScale(colours, LogNorm(low, high) if log else Normalize(low, high))
 
 
-def _draw(
-    axes: Axes,
-    conditions: Mapping[tuple[int, int], Condition],
-    across: _Axis,
-    up: _Axis,
-    colours: Colormap,
-    norm: Normalize,
-    metric: str,
-) -> None:
-    width = axes.get_window_extent().width / axes.figure.dpi
-    narrowest = min(across.share(i) for i in range(len(across.values))) * width
-    written = (
-        narrowest >= _NUMBER_WIDTH
-        and len(across.values) <= MAX_WRITTEN
-        and len(up.values) <= MAX_WRITTEN
-    )
-    for (i, j), condition in conditions.items():
-        left, right, low, high = *across.edges[i : i + 2], *up.edges[j : j + 2]
-        known = math.isfinite(condition.centre)
-        colour: Any = (
-            colours(norm(condition.centre))
-            if known
-            else "#D9D9D9"
-            if condition.diverged
-            else "white"
-        )
-        ink = "black" if _brightness(colour) > 0.5 else "white"
-        axes.add_patch(
-            Rectangle(
-                (left, low),
-                right - left,
-                high - low,
-                facecolor=colour,
-                edgecolor="white",
-                linewidth=0.4,
-            )
-        )
+def _draw_cells(axes: Axes, heat: HeatPanel, colours: ColourScale, metric: str) -> None:
+    numbers = _has_room_for_numbers(axes, heat)
+    for (x, y), condition in heat.conditions.items():
+        (left, right), (low, high) = heat.across.get_cell(x), heat.up.get_cell(y)
+        place, width, height = (left, low), right - left, high - low
+        finite = math.isfinite(condition.centre)
+        colour = colours.get_colour(condition)
+        ink = "black" if _compute_luminance(colour) > 0.5 else "white"
+        style: dict[str, Any] = {"facecolor": colour, "edgecolor": "white", "linewidth": 0.4}
+        axes.add_patch(Rectangle(place, width, height, **style))
         if condition.diverged:
-            hatch = Rectangle(
-                (left, low), right - left, high - low, facecolor="none", edgecolor=ink, linewidth=0
-            )
-            hatch.set(hatch="////" if known else "xxxx", alpha=0.45)
+            style = {"facecolor": "none", "edgecolor": ink, "linewidth": 0}
+            hatch = Rectangle(place, width, height, **style)
+            hatch.set(hatch=_SOME_DIVERGED if finite else _MOST_DIVERGED, alpha=0.45)
             axes.add_patch(hatch)
-        if written and (known or condition.diverged):
-            text = (
-                _short(condition.centre, metric)
-                if known
-                else f"{condition.diverged}/{condition.planned}"
-            )
-            middle = _middle(left, right, log=across.log), _middle(low, high, log=up.log)
-            outline = [patheffects.withStroke(linewidth=1.6, foreground=colour)]
+        if numbers and (finite or condition.diverged):
             axes.text(
-                *middle,
-                text,
+                heat.across.compute_middle(x),
+                heat.up.compute_middle(y),
+                _format_condition(condition, metric),
                 ha="center",
                 va="center",
                 fontsize=6.5,
                 color=ink,
-                path_effects=outline,
+                path_effects=[patheffects.withStroke(linewidth=1.6, foreground=colour)],
             )
 
 
-def _styles(panels: Iterable[Sequence[Curve]]) -> dict[str, str]:
-    """Label → line style: curves of one label look alike, in every panel."""
+def _has_room_for_numbers(axes: Axes, heat: HeatPanel) -> bool:
+    width = axes.get_window_extent().width / axes.figure.dpi
+    return (
+        heat.across.compute_least_share() * width >= _NUMBER_WIDTH
+        and len(heat.across.values) <= _MAX_NUMBERS
+        and len(heat.up.values) <= _MAX_NUMBERS
+    )
+
+
+def _format_condition(condition: Condition, metric: str) -> str:
+    """The text in a cell: mean or median, or how many replicates diverged."""
+    if not math.isfinite(condition.centre):
+        return f"{condition.diverged}/{condition.planned}"
+    if metric.endswith("accuracy"):
+        return f"{condition.centre:.3f}"
+    return format_tick(float(f"{condition.centre:.3g}"))
+
+
+def _select_curves(
+    overlays: Sequence[Curve] | Mapping[str, Sequence[Curve]], panel: Panel
+) -> Sequence[Curve]:
+    return overlays.get(panel.title, ()) if isinstance(overlays, Mapping) else overlays
+
+
+def _choose_line_styles(panels: Iterable[Sequence[Curve]]) -> dict[str, str]:
+    """Label → line style: curves with the same label look alike in every panel."""
     labels = dict.fromkeys(label for curves in panels for _, _, label in curves)
-    return {label: _OVERLAYS[number % 3] for number, label in enumerate(labels)}
+    return {label: _LINE_STYLES[number % 3] for number, label in enumerate(labels)}
 
 
 def _draw_curves(axes: Axes, curves: Sequence[Curve], styles: Mapping[str, str]) -> None:
+    style: dict[str, Any] = {"color": "black", "linewidth": 1.5, "zorder": 5}
     edge = [patheffects.withStroke(linewidth=3.4, foreground="white")]
     for x, y, label in curves:
-        axes.plot(
-            x, y, color="black", linewidth=1.5, linestyle=styles[label], path_effects=edge, zorder=5
-        )
+        axes.plot(x, y, linestyle=styles[label], path_effects=edge, **style)
 
 
-def _finish(
-    axes: Axes, across: _Axis, up: _Axis, room: Room, design: Design, *, left: bool
-) -> None:
-    axis.prepare(axes)
-    for which, one, inches in (("x", across, room.width), ("y", up, room.height)):
-        getattr(axes, f"set_{which}lim")(one.edges[0], one.edges[-1])
-        if one.numeric:
-            axis.factor_axis(axes, one.values, which, inches, log=one.log)
-            getattr(axes, f"set_{which}lim")(one.edges[0], one.edges[-1])
-        else:
-            _words_axis(axes, one, which, inches)
-        words = (
-            f"{design.format_title(one.name)} (log)" if one.log else design.format_title(one.name)
-        )
-        if which == "x" or left:
-            getattr(axes, f"set_{which}label")(
-                words, fontsize=8, color=QUIET, labelpad=2, parse_math=False
-            )
-    if not left:
+def _set_axes(axes: Axes, heat: HeatPanel, spacing: Spacing, design: Design, *, left: bool) -> None:
+    style_axes(axes)
+    _set_axis(axes, heat.across, "x", spacing.width)
+    _set_axis(axes, heat.up, "y", spacing.height)
+    label_axis(axes, "x", _format_axis_title(heat.across, design))
+    if left:
+        label_axis(axes, "y", _format_axis_title(heat.up, design))
+    else:
         axes.tick_params(axis="y", labelleft=False)
     axes.tick_params(length=0)
 
 
-def _words_axis(axes: Axes, one: _Axis, which: str, inches: float) -> None:
-    places = list(range(len(one.values)))
+def _format_axis_title(axis: CellAxis, design: Design) -> str:
+    return format_axis_title(design.format_title(axis.name), log=axis.log)
+
+
+def _set_axis(axes: Axes, axis: CellAxis, which: Direction, inches: float) -> None:
+    set_limits = getattr(axes, f"set_{which}lim")
+    set_limits(axis.edges[0], axis.edges[-1])
+    if axis.numeric:
+        set_factor_axis(axes, axis.values, which, inches, log=axis.log)
+        set_limits(axis.edges[0], axis.edges[-1])
+    else:
+        _set_category_axis(axes, axis, which, inches)
+
+
+def _set_category_axis(axes: Axes, axis: CellAxis, which: Direction, inches: float) -> None:
+    positions = list(range(len(axis.values)))
+    names = [format_value(value) for value in axis.values]
     if which == "x":
-        each = inches / len(places)
-        names = [format_value(value) for value in one.values]
-        turned = _turned(one, inches)
-        shown = [fitted(name, 1.1 if turned else each * 1.2, 7.5) for name in names]
+        rotated = _must_rotate(axis, inches)
+        width = 1.1 if rotated else inches / len(positions) * 1.2
         axes.set_xticks(
-            places, shown, rotation=30 if turned else 0, ha="right" if turned else "center"
+            positions,
+            [fit_text(name, width, 7.5) for name in names],
+            rotation=30 if rotated else 0,
+            ha="right" if rotated else "center",
         )
         axes.tick_params(axis="x", pad=1)
     else:
-        axes.set_yticks(places, [fitted(format_value(value), 1.3, 7.5) for value in one.values])
+        axes.set_yticks(positions, [fit_text(name, 1.3, 7.5) for name in names])
         axes.invert_yaxis()
     for label in getattr(axes, f"get_{which}ticklabels")():
         label.set_parse_math(False)
     getattr(axes, f"{which}axis").set_minor_locator(NullLocator())
 
 
-def _colour_bar(
-    figure: Figure,
-    axes: Axes,
-    colours: Colormap,
-    norm: Normalize,
-    facet: Facet,
-    frame: pd.DataFrame,
-) -> None:
+def _must_rotate(axis: CellAxis, inches: float) -> bool:
+    """Whether the names of categories below a panel would touch each other."""
+    width = inches / len(axis.values)
+    return any(len(format_value(value)) * _LETTER > width for value in axis.values)
+
+
+def _draw_colour_bar(figure: Figure, axes: Axes, colours: ColourScale, panel: Panel) -> None:
     box, width = axes.get_position(), figure.get_figwidth()
     place = figure.add_axes((box.x1 + 0.1 / width, box.y0, 0.11 / width, box.height))
-    bar = figure.colorbar(ScalarMappable(norm, colours), cax=place)
+    bar = figure.colorbar(ScalarMappable(colours.norm, colours.colours), cax=place)
     bar.outline.set_visible(False)
-    if not isinstance(norm, LogNorm):
+    if not isinstance(colours.norm, LogNorm):
         place.yaxis.set_major_locator(MaxNLocator(5))
-    place.yaxis.set_major_formatter(FuncFormatter(tick_text))
+    place.yaxis.set_major_formatter(FuncFormatter(format_tick))
     place.yaxis.set_minor_locator(NullLocator())
-    if not is_higher_better(facet.metric, get_directions(frame)):
+    if not panel.higher_is_better:
         place.invert_yaxis()
     place.tick_params(labelsize=7.5, colors=QUIET, length=2, pad=2)
-    place.set_ylabel(
-        format_title(facet.metric), fontsize=8, color=QUIET, labelpad=3, parse_math=False
-    )
+    title = format_title(panel.metric)
+    place.set_ylabel(title, fontsize=8, color=QUIET, labelpad=3, parse_math=False)
 
 
-def _room(axes: Sequence[tuple[_Axis, _Axis]], together: bool, room: Room) -> Room:
-    """Room for the names of words, and for a bar of colours beside each panel that has its own."""
-    longest = max(
-        (len(format_value(value)) for _, up in axes if not up.numeric for value in up.values),
-        default=0,
+def _measure_spacing(grid: PanelGrid, panels: Sequence[HeatPanel]) -> Spacing:
+    """The spacing that leaves space for categories' names, and for colour bars between panels."""
+    spacing = _SPACING.enlarge_for(grid)
+    names = [value for panel in panels if not panel.up.numeric for value in panel.up.values]
+    longest = max((len(format_value(value)) for value in names), default=0)
+    left = max(spacing.left, min(longest, 24) * _LETTER + 0.5)
+    rotated = any(
+        not panel.across.numeric and _must_rotate(panel.across, spacing.width) for panel in panels
     )
-    left = max(room.left, min(longest, 24) * 0.075 + 0.5)
-    more = (
-        0.45
-        if any(not across.numeric and _turned(across, room.width) for across, _ in axes)
-        else 0.0
-    )
-    gap_x = room.gap_x if together else 0.95
-    if any(up.values != axes[0][1].values for _, up in axes):
+    below = 0.45 if rotated else 0.0
+    gap_x = spacing.gap_x if len({panel.scale for panel in grid.panels}) == 1 else 0.95
+    if any(panel.up.values != panels[0].up.values for panel in panels):
         gap_x += left - 0.2
-    return replace(room, left=left, gap_x=gap_x, gap_y=room.gap_y + more, bottom=room.bottom + more)
+    return replace(
+        spacing,
+        left=left,
+        gap_x=gap_x,
+        gap_y=spacing.gap_y + below,
+        bottom=spacing.bottom + below,
+    )
 
 
-def _turned(one: _Axis, inches: float) -> bool:
-    """Whether the names of words below a panel would touch, and are turned."""
-    each = inches / len(one.values)
-    return any(len(format_value(value)) * 0.075 > each for value in one.values)
-
-
-def _curves(
-    overlays: Sequence[Curve] | Mapping[str, Sequence[Curve]], facet: Facet
-) -> Sequence[Curve]:
-    return overlays.get(facet.title, ()) if isinstance(overlays, Mapping) else overlays
-
-
-def _legend(conditions: Sequence[Condition], styles: Mapping[str, str]) -> list[Line2D]:
-    legend = [
-        legend_line(label, color="black", linewidth=1.5, linestyle=style)
+def _make_legend(conditions: Sequence[Condition], styles: Mapping[str, str]) -> list[Artist]:
+    legend: list[Artist] = [
+        make_legend_line(label, color="black", linewidth=1.5, linestyle=style)
         for label, style in styles.items()
     ]
-    medians = {math.isfinite(condition.centre) for condition in conditions if condition.diverged}
-    if True in medians:
-        legend.append(
-            _patch("some replicates diverged (colour: median)", facecolor="#B5AD78", hatch="////")
-        )
-    if False in medians:
-        legend.append(_patch("half or more diverged", facecolor="#D9D9D9", hatch="xxxx"))
+    has_median = {math.isfinite(condition.centre) for condition in conditions if condition.diverged}
+    if True in has_median:
+        label = "some replicates diverged (colour: median)"
+        legend.append(_make_legend_patch(label, facecolor="#B5AD78", hatch=_SOME_DIVERGED))
+    if False in has_median:
+        label = "half or more diverged"
+        legend.append(_make_legend_patch(label, facecolor=_NO_MEDIAN, hatch=_MOST_DIVERGED))
     return legend
 
 
-def _patch(label: str, **style: Any) -> Any:
+def _make_legend_patch(label: str, **style: Any) -> Rectangle:
     return Rectangle((0, 0), 1, 1, label=label, edgecolor="#555555", linewidth=0, **style)
 
 
-def _short(value: float, metric: str) -> str:
-    return f"{value:.3f}" if metric.endswith("accuracy") else tick_text(float(f"{value:.3g}"))
-
-
-def _middle(low: float, high: float, *, log: bool) -> float:
-    return math.sqrt(low * high) if log else (low + high) / 2
-
-
-def _brightness(colour: Any) -> float:
+def _compute_luminance(colour: Any) -> float:
     """Relative luminance of a colour, from 0 to 1."""
     red, green, blue = to_rgb(colour)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

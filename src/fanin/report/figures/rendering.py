@@ -1,8 +1,7 @@
-"""Drawing: what all figures share. Text that fits its room, a sheet with words only, and a figure's
-bytes.
+"""Rendering: a figure's bytes, text that fits its space, and a figure that holds only a message.
 
-matplotlib's object interface throughout: no pyplot, no global settings, no display. Names are never
-read as mathematics.
+All figures use matplotlib's object interface: no pyplot, no global settings, no display. Names are
+never read as mathematics.
 """
 
 from __future__ import annotations
@@ -11,63 +10,64 @@ import io
 import warnings
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from rich.cells import cell_len
 
-from fanin.errors import MissingExtra, OutputError
-
-try:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-except ModuleNotFoundError:
-    raise MissingExtra("matplotlib", "study", "A figure") from None
-
+from fanin.errors import OutputError
 from fanin.report.escaping import escape_invisible
-from fanin.report.figures.curve_panel import QUIET
+from fanin.report.figures.palette import QUIET
 
 _DPI = 130
 
-_FORMATS = ("png", "pdf", "svg")
+_NO_TIME = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""File format → metadata that leaves out when the file was written."""
+
+_LETTER, _WIDE_LETTER = 0.62, 1.1
+"""Width of a letter as a share of the font size; the second if a text holds wide letters."""
 
 
-def sheet(text: str) -> Figure:
+def render(figure: Figure, kind: str) -> bytes:
+    """The figure as PNG, PDF or SVG; the same bytes each time."""
+    FigureCanvasAgg(figure)
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name may use any script.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(content, format=kind, dpi=_DPI, metadata=_NO_TIME[kind])
+    return content.getvalue()
+
+
+def parse_format(path: str | Path) -> str:
+    """The file format that a path's suffix names. Raises `OutputError` for any other suffix."""
+    kind = Path(path).suffix.lower().lstrip(".")
+    if kind not in _NO_TIME:
+        raise OutputError(
+            f"Expected a path that ends in one of {', '.join(_NO_TIME)}, received {path}."
+        )
+    return kind
+
+
+def draw_message(text: str) -> Figure:
+    """A figure that holds one line of text."""
     figure = Figure(figsize=(6.4, 2.0))
     figure.text(0.5, 0.5, text, ha="center", va="center", color=QUIET, parse_math=False)
     return figure
 
 
-def fitted(text: str, inches: float, points: float) -> str:
-    """The text, its middle cut out where it is longer than the room; both ends are kept, as specs
-    often differ in the last.
+def fit_text(text: str, inches: float, points: float) -> str:
+    """The text, shortened in the middle if it is longer than `inches` at a font size of `points`.
+
+    Both ends are kept because specs often differ in the last characters.
     """
-    shown = escape_invisible(text)
-    room = max(int(inches * 72 / (points * (1.1 if cell_len(shown) > len(shown) else 0.62))), 8)
-    return (
-        shown if len(shown) <= room else f"{shown[: room // 2]}…{shown[-(room - room // 2 - 1) :]}"
-    )
+    line = escape_invisible(text)
+    letter = _WIDE_LETTER if cell_len(line) > len(line) else _LETTER
+    length = max(int(inches * 72 / (points * letter)), 8)
+    if len(line) <= length:
+        return line
+    return f"{line[: length // 2]}…{line[-(length - length // 2 - 1) :]}"
 
 
-def metric_words(name: str) -> str:
+def format_metric(name: str) -> str:
+    """A metric's name in a history, in words."""
     return "MAE" if name == "mae" else escape_invisible(name.replace("_", " "))
-
-
-def format_of(path: str | Path) -> str:
-    kind = Path(path).suffix.lower().lstrip(".")
-    if kind not in _FORMATS:
-        raise OutputError(
-            f"A figure is written as {', '.join(_FORMATS)}, by the ending of its path; {path} has "
-            "another."
-        )
-    return kind
-
-
-def saved(figure: Figure, kind: str) -> bytes:
-    """The figure's bytes, without the time at which they were made."""
-    stamp = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
-    FigureCanvasAgg(figure)
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from"
-        )  # a name may use any script
-        figure.savefig(content, format=kind, dpi=_DPI, metadata=stamp)
-    return content.getvalue()

@@ -1,4 +1,4 @@
-"""Response: a metric against a numeric factor, a line for each value of what is compared."""
+"""Response curves: a metric against a numeric factor, a line for each value of what is compared."""
 
 from __future__ import annotations
 
@@ -15,334 +15,292 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fanin.analysis.analysis import Analysis
-from fanin.analysis.conditions import Condition, estimate_condition
-from fanin.analysis.design import Design, group_rows, is_numeric
+from fanin.analysis.conditions import Condition
+from fanin.analysis.design import Design, is_numeric
 from fanin.analysis.factors import format_title, is_number
-from fanin.analysis.summary import get_directions, is_higher_better
-from fanin.report.figures import axes as axis
-from fanin.report.figures.curve_panel import QUIET, WARNING, Scale, scale_of
+from fanin.report.figures.axes import (
+    draw_grid,
+    label_axis,
+    set_factor_axis,
+    set_metric_axis,
+    style_axes,
+)
+from fanin.report.figures.palette import LINE_COLOURS, LINE_MARKERS, QUIET, WARNING
 from fanin.report.figures.panel_grid import (
-    Facet,
-    Head,
-    Layout,
-    Room,
-    canvas,
-    layout_of,
-    legend_line,
+    Header,
+    Panel,
+    PanelGrid,
+    PlacedPanel,
+    Spacing,
+    arrange_panels,
+    draw_empty_panels,
+    make_header_lines,
+    make_legend_line,
+)
+from fanin.report.figures.scales import (
+    Scale,
+    fit_metric_scale,
+    format_axis_title,
+    is_logarithmic,
 )
 
 MAX_LINES = 10
 
-# Okabe and Ito's palette without its yellow, which is too faint on white; told apart by
-# colour-blind readers, and by markers.
-PALETTE = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-    "#7A3E5D",
-    "#767676",
-    "#8C6D31",
-)
-MARKERS = ("o", "s", "^", "D", "v", "P", "p", "h", "<", ">")
-
-_DODGE = 0.008
-"""Share of an axis by which the lines' points stand apart."""
+_SHIFT = 0.008
+"""Distance of two lines' points, as a share of the axis, so that they do not hide each other."""
 
 _STRIP_LINE = 0.1
 """Height of a line's row in the strip of diverged replicates, in inches."""
 
-_ROOM = Room(width=2.9, height=2.0, gap_x=0.32)
+_SPACING = Spacing(width=2.9, height=2.0, gap_x=0.32)
+
+Line = list[tuple[float, Condition]]
+"""The factor's values in ascending order, and the condition at each."""
 
 
 @dataclass(frozen=True)
-class Style:
+class LineStyle:
     """How one line looks."""
 
     colour: str
     marker: str
 
 
-Line = list[tuple[float, Condition]]
+@dataclass(frozen=True)
+class FactorRange:
+    """The values of the factor on the horizontal axis, ascending."""
+
+    values: Sequence[float]
+    log: bool
+
+    def compute_limits(self) -> tuple[float, float]:
+        """The ends of the axis, a little beyond the values."""
+        low, high = self.values[0], self.values[-1]
+        if self.log:
+            margin = (high / low) ** 0.05 if high > low else 2.0
+            return low / margin, high * margin
+        margin = 0.05 * (high - low) or 0.5
+        return low - margin, high + margin
+
+    def shift(self, x: float, number: int, lines: int) -> float:
+        """Where to draw the point at x of the line with this number, beside those of the others."""
+        share = _SHIFT * (number - (lines - 1) / 2)
+        low, high = self.values[0], self.values[-1]
+        return x * (high / low) ** share if self.log else x + share * (high - low)
 
 
-def response(
+def draw_response_curves(
     analysis: Analysis,
     factor: str,
     *,
     lines: str | None = None,
     metric: str | None = None,
 ) -> Figure:
-    """The figure of an analysis.
+    """Draw a metric against a numeric factor; panels for the values of whatever else varies.
 
     A point is the mean over the replicates, its bar the 95 % interval (Student's t, from 5
-    replicates on). Where a replicate diverged there is no mean: an open point is the median with
-    the diverged counted as worst, reached by a dotted line, and crosses below the panel show the
+    replicates on). If a replicate diverged there is no mean: an open point at the end of a dotted
+    line is the median with the diverged counted as worst, and crosses below the panel show the
     share that diverged.
 
     Args:
         analysis: what to draw.
-        factor: the numeric factor on the horizontal axis; logarithmic where its values span a
-            factor of 30 or are spaced so.
+        factor: the numeric factor on the horizontal axis. The axis is logarithmic if the values
+            span a factor of 30 or are spaced geometrically.
         lines: the factor whose values are the lines; by default what the design compares.
         metric: a column of metrics; by default each panel's main test metric.
     """
-    frame, design = analysis.frame, analysis.design
-    frame = frame[frame[factor].map(is_number)]
-    lined = lines or design.compared
-    compared = lined if lined != factor else None
-    layout = layout_of(frame, design, [factor, *([compared] if compared else [])], metric)
+    design = analysis.design
+    frame = analysis.frame[analysis.frame[factor].map(is_number)]
+    line_factor = lines or design.compared
+    compared = line_factor if line_factor != factor else None
+    grid = arrange_panels(frame, design, [factor, *([compared] if compared else [])], metric)
     names = list(dict.fromkeys(frame[compared])) if compared else [""]
-    styles = _styles(frame, compared, names[:MAX_LINES])
-    drawn = {id(facet): _lines(facet, factor, compared, styles, frame) for facet in layout.all}
+    styles = _choose_styles(frame, compared, names[:MAX_LINES])
+    drawn = {id(panel): _make_lines(panel, factor, compared, styles) for panel in grid.panels}
     diverged = any(
         condition.diverged
-        for found in drawn.values()
-        for line in found.values()
+        for panel in drawn.values()
+        for line in panel.values()
         for _, condition in line
     )
     strip = 0.12 + _STRIP_LINE * len(styles) if diverged else 0.0
-    room = _ROOM.fitting(layout)
-    room = replace(room, gap_y=room.gap_y + strip + 0.12, bottom=room.bottom + strip)
-    head = Head(
-        _title(layout, factor, design),
-        _lines_below(layout, lined, design, names),
-        _legend(styles, lined, design, diverged),
+    spacing = _SPACING.enlarge_for(grid)
+    spacing = replace(spacing, gap_y=spacing.gap_y + strip + 0.12, bottom=spacing.bottom + strip)
+    header = Header(
+        f"{grid.metric_title} by {design.format_title(factor)}",
+        make_header_lines(grid, design.format_title(line_factor), len(names), MAX_LINES),
+        _make_legend(styles, line_factor, design, diverged=diverged),
     )
-    figure, placed = canvas(layout, room, head)
+    figure, placed = draw_empty_panels(grid, spacing, header)
     values = sorted({float(value) for value in frame[factor]})
-    log = axis.is_logarithmic(values)
-    scales = _scales(layout, drawn)
-    for facet, axes, i, j in placed:
-        _draw(axes, drawn[id(facet)], styles, values, log=log)
-        _finish(axes, scales[facet.scale], values, room, log=log)
-        _label(axes, facet, layout, i, j)
-        below = (
-            _strip(figure, axes, drawn[id(facet)], styles, strip, values, log=log)
-            if diverged
-            else axes
-        )
-        if diverged and not j:
-            below.set_ylabel(
-                "diverged",
-                fontsize=6.5,
-                color=QUIET,
-                rotation=0,
-                ha="right",
-                va="center",
-                labelpad=4,
-            )
-        below.set_xlabel(
-            _axis_title(design, factor, log), fontsize=8, color=QUIET, labelpad=2, parse_math=False
-        )
+    across = FactorRange(values, is_logarithmic(values))
+    scales = _fit_scales(grid, drawn)
+    for place in placed:
+        panel, axes, _, column = place
+        _draw_lines(axes, drawn[id(panel)], styles, across)
+        _set_axes(axes, scales[panel.scale], across, spacing)
+        _label_metric(place, grid)
+        lowest = axes
+        if diverged:
+            lowest = _draw_diverged(figure, axes, drawn[id(panel)], styles, strip, across)
+            if not column:
+                _label_diverged(lowest)
+        label_axis(lowest, "x", format_axis_title(design.format_title(factor), log=across.log))
     return figure
 
 
-def _styles(frame: pd.DataFrame, compared: str | None, names: Sequence[Any]) -> dict[Any, Style]:
-    """Words get the palette's colours; numbers a scale from dark to light, so that their order is
-    seen.
-    """
+def _choose_styles(
+    frame: pd.DataFrame, compared: str | None, names: Sequence[Any]
+) -> dict[Any, LineStyle]:
+    """A style for each line: numbers get colours from dark to light, to show their order."""
     if compared and len(names) > 2 and is_numeric(frame, compared):
-        ordered = sorted(names, key=lambda name: (not is_number(name), name))
-        shades = [
-            to_hex(colormaps["viridis"](0.85 * i / (len(ordered) - 1))) for i in range(len(ordered))
-        ]
-        return {name: Style(shades[i], MARKERS[i]) for i, name in enumerate(ordered)}
-    return {name: Style(PALETTE[i], MARKERS[i]) for i, name in enumerate(names)}
+        names = sorted(names, key=lambda name: (not is_number(name), name))
+        shades = [colormaps["viridis"](0.85 * i / (len(names) - 1)) for i in range(len(names))]
+        colours: Sequence[str] = [to_hex(shade) for shade in shades]
+    else:
+        colours = LINE_COLOURS
+    return {name: LineStyle(colours[i], LINE_MARKERS[i]) for i, name in enumerate(names)}
 
 
-def _lines(
-    facet: Facet,
-    factor: str,
-    compared: str | None,
-    styles: Mapping[Any, Style],
-    frame: pd.DataFrame,
+def _make_lines(
+    panel: Panel, factor: str, compared: str | None, styles: Mapping[Any, LineStyle]
 ) -> dict[Any, Line]:
-    higher = is_higher_better(facet.metric, get_directions(frame))
-    found: dict[Any, Line] = {}
-    for key, rows in group_rows(facet.rows, [*([compared] if compared else []), factor]):
+    lines: dict[Any, Line] = {}
+    for key, condition in panel.estimate_conditions([*([compared] if compared else []), factor]):
         name = key[0] if compared else ""
         if name in styles:
-            condition = estimate_condition(rows, facet.metric, higher_is_better=higher)
-            found.setdefault(name, []).append((float(key[-1]), condition))
-    return {name: sorted(line, key=lambda point: point[0]) for name, line in found.items()}
+            lines.setdefault(name, []).append((float(key[-1]), condition))
+    return {name: sorted(line, key=lambda point: point[0]) for name, line in lines.items()}
 
 
-def _draw(
-    axes: Axes,
-    lines: Mapping[Any, Line],
-    styles: Mapping[Any, Style],
-    values: Sequence[float],
-    *,
-    log: bool,
+def _draw_lines(
+    axes: Axes, lines: Mapping[Any, Line], styles: Mapping[Any, LineStyle], across: FactorRange
 ) -> None:
     for number, (name, style) in enumerate(styles.items()):
         line = lines.get(name, [])
-        x = [_dodged(x, number, len(styles), values, log=log) for x, _ in line]
-        y = [condition.centre for _, condition in line]
+        x = [across.shift(value, number, len(styles)) for value, _ in line]
+        centres = [condition.centre for _, condition in line]
         means = [condition.centre if condition.is_mean else math.nan for _, condition in line]
         half = [condition.half_width for _, condition in line]
-        axes.plot(x, y, color=style.colour, linewidth=1.0, linestyle=":")
-        axes.errorbar(
-            x, means, yerr=half, color=style.colour, linewidth=1.3, elinewidth=1.0, zorder=3
-        )
-        for at, (_, condition) in zip(x, line, strict=True):
-            fill = style.colour if condition.is_mean else "white"
+        colour = style.colour
+        axes.plot(x, centres, color=colour, linewidth=1.0, linestyle=":")
+        axes.errorbar(x, means, yerr=half, color=colour, linewidth=1.3, elinewidth=1.0, zorder=3)
+        for position, (_, condition) in zip(x, line, strict=True):
             axes.plot(
-                [at], [condition.centre], marker=style.marker, markersize=4.2, linestyle="none", zorder=4,
-                markerfacecolor=fill, markeredgecolor=style.colour, markeredgewidth=1.0, clip_on=False,
-            )  # fmt: skip
+                [position],
+                [condition.centre],
+                marker=style.marker,
+                markersize=4.2,
+                linestyle="none",
+                zorder=4,
+                markerfacecolor=colour if condition.is_mean else "white",
+                markeredgecolor=colour,
+                markeredgewidth=1.0,
+                clip_on=False,
+            )
 
 
-def _strip(
+def _draw_diverged(
     figure: Figure,
     axes: Axes,
     lines: Mapping[Any, Line],
-    styles: Mapping[Any, Style],
+    styles: Mapping[Any, LineStyle],
     inches: float,
-    values: Sequence[float],
-    *,
-    log: bool,
+    across: FactorRange,
 ) -> Axes:
-    """Below a panel: a row for each line, a cross where replicates diverged, as large as their
-    share.
+    """Draw a strip below a panel: a row for each line, a cross for each condition that diverged.
+
+    The size of a cross is the share of replicates that diverged.
     """
     box, height = axes.get_position(), figure.get_figheight()
-    below = figure.add_axes(
+    strip = figure.add_axes(
         (box.x0, box.y0 - (inches + 0.02) / height, box.width, (inches - 0.06) / height)
     )
-    axis.prepare(below)
+    style_axes(strip)
     for number, (name, style) in enumerate(styles.items()):
-        for x, condition in lines.get(name, []):
+        for value, condition in lines.get(name, []):
             if condition.diverged:
-                at = _dodged(x, number, len(styles), values, log=log)
-                size = 2.5 + 3.5 * condition.diverged_share
-                below.plot(
-                    [at],
+                strip.plot(
+                    [across.shift(value, number, len(styles))],
                     [number],
                     marker="X",
-                    markersize=size,
+                    markersize=2.5 + 3.5 * condition.diverged_share,
                     color=style.colour,
                     markeredgewidth=0,
                     clip_on=False,
                 )
-    below.set_xscale(axes.get_xscale())
-    axis.factor_axis(below, values, "x", box.width * figure.get_figwidth(), log=log)
-    below.set_xlim(axes.get_xlim())
-    below.set_ylim(len(styles) - 0.4, -0.6)
-    below.set_yticks([])
-    below.set_facecolor("#F7F7F7")
+    strip.set_xscale(axes.get_xscale())
+    set_factor_axis(strip, across.values, "x", box.width * figure.get_figwidth(), log=across.log)
+    strip.set_xlim(axes.get_xlim())
+    strip.set_ylim(len(styles) - 0.4, -0.6)
+    strip.set_yticks([])
+    strip.set_facecolor("#F7F7F7")
     axes.tick_params(axis="x", labelbottom=False)
-    return below
+    return strip
 
 
-def _finish(axes: Axes, scale: Scale, values: Sequence[float], room: Room, *, log: bool) -> None:
-    axis.prepare(axes)
-    axis.grid(axes)
-    axis.factor_axis(axes, values, "x", room.width, log=log)
-    low, high = values[0], values[-1]
-    if log:
-        margin = (high / low) ** 0.05 if high > low else 2.0
-        axes.set_xlim(low / margin, high * margin)
-    else:
-        margin = 0.05 * (high - low) or 0.5
-        axes.set_xlim(low - margin, high + margin)
-    axis.metric_axis(axes, scale, "y")
+def _label_diverged(strip: Axes) -> None:
+    style: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center", "labelpad": 4}
+    strip.set_ylabel("diverged", fontsize=6.5, color=QUIET, **style)
 
 
-def _label(axes: Axes, facet: Facet, layout: Layout, i: int, j: int) -> None:
-    """The metric's name and ticks where a scale begins: panels to the right that share it need
-    none.
-    """
-    before = layout.facets[i][j - 1] if j else None
-    if before is not None and before.scale == facet.scale:
+def _set_axes(axes: Axes, scale: Scale, across: FactorRange, spacing: Spacing) -> None:
+    style_axes(axes)
+    draw_grid(axes)
+    set_factor_axis(axes, across.values, "x", spacing.width, log=across.log)
+    axes.set_xlim(*across.compute_limits())
+    set_metric_axis(axes, scale, "y")
+
+
+def _label_metric(place: PlacedPanel, grid: PanelGrid) -> None:
+    """Label the metric's axis, unless the panel to the left has the same scale."""
+    panel, axes, row, column = place
+    before = grid.get(row, column - 1)
+    if before is not None and before.scale == panel.scale:
         axes.tick_params(axis="y", labelleft=False)
-    elif len(layout.metrics) > 1 or not j:
-        axes.set_ylabel(
-            format_title(facet.metric), fontsize=8, color=QUIET, labelpad=2, parse_math=False
-        )
+    elif len(grid.metrics) > 1 or not column:
+        label_axis(axes, "y", format_title(panel.metric))
 
 
-def _scales(
-    layout: Layout, lines: Mapping[int, Mapping[Any, Line]]
+def _fit_scales(
+    grid: PanelGrid, drawn: Mapping[int, Mapping[Any, Line]]
 ) -> dict[tuple[Any, ...], Scale]:
+    """The scale of each group of panels that share one."""
     ends: dict[tuple[Any, ...], list[float]] = {}
-    for facet in layout.all:
-        for line in lines[id(facet)].values():
+    for panel in grid.panels:
+        for line in drawn[id(panel)].values():
             for _, condition in line:
-                half = condition.half_width if math.isfinite(condition.half_width) else 0.0
-                found = [condition.centre - half, condition.centre + half]
-                ends.setdefault(facet.scale, []).extend(
-                    value for value in found if math.isfinite(value)
-                )
+                finite = [value for value in condition.interval if math.isfinite(value)]
+                ends.setdefault(panel.scale, []).extend(finite)
     return {
-        facet.scale: metric_scale(facet.metric, ends.get(facet.scale, [])) for facet in layout.all
+        panel.scale: fit_metric_scale(panel.metric, ends.get(panel.scale, []))
+        for panel in grid.panels
     }
 
 
-def metric_scale(metric: str, values: list[float]) -> Scale:
-    """The scale of a metric; a share is read on a linear one."""
-    return scale_of(values, may_be_log=not metric.endswith("accuracy"))
-
-
-def _dodged(x: float, number: int, lines: int, values: Sequence[float], *, log: bool) -> float:
-    """The place of a line's point beside those of the others."""
-    share = _DODGE * (number - (lines - 1) / 2)
-    low, high = values[0], values[-1]
-    return x * (high / low) ** share if log else x + share * (high - low)
-
-
-def _title(layout: Layout, factor: str, design: Design) -> str:
-    what = format_title(layout.metrics[0]) if len(layout.metrics) == 1 else "test metric"
-    return f"{what[:1].upper()}{what[1:]} by {design.format_title(factor)}"
-
-
-def _lines_below(layout: Layout, lined: str, design: Design, names: Sequence[Any]) -> list[str]:
-    said = [layout.subtitle] if layout.subtitle else []
-    if len(names) > MAX_LINES:
-        said.append(f"the first {MAX_LINES} of {len(names)} values of {design.format_title(lined)}")
-    return said
-
-
-def _legend(
-    styles: Mapping[Any, Style], lined: str, design: Design, diverged: bool
+def _make_legend(
+    styles: Mapping[Any, LineStyle], line_factor: str, design: Design, *, diverged: bool
 ) -> list[Line2D]:
-    named = [] if list(styles) == [""] else list(styles.items())
     legend = [
-        legend_line(
-            design.name_value(lined, name),
+        make_legend_line(
+            design.name_value(line_factor, name),
             color=style.colour,
             marker=style.marker,
             markersize=4.5,
             linewidth=1.3,
         )
-        for name, style in named
+        for name, style in styles.items()
+        if list(styles) != [""]
     ]
     if diverged:
-        quiet: dict[str, Any] = {"color": QUIET, "linestyle": "none"}
-        legend.append(
-            legend_line(
-                "median, some diverged",
-                marker="o",
-                markersize=4.5,
-                markerfacecolor="white",
-                **quiet,
-            )
-        )
-        legend.append(
-            legend_line(
-                "diverged (size: share)",
-                marker="X",
-                markersize=5.5,
-                color=WARNING,
-                linestyle="none",
-            )
-        )
+        dot: dict[str, Any] = {
+            "marker": "o",
+            "markersize": 4.5,
+            "markerfacecolor": "white",
+            "linestyle": "none",
+        }
+        legend.append(make_legend_line("median, some diverged", color=QUIET, **dot))
+        cross: dict[str, Any] = {"marker": "X", "markersize": 5.5, "linestyle": "none"}
+        legend.append(make_legend_line("diverged (size: share)", color=WARNING, **cross))
     return legend
-
-
-def _axis_title(design: Design, factor: str, log: bool) -> str:
-    return f"{design.format_title(factor)} (log)" if log else design.format_title(factor)

@@ -1,9 +1,9 @@
-"""Which figures fit a study: chosen by what it varies."""
+"""The figures of a study, chosen by the factors that it varies."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,23 +11,22 @@ from matplotlib.figure import Figure
 
 from fanin import atomic
 from fanin.analysis.analysis import Analysis
-from fanin.analysis.design import is_numeric
+from fanin.analysis.design import Design, is_numeric
 from fanin.analysis.summary import find_main_metric
-from fanin.report.figures import theory_curves
-from fanin.report.figures.dot_plot import points
-from fanin.report.figures.heat_map import MAX_VALUES, Curve, heat_map
-from fanin.report.figures.rendering import saved
-from fanin.report.figures.response_curves import response
+from fanin.report.figures.dot_plot import draw_dot_plot
+from fanin.report.figures.heat_map import MAX_VALUES, Curve, draw_heat_map
+from fanin.report.figures.rendering import render
+from fanin.report.figures.response_curves import draw_response_curves
+from fanin.report.figures.theory_curves import compute_depth_scales
 
 MIN_NUMBERS = 3
-"""Values from which a factor of numbers is an axis; fewer are categories."""
+"""Values from which a numeric factor is an axis; fewer are categories."""
 
-_MOST_PANELS = 12
-"""Panels up to which a second figure is drawn beside a heat map of two numeric factors."""
-
+_MAX_PANELS = 12
+"""Panels up to which a heat map of two numeric factors is followed by response curves."""
 
 Overlays = Sequence[Curve] | Mapping[str, Sequence[Curve]]
-"""Curves for every panel, or for those of a title."""
+"""Curves for every panel, or panel title → curves."""
 
 
 class StudyFigure(NamedTuple):
@@ -37,42 +36,41 @@ class StudyFigure(NamedTuple):
     image: bytes
 
 
-def study_figures(
+def draw_study_figures(
     analysis: Analysis,
     *,
     kind: str = "png",
     overlays: Overlays | None = None,
 ) -> list[StudyFigure]:
-    """The figures that fit a study's axes; none where nothing varies, or nothing has trained to its
-    end.
+    """Draw the figures that fit a study's factors.
 
-    - Two numeric factors: a heat map over them, and where that makes few panels the response to the
-      first of them.
-    - One numeric factor: the response to it, a line for each value of what is compared.
-    - None: points, and where a third factor varies a heat map of what is compared by it.
+    - Two numeric factors: a heat map over them. If that has few panels, also response curves over
+      the first of them.
+    - One numeric factor: response curves, a line for each value of what is compared.
+    - No numeric factor: a dot plot. If a further factor varies, also a heat map of it and what is
+      compared.
+
+    No figures if nothing varies, or no cell has trained to its end.
 
     Args:
         analysis: what to draw.
         kind: png, pdf or svg.
         overlays: curves for the heat map of two numeric factors
-            (`fanin.report.figures.heat_map.heat_map`); by default what theory says of them
-            (`fanin.report.figures.theory_curves`).
+            (`fanin.report.figures.heat_map.draw_heat_map`); by default those of
+            `fanin.report.figures.theory_curves`.
     """
     if analysis.is_empty or find_main_metric(analysis.frame) is None:
         return []
 
-    def curves_over(x: str, y: str) -> Overlays:
-        return theory_curves.depth_scales(analysis.plan, x, y) if overlays is None else overlays
-
-    drawn = _draw_fitting(analysis, curves_over)
-    return [StudyFigure(_title(figure), saved(figure, kind)) for figure in drawn]
+    figures = _draw_figures(analysis, overlays)
+    return [StudyFigure(_read_title(figure), render(figure, kind)) for figure in figures]
 
 
 def write_figures(figures: Sequence[StudyFigure], folder: Path, kind: str = "png") -> list[Path]:
-    """Write figures as ``figure-1-test-accuracy-by-depth.png`` and so on; their paths."""
+    """Write ``figure-1-test-accuracy-by-depth.png`` and so on; returns their paths."""
     return [
         atomic.write(
-            folder / f"figure-{number}-{_slug(figure.title)}.{kind}",
+            folder / f"figure-{number}-{_make_slug(figure.title)}.{kind}",
             figure.image,
             create_parent=True,
         )
@@ -80,52 +78,66 @@ def write_figures(figures: Sequence[StudyFigure], folder: Path, kind: str = "png
     ]
 
 
-def numeric_factors(analysis: Analysis) -> list[str]:
-    """The factors that make a numeric axis, most values first; a depth or width of the model after
-    all others.
-    """
+def list_numeric_factors(analysis: Analysis) -> list[str]:
+    """The factors that make a numeric axis, most values first; options of the model come last."""
     frame, design = analysis.frame, analysis.design
-    found = [
+    factors = [
         name
-        for name in design.varying
-        if name in (*design.section, design.compared)
-        and is_numeric(frame, name)
-        and frame[name].nunique() >= MIN_NUMBERS
+        for name in _list_varying(design)
+        if is_numeric(frame, name) and frame[name].nunique() >= MIN_NUMBERS
     ]
-    return sorted(found, key=lambda name: (name.startswith("model."), -frame[name].nunique()))
+    return sorted(factors, key=lambda name: (name.startswith("model."), -frame[name].nunique()))
 
 
-def _draw_fitting(analysis: Analysis, curves_over: Callable[[str, str], Overlays]) -> list[Figure]:
-    frame, design = analysis.frame, analysis.design
-    conditions = [name for name in design.varying if name in (*design.section, design.compared)]
-    numbers = numeric_factors(analysis)
-    if not conditions:
+def _list_varying(design: Design) -> list[str]:
+    """The factors that vary, without a learning rate that was tuned."""
+    return [name for name in design.varying if name in (*design.section, design.compared)]
+
+
+def _draw_figures(analysis: Analysis, overlays: Overlays | None) -> list[Figure]:
+    numbers = list_numeric_factors(analysis)
+    if not _list_varying(analysis.design):
         return []
     if len(numbers) >= 2:
-        x, y = numbers[:2]
-        figures = [heat_map(analysis, x, y, overlays=curves_over(x, y))]
-        lines = y if design.compared == x else design.compared
-        rest = [name for name in conditions if name not in (x, lines)]
-        panels = len(frame[rest].drop_duplicates()) if rest else 1
-        return figures + ([response(analysis, x, lines=lines)] if panels <= _MOST_PANELS else [])
+        return _draw_two_numeric(analysis, numbers[0], numbers[1], overlays)
     if numbers:
-        return [response(analysis, numbers[0])]
-    figures = [points(analysis)]
+        return [draw_response_curves(analysis, numbers[0])]
+    return _draw_categories(analysis)
+
+
+def _draw_two_numeric(
+    analysis: Analysis, x: str, y: str, overlays: Overlays | None
+) -> list[Figure]:
+    frame, design = analysis.frame, analysis.design
+    if overlays is None:
+        overlays = compute_depth_scales(analysis.plan, x, y)
+    figures = [draw_heat_map(analysis, x, y, overlays=overlays)]
+    lines = y if design.compared == x else design.compared
+    rest = [name for name in _list_varying(design) if name not in (x, lines)]
+    panels = len(frame[rest].drop_duplicates()) if rest else 1
+    if panels <= _MAX_PANELS:
+        figures.append(draw_response_curves(analysis, x, lines=lines))
+    return figures
+
+
+def _draw_categories(analysis: Analysis) -> list[Figure]:
+    frame, design = analysis.frame, analysis.design
+    figures = [draw_dot_plot(analysis)]
     others = [
         name
         for name in design.further
         if frame[name].nunique() <= MAX_VALUES and _varies_everywhere(analysis, name)
     ]
-    if others and design.compared in conditions:
-        figures.append(
-            heat_map(analysis, design.compared, max(others, key=lambda n: frame[n].nunique()))
-        )
+    if others and design.compared in _list_varying(design):
+        largest = max(others, key=lambda name: frame[name].nunique())
+        figures.append(draw_heat_map(analysis, design.compared, largest))
     return figures
 
 
 def _varies_everywhere(analysis: Analysis, name: str) -> bool:
-    """Whether a factor has several values wherever all others but the compared one are equal: else
-    a map has empty rows.
+    """Whether a factor has several values in every section that all other factors make.
+
+    A heat map of a factor that does not would have empty rows.
     """
     frame = analysis.frame
     rest = [other for other in analysis.design.section if other != name]
@@ -133,9 +145,10 @@ def _varies_everywhere(analysis: Analysis, name: str) -> bool:
     return frame[name].nunique() > 1 if groups is None else bool(groups.nunique().min() > 1)
 
 
-def _title(figure: Figure) -> str:
+def _read_title(figure: Figure) -> str:
+    # Every figure writes its title before any other text.
     return figure.texts[0].get_text()
 
 
-def _slug(title: str) -> str:
+def _make_slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "figure"

@@ -1,9 +1,10 @@
-"""What theory says of a study, as curves for its figures."""
+"""Theory curves: what mean-field theory predicts for a study, as overlays of its figures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,45 +14,49 @@ from fanin.gains.mean_field import TRAINABLE
 from fanin.report.figures.heat_map import Curve
 
 _GAUSSIAN_IN_THE_LIMIT = ("lecun_normal", "lecun_uniform", "orthogonal")
-"""Initializers whose option `gain` is σ_w: in wide layers their moments are those of N(0,
-gain²/fan_in).
+"""Initializers whose option `gain` is σ_w: their moments in wide layers are those of
+N(0, gain²/fan_in).
 """
 
 _PLAIN = ("mlp", "plain_cnn")
 _POINTS = 61
-_NEAR = 0.01
-"""Part of σ_w that is left out around criticality, where the depth scale has no bound."""
+
+_CRITICAL = 0.01
+"""|ln χ₁| up to which a point is left out: the depth scale has no bound at criticality."""
 
 
-def depth_scales(plan: Plan, x: str, y: str) -> Mapping[str, Sequence[Curve]]:
-    """Activation → the depth up to which mean-field theory has plain networks trainable, over σ_w.
+def compute_depth_scales(plan: Plan, x: str, y: str) -> Mapping[str, Sequence[Curve]]:
+    """Activation → the depth up to which plain networks can be trained, as curves over σ_w.
 
-    For figures of ``initializer.gain`` by ``model.depth``; nothing for any other, nor for networks
-    that are not plain: with normalization, biases that are not zero, or activations that differ
-    from layer to layer.
+    For figures of ``initializer.gain`` by ``model.depth``. Empty for other factors, and if a cell
+    has normalization, biases that are not zero, or activations that differ from layer to layer.
     """
     if (x, y) != ("initializer.gain", "model.depth") or not all(map(_is_plain, plan.cells)):
         return {}
-    gain = [_gain(planned) for planned in plan.cells]
-    grid = np.linspace(min(gain), max(gain), _POINTS)
+    gain = [_read_gain(planned) for planned in plan.cells]
     activations = {str(planned.cell.activation) for planned in plan.cells}
-    return {activation: _curves(activation, grid) for activation in sorted(activations)}
+    return {name: _compute_curves(name, min(gain), max(gain)) for name in sorted(activations)}
 
 
-def _curves(activation: str, grid: np.ndarray) -> list[Curve]:
-    """Up to two curves, one on each side of criticality."""
-    found = [gains.mean_field(activation, float(sigma)) for sigma in grid]
-    sides: list[Curve] = []
+@lru_cache(maxsize=64)
+def _compute_curves(activation: str, low: float, high: float) -> tuple[Curve, ...]:
+    """Up to two curves, one on each side of criticality.
+
+    Cached, because a fixed point near criticality takes hundreds of integrals.
+    """
+    grid = [float(sigma) for sigma in np.linspace(low, high, _POINTS)]
+    states = [gains.mean_field(activation, sigma) for sigma in grid]
+    curves: list[Curve] = []
     for phase in ("ordered", "chaotic"):
         points = [
-            (float(sigma), TRAINABLE * state.depth_scale)
-            for sigma, state in zip(grid, found, strict=True)
-            if state.phase == phase and abs(math.log(max(state.chi, 1e-12))) > _NEAR
+            (sigma, TRAINABLE * state.depth_scale)
+            for sigma, state in zip(grid, states, strict=True)
+            if state.phase == phase and abs(math.log(max(state.chi, 1e-12))) > _CRITICAL
         ]
         if points:
             x, y = zip(*points, strict=True)
-            sides.append((list(x), list(y), f"{TRAINABLE:g} ξ, mean-field depth scales"))
-    return sides
+            curves.append((list(x), list(y), f"{TRAINABLE:g} ξ, mean-field depth scales"))
+    return tuple(curves)
 
 
 def _is_plain(planned: PlannedCell) -> bool:
@@ -65,5 +70,5 @@ def _is_plain(planned: PlannedCell) -> bool:
     )
 
 
-def _gain(planned: PlannedCell) -> float:
+def _read_gain(planned: PlannedCell) -> float:
     return float(specs.parse(planned.cell.initializer)[1].get("gain", 1.0))  # type: ignore[arg-type]
