@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from study_cases import plan_of, result_of, results_of
 from fanin.analysis.analysis import Analysis
 from fanin.cell.plan import Plan
 from fanin.errors import OutputError
-from fanin.report.figures import panel_grid, theory_curves
+from fanin.report.figures import panel_grid, study_figures, theory_curves
 from fanin.report.figures.dot_plot import draw_dot_plot
-from fanin.report.figures.heat_map import draw_heat_map
+from fanin.report.figures.heat_map import Curve, draw_heat_map
 from fanin.report.figures.rendering import render
 from fanin.report.figures.response_curves import draw_response_curves
 from fanin.report.figures.scales import compute_edges, is_logarithmic
@@ -31,21 +32,27 @@ from fanin.study.study import Study
 MLP = {"model": "mlp", "data": "digits"}
 
 
-def text_of(figure: Figure) -> str:
+@cache
+def analyse(kind: str, replicates: int) -> Analysis:
+    """A study of `KINDS`, analysed once for all tests."""
+    return Analysis(*kind_of_study(kind, replicates))
+
+
+def read_texts(figure: Figure) -> str:
     """All that is written in a figure."""
     figure.canvas.draw()
-    found = [text.get_text() for text in figure.texts]
+    texts = [text.get_text() for text in figure.texts]
     for legend in figure.legends:
-        found += [text.get_text() for text in legend.get_texts()]
+        texts += [text.get_text() for text in legend.get_texts()]
     for axes in figure.axes:
-        found += [
+        texts += [
             axes.get_title(loc="left"),
             axes.get_xlabel(),
             axes.get_ylabel(),
             *(t.get_text() for t in axes.texts),
         ]
-        found += [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
-    return " / ".join(found)
+        texts += [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+    return " / ".join(texts)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +73,7 @@ def text_of(figure: Figure) -> str:
     ],
 )
 def test_a_study_gets_the_figures_that_fit_its_axes(kind: str, titles: list[str]):
-    figures = draw_study_figures(Analysis(*kind_of_study(kind, 3)))
+    figures = draw_study_figures(analyse(kind, 3), overlays=())
     assert [figure.title for figure in figures] == titles
     assert all(figure.image.startswith(b"\x89PNG") for figure in figures)
 
@@ -137,31 +144,29 @@ def test_a_response_has_no_mean_where_a_replicate_diverged():
     assert np.isnan(np.asarray(line.get_ydata(), dtype=float)).tolist() == [False, True]
     dotted = next(one for one in figure.axes[0].lines if one.get_linestyle() == ":")
     assert np.asarray(dotted.get_ydata()) == pytest.approx([0.7, 0.6])
-    assert "diverged (size: share)" in text_of(figure)
+    assert "diverged (size: share)" in read_texts(figure)
     assert [len(axes.lines) for axes in figure.axes[1:]] == [1]
 
 
-def test_small_multiples_have_a_panel_for_each_setting_and_share_a_scale_on_the_same_data():
-    figure = draw_response_curves(Analysis(*kind_of_study("depth", 2)), "model.depth")
+def test_a_grid_has_a_panel_for_each_setting_and_share_a_scale_on_the_same_data():
+    figure = draw_response_curves(analyse("depth", 2), "model.depth")
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert [axes.get_title(loc="left") for axes in panels] == ["relu", "tanh"]
     assert panels[0].get_ylim() == panels[1].get_ylim()
-    other = draw_dot_plot(Analysis(*kind_of_study("recurrent", 2)))
+    other = draw_dot_plot(analyse("recurrent", 2))
     assert len({axes.get_xlim() for axes in other.axes}) == 9
 
 
 def test_a_figure_too_large_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(panel_grid, "MAX_COLUMNS", 2)
-    assert "Drawn: 6 of 9 panels." in text_of(
-        draw_dot_plot(Analysis(*kind_of_study("recurrent", 1)))
-    )
+    assert "Drawn: 6 of 9 panels." in read_texts(draw_dot_plot(analyse("recurrent", 1)))
 
 
-def cells_of(figure: Figure) -> list[Rectangle]:
+def get_cells(figure: Figure) -> list[Rectangle]:
     return [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
 
 
-def heat_of(
+def draw_heat_map_of(
     scores: dict[tuple[str, str], list[float | None]], metric: str = "test_accuracy"
 ) -> Figure:
     optimizers, activations = (list(dict.fromkeys(names)) for names in zip(*scores, strict=True))
@@ -178,7 +183,7 @@ def heat_of(
     return draw_heat_map(Analysis(plan, results), "optimizer", "activation")
 
 
-def brightness(patch: Rectangle) -> float:
+def compute_brightness(patch: Rectangle) -> float:
     red, green, blue, _ = patch.get_facecolor()
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
@@ -186,42 +191,44 @@ def brightness(patch: Rectangle) -> float:
 @pytest.mark.parametrize(("metric", "better"), [("test_accuracy", 0.9), ("test_loss", 0.1)])
 def test_in_a_heat_map_brighter_is_better_in_grey_too(metric: str, better: float):
     worse = 1.0 - better
-    figure = heat_of(
+    figure = draw_heat_map_of(
         {("sgd", "relu"): [better] * 4, ("adam", "relu"): [0.5] * 4, ("lion", "relu"): [worse] * 4},
         metric,
     )
-    shades = [brightness(patch) for patch in cells_of(figure)]
+    shades = [compute_brightness(patch) for patch in get_cells(figure)]
     assert shades == sorted(shades, reverse=True)
     assert shades[0] - shades[2] > 0.5
 
 
 def test_a_heat_map_hatches_cells_with_diverged_replicates():
-    figure = heat_of(
+    figure = draw_heat_map_of(
         {
             ("sgd", "relu"): [0.9] * 4,
             ("adam", "relu"): [0.5, 0.5, 0.5, None],
             ("lion", "relu"): [None] * 4,
         }
     )
-    hatches = [patch.get_hatch() for patch in cells_of(figure) if patch.get_hatch()]
+    hatches = [patch.get_hatch() for patch in get_cells(figure) if patch.get_hatch()]
     assert hatches == ["////", "xxxx"]
-    assert "4/4" in text_of(figure)
-    assert "half or more diverged" in text_of(figure)
+    assert "4/4" in read_texts(figure)
+    assert "half or more diverged" in read_texts(figure)
     assert not [
         patch
-        for patch in cells_of(heat_of({("sgd", "relu"): [0.9] * 4, ("adam", "relu"): [0.8] * 4}))
+        for patch in get_cells(
+            draw_heat_map_of({("sgd", "relu"): [0.9] * 4, ("adam", "relu"): [0.8] * 4})
+        )
         if patch.get_hatch()
     ]
 
 
 def test_curves_over_a_heat_map_stand_in_its_factors_units():
     curve = ([1.0, 2.0, 3.0], [8.0, 64.0, 16.0], "depth scale")
-    analysis = Analysis(*kind_of_study("phase-diagram", 1))
+    analysis = analyse("phase-diagram", 1)
     everywhere = draw_heat_map(analysis, "initializer.gain", "model.depth", overlays=[curve])
     assert [np.asarray(axes.lines[0].get_ydata()).tolist() for axes in everywhere.axes[:2]] == [
         [8.0, 64.0, 16.0]
     ] * 2
-    assert "depth scale" in text_of(everywhere)
+    assert "depth scale" in read_texts(everywhere)
     assert everywhere.axes[0].get_yscale() == "log"
     tanh = draw_heat_map(analysis, "initializer.gain", "model.depth", overlays={"tanh": [curve]})
     assert [len(axes.lines) for axes in tanh.axes[:2]] == [0, 1]
@@ -264,15 +271,15 @@ def test_points_say_how_many_diverged():
     results = results_of(plan)
     twice = [p.cell for p in plan.cells if p.cell.initializer == "he_normal(truncated=true)"][:2]
     results |= {cell.id: result_of(cell, "diverged") for cell in twice}
-    assert "2/6" in text_of(draw_dot_plot(Analysis(plan, results)))
+    assert "2/6" in read_texts(draw_dot_plot(Analysis(plan, results)))
 
 
 def test_a_condition_far_worse_than_all_others_does_not_squeeze_them():
     plan = plan_of([("mlp", "mnist")], ("zero", "he_normal", "orthogonal"), replicates=6)
     figure = draw_dot_plot(Analysis(plan, results_of(plan)))
     assert figure.axes[0].get_xlim()[0] > 0.9
-    assert "◂ 0.1000" in text_of(figure)
-    assert "beyond the axis" in text_of(figure)
+    assert "◂ 0.1000" in read_texts(figure)
+    assert "beyond the axis" in read_texts(figure)
 
 
 def test_a_condition_that_is_merely_worse_stays_on_the_axis():
@@ -339,13 +346,13 @@ def test_a_page_shows_the_figures_above_the_curves(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_study_is_drawn_with_a_single_replicate(kind: str):
-    assert draw_study_figures(Analysis(*kind_of_study(kind, 1)), kind="svg")
+    assert draw_study_figures(analyse(kind, 1), kind="svg", overlays=())
 
 
 # What theory says
 
 
-def phase_diagram(**changes: object) -> Plan:
+def plan_phase_diagram(**changes: object) -> Plan:
     study = Study.load("phase-diagram")
     plan = replace(study, base={**study.base, **changes}).plan(replicates=1)
     assert (
@@ -355,7 +362,9 @@ def phase_diagram(**changes: object) -> Plan:
 
 
 def test_the_depth_scale_is_drawn_over_a_phase_diagram_on_both_sides_of_criticality() -> None:
-    curves = theory_curves.compute_depth_scales(phase_diagram(), "initializer.gain", "model.depth")
+    curves = theory_curves.compute_depth_scales(
+        plan_phase_diagram(), "initializer.gain", "model.depth"
+    )
     assert set(curves) == {"tanh", "relu"}
     below, above = curves["relu"]
     assert max(below[0]) < math.sqrt(2) < min(above[0])
@@ -365,17 +374,35 @@ def test_the_depth_scale_is_drawn_over_a_phase_diagram_on_both_sides_of_critical
     assert depth == pytest.approx(-6 / math.log(sigma**2 / 2), rel=1e-6)
 
 
+def test_a_phase_diagram_gets_the_curves_of_theory(monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = ([1.0, 2.0], [8.0, 16.0], "theory")
+    asked = []
+
+    def compute(plan: Plan, x: str, y: str) -> dict[str, list[Curve]]:
+        asked.append((plan, x, y))
+        return {"tanh": [curve]}
+
+    monkeypatch.setattr(study_figures, "compute_depth_scales", compute)
+    analysis = analyse("phase-diagram", 1)
+    image = draw_study_figures(analysis, kind="svg")[0].image
+    assert asked == [(analysis.plan, "initializer.gain", "model.depth")]
+    assert image != draw_study_figures(analysis, kind="svg", overlays=())[0].image
+
+
 def test_no_depth_scale_is_drawn_over_other_axes_or_networks_that_are_not_plain() -> None:
-    assert theory_curves.compute_depth_scales(phase_diagram(), "learning_rate", "model.depth") == {}
+    assert (
+        theory_curves.compute_depth_scales(plan_phase_diagram(), "learning_rate", "model.depth")
+        == {}
+    )
     assert (
         theory_curves.compute_depth_scales(
-            phase_diagram(normalization="layer"), "initializer.gain", "model.depth"
+            plan_phase_diagram(normalization="layer"), "initializer.gain", "model.depth"
         )
         == {}
     )
     assert (
         theory_curves.compute_depth_scales(
-            phase_diagram(initializer="xavier_normal"), "initializer.gain", "model.depth"
+            plan_phase_diagram(initializer="xavier_normal"), "initializer.gain", "model.depth"
         )
         == {}
     )
