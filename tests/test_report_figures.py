@@ -361,7 +361,10 @@ def plan_phase_diagram(**changes: object) -> Plan:
     return plan
 
 
-def test_the_depth_scale_is_drawn_over_a_phase_diagram_on_both_sides_of_criticality() -> None:
+def test_the_depth_scale_is_drawn_over_a_phase_diagram_on_both_sides_of_criticality(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(theory_curves, "_POINTS", 9)
     curves = theory_curves.compute_depth_scales(
         plan_phase_diagram(), "initializer.gain", "model.depth"
     )

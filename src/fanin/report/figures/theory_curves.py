@@ -35,26 +35,27 @@ def compute_depth_scales(plan: Plan, x: str, y: str) -> Mapping[str, Sequence[Cu
         return {}
     gain = [_read_gain(planned) for planned in plan.cells]
     activations = {str(planned.cell.activation) for planned in plan.cells}
-    return {name: _compute_curves(name, min(gain), max(gain)) for name in sorted(activations)}
+    low, high = min(gain), max(gain)
+    return {name: _compute_curves(name, low, high, _POINTS) for name in sorted(activations)}
 
 
 @lru_cache(maxsize=64)
-def _compute_curves(activation: str, low: float, high: float) -> tuple[Curve, ...]:
+def _compute_curves(activation: str, low: float, high: float, points: int) -> tuple[Curve, ...]:
     """Up to two curves, one on each side of criticality.
 
     Cached, because a fixed point near criticality takes hundreds of integrals.
     """
-    grid = [float(sigma) for sigma in np.linspace(low, high, _POINTS)]
+    grid = [float(sigma) for sigma in np.linspace(low, high, points)]
     states = [gains.mean_field(activation, sigma) for sigma in grid]
     curves: list[Curve] = []
     for phase in ("ordered", "chaotic"):
-        points = [
+        curve = [
             (sigma, TRAINABLE * state.depth_scale)
             for sigma, state in zip(grid, states, strict=True)
             if state.phase == phase and abs(math.log(max(state.chi, 1e-12))) > _CRITICAL
         ]
-        if points:
-            x, y = zip(*points, strict=True)
+        if curve:
+            x, y = zip(*curve, strict=True)
             curves.append((list(x), list(y), f"{TRAINABLE:g} ξ, mean-field depth scales"))
     return tuple(curves)
 
