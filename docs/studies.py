@@ -40,7 +40,7 @@ def load(name: str) -> tuple[Study, Results, dict[str, Result]]:
     study = Study.load(name)
     found, _ = jsonl.read(DOCS.parent / "results" / f"{name}.jsonl")
     results = {result.cell.id: result for result in found}
-    return study, Results(experiment.evaluation(study, results), results), results
+    return study, Results(experiment.make_evaluation_plan(study, results), results), results
 
 
 def figures_of(name: str, results: Results) -> dict[str, bytes]:
