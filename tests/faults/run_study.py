@@ -27,7 +27,7 @@ def show(event: object) -> None:
 
 if descriptor := os.environ.pop(DESCRIPTOR, ""):
     nursery = Nursery(socket.socket(fileno=int(descriptor)))
-    executors.subprocess = nursery.as_subprocess()  # type: ignore[attr-defined]
+    vars(executors)["subprocess"] = nursery.as_subprocess()
 
 try:
     plan = Plan.from_json(json.loads(sys.argv[1]))
