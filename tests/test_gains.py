@@ -654,12 +654,16 @@ def test_what_is_no_activation_says_why(activation, text: str) -> None:
         ("gellu", "gelu"),
         ("swiish", "swish"),
         ("leaky_relu(slope=0.2)", "negative_slope"),
-        ("relu(alpha=1)", "alpha"),
     ],
 )
 def test_an_unknown_name_or_option_offers_the_near_one(spec: str, text: str) -> None:
     with pytest.raises(UnknownName, match=text):
         gain(spec)
+
+
+def test_an_activation_without_options_takes_none() -> None:
+    with pytest.raises(SpecError, match="relu takes no options; received alpha"):
+        gain("relu(alpha=1)")
 
 
 @pytest.mark.parametrize(

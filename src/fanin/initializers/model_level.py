@@ -63,14 +63,14 @@ class ModelInitializer(Initializer):
     @final
     def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """Not defined for one tensor."""
-        raise self._misused()
+        raise self._make_misuse_error()
 
     @final
     def intended_std(self, layout: Layout) -> float | None:
         """Not defined for one tensor."""
-        raise self._misused()
+        raise self._make_misuse_error()
 
-    def _misused(self) -> FitError:
+    def _make_misuse_error(self) -> FitError:
         return FitError(
             f"{self} looks at a whole model, not at one tensor. Use fanin.initialize(model, "
             f"'{self}', seed=0)."
