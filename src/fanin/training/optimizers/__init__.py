@@ -1,17 +1,15 @@
 """Optimizers of a cell: a file in this folder that registers an entry is all that one takes.
 
-================================  ==========================================  ============
-spec                              rule                                        weight decay
-================================  ==========================================  ============
-sgd                               θ ← θ − η·g                                 coupled
-sgd(momentum=0.9)                 v ← μ·v + g, θ ← θ − η·v                    coupled
-sgd(momentum=0.9, nesterov=true)  v ← μ·v + g, θ ← θ − η·(g + μ·v)            coupled
-sgd(momentum=0.9, form=keras)     v ← μ·v − η·g, θ ← θ + v                    decoupled
-rmsprop                           s ← ρ·s + (1 − ρ)·g², θ ← θ − η·g/(√s + ε)  coupled
-rmsprop(form=keras)               s as above, θ ← θ − η·g/√(s + ε)            decoupled
-adam                              θ ← θ − η·m̂/(√v̂ + ε)                        coupled
-adamw                             as adam                                     decoupled
-================================  ==========================================  ============
+| spec                             | rule                                       | weight decay |
+|----------------------------------|--------------------------------------------|--------------|
+| sgd                              | θ ← θ − η·g                                | coupled      |
+| sgd(momentum=0.9)                | v ← μ·v + g, θ ← θ − η·v                   | coupled      |
+| sgd(momentum=0.9, nesterov=true) | v ← μ·v + g, θ ← θ − η·(g + μ·v)           | coupled      |
+| sgd(momentum=0.9, form=keras)    | v ← μ·v − η·g, θ ← θ + v                   | decoupled    |
+| rmsprop                          | s ← ρ·s + (1 − ρ)·g², θ ← θ − η·g/(√s + ε) | coupled      |
+| rmsprop(form=keras)              | s as above, θ ← θ − η·g/√(s + ε)           | decoupled    |
+| adam                             | θ ← θ − η·m̂/(√v̂ + ε)                     | coupled      |
+| adamw                            | as adam                                    | decoupled    |
 
 g is the gradient and η the learning rate, which a schedule may change before every step
 (`set_rate`). Coupled weight decay λ adds to the gradient, g ← g + λ·θ; decoupled weight decay

@@ -30,12 +30,10 @@ _DEFAULTS: dict[Form, dict[str, float]] = {
 class RMSprop(Component, Optimizer):
     """s ← ρ·s + (1 − ρ)·g², and then a step with momentum μ:
 
-    =====  ==================================  ====  ====  ===================================
-    form   step                                ρ     ε     weight decay λ
-    =====  ==================================  ====  ====  ===================================
-    torch  v ← μ·v + g/(√s + ε), θ ← θ − lr·v  0.99  1e-8  coupled: g ← g + λ·θ
-    keras  v ← μ·v + lr·g/√(s + ε), θ ← θ − v  0.9   1e-7  decoupled: first θ ← θ − lr·λ·θ
-    =====  ==================================  ====  ====  ===================================
+    | form  | step                               | ρ    | ε    | weight decay λ                  |
+    |-------|------------------------------------|------|------|---------------------------------|
+    | torch | v ← μ·v + g/(√s + ε), θ ← θ − lr·v | 0.99 | 1e-8 | coupled: g ← g + λ·θ            |
+    | keras | v ← μ·v + lr·g/√(s + ε), θ ← θ − v | 0.9  | 1e-7 | decoupled: first θ ← θ − lr·λ·θ |
 
     With |g| = 1e-4 and ρ = 0.9, the first step of Keras' form is a tenth of what it would be with
     the same ε outside the root: if s is small, ε under the root has the effect of √ε = 3e-4 outside

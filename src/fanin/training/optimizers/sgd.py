@@ -19,12 +19,10 @@ from fanin.training.optimizers.optimizer import REGISTRY, Optimizer, require_sha
 class SGD(Component, Optimizer):
     """θ ← θ − lr·g; with momentum μ, a velocity v takes the place of the gradient g:
 
-    ========  ===================================  ===================  ======================
-    form      velocity                             step                 step with ``nesterov``
-    ========  ===================================  ===================  ======================
-    torch     v ← μ·v + (1 − dampening)·g; v₁ = g  θ ← θ − lr·v         θ ← θ − lr·(g + μ·v)
-    keras     v ← μ·v − lr·g                       θ ← θ + v            θ ← θ + μ·v − lr·g
-    ========  ===================================  ===================  ======================
+    | form  | velocity                            | step         | step with ``nesterov`` |
+    |-------|-------------------------------------|--------------|------------------------|
+    | torch | v ← μ·v + (1 − dampening)·g; v₁ = g | θ ← θ − lr·v | θ ← θ − lr·(g + μ·v)   |
+    | keras | v ← μ·v − lr·g                      | θ ← θ + v    | θ ← θ + μ·v − lr·g     |
 
     With a constant learning rate both forms take the same steps. When a schedule lowers it, torch
     multiplies the whole velocity by the new rate, while each gradient in Keras' velocity keeps the
