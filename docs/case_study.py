@@ -38,15 +38,22 @@ def load() -> tuple[Plan, dict[str, Result]]:
     return Study.load("case-study").plan(replicates=replicates), results
 
 
-def page(plan: Plan, results: Mapping[str, Result]) -> str:
+def render_page(plan: Plan, results: Mapping[str, Result]) -> str:
     """The page as Markdown."""
     compared = published.compare(plan, results)
     reading = (DOCS / "case-study-reading.md").read_text()
-    parts = [_head(results), _verdict(compared), _table(compared), _CURVES, reading, _streams()]
+    parts = [
+        _render_head(results),
+        _render_verdict(compared),
+        _render_table(compared),
+        _CURVES,
+        reading,
+        _render_streams(),
+    ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _head(results: Mapping[str, Result]) -> str:
+def _render_head(results: Mapping[str, Result]) -> str:
     machines = sorted({str(r.environment["device"]) for r in results.values()})
     torch = sorted({str(r.environment["torch"]) for r in results.values()})
     return wrap(f"""
@@ -63,7 +70,7 @@ with torch {", ".join(torch)}, one thread each, on {"; ".join(machines)}. To tra
 """)
 
 
-def _verdict(compared: Sequence[Comparison]) -> str:
+def _render_verdict(compared: Sequence[Comparison]) -> str:
     zeros = [c for c in compared if c.key[2] == published.ZERO and c.agrees is not None]
     if any(c.interval for c in compared):
         s = published.summarise(compared)
@@ -87,7 +94,7 @@ last printed digit, MAE to a relative 1e-6; their epochs are not compared).
     return "\n\n".join(map(wrap, ("## Do the published runs lie where ours would?", random, zero)))
 
 
-def _table(compared: Sequence[Comparison]) -> str:
+def _render_table(compared: Sequence[Comparison]) -> str:
     head = (
         "| model | data | initializer | n | test, ours | 95 % for one run | test, published "
         "| second run | agrees | val, ours | val, published | loss, ours | loss, published "
@@ -95,11 +102,13 @@ def _table(compared: Sequence[Comparison]) -> str:
     )
     rule = "|---|---|---|--:|--:|--:|--:|--:|:-:|--:|--:|--:|--:|--:|--:|"
     return (
-        "\n".join(["## The table", "", head, rule, *map(_row, compared)]) + "\n\n" + wrap(_LEGEND)
+        "\n".join(["## The table", "", head, rule, *map(_render_row, compared)])
+        + "\n\n"
+        + wrap(_LEGEND)
     )
 
 
-def _row(c: Comparison) -> str:
+def _render_row(c: Comparison) -> str:
     money = not math.isnan(c.published.test_mae)
     digits = 2 if money else 4
     interval = (
@@ -113,17 +122,17 @@ def _row(c: Comparison) -> str:
     cells = [
         *c.key,
         str(len(c.ours)),
-        _number(ours.get("test_mae" if money else "test_accuracy"), digits),
+        _format_number(ours.get("test_mae" if money else "test_accuracy"), digits),
         interval,
-        _number(c.published.verdict, digits),
-        _number(c.second_run, digits),
+        _format_number(c.published.verdict, digits),
+        _format_number(c.second_run, digits),
         {True: "yes", False: "**no**", None: ""}[c.agrees],
-        _number(ours.get("val_accuracy"), 4),
-        _number(c.published.val_accuracy, 4),
-        _loss(ours.get("test_loss")),
-        _loss(c.published.test_loss),
-        _number(ours.get("epochs"), 1),
-        _number(c.published.epochs, 0),
+        _format_number(ours.get("val_accuracy"), 4),
+        _format_number(c.published.val_accuracy, 4),
+        _format_loss(ours.get("test_loss")),
+        _format_loss(c.published.test_loss),
+        _format_number(ours.get("epochs"), 1),
+        _format_number(c.published.epochs, 0),
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -132,11 +141,11 @@ def _is_zero(c: Comparison) -> bool:
     return c.key[2] == published.ZERO
 
 
-def _number(value: float | None, digits: int) -> str:
+def _format_number(value: float | None, digits: int) -> str:
     return "" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 
-def _loss(value: float | None) -> str:
+def _format_loss(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}" if value < 1000 else f"{value:.4g}"
 
 
@@ -147,7 +156,7 @@ Validation accuracy is the best of all epochs. The verdict considers the test va
 """
 
 
-def _streams() -> str:
+def _render_streams() -> str:
     """The effect of the repeated random stream: shared minus own, paired by replicate."""
     found, _ = jsonl.read(STREAMS)
     results = {result.cell.id: result for result in found if result.outcome == "ok"}
@@ -160,9 +169,11 @@ def _streams() -> str:
                 published.get_main_metric(result)
             )
     machines = sorted({str(result.environment["device"]) for result in results.values()})
-    rows = [_stream_row(key, streams) for key, streams in pairs.items()]
+    rows = [_render_stream_row(key, streams) for key, streams in pairs.items()]
     tested = sorted(
-        p for streams in pairs.values() if not math.isnan(p := _paired(streams)[2].p_value)
+        p
+        for streams in pairs.values()
+        if not math.isnan(p := _pair_by_replicate(streams)[2].p_value)
     )
     few = sum(p < ALPHA / len(tested) for p in tested)
     verdict = _STREAMS_VERDICT.format(
@@ -172,7 +183,7 @@ def _streams() -> str:
     return "\n".join([head, *rows]) + "\n\n" + wrap(verdict)
 
 
-def _paired(
+def _pair_by_replicate(
     streams: Mapping[str, Mapping[int, float]],
 ) -> tuple[list[float], list[float], PairedDifference]:
     """Figures with own streams and with a shared one, of the replicates that have both, and their
@@ -183,8 +194,8 @@ def _paired(
     return own, shared, compare_pairs(shared, own)
 
 
-def _stream_row(key: published.Key, streams: Mapping[str, Mapping[int, float]]) -> str:
-    own, shared, difference = _paired(streams)
+def _render_stream_row(key: published.Key, streams: Mapping[str, Mapping[int, float]]) -> str:
+    own, shared, difference = _pair_by_replicate(streams)
     money = key[0] == "regression"
     digits = 0 if money else 4
     estimate = difference.estimate
@@ -200,7 +211,7 @@ def _stream_row(key: published.Key, streams: Mapping[str, Mapping[int, float]]) 
     )
     means = [f"{sum(values) / len(values):,.{digits}f}" for values in (own, shared)]
     p_value = "too few to test" if math.isnan(difference.p_value) else f"{difference.p_value:.2g}"
-    published_figure = _number(published.load_published_table()[key].verdict, digits)
+    published_figure = _format_number(published.load_published_table()[key].verdict, digits)
     return (
         "| "
         + " | ".join(
@@ -246,7 +257,7 @@ def main() -> int:
             planned for planned in plan.cells if planned.cell.id in results
         )  # replicates are not equally many
         write_curve_grid(Analysis(replace(plan, cells=there), results), FIGURE)
-    return write_or_check(PAGE, page(plan, results))
+    return write_or_check(PAGE, render_page(plan, results))
 
 
 if __name__ == "__main__":

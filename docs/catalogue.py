@@ -26,25 +26,25 @@ z is a standard-normal draw.
 """
 
 
-def page() -> str:
+def render_page() -> str:
     """The whole page as Markdown."""
     entries = sorted(
         initializers.REGISTRY, key=lambda entry: (entry.level == "model", entry.year, entry.name)
     )
-    lines = [*wrap(_HEAD).splitlines(), "", *_table(entries)]
+    lines = [*wrap(_HEAD).splitlines(), "", *_render_table(entries)]
     for entry in entries:
-        lines += ["", *_section(catalogue.describe("initializers", entry.name), entry)]
+        lines += ["", *_render_section(catalogue.describe("initializers", entry.name), entry)]
     return "\n".join(lines) + "\n"
 
 
-def _table(entries: Sequence[InitializerEntry]) -> Iterator[str]:
+def _render_table(entries: Sequence[InitializerEntry]) -> Iterator[str]:
     yield "| name | year | level | what it does |"
     yield "|---|--:|---|---|"
     for entry in entries:
-        yield f"| [`{entry.name}`](#{entry.name}) | {entry.year} | {entry.level} | {_cell(entry.summary)} |"
+        yield f"| [`{entry.name}`](#{entry.name}) | {entry.year} | {entry.level} | {_escape_cell(entry.summary)} |"
 
 
-def _section(description: Description, entry: InitializerEntry) -> Iterator[str]:
+def _render_section(description: Description, entry: InitializerEntry) -> Iterator[str]:
     yield f"## {description.name}"
     yield ""
     yield wrap(description.summary)
@@ -56,21 +56,21 @@ def _section(description: Description, entry: InitializerEntry) -> Iterator[str]
         yield wrap_item(f"**{heading}**: {text}")
     yield wrap_item(f"**year**: {entry.year}")
     for option in description.options:
-        yield wrap_item(f"option `{option.name}`: {_option(option)}")
+        yield wrap_item(f"option `{option.name}`: {_describe_option(option)}")
     yield ""
     yield "```python"
     yield from description.examples
     yield "```"
 
 
-def _option(option: Option) -> str:
+def _describe_option(option: Option) -> str:
     default = f"`{option.default}` by default" if option.default else "must be given"
     return f"{default}; takes {option.takes}"
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":
-    raise SystemExit(write_or_check(PAGE, page()))
+    raise SystemExit(write_or_check(PAGE, render_page()))

@@ -33,12 +33,12 @@ class Example:
     detail: str
     """The parameter that is shown in full."""
 
-    def record(self) -> fanin.Record:
+    def initialize(self) -> fanin.Record:
         """Initialize the model."""
         return fanin.initialize(self.model, self.rules, seed=0, **self.options)
 
 
-def gpt2() -> Example:
+def make_gpt2_example() -> Example:
     """GPT-2 small with its own scheme."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -70,7 +70,7 @@ filled once.
     )
 
 
-def resnet50() -> Example:
+def make_resnet50_example() -> Example:
     """ResNet-50 with He's rule by fan-out."""
     from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -90,7 +90,7 @@ buffers, not parameters, and stay as they are.
     )
 
 
-def lstm() -> Example:
+def make_lstm_example() -> Example:
     """Two layers, both directions."""
     call = """
 model = nn.LSTM(input_size=128, hidden_size=256, num_layers=2, bidirectional=True)
@@ -132,15 +132,18 @@ maps that one parameter packs.
 """
 
 
-def page() -> str:
+def render_page() -> str:
     """The whole page as Markdown."""
     with seeds.preserve_torch_state(0):
-        sections = [_section(make()) for make in (gpt2, resnet50, lstm)]
+        sections = [
+            _render_section(make())
+            for make in (make_gpt2_example, make_resnet50_example, make_lstm_example)
+        ]
     return "\n\n".join([wrap(_HEAD), *sections]) + "\n"
 
 
-def _section(example: Example) -> str:
-    record = example.record()
+def _render_section(example: Example) -> str:
+    record = example.initialize()
     call, text = example.call.strip(), wrap(example.text)
     blocks = [
         f"```python\n{call}\n```",
@@ -152,4 +155,4 @@ def _section(example: Example) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(write_or_check(PAGE, page()))
+    raise SystemExit(write_or_check(PAGE, render_page()))

@@ -65,7 +65,7 @@ so that a comparison of initializers is paired.
 """
 
 
-def page() -> str:
+def render_page() -> str:
     """The whole page as Markdown."""
     peers, init = _read("peer"), _read("initialize")
     peaks = {
@@ -97,4 +97,4 @@ def _read(name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(write_or_check(PAGE, page()))
+    raise SystemExit(write_or_check(PAGE, render_page()))

@@ -43,13 +43,13 @@ def load(name: str) -> tuple[Study, Results, dict[str, Result]]:
     return study, Results(experiment.make_evaluation_plan(study, results), results), results
 
 
-def figures_of(name: str, results: Results) -> dict[str, bytes]:
+def draw_figures(name: str, results: Results) -> dict[str, bytes]:
     """File name → image of the figures that fit the study."""
     drawn = draw_study_figures(results.analysis)
     return {f"{name}-{number}.png": figure.image for number, figure in enumerate(drawn, 1)}
 
 
-def page(
+def render_page(
     name: str, study: Study, results: Results, found: Mapping[str, Result], pictures: list[str]
 ) -> str:
     """The whole page as Markdown."""
@@ -58,7 +58,7 @@ def page(
         f"![{name}, figure {number}]({picture})" for number, picture in enumerate(pictures, 1)
     )
     parts = [
-        _head(name, study, results, found),
+        _render_head(name, study, results, found),
         images,
         reading,
         "## The table",
@@ -67,7 +67,7 @@ def page(
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _head(name: str, study: Study, results: Results, found: Mapping[str, Result]) -> str:
+def _render_head(name: str, study: Study, results: Results, found: Mapping[str, Result]) -> str:
     machines = sorted({str(result.environment["device"]) for result in found.values()})
     torch = sorted({str(result.environment["torch"]) for result in found.values()})
     minutes = sum(result.timings.get("total", 0.0) for result in found.values()) / 60
@@ -100,11 +100,11 @@ def main() -> int:
         if "--check" in sys.argv[1:]:
             pictures = sorted(path.name for path in FOLDER.glob(f"{name}-*.png"))
         else:
-            images = figures_of(name, results)
+            images = draw_figures(name, results)
             for file, image in images.items():
                 (FOLDER / file).write_bytes(image)
             pictures = list(images)
-        text = page(name, study, results, found, pictures)
+        text = render_page(name, study, results, found, pictures)
         wrong |= write_or_check(FOLDER / f"{name}.md", text)
     return wrong
 
