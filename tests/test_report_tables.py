@@ -66,7 +66,10 @@ def test_text_fits_eighty_columns(replicates: int):
         of_outcomes(plan, *["ok"] * 12, "diverged", None, "failed", "killed"),
     ):
         assert (
-            max(cell_len(line) for line in str(make_study_table(Analysis(plan, results))).splitlines())
+            max(
+                cell_len(line)
+                for line in str(make_study_table(Analysis(plan, results))).splitlines()
+            )
             <= 80
         )
 
@@ -117,7 +120,9 @@ def test_three_replicates_show_the_deviation_and_five_the_interval():
 
 def test_no_interval_stands_where_too_few_replicates_are_left():
     plan = plan_of(DIGITS, replicates=5)
-    table = make_study_table(Analysis(plan, of_outcomes(plan, "ok", "ok", "ok", "ok", "ok", "ok", None)))
+    table = make_study_table(
+        Analysis(plan, of_outcomes(plan, "ok", "ok", "ok", "ok", "ok", "ok", None))
+    )
     xavier = [entry for row in table.rows if row[2].text == "xavier_uniform" for entry in row]
     n = next(entry.value for entry in xavier[-2:-1])
     assert n == 4

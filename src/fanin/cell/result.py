@@ -103,7 +103,9 @@ class Result:
                 environment=dict(record["environment"]),
                 data=dict(record["data"]),
             )
-            is_inconsistent = result.outcome not in get_args(Outcome) or result.cell.id != record["id"]
+            is_inconsistent = (
+                result.outcome not in get_args(Outcome) or result.cell.id != record["id"]
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreCorrupt(
                 f"Not a result of fanin ({type(error).__name__}: {error}): {quote(record)}"

@@ -83,7 +83,9 @@ def _show(snapshot: Snapshot, folder: Path) -> None:
     print_lines(_describe_activity(snapshot))
     failures = _list_failures(snapshot)
     for cell, outcome, message in failures[:_MAX_FAILURES]:
-        print_lines(f"{outcome}: {escape_invisible(cell)}: {escape_invisible(_get_last_line(message))}")
+        print_lines(
+            f"{outcome}: {escape_invisible(cell)}: {escape_invisible(_get_last_line(message))}"
+        )
     if len(failures) > _MAX_FAILURES:
         print_lines(f"… and {len(failures) - _MAX_FAILURES:,} more; fanin status --json lists all.")
     print_lines(_suggest_next(snapshot, folder))
