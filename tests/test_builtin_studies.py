@@ -1,6 +1,4 @@
-"""The studies that come with fanin: each says its question and its time, plans, and runs shortened,
-without a download.
-"""
+"""The built-in studies: each states its question and its time, plans, and runs when shortened."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ every_study = pytest.mark.parametrize("name", NAMES)
 
 @pytest.fixture
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies of the real data sets' names: digits enlarged to their size, diabetes for housing."""
+    """Small data under the names of the real ones: enlarged digits, and diabetes for housing."""
     digits = load_digits()
     for name, (side, channels, classes) in IMAGES.items():
         grown = np.kron(digits.images[:200] * 15, np.ones((side // 8, side // 8))).astype(np.uint8)
@@ -52,7 +50,7 @@ def save(folder: Path, name: str, x: np.ndarray, y: np.ndarray, **further: np.nd
     np.savez(folder / name / f"{name}.npz", **parts, **further)
 
 
-def shortened(study: Study) -> dict[str, list[str]]:
+def shorten(study: Study) -> dict[str, list[str]]:
     """One value of each axis and two initializers."""
     grid = study.grids[0]
     return {
@@ -94,7 +92,7 @@ def test_a_study_runs_shortened_without_any_download(
     monkeypatch.setattr(learning_rate_tuning, "MAX_EXTENSIONS", 0)
     study = Study.load(name)
     results = fanin.run(
-        study, out=tmp_path / "out", replicates=1, max_epochs=1, only=shortened(study), workers=1
+        study, out=tmp_path / "out", replicates=1, max_epochs=1, only=shorten(study), workers=1
     )
     assert set(results.outcomes) <= {"ok", "diverged"}
     assert results.outcomes.get("ok")

@@ -1,4 +1,4 @@
-"""Checkpoints: exact, atomic, and never believed when damaged."""
+"""Checkpoints: exact, atomic, and ignored if damaged."""
 
 from __future__ import annotations
 

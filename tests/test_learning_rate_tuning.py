@@ -1,6 +1,4 @@
-"""Tuning of the learning rate: which rate is chosen, when the grid grows, and a study that does it
-for real.
-"""
+"""Tuning of the learning rate: which rate is chosen, when the grid grows, and a real study."""
 
 from __future__ import annotations
 
@@ -57,8 +55,8 @@ def results_of(trials: Plan, loss: Loss) -> dict[str, Result]:
     return found
 
 
-def chosen(loss: Loss, text: str = STUDY) -> dict[tuple[str, ...], float]:
-    """The rates that the whole procedure ends with."""
+def choose(loss: Loss, text: str = STUDY) -> dict[tuple[str, ...], float]:
+    """The rates that the stages end with, by rate group."""
     tuning, evaluation = plan(text)
     results: dict[str, Result] = {}
     for stage in learning_rate_tuning.plan_stages(tuning, evaluation, results.copy):
@@ -84,7 +82,7 @@ def test_each_condition_tries_each_rate_on_seeds_that_the_evaluation_does_not_us
 
 
 def test_the_lowest_mean_validation_loss_wins_and_diverged_runs_count_as_infinite() -> None:
-    assert set(chosen(distance(0.1)).values()) == {0.1}
+    assert set(choose(distance(0.1)).values()) == {0.1}
 
     def diverges(planned: PlannedCell) -> float:
         at_best = planned.cell.learning_rate == 0.1 and planned.cell.replicate == 1
@@ -94,16 +92,16 @@ def test_the_lowest_mean_validation_loss_wins_and_diverged_runs_count_as_infinit
             else distance(0.1)(planned) + (0.5 if planned.cell.learning_rate == 1.0 else 0)
         )
 
-    assert set(chosen(diverges).values()) == {0.01}
+    assert set(choose(diverges).values()) == {0.01}
 
 
 def test_the_grid_grows_at_its_edge_until_the_best_lies_inside() -> None:
-    assert set(chosen(distance(0.0001)).values()) == {0.0001}
-    assert set(chosen(distance(100.0)).values()) == {100.0}
+    assert set(choose(distance(0.0001)).values()) == {0.0001}
+    assert set(choose(distance(100.0)).values()) == {100.0}
 
 
 def test_the_grid_grows_by_four_rates_at_most() -> None:
-    assert set(chosen(distance(1e9)).values()) == {10_000.0}
+    assert set(choose(distance(1e9)).values()) == {10_000.0}
 
 
 def test_only_the_conditions_at_the_edge_try_another_rate() -> None:
@@ -119,17 +117,17 @@ def test_only_the_conditions_at_the_edge_try_another_rate() -> None:
 
 def test_rates_that_share_the_best_loss_give_the_middle_one() -> None:
     assert set(
-        chosen(lambda planned: 1.0 if planned.cell.learning_rate < 1.0 else 2.0).values()
+        choose(lambda planned: 1.0 if planned.cell.learning_rate < 1.0 else 2.0).values()
     ) == {0.01}
     assert set(
-        chosen(lambda planned: 1.0 if 0.005 < planned.cell.learning_rate < 50 else 2.0).values()
+        choose(lambda planned: 1.0 if 0.005 < planned.cell.learning_rate < 50 else 2.0).values()
     ) == {0.1}
 
 
-def test_where_nothing_learns_or_everything_diverges_lower_rates_are_tried() -> None:
-    assert set(chosen(lambda planned: 2.3).values()) == {0.000001}
+def test_if_nothing_learns_or_everything_diverges_lower_rates_are_tried() -> None:
+    assert set(choose(lambda planned: 2.3).values()) == {0.000001}
     assert set(
-        chosen(lambda planned: math.inf if planned.cell.learning_rate > 1e-4 else 1.0).values()
+        choose(lambda planned: math.inf if planned.cell.learning_rate > 1e-4 else 1.0).values()
     ) == {0.00001}
 
 
@@ -141,7 +139,7 @@ def test_a_rate_for_each_initializer_averages_the_ranks_over_the_rest() -> None:
         scale = 1000.0 if planned.cell.normalization == "layer" else 1.0
         return scale * distance(0.1 if planned.cell.initializer == "zero" else 0.01)(planned)
 
-    assert chosen(loss, text) == {("he_normal",): 0.01, ("zero",): 0.1}
+    assert choose(loss, text) == {("he_normal",): 0.01, ("zero",): 0.1}
 
 
 def test_a_rate_can_be_tuned_on_few_conditions() -> None:
@@ -187,7 +185,7 @@ def test_the_evaluation_has_the_chosen_rates_and_one_block_per_comparison() -> N
         ),
     ],
 )
-def test_a_mistake_in_the_tuning_is_told(text: str, says: str) -> None:
+def test_a_mistake_in_the_tuning_is_reported(text: str, says: str) -> None:
     with pytest.raises(FaninError, match=says):
         Study.from_toml(STUDY[: STUDY.index("[tune]")] + text, "mine")
 
@@ -245,20 +243,20 @@ def test_a_dry_run_prices_tuning_and_evaluation_and_knows_what_is_done(
         "1",
     ]
 
-    def priced() -> dict[str, object]:
+    def estimate() -> dict[str, object]:
         capsys.readouterr()
         assert main([*words, "--dry-run", "--json"]) == 0
         found: dict[str, object] = json.loads(capsys.readouterr().out)
         return found
 
-    before = priced()
+    before = estimate()
     assert (before["tuning"], before["to_train"]) == (24, 28)
     fanin.run(str(study), out=tmp_path / "out", replicates=1, workers=1)
-    after = priced()
+    after = estimate()
     assert (after["tuning"], after["to_train"]) == (0, 0)
 
 
-def test_named_seeds_are_others_in_the_tuning_too() -> None:
+def test_seeds_that_the_study_sets_differ_in_the_tuning_too() -> None:
     tuning, evaluation = plan(
         STUDY.replace("epochs = 2", "epochs = 2\ninit_seed = 5\norder_seed = 7")
     )

@@ -1,6 +1,4 @@
-"""Seeds: every number a function of (seed, purpose, name, position), and the traps of torch's
-generators.
-"""
+"""Seeds: every number is a function of (seed, purpose, name, position); traps of torch."""
 
 from __future__ import annotations
 
@@ -193,7 +191,7 @@ def test_a_mask_is_the_same_alone_and_under_vmap() -> None:
     assert torch.equal(together, alone)
 
 
-def test_torchs_global_state_is_put_back_and_can_start_from_a_seed() -> None:
+def test_torchs_global_state_is_restored_and_can_start_from_a_seed() -> None:
     before = torch.get_rng_state()
     with seeds.preserve_torch_state(3):
         first = torch.rand(2)
@@ -202,7 +200,7 @@ def test_torchs_global_state_is_put_back_and_can_start_from_a_seed() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_torchs_global_state_is_put_back_after_an_error() -> None:
+def test_torchs_global_state_is_restored_after_an_error() -> None:
     before = torch.get_rng_state()
 
     @seeds.preserve_torch_state()
@@ -215,7 +213,7 @@ def test_torchs_global_state_is_put_back_after_an_error() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_nothing_here_moves_the_global_state() -> None:
+def test_no_function_changes_the_global_state() -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     seeds.standard_normal((5,), seeds.make_generator(0, "init", "w"))
     seeds.draw_order(0, 0, 10)

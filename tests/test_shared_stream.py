@@ -1,6 +1,4 @@
-"""The repeated random stream of the case study's program: layers that are beginnings of one
-another, as in Keras 3.
-"""
+"""The repeated random stream of the case study's program: all layers begin with the same draw."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ def network() -> nn.Sequential:
         )
 
 
-def in_keras_order(weight: Tensor) -> Tensor:
+def to_keras_order(weight: Tensor) -> Tensor:
     """The numbers of a weight as Keras stores them, (*kernel, in, out), flattened and brought to
     one scale.
     """
@@ -63,7 +61,7 @@ def test_the_shorter_layer_is_the_beginning_of_the_longer_one_up_to_scale(rule: 
 def test_layers_are_independent_unless_asked_otherwise(rule: str) -> None:
     model = network()
     initialize(model, rule, seed=3)
-    short, long = in_keras_order(model[4].weight.detach()), in_keras_order(model[3].weight.detach())
+    short, long = to_keras_order(model[4].weight.detach()), to_keras_order(model[3].weight.detach())
     assert (
         abs(float(torch.corrcoef(torch.stack([short, long[: len(short)]]))[0, 1])) < 0.6
     )  # n = 60: 4.6 standard errors
@@ -77,7 +75,7 @@ def test_keras_itself_repeats_the_stream() -> None:
     assert np.array_equal(short, long)
 
 
-def test_the_law_of_a_weight_is_unchanged() -> None:
+def test_the_distribution_of_a_weight_is_unchanged() -> None:
     model = nn.Sequential(
         nn.Conv2d(16, 96, 3, device="meta"), nn.Linear(300, 500, device="meta")
     ).to_empty(device="cpu")
@@ -120,7 +118,7 @@ def test_it_is_part_of_a_cells_identity_and_off_by_default() -> None:
         make_cell({**written, "shared_stream": "yes"})
 
 
-def test_deterministic_rules_do_not_mind() -> None:
+def test_deterministic_rules_are_unaffected() -> None:
     model = network()
     initialize(model, initializers.get("zero"), seed=0, shared_stream=True)
     assert all(not parameter.any() for parameter in model.parameters())

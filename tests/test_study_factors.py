@@ -1,10 +1,9 @@
-"""Factors of a study: options as axes, every field of a cell, exclusions, and errors that name the
-line.
-"""
+"""Factors of a study: options as axes, exclusions, resolved copies, errors that name the line."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -71,7 +70,7 @@ def test_an_option_as_an_axis_and_in_the_spec_mean_the_same_cell() -> None:
     assert cell(**{"schedule.warmup": 0.0}) == cell()
 
 
-def test_toml_that_has_no_room_for_an_option_says_how_to_write_it() -> None:
+def test_an_option_beside_its_spec_that_is_not_quoted_says_how_to_write_it() -> None:
     assert '"model.depth" = …' in message('[base]\nmodel = "mlp"\nmodel.depth = 3\n')
 
 
@@ -137,7 +136,7 @@ def test_two_ways_to_write_a_factor_give_one_id(
         ({"data.length": 3}, FaninError, "digits"),
     ],
 )
-def test_a_factor_that_cannot_be_is_refused_with_the_reason(
+def test_an_impossible_factor_is_refused_with_the_reason(
     changes: dict[str, object], error: type[FaninError], says: str
 ) -> None:
     with pytest.raises(error, match=says) as caught:
@@ -212,7 +211,7 @@ def test_excluding_everything_is_an_error() -> None:
         ("[2, 8]", "2", r"Study mine, line 13: axes.model.depth must be a list"),
     ],
 )
-def test_a_mistake_is_told_with_study_line_and_key(old: str, new: str, says: str) -> None:
+def test_a_mistake_is_reported_with_study_line_and_key(old: str, new: str, says: str) -> None:
     assert old in DEPTH
     assert re.search(says, message(DEPTH.replace(old, new)), re.DOTALL)
 
@@ -242,7 +241,7 @@ def test_a_last_batch_of_one_sample_is_refused_with_batch_normalization() -> Non
     study(DEPTH.replace("batch_size = 100", "batch_size = 431")).plan()
 
 
-def test_smoothing_and_augmentation_of_what_has_no_classes_or_pixels_are_refused() -> None:
+def test_smoothing_needs_classes_and_augmentation_needs_images() -> None:
     text = '[base]\ndata = "diabetes"\nmodel = "regression"\ninitializer = "zero"\n'
     assert "line 5 (label_smoothing)" in message(text + "label_smoothing = 0.1\n")
     assert "line 5 (augmentation)" in message(text + 'augmentation = ["flip"]\n')
@@ -308,6 +307,11 @@ def test_the_plan_carries_the_resolved_copy_with_what_was_overridden() -> None:
     again = Study.from_toml(plan.study_toml, "mine")
     assert (again.replicates, again.base["epochs"]) == (1, 5)
     assert {p.cell.id for p in plan.cells} <= {p.cell.id for p in again.plan().cells}
+
+
+def test_the_document_of_study_files_names_every_key() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "study-files.md").read_text(encoding="utf-8")
+    assert [key for key in KEYS if f"`{key}`" not in text] == []
 
 
 def test_every_field_of_a_cell_is_an_axis_or_set_by_the_studys_head() -> None:

@@ -101,8 +101,8 @@ def without_time(result: Result) -> tuple[Any, ...]:
 
 
 def test_the_engine_equals_a_slow_obvious_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sample by sample where the engine works by batch, torch's plain Adam, no channels_last, no
-    in-place trick.
+    """The slow loop computes each sample by itself, with torch's plain Adam, without channels_last
+    and without in-place operations.
     """
     monkeypatch.setattr(steps, "BATCHES_PER_GATHER", 2)  # five batches: gathered as 2, 2 and 1
     dataset, cell = (
@@ -153,14 +153,14 @@ def test_the_same_cell_gives_the_same_bits() -> None:
     assert without_time(run(CNN)) == without_time(run(CNN))
 
 
-def test_another_replicate_gives_others() -> None:
+def test_another_replicate_gives_other_losses() -> None:
     assert run(CNN).history["loss"] != run(dataclasses.replace(CNN, replicate=1)).history["loss"]
 
 
-@pytest.mark.parametrize("factor", ["init", "order", "dropout", "split"])
-def test_each_factor_of_randomness_can_be_moved_alone(factor: str) -> None:
-    moved = dataclasses.replace(CNN, **{f"{factor}_seed": 99})
-    assert run(CNN).history["val_loss"] != run(moved).history["val_loss"]
+@pytest.mark.parametrize("purpose", ["init", "order", "dropout", "split"])
+def test_each_seed_can_be_changed_alone(purpose: str) -> None:
+    changed = dataclasses.replace(CNN, **{f"{purpose}_seed": 99})
+    assert run(CNN).history["val_loss"] != run(changed).history["val_loss"]
 
 
 def test_the_network_learns() -> None:
@@ -169,16 +169,14 @@ def test_the_network_learns() -> None:
     assert result.metrics["test_accuracy"] > 0.9
 
 
-def test_the_callers_random_state_is_not_moved() -> None:
+def test_the_callers_random_state_does_not_change() -> None:
     before = torch.random.get_rng_state()
     run(MLP)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 class _Scripted(nn.Module):
-    """Ignores its input; its one weight moves so that the validation loss follows a script by
-    epoch.
-    """
+    """A model that ignores its input; its validation loss by epoch follows a script."""
 
     def __init__(self, losses: list[float]) -> None:
         super().__init__()
@@ -200,7 +198,7 @@ class _Scripted(nn.Module):
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float], int], Result]:
-    """Run a regression whose validation loss in each epoch is as told."""
+    """A function that runs a regression with the given validation losses."""
 
     def go(losses: list[float], epochs: int) -> Result:
         entry = ModelEntry(
@@ -233,7 +231,7 @@ def test_a_loss_that_never_improves_stops_after_six_epochs(scripted: Callable[..
     assert scripted([4], 50).metrics["epochs"] == 6
 
 
-def test_an_improvement_starts_the_wait_anew(scripted: Callable[..., Result]) -> None:
+def test_an_improvement_restarts_the_wait(scripted: Callable[..., Result]) -> None:
     assert scripted([9, 9, 9, 9, 9, 8, 8, 8, 8, 8, 8, 1], 50).metrics["epochs"] == 11
 
 
@@ -259,8 +257,7 @@ def test_the_validation_accuracy_reported_is_the_best_of_all_epochs() -> None:
 
 def test_a_standardised_target_is_reported_in_its_own_units() -> None:
     sound, raw = run(TABLE), run(dataclasses.replace(TABLE, protocol="case-study"))
-    # An untrained network is off by the target's spread in the one case and by its mean in the
-    # other.
+    # An untrained network's error is the target's spread if it is standardised, else its mean.
     spread = float(_table().y_train.std())
     assert 0.2 * spread < sound.metrics["test_mae"] < 2 * spread
     assert raw.metrics["test_mae"] > 500
@@ -300,11 +297,10 @@ def test_initial_and_best_weights_are_kept_on_request(tmp_path: Path) -> None:
 
 
 # Divergence
-# ----------------------------------------------------------------------------------------------------------------
 
 
 class _Poison(nn.Module):
-    """A linear model that does harm at the k-th training step."""
+    """A linear model that breaks the training at its k-th step."""
 
     def __init__(self, harm: str, at: int) -> None:
         super().__init__()
@@ -357,11 +353,10 @@ def test_divergence_is_an_outcome(
 
 
 # Resume
-# --------------------------------------------------------------------------------------------------------------------
 
 
 def _interrupted_everywhere(cell: Cell, folder: Path) -> Result:
-    """Train with a stop at every epoch's end, each time as a fresh process would."""
+    """Train with an interruption after every epoch; each run starts as a new process would."""
     for _ in range(100):
         try:
             return run(cell, checkpoints=folder, checkpoint_interval=0, stop=lambda: True)

@@ -1,6 +1,4 @@
-"""The engine with every factor: schedules, clipping, smoothing, decay, augmentation, sequences,
-tokens, autoencoding.
-"""
+"""Training with every factor (schedules, clipping, smoothing, …) and every task."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fanin import apply, initializers, models, seeds
-from fanin.cell.cell import Cell
+from fanin.cell.cell import FIELDS, Cell
 from fanin.cell.result import Result
 from fanin.data import DataInfo, Dataset
 from fanin.errors import FitError, StudyError
@@ -155,6 +153,16 @@ def test_each_factor_changes_the_training(field: str) -> None:
     assert run(ALL, images()).history["loss"] != run(without, images()).history["loss"]
 
 
+def test_a_field_that_says_so_does_not_change_the_training() -> None:
+    values = {"metrics": ("perplexity",), "tuned": True}
+    assert values.keys() == {name for name, field in FIELDS.items() if not field.changes_training}
+    plain = run(CELL, images())
+    for name, value in values.items():
+        other = run(changed(**{name: value}), images())
+        for column in ("loss", "val_loss", "accuracy", "val_accuracy"):
+            assert other.history[column] == plain.history[column], (name, column)
+
+
 def test_smoothing_is_not_part_of_what_is_evaluated() -> None:
     smoothed = run(changed(label_smoothing=0.3, learning_rate=1e-30), images())
     plain = run(changed(learning_rate=1e-30), images())
@@ -162,7 +170,7 @@ def test_smoothing_is_not_part_of_what_is_evaluated() -> None:
     assert smoothed.history["loss"] != plain.history["loss"]
 
 
-def test_augmentation_is_a_factor_of_randomness_of_its_own_and_never_of_the_evaluation() -> None:
+def test_augmentation_has_its_own_seed_and_never_changes_the_evaluation() -> None:
     frozen = changed(learning_rate=1e-30, augmentation=("flip",))
     one, other = run(frozen, images()), run(dataclasses.replace(frozen, augment_seed=7), images())
     assert one.history["loss"] != other.history["loss"]
@@ -187,7 +195,7 @@ def test_a_cell_with_all_factors_resumes_bit_for_bit(optimizer: str, tmp_path: P
 # Tasks
 
 
-def test_tokens_are_classified_at_each_step_and_report_the_fields_metrics() -> None:
+def test_tokens_are_classified_at_each_step_and_report_the_usual_metrics() -> None:
     cell = changed(
         model="rnn(width=16)", activation=None, optimizer="adam", learning_rate=0.02, epochs=25
     )
@@ -203,9 +211,11 @@ def test_tokens_are_classified_at_each_step_and_report_the_fields_metrics() -> N
 def test_the_loss_of_tokens_is_the_mean_over_all_steps() -> None:
     outputs = seeds.standard_normal((3, 6, 5), seeds.make_generator(0, "o"))
     y = torch.randint(0, 5, (3, 6), generator=seeds.make_generator(0, "y"))
-    task = Objective(info=tokens().info, metrics=metrics.get_task_metrics("token_classification"))
+    objective = Objective(
+        info=tokens().info, metrics=metrics.get_task_metrics("token_classification")
+    )
     slow = [-torch.log_softmax(outputs[n, t], 0)[y[n, t]] for n in range(3) for t in range(6)]
-    assert float(task.compute_loss(outputs, y)) == pytest.approx(
+    assert float(objective.compute_loss(outputs, y)) == pytest.approx(
         float(torch.stack(slow).mean()), rel=1e-6
     )
     accuracy = metrics.REGISTRY.get("token_accuracy")

@@ -136,6 +136,6 @@ def test_a_damaged_record_is_refused(damage: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("record", [None, 3, [], "ok", {}])
-def test_what_is_no_record_is_refused(record: object) -> None:
+def test_anything_but_a_record_is_refused(record: object) -> None:
     with pytest.raises(StoreCorrupt):
         Result.from_json(record)

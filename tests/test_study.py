@@ -1,4 +1,4 @@
-"""Studies: files, labels, canonical cells, expansion, and every mistake a user can make in one."""
+"""Studies: files, labels, canonical cells, expansion, and the mistakes that a user can make."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_an_activation_reaches_the_model() -> None:
         ({"data": "d" * 300}, FaninError),
     ],
 )
-def test_a_cell_that_cannot_be_is_refused_with_the_reason(
+def test_an_impossible_cell_is_refused_with_the_reason(
     changes: dict[str, object], error: type[FaninError]
 ) -> None:
     with pytest.raises(error) as caught:
@@ -248,7 +248,7 @@ def test_a_study_file_with_a_mistake_says_which(text: str, says: str) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_all_mistakes_of_a_head_are_told_at_once() -> None:
+def test_all_mistakes_of_a_head_are_reported_at_once() -> None:
     with pytest.raises(StudyError) as caught:
         Study.from_toml("replicates = 0\nseed = -1\nqestion = ''", "mine")
     assert all(word in str(caught.value) for word in ("replicates", "seed", "qestion"))
@@ -275,7 +275,7 @@ def test_files_that_are_no_studies_are_refused(tmp_path: Path) -> None:
         Study.load("case_study")
 
 
-def test_a_file_of_ones_own_is_loaded(tmp_path: Path) -> None:
+def test_a_users_file_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "mine ü.toml"
     path.write_text(SMALL, encoding="utf-8")
     assert Study.load(str(path)).name == "mine ü"
