@@ -17,9 +17,9 @@ from fanin.execution.events import Event, Notice
 from fanin.execution.observer import Stage
 from fanin.execution.runner import RunSummary
 from fanin.store.results_store import Store
-from fanin.study import study_file
+from fanin.study.study import Study
 
-STUDY = study_file.parse(
+STUDY = Study.from_toml(
     """
 question = "Which?"
 [base]

@@ -203,8 +203,8 @@ def _show_estimate(estimate: Estimate) -> None:
 
     plan, to_train = estimate.plan, {cell.id for cell in estimate.to_train}
     print_lines(
-        f"{escape_invisible(plan.study)}: {len(plan.cells):,} cells, {len(to_train):,} to train (nothing is "
-        "trained now)"
+        f"{escape_invisible(plan.study)}: {len(plan.cells):,} cells, {len(to_train):,} to train "
+        "(nothing is trained now)"
     )
     if estimate.trials:
         print_lines(

@@ -73,8 +73,8 @@ def _show(snapshot: Snapshot, folder: Path) -> None:
 
     if snapshot.plan is None:
         print_lines(
-            f"{escape_invisible(folder)} holds {len(snapshot.results):,} results and no plan: no study was "
-            "run here yet."
+            f"{escape_invisible(folder)} holds {len(snapshot.results):,} results and no plan: no "
+            "study was run here yet."
         )
         print_lines("Next: fanin run STUDY --out " + escape_invisible(folder))
         return
