@@ -169,14 +169,14 @@ def test_a_key_stays_out_of_checkpoints_and_is_changed_in_place() -> None:
     address = keys.layers["0"].key.data_ptr()
     keys.set(3, 4)
     assert keys.layers["0"].key.data_ptr() == address
-    assert keys.layers["0"].key.tolist() == [keys.values(3, 4)["0"]]
+    assert keys.layers["0"].key.tolist() == [keys.derive_keys(3, 4)["0"]]
     assert not model.state_dict()
 
 
 def test_a_model_without_dropout_needs_no_keys() -> None:
     keys = DropoutKeys(nn.Linear(2, 2), 0)
     keys.set(0, 1)
-    assert keys.values(0, 1) == {}
+    assert keys.derive_keys(0, 1) == {}
 
 
 @pytest.mark.parametrize("rate", [1, 1.5, -0.1, math.nan, True, "half", None])

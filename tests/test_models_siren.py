@@ -13,7 +13,7 @@ import fanin
 from fanin import models, seeds
 from fanin.errors import FitError, SpecError
 from fanin.fans import calculate_fans, get_module_layout
-from fanin.models.siren import COORDINATES, Siren, SirenOptions
+from fanin.models.siren import COORDINATES, SirenNetwork, SirenOptions
 
 pytestmark = pytest.mark.usefixtures("draws_globally")
 
@@ -151,7 +151,7 @@ def test_equal_networks_have_one_identity() -> None:
 
 
 def test_the_plain_module_can_be_made_by_hand() -> None:
-    assert Siren(SirenOptions(depth=1), (2,), 1)(torch.zeros(5, 2)).shape == (5, 1)
+    assert SirenNetwork(SirenOptions(depth=1), (2,), 1)(torch.zeros(5, 2)).shape == (5, 1)
 
 
 @pytest.mark.parametrize(

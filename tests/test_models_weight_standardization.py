@@ -15,10 +15,10 @@ from fanin import models, seeds
 from fanin.errors import FitError
 from fanin.fans import calculate_fans, describe_parameters
 from fanin.models.weight_standardization import (
-    StandardisedConv2d,
-    StandardisedLinear,
-    standardise,
-    standardised,
+    StandardizedConv2d,
+    StandardizedLinear,
+    standardize,
+    standardize_weight,
 )
 
 pytestmark = pytest.mark.usefixtures("draws_globally")
@@ -38,8 +38,8 @@ def built(spec: str, shape: tuple[int, ...]) -> nn.Module:
     return models.get(spec).build(shape, CLASSES)
 
 
-def layers(module: nn.Module) -> dict[str, StandardisedLinear | StandardisedConv2d]:
-    kept = (StandardisedLinear, StandardisedConv2d)
+def layers(module: nn.Module) -> dict[str, StandardizedLinear | StandardizedConv2d]:
+    kept = (StandardizedLinear, StandardizedConv2d)
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, kept)}
 
 
@@ -62,17 +62,17 @@ def slow(weight: Tensor, gain: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", [(5, 7), (4, 3, 3, 3), (6, 8, 1, 1)])
 def test_the_weight_that_is_used_is_the_formula_row_by_row(shape: tuple[int, ...]) -> None:
     weight, gain = drawn(*shape) + 0.3, torch.linspace(0.5, 2, shape[0])
-    torch.testing.assert_close(standardised(weight, gain), slow(weight, gain))
+    torch.testing.assert_close(standardize_weight(weight, gain), slow(weight, gain))
 
 
 def test_the_layers_are_torchs_with_that_weight() -> None:
-    linear, x = StandardisedLinear(7, 5), drawn(3, 7)
+    linear, x = StandardizedLinear(7, 5), drawn(3, 7)
     linear.gain.data.copy_(torch.linspace(0.5, 2, 5))
     torch.testing.assert_close(
         linear(x), F.linear(x, slow(linear.weight, linear.gain), linear.bias)
     )
     convolution, maps = (
-        StandardisedConv2d(3, 4, (3, 3), (2, 2), (1, 1), padding_mode="circular"),
+        StandardizedConv2d(3, 4, (3, 3), (2, 2), (1, 1), padding_mode="circular"),
         drawn(2, 3, 8, 8),
     )
     padded = F.pad(maps, (1, 1, 1, 1), mode="circular")
@@ -100,7 +100,7 @@ def test_the_gradient_of_a_row_is_orthogonal_to_it_to_ones_and_inverse_to_its_sc
     x = drawn(6, 7)
 
     def gradient(factor: float) -> tuple[Tensor, Tensor]:
-        layer = StandardisedLinear(7, 5, bias=False)
+        layer = StandardizedLinear(7, 5, bias=False)
         layer.weight.data.copy_(drawn(5, 7) * factor)
         layer(x).square().sum().backward()
         assert layer.weight.grad is not None
@@ -113,7 +113,7 @@ def test_the_gradient_of_a_row_is_orthogonal_to_it_to_ones_and_inverse_to_its_sc
 
 
 def test_zero_rows_stay_zero_and_their_gradient_is_finite_and_not_zero() -> None:
-    layer = StandardisedLinear(7, 5)
+    layer = StandardizedLinear(7, 5)
     fanin.initialize(layer, "zero", seed=0)
     x = drawn(6, 7)
     output = layer(x)
@@ -170,8 +170,8 @@ def test_a_plain_layer_is_taken_over_with_its_parameters() -> None:
     plain = nn.Conv2d(
         3, 4, (3, 5), stride=(1, 2), padding=(1, 2), bias=False, padding_mode="circular"
     )
-    layer = standardise(plain)
-    assert isinstance(layer, StandardisedConv2d)
+    layer = standardize(plain)
+    assert isinstance(layer, StandardizedConv2d)
     assert layer.weight is plain.weight
     assert layer.bias is None
     expected = nn.Conv2d.forward(plain, drawn(2, 3, 8, 8)).shape
@@ -191,10 +191,10 @@ def test_one_input_to_an_output_does_not_fit() -> None:
 
 
 def test_fans_are_those_of_the_plain_layers_and_the_gain_is_a_norms_scale() -> None:
-    assert calculate_fans(StandardisedConv2d(3, 4, (3, 3))) == calculate_fans(nn.Conv2d(3, 4, 3))
-    assert calculate_fans(StandardisedLinear(7, 5)) == calculate_fans(nn.Linear(7, 5))
+    assert calculate_fans(StandardizedConv2d(3, 4, (3, 3))) == calculate_fans(nn.Conv2d(3, 4, 3))
+    assert calculate_fans(StandardizedLinear(7, 5)) == calculate_fans(nn.Linear(7, 5))
     roles = {
-        name: held.role for name, held in describe_parameters(StandardisedLinear(7, 5)).items()
+        name: held.role for name, held in describe_parameters(StandardizedLinear(7, 5)).items()
     }
     assert roles == {"weight": "weight", "bias": "bias", "gain": "norm scale"}
 
@@ -246,7 +246,7 @@ def test_the_variance_of_uncorrelated_inputs_passes() -> None:
     """512 outputs of 100 samples of 512 inputs: their mean square has a standard error of
     √(2/(100·512)) = 0.6 %; 4 % are 6 of them. Rows of norm √2, as he_normal draws them, would be
     100 % off."""
-    layer = StandardisedLinear(512, 512)
+    layer = StandardizedLinear(512, 512)
     fanin.initialize(layer, "he_normal", seed=0)
     assert float(layer(drawn(100, 512)).detach().var()) == pytest.approx(1, abs=0.04)
 

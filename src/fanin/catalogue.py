@@ -171,7 +171,7 @@ def _describe_model(name: str) -> Description:
         name=name,
         summary=entry.summary,
         facts={
-            "takes": models.benchmark_model.INPUTS[entry.input],
+            "takes": models.benchmark_model.INPUT_DESCRIPTIONS[entry.input],
             "for": task,
             "paper": entry.paper,
         },

@@ -84,9 +84,13 @@ class Autoencoder(nn.Module):
         super().__init__()
         widths = options.widths
         functions = activations.get_per_layer(options.activation, 2 * len(widths))
-        self.encoder = _hidden(options, (math.prod(input_shape), *widths), functions[: len(widths)])
+        self.encoder = _make_hidden_layers(
+            options, (math.prod(input_shape), *widths), functions[: len(widths)]
+        )
         self.code = nn.Linear(widths[-1], options.code)
-        self.decoder = _hidden(options, (options.code, *reversed(widths)), functions[len(widths) :])
+        self.decoder = _make_hidden_layers(
+            options, (options.code, *reversed(widths)), functions[len(widths) :]
+        )
         self.output = nn.Linear(widths[0], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,7 +129,7 @@ class HiddenLayer(nn.Module):
         return activity
 
 
-def _hidden(
+def _make_hidden_layers(
     options: AutoencoderOptions,
     sizes: tuple[int, ...],
     functions: tuple[activations.Activation, ...],

@@ -15,7 +15,7 @@ from fanin.data import DataInfo, Task
 from fanin.errors import FitError, SpecError, quote
 from fanin.registry import Entry, Registry
 
-Input = Literal["image", "table", "sequence", "tokens", "any", "own"]
+InputKind = Literal["image", "table", "sequence", "tokens", "any", "own"]
 """What a model takes: images, tables, sequences (of vectors or of tokens), sequences of tokens
 only, anything that it can flatten (images, tables, sequences of vectors), or what a user's own
 model says when it is built."""
@@ -50,7 +50,7 @@ class ModelEntry:
     options: type
     """A frozen dataclass; its defaults never change, because an identity leaves them out."""
     build: Callable[..., nn.Module]
-    input: Input
+    input: InputKind
     task: Task | Literal["any"]
     """What it is for; "any" accepts every task that the shapes allow."""
     channels_last: bool
@@ -110,7 +110,7 @@ class Model:
             raise FitError(
                 f"{self.entry.name} is a model for {describe_task(self.entry.task)}; the task of the data "
                 f"is {describe_task(task)}. "
-                f"{_offer(classify_input(input_shape, vocabulary), task, 'such data')}"
+                f"{_suggest_models(classify_input(input_shape, vocabulary), task, 'such data')}"
             )
         self._require_fit(input_shape, outputs, vocabulary, task == "token_classification")
 
@@ -161,16 +161,16 @@ class Model:
         kind = classify_input(input_shape, vocabulary)
         if not accepts_input(self.entry, kind):
             raise FitError(
-                f"{self.entry.name} takes {INPUTS[self.entry.input]}; one input of the data has "
+                f"{self.entry.name} takes {INPUT_DESCRIPTIONS[self.entry.input]}; one input of the data has "
                 "shape "
                 f"{format_shape(input_shape)}{' (tokens)' if kind == 'tokens' else ''}. "
-                f"{_offer(kind, 'any', 'such inputs')}"
+                f"{_suggest_models(kind, 'any', 'such inputs')}"
             )
         if per_step and self.entry.input not in _STEPWISE:
             raise FitError(
                 f"{self.entry.name} has one output for a whole sequence; the data have a target "
                 "for each step. "
-                f"{_offer(kind, 'token_classification', 'such data')}"
+                f"{_suggest_models(kind, 'token_classification', 'such data')}"
             )
         if outputs < 1:
             raise FitError(f"A model needs at least one output, not {quote(outputs)}.")
@@ -185,7 +185,7 @@ class Model:
             )
 
 
-INPUTS: dict[Input, str] = {
+INPUT_DESCRIPTIONS: dict[InputKind, str] = {
     "image": "images (channels × height × width)",
     "table": "tables (one row of numbers per sample)",
     "sequence": "sequences (steps × features, or steps of tokens)",
@@ -295,7 +295,7 @@ def format_shape(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "()"
 
 
-def _offer(kind: str, task: str, what: str) -> str:
+def _suggest_models(kind: str, task: str, what: str) -> str:
     fitting = [
         entry.name for entry in REGISTRY if accepts_input(entry, kind) and _is_for(entry, task)
     ]

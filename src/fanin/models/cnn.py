@@ -65,9 +65,9 @@ class CNN(nn.Module):
 
     def __init__(self, options: CNNOptions, input_shape: tuple[int, ...], outputs: int) -> None:
         super().__init__()
-        height, width = _final_size(options, input_shape)
+        height, width = _compute_final_size(options, input_shape)
         self.input_shape = input_shape
-        self.reach = _reach(options, height), _reach(options, width)
+        self.reach = _count_used_pixels(options, height), _count_used_pixels(options, width)
         chosen = activations.get_per_layer(options.activation, options.layers)
         channels = (input_shape[0], *options.channels)
         sizes = (channels[-1] * height * width, *options.widths)
@@ -103,7 +103,7 @@ def _activate_and_pool(x: Tensor, activation: nn.Module, pool_first: bool) -> Te
     return pooled
 
 
-def _reach(options: CNNOptions, final: int) -> int:
+def _count_used_pixels(options: CNNOptions, final: int) -> int:
     """How many rows (or columns) of the image reach the `final` ones after the last pooling."""
     size = final
     for _ in options.channels:
@@ -111,12 +111,12 @@ def _reach(options: CNNOptions, final: int) -> int:
     return size
 
 
-def _final_size(options: CNNOptions, input_shape: tuple[int, ...]) -> tuple[int, int]:
+def _compute_final_size(options: CNNOptions, input_shape: tuple[int, ...]) -> tuple[int, int]:
     """Height and width after the last pooling; `FitError` where nothing would be left."""
     _, height, width = input_shape
     for _ in options.channels:
         height, width = (height - _KERNEL + 1) // _POOL, (width - _KERNEL + 1) // _POOL
-    smallest = _reach(options, 1)
+    smallest = _count_used_pixels(options, 1)
     if min(input_shape[1:]) < smallest:
         raise FitError(
             f"cnn with {len(options.channels)} convolutions needs images of at least "

@@ -77,10 +77,10 @@ class DropoutKeys:
 
     def set(self, epoch: int, step: int) -> None:
         """Set the keys of one step, in place and without waiting for the device."""
-        for name, key in self.values(epoch, step).items():
+        for name, key in self.derive_keys(epoch, step).items():
             self.layers[name].key.fill_(key)
 
-    def values(self, epoch: int, step: int) -> dict[str, int]:
+    def derive_keys(self, epoch: int, step: int) -> dict[str, int]:
         """The keys of one step by layer, for those who stack them themselves (members under
         ``vmap``).
         """

@@ -13,7 +13,7 @@ from fanin.models import normalization
 from fanin.models.benchmark_model import REGISTRY, ModelEntry
 from fanin.models.dropout import Dropout
 from fanin.models.position_encoding import LearnedPositions
-from fanin.models.transformer_blocks import StackOptions, stack
+from fanin.models.transformer_blocks import StackOptions, make_blocks
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class GPT(nn.Module):
         self.embedding = nn.Embedding(vocabulary, options.width)
         self.positions = LearnedPositions("gpt", input_shape[0], options.width)
         self.dropout = Dropout(options.dropout)
-        self.blocks = stack(options, causal=True)
+        self.blocks = make_blocks(options, causal=True)
         self.norm = normalization.make_feature_norm(options.final_norm, options.width)
         self.output = None if options.tied else nn.Linear(options.width, outputs, bias=False)
 

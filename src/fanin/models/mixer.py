@@ -11,7 +11,7 @@ from fanin.models import activations, normalization
 from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
 from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
-from fanin.models.patch_embedding import Patches, TwoLayers, count_patches
+from fanin.models.patch_embedding import FeedForward, Patches, count_patches
 
 _EXPANSION = 4
 """Hidden width of the layers over channels, in units of the tokens' width: as in every size of the
@@ -46,17 +46,17 @@ class MixerOptions:
             object.__setattr__(self, "token_width", None)
         for name, most in (("patch", MAX_WIDTH), ("width", MAX_WIDTH), ("depth", MAX_DEPTH)):
             check_count(getattr(self, name), name, most)
-        check_count(self.over_tokens, "token_width", MAX_WIDTH)
+        check_count(self.hidden_token_width, "token_width", MAX_WIDTH)
         object.__setattr__(self, "activation", activations.get(self.activation).name)
         object.__setattr__(self, "dropout", check_rate(self.dropout))
 
     @property
-    def over_tokens(self) -> int:
+    def hidden_token_width(self) -> int:
         """The hidden width of the layers over tokens."""
         return max(1, self.width // 2) if self.token_width is None else self.token_width
 
     @property
-    def between(self) -> Norm | None:
+    def norm_name(self) -> Norm | None:
         """The normalization, by its name."""
         return "layer" if self.norm else None
 
@@ -66,11 +66,11 @@ class MixerBlock(nn.Module):
 
     def __init__(self, options: MixerOptions, tokens: int) -> None:
         super().__init__()
-        width, norm = options.width, options.between
+        width, norm = options.width, options.norm_name
         self.norm1 = normalization.make_feature_norm(norm, width)
-        self.tokens = _layers(options, tokens, options.over_tokens)
+        self.tokens = _make_feed_forward(options, tokens, options.hidden_token_width)
         self.norm2 = normalization.make_feature_norm(norm, width)
-        self.channels = _layers(options, width, _EXPANSION * width)
+        self.channels = _make_feed_forward(options, width, _EXPANSION * width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, tokens, width) → (N, tokens, width)."""
@@ -97,7 +97,7 @@ class Mixer(nn.Module):
         tokens = count_patches("mixer", input_shape, options.patch)
         self.patches = Patches(input_shape[0], options.width, options.patch)
         self.blocks = nn.ModuleList(MixerBlock(options, tokens) for _ in range(options.depth))
-        self.norm = normalization.make_feature_norm(options.between, options.width)
+        self.norm = normalization.make_feature_norm(options.norm_name, options.width)
         self.dropout = Dropout(options.dropout)
         self.output = nn.Linear(options.width, outputs)
 
@@ -110,8 +110,8 @@ class Mixer(nn.Module):
         return output
 
 
-def _layers(options: MixerOptions, features: int, hidden: int) -> TwoLayers:
-    return TwoLayers(
+def _make_feed_forward(options: MixerOptions, features: int, hidden: int) -> FeedForward:
+    return FeedForward(
         features, hidden, activation=options.activation, bias=options.bias, dropout=options.dropout
     )
 

@@ -47,7 +47,7 @@ class HiddenOptions:
         object.__setattr__(
             self, "activation", activations.canonicalize(self.activation, len(widths) * self.depth)
         )
-        widths, depth = _shortest(widths * self.depth)
+        widths, depth = _find_period(widths * self.depth)
         object.__setattr__(self, "widths", widths)
         object.__setattr__(self, "depth", depth)
         object.__setattr__(self, "dropout", check_rate(self.dropout))
@@ -118,7 +118,7 @@ class MLP(nn.Module):
         return output
 
 
-def _shortest(layers: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+def _find_period(layers: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
     """The one way to write these layers: their shortest part, and how often it is repeated."""
     periods = (n for n in range(1, len(layers) + 1) if len(layers) % n == 0)
     period = next(n for n in periods if layers[:n] * (len(layers) // n) == layers)

@@ -29,7 +29,7 @@ from typing import Literal, TypeVar, cast
 
 from torch import nn
 
-from fanin.models.weight_standardization import standardise
+from fanin.models.weight_standardization import standardize
 
 Norm = Literal["ws", "batch", "layer", "group"]
 """None stands for no normalization: a spec's `none`."""
@@ -77,7 +77,7 @@ def standardize_layers(norm: Norm | None, layers: ModuleT) -> ModuleT:
     """The layers, with standardised weights where `norm` says so; blocks and lists of layers keep
     their type.
     """
-    return cast(ModuleT, standardise(layers)) if norm == "ws" else layers
+    return cast(ModuleT, standardize(layers)) if norm == "ws" else layers
 
 
 def has_norm_layer(norm: Norm | None) -> bool:

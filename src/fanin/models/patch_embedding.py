@@ -31,7 +31,7 @@ class Patches(nn.Module):
         return self.conv(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 
 
-class TwoLayers(nn.Module):
+class FeedForward(nn.Module):
     """linear to `hidden` → activation → dropout → linear back to `features` → dropout, over the
     last dimension.
     """

@@ -92,7 +92,7 @@ class PlainCNN(nn.Module):
                 padding_mode=options.padding,
                 bias=options.bias,
             )
-            for layer, stride in enumerate(_strides(options, min(input_shape[1:])))
+            for layer, stride in enumerate(_choose_strides(options, min(input_shape[1:])))
         )
         self.conv = normalization.standardize_layers(options.norm, convolutions)
         self.norm = nn.ModuleList(
@@ -114,7 +114,7 @@ class PlainCNN(nn.Module):
         return output
 
 
-def _strides(options: PlainCNNOptions, side: int) -> list[int]:
+def _choose_strides(options: PlainCNNOptions, side: int) -> list[int]:
     """The stride of each convolution, for images whose smaller side is `side`."""
     strides = [1]
     while len(strides) < options.depth:

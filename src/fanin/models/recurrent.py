@@ -13,9 +13,9 @@ from fanin.models import activations
 from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
 from fanin.models.dropout import Dropout, check_rate
 
-Cell = Literal["rnn", "lstm", "gru"]
+RecurrentKind = Literal["rnn", "lstm", "gru"]
 
-_LAYERS: dict[Cell, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+_LAYERS: dict[RecurrentKind, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RecurrentOptions:
     output always has one. `embedding` None stands for `width`; vectors have none.
     """
 
-    cell: ClassVar[Cell] = "rnn"
+    cell: ClassVar[RecurrentKind] = "rnn"
     known: ClassVar[tuple[str, ...]] = ("tanh", "relu")
     """Activations that torch's layer has."""
     width: int = 64
@@ -45,10 +45,10 @@ class RecurrentOptions:
             check_count(self.embedding, "embedding", MAX_WIDTH)
         if self.embedding == self.width:  # equal networks have one identity
             object.__setattr__(self, "embedding", None)
-        object.__setattr__(self, "activation", self._known_activation())
+        object.__setattr__(self, "activation", self._canonicalize_activation())
         object.__setattr__(self, "dropout", check_rate(self.dropout))
 
-    def _known_activation(self) -> str:
+    def _canonicalize_activation(self) -> str:
         name = activations.get(self.activation).name
         if name not in self.known:
             gates = "" if self.cell == "rnn" else "; its gates are sigmoid"
@@ -73,7 +73,7 @@ class RNNOptions(RecurrentOptions):
 class LSTMOptions(RecurrentOptions):
     """As `RecurrentOptions`; the activation is tanh, inside the gates and behind the cell."""
 
-    cell: ClassVar[Cell] = "lstm"
+    cell: ClassVar[RecurrentKind] = "lstm"
     known: ClassVar[tuple[str, ...]] = ("tanh",)
 
 
@@ -81,7 +81,7 @@ class LSTMOptions(RecurrentOptions):
 class GRUOptions(RecurrentOptions):
     """As `RecurrentOptions`; the activation is tanh."""
 
-    cell: ClassVar[Cell] = "gru"
+    cell: ClassVar[RecurrentKind] = "gru"
     known: ClassVar[tuple[str, ...]] = ("tanh",)
 
 
@@ -142,7 +142,7 @@ class Recurrent(nn.Module):
         else:
             inputs = input_shape[1]
         sizes = (inputs, *(options.width,) * options.depth)
-        self.layers = nn.ModuleList(_layer(options, size) for size in sizes[:-1])
+        self.layers = nn.ModuleList(_make_layer(options, size) for size in sizes[:-1])
         self.dropout = nn.ModuleList(Dropout(options.dropout) for _ in self.layers)
         self.output = nn.Linear(options.width, outputs)
 
@@ -155,12 +155,12 @@ class Recurrent(nn.Module):
         return output
 
 
-def _layer(options: RecurrentOptions, inputs: int) -> nn.RNNBase:
+def _make_layer(options: RecurrentOptions, inputs: int) -> nn.RNNBase:
     own = {"nonlinearity": options.activation} if options.cell == "rnn" else {}
     return _LAYERS[options.cell](inputs, options.width, bias=options.bias, batch_first=True, **own)  # type: ignore[arg-type]
 
 
-def _entry(options: type[RecurrentOptions], summary: str, paper: str) -> ModelEntry:
+def _make_entry(options: type[RecurrentOptions], summary: str, paper: str) -> ModelEntry:
     return ModelEntry(
         name=options.cell,
         summary=summary,
@@ -174,19 +174,19 @@ def _entry(options: type[RecurrentOptions], summary: str, paper: str) -> ModelEn
 
 
 for _added in (
-    _entry(
+    _make_entry(
         RNNOptions,
         "A plain recurrent network over vectors or tokens: one layer of 64 tanh units, last state, "
         "outputs.",
         "Elman, Finding Structure in Time, 1990",
     ),
-    _entry(
+    _make_entry(
         LSTMOptions,
         "A recurrent network with gated memory over vectors or tokens: one LSTM of 64 units, last "
         "state, outputs.",
         "Hochreiter, Schmidhuber, Long Short-Term Memory, 1997",
     ),
-    _entry(
+    _make_entry(
         GRUOptions,
         "A recurrent network with two gates over vectors or tokens: one GRU of 64 units, last "
         "state, outputs.",

@@ -75,7 +75,7 @@ def make_shortcut(
     return ConvShortcut(inputs, outputs, stride, norm=norm, bias=bias)
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """activation(shortcut(x) + F(x)), or with alpha·F(x) where `scalar` is true."""
 
     alpha: nn.Parameter | None

@@ -23,7 +23,7 @@ from fanin.models.benchmark_model import (
 )
 from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
-from fanin.models.residual_blocks import Block, FixupBlock, Residual, Shortcut
+from fanin.models.residual_blocks import FixupBlock, Residual, ResidualBlock, Shortcut
 
 _STAGES = 3
 _SMALLEST = 5
@@ -142,7 +142,7 @@ class ResNet(nn.Module):
         self.bias1 = nn.Parameter(torch.zeros(1)) if fixup else None
         self.stem_activation = activations.get(options.activation).build()
         self.blocks = normalization.standardize_layers(
-            options.norm, nn.ModuleList(_blocks(options))
+            options.norm, nn.ModuleList(_make_blocks(options))
         )
         self.dropout = Dropout(options.dropout)
         self.bias2 = nn.Parameter(torch.zeros(1)) if fixup else None
@@ -150,32 +150,32 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, height, width) → (N, outputs)."""
-        x = self.stem_activation(_shifted(self.stem_norm(self.stem(x)), self.bias1))
+        x = self.stem_activation(_shift(self.stem_norm(self.stem(x)), self.bias1))
         for block in self.blocks:
             x = block(x)
-        output: Tensor = self.output(_shifted(self.dropout(x.mean((2, 3))), self.bias2))
+        output: Tensor = self.output(_shift(self.dropout(x.mean((2, 3))), self.bias2))
         return output
 
 
-def _shifted(x: Tensor, shift: Tensor | None) -> Tensor:
+def _shift(x: Tensor, shift: Tensor | None) -> Tensor:
     return x if shift is None else x + shift
 
 
-def _blocks(options: ResNetOptions) -> Iterator[nn.Module]:
+def _make_blocks(options: ResNetOptions) -> Iterator[nn.Module]:
     inputs = options.width
     for stage in range(_STAGES):
         outputs = options.width << stage
         for position in range(options.blocks):
-            yield _block(inputs, outputs, 2 if stage and not position else 1, options)
+            yield _make_block(inputs, outputs, 2 if stage and not position else 1, options)
             inputs = outputs
 
 
-def _block(inputs: int, outputs: int, stride: int, options: ResNetOptions) -> nn.Module:
+def _make_block(inputs: int, outputs: int, stride: int, options: ResNetOptions) -> nn.Module:
     if options.residual == "fixup":
         return FixupBlock(
             inputs, outputs, stride, activation=options.activation, shortcut=options.shortcut
         )
-    return Block(
+    return ResidualBlock(
         inputs,
         outputs,
         stride,
@@ -187,7 +187,7 @@ def _block(inputs: int, outputs: int, stride: int, options: ResNetOptions) -> nn
     )
 
 
-def _entry(name: str, options: type[ResNetOptions], summary: str) -> ModelEntry:
+def _make_entry(name: str, options: type[ResNetOptions], summary: str) -> ModelEntry:
     return ModelEntry(
         name=name,
         summary=summary,
@@ -201,22 +201,22 @@ def _entry(name: str, options: type[ResNetOptions], summary: str) -> ModelEntry:
 
 
 for _added in (
-    _entry(
+    _make_entry(
         "resnet",
         ResNetOptions,
         "A residual network of depth 6n + 2 for small images; 8 layers, 0.08 M parameters.",
     ),
-    _entry(
+    _make_entry(
         "resnet20",
         ResNet20Options,
         "A residual network of 20 layers for small images, 0.27 M parameters.",
     ),
-    _entry(
+    _make_entry(
         "resnet56",
         ResNet56Options,
         "A residual network of 56 layers for small images, 0.85 M parameters.",
     ),
-    _entry(
+    _make_entry(
         "resnet110",
         ResNet110Options,
         "A residual network of 110 layers for small images, 1.7 M parameters.",

@@ -40,7 +40,7 @@ class SirenOptions:
                     f"{quote(getattr(self, option))}."
                 )
         object.__setattr__(self, "activation", activations.get(self.activation).name)
-        self._drop_what_has_no_effect()
+        self._reset_unused_options()
 
     @property
     def frequencies(self) -> tuple[float, ...]:
@@ -49,7 +49,7 @@ class SirenOptions:
             return (1.0,) * self.depth
         return (self.omega, *(self.omega_hidden,) * (self.depth - 1))
 
-    def _drop_what_has_no_effect(self) -> None:
+    def _reset_unused_options(self) -> None:
         default = {field.name: field.default for field in fields(self)}
         if self.activation != "sin":
             object.__setattr__(self, "omega", default["omega"])
@@ -67,7 +67,7 @@ COORDINATES = "coordinates"
 
 
 @describe_layer.register
-def _coordinates(module: CoordinateLinear, convention: Convention) -> LayerParameters:
+def _describe_coordinates(module: CoordinateLinear, convention: Convention) -> LayerParameters:
     plain = describe_layer.dispatch(nn.Linear)(module, convention)
     return {
         name: replace(held, layout=replace(held.layout, part=COORDINATES))
@@ -75,7 +75,7 @@ def _coordinates(module: CoordinateLinear, convention: Convention) -> LayerParam
     }
 
 
-class Siren(nn.Module):
+class SirenNetwork(nn.Module):
     """sin(omega·(W·x + b)) for each hidden layer → linear. With another activation φ, φ(W·x + b):
     the usual network beside it.
 
@@ -127,7 +127,7 @@ REGISTRY.add(
         summary="Coordinates, 3 layers of 64 sines of frequency 30, outputs: for signals as "
         "functions of place or time.",
         options=SirenOptions,
-        build=Siren,
+        build=SirenNetwork,
         input="table",
         task="any",
         channels_last=False,

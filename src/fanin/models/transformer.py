@@ -12,7 +12,7 @@ from fanin.models import normalization
 from fanin.models.benchmark_model import REGISTRY, ModelEntry
 from fanin.models.dropout import Dropout
 from fanin.models.position_encoding import LearnedPositions, Sinusoids
-from fanin.models.transformer_blocks import StackOptions, stack
+from fanin.models.transformer_blocks import StackOptions, make_blocks
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Transformer(nn.Module):
             else None
         )
         self.dropout = Dropout(options.dropout)
-        self.blocks = stack(options)
+        self.blocks = make_blocks(options)
         self.norm = normalization.make_feature_norm(options.final_norm, width)
         self.output = nn.Linear(width, outputs)
 

@@ -51,12 +51,12 @@ from fanin.models.attention import Attention, check_heads
 from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, check_count
 from fanin.models.dropout import check_rate
 from fanin.models.normalization import Norm
-from fanin.models.patch_embedding import TwoLayers
+from fanin.models.patch_embedding import FeedForward
 
 EXPANSION = 4
 """Hidden width of a block's two layers, in units of the model's width: as in the sources."""
 
-Place = Literal["pre", "post", "sub"]
+NormPlacement = Literal["pre", "post", "sub"]
 """Where layer normalization stands; None for nowhere."""
 
 
@@ -75,7 +75,7 @@ class StackOptions:
     depth: int = 4
     heads: int = 4
     activation: str = "gelu"
-    norm: Place | None = "pre"
+    norm: NormPlacement | None = "pre"
     residual: Literal["plain", "scalar"] = "plain"
     residual_scale: float | Literal["depth"] = 1.0
     skip_weight: float | Literal["deepnorm", "learned"] = 1.0
@@ -87,8 +87,8 @@ class StackOptions:
         for option, most in (("width", MAX_WIDTH), ("depth", MAX_DEPTH), ("heads", MAX_WIDTH)):
             check_count(getattr(self, option), option, most)
         check_heads(self.name, self.width, self.heads)
-        _check_positive(self.residual_scale, "residual_scale")
-        _check_positive(self.skip_weight, "skip_weight")
+        _require_positive(self.residual_scale, "residual_scale")
+        _require_positive(self.skip_weight, "skip_weight")
         object.__setattr__(self, "activation", activations.get(self.activation).name)
         object.__setattr__(self, "dropout", check_rate(self.dropout))
 
@@ -138,7 +138,7 @@ class TransformerBlock(nn.Module):
             width, options.heads, bias=bias, dropout=dropout, causal=causal, norm=inner
         )
         self.norm2 = normalization.make_feature_norm(outer, width)
-        layers = SubNormalized if inner else TwoLayers
+        layers = NormalizedFeedForward if inner else FeedForward
         self.mlp = layers(
             width, EXPANSION * width, activation=options.activation, bias=bias, dropout=dropout
         )
@@ -176,7 +176,7 @@ class TransformerBlock(nn.Module):
         return mixed
 
 
-class SubNormalized(TwoLayers):
+class NormalizedFeedForward(FeedForward):
     """linear to `hidden` → activation → dropout → norm → linear back → dropout: Sub-LN's two
     layers.
     """
@@ -194,12 +194,12 @@ class SubNormalized(TwoLayers):
         return mapped
 
 
-def stack(options: StackOptions, *, causal: bool = False) -> nn.ModuleList:
+def make_blocks(options: StackOptions, *, causal: bool = False) -> nn.ModuleList:
     """All blocks of a model."""
     return nn.ModuleList(TransformerBlock(options, causal=causal) for _ in range(options.depth))
 
 
-def _check_positive(value: float | str, option: str) -> None:
+def _require_positive(value: float | str, option: str) -> None:
     if not isinstance(value, str) and value <= 0:
         raise SpecError(
             f"{option} is a number above 0, or a word; received {quote(value)}. 1 leaves the sum "

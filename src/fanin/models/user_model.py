@@ -32,7 +32,7 @@ def load_entry(reference: str) -> ModelEntry:
 def _make_entry(component: UserComponent) -> ModelEntry:
     return ModelEntry(
         name=component.name,
-        summary=summary(component),
+        summary=read_summary(component),
         options=component.options,
         build=partial(build, component),
         input="own",
@@ -62,12 +62,12 @@ def build(
     """
     given = {"vocabulary": vocabulary, "per_step": per_step}
     if torch.empty(0).device.type != "meta":
-        return _made(component, options, input_shape, outputs, given)
+        return _call_user_code(component, options, input_shape, outputs, given)
     expected = (_SAMPLES, input_shape[0], outputs) if per_step else (_SAMPLES, outputs)
     try:
-        return _tried(
+        return _try_forward(
             component,
-            _made(component, options, input_shape, outputs, given),
+            _call_user_code(component, options, input_shape, outputs, given),
             input_shape,
             vocabulary,
             expected,
@@ -78,22 +78,22 @@ def build(
         ):  # what came back was wrong, and no error of the user's code was in the way
             raise
     with torch.device("cpu"):
-        return _tried(
+        return _try_forward(
             component,
-            _made(component, options, input_shape, outputs, given),
+            _call_user_code(component, options, input_shape, outputs, given),
             input_shape,
             vocabulary,
             expected,
         )
 
 
-def summary(component: UserComponent) -> str:
+def read_summary(component: UserComponent) -> str:
     """The first line of the callable's docstring."""
     lines = (inspect.getdoc(component.loaded.function) or "").splitlines()
     return lines[0] if lines else f"A user's own model ({component.name})."
 
 
-def _made(
+def _call_user_code(
     component: UserComponent,
     options: Any,
     input_shape: tuple[int, ...],
@@ -106,7 +106,7 @@ def _made(
     return made
 
 
-def _tried(
+def _try_forward(
     component: UserComponent,
     module: nn.Module,
     input_shape: tuple[int, ...],
@@ -125,12 +125,12 @@ def _tried(
         came = module(x)
     if not isinstance(came, Tensor) or tuple(came.shape) != expected:
         raise component.make_return_error(
-            module, f"a {name} that maps {shape} to {_words(came)}, not to {expected}"
+            module, f"a {name} that maps {shape} to {_describe_output(came)}, not to {expected}"
         )
     return module
 
 
-def _words(value: object) -> str:
+def _describe_output(value: object) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 

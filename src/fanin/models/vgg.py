@@ -97,7 +97,7 @@ class VGG(nn.Module):
     def __init__(self, options: VGGOptions, input_shape: tuple[int, ...], outputs: int) -> None:
         super().__init__()
         require_size(options.name, input_shape, _SMALLEST, "Use plain_cnn, or resnet20.")
-        sizes = list(_sizes(options, input_shape[0]))
+        sizes = list(_list_convolutions(options, input_shape[0]))
         self.pooled = tuple(last for *_, last in sizes)
         convolutions = nn.ModuleList(
             nn.Conv2d(n, m, 3, padding=1, bias=options.bias) for n, m, _ in sizes
@@ -120,7 +120,7 @@ class VGG(nn.Module):
         return output
 
 
-def _sizes(options: VGGOptions, inputs: int) -> Iterator[tuple[int, int, bool]]:
+def _list_convolutions(options: VGGOptions, inputs: int) -> Iterator[tuple[int, int, bool]]:
     """Input and output channels of each convolution, and whether it is the last of its block."""
     for block in options.channels:
         for position, outputs in enumerate(block, start=1):
@@ -128,7 +128,7 @@ def _sizes(options: VGGOptions, inputs: int) -> Iterator[tuple[int, int, bool]]:
             inputs = outputs
 
 
-def _entry(name: str, options: type[VGGOptions], summary: str) -> ModelEntry:
+def _make_entry(name: str, options: type[VGGOptions], summary: str) -> ModelEntry:
     return ModelEntry(
         name=name,
         summary=summary,
@@ -143,12 +143,12 @@ def _entry(name: str, options: type[VGGOptions], summary: str) -> ModelEntry:
 
 
 for _added in (
-    _entry(
+    _make_entry(
         "vgg11",
         VGG11Options,
         "VGG's 8 convolutions, global mean, outputs: for small images, 9.2 M parameters.",
     ),
-    _entry(
+    _make_entry(
         "vgg16",
         VGG16Options,
         "VGG's 13 convolutions, global mean, outputs: for small images, 14.7 M parameters.",

@@ -14,7 +14,7 @@ from fanin.models.attention import check_heads
 from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
 from fanin.models.dropout import Dropout, check_rate
 from fanin.models.patch_embedding import Patches, count_patches
-from fanin.models.transformer_blocks import StackOptions, stack
+from fanin.models.transformer_blocks import StackOptions, make_blocks
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ViT(nn.Module):
         self.token = nn.Parameter(torch.zeros(1, 1, options.width)) if with_token else None
         self.positions = nn.Parameter(torch.zeros(1, tokens, options.width))
         self.dropout = Dropout(options.dropout)
-        self.blocks = stack(options.stack)
+        self.blocks = make_blocks(options.stack)
         self.norm = normalization.make_feature_norm(options.stack.final_norm, options.width)
         self.output = nn.Linear(options.width, outputs)
 

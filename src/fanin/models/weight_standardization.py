@@ -39,11 +39,11 @@ from fanin.errors import FitError
 from fanin.fans import Convention, LayerParameter, Layout
 from fanin.fans.layer_parameters import LayerParameters, describe_layer
 
-SMALLEST = 1e-4
+MIN_SQUARED_NORM = 1e-4
 """Of N · var: below it a row is not scaled up any further."""
 
 
-class StandardisedLinear(nn.Linear):
+class StandardizedLinear(nn.Linear):
     """``nn.Linear`` with the weight Ŵ of the module's docstring, and a parameter `gain` of shape
     (out_features,).
 
@@ -59,10 +59,10 @@ class StandardisedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) → (…, out_features)."""
-        return F.linear(x, standardised(self.weight, self.gain), self.bias)
+        return F.linear(x, standardize_weight(self.weight, self.gain), self.bias)
 
 
-class StandardisedConv2d(nn.Conv2d):
+class StandardizedConv2d(nn.Conv2d):
     """``nn.Conv2d`` with the weight Ŵ of the module's docstring, and a parameter `gain` of shape
     (out_channels,).
 
@@ -97,33 +97,35 @@ class StandardisedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → (N, out_channels, H', W')."""
-        output: Tensor = self._conv_forward(x, standardised(self.weight, self.gain), self.bias)
+        output: Tensor = self._conv_forward(
+            x, standardize_weight(self.weight, self.gain), self.bias
+        )
         return output
 
 
-def standardised(weight: Tensor, gain: Tensor) -> Tensor:
+def standardize_weight(weight: Tensor, gain: Tensor) -> Tensor:
     """Ŵ of the module's docstring, of the shape (out, …) of `weight`; `gain` is (out,)."""
     inside = tuple(range(1, weight.ndim))
     centred = weight - weight.mean(inside, keepdim=True)
     squares = centred.square().sum(inside, keepdim=True)
-    return centred * (squares.clamp(min=SMALLEST).rsqrt() * gain.view_as(squares))
+    return centred * (squares.clamp(min=MIN_SQUARED_NORM).rsqrt() * gain.view_as(squares))
 
 
-def standardise(module: nn.Module) -> nn.Module:
+def standardize(module: nn.Module) -> nn.Module:
     """The module with every linear layer and convolution in it, or itself, replaced by the
-    standardised layer of its kind.
+    standardize_weight layer of its kind.
 
     Parameters are taken over, not copied, and keep their names.
     """
     for name, child in module.named_children():
-        setattr(module, name, standardise(child))
+        setattr(module, name, standardize(child))
     if type(module) is nn.Linear:
-        linear = StandardisedLinear(
+        linear = StandardizedLinear(
             module.in_features, module.out_features, module.bias is not None
         )
-        return _taken_over(linear, module)
+        return _move_parameters(linear, module)
     if type(module) is nn.Conv2d:
-        convolution = StandardisedConv2d(
+        convolution = StandardizedConv2d(
             module.in_channels,
             module.out_channels,
             (module.kernel_size[0], module.kernel_size[1]),
@@ -132,11 +134,11 @@ def standardise(module: nn.Module) -> nn.Module:
             padding_mode=module.padding_mode,
             bias=module.bias is not None,
         )
-        return _taken_over(convolution, module)
+        return _move_parameters(convolution, module)
     return module
 
 
-def _taken_over(layer: nn.Linear | nn.Conv2d, from_layer: nn.Linear | nn.Conv2d) -> nn.Module:
+def _move_parameters(layer: nn.Linear | nn.Conv2d, from_layer: nn.Linear | nn.Conv2d) -> nn.Module:
     layer.weight, layer.bias = from_layer.weight, from_layer.bias
     return layer
 
@@ -150,10 +152,10 @@ def _require_several(fan_in: int, what: str) -> None:
         )
 
 
-@describe_layer.register(StandardisedLinear)
-@describe_layer.register(StandardisedConv2d)
-def _standardised(
-    module: StandardisedLinear | StandardisedConv2d, convention: Convention
+@describe_layer.register(StandardizedLinear)
+@describe_layer.register(StandardizedConv2d)
+def _describe_standardized(
+    module: StandardizedLinear | StandardizedConv2d, convention: Convention
 ) -> LayerParameters:
     """Those of the plain layer, and the gain, which is to a weight what a norm's scale is to
     activities.
