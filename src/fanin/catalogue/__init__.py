@@ -1,0 +1,133 @@
+"""The catalogue: what can be named, and what there is to know about each entry.
+
+names("initializers")
+describe("initializers", "he_normal").facts["formula"]
+find("models:mlp")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from fanin.catalogue.components import (
+    describe_activation,
+    describe_component,
+    describe_initializer,
+    describe_metric,
+    describe_model,
+)
+from fanin.catalogue.data_and_studies import describe_dataset, describe_study
+from fanin.catalogue.description import Description as Description
+from fanin.catalogue.description import Option as Option
+from fanin.catalogue.description import get_registry, import_part
+from fanin.errors import UnknownName, UsageError, quote
+
+
+@dataclass(frozen=True)
+class _Kind:
+    names: Callable[[], tuple[str, ...]]
+    describe: Callable[[str], Description]
+
+
+def kinds() -> tuple[str, ...]:
+    """What the catalogue lists."""
+    return tuple(_KINDS)
+
+
+def singular(kind: str) -> str:
+    """What one entry of a kind is called."""
+    return _SINGULAR[kind]
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The names of one kind: "initializers", "models", "datasets" or "studies"; the singular is
+    understood too.
+
+    Raises `UnknownName`.
+    """
+    return _KINDS[_find_kind(kind)].names()
+
+
+def describe(kind: str, name: str) -> Description:
+    """What there is to know about an entry; raises `UnknownName`."""
+    return _KINDS[_find_kind(kind)].describe(name)
+
+
+def find(text: str) -> Description:
+    """The entry that ``NAME`` or ``KIND:NAME`` means.
+
+    Raises `UnknownName`, or `UsageError` where several kinds have the name; the latter lists the
+    qualified names.
+    """
+    kind, colon, name = text.partition(":")
+    if colon:
+        return describe(kind, name)
+    found = [kind for kind in _KINDS if text in names(kind)]
+    if not found:
+        raise UnknownName.suggest(
+            "entry of the catalogue", text, {name for kind in _KINDS for name in names(kind)}
+        )
+    if len(found) > 1:
+        qualified = " or ".join(f"{kind}:{text}" for kind in found)
+        raise UsageError(f"{quote(text)} is the name of {len(found)} things. Write {qualified}.")
+    return describe(found[0], text)
+
+
+def _find_kind(kind: str) -> str:
+    for known in _KINDS:
+        if kind in (known, _SINGULAR[known]):
+            return known
+    raise UnknownName.suggest("kind of the catalogue", kind, _KINDS)
+
+
+def _list_activations() -> tuple[str, ...]:
+    from fanin.models import activations
+
+    return activations.REGISTRY.names()
+
+
+def _list_initializers() -> tuple[str, ...]:
+    from fanin import initializers
+
+    return initializers.names()
+
+
+def _list_models() -> tuple[str, ...]:
+    from fanin import models
+
+    return models.names()
+
+
+def _list_datasets() -> tuple[str, ...]:
+    from fanin import data
+
+    return tuple(listing.name for listing in data.list_datasets())
+
+
+def _list_studies() -> tuple[str, ...]:
+    names: tuple[str, ...] = import_part("study.study_file").list_builtin_studies()
+    return names
+
+
+_KINDS: dict[str, _Kind] = {
+    "initializers": _Kind(_list_initializers, describe_initializer),
+    "models": _Kind(_list_models, describe_model),
+    "datasets": _Kind(_list_datasets, describe_dataset),
+    "studies": _Kind(_list_studies, describe_study),
+    **{
+        kind: _Kind(
+            partial(lambda kind: get_registry(kind).names(), kind),
+            partial(describe_component, kind),
+        )
+        for kind in ("optimizers", "schedules", "augmentations")
+    },
+    "metrics": _Kind(lambda: import_part("training.metrics").REGISTRY.names(), describe_metric),
+    "activations": _Kind(_list_activations, describe_activation),
+}
+
+_SINGULAR = {
+    "studies": "study",
+    **{kind: kind.removesuffix("s") for kind in _KINDS if kind != "studies"},
+}
