@@ -128,6 +128,8 @@ def test_the_catalogue_lists_everything_with_its_state(root):
     save_copy(root, "mine")
     (root / "broken").mkdir()
     (root / "broken" / "broken.npz").write_bytes(b"PK")
+    (root / "diabetes").mkdir()
+    (root / "diabetes" / "diabetes.npz").write_bytes(b"PK")
     (root / "Not A Name").mkdir()
     (root / "notes.txt").write_text("no data set")
     listings = {listing.name: listing for listing in data.list_datasets()}
@@ -141,6 +143,8 @@ def test_the_catalogue_lists_everything_with_its_state(root):
     assert "data_batch_1.bin" in listings["cifar10"].note
     assert (listings["mine"].state, listings["mine"].info) == ("user copy", data.describe("mine"))
     assert (listings["broken"].state, listings["broken"].info) == ("invalid", None)
+    assert listings["diabetes"].state == "invalid"
+    assert listings["diabetes"].info.n_train == 354
 
 
 def test_the_catalogue_says_which_files_are_lacking(root):

@@ -53,7 +53,9 @@ def _describe_target(info: DataInfo, units: str) -> str:
             return f"one of {info.outputs} tokens at every step"
         case "autoencoding":
             return "the input itself"
-    return f"a number {units}".strip() if info.outputs == 1 else f"{info.outputs} numbers"
+    if info.outputs > 1:
+        return f"{info.outputs} numbers"
+    return f"a number ({units})" if units else "a number"
 
 
 def describe_study(name: str) -> Description:

@@ -10,6 +10,7 @@ from fanin.data.datasets.dataset_registry import REGISTRY
 from fanin.data.sources import data_folder
 from fanin.data.sources.file_check import FileCheck
 from fanin.errors import DataError, UsageError
+from fanin.registry import NoOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class DatasetStatus:
 
     name: str
     info: DataInfo | None
-    """None if a user copy is damaged or cannot be used."""
+    """None if a user copy is damaged or cannot be used, and nothing else describes the data set."""
     where: str
     """A file, a folder, the package that embeds the data, or "generated"."""
     state: Availability
@@ -49,8 +50,9 @@ def get_status(spec: str) -> DatasetStatus:
         return _make_status(dataset, dataset.describe(), "", "missing", str(error))
     try:
         info = dataset.describe()
-    except DataError as error:
-        return _make_status(dataset, None, where, "invalid", str(error))
+    except DataError as error:  # a damaged user copy
+        registered = _describe_registered(dataset.spec)
+        return _make_status(dataset, registered, where, "invalid", str(error))
     note = f"lacks {', '.join(missing)}" if missing else ""
     return _make_status(dataset, info, where, "missing" if missing else origin.availability, note)
 
@@ -61,6 +63,14 @@ def verify(spec: str) -> list[FileCheck]:
     Raises `UnknownName`.
     """
     return REGISTRY.make(spec).origin.verify()
+
+
+def _describe_registered(name: str) -> DataInfo | None:
+    """The description of a registered data set without options; None if there is none."""
+    entry = REGISTRY.get(name) if name in REGISTRY else None
+    if entry is None or entry.options is not NoOptions:
+        return None
+    return entry.make(NoOptions()).describe()
 
 
 def _make_status(
