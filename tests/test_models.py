@@ -108,7 +108,7 @@ def test_random_streams_of_the_parameters_are_distinct(entry: models.ModelEntry)
 
 @for_each(
     "entry",
-    [e for e in ENTRIES if benchmark_model.accepts_input(e, "image")],
+    [e for e in ENTRIES if e.accepts("image")],
     ids=lambda entry: entry.name,
 )
 def test_memory_format_does_not_change_the_outputs(entry: models.ModelEntry) -> None:

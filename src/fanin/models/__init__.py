@@ -1,6 +1,4 @@
-"""Benchmark models, one family per file: a file in this folder that registers a `ModelEntry` is all
-that a model takes.
-"""
+"""Benchmark models: a file in this folder that registers a `ModelEntry` is all that one takes."""
 
 from fanin.models.benchmark_model import REGISTRY as REGISTRY
 from fanin.models.benchmark_model import Model as Model

@@ -1,8 +1,8 @@
 """Activations by name: one for all layers of a model, or one per layer.
 
-Parameters are torch's defaults: leaky_relu has slope 0.01 (Keras: 0.3), elu and selu their papers'
-constants, gelu is the exact form x·Φ(x) (JAX defaults to the tanh approximation), hardtanh clips to
-[−1, 1].
+Parameters are torch's defaults: leaky_relu has slope 0.01 (Keras: 0.3), elu and selu have the
+constants of their papers, gelu is the exact form x·Φ(x) (JAX defaults to the tanh approximation),
+and hardtanh clips to [−1, 1].
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from fanin.registry import PlainEntry, Registry
 
 @dataclass(frozen=True)
 class Activation(PlainEntry):
-    """A named activation; `build` builds its module, which has no parameters."""
+    """An activation by name; `build` returns its module, which has no parameters."""
 
     name: str
     build: Callable[[], nn.Module]
     monotone: bool
-    """Never decreasing, so that it commutes with max-pooling: max(f(x)) = f(max(x))."""
+    """Whether it never decreases, so that it commutes with max-pooling: max(f(x)) = f(max(x))."""
 
 
 class Sin(nn.Module):
-    """sin(x), of any shape. Source: Sitzmann et al., Implicit Neural Representations with Periodic
-    Activations, 2020.
+    """sin(x) for x of any shape.
+
+    Source: Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions,
+    2020.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,10 +67,14 @@ def get(name: str) -> Activation:
 
 
 def canonicalize(activation: str | Iterable[str], layers: int) -> str | tuple[str, ...]:
-    """The one way to write the activations of a model with so many layers that have one: aliases
-    resolved, and a list of equal names written as that name.
+    """The activations of a model in canonical form, without aliases.
 
-    Raises `UnknownName` for an unknown name and `SpecError` for a list of another length.
+    A list of equal names becomes that name. Raises `UnknownName` for an unknown name and
+    `SpecError` for a list of another length.
+
+    Args:
+        activation: one name, or one for each layer.
+        layers: the number of layers that have an activation.
     """
     if isinstance(activation, str):
         return get(activation).name
@@ -76,15 +82,13 @@ def canonicalize(activation: str | Iterable[str], layers: int) -> str | tuple[st
     if len(names) != layers:
         raise SpecError(
             f"Expected one activation for all layers, or a list with one for each of the {layers} "
-            "hidden layers; "
-            f"received {len(names)}: {quote(list(names))}. Write activation=relu, or name "
-            f"{layers}; without either "
-            f"the model's own list counts."
+            f"hidden layers; received {len(names)}: {quote(list(names))}. Write one name, such as "
+            f"activation=relu, or a list of {layers}. Without either, the model's default is used."
         )
     return names[0] if names and set(names) == {names[0]} else names
 
 
 def get_per_layer(activation: str | tuple[str, ...], layers: int) -> tuple[Activation, ...]:
-    """One activation for each layer, from what `canonicalize` gave."""
+    """The activation of each layer, from what `canonicalize` returned."""
     names = (activation,) * layers if isinstance(activation, str) else activation
     return tuple(get(name) for name in names)

@@ -11,15 +11,9 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import SpecError
 from fanin.models import activations, normalization
-from fanin.models.benchmark_model import (
-    MAX_DEPTH,
-    MAX_WIDTH,
-    REGISTRY,
-    ModelEntry,
-    check_count,
-    check_widths,
-)
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
 from fanin.models.dropout import Dropout, check_rate
+from fanin.models.model_options import MAX_DEPTH, MAX_WIDTH, check_count, check_widths
 from fanin.models.normalization import Norm
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,54 +13,79 @@ from torch import nn
 from fanin import seeds, specs
 from fanin.data import DataInfo, Task
 from fanin.errors import FitError, SpecError, quote
+from fanin.models.model_options import format_shape
 from fanin.registry import Entry, Registry
 
-InputKind = Literal["image", "table", "sequence", "tokens", "any", "own"]
-"""What a model takes: images, tables, sequences (of vectors or of tokens), sequences of tokens
-only, anything that it can flatten (images, tables, sequences of vectors), or what a user's own
-model says when it is built."""
+AcceptedInput = Literal["image", "table", "sequence", "tokens", "any", "own"]
+"""What a model accepts: images, tables, sequences (of vectors or tokens), sequences of tokens only,
+anything that it can flatten (images, tables, sequences of vectors), or, for a user's model, what
+its code accepts."""
 
 ActivationOption = str | tuple[str, ...]
 
 MAX_PARAMETERS = 2_000_000_000
-"""8 GB of fp32 weights, and three times as much again under Adam."""
+"""8 GB of fp32 weights, and three times as much more in training with Adam."""
 
-MAX_WIDTH = 1_000_000
-
-MAX_DEPTH = 10_000
-"""Layers of a plain chain: the deepest that Xiao et al. trained, 2018."""
+INPUT_DESCRIPTIONS: dict[AcceptedInput, str] = {
+    "image": "images (channels × height × width)",
+    "table": "tables (one row of numbers per sample)",
+    "sequence": "sequences (steps × features, or steps of tokens)",
+    "tokens": "sequences of tokens",
+    "any": "images, tables and sequences of vectors",
+    "own": "what its own code accepts",
+}
 
 
 @dataclass(frozen=True)
 class ModelEntry:
     """A kind of model.
 
-    `build` makes one from (options, shape of one input, number of outputs) and raises `FitError`
-    where the shape does not fit. The module maps a batch (N, *shape) to (N, outputs), also for
-    regression. `build` must work under ``torch.device("meta")``, which is how a model is checked
-    without allocating it. Names of parameters are names of random streams: they never change.
+    `build` receives (options, shape of one input, number of outputs) and raises `FitError` if the
+    shape does not fit. The module maps a batch (N, *shape) to (N, outputs), also for regression.
+    `build` must work under ``torch.device("meta")``, where models are checked without allocating
+    memory. Names of parameters are names of random streams and never change.
 
-    Where `input` is "sequence" or "tokens", `build` takes two keywords more: `vocabulary`, the
-    number of different tokens (None for vectors), and `per_step`, whether there is an output for
-    each step: then the module returns (N, steps, outputs).
+    If `input` is "sequence" or "tokens", `build` receives two keywords more: `vocabulary`, the
+    number of different tokens (None for vectors), and `per_step`, whether each step has outputs, so
+    that the module returns (N, steps, outputs).
     """
 
     name: str
     summary: str
     options: type
-    """A frozen dataclass; its defaults never change, because an identity leaves them out."""
+    """A frozen dataclass; its defaults never change, because a canonical spec leaves them out."""
     build: Callable[..., nn.Module]
-    input: InputKind
+    input: AcceptedInput
     task: Task | Literal["any"]
     """What it is for; "any" accepts every task that the shapes allow."""
     channels_last: bool
-    """Convolutions that run faster in that memory format: the trainer converts model and batches.
-    """
+    """Whether the trainer converts model and batches to this memory format, which is faster for
+    convolutions."""
     paper: str
 
     def make(self, options: Any) -> Model:
         """The model with these options."""
         return Model(self, options)
+
+    @property
+    def is_stepwise(self) -> bool:
+        """Whether `build` receives `vocabulary` and `per_step`."""
+        return self.input in ("sequence", "tokens", "own")
+
+    def accepts(self, kind: str) -> bool:
+        """Whether the model accepts a kind of input (`classify_input`)."""
+        accepted = {
+            "any": ("image", "table", "sequence"),
+            "sequence": ("sequence", "tokens"),
+            "own": (kind,),
+        }
+        return kind in accepted.get(self.input, (self.input,))
+
+    def is_for(self, task: Task | Literal["any"]) -> bool:
+        """Whether the model is for a task."""
+        if task == "token_classification" and not self.is_stepwise:
+            return False
+        return task == "any" or self.task in ("any", task)
 
 
 REGISTRY: Registry[ModelEntry, Model] = Registry("model", ModelEntry)
@@ -75,15 +100,14 @@ class Model:
 
     @property
     def spec(self) -> str:
-        """The canonical spec string: options that equal their default left out."""
+        """The canonical spec, without options that equal their default."""
         return specs.render_canonical(self.entry.name, self.options)
 
     def split(self) -> tuple[str, ActivationOption | None, str | None]:
-        """The spec without its activation and its normalization, and those two, None for the
-        model's own.
+        """The spec without activation and normalization, the activation, and the normalization.
 
-        ``get(*model.split()) == model``. A normalization is what the option `norm` holds, "none"
-        where that is None.
+        ``get(*model.split()) == model``. The activation or normalization is None if it is the
+        model's default. The normalization is the option `norm`, "none" if that is None.
         """
         name, options = specs.parse(self.spec)
         activation: Any = options.pop("activation", None)
@@ -98,19 +122,19 @@ class Model:
         *,
         vocabulary: int | None = None,
     ) -> None:
-        """Raise `FitError` where the model does not fit the data; allocates no parameter.
+        """Raise `FitError` if the model does not fit the data; allocates no parameter.
 
         Args:
             input_shape: shape of one input, as in `fanin.data.DataInfo`.
-            outputs: number of classes, or of targets.
+            outputs: number of classes or targets.
             task: what is predicted.
-            vocabulary: number of different tokens; None where inputs are not tokens.
+            vocabulary: number of different tokens; None if inputs are not tokens.
         """
         if self.entry.task not in ("any", task):
+            kind = classify_input(input_shape, vocabulary)
             raise FitError(
-                f"{self.entry.name} is a model for {describe_task(self.entry.task)}; the task of the data "
-                f"is {describe_task(task)}. "
-                f"{_suggest_models(classify_input(input_shape, vocabulary), task, 'such data')}"
+                f"{self.entry.name} is a model for {describe_task(self.entry.task)}; the task of "
+                f"the data is {describe_task(task)}. {_suggest_models(kind, task, 'such data')}"
             )
         self._require_fit(input_shape, outputs, vocabulary, task == "token_classification")
 
@@ -122,34 +146,33 @@ class Model:
         vocabulary: int | None = None,
         per_step: bool = False,
     ) -> nn.Module:
-        """The model in fp32 on the CPU, in training mode, with torch's default weights; arguments
-        and errors as in `check`.
+        """The module in fp32 on the CPU, in training mode, with torch's default weights.
 
-        The same weights every time, and the caller's random state is where it was. With `per_step`
-        the module has outputs for each step of a sequence.
+        Arguments and errors are those of `check`; with `per_step`, each step of a sequence has
+        outputs. The weights are the same every time, and the caller's random state is not moved.
         """
         self._require_fit(input_shape, outputs, vocabulary, per_step)
         with (
             seeds.preserve_torch_state(seeds.derive_stream(0, "construct", self.spec)),
             torch.device("cpu"),
         ):
-            return self._module(input_shape, outputs, vocabulary, per_step).to(torch.float32)
-
-    def build_skeleton_for(self, info: DataInfo) -> nn.Module:
-        """The model for a data set without any memory for its parameters (on the meta device)."""
-        with seeds.preserve_torch_state(), torch.device("meta"):
-            return self._module(info.input_shape, info.outputs, info.vocabulary, info.per_step)
+            return self._construct(input_shape, outputs, vocabulary, per_step).to(torch.float32)
 
     def build_for(self, info: DataInfo) -> nn.Module:
-        """The model for a data set; as `build`."""
+        """The module for a data set; see `build`."""
         return self.build(
             info.input_shape, info.outputs, vocabulary=info.vocabulary, per_step=info.per_step
         )
 
-    def _module(
+    def build_skeleton_for(self, info: DataInfo) -> nn.Module:
+        """The module for a data set on the meta device, without memory for its parameters."""
+        with seeds.preserve_torch_state(), torch.device("meta"):
+            return self._construct(info.input_shape, info.outputs, info.vocabulary, info.per_step)
+
+    def _construct(
         self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool
     ) -> nn.Module:
-        if self.entry.input in _STEPWISE:
+        if self.entry.is_stepwise:
             return self.entry.build(
                 self.options, input_shape, outputs, vocabulary=vocabulary, per_step=per_step
             )
@@ -159,76 +182,51 @@ class Model:
         self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool
     ) -> None:
         kind = classify_input(input_shape, vocabulary)
-        if not accepts_input(self.entry, kind):
+        if not self.entry.accepts(kind):
+            tokens = " (tokens)" if kind == "tokens" else ""
             raise FitError(
-                f"{self.entry.name} takes {INPUT_DESCRIPTIONS[self.entry.input]}; one input of the data has "
-                "shape "
-                f"{format_shape(input_shape)}{' (tokens)' if kind == 'tokens' else ''}. "
+                f"{self.entry.name} takes {INPUT_DESCRIPTIONS[self.entry.input]}; one input of the "
+                f"data has shape {format_shape(input_shape)}{tokens}. "
                 f"{_suggest_models(kind, 'any', 'such inputs')}"
             )
-        if per_step and self.entry.input not in _STEPWISE:
+        if per_step and not self.entry.is_stepwise:
             raise FitError(
                 f"{self.entry.name} has one output for a whole sequence; the data have a target "
-                "for each step. "
-                f"{_suggest_models(kind, 'token_classification', 'such data')}"
+                f"for each step. {_suggest_models(kind, 'token_classification', 'such data')}"
             )
         if outputs < 1:
             raise FitError(f"A model needs at least one output, not {quote(outputs)}.")
         with seeds.preserve_torch_state(), torch.device("meta"):
-            skeleton = self._module(input_shape, outputs, vocabulary, per_step)
+            skeleton = self._construct(input_shape, outputs, vocabulary, per_step)
         count = sum(parameter.numel() for parameter in skeleton.parameters())
         if count > MAX_PARAMETERS:
             raise FitError(
                 f"{self.spec} on inputs of shape {format_shape(input_shape)} would have {count:,} "
-                "parameters; "
-                f"at most {MAX_PARAMETERS:,} are built. Use smaller widths."
+                f"parameters; at most {MAX_PARAMETERS:,} are built. Use smaller widths."
             )
 
 
-INPUT_DESCRIPTIONS: dict[InputKind, str] = {
-    "image": "images (channels × height × width)",
-    "table": "tables (one row of numbers per sample)",
-    "sequence": "sequences (steps × features, or steps of tokens)",
-    "tokens": "sequences of tokens",
-    "any": "images, tables and sequences of vectors",
-    "own": "what its own code takes",
-}
-"""What a model takes, in words."""
-
-_STEPWISE = ("sequence", "tokens", "own")
-"""Those that are built with `vocabulary` and `per_step`."""
-
-
-def accepts_input(entry: ModelEntry, kind: str) -> bool:
-    """Whether a kind of input (`classify_input`) is one that the model takes."""
-    accepted = {
-        "any": ("image", "table", "sequence"),
-        "sequence": ("sequence", "tokens"),
-        "own": (kind,),
-    }
-    return kind in accepted.get(entry.input, (entry.input,))
-
-
 def classify_input(input_shape: tuple[int, ...], vocabulary: int | None = None) -> str:
-    """image, table, sequence, tokens or other."""
+    """The kind of an input: image, table, sequence, tokens or other."""
     if vocabulary is not None:
         return "tokens" if len(input_shape) == 1 else "other"
     return {3: "image", 2: "sequence", 1: "table"}.get(len(input_shape), "other")
 
 
 def describe_task(task: str) -> str:
-    """A task as people write it."""
+    """A task in words."""
     return {"token_classification": "the classification of each step"}.get(task, task)
 
 
 def get(
     spec: str, activation: ActivationOption | None = None, normalization: str | None = None
 ) -> Model:
-    """The model of a spec such as ``mlp(widths=[512, 256])``, or of a user's own such as
-    ``my_model.py:make(width=64)``.
+    """The model of a spec such as ``mlp(widths=[512, 256])`` or ``my_model.py:make(width=64)``.
 
-    An `activation` replaces the one in the spec before anything is checked, and so does a
-    `normalization` (the option `norm`; "none" for no normalization).
+    Args:
+        spec: the model and its options.
+        activation: replaces the option `activation` of the spec before anything is checked.
+        normalization: likewise the option `norm`; "none" for no normalization.
     """
     name, options = specs.parse(spec)
     if activation is not None:
@@ -240,69 +238,25 @@ def get(
     return REGISTRY.make(name, **options)
 
 
-def _require_option(name: str, option: str, what: str) -> None:
-    def has(other: Entry) -> bool:
-        return option in {field.name for field in dataclasses.fields(other.options)}
+def names() -> tuple[str, ...]:
+    """The names of all models."""
+    return REGISTRY.names()
 
+
+def _require_option(name: str, option: str, what: str) -> None:
     entry = REGISTRY.find(name)
-    if not has(entry):
-        fitting = ", ".join(other.name for other in REGISTRY if has(other))
+    if not _has_option(entry, option):
+        fitting = ", ".join(other.name for other in REGISTRY if _has_option(other, option))
         raise SpecError(
             f"{what} does not apply to {entry.name}, which has no option {option}. It applies to "
             f"{fitting}."
         )
 
 
-def names() -> tuple[str, ...]:
-    """The names of all models."""
-    return REGISTRY.names()
+def _has_option(entry: Entry, option: str) -> bool:
+    return option in {field.name for field in dataclasses.fields(entry.options)}
 
 
-def check_widths(widths: Iterable[object], what: str) -> tuple[int, ...]:
-    """`widths` as a tuple of at least one whole number from 1 to `MAX_WIDTH`, or a `SpecError`."""
-    found = tuple(widths)
-    valid = tuple(
-        width
-        for width in found
-        if isinstance(width, int) and not isinstance(width, bool) and 1 <= width <= MAX_WIDTH
-    )
-    if not found or valid != found:
-        raise SpecError(
-            f"{what} is a list of at least one whole number from 1 to {MAX_WIDTH:,}, such as [256, "
-            "128]; "
-            f"received {quote(list(found))}."
-        )
-    return valid
-
-
-def check_count(value: int, what: str, most: int) -> None:
-    """Raise a `SpecError` unless `value` is from 1 to `most`."""
-    if not 1 <= value <= most:
-        raise SpecError(f"{what} is a whole number from 1 to {most:,}; received {quote(value)}.")
-
-
-def require_size(name: str, input_shape: tuple[int, ...], smallest: int, advice: str) -> None:
-    """Raise a `FitError` for images (channels, height, width) with a side below `smallest`."""
-    if min(input_shape[1:]) < smallest:
-        raise FitError(
-            f"{name} needs images of at least {smallest}×{smallest}; the data has "
-            f"{format_shape(input_shape)}. {advice}"
-        )
-
-
-def format_shape(shape: tuple[int, ...]) -> str:
-    """A shape for people: 1×28×28."""
-    return "×".join(map(str, shape)) or "()"
-
-
-def _suggest_models(kind: str, task: str, what: str) -> str:
-    fitting = [
-        entry.name for entry in REGISTRY if accepts_input(entry, kind) and _is_for(entry, task)
-    ]
+def _suggest_models(kind: str, task: Task | Literal["any"], what: str) -> str:
+    fitting = [entry.name for entry in REGISTRY if entry.accepts(kind) and entry.is_for(task)]
     return f"Models for {what}: {', '.join(fitting) or 'none'}."
-
-
-def _is_for(entry: ModelEntry, task: str) -> bool:
-    if task == "token_classification" and entry.input not in _STEPWISE:
-        return False
-    return task == "any" or entry.task in ("any", task)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from fanin.errors import FitError
 from fanin.models import activations
-from fanin.models.benchmark_model import REGISTRY, ModelEntry, check_widths, format_shape
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
 from fanin.models.dropout import Dropout, check_rate
+from fanin.models.model_options import check_widths, format_shape
 
 _KERNEL = 3
 _POOL = 2

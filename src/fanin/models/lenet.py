@@ -8,10 +8,10 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fanin import specs
 from fanin.models import activations
-from fanin.models.benchmark_model import REGISTRY, ModelEntry, require_size
-from fanin.models.dropout import Dropout, check_rate
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
+from fanin.models.dropout import Dropout
+from fanin.models.model_options import canonicalize_options, require_size
 
 _SMALLEST = 12
 """The second convolution makes 2×2 of 12×12, and the second pooling 1×1 of that."""
@@ -28,9 +28,7 @@ class LeNet5Options:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.coerce_fields("lenet5", self)
-        object.__setattr__(self, "activation", activations.get(self.activation).name)
-        object.__setattr__(self, "dropout", check_rate(self.dropout))
+        canonicalize_options("lenet5", self)
 
 
 class LeNet5(nn.Module):

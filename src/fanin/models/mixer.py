@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fanin import specs
-from fanin.models import activations, normalization
-from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
-from fanin.models.dropout import Dropout, check_rate
+from fanin.models import normalization
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
+from fanin.models.dropout import Dropout
+from fanin.models.model_options import MAX_DEPTH, MAX_WIDTH, canonicalize_options, check_count
 from fanin.models.normalization import Norm
 from fanin.models.patch_embedding import FeedForward, Patches, count_patches
 
@@ -39,7 +39,7 @@ class MixerOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.coerce_fields("mixer", self)
+        canonicalize_options("mixer", self)
         if self.token_width == max(
             1, self.width // 2
         ):  # equal networks become equal options, so that they have one identity
@@ -47,8 +47,6 @@ class MixerOptions:
         for name, most in (("patch", MAX_WIDTH), ("width", MAX_WIDTH), ("depth", MAX_DEPTH)):
             check_count(getattr(self, name), name, most)
         check_count(self.hidden_token_width, "token_width", MAX_WIDTH)
-        object.__setattr__(self, "activation", activations.get(self.activation).name)
-        object.__setattr__(self, "dropout", check_rate(self.dropout))
 
     @property
     def hidden_token_width(self) -> int:

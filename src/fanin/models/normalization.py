@@ -1,20 +1,20 @@
-"""Normalization layers by name, in one place: no other file of the models makes one.
+"""Normalization layers by name; all models make theirs here.
 
-===========  ==============================================  ============================================================
-name         after a convolution (N, C, H, W)                after a linear layer (N, …, features)
-===========  ==============================================  ============================================================
-none         nothing                                         nothing
-batch        each channel over (N, H, W)                     each feature over N
-layer        each sample over (C, H, W)                      each sample (or token) over its features
-group        each sample over (H, W) of a group of channels  each sample over a group of features
-ws           nothing: the layer standardises the weights     nothing: likewise
-             of each channel
-===========  ==============================================  ============================================================
+=====  ==============================================  ======================================
+name   after a convolution (N, C, H, W)                after a linear layer (N, …, features)
+=====  ==============================================  ======================================
+none   nothing                                         nothing
+batch  each channel over (N, H, W)                     each feature over N
+layer  each sample over (C, H, W)                      each sample (or token) over its features
+group  each sample over (H, W) of a group of channels  each sample over a group of features
+ws     nothing                                         nothing
+=====  ==============================================  ======================================
 
-The last is `fanin.models.weight_standardization`, which has a learned scale per output, 1 at first,
-and no shift but the layer's bias. The others have a learned scale and shift per channel or feature,
-which start at 1 and 0, and ε = 1e-5. These are torch's defaults; Keras has ε = 1e-3. Batch's
-running mean and variance take a tenth of each new batch (Keras: a hundredth), and in training it
+With ``ws``, the layer itself standardizes the weights of each output
+(`fanin.models.weight_standardization`); it has a learned scale per output, 1 at first, and no shift
+but the layer's bias. The others have a learned scale and shift per channel or feature, which start
+at 1 and 0, and ε = 1e-5. These are torch's defaults; Keras has ε = 1e-3. The running mean and
+variance of ``batch`` take a tenth of each new batch (Keras: a hundredth). In training, ``batch``
 needs more than one number per channel: one sample of one pixel has no variance, and torch raises
 `ValueError`.
 
@@ -32,22 +32,21 @@ from torch import nn
 from fanin.models.weight_standardization import standardize
 
 Norm = Literal["ws", "batch", "layer", "group"]
-"""None stands for no normalization: a spec's `none`."""
+"""None, which specs write as `none`, is no normalization."""
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 GROUPS = 8
-"""At most. Wu and He have 32 groups, for 64 channels and more; networks for small images begin with
-16.
+"""The largest number of groups. Wu and He have 32 groups for 64 channels and more; networks for small
+images begin with 16 channels.
 """
 
 
 def make_map_norm(norm: Norm | None, channels: int) -> nn.Module:
-    """The normalization of feature maps (N, channels, H, W); an identity where `norm` is none of
-    activities.
+    """The normalization layer for feature maps (N, channels, H, W); an identity for None and ws.
 
-    Layer normalization is over all of a sample, with a scale and a shift per channel: so no
-    parameter depends on the size.
+    Layer normalization is over all of a sample, with a scale and a shift per channel, so that no
+    parameter depends on the size of the image.
     """
     match norm:
         case "batch":
@@ -61,7 +60,7 @@ def make_map_norm(norm: Norm | None, channels: int) -> nn.Module:
 
 
 def make_feature_norm(norm: Norm | None, features: int) -> nn.Module:
-    """The normalization of rows (N, features); an identity where `norm` is none of activities."""
+    """The normalization layer for rows (N, …, features); an identity for None and ws."""
     match norm:
         case "batch":
             return nn.BatchNorm1d(features)
@@ -74,19 +73,21 @@ def make_feature_norm(norm: Norm | None, features: int) -> nn.Module:
 
 
 def standardize_layers(norm: Norm | None, layers: ModuleT) -> ModuleT:
-    """The layers, with standardised weights where `norm` says so; blocks and lists of layers keep
-    their type.
+    """The layers, with standardized weights if `norm` is ws.
+
+    Takes one layer, a block or a list of layers, and returns the same type.
     """
     return cast(ModuleT, standardize(layers)) if norm == "ws" else layers
 
 
 def has_norm_layer(norm: Norm | None) -> bool:
-    """Whether `norm` is one that stands behind a layer."""
+    """Whether `norm` adds a normalization layer, which None and ws do not."""
     return norm not in ("ws", None)
 
 
 def count_groups(channels: int) -> int:
-    """The largest number of equal groups up to `GROUPS` that leaves at least two channels in each;
-    1 where there is none.
+    """The largest number of equal groups, at most `GROUPS`, with at least two channels in each.
+
+    1 if there is none.
     """
     return next((n for n in range(GROUPS, 1, -1) if channels % n == 0 and channels >= 2 * n), 1)

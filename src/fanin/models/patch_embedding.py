@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from fanin.errors import FitError
 from fanin.models import activations
-from fanin.models.benchmark_model import format_shape
 from fanin.models.dropout import Dropout
+from fanin.models.model_options import format_shape
 
 
 class Patches(nn.Module):

@@ -7,18 +7,17 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from fanin import specs
 from fanin.errors import SpecError, quote
 from fanin.models import activations, normalization
-from fanin.models.benchmark_model import (
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
+from fanin.models.dropout import Dropout
+from fanin.models.model_options import (
     MAX_DEPTH,
     MAX_WIDTH,
-    REGISTRY,
-    ModelEntry,
+    canonicalize_options,
     check_count,
     require_size,
 )
-from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
 
 MAX_KERNEL = 31
@@ -45,7 +44,7 @@ class PlainCNNOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.coerce_fields("plain_cnn", self)
+        canonicalize_options("plain_cnn", self)
         check_count(self.depth, "depth", MAX_DEPTH)
         check_count(self.channels, "channels", MAX_WIDTH)
         if not 1 <= self.kernel <= MAX_KERNEL or self.kernel % 2 == 0:
@@ -53,8 +52,6 @@ class PlainCNNOptions:
                 f"kernel is an odd number from 1 to {MAX_KERNEL}, such as 3; received "
                 f"{quote(self.kernel)}."
             )
-        object.__setattr__(self, "activation", activations.get(self.activation).name)
-        object.__setattr__(self, "dropout", check_rate(self.dropout))
 
 
 class PlainCNN(nn.Module):

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import FitError, SpecError, quote
 from fanin.models import activations
-from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
 from fanin.models.dropout import Dropout, check_rate
+from fanin.models.model_options import MAX_DEPTH, MAX_WIDTH, check_count
 
 RecurrentKind = Literal["rnn", "lstm", "gru"]
 

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from fanin import specs
 from fanin.errors import SpecError, quote
 from fanin.models import activations, normalization
-from fanin.models.benchmark_model import (
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
+from fanin.models.dropout import Dropout
+from fanin.models.model_options import (
     MAX_DEPTH,
     MAX_WIDTH,
-    REGISTRY,
-    ModelEntry,
+    canonicalize_options,
     check_count,
     require_size,
 )
-from fanin.models.dropout import Dropout, check_rate
 from fanin.models.normalization import Norm
 from fanin.models.residual_blocks import FixupBlock, Residual, ResidualBlock, Shortcut
 
@@ -53,7 +53,7 @@ class ResNetOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.coerce_fields("resnet", self)
+        canonicalize_options("resnet", self)
         check_count(self.width, "width", MAX_WIDTH)
         self._check_depth()
         if self.residual == "fixup" and (self.norm is not None or self.bias):
@@ -63,8 +63,6 @@ class ResNetOptions:
                 f"norm={specs.render_value(self.norm)}, bias={specs.render_value(self.bias)}. "
                 f"Write {self.name}(norm=none, residual=fixup)."
             )
-        object.__setattr__(self, "activation", activations.get(self.activation).name)
-        object.__setattr__(self, "dropout", check_rate(self.dropout))
 
     @property
     def name(self) -> str:

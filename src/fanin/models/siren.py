@@ -11,7 +11,8 @@ from fanin.errors import SpecError, quote
 from fanin.fans import Convention
 from fanin.fans.layer_parameters import LayerParameters, describe_layer
 from fanin.models import activations
-from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
+from fanin.models.model_options import MAX_DEPTH, MAX_WIDTH, check_count
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fanin import specs
 from fanin.errors import SpecError, quote
-from fanin.models import activations, normalization
+from fanin.models import normalization
 from fanin.models.attention import Attention, check_heads
-from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, check_count
-from fanin.models.dropout import check_rate
+from fanin.models.model_options import MAX_DEPTH, MAX_WIDTH, canonicalize_options, check_count
 from fanin.models.normalization import Norm
 from fanin.models.patch_embedding import FeedForward
 
@@ -83,14 +81,12 @@ class StackOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.coerce_fields(self.name, self)
+        canonicalize_options(self.name, self)
         for option, most in (("width", MAX_WIDTH), ("depth", MAX_DEPTH), ("heads", MAX_WIDTH)):
             check_count(getattr(self, option), option, most)
         check_heads(self.name, self.width, self.heads)
         _require_positive(self.residual_scale, "residual_scale")
         _require_positive(self.skip_weight, "skip_weight")
-        object.__setattr__(self, "activation", activations.get(self.activation).name)
-        object.__setattr__(self, "dropout", check_rate(self.dropout))
 
     @property
     def scale(self) -> float:

@@ -1,14 +1,15 @@
-"""A user's own model: built by their callable, and tried on two samples before any work.
+"""User models: built by a user's function, and tried on two samples before any training.
 
 ``make(input_shape, outputs, *, option=default, …)`` returns an ``nn.Module`` that maps (N,
-*input_shape) to (N, outputs). A callable that has parameters `vocabulary` or `per_step` is told the
-number of different tokens, None where inputs are none, and whether there is a target for each step:
-then the module returns (N, steps, outputs).
+*input_shape) to (N, outputs). If it has a parameter `vocabulary`, it receives the number of
+different tokens, None if inputs are not tokens. If it has a parameter `per_step`, it receives
+whether each step has a target: then the module returns (N, steps, outputs).
 """
 
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from fanin.models.benchmark_model import REGISTRY, ModelEntry
 from fanin.user_code import MODEL, UserComponent, load_component
 
 _SAMPLES = 2
-"""More than one, so that normalization over the batch works."""
+"""More than one, so that batch normalization works."""
 
 
 def load_entry(reference: str) -> ModelEntry:
@@ -32,7 +33,7 @@ def load_entry(reference: str) -> ModelEntry:
 def _make_entry(component: UserComponent) -> ModelEntry:
     return ModelEntry(
         name=component.name,
-        summary=read_summary(component),
+        summary=_read_summary(component),
         options=component.options,
         build=partial(build, component),
         input="own",
@@ -40,6 +41,12 @@ def _make_entry(component: UserComponent) -> ModelEntry:
         channels_last=False,
         paper="",
     )
+
+
+def _read_summary(component: UserComponent) -> str:
+    """The first line of the callable's docstring."""
+    lines = (inspect.getdoc(component.loaded.function) or "").splitlines()
+    return lines[0] if lines else f"A user model ({component.name})."
 
 
 def build(
@@ -51,87 +58,73 @@ def build(
     vocabulary: int | None,
     per_step: bool,
 ) -> nn.Module:
-    """The module that the part makes; where the device is meta, which is how a model is checked,
-    tried on a batch as well.
+    """The module that the component makes.
 
-    On meta nothing is allocated or computed. A model that cannot be built or run there, because it
-    reads its weights, is built and run on the CPU instead.
+    On the meta device, where models are checked, it is also tried on a batch: nothing is allocated
+    or computed there. A model that cannot be built or run on the meta device, because it reads its
+    weights, is built and tried on the CPU instead.
 
-    Raises `FitError` where the callable, or its module on such inputs, raises an error, and where
-    either returns something else than it should.
+    Raises `FitError` if the callable or its module raises an error, or returns something else than
+    its contract says.
     """
-    given = {"vocabulary": vocabulary, "per_step": per_step}
+    call = _Call(component, options, input_shape, outputs, vocabulary, per_step)
     if torch.empty(0).device.type != "meta":
-        return _call_user_code(component, options, input_shape, outputs, given)
-    expected = (_SAMPLES, input_shape[0], outputs) if per_step else (_SAMPLES, outputs)
+        return call.make_module()
     try:
-        return _try_forward(
-            component,
-            _call_user_code(component, options, input_shape, outputs, given),
-            input_shape,
-            vocabulary,
-            expected,
-        )
+        return call.make_and_try_module()
     except FitError as error:
-        if (
-            error.__cause__ is None
-        ):  # what came back was wrong, and no error of the user's code was in the way
+        if error.__cause__ is None:  # a wrong return value, not an error raised by the user's code
             raise
     with torch.device("cpu"):
-        return _try_forward(
-            component,
-            _call_user_code(component, options, input_shape, outputs, given),
-            input_shape,
-            vocabulary,
-            expected,
+        return call.make_and_try_module()
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A component and what it is called with."""
+
+    component: UserComponent
+    options: Any
+    input_shape: tuple[int, ...]
+    outputs: int
+    vocabulary: int | None
+    per_step: bool
+
+    def make_module(self) -> nn.Module:
+        module = self.component.call(
+            self.options,
+            self.input_shape,
+            self.outputs,
+            vocabulary=self.vocabulary,
+            per_step=self.per_step,
         )
+        if not isinstance(module, nn.Module):
+            raise self.component.make_return_error(module)
+        return module
+
+    def make_and_try_module(self) -> nn.Module:
+        """The module, if it maps a batch of zeros to a tensor of the right shape."""
+        module = self.make_module()
+        dtype = torch.float32 if self.vocabulary is None else torch.int64
+        x = torch.zeros(_SAMPLES, *self.input_shape, dtype=dtype)
+        name, shape = type(module).__name__, tuple(x.shape)
+        subject = f"{name} of {self.component.name}, on inputs of shape {shape},"
+        with self.component.guard(subject), torch.no_grad():
+            output = module(x)
+        steps = (self.input_shape[0],) if self.per_step else ()
+        expected = (_SAMPLES, *steps, self.outputs)
+        if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+            raise self.component.make_return_error(
+                module,
+                f"a {name} that maps {shape} to {_describe_output(output)}, not to {expected}",
+            )
+        return module
 
 
-def read_summary(component: UserComponent) -> str:
-    """The first line of the callable's docstring."""
-    lines = (inspect.getdoc(component.loaded.function) or "").splitlines()
-    return lines[0] if lines else f"A user's own model ({component.name})."
-
-
-def _call_user_code(
-    component: UserComponent,
-    options: Any,
-    input_shape: tuple[int, ...],
-    outputs: int,
-    given: dict[str, Any],
-) -> nn.Module:
-    made = component.call(options, input_shape, outputs, **given)
-    if not isinstance(made, nn.Module):
-        raise component.make_return_error(made)
-    return made
-
-
-def _try_forward(
-    component: UserComponent,
-    module: nn.Module,
-    input_shape: tuple[int, ...],
-    vocabulary: int | None,
-    expected: tuple[int, ...],
-) -> nn.Module:
-    """The module, if it maps a batch of zeros to a tensor of the expected shape."""
-    x = torch.zeros(
-        _SAMPLES, *input_shape, dtype=torch.float32 if vocabulary is None else torch.int64
-    )
-    name, shape = type(module).__name__, tuple(x.shape)
-    with (
-        component.guard(f"{name} of {component.name}, on inputs of shape {shape},"),
-        torch.no_grad(),
-    ):
-        came = module(x)
-    if not isinstance(came, Tensor) or tuple(came.shape) != expected:
-        raise component.make_return_error(
-            module, f"a {name} that maps {shape} to {_describe_output(came)}, not to {expected}"
-        )
-    return module
-
-
-def _describe_output(value: object) -> str:
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+def _describe_output(output: object) -> str:
+    if isinstance(output, Tensor):
+        return str(tuple(output.shape))
+    return f"a {type(output).__name__}"
 
 
 REGISTRY.load_user_entries_with(load_entry)

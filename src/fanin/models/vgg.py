@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fanin import specs
 from fanin.models import activations, normalization
-from fanin.models.benchmark_model import MAX_WIDTH, REGISTRY, ModelEntry, check_count, require_size
-from fanin.models.dropout import Dropout, check_rate
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
+from fanin.models.dropout import Dropout
+from fanin.models.model_options import MAX_WIDTH, canonicalize_options, check_count, require_size
 from fanin.models.normalization import Norm
 
 _FACTORS = (1, 2, 4, 8, 8)
@@ -42,10 +42,8 @@ class VGGOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.coerce_fields(self.name, self)
+        canonicalize_options(self.name, self)
         check_count(self.width, "width", MAX_WIDTH)
-        object.__setattr__(self, "activation", activations.get(self.activation).name)
-        object.__setattr__(self, "dropout", check_rate(self.dropout))
 
     @property
     def name(self) -> str:

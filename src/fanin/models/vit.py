@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fanin import specs
-from fanin.models import activations, normalization
+from fanin.models import normalization
 from fanin.models.attention import check_heads
-from fanin.models.benchmark_model import MAX_DEPTH, MAX_WIDTH, REGISTRY, ModelEntry, check_count
-from fanin.models.dropout import Dropout, check_rate
+from fanin.models.benchmark_model import REGISTRY, ModelEntry
+from fanin.models.dropout import Dropout
+from fanin.models.model_options import MAX_DEPTH, MAX_WIDTH, canonicalize_options, check_count
 from fanin.models.patch_embedding import Patches, count_patches
 from fanin.models.transformer_blocks import StackOptions, make_blocks
 
@@ -37,7 +37,7 @@ class ViTOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.coerce_fields("vit", self)
+        canonicalize_options("vit", self)
         for name, most in (
             ("patch", MAX_WIDTH),
             ("width", MAX_WIDTH),
@@ -46,8 +46,6 @@ class ViTOptions:
         ):
             check_count(getattr(self, name), name, most)
         check_heads("vit", self.width, self.heads)
-        object.__setattr__(self, "activation", activations.get(self.activation).name)
-        object.__setattr__(self, "dropout", check_rate(self.dropout))
 
     @property
     def stack(self) -> StackOptions:

@@ -1,26 +1,25 @@
-"""Weight standardisation: linear layers and convolutions that use their weight centred and scaled,
-row by row.
+"""Weight standardization: linear layers and convolutions with centred and scaled weights.
 
-With W the parameter and N = fan-in, the weight that output i uses is
+With W the parameter and N = fan-in, the weight of output i is
 
     Ŵᵢ = gᵢ · (Wᵢ − mean Wᵢ) / (√N · std Wᵢ),   gᵢ learned, 1 at first
 
-over all inputs and taps of the output: Ŵᵢ/gᵢ sums to 0 and has norm 1. So neither the scale nor the
-mean of a row that an initializer draws reaches the output: of its law only the directions of the
-centred rows remain, and the effective learning rate, since the gradient of a row is orthogonal to
-it and proportional to 1/‖Wᵢ − mean Wᵢ‖.
+over all inputs and taps of the output: Ŵᵢ/gᵢ sums to 0 and has norm 1. So the scale and the mean of
+a row that an initializer draws have no effect on the output. What remains of its distribution is
+the directions of the centred rows, and the effective learning rate, since the gradient of a row is
+orthogonal to it and proportional to 1/‖Wᵢ − mean Wᵢ‖.
 
-This is the scaled form of Brock et al. The first paper, Qiao et al., leaves out 1/√N, because
-normalization of activities follows there: in a plain network each layer would multiply variances by
-N. The scaled form passes on the variance of uncorrelated inputs as it is. Brock et al. have one
-factor more, a constant γ = 1/√Var φ(z) that makes up for the activation before the layer: 1.7129
-for ReLU, 1.5925 for tanh, 4.80 for sigmoid. Here it is no part of the layer: without it a plain
-chain of ReLU keeps 0.34 of the variance per layer, one of sigmoid 0.043. Since the gain has the
-role of a norm's scale, ``fanin.initialize(model, rule, seed=0, norms="constant(value=1.7129)")``
-starts with it.
+This is the scaled form of Brock et al. The first paper, Qiao et al., leaves out 1/√N, because a
+normalization of activations follows there: in a plain network, each layer would multiply variances
+by N. The scaled form preserves the variance of uncorrelated inputs. Brock et al. have one factor
+more, a constant γ = 1/√Var φ(z) that compensates for the activation before the layer: 1.7129 for
+ReLU, 1.5925 for tanh, 4.80 for sigmoid. It is not part of the layer here: without it, a plain chain
+of ReLU keeps 0.34 of the variance per layer, one of sigmoid 0.043. Since the gain has the role of a
+norm's scale, ``fanin.initialize(model, rule, seed=0, norms="constant(value=1.7129)")`` starts with
+it.
 
-A row with √N · std below 0.01 is divided by 0.01 instead, as in the second paper's program (1e-4
-for the square): rows of zeros stay zero, and their gradient finite.
+A row with √N · std below 0.01 is divided by 0.01 instead, as in the code of the second paper (1e-4
+for the square): rows of zeros stay zero, and their gradients stay finite.
 
 Sources: Qiao et al., Micro-Batch Training with Batch-Channel Normalization and Weight
 Standardization, 2019; Brock, De, Smith, Characterizing Signal Propagation to Close the Performance
@@ -40,14 +39,13 @@ from fanin.fans import Convention, LayerParameter, Layout
 from fanin.fans.layer_parameters import LayerParameters, describe_layer
 
 MIN_SQUARED_NORM = 1e-4
-"""Of N · var: below it a row is not scaled up any further."""
+"""The smallest N · var that a row is divided by the root of."""
 
 
 class StandardizedLinear(nn.Linear):
-    """``nn.Linear`` with the weight Ŵ of the module's docstring, and a parameter `gain` of shape
-    (out_features,).
+    """``nn.Linear`` with the weight Ŵ (see the module) and a parameter `gain` (out_features,).
 
-    Raises: `FitError` for a single input: one number minus its mean is 0.
+    Raises: `FitError` for a single input, because one number minus its mean is 0.
     """
 
     gain: nn.Parameter
@@ -63,11 +61,11 @@ class StandardizedLinear(nn.Linear):
 
 
 class StandardizedConv2d(nn.Conv2d):
-    """``nn.Conv2d`` with the weight Ŵ of the module's docstring, and a parameter `gain` of shape
-    (out_channels,).
+    """``nn.Conv2d`` with the weight Ŵ (see the module) and a parameter `gain` (out_channels,).
 
-    Takes what the convolutions of fanin's models have, and no groups. Raises: `FitError` for a
-    single weight per output.
+    It has no groups and no dilation, as the convolutions of fanin's models.
+
+    Raises: `FitError` for a single weight per output.
     """
 
     gain: nn.Parameter
@@ -104,7 +102,7 @@ class StandardizedConv2d(nn.Conv2d):
 
 
 def standardize_weight(weight: Tensor, gain: Tensor) -> Tensor:
-    """Ŵ of the module's docstring, of the shape (out, …) of `weight`; `gain` is (out,)."""
+    """Ŵ (see the module) of the shape (out, …) of `weight`; `gain` has the shape (out,)."""
     inside = tuple(range(1, weight.ndim))
     centred = weight - weight.mean(inside, keepdim=True)
     squares = centred.square().sum(inside, keepdim=True)
@@ -112,10 +110,9 @@ def standardize_weight(weight: Tensor, gain: Tensor) -> Tensor:
 
 
 def standardize(module: nn.Module) -> nn.Module:
-    """The module with every linear layer and convolution in it, or itself, replaced by the
-    standardize_weight layer of its kind.
+    """The module, with every linear layer and convolution replaced by a standardized one.
 
-    Parameters are taken over, not copied, and keep their names.
+    The module itself may be such a layer. Parameters are moved, not copied, and keep their names.
     """
     for name, child in module.named_children():
         setattr(module, name, standardize(child))
@@ -146,9 +143,9 @@ def _move_parameters(layer: nn.Linear | nn.Conv2d, from_layer: nn.Linear | nn.Co
 def _require_several(fan_in: int, what: str) -> None:
     if fan_in < 2:
         raise FitError(
-            "Weight standardisation (norm=ws) takes the mean off the weights of each output; with "
-            f"{what} nothing is left. "
-            f"Use inputs of several numbers and layers of a larger width, or another norm."
+            "Weight standardization (norm=ws) subtracts the mean of each output's weights; with "
+            f"{what} nothing is left. Use inputs of several numbers and wider layers, or another "
+            "norm."
         )
 
 
@@ -157,9 +154,7 @@ def _require_several(fan_in: int, what: str) -> None:
 def _describe_standardized(
     module: StandardizedLinear | StandardizedConv2d, convention: Convention
 ) -> LayerParameters:
-    """Those of the plain layer, and the gain, which is to a weight what a norm's scale is to
-    activities.
-    """
+    """The parameters of the plain layer, and the gain, which has the role of a norm's scale."""
     plain = describe_layer.dispatch(nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
     return {
         **plain(module, convention),
