@@ -1,4 +1,4 @@
-"""Multi-head self-attention, over all steps or over those up to each step's own."""
+"""Multi-head self-attention, over all steps or causal."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fanin.models.normalization import Norm
 
 
 class Attention(nn.Module):
-    """output(norm(concat over heads of softmax(q·kᵀ/√d)·v)), d = width / heads; then dropout.
+    """output(norm(concat over heads of softmax(q·kᵀ/√d)·v)), then dropout; d = width / heads.
 
-    q, k and v are layers of their own, so that each is a linear map with fans of its own. Differs
-    from ``nn.MultiheadAttention``, which packs them, and can drop attention weights too.
+    q, k and v are separate layers, so that each is a linear map with its own fans. Differs from
+    ``nn.MultiheadAttention``, which packs them, and can drop attention weights too.
 
     Args:
         width: numbers in a step's vector.
-        heads: they share the width evenly.
-        bias: whether the four layers have one.
-        dropout: rate behind the output.
-        causal: step t sees the steps up to t only; otherwise all.
-        norm: before the output projection, over all heads together; None for nothing there.
+        heads: number of heads, which share the width evenly.
+        bias: whether the four layers have a bias.
+        dropout: rate after the output.
+        causal: whether step t sees only the steps up to t.
+        norm: normalization before the output, over all heads together; None for none.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class Attention(nn.Module):
 
 
 def check_heads(name: str, width: int, heads: int) -> None:
-    """Raise a `SpecError` where the heads cannot share the width evenly."""
+    """Raise `SpecError` if the heads cannot share the width evenly."""
     if width % heads:
         raise SpecError(
-            f"The heads of {name} share its width evenly; received width={width}, heads={heads}. "
-            f"Use a number of heads that divides the width."
+            f"The heads of {name} must share its width evenly; received width={width}, "
+            f"heads={heads}. Use a number of heads that divides the width."
         )

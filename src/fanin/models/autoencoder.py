@@ -8,22 +8,28 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from fanin import specs
 from fanin.errors import SpecError
 from fanin.models import activations, normalization
 from fanin.models.benchmark_model import REGISTRY, ModelEntry
-from fanin.models.dropout import Dropout, check_rate
-from fanin.models.model_options import MAX_DEPTH, MAX_WIDTH, check_count, check_widths
+from fanin.models.dropout import Dropout
+from fanin.models.model_options import (
+    MAX_DEPTH,
+    MAX_WIDTH,
+    canonicalize_options,
+    check_count,
+    check_widths,
+    set_option,
+)
 from fanin.models.normalization import Norm
 
 
 @dataclass(frozen=True)
 class AutoencoderOptions:
-    """Widths of the encoder's hidden layers, which the decoder has in reverse; numbers in the code;
-    one activation for all hidden layers or one for each, the encoder's first.
+    """Widths of the encoder's hidden layers, which the decoder has in reverse; size of the code; one
+    activation for all hidden layers, or one for each, those of the encoder first.
 
-    `norm` stands between each hidden layer and its activation, dropout of rate `dropout` behind
-    each activation, and `bias` is that of the hidden layers: code and output always have one.
+    `norm` is applied before each activation, dropout after it. `bias` is that of the hidden layers;
+    code and output always have one.
     """
 
     widths: tuple[int, ...] = (256, 128, 64)
@@ -34,42 +40,40 @@ class AutoencoderOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.coerce_fields("autoencoder", self)
+        canonicalize_options("autoencoder", self)
         widths = check_widths(self.widths, "widths")
         check_count(self.code, "code", MAX_WIDTH)
         if 2 * len(widths) > MAX_DEPTH:
             raise SpecError(
-                f"At most {MAX_DEPTH:,} hidden layers are built; received twice {len(widths):,} "
-                "widths. Use fewer."
+                f"At most {MAX_DEPTH:,} hidden layers are built; {len(widths):,} widths make "
+                f"{2 * len(widths):,}. Use fewer."
             )
-        object.__setattr__(
-            self, "activation", activations.canonicalize(self.activation, 2 * len(widths))
-        )
-        object.__setattr__(self, "dropout", check_rate(self.dropout))
+        canonical = activations.canonicalize(self.activation, 2 * len(widths))
+        set_option(self, "activation", canonical)
 
 
 class Autoencoder(nn.Module):
-    """flatten → hidden layers of the encoder → linear code → hidden layers of the decoder, mirrored
-    → linear.
+    """flatten → encoder → linear code → decoder, with the encoder's widths in reverse → linear.
 
-    A hidden layer is linear → norm → activation → dropout. By default the widths are 256, 128, 64,
-    the code 16, 64, 128, 256, and activations are sigmoid. The network of both sources for MNIST is
+    A hidden layer is linear → norm → activation → dropout. By default, the sizes are 256, 128, 64,
+    code 16, 64, 128, 256, and activations are sigmoid. The network of both sources for MNIST is
     ``autoencoder(widths=[1000, 500, 250], code=30)``: 784-1000-500-250-30-250-500-1000-784, a
     problem on which plain gradient descent from small random weights fails.
 
-    Differs from the sources: there the outputs are sigmoid, under cross-entropy, and what is
-    reported is the squared error. Here they are linear and the squared error itself is the loss, so
-    that any input will do, standardised tables too; outputs may lie outside an image's [0, 1].
+    Differs from the sources: their outputs are sigmoid, trained with cross-entropy, and they report
+    the squared error. Here outputs are linear and the squared error is the loss, so that any input
+    works, including standardized tables; outputs may be outside an image's [0, 1].
 
     Args:
         options: widths, code, activation, normalization, biases and dropout rate.
-        input_shape: shape of one input; any, flattened in its logical order (channels, height,
+        input_shape: any shape of one input, flattened in its logical order (channels, height,
             width).
-        outputs: number of outputs: that of the input's numbers, where the target is the input.
+        outputs: number of outputs: the size of the input, if the target is the input.
 
-    Raises: `FitError` under norm=ws for a single number, or a hidden layer behind one. Sources:
-    Hinton, Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006; Martens,
-    Deep Learning via Hessian-free Optimization, 2010.
+    Raises: `FitError` with norm=ws if a hidden layer has a single input.
+
+    Sources: Hinton, Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, 2006;
+    Martens, Deep Learning via Hessian-free Optimization, 2010.
     """
 
     def __init__(
@@ -119,8 +123,8 @@ class HiddenLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) → (N, outputs)."""
-        activity: Tensor = self.dropout(self.activation(self.norm(self.linear(x))))
-        return activity
+        output: Tensor = self.dropout(self.activation(self.norm(self.linear(x))))
+        return output
 
 
 def _make_hidden_layers(

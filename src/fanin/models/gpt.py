@@ -1,4 +1,4 @@
-"""A small language model whose steps see only what came before: `gpt`."""
+"""A small causal language model: `gpt`."""
 
 from __future__ import annotations
 
@@ -18,36 +18,35 @@ from fanin.models.transformer_blocks import StackOptions, make_blocks
 
 @dataclass(frozen=True)
 class GPTOptions(StackOptions):
-    """As `StackOptions`; and whether the outputs are read out with the table of the tokens (tied)
-    or a layer of their own.
-    """
+    """`StackOptions`, and whether the output layer shares the weight of the token table (tied)."""
 
     name: ClassVar[str] = "gpt"
     tied: bool = False
 
 
 class GPT(nn.Module):
-    """embedding + positions → dropout → causal blocks → norm (pre and sub) → each step, or the last
-    one → linear.
+    """embedding + positions → dropout → causal blocks → norm → each step, or the last → linear.
 
-    Tokens and positions have a table each. Blocks are those of `fanin.models.transformer_blocks`,
-    and step t sees the steps up to t only. The output has no bias. Where it is tied, the table of
-    the tokens is its weight, and there is no other parameter of that name. GPT-2 small is
-    ``gpt(depth=12, heads=12, tied=true, width=768)``, but for its GELU, the tanh approximation, and
-    for dropout, which it has on attention weights and not between the two layers.
+    Tokens and positions have a table each. `fanin.models.transformer_blocks` has the blocks; step t
+    sees the steps up to t only. The norm is there with norm=pre and norm=sub. The output has no
+    bias. If it is tied, its weight is the token table, and there is no separate parameter. GPT-2
+    small is ``gpt(depth=12, heads=12, tied=true, width=768)``, except that its GELU is the tanh
+    approximation, and that it drops attention weights, and nothing between the two layers of a
+    block.
 
     Args:
         options: width, depth, heads, activation, normalization, weights of the sums, tied outputs,
             biases and dropout rate.
         input_shape: (steps,) of one sequence.
-        outputs: number of outputs: the vocabulary, for the next token.
+        outputs: number of outputs: the vocabulary, to predict the next token.
         vocabulary: number of different tokens.
-        per_step: whether each step has outputs, as for the next token; otherwise the last step is
-            read out.
+        per_step: whether each step has outputs, as to predict the next token; otherwise only the
+            last step has.
 
-    Raises: `FitError` for tied outputs that are not as many as the tokens; when called, for a
-    sequence longer than it was built for. Source: Radford et al., Language Models are Unsupervised
-    Multitask Learners, 2019.
+    Raises: `FitError` for tied outputs if outputs and tokens differ in number; when called, for a
+    sequence longer than the model was built for.
+
+    Source: Radford et al., Language Models are Unsupervised Multitask Learners, 2019.
     """
 
     def __init__(
@@ -62,9 +61,9 @@ class GPT(nn.Module):
         super().__init__()
         if options.tied and outputs != vocabulary:
             raise FitError(
-                "gpt(tied=true) reads out with the table of its tokens, so it needs as many "
-                "outputs as tokens; the data has "
-                f"{outputs} outputs and {vocabulary} tokens. Use gpt(tied=false)."
+                "gpt(tied=true) uses its token table as output weight, so it needs as many outputs "
+                f"as tokens; the data has {outputs} outputs and {vocabulary} tokens. Use "
+                "gpt(tied=false)."
             )
         self.per_step = per_step
         self.embedding = nn.Embedding(vocabulary, options.width)
@@ -89,8 +88,8 @@ class GPT(nn.Module):
 REGISTRY.add(
     ModelEntry(
         name="gpt",
-        summary="A small GPT-2, for the next token of a sequence: 4 causal blocks of width 64 with "
-        "4 heads, outputs.",
+        summary="A small GPT-2, to predict the next token: 4 causal blocks of width 64 with 4 "
+        "heads, outputs.",
         options=GPTOptions,
         build=GPT,
         input="tokens",

@@ -14,14 +14,12 @@ from fanin.models.dropout import Dropout
 from fanin.models.model_options import canonicalize_options, require_size
 
 _SMALLEST = 12
-"""The second convolution makes 2×2 of 12×12, and the second pooling 1×1 of that."""
+"""Images of 12×12 are 2×2 after the second convolution, and 1×1 after the second pooling."""
 
 
 @dataclass(frozen=True)
 class LeNet5Options:
-    """The activation of all four hidden layers, the pooling, and the dropout rate before the
-    output.
-    """
+    """The activation of all four hidden layers, the pooling, and the dropout before the output."""
 
     activation: str = "tanh"
     pool: Literal["average", "max"] = "average"
@@ -32,13 +30,15 @@ class LeNet5Options:
 
 
 class LeNet5(nn.Module):
-    """conv 5×5 to 6 channels, padding 2 → activation → pool 2 → conv 5×5 to 16 → activation → pool
-    2 → flatten → linear 120 → activation → linear 84 → activation → dropout → linear.
+    """Two convolutions with pooling, two hidden layers, outputs.
 
-    Differs from the source, as most of today's do: every channel of the second convolution sees all
-    six before it, pooling has no weights, tanh is not scaled, and the output is linear instead of
-    radial basis functions. 28×28 pixels are padded to the 32×32 of the source by the first
-    convolution.
+    conv 5×5 to 6 channels, padding 2 → activation → pool 2 → conv 5×5 to 16 → activation → pool 2 →
+    flatten → linear 120 → activation → linear 84 → activation → dropout → linear.
+
+    Differs from the source, as most modern versions do: every channel of the second convolution
+    sees all six channels before it, pooling has no weights, tanh is not scaled, and the output is
+    linear instead of radial basis functions. The first convolution pads 28×28 pixels to the 32×32
+    of the source.
 
     Args:
         options: activation, pooling and dropout rate.
@@ -46,6 +46,7 @@ class LeNet5(nn.Module):
         outputs: number of outputs.
 
     Raises: `FitError` for images below 12×12.
+
     Source: LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998.
     """
 
@@ -78,7 +79,7 @@ REGISTRY.add(
     ModelEntry(
         name="lenet5",
         summary="Convolutions of 6 and 16 channels with pooling, 120 and 84 tanh, outputs: LeNet-5 "
-        "as it is used today.",
+        "in its modern form.",
         options=LeNet5Options,
         build=LeNet5,
         input="image",

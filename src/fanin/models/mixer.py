@@ -9,24 +9,28 @@ from torch import Tensor, nn
 from fanin.models import normalization
 from fanin.models.benchmark_model import REGISTRY, ModelEntry
 from fanin.models.dropout import Dropout
-from fanin.models.model_options import MAX_DEPTH, MAX_WIDTH, canonicalize_options, check_count
+from fanin.models.model_options import (
+    MAX_DEPTH,
+    MAX_WIDTH,
+    canonicalize_options,
+    check_count,
+    set_option,
+)
 from fanin.models.normalization import Norm
 from fanin.models.patch_embedding import FeedForward, Patches, count_patches
 
 _EXPANSION = 4
-"""Hidden width of the layers over channels, in units of the tokens' width: as in every size of the
-source.
-"""
+"""Hidden width of the layers over channels, in units of the width of a token, as in the source."""
 
 
 @dataclass(frozen=True)
 class MixerOptions:
-    """Side of a patch, width of a token, number of blocks, and the hidden width of the layers over
-    tokens (None: half the width, as in the source); their activation, whether layer normalization
-    stands before each pair of layers and the output, and the dropout rate, behind each layer of the
-    blocks and before the output.
+    """Side of a patch, width of a token, number of blocks, hidden width of the layers over tokens
+    (None: half the width, as in the source), and activation.
 
-    `bias` is that of all layers of the blocks: patches and output always have one.
+    `norm` is whether layer normalization is applied before each pair of layers and before the
+    output. Dropout is applied after each layer of the blocks. `bias` is that of all layers of the
+    blocks; patches and output always have one.
     """
 
     patch: int = 4
@@ -40,10 +44,8 @@ class MixerOptions:
 
     def __post_init__(self) -> None:
         canonicalize_options("mixer", self)
-        if self.token_width == max(
-            1, self.width // 2
-        ):  # equal networks become equal options, so that they have one identity
-            object.__setattr__(self, "token_width", None)
+        if self.token_width == max(1, self.width // 2):  # equal networks have equal options
+            set_option(self, "token_width", None)
         for name, most in (("patch", MAX_WIDTH), ("width", MAX_WIDTH), ("depth", MAX_DEPTH)):
             check_count(getattr(self, name), name, most)
         check_count(self.hidden_token_width, "token_width", MAX_WIDTH)
@@ -55,7 +57,7 @@ class MixerOptions:
 
     @property
     def norm_name(self) -> Norm | None:
-        """The normalization, by its name."""
+        """The name of the normalization."""
         return "layer" if self.norm else None
 
 
@@ -86,7 +88,8 @@ class Mixer(nn.Module):
         input_shape: (channels, height, width) of one image.
         outputs: number of outputs.
 
-    Raises: `FitError` for images whose sides are no multiples of the patch.
+    Raises: `FitError` for images whose sides are not multiples of the patch.
+
     Source: Tolstikhin et al., MLP-Mixer: An all-MLP Architecture for Vision, 2021.
     """
 

@@ -8,23 +8,28 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from fanin import specs
 from fanin.errors import SpecError
 from fanin.models import activations, normalization
 from fanin.models.benchmark_model import REGISTRY, ModelEntry
-from fanin.models.dropout import Dropout, check_rate
-from fanin.models.model_options import MAX_DEPTH, check_count, check_widths
+from fanin.models.dropout import Dropout
+from fanin.models.model_options import (
+    MAX_DEPTH,
+    canonicalize_options,
+    check_count,
+    check_widths,
+    set_option,
+)
 from fanin.models.normalization import Norm
 
 
 @dataclass(frozen=True)
 class HiddenOptions:
-    """Width of each hidden layer, the whole list taken `depth` times; one activation for all of
-    them or one for each.
+    """Widths of the hidden layers, the whole list repeated `depth` times; one activation for all
+    layers, or one for each.
 
-    So ``mlp(widths=[64], depth=50, activation=relu)`` has 50 hidden layers of 64. `norm` stands
-    between each hidden layer and its activation, dropout of rate `dropout` behind each activation,
-    and `bias` is that of the hidden layers: the output always has one.
+    So ``mlp(widths=[64], depth=50, activation=relu)`` has 50 hidden layers of 64. `norm` is applied
+    before each activation, dropout after it. `bias` is that of the hidden layers; the output always
+    has one.
     """
 
     widths: tuple[int, ...]
@@ -35,23 +40,19 @@ class HiddenOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.coerce_fields("mlp", self)
-        # Equal networks become equal options, so that they have one identity.
+        canonicalize_options("mlp", self)
         widths = check_widths(self.widths, "widths")
         check_count(self.depth, "depth", MAX_DEPTH)
         if len(widths) * self.depth > MAX_DEPTH:
             raise SpecError(
-                f"At most {MAX_DEPTH:,} hidden layers are built; received {len(widths)} widths "
-                f"{self.depth:,} times over. "
-                f"Use a smaller depth."
+                f"At most {MAX_DEPTH:,} hidden layers are built; received {len(widths)} widths, "
+                f"repeated {self.depth:,} times. Use a smaller depth."
             )
-        object.__setattr__(
-            self, "activation", activations.canonicalize(self.activation, len(widths) * self.depth)
-        )
+        canonical = activations.canonicalize(self.activation, len(widths) * self.depth)
+        set_option(self, "activation", canonical)
         widths, depth = _find_period(widths * self.depth)
-        object.__setattr__(self, "widths", widths)
-        object.__setattr__(self, "depth", depth)
-        object.__setattr__(self, "dropout", check_rate(self.dropout))
+        set_option(self, "widths", widths)
+        set_option(self, "depth", depth)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -61,7 +62,7 @@ class HiddenOptions:
 
 @dataclass(frozen=True)
 class MLPOptions(HiddenOptions):
-    """As `HiddenOptions`: by default 256 sigmoid and 128 tanh."""
+    """`HiddenOptions` with the defaults 256 sigmoid and 128 tanh."""
 
     widths: tuple[int, ...] = (256, 128)
     activation: str | tuple[str, ...] = ("sigmoid", "tanh")
@@ -69,7 +70,7 @@ class MLPOptions(HiddenOptions):
 
 @dataclass(frozen=True)
 class RegressionOptions(HiddenOptions):
-    """As `HiddenOptions`: by default 64 and 32 ReLU."""
+    """`HiddenOptions` with the defaults 64 and 32 ReLU."""
 
     widths: tuple[int, ...] = (64, 32)
     activation: str | tuple[str, ...] = "relu"
@@ -81,7 +82,7 @@ class MLP(nn.Module):
     Args:
         options: widths and activations of the hidden layers, their normalization, biases and
             dropout rate.
-        input_shape: shape of one input; any, flattened in its logical order (channels, height,
+        input_shape: any shape of one input, flattened in its logical order (channels, height,
             width).
         outputs: number of outputs.
     """
@@ -92,8 +93,7 @@ class MLP(nn.Module):
         sizes = (math.prod(input_shape), *layers)
         hidden = nn.ModuleList(nn.Linear(n, m, bias=options.bias) for n, m in pairwise(sizes))
         self.hidden = normalization.standardize_layers(options.norm, hidden)
-        # Both empty where they would do nothing: small networks are as fast as their modules are
-        # few.
+        # Both are empty if they would do nothing: the fewer modules, the faster a small network.
         normalized = normalization.has_norm_layer(options.norm)
         self.norm = nn.ModuleList(
             normalization.make_feature_norm(options.norm, m) for m in layers if normalized
@@ -120,7 +120,7 @@ class MLP(nn.Module):
 
 
 def _find_period(layers: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
-    """The one way to write these layers: their shortest part, and how often it is repeated."""
+    """The shortest list of widths that, repeated, gives these layers, and how often it repeats."""
     periods = (n for n in range(1, len(layers) + 1) if len(layers) % n == 0)
     period = next(n for n in periods if layers[:n] * (len(layers) // n) == layers)
     return layers[:period], len(layers) // period

@@ -1,5 +1,6 @@
-"""What `fanin.models.vit` and `fanin.models.mixer` share: an image as a row of tokens, and the two
-linear layers of a block.
+"""An image as a sequence of tokens, and the feed-forward layers of a block.
+
+`fanin.models.vit` and `fanin.models.mixer` share them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from fanin.models.model_options import format_shape
 
 
 class Patches(nn.Module):
-    """Each patch of p×p pixels, mapped linearly to a token: a convolution whose stride is its
-    kernel.
+    """A linear map from each patch of p×p pixels to a token: a convolution of stride p.
 
     Args:
         channels: channels of the image.
@@ -32,8 +32,9 @@ class Patches(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """linear to `hidden` → activation → dropout → linear back to `features` → dropout, over the
-    last dimension.
+    """linear to `hidden` → activation → dropout → linear to `features` → dropout.
+
+    The layers act on the last dimension.
     """
 
     def __init__(
@@ -48,21 +49,20 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, features) → (…, features)."""
-        mapped: Tensor = self.dropout2(
-            self.linear2(self.dropout1(self.activation(self.linear1(x))))
-        )
-        return mapped
+        hidden = self.dropout1(self.activation(self.linear1(x)))
+        output: Tensor = self.dropout2(self.linear2(hidden))
+        return output
 
 
 def count_patches(name: str, input_shape: tuple[int, ...], patch: int) -> int:
-    """The number of patches of an image (channels, height, width); a `FitError` where they leave
-    pixels over.
+    """The number of patches of an image (channels, height, width).
+
+    Raises `FitError` if the patches do not cover the image exactly.
     """
     _, height, width = input_shape
     if height % patch or width % patch:
         raise FitError(
             f"{name} with patch={patch} needs images whose sides are multiples of {patch}; the "
-            "data has "
-            f"{format_shape(input_shape)}. Use a patch that divides both sides."
+            f"data has {format_shape(input_shape)}. Use a patch that divides both sides."
         )
     return (height // patch) * (width // patch)

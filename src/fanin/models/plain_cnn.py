@@ -23,15 +23,15 @@ from fanin.models.normalization import Norm
 MAX_KERNEL = 31
 
 _SMALL = 8
-"""Sides up to this are not halved: CIFAR's 32 end at 8 and MNIST's 28 at 7, as in the source."""
+"""Sides up to this one are not halved: as in the source, CIFAR's 32 become 8 and MNIST's 28 become 7."""
 
 
 @dataclass(frozen=True)
 class PlainCNNOptions:
-    """Number of convolutions, their channels and kernel; what stands between them; the dropout rate
-    before the output.
+    """Number of convolutions, their channels and kernel; padding, activation and normalization;
+    dropout before the output.
 
-    `bias` is that of the convolutions: the output always has one.
+    `bias` is that of the convolutions; the output always has one.
     """
 
     depth: int = 8
@@ -55,13 +55,14 @@ class PlainCNNOptions:
 
 
 class PlainCNN(nn.Module):
-    """[conv k×k → norm → activation] × depth → mean over height and width → dropout → linear. No
-    skips.
+    """A chain without skips.
 
-    Padding is (k − 1)/2, with zeros or around the border. The first convolution has stride 1; each
-    further one has stride 2 while the smaller side of its input is above 8 and at least 2k, and
-    stride 1 from then on: CIFAR's images become 16×16 and 8×8 in the second and third convolution,
-    and the rest of the chain has that size.
+    [conv k×k → norm → activation] × depth → mean over height and width → dropout → linear.
+
+    Padding is (k − 1)/2, with zeros or circular. The first convolution has stride 1. The others
+    have stride 2 while the smaller side of their input is above 8 and at least 2k, and stride 1
+    from then on: CIFAR's images become 16×16 and 8×8 in the second and third convolution, and keep
+    that size.
 
     Args:
         options: depth, channels, kernel, padding, activation, normalization, biases and dropout
@@ -69,8 +70,10 @@ class PlainCNN(nn.Module):
         input_shape: (channels, height, width) of one image.
         outputs: number of outputs.
 
-    Raises: `FitError` for images that are smaller than the kernel. Source: Xiao et al., Dynamical
-    Isometry and a Mean Field Theory of CNNs, 2018 (tanh, circular padding, up to 10,000 layers).
+    Raises: `FitError` for images that are smaller than the kernel.
+
+    Source: Xiao et al., Dynamical Isometry and a Mean Field Theory of CNNs, 2018 (tanh, circular
+    padding, up to 10,000 layers).
     """
 
     def __init__(

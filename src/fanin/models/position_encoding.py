@@ -1,4 +1,4 @@
-"""What tells a model of sequences where a step stands: fixed waves, or a table that is learned."""
+"""Position encodings of the steps of a sequence: fixed sinusoids, or a learned table."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from fanin.errors import FitError
 
 
 class Sinusoids(nn.Module):
-    """Adds P[t, 2i] = sin(t·ω_i) and P[t, 2i + 1] = cos(t·ω_i), ω_i = 10000^(−2i/width), for steps
-    t = 0, 1, …
+    """Adds P[t, 2i] = sin(t·ω_i) and P[t, 2i + 1] = cos(t·ω_i), ω_i = 10000^(−2i/width).
 
-    Of mean square 1/2, without parameters, for sequences of any length: nothing here depends on an
-    initializer.
+    The steps are t = 0, 1, …, of sequences of any length. The mean square of P is 1/2. It has no
+    parameters, so that it does not depend on the initializer.
 
     Source: Vaswani et al., Attention Is All You Need, 2017, section 3.5.
     """
 
     frequencies: Tensor
-    """ω_i, (⌈width/2⌉,); not persistent, since it is a function of the width."""
+    """ω_i, of shape (⌈width/2⌉,); not persistent, because it is a function of the width."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -36,8 +35,8 @@ class Sinusoids(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, steps, width) → (N, steps, width)."""
-        # Steps are counted without asking for a shape, so that the model can be traced; in fp32,
-        # which counts far enough.
+        # Steps are counted without reading a shape, so that the model can be traced. fp32 counts
+        # exactly up to 2^24.
         steps = torch.ones_like(x[:1, :, :1], dtype=torch.float32).cumsum(1) - 1
         angles = steps * self.frequencies
         waves = torch.stack([torch.sin(angles), torch.cos(angles)], -1).flatten(2)
@@ -45,12 +44,11 @@ class Sinusoids(nn.Module):
 
 
 class LearnedPositions(nn.Embedding):
-    """A table with a vector for each step, learned like that of the tokens; initializers take it
-    for an embedding.
+    """A table with a learned vector for each step; initializers treat it as an embedding.
 
     Args:
-        name: of the model, for errors.
-        steps: the longest sequence.
+        name: the name of the model, for errors.
+        steps: the length of the longest sequence.
         width: numbers in a step's vector.
     """
 
@@ -59,14 +57,14 @@ class LearnedPositions(nn.Embedding):
         self.model = name
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The vectors of the steps of `inputs` (N, steps, …) → (steps, width). Raises `FitError`
-        where there are too many.
+        """(N, steps, …) → the vectors of the steps (steps, width).
+
+        Raises `FitError` if there are more steps than vectors.
         """
         steps = inputs.shape[1]
         if steps > self.num_embeddings:
             raise FitError(
                 f"This {self.model} has positions for sequences of up to {self.num_embeddings} "
-                f"steps; received {steps}. "
-                f"Cut the sequences, or build the model for longer ones."
+                f"steps; received {steps}. Cut the sequences, or build the model for longer ones."
             )
         return self.weight[:steps]

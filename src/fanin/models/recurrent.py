@@ -7,12 +7,16 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from fanin import specs
 from fanin.errors import FitError, SpecError, quote
-from fanin.models import activations
 from fanin.models.benchmark_model import REGISTRY, ModelEntry
-from fanin.models.dropout import Dropout, check_rate
-from fanin.models.model_options import MAX_DEPTH, MAX_WIDTH, check_count
+from fanin.models.dropout import Dropout
+from fanin.models.model_options import (
+    MAX_DEPTH,
+    MAX_WIDTH,
+    canonicalize_options,
+    check_count,
+    set_option,
+)
 
 RecurrentKind = Literal["rnn", "lstm", "gru"]
 
@@ -21,16 +25,16 @@ _LAYERS: dict[RecurrentKind, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM
 
 @dataclass(frozen=True)
 class RecurrentOptions:
-    """Units of each layer's state, number of layers, their activation, the width of a token's
-    vector, and the dropout rate: behind each layer, so between layers and before the output.
+    """Size of each layer's state, number of layers, activation of the state, width of a token's
+    vector, and dropout after each layer.
 
-    `activation` is that of the state. `bias` is that of the recurrent layers, which have two: the
-    output always has one. `embedding` None stands for `width`; vectors have none.
+    `bias` is that of the recurrent layers, which have two biases each; the output always has one.
+    `embedding` is None for `width`, and for inputs that are vectors.
     """
 
     cell: ClassVar[RecurrentKind] = "rnn"
-    known: ClassVar[tuple[str, ...]] = ("tanh", "relu")
-    """Activations that torch's layer has."""
+    supported: ClassVar[tuple[str, ...]] = ("tanh", "relu")
+    """The activations of torch's layer."""
     width: int = 64
     depth: int = 1
     activation: str = "tanh"
@@ -39,84 +43,75 @@ class RecurrentOptions:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        specs.coerce_fields(self.cell, self)
+        canonicalize_options(self.cell, self)
         check_count(self.width, "width", MAX_WIDTH)
         check_count(self.depth, "depth", MAX_DEPTH)
         if self.embedding is not None:
             check_count(self.embedding, "embedding", MAX_WIDTH)
-        if self.embedding == self.width:  # equal networks have one identity
-            object.__setattr__(self, "embedding", None)
-        object.__setattr__(self, "activation", self._canonicalize_activation())
-        object.__setattr__(self, "dropout", check_rate(self.dropout))
-
-    def _canonicalize_activation(self) -> str:
-        name = activations.get(self.activation).name
-        if name not in self.known:
+        if self.embedding == self.width:  # equal networks have equal options
+            set_option(self, "embedding", None)
+        if self.activation not in self.supported:
             gates = "" if self.cell == "rnn" else "; its gates are sigmoid"
+            advice = ", or use rnn(activation=relu)" if self.activation == "relu" else ""
             raise SpecError(
-                f"The activation of the state of {self.cell} is {' or '.join(self.known)}{gates}. "
-                f"Received {quote(name)}. "
-                + (
-                    f"Leave it out, or use rnn(activation={name})."
-                    if name == "relu"
-                    else "Leave it out."
-                )
+                f"The activation of the state of {self.cell} is {' or '.join(self.supported)}"
+                f"{gates}. Received {quote(self.activation)}. Leave it out{advice}."
             )
-        return name
 
 
 @dataclass(frozen=True)
 class RNNOptions(RecurrentOptions):
-    """As `RecurrentOptions`; the activation is tanh or relu."""
+    """`RecurrentOptions`; the activation is tanh or relu."""
 
 
 @dataclass(frozen=True)
 class LSTMOptions(RecurrentOptions):
-    """As `RecurrentOptions`; the activation is tanh, inside the gates and behind the cell."""
+    """`RecurrentOptions`; the activation is tanh, inside the gates and after the cell."""
 
     cell: ClassVar[RecurrentKind] = "lstm"
-    known: ClassVar[tuple[str, ...]] = ("tanh",)
+    supported: ClassVar[tuple[str, ...]] = ("tanh",)
 
 
 @dataclass(frozen=True)
 class GRUOptions(RecurrentOptions):
-    """As `RecurrentOptions`; the activation is tanh."""
+    """`RecurrentOptions`; the activation is tanh."""
 
     cell: ClassVar[RecurrentKind] = "gru"
-    known: ClassVar[tuple[str, ...]] = ("tanh",)
+    supported: ClassVar[tuple[str, ...]] = ("tanh",)
 
 
 class Recurrent(nn.Module):
-    """[embedding →] (recurrent layer → dropout) × depth → last state, or the state of each step →
-    linear.
+    """[embedding →] (recurrent layer → dropout) × depth → last state, or each step's → linear.
 
     The layers are ``nn.RNN``, ``nn.LSTM`` and ``nn.GRU`` of one layer each, whose states start at
-    0: so every rule for gates and recurrent weights knows them, and torch's own loops over the
-    steps, in C++, do the work.
+    0. So all rules for gates and recurrent weights apply to them, and torch loops over the steps in
+    C++.
 
     ====  ==========================================================================
     rnn   h' = φ(W·x + b + U·h + c)
-    lstm  k' = σ(f)·k + σ(i)·tanh(g), h' = σ(o)·tanh(k'); each of i, f, g, o is W·x + b + U·h + c
+    lstm  k' = σ(f)·k + σ(i)·tanh(g), h' = σ(o)·tanh(k'),
+          with each of i, f, g, o of the form W·x + b + U·h + c
     gru   h' = (1 − σ(z))·n + σ(z)·h, n = tanh(W·x + b + σ(r)·(U·h + c))
     ====  ==========================================================================
 
-    Vectors go into the first layer as they are, tokens as rows of a table. Dropout is fanin's own,
-    with a new mask for each step of a sequence; torch's layers of several layers have a dropout
-    that takes no key.
+    Vectors are passed to the first layer as they are, tokens as rows of a table. Dropout is
+    fanin's, with a new mask for each step of a sequence; the dropout of torch's multi-layer modules
+    takes no key.
 
     Args:
         options: width, depth, activation, width of a token's vector, biases and dropout rate.
-        input_shape: (steps, features) of one sequence of vectors, (steps,) of one of tokens; any
-            number of steps runs.
+        input_shape: (steps, features) of one sequence of vectors, or (steps,) of one of tokens; the
+            model runs on any number of steps.
         outputs: number of outputs.
         vocabulary: number of different tokens; None for vectors.
-        per_step: whether each step has outputs. They depend on the steps up to their own only.
+        per_step: whether each step has outputs, which depend only on the steps up to it.
 
-    Raises: `FitError` where an embedding is asked for and the inputs are vectors. Sources: Elman,
-    Finding Structure in Time, 1990; Hochreiter, Schmidhuber, Long Short-Term Memory, 1997, with the
-    forget gate of Gers et al., 2000; Cho et al., Learning Phrase Representations using RNN
-    Encoder-Decoder, 2014, whose reset gate multiplies the state before U, where torch's multiplies
-    what comes out of it.
+    Raises: `FitError` if `embedding` is given for inputs that are vectors.
+
+    Sources: Elman, Finding Structure in Time, 1990; Hochreiter, Schmidhuber, Long Short-Term
+    Memory, 1997, with the forget gate of Gers et al., 2000; Cho et al., Learning Phrase
+    Representations using RNN Encoder-Decoder, 2014, whose reset gate multiplies the state before U,
+    while torch's multiplies the product with U.
     """
 
     def __init__(
@@ -137,8 +132,7 @@ class Recurrent(nn.Module):
         elif options.embedding is not None:
             raise FitError(
                 f"{options.cell}(embedding={options.embedding}) is the width of a token's vector; "
-                "the inputs are vectors of "
-                f"{input_shape[1]} numbers already. Leave embedding out."
+                f"the inputs are already vectors of {input_shape[1]} numbers. Leave embedding out."
             )
         else:
             inputs = input_shape[1]
@@ -157,8 +151,9 @@ class Recurrent(nn.Module):
 
 
 def _make_layer(options: RecurrentOptions, inputs: int) -> nn.RNNBase:
-    own = {"nonlinearity": options.activation} if options.cell == "rnn" else {}
-    return _LAYERS[options.cell](inputs, options.width, bias=options.bias, batch_first=True, **own)  # type: ignore[arg-type]
+    only_rnn = {"nonlinearity": options.activation} if options.cell == "rnn" else {}
+    layer = _LAYERS[options.cell]
+    return layer(inputs, options.width, bias=options.bias, batch_first=True, **only_rnn)  # type: ignore[arg-type]
 
 
 def _make_entry(options: type[RecurrentOptions], summary: str, paper: str) -> ModelEntry:
@@ -174,7 +169,7 @@ def _make_entry(options: type[RecurrentOptions], summary: str, paper: str) -> Mo
     )
 
 
-for _added in (
+for _registered in (
     _make_entry(
         RNNOptions,
         "A plain recurrent network over vectors or tokens: one layer of 64 tanh units, last state, "
@@ -194,4 +189,4 @@ for _added in (
         "Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014",
     ),
 ):
-    REGISTRY.add(_added)
+    REGISTRY.add(_registered)

@@ -1,17 +1,18 @@
 """The residual blocks of `fanin.models.resnet`, and the shortcuts around them.
 
-A block's branch F is conv 3×3 → norm → activation → conv 3×3 → norm. Its output is
+The branch F of a block is conv 3×3 → norm → activation → conv 3×3 → norm. The block's output is
 
-==============  ==============================================================================================
-plain           activation(shortcut(x) + F(x))
-scalar          activation(shortcut(x) + alpha·F(x)), alpha learned and 0 at first
-fixup           activation(shortcut(x) + scale·F(x) + bias2b), F without norm and with a learned scalar added
-                before each convolution and activation; the scale is 1 at first, the scalars 0
-==============  ==============================================================================================
+======  ========================================================================
+plain   activation(shortcut(x) + F(x))
+scalar  activation(shortcut(x) + alpha·F(x)), alpha learned and 0 at first
+fixup   activation(shortcut(x) + scale·F(x) + bias2b), F without norm and with a
+        learned scalar added before each convolution and activation; the scale
+        is 1 at first, the scalars 0
+======  ========================================================================
 
-Scalars are parameters of shape (1,) of the block itself: initializers of weights leave them at
-these neutral values. So does fixup leave its rule for the weights (the branch's last convolution is
-zero, the first is scaled down with depth) to the initializer: this is only the structure.
+Scalars are parameters of shape (1,) of the block itself, which initializers of weights leave at
+these neutral values. Fixup's rule for the weights (the last convolution of a branch is zero, the
+first is scaled down with depth) is left to the initializer; this is only the structure.
 
 Sources: He et al., Deep Residual Learning for Image Recognition, 2015 (plain); De, Smith, Batch
 Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks, 2020, and
@@ -35,9 +36,7 @@ Shortcut = Literal["pad", "conv"]
 
 
 class PadShortcut(nn.Module):
-    """Every `stride`-th row and column, and `extra` channels of zeros after the others: option A of
-    He et al.
-    """
+    """Every `stride`-th row and column, and `extra` channels of zeros: option A of He et al."""
 
     def __init__(self, stride: int, extra: int) -> None:
         super().__init__()
@@ -67,7 +66,7 @@ class ConvShortcut(nn.Module):
 def make_shortcut(
     kind: Shortcut, inputs: int, outputs: int, stride: int, *, norm: Norm | None, bias: bool
 ) -> nn.Module:
-    """The identity where a block keeps the shape, else what `kind` says."""
+    """The shortcut of a block: the identity if the block keeps the shape, else one of `kind`."""
     if inputs == outputs and stride == 1:
         return nn.Identity()
     if kind == "pad":
@@ -76,7 +75,7 @@ def make_shortcut(
 
 
 class ResidualBlock(nn.Module):
-    """activation(shortcut(x) + F(x)), or with alpha·F(x) where `scalar` is true."""
+    """activation(shortcut(x) + F(x)), with alpha·F(x) if `scalar` is true."""
 
     alpha: nn.Parameter | None
 
@@ -113,10 +112,10 @@ class ResidualBlock(nn.Module):
 
 
 class FixupBlock(nn.Module):
-    """activation(shortcut(x) + scale·conv2(activation(conv1(x + bias1a) + bias1b) + bias2a) +
-    bias2b).
+    """activation(shortcut(x) + branch(x)), where the branch has scalars instead of normalization.
 
-    The scalars have the names of the source's own code. The shortcut sees x without bias1a.
+    branch(x) = scale·conv2(activation(conv1(x + bias1a) + bias1b) + bias2a) + bias2b. The scalars
+    have the names of the source's code. The shortcut sees x without bias1a.
     """
 
     def __init__(

@@ -1,6 +1,4 @@
-"""Residual networks for small images: `resnet20`, `resnet56`, `resnet110`, and `resnet` of any
-other depth.
-"""
+"""Residual networks for small images: `resnet20`, `resnet56`, `resnet110`, and other `resnet`."""
 
 from __future__ import annotations
 
@@ -27,20 +25,19 @@ from fanin.models.residual_blocks import FixupBlock, Residual, ResidualBlock, Sh
 
 _STAGES = 3
 _SMALLEST = 5
-"""The last stage sees 2×2 of 5×5; on a single pixel a convolution of 3×3 would use one tap of nine.
-"""
+"""Images of 5×5 are 2×2 in the last stage; on one pixel, a 3×3 convolution would use one tap."""
 
 NAMED = (20, 56, 110)
-"""Depths that have a name of their own."""
+"""Depths that have an entry of their own."""
 
 
 @dataclass(frozen=True)
 class ResNetOptions:
-    """Depth 6n + 2 and the channels of the first stage; what stands between layers; the dropout
-    rate before the output.
+    """Depth 6n + 2 and channels of the first stage; activation, normalization, kind of residual and
+    shortcut; dropout before the output.
 
-    `bias` is that of the convolutions: the output always has one. Fixup takes neither normalization
-    nor such biases.
+    `bias` is that of the convolutions; the output always has one. Fixup has neither normalization
+    nor biases of convolutions.
     """
 
     depth: int = 8
@@ -58,20 +55,19 @@ class ResNetOptions:
         self._check_depth()
         if self.residual == "fixup" and (self.norm is not None or self.bias):
             raise SpecError(
-                "residual=fixup stands in place of normalization and of the convolutions' biases; "
-                "received "
+                "residual=fixup replaces normalization and the biases of convolutions; received "
                 f"norm={specs.render_value(self.norm)}, bias={specs.render_value(self.bias)}. "
                 f"Write {self.name}(norm=none, residual=fixup)."
             )
 
     @property
     def name(self) -> str:
-        """The name of the entry that has these options."""
+        """The name of the entry with these options."""
         return f"resnet{self.depth}" if self.depth in NAMED else "resnet"
 
     @property
     def blocks(self) -> int:
-        """Blocks in each of the three stages."""
+        """The number of blocks in each of the three stages."""
         return (self.depth - 2) // (2 * _STAGES)
 
     def _check_depth(self) -> None:
@@ -79,11 +75,10 @@ class ResNetOptions:
         if self.depth < 8 or self.depth % (2 * _STAGES) != 2:
             raise SpecError(
                 "The depth of a resnet is 6n + 2, for n blocks in each of three stages: 8, 14, "
-                "20, …; "
-                f"received {quote(self.depth)}."
+                f"20, …; received {quote(self.depth)}."
             )
         if type(self) is ResNetOptions and self.depth in NAMED:  # one network, one identity
-            raise SpecError(f"resnet(depth={self.depth}) has a name of its own. Write {self.name}.")
+            raise SpecError(f"resnet(depth={self.depth}) has its own name. Write {self.name}.")
 
 
 @dataclass(frozen=True)
@@ -108,14 +103,15 @@ class ResNet110Options(ResNetOptions):
 
 
 class ResNet(nn.Module):
-    """conv 3×3 → norm → activation → 3 stages of n blocks → mean over height and width → dropout →
-    linear.
+    """A convolution, three stages of n residual blocks, one linear layer.
+
+    conv 3×3 → norm → activation → 3 stages → mean over height and width → dropout → linear.
 
     Stages have w, 2w and 4w channels (w = 16 in the source); the first convolution of the second
-    and of the third stage has stride 2. Where a block changes the shape, the shortcut takes every
-    second pixel and adds channels of zeros (pad, option A of the source) or is a convolution of 1×1
-    (conv, option B). Blocks are those of `fanin.models.residual_blocks`. With fixup, scalars
-    `bias1` and `bias2` stand before the first activation and before the output, both 0 at first.
+    and third stage has stride 2. If a block changes the shape, its shortcut takes every second
+    pixel and adds channels of zeros (pad, option A of the source) or is a 1×1 convolution (conv,
+    option B). `fanin.models.residual_blocks` has the blocks. With fixup, scalars `bias1` and
+    `bias2` are added before the first activation and before the output, both 0 at first.
 
     Args:
         options: depth, width, activation, normalization, kind of residual and shortcut, biases and
@@ -124,6 +120,7 @@ class ResNet(nn.Module):
         outputs: number of outputs.
 
     Raises: `FitError` for images below 5×5.
+
     Source: He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2.
     """
 
@@ -198,7 +195,7 @@ def _make_entry(name: str, options: type[ResNetOptions], summary: str) -> ModelE
     )
 
 
-for _added in (
+for _registered in (
     _make_entry(
         "resnet",
         ResNetOptions,
@@ -220,4 +217,4 @@ for _added in (
         "A residual network of 110 layers for small images, 1.7 M parameters.",
     ),
 ):
-    REGISTRY.add(_added)
+    REGISTRY.add(_registered)

@@ -1,4 +1,4 @@
-"""Networks of sines for functions of coordinates: `siren`."""
+"""Networks of sines, for functions of coordinates: `siren`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ from dataclasses import dataclass, fields, replace
 
 from torch import Tensor, nn
 
-from fanin import specs
 from fanin.errors import SpecError, quote
 from fanin.fans import Convention
 from fanin.fans.layer_parameters import LayerParameters, describe_layer
 from fanin.models import activations
 from fanin.models.benchmark_model import REGISTRY, ModelEntry
-from fanin.models.model_options import MAX_DEPTH, MAX_WIDTH, check_count
+from fanin.models.model_options import (
+    MAX_DEPTH,
+    MAX_WIDTH,
+    canonicalize_options,
+    check_count,
+    set_option,
+)
 
 
 @dataclass(frozen=True)
 class SirenOptions:
-    """Width and number of the hidden layers; the frequencies in the first sine and in all others.
+    """Width and number of hidden layers; the frequencies of the first sine and of the others.
 
-    With another activation than sin there are no frequencies, so that networks which differ in them
-    only are one. `bias` is that of the hidden layers: the output always has one.
+    An activation other than sin has no frequencies; they are then set to their defaults, so that
+    equal networks have equal options. `bias` is that of the hidden layers; the output always has
+    one.
     """
 
     width: int = 64
@@ -31,21 +37,19 @@ class SirenOptions:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        specs.coerce_fields("siren", self)
+        canonicalize_options("siren", self)
         check_count(self.width, "width", MAX_WIDTH)
         check_count(self.depth, "depth", MAX_DEPTH)
         for option in ("omega", "omega_hidden"):
             if getattr(self, option) <= 0:
                 raise SpecError(
-                    f"siren({option}=…) is a frequency above 0; received "
-                    f"{quote(getattr(self, option))}."
+                    f"siren({option}=…) must be above 0, not {quote(getattr(self, option))}."
                 )
-        object.__setattr__(self, "activation", activations.get(self.activation).name)
         self._reset_unused_options()
 
     @property
     def frequencies(self) -> tuple[float, ...]:
-        """What each hidden layer's outputs are multiplied by before the activation."""
+        """The factor of each hidden layer's outputs before the activation."""
         if self.activation != "sin":
             return (1.0,) * self.depth
         return (self.omega, *(self.omega_hidden,) * (self.depth - 1))
@@ -53,14 +57,15 @@ class SirenOptions:
     def _reset_unused_options(self) -> None:
         default = {field.name: field.default for field in fields(self)}
         if self.activation != "sin":
-            object.__setattr__(self, "omega", default["omega"])
+            set_option(self, "omega", default["omega"])
         if self.activation != "sin" or self.depth == 1:
-            object.__setattr__(self, "omega_hidden", default["omega_hidden"])
+            set_option(self, "omega_hidden", default["omega_hidden"])
 
 
 class CoordinateLinear(nn.Linear):
-    """``nn.Linear`` on coordinates. Its weight's layout has the part `COORDINATES`, by which a rule
-    can tell it from others.
+    """``nn.Linear`` on coordinates.
+
+    The layout of its weight has the part `COORDINATES`, so that a rule can recognize it.
     """
 
 
@@ -77,17 +82,18 @@ def _describe_coordinates(module: CoordinateLinear, convention: Convention) -> L
 
 
 class SirenNetwork(nn.Module):
-    """sin(omega·(W·x + b)) for each hidden layer → linear. With another activation φ, φ(W·x + b):
-    the usual network beside it.
+    """sin(omega·(W·x + b)) for each hidden layer, then a linear layer.
 
-    The source's networks are ``siren(width=256)``, on inputs in [-1, 1], such as those of the data
-    set image-fitting. Their weights are U[-1/n, 1/n] in the first layer and U[-√(6/n)/30,
-    √(6/n)/30] in all others, the output too, for n inputs:
+    Another activation φ gives φ(W·x + b), an ordinary network for comparison.
+
+    The networks of the source are ``siren(width=256)``, on inputs in [-1, 1], such as those of the
+    data set image-fitting. For n inputs, their weights are U[-1/n, 1/n] in the first layer and
+    U[-√(6/n)/30, √(6/n)/30] in all others, including the output:
 
         fanin.initialize(model, {"hidden.0.weight": "siren(first=true)"}, default="siren", seed=0)
 
-    with siren(omega=…) where `omega_hidden` is not 30. Most other rules do not know the frequency:
-    under he_normal and the like the phases are 30 times what they aim at.
+    with siren(omega=…) if `omega_hidden` is not 30. Most other rules ignore the frequency: under
+    he_normal, for example, the phases are 30 times as large as the rule intends.
 
     Args:
         options: width, depth, frequencies, activation and biases.
@@ -95,8 +101,8 @@ class SirenNetwork(nn.Module):
         outputs: number of outputs.
 
     Source: Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions,
-    2020. Differs from the authors' program in biases, which are zero under `fanin.initialize` and
-    torch's default, U(±1/√n), there.
+    2020. Biases differ from the authors' code: they are zero under `fanin.initialize`, and torch's
+    default, U(±1/√n), there.
     """
 
     def __init__(self, options: SirenOptions, input_shape: tuple[int, ...], outputs: int) -> None:
@@ -126,7 +132,7 @@ REGISTRY.add(
     ModelEntry(
         name="siren",
         summary="Coordinates, 3 layers of 64 sines of frequency 30, outputs: for signals as "
-        "functions of place or time.",
+        "functions of position or time.",
         options=SirenOptions,
         build=SirenNetwork,
         input="table",

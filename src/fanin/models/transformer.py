@@ -1,4 +1,4 @@
-"""A small transformer that looks at all of a sequence: `transformer`."""
+"""A small transformer encoder: `transformer`."""
 
 from __future__ import annotations
 
@@ -17,39 +17,37 @@ from fanin.models.transformer_blocks import StackOptions, make_blocks
 
 @dataclass(frozen=True)
 class TransformerOptions(StackOptions):
-    """As `StackOptions`; and what positions are: sinusoidal, learned, or none, which makes the
-    model blind to the order.
-    """
+    """`StackOptions`, and the kind of positions; with none, the model cannot see the order."""
 
     positions: Literal["sinusoidal", "learned"] | None = "sinusoidal"
 
 
 class Transformer(nn.Module):
-    """embedding → + positions → dropout → blocks → norm (pre and sub) → mean over steps, or each
-    step → linear.
+    """embedding + positions → dropout → blocks → norm → mean over steps, or each step → linear.
 
-    Vectors are embedded by a linear layer, tokens by a table. With sinusoidal positions the table's
-    vectors are multiplied by √width, as in the source, so that tokens drawn with variance 1/width
-    have the size of the positions; with learned ones, which get the same rule as the tokens, they
-    are not (as in BERT). Blocks are those of `fanin.models.transformer_blocks`: each step sees all
-    others.
+    Vectors are embedded by a linear layer, tokens by a table. With sinusoidal positions, the
+    table's vectors are multiplied by √width, as in the source, so that tokens drawn with variance
+    1/width have the size of the positions. With learned positions, which get the same rule as the
+    tokens, they are not (as in BERT). `fanin.models.transformer_blocks` has the blocks; each step
+    sees all others. The norm is there with norm=pre and norm=sub.
 
-    Fixed positions are the default because they are the same under every initializer. A learned
-    table starts where the rule for embeddings puts it; beside vectors of unit variance, one of
-    standard deviation 0.02 leaves the model all but blind to the order at first.
+    Sinusoidal positions are the default because they are the same under every initializer. A
+    learned table starts as the rule for embeddings draws it: with a standard deviation of 0.02
+    beside vectors of unit variance, the model can hardly see the order at first.
 
     Args:
         options: width, depth, heads, activation, normalization, weights of the sums, positions,
             biases and dropout rate.
-        input_shape: (steps, features) of one sequence of vectors, (steps,) of one of tokens.
+        input_shape: (steps, features) of one sequence of vectors, or (steps,) of one of tokens.
         outputs: number of outputs.
         vocabulary: number of different tokens; None for vectors.
         per_step: whether each step has outputs.
 
-    Raises: `FitError`, when called, for a sequence longer than the learned positions. Source:
-    Vaswani et al., Attention Is All You Need, 2017: the encoder, there with norm=post and
-    activation=relu. Differs from ``nn.TransformerEncoder``, whose blocks compute the same but drop
-    attention weights too, in the norm behind the blocks: there it is the caller's to add.
+    Raises: `FitError`, when called, for a sequence longer than the learned positions.
+
+    Source: Vaswani et al., Attention Is All You Need, 2017: the encoder, there with norm=post and
+    activation=relu. ``nn.TransformerEncoder`` differs: its blocks drop attention weights too, and
+    the caller must add the norm after the blocks.
     """
 
     def __init__(

@@ -1,30 +1,30 @@
-"""The blocks of `fanin.models.transformer`, `fanin.models.gpt` and `fanin.models.vit`: options, and
-one block of a stack.
+"""The blocks of `fanin.models.transformer`, `fanin.models.gpt` and `fanin.models.vit`.
 
-A block has two branches f, attention and then two layers, and around each of them
+A block has two branches f, attention and then two feed-forward layers. The sum around each is
 
-====  =====================================================
+====  ====================================================
 pre   ω·x + s·α·f(norm(x))
 post  norm(ω·x + s·α·f(x))
 sub   as pre, with another norm before the last layer of f
 none  ω·x + s·α·f(x)
-====  =====================================================
+====  ====================================================
 
-norm is layer normalization over a step's vector. What the other symbols are, and which models of
-the literature they make:
+norm is layer normalization over a step's vector. The other symbols are options:
 
-==============  ============================  =============================================================================
-symbol          option                        models
-==============  ============================  =============================================================================
-α, learned      residual                      plain: 1. scalar: one number per branch, 0 at first (SkipInit, ReZero)
-s, constant     residual_scale                a number, or depth: 1/√(2·depth) for 2·depth branches (Hanin and Rolnick)
-ω, the skip's   skip_weight                   a number; deepnorm: (2·depth)^¼ (DeepNorm, with norm=post); learned: one
-weight                                        number per feature and branch, 1 at first (Admin, with norm=post)
-==============  ============================  =============================================================================
+======  ==============  ==================================================================
+symbol  option          values
+======  ==============  ==================================================================
+α       residual        plain: 1; scalar: one learned number per branch, 0 at first
+                        (SkipInit, ReZero)
+s       residual_scale  a number; depth: 1/√(2·depth) for 2·depth branches (Hanin, Rolnick)
+ω       skip_weight     a number; deepnorm: (2·depth)^¼ (DeepNorm, with norm=post);
+                        learned: one learned number per feature and branch, 1 at first
+                        (Admin, with norm=post)
+======  ==============  ==================================================================
 
-α and a learned ω are parameters of the block itself: initializers of weights leave them at these
-neutral values. Rules for the weights that belong to such a structure (T-Fixup's, DeepNorm's,
-Sub-LN's, Admin's profile of ω) are an initializer's part.
+A learned α or ω is a parameter of the block itself, which initializers of weights leave at these
+neutral values. Rules for the weights that belong to such a structure (those of T-Fixup, DeepNorm,
+Sub-LN, and Admin's profile of ω) are left to the initializer.
 
 Sources: Vaswani et al., Attention Is All You Need, 2017 (post); Xiong et al., On Layer
 Normalization in the Transformer Architecture, 2020 (pre); Wang et al., Foundation Transformers,
@@ -52,20 +52,20 @@ from fanin.models.normalization import Norm
 from fanin.models.patch_embedding import FeedForward
 
 EXPANSION = 4
-"""Hidden width of a block's two layers, in units of the model's width: as in the sources."""
+"""Hidden width of the feed-forward layers, in units of the model's width, as in the sources."""
 
 NormPlacement = Literal["pre", "post", "sub"]
-"""Where layer normalization stands; None for nowhere."""
+"""Where layer normalization is applied; None for nowhere."""
 
 
 @dataclass(frozen=True)
 class StackOptions:
-    """Width of a step's vector, number of blocks and of attention heads, the activation of the
-    blocks' two layers, where layer normalization stands, how the sums around the branches are
-    weighted (`fanin.models.transformer_blocks` has the formula), and the dropout rate: behind the
-    embedding, the attention and each of the two layers.
+    """Width of a step's vector, number of blocks and attention heads, activation of the
+    feed-forward layers, placement of layer normalization, and weights of the sums around the
+    branches (`fanin.models.transformer_blocks` has the formula).
 
-    `bias` is that of all layers of the blocks.
+    Dropout is applied after the embedding, the attention and each feed-forward layer. `bias` is
+    that of all layers of the blocks.
     """
 
     name: ClassVar[str] = "transformer"
@@ -90,7 +90,7 @@ class StackOptions:
 
     @property
     def scale(self) -> float:
-        """s: what every branch is multiplied by."""
+        """s, the factor of every branch."""
         return (
             1 / math.sqrt(2 * self.depth)
             if isinstance(self.residual_scale, str)
@@ -99,21 +99,19 @@ class StackOptions:
 
     @property
     def skip(self) -> float:
-        """ω at first: what every skip is multiplied by."""
+        """ω at first, the factor of every skip."""
         if isinstance(self.skip_weight, str):
             return (2 * self.depth) ** 0.25 if self.skip_weight == "deepnorm" else 1.0
         return self.skip_weight
 
     @property
     def final_norm(self) -> Norm | None:
-        """The normalization behind the last block: without one, what pre and sub add up would reach
-        the output as it is.
-        """
+        """The normalization after the last block, which pre and sub need: their sums have none."""
         return "layer" if self.norm in ("pre", "sub") else None
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then two layers, each with a skip around it; see the module for the formula.
+    """Attention, then two feed-forward layers, each with a skip; the module has the formula.
 
     With `causal`, step t sees the steps up to t only.
     """
@@ -148,10 +146,10 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, steps, width) → (N, steps, width)."""
-        x = self._sum(x, self.attention, self.norm1, self.alpha1, self.skip1)
-        return self._sum(x, self.mlp, self.norm2, self.alpha2, self.skip2)
+        x = self._add_branch(x, self.attention, self.norm1, self.alpha1, self.skip1)
+        return self._add_branch(x, self.mlp, self.norm2, self.alpha2, self.skip2)
 
-    def _sum(
+    def _add_branch(
         self,
         x: Tensor,
         branch: nn.Module,
@@ -168,14 +166,12 @@ class TransformerBlock(nn.Module):
             x = skip * x
         elif self.skip != 1:
             x = self.skip * x
-        mixed: Tensor = norm(x + added) if self.post else x + added
-        return mixed
+        output: Tensor = norm(x + added) if self.post else x + added
+        return output
 
 
 class NormalizedFeedForward(FeedForward):
-    """linear to `hidden` → activation → dropout → norm → linear back → dropout: Sub-LN's two
-    layers.
-    """
+    """linear to `hidden` → activation → dropout → norm → linear → dropout, as in Sub-LN."""
 
     def __init__(
         self, features: int, hidden: int, *, activation: str, bias: bool, dropout: float
@@ -186,18 +182,18 @@ class NormalizedFeedForward(FeedForward):
     def forward(self, x: Tensor) -> Tensor:
         """(…, features) → (…, features)."""
         hidden = self.norm(self.dropout1(self.activation(self.linear1(x))))
-        mapped: Tensor = self.dropout2(self.linear2(hidden))
-        return mapped
+        output: Tensor = self.dropout2(self.linear2(hidden))
+        return output
 
 
 def make_blocks(options: StackOptions, *, causal: bool = False) -> nn.ModuleList:
-    """All blocks of a model."""
+    """The blocks of a model."""
     return nn.ModuleList(TransformerBlock(options, causal=causal) for _ in range(options.depth))
 
 
 def _require_positive(value: float | str, option: str) -> None:
     if not isinstance(value, str) and value <= 0:
         raise SpecError(
-            f"{option} is a number above 0, or a word; received {quote(value)}. 1 leaves the sum "
-            "as it is."
+            f"{option} is a number above 0, or a word; received {quote(value)}. Use 1 for the plain "
+            "sum."
         )

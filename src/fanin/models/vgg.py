@@ -15,23 +15,20 @@ from fanin.models.model_options import MAX_WIDTH, canonicalize_options, check_co
 from fanin.models.normalization import Norm
 
 _FACTORS = (1, 2, 4, 8, 8)
-"""Channels of the five blocks, each with a pooling behind it, in units of the first one's."""
+"""Channels of the five blocks, each followed by pooling, in units of the first block's."""
 
 _CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
-"""How many each block has, by depth: configurations A and D of the source."""
+"""Number of convolutions in each block, by depth: configurations A and D of the source."""
 
 _SMALLEST = 17
-"""The last block sees 2×2 of 17×17; on a single pixel a convolution of 3×3 would use one tap of
-nine.
-"""
+"""Images of 17×17 are 2×2 in the last block; on one pixel, a 3×3 convolution would use one tap."""
 
 
 @dataclass(frozen=True)
 class VGGOptions:
-    """Channels of the first block; what stands between convolutions; the dropout rate before the
-    output.
+    """Channels of the first block; activation and normalization; dropout before the output.
 
-    `bias` is that of the convolutions: the output always has one.
+    `bias` is that of the convolutions; the output always has one.
     """
 
     depth: int = field(default=11, init=False)
@@ -73,23 +70,27 @@ class VGG16Options(VGGOptions):
 
 
 class VGG(nn.Module):
-    """5 × ([conv 3×3 → norm → activation] × n → max-pool 2) → mean over height and width → dropout
-    → linear.
+    """Five blocks of convolutions with max-pooling, then one linear layer.
+
+    5 × ([conv 3×3 → norm → activation] × n → max-pool 2) → mean over height and width → dropout →
+    linear.
 
     Blocks have w, 2w, 4w, 8w and 8w channels (w = 64 in the source); n is 1, 1, 2, 2, 2 (vgg11) or
-    2, 2, 3, 3, 3 (vgg16). Pooling keeps what is left of an odd side (rounds up), so that MNIST's 28
-    become 14, 7, 4, 2 and 1, as CIFAR's 32 end at 1.
+    2, 2, 3, 3, 3 (vgg16). Pooling rounds odd sides up: MNIST's 28 become 14, 7, 4, 2 and 1, as
+    CIFAR's 32 become 16, 8, 4, 2 and 1.
 
     Differs from the source: one linear layer instead of three, as is usual for small images, and
-    normalization where `norm` asks for it. The depth in the name counts the source's three.
+    optional normalization. The depth in the name counts the three linear layers of the source.
 
     Args:
         options: width, activation, normalization, biases and dropout rate.
         input_shape: (channels, height, width) of one image.
         outputs: number of outputs.
 
-    Raises: `FitError` for images below 17×17. Source: Simonyan, Zisserman, Very Deep Convolutional
-    Networks for Large-Scale Image Recognition, 2015.
+    Raises: `FitError` for images below 17×17.
+
+    Source: Simonyan, Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition,
+    2015.
     """
 
     def __init__(self, options: VGGOptions, input_shape: tuple[int, ...], outputs: int) -> None:
@@ -140,7 +141,7 @@ def _make_entry(name: str, options: type[VGGOptions], summary: str) -> ModelEntr
     )
 
 
-for _added in (
+for _registered in (
     _make_entry(
         "vgg11",
         VGG11Options,
@@ -152,4 +153,4 @@ for _added in (
         "VGG's 13 convolutions, global mean, outputs: for small images, 14.7 M parameters.",
     ),
 ):
-    REGISTRY.add(_added)
+    REGISTRY.add(_registered)

@@ -19,11 +19,11 @@ from fanin.models.transformer_blocks import StackOptions, make_blocks
 
 @dataclass(frozen=True)
 class ViTOptions:
-    """Side of a patch, width of a token, number of blocks and of attention heads; where layer
-    normalization stands, what is read out (a class token, or the mean of all tokens), the
-    activation of the blocks' two layers, and the dropout rate.
+    """Side of a patch, width of a token, number of blocks and attention heads; activation of the
+    feed-forward layers, placement of layer normalization, what the output depends on (a class
+    token, or the mean of all tokens), and dropout.
 
-    `bias` is that of all layers of the blocks: patches and output always have one.
+    `bias` is that of all layers of the blocks; patches and output always have one.
     """
 
     patch: int = 4
@@ -49,7 +49,7 @@ class ViTOptions:
 
     @property
     def stack(self) -> StackOptions:
-        """The options of its blocks."""
+        """The options of the blocks."""
         shared = {
             field.name: getattr(self, field.name)
             for field in fields(self)
@@ -59,24 +59,24 @@ class ViTOptions:
 
 
 class ViT(nn.Module):
-    """patches → linear → class token in front → + positions → dropout → blocks → norm (pre only) →
-    class token → linear.
+    """patches → linear → class token added → + positions → dropout → blocks → norm → token → linear.
 
-    Blocks are those of `fanin.models.transformer_blocks`, with plain sums. With pool=mean there is
-    no class token, and the mean of all tokens is read out. `token` and `positions` are parameters
-    that no initializer of weights fills; they start at 0, where the source draws positions of
-    standard deviation 0.02: all that is random comes from the initializer. ``{"positions":
-    "normal(std=0.02)"}`` among its rules draws them.
+    `fanin.models.transformer_blocks` has the blocks, here with plain sums. The norm is there with
+    norm=pre. With pool=mean, there is no class token, and the output depends on the mean of all
+    tokens. `token` and `positions` are parameters that no initializer of weights fills. They start
+    at 0, so that all randomness comes from the initializer; the source draws positions with a
+    standard deviation of 0.02, as a rule ``{"positions": "normal(std=0.02)"}`` does.
 
     Args:
-        options: patch, width, depth, heads, activation, normalization, read-out, biases and dropout
+        options: patch, width, depth, heads, activation, normalization, pooling, biases and dropout
             rate.
         input_shape: (channels, height, width) of one image.
         outputs: number of outputs.
 
-    Raises: `FitError` for images whose sides are no multiples of the patch. Sources: Dosovitskiy et
-    al., An Image is Worth 16x16 Words, 2021 (pre); Vaswani et al., Attention Is All You Need, 2017
-    (post).
+    Raises: `FitError` for images whose sides are not multiples of the patch.
+
+    Sources: Dosovitskiy et al., An Image is Worth 16x16 Words, 2021 (pre); Vaswani et al.,
+    Attention Is All You Need, 2017 (post).
     """
 
     token: nn.Parameter | None
