@@ -1,14 +1,12 @@
 """Normalization layers by name; all models make theirs here.
 
-=====  ==============================================  ======================================
-name   after a convolution (N, C, H, W)                after a linear layer (N, …, features)
-=====  ==============================================  ======================================
-none   nothing                                         nothing
-batch  each channel over (N, H, W)                     each feature over N
-layer  each sample over (C, H, W)                      each sample (or token) over its features
-group  each sample over (H, W) of a group of channels  each sample over a group of features
-ws     nothing                                         nothing
-=====  ==============================================  ======================================
+| name  | after a convolution (N, C, H, W)               | after a linear layer (N, …, features)   |
+|-------|------------------------------------------------|-----------------------------------------|
+| none  | nothing                                        | nothing                                 |
+| batch | each channel over (N, H, W)                    | each feature over N                     |
+| layer | each sample over (C, H, W)                     | each sample (or token) over its features|
+| group | each sample over (H, W) of a group of channels | each sample over a group of features    |
+| ws    | nothing                                        | nothing                                 |
 
 With ``ws``, the layer itself standardizes the weights of each output
 (`fanin.models.weight_standardization`); it has a learned scale per output, 1 at first, and no shift

@@ -87,12 +87,13 @@ class Recurrent(nn.Module):
     0. So all rules for gates and recurrent weights apply to them, and torch loops over the steps in
     C++.
 
-    ====  ==========================================================================
-    rnn   h' = φ(W·x + b + U·h + c)
-    lstm  k' = σ(f)·k + σ(i)·tanh(g), h' = σ(o)·tanh(k'),
-          with each of i, f, g, o of the form W·x + b + U·h + c
-    gru   h' = (1 − σ(z))·n + σ(z)·h, n = tanh(W·x + b + σ(r)·(U·h + c))
-    ====  ==========================================================================
+    | cell | next state                                                           |
+    |------|----------------------------------------------------------------------|
+    | rnn  | h' = φ(W·x + b + U·h + c)                                            |
+    | lstm | k' = σ(f)·k + σ(i)·tanh(g), h' = σ(o)·tanh(k')                       |
+    | gru  | h' = (1 − σ(z))·n + σ(z)·h, n = tanh(W·x + b + σ(r)·(U·h + c))       |
+
+    Each of i, f, g, o, and of r and z, has the form W·x + b + U·h + c.
 
     Vectors are passed to the first layer as they are, tokens as rows of a table. Dropout is
     fanin's, with a new mask for each step of a sequence; the dropout of torch's multi-layer modules

@@ -2,13 +2,10 @@
 
 The branch F of a block is conv 3×3 → norm → activation → conv 3×3 → norm. The block's output is
 
-======  ========================================================================
-plain   activation(shortcut(x) + F(x))
-scalar  activation(shortcut(x) + alpha·F(x)), alpha learned and 0 at first
-fixup   activation(shortcut(x) + scale·F(x) + bias2b), F without norm and with a
-        learned scalar added before each convolution and activation; the scale
-        is 1 at first, the scalars 0
-======  ========================================================================
+- plain: activation(shortcut(x) + F(x));
+- scalar: activation(shortcut(x) + alpha·F(x)), where alpha is learned and 0 at first;
+- fixup: activation(shortcut(x) + scale·F(x) + bias2b), where F has no norm, and a learned scalar
+  added before each convolution and activation; the scale is 1 at first, the scalars 0.
 
 Scalars are parameters of shape (1,) of the block itself, which initializers of weights leave at
 these neutral values. Fixup's rule for the weights (the last convolution of a branch is zero, the

@@ -2,25 +2,21 @@
 
 A block has two branches f, attention and then two feed-forward layers. The sum around each is
 
-====  ====================================================
-pre   ω·x + s·α·f(norm(x))
-post  norm(ω·x + s·α·f(x))
-sub   as pre, with another norm before the last layer of f
-none  ω·x + s·α·f(x)
-====  ====================================================
+| norm | sum                                                  |
+|------|------------------------------------------------------|
+| pre  | ω·x + s·α·f(norm(x))                                 |
+| post | norm(ω·x + s·α·f(x))                                 |
+| sub  | as pre, with another norm before the last layer of f |
+| none | ω·x + s·α·f(x)                                       |
 
 norm is layer normalization over a step's vector. The other symbols are options:
 
-======  ==============  ==================================================================
-symbol  option          values
-======  ==============  ==================================================================
-α       residual        plain: 1; scalar: one learned number per branch, 0 at first
-                        (SkipInit, ReZero)
-s       residual_scale  a number; depth: 1/√(2·depth) for 2·depth branches (Hanin, Rolnick)
-ω       skip_weight     a number; deepnorm: (2·depth)^¼ (DeepNorm, with norm=post);
-                        learned: one learned number per feature and branch, 1 at first
-                        (Admin, with norm=post)
-======  ==============  ==================================================================
+- α, the option `residual`. plain: 1; scalar: one learned number per branch, 0 at first (SkipInit,
+  ReZero).
+- s, the option `residual_scale`. A number; depth: 1/√(2·depth) for 2·depth branches (Hanin and
+  Rolnick).
+- ω, the option `skip_weight`. A number; deepnorm: (2·depth)^¼ (DeepNorm, with norm=post); learned:
+  one learned number per feature and branch, 1 at first (Admin, with norm=post).
 
 A learned α or ω is a parameter of the block itself, which initializers of weights leave at these
 neutral values. Rules for the weights that belong to such a structure (those of T-Fixup, DeepNorm,

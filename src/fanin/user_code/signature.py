@@ -3,14 +3,14 @@
 Each parameter that fanin does not pass is an option. What it accepts follows from its annotation,
 or else from the type of its default:
 
-==========================================  ==============================
-``width: int = 64``, ``width=64``           a whole number
-``scale: float = 2``, ``scale=2.0``         a number
-``mode: Literal["a", "b"] = "a"``           one of these
-``widths: tuple[int, ...] = (64, 32)``      a list
-``cut: float | None = None``                a number, or none
-``cut=None``                                a number, a word, true, false or none
-==========================================  ==============================
+| parameter                              | accepts                                   |
+|----------------------------------------|-------------------------------------------|
+| ``width: int = 64``, ``width=64``      | a whole number                            |
+| ``scale: float = 2``, ``scale=2.0``    | a number                                  |
+| ``mode: Literal["a", "b"] = "a"``      | one of these                              |
+| ``widths: tuple[int, ...] = (64, 32)`` | a list                                    |
+| ``cut: Optional[float] = None``        | a number, or none                         |
+| ``cut=None``                           | a number, a word, true, false or none     |
 """
 
 from __future__ import annotations
