@@ -1,4 +1,5 @@
-"""Time the initialization of a transformer of 355 million parameters, by fanin and by torch.nn.init.
+"""Time the initialization of a transformer of 355 million parameters, by fanin and by
+torch.nn.init.
 
     python benchmarks/initialize.py --rounds 5 --output results/initialize.json
 

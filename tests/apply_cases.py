@@ -127,7 +127,9 @@ def distance(sample: Tensor, cdf: Callable[[Tensor], Tensor]) -> float:
 
 
 def critical(n: int) -> float:
-    """The distance that a sample of n from the distribution itself exceeds with probability `LEVEL`."""
+    """The distance that a sample of n from the distribution itself exceeds with probability
+    `LEVEL`.
+    """
     return math.sqrt(-math.log(LEVEL / 2) / (2 * n))
 
 
@@ -156,8 +158,8 @@ def _follows(sample: Tensor, cdf: Callable[[Tensor], Tensor]) -> bool:
 
 
 def same_law(one: Tensor, other: Tensor) -> bool:
-    """Whether two samples may be from one distribution: Kolmogorov–Smirnov on two samples; a spread that is
-    5 % off is seen.
+    """Whether two samples may be from one distribution: Kolmogorov–Smirnov on two samples; a spread
+    that is 5 % off is seen.
     """
     n, m = one.numel(), other.numel()
     limit = math.sqrt(-math.log(LEVEL / 2) / 2 * (1 / n + 1 / m))

@@ -1,4 +1,6 @@
-"""Two samples of 420,000 weights, one of fanin and one of another library: have they one distribution?"""
+"""Two samples of 420,000 weights, one of fanin and one of another library: have they one
+distribution?
+"""
 
 from __future__ import annotations
 

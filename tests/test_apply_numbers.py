@@ -81,7 +81,8 @@ def test_a_law_that_is_not_defined_for_complex_numbers_is_refused_with_a_reason(
     before = state(model)
     with pytest.raises(
         FitError,
-        match=r"0\.weight .*holds torch\.complex64, for which .* is not defined: use a normal distribution",
+        match=r"0\.weight .*holds torch\.complex64, for which .* is not defined: use a normal "
+        r"distribution",
     ):
         initialize(model, rule, seed=0)
     assert unchanged(model, before)

@@ -77,7 +77,8 @@ def test_a_file_with_another_checksum_is_refused_and_both_are_named(images):
     received = hashlib.sha256(changed).hexdigest()
     with pytest.raises(
         DataInvalid,
-        match=f"(?s){TRAIN_LABELS}.*{received}.*{entry.published.files[1].sha256}.*Copy the file again",
+        match=f"(?s){TRAIN_LABELS}.*{received}.*{entry.published.files[1].sha256}.*Copy the file "
+        "again",
     ):
         load_entry(entry)
 

@@ -1,4 +1,5 @@
-"""The documentation site: its navigation is complete, its guides run, its decisions are of one form.
+"""The documentation site: its navigation is complete, its guides run, its decisions are of one
+form.
 
 `make docs` builds the site itself, with warnings as errors.
 """

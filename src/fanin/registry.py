@@ -6,8 +6,8 @@
 
 Every kind that a spec can name has one `REGISTRY` in its package. `Registry.make` is the way from a
 spec to a component, for all of them: it parses the spec, finds the entry, or loads it if the name
-is a reference to user code, checks the options, and returns one component. The component's `spec` is
-the canonical spec: `make` turns it back into an equal component.
+is a reference to user code, checks the options, and returns one component. The component's `spec`
+is the canonical spec: `make` turns it back into an equal component.
 """
 
 from __future__ import annotations

@@ -61,7 +61,10 @@ def parse(text: str) -> tuple[str, dict[str, Value]]:
     if not _NAME.fullmatch(name) and not is_reference(name):
         wanted = "name or name(key=value, …), such as he_normal(mode=fan_out)"
         if ".py" in text:
-            wanted = "a file and what to call in it, such as my_file.py:make(key=value), without brackets in the path"
+            wanted = (
+                "a file and what to call in it, such as my_file.py:make(key=value), without "
+                "brackets in the path"
+            )
         raise SpecError(f"{quote(text)} is not a spec. Expected {wanted}.")
     return name, _options(text, rest) if bracket else {}
 
@@ -223,7 +226,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def coerce(value: Any, hint: Any, what: str) -> Any:
-    """`value` as the type `hint` has it, or a `SpecError` that begins with `what`; see `construct`."""
+    """`value` as the type `hint`, or a `SpecError` that begins with `what`; see `construct`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         for choice in arguments:

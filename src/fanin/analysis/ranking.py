@@ -1,4 +1,4 @@
-"""Ranking: whether one condition of a section is the best, and the difference that could be seen."""
+"""Ranking: whether one condition of a section is the best, and what difference could be seen."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _fill_kept(
 def _give_memory(
     group: Sequence[ParameterUse], device: torch.device, replace: _Replacements
 ) -> None:
-    """Replace each parameter by an empty one on the device, the same at every place that holds it."""
+    """Replace each parameter by an empty one on the device, once for all places that hold it."""
     for position, one in enumerate(group[0].carriers):
         if one.parameter.is_meta:
             old = one.parameter

@@ -125,7 +125,7 @@ def group_tied(uses: Sequence[ParameterUse]) -> list[list[ParameterUse]]:
 
 
 def _identify_memory(parameter: Tensor) -> object:
-    """What two parameters share when they are one: the same object, or the same numbers in memory."""
+    """What two parameters share if they are one: the object, or the numbers in memory."""
     if (
         type(parameter) is not nn.Parameter
         or parameter.is_meta

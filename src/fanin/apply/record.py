@@ -191,7 +191,8 @@ def _explain_parameter(record: ParameterRecord) -> str:
         "why": record.reason,
         "fans": format_fans(record.fan_in, record.fan_out),
         "gain": format_number(record.gain),
-        "std": f"intended {format_number(record.intended_std)}, measured {format_number(record.measured_std)}",
+        "std": f"intended {format_number(record.intended_std)}, measured "
+        f"{format_number(record.measured_std)}",
         "stream": "–" if record.stream is None else str(record.stream),
     }
     lines = [record.name]
@@ -203,7 +204,8 @@ def _explain_parameter(record: ParameterRecord) -> str:
     for part in record.parts:
         std = f"std {format_number(part.intended_std)}, measured {format_number(part.measured_std)}"
         lines.append(
-            f"  part {part.name:<2} {format_shape(part.shape)}, fans {format_fans(part.fan_in, part.fan_out)}, "
+            f"  part {part.name:<2} {format_shape(part.shape)}, fans "
+            f"{format_fans(part.fan_in, part.fan_out)}, "
             f"{std}"
         )
     return "\n".join(lines)

@@ -77,7 +77,10 @@ def find_obstacle(module: nn.Module, local: str) -> str | None:
     """Why a weight cannot be set; None if it can."""
     for one in _get_parametrizations(module, local) or ():
         if not hasattr(one, "right_inverse"):
-            return f"is computed by {type(one).__name__}, which has no right_inverse: the values to store cannot be found"
+            return (
+                f"is computed by {type(one).__name__}, which has no right_inverse: the values to "
+                "store cannot be found"
+            )
     return None
 
 

@@ -3,8 +3,8 @@
 A Keras 3 initializer with an integer seed, also the one that it draws for itself when none is
 given, starts the same stream at every call. A program that makes one initializer and gives it to
 all layers therefore gets layers that are not independent draws: the shorter layer is the beginning
-of the longer one, up to scale. `sample_in_keras_order` makes "the beginning" mean the same numbers as there,
-because Keras stores a kernel as (*kernel, in, out).
+of the longer one, up to scale. `sample_in_keras_order` makes "the beginning" mean the same numbers
+as there, because Keras stores a kernel as (*kernel, in, out).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Descriptions of initializers, models, optimizers, schedules, augmentations, metrics and activations."""
+"""Descriptions of initializers, models, optimizers, schedules, augmentations, metrics and
+activations.
+"""
 
 from __future__ import annotations
 

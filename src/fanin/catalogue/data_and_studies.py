@@ -97,7 +97,8 @@ def _describe_tuning(study: Study) -> str:
     rates = ", ".join(f"{rate:g}" for rate in study.tuning.rates)
     per = f" for each {', '.join(study.tuning.per)}" if study.tuning.per else " for each condition"
     count = study.tuning.replicates
-    return f"tuned{per} over {rates}, on {count} {'replicate' if count == 1 else 'replicates'} of other seeds"
+    noun = "replicate" if count == 1 else "replicates"
+    return f"tuned{per} over {rates}, on {count} {noun} of other seeds"
 
 
 def _format_value(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What the catalogue says of an entry, and how it is read from the entry's options and docstring."""
+"""What the catalogue says of an entry, read from the entry's options and docstring."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ class Cell:
     protocol: Annotated[str, Factor()] = "sound"
     precision: Annotated[str, Factor(fits_all_data=True)] = "float32"
     shared_stream: Annotated[bool, Factor(form="flag", fits_all_data=True)] = False
-    """Whether all weights start the same random stream, as in the published case study's program."""
+    """Whether all weights start the same random stream, as in the published case study's program.
+    """
     metrics: Annotated[
         tuple[str, ...], Factor(form="list of specs", of="metric", changes_training=False)
     ] = ()

@@ -1,4 +1,4 @@
-"""What a data set is: its description, its arrays and tensors, and the files that were published."""
+"""What a data set is: its description, its arrays and tensors, and its published files."""
 
 from __future__ import annotations
 

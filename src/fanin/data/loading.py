@@ -41,5 +41,5 @@ def canonicalize_spec(spec: str) -> str:
 
 
 def require(spec: str) -> None:
-    """Raise `UnknownName` or `DataUnavailable` unless the data set's files exist; none is opened."""
+    """Raise `UnknownName` or `DataUnavailable` unless the files exist; none is opened."""
     REGISTRY.make(spec).origin.require()

@@ -23,8 +23,8 @@ different conditions, so fanin always says which gain it returns:
 | sin        | 0      | 0.4323 | 1.5209  | 1.5209  | 1.3273   | 1        | any   | error  |
 | relu2      | 0.5    | 1.5    | 0.8165  | 0.8944  | 0.7071   | 0.7071   | 1     | error  |
 
-The forward gain is 1/√E f², the centred one 1/√Var f, the backward one 1/√E f'². Depth is the number
-of layers over which the critical gain is valid (`critical_gain`).
+The forward gain is 1/√E f², the centred one 1/√Var f, the backward one 1/√E f'². Depth is the
+number of layers over which the critical gain is valid (`critical_gain`).
 
 An activation is a name or spec (``gelu``, ``leaky_relu(negative_slope=0.2)``), a module with its
 own parameters, or any elementwise function of tensors. Keras and JAX have no gains: their

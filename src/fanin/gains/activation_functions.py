@@ -30,7 +30,7 @@ ActivationLike = str | nn.Module | ElementwiseFunction
 
 @dataclass(frozen=True)
 class NamedActivation:
-    """An activation of the table with its options; hashable, so that its moments are computed once."""
+    """An activation of the table with its options; hashable, to compute its moments once."""
 
     name: str
     options: Any

@@ -1,9 +1,9 @@
 """Moments in closed form, as functions of the variance and of the activation's options; None if
 there is none.
 
-Derived from E e^{kx} over half lines (elu), partial moments of the normal distribution (hardtanh, hardswish)
-and Stein's identity (gelu). At unit variance gelu has E f² = 1/3 + 1/(2π√3) and E f'² = 1/3 +
-2/(3π√3).
+Derived from E e^{kx} over half lines (elu), partial moments of the normal distribution (hardtanh,
+hardswish) and Stein's identity (gelu). At unit variance gelu has E f² = 1/3 + 1/(2π√3) and E f'² =
+1/3 + 2/(3π√3).
 """
 
 from __future__ import annotations

@@ -42,9 +42,9 @@ def moments(activation: ActivationLike, *, variance: float = 1.0) -> Moments:
     slopes, their average.
 
     Closed forms, or Gauss–Legendre quadrature in float64 over ±12 standard deviations (±36 if the
-    ends matter), with edges of panels at every eighth of one and at x = 0, ±1, ±3, and panels cut again around other kinks.
-    Accuracy 1e-10 relative to E |f|, E f² and E f'²; for functions that are computed in float32 or
-    have a great many kinks, 1e-6. Derivatives are autograd's.
+    ends matter), with edges of panels at every eighth of one and at x = 0, ±1, ±3, and panels cut
+    again around other kinks. Accuracy 1e-10 relative to E |f|, E f² and E f'²; for functions that
+    are computed in float32 or have a great many kinks, 1e-6. Derivatives are autograd's.
 
     The caller's module, its mode, torch's default dtype and random state stay as they are. What is
     named, or a module of torch, is computed once; other modules and functions each time.
@@ -123,15 +123,17 @@ def critical_gain(activation: ActivationLike) -> CriticalGain:
     signals that explode.
 
     f odd, f'(0) ≠ 0 and |f(x)| ≤ |f'(0)·x| (tanh, softsign, hardtanh, sin, identity)
-        1/|f'(0)|. The second moment falls towards its fixed point 0, where gradients are kept exactly; it does so
-        algebraically in depth (as 1/(2·layer) for tanh, and not at all for the identity), not exponentially. Valid at any
-        depth, so `depth` is None. For tanh this is 1, where the forward gain is 1.5925 and torch's 5/3: both are chaotic, so
-        that gradients explode.
+        1/|f'(0)|. The second moment falls towards its fixed point 0, where gradients are kept
+        exactly. It falls algebraically in depth (as 1/(2·layer) for tanh, and not at all for the
+        identity), not exponentially. Valid at any depth, so `depth` is None. For tanh this is 1,
+        where the forward gain is 1.5925 and torch's 5/3: both are chaotic, so that gradients
+        explode.
     otherwise
-        1/√E f'(z)² at unit variance, which keeps gradients there. `depth` is the number of layers over which
-        q ← gain² · E f(√q·z)² stays within [1/2, 2] from q = 1; None if it does for 1000. ReLU maps q to q exactly: √2, at any
-        depth. elu and selu settle at q = 0.73, where gradients grow by 3 % and 6 % a layer. Where `depth` is small (sigmoid:
-        0, gelu: 6), no gain will do for a deep plain network: normalize, or take another activation.
+        1/√E f'(z)² at unit variance, which keeps gradients there. `depth` is the number of layers
+        over which q ← gain² · E f(√q·z)² stays within [1/2, 2] from q = 1; None if it does for
+        1000. ReLU maps q to q exactly: √2, at any depth. elu and selu settle at q = 0.73, where
+        gradients grow by 3 % and 6 % a layer. If `depth` is small (sigmoid: 0, gelu: 6), no gain
+        is enough for a deep plain network: normalize, or choose another activation.
 
     >>> critical_gain("tanh").gain
     1.0

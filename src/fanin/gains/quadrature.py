@@ -176,7 +176,7 @@ def _integrate(integrand: Callable[[Tensor], Tensor], name: str, edges: Tensor) 
 def _integrate_panels(
     integrand: Callable[[Tensor], Tensor], left: Tensor, right: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The integrals over each panel, shape (3, panels), and what a jump next to its ends may hide."""
+    """The integrals over each panel, shape (3, panels), and what jumps at its ends may hide."""
     half = (right - left) / 2
     values = integrand(((left + right) / 2).unsqueeze(-1) + half.unsqueeze(-1) * _POINTS)
     inside, ends = values[..., :-2], values[..., -2:]

@@ -28,15 +28,17 @@ critical gain is taken.
 class Auto(ModelInitializer):
     """Weights of variance gain² / fan-in, the gain of each layer from what really follows it.
 
-    ===============================  ==========================================================================
+    ===============================  ==========================================================
     what follows                     gain
-    ===============================  ==========================================================================
-    an activation φ                  1/√E φ(z)², which keeps the second moment (`fanin.gains.gain`)
-    the same, in a plain chain of    the critical gain: 1/\\|φ'(0)\\| for odd φ, else 1/√E φ'(z)² at unit variance
-    at least ten weighted layers     (`fanin.gains.critical_gain`, which also says how deep that holds)
-    normalization                    1: the scale is undone, what remains is a good size of the update
+    ===============================  ==========================================================
+    an activation φ                  1/√E φ(z)², which keeps the second moment
+                                     (`fanin.gains.gain`)
+    the same, in a plain chain of    the critical gain: 1/\\|φ'(0)\\| for odd φ, else 1/√E φ'(z)²
+    at least ten weighted layers     at unit variance (`fanin.gains.critical_gain`, which also
+                                     says for how many layers it holds)
+    normalization                    1: the scale is undone, and only sets the size of updates
     another layer, the output, …     1: the variance of a linear layer
-    ===============================  ==========================================================================
+    ===============================  ==========================================================
 
     Fans are effective ones: a transposed convolution of stride s has fan-in kernel/s. Recurrent
     matrices are orthogonal, one per gate, so that the state keeps its norm over time.
@@ -79,7 +81,10 @@ def _choose_gain(follower: Follower | None) -> tuple[float, str]:
         return 1.0, f"{follower.reason}, which has no gain ({error})"
     where = f"{follower.reason} in a plain chain of {follower.plain_depth} layers, {critical.rule}"
     if critical.depth is not None and critical.depth < follower.plain_depth:
-        where += f"; that keeps the signal for about {critical.depth} layers only: normalize, or choose an odd activation"
+        where += (
+            f"; that keeps the signal for about {critical.depth} layers only: normalize, or choose "
+            "an odd activation"
+        )
     return critical.gain, where
 
 

@@ -7,9 +7,9 @@ truncated     mean + std · √2 · erfinv(erf(z/√2) · erf(cut/√2))
 ============  ==============================================
 
 erf(z/√2) is uniform on (-1, 1), and the last line is the inverse of the truncated normal's
-distribution function. So under one seed an entry that is large under one distribution is large under each
-of them (common random numbers), and comparisons of distributions are paired. All work is done in place,
-because a model's weights may be large.
+distribution function. So under one seed an entry that is large under one distribution is large
+under each of them (common random numbers), and comparisons of distributions are paired. All work is
+done in place, because a model's weights may be large.
 """
 
 from __future__ import annotations

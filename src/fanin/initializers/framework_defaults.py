@@ -147,7 +147,7 @@ def _choose_torch_attention(site: ModelParameter, reason: str) -> Assignment:
 
 
 def _torch_bound(module: nn.Module, layout: Layout) -> float:
-    """1/√fan-in, the fan-in as torch computes it: of a transposed convolution, the outputs' side."""
+    """1/√fan-in with torch's fan-in, which for a transposed convolution is the outputs' side."""
     if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         fan: float = module.out_channels // module.groups * math.prod(module.kernel_size)
     else:

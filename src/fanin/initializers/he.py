@@ -27,7 +27,7 @@ from fanin.initializers.variance_scaling import (
 @final
 @dataclass(frozen=True)
 class HeUniform(Initializer):
-    """Uniform with variance 2/((1 + a²) · fan), for a leaky ReLU of negative slope `a` (0: ReLU)."""
+    """Uniform with variance 2/((1 + a²) · fan), for a leaky ReLU of slope `a` (0: ReLU)."""
 
     name: ClassVar[str] = "he_uniform"
     mode: Mode = "fan_in"

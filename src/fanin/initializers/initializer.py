@@ -72,8 +72,8 @@ class Initializer(Component, ABC):
             generator: a generator on the CPU; weights are drawn there in fp32 and copied, so every
                 device gets the same.
 
-        Raises `FitError`, with the tensor unchanged, if it cannot be filled or the initializer does not
-        fit its shape.
+        Raises `FitError`, with the tensor unchanged, if it cannot be filled or the initializer does
+        not fit its shape.
         """
         require_fillable(tensor, self)
         return self.fill(tensor, fans.get_tensor_layout(tensor), generator=generator)
@@ -116,7 +116,8 @@ def require_generator(generator: object) -> None:
         )
         raise UsageError(
             f"generator must be a torch.Generator on the CPU, not {received}. "
-            "Make one with torch.Generator().manual_seed(0) or fanin.seeds.make_generator(0, 'init', "
+            "Make one with torch.Generator().manual_seed(0) or fanin.seeds.make_generator(0, "
+            "'init', "
             "'a name')."
         )
 
@@ -140,7 +141,10 @@ def unfillable(tensor: Tensor, initializer: Initializer) -> str | None:
     if is_lazy(tensor):
         return "has no shape yet (a lazy parameter): run a batch through its model first"
     if tensor.is_meta:
-        return "has no memory (device meta): fanin.initialize(model, …, device='cpu') gives its model memory"
+        return (
+            "has no memory (device meta): fanin.initialize(model, …, device='cpu') gives its model "
+            "memory"
+        )
     return unfit_numbers(tensor, initializer)
 
 
@@ -149,7 +153,10 @@ def unfit_numbers(tensor: Tensor, initializer: Initializer) -> str | None:
     if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
         return f"holds {tensor.dtype}: floating-point numbers are needed"
     if tensor.is_complex() and not (initializer.deterministic or initializer.gaussian):
-        return f"holds {tensor.dtype}, for which {initializer} is not defined: use a normal distribution, such as he_normal"
+        return (
+            f"holds {tensor.dtype}, for which {initializer} is not defined: use a normal "
+            "distribution, such as he_normal"
+        )
     if tensor.layout is not torch.strided:
         return f"is stored as {tensor.layout}: a dense one is needed"
     if any(

@@ -18,8 +18,8 @@ from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Pap
 @final
 @dataclass(frozen=True)
 class RandomWalk(Initializer):
-    """Normal with variance g²/fan_in, g above the gain that keeps the variance, by an amount that corrects
-    for finite width.
+    """Normal with variance g²/fan_in, g above the gain that keeps the variance, by an amount that
+    corrects for finite width.
 
     The variance of a signal may be kept and its typical norm still shrink, because E log|Wx|² < log
     E|Wx|². g keeps the mean of the logarithm: exp(1/(2·fan_in)) for linear layers,

@@ -48,7 +48,7 @@ class XavierUniform(Initializer):
 @final
 @dataclass(frozen=True)
 class XavierNormal(Initializer):
-    """Normal with variance gain² · 2/(fan_in + fan_out); `truncated` draws it as Keras and JAX do."""
+    """Normal with variance gain² · 2/(fan_in + fan_out); `truncated` draws as Keras and JAX do."""
 
     name: ClassVar[str] = "xavier_normal"
     gain: float = 1.0

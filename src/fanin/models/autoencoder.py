@@ -25,8 +25,8 @@ from fanin.models.normalization import Norm
 
 @dataclass(frozen=True)
 class AutoencoderOptions:
-    """Widths of the encoder's hidden layers, which the decoder has in reverse; size of the code; one
-    activation for all hidden layers, or one for each, those of the encoder first.
+    """Widths of the encoder's hidden layers, which the decoder has in reverse; size of the code;
+    one activation for all hidden layers, or one for each, those of the encoder first.
 
     `norm` is applied before each activation, dropout after it. `bias` is that of the hidden layers;
     code and output always have one.

@@ -83,7 +83,7 @@ class DropoutKeys:
             self.layers[name].key.fill_(key)
 
     def derive_keys(self, epoch: int, step: int) -> dict[str, int]:
-        """The keys of one step by layer, for code that stacks them itself (members under ``vmap``)."""
+        """The keys of one step by layer, for code that stacks them (members under ``vmap``)."""
         return {
             name: seeds.derive_dropout_key(self.seed, epoch, step, name) for name in self.layers
         }

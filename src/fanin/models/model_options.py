@@ -37,7 +37,7 @@ def set_option(options: Any, name: str, value: object) -> None:
 
 
 def check_widths(widths: Iterable[object], what: str) -> tuple[int, ...]:
-    """`widths` as a tuple of whole numbers from 1 to `MAX_WIDTH`, at least one; or a `SpecError`."""
+    """`widths` as a tuple of one or more whole numbers from 1 to `MAX_WIDTH`, or a `SpecError`."""
     received = tuple(widths)
     valid = tuple(
         width

@@ -35,8 +35,8 @@ Norm = Literal["ws", "batch", "layer", "group"]
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 GROUPS = 8
-"""The largest number of groups. Wu and He have 32 groups for 64 channels and more; networks for small
-images begin with 16 channels.
+"""The largest number of groups. Wu and He have 32 groups for 64 channels and more; networks for
+small images begin with 16 channels.
 """
 
 

@@ -23,7 +23,9 @@ from fanin.models.normalization import Norm
 MAX_KERNEL = 31
 
 _SMALL = 8
-"""Sides up to this one are not halved: as in the source, CIFAR's 32 become 8 and MNIST's 28 become 7."""
+"""Sides up to this one are not halved: as in the source, CIFAR's 32 become 8 and MNIST's 28 become
+7.
+"""
 
 
 @dataclass(frozen=True)

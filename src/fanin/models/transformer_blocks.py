@@ -190,6 +190,7 @@ def make_blocks(options: StackOptions, *, causal: bool = False) -> nn.ModuleList
 def _require_positive(value: float | str, option: str) -> None:
     if not isinstance(value, str) and value <= 0:
         raise SpecError(
-            f"{option} is a number above 0, or a word; received {quote(value)}. Use 1 for the plain "
+            f"{option} is a number above 0, or a word; received {quote(value)}. Use 1 for the "
+            "plain "
             "sum."
         )

@@ -59,7 +59,8 @@ class ViTOptions:
 
 
 class ViT(nn.Module):
-    """patches → linear → class token added → + positions → dropout → blocks → norm → token → linear.
+    """patches → linear → class token added → + positions → dropout → blocks → norm → token →
+    linear.
 
     `fanin.models.transformer_blocks` has the blocks, here with plain sums. The norm is there with
     norm=pre. With pool=mean, there is no class token, and the output depends on the mean of all

@@ -1,4 +1,4 @@
-"""What follows each weighted layer of a model, so that a rule can choose the layer's gain from it."""
+"""What follows each weighted layer of a model, from which a rule can choose the layer's gain."""
 
 from fanin.structure.elementwise import ElementwiseExpression
 from fanin.structure.followers import Follower, find_followers, find_graph_followers

@@ -155,7 +155,7 @@ _KINDS_BY_SUBSTRING: tuple[tuple[str, NodeKind], ...] = (
 
 
 def normalize_name(name: str) -> str:
-    """One name for a function in all its forms: ``relu_`` and ``relu``, ``__iadd__`` and ``add``."""
+    """One name for all forms of a function: ``relu_`` and ``relu``, ``__iadd__`` and ``add``."""
     bare = name.strip("_")
     return _ALIASES.get(bare, bare)
 

@@ -27,7 +27,8 @@ def trace_symbolically(model: nn.Module) -> Graph:
     Raises:
         UsageError: not a module.
         FitError: a parameter has no shape yet, or the model cannot be traced: control flow depends
-            on data or shapes, or it uses what has no symbolic form. `trace_forward` takes such a model.
+            on data or shapes, or it uses what has no symbolic form. `trace_forward` takes such a
+            model.
     """
     check_model(model)
     with model_state.preserve_model(model):

@@ -130,7 +130,8 @@ def check_input(spec: str, input_shape: tuple[int, ...], kind: str) -> None:
     """
     if kind != "image":
         raise FitError(
-            f"{spec} needs images (channels, height, width); these inputs are of kind {kind}. Leave "
+            f"{spec} needs images (channels, height, width); these inputs are of kind {kind}. "
+            "Leave "
             "it out."
         )
     REGISTRY.make(spec).check_side(min(input_shape[1:]))

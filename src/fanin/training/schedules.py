@@ -136,7 +136,8 @@ class MilestonesSchedule(Schedule):
         """Raise `SpecError` for an option out of range."""
         if not self.at or self.at[0] < 1 or list(self.at) != sorted(set(self.at)):
             raise SpecError(
-                "milestones(at=…) must be an increasing list of epochs from 1 on, such as [30, 60], "
+                "milestones(at=…) must be an increasing list of epochs from 1 on, such as [30, "
+                "60], "
                 f"not {quote(list(self.at))}."
             )
         _check_gamma("milestones", self.gamma)
@@ -175,7 +176,8 @@ class OneCycleSchedule(Schedule):
         """Raise `SpecError` for an option out of range."""
         if not 0 <= self.pct_start <= 1:
             raise SpecError(
-                "one_cycle(pct_start=…), the share of steps in which the rate rises, must be from 0 "
+                "one_cycle(pct_start=…), the share of steps in which the rate rises, must be from "
+                "0 "
                 f"to 1, not {self.pct_start}."
             )
         for name, divisor in (

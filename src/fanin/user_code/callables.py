@@ -189,7 +189,8 @@ def _import_package(origin: str) -> _Source:
     path = getattr(module, "__file__", None)
     if path is None:
         raise UserCodeError(
-            f"The module {origin} has no file, so fanin cannot tell one version of it from another. "
+            f"The module {origin} has no file, so fanin cannot tell one version of it from "
+            "another. "
             f"Expected {_EXAMPLE}."
         )
     file = Path(path).resolve()

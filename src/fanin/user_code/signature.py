@@ -172,7 +172,7 @@ def _infer_hint(default: object) -> Any:
 
 
 def _reduce_to_writable(annotation: Any) -> Any:
-    """The part of a type that specs can write: float of ``float | Tensor``; None if there is none."""
+    """The part of a type that specs can write, such as float of ``float | Tensor``; or None."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in _SCALARS:
         return annotation

@@ -58,7 +58,7 @@ def describe_rows(options: Rows, info: DataInfo) -> DataInfo:
 
 
 def derive_rows(options: Rows, dataset: Dataset) -> Dataset:
-    """The rows from top to bottom; in a row the pixels from left to right, each with its channels."""
+    """The rows from top to bottom: in each, the pixels from left to right with their channels."""
     steps, features = describe_rows(options, dataset.info).input_shape
     return _change_inputs(dataset, lambda x: x.permute(0, 2, 3, 1).reshape(len(x), steps, features))
 

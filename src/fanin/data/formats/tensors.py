@@ -77,7 +77,7 @@ def require_shape(array: np.ndarray, shape: tuple[int, ...], what: str) -> None:
 
 
 def require_finite(single: np.ndarray, what: str) -> None:
-    """Raise `DataInvalid` if a float32 array holds NaN or infinity; the error names the first row."""
+    """Raise `DataInvalid`, naming the first row, if a float32 array holds NaN or infinity."""
     for start, rows in _split_rows(single):
         is_finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
         if not is_finite.all():

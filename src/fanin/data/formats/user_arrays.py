@@ -241,7 +241,8 @@ def _check_lengths(headers: dict[str, Header], subset: SubsetName, file: Path | 
         raise DataInvalid(f"x_{subset} of {file} is empty. Expected at least one row.")
     if len(y) not in (1, 2) or y[0] != x[0] or 0 in y:
         raise DataInvalid(
-            f"y_{subset} of {file} has shape {y}. Expected ({x[0]},), one for each row of x_{subset}."
+            f"y_{subset} of {file} has shape {y}. Expected ({x[0]},), one for each row of "
+            f"x_{subset}."
         )
 
 
