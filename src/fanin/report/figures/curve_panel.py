@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from fanin.cell.result import Result
-from fanin.report.figures.axes import draw_grid, set_metric_axis, style_frame
 from fanin.report.figures.palette import LOSS, METRIC, QUIET, WARNING
+from fanin.report.figures.plot_axes import draw_grid, set_metric_axis, style_frame
 from fanin.report.figures.scales import Scale, fit_scale
 
 _NOT_METRICS = {"loss", "val_loss", "seconds"}

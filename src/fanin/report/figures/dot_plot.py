@@ -16,7 +16,6 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import Condition
 from fanin.analysis.factors import format_title, format_value
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
-from fanin.report.figures.axes import draw_grid, label_axis, set_metric_axis, style_axes
 from fanin.report.figures.palette import LINE_COLOURS, WARNING
 from fanin.report.figures.panel_grid import (
     Header,
@@ -27,6 +26,7 @@ from fanin.report.figures.panel_grid import (
     make_header_lines,
     make_legend_line,
 )
+from fanin.report.figures.plot_axes import draw_grid, label_axis, set_metric_axis, style_axes
 from fanin.report.figures.rendering import fit_text
 from fanin.report.figures.scales import Scale, fit_metric_scale
 from fanin.report.numbers import choose_number_format

@@ -22,7 +22,6 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import Condition
 from fanin.analysis.design import Design, is_numeric
 from fanin.analysis.factors import format_title, format_value, is_number
-from fanin.report.figures.axes import Direction, label_axis, set_factor_axis, style_axes
 from fanin.report.figures.palette import QUIET
 from fanin.report.figures.panel_grid import (
     Header,
@@ -34,6 +33,7 @@ from fanin.report.figures.panel_grid import (
     make_header_lines,
     make_legend_line,
 )
+from fanin.report.figures.plot_axes import Direction, label_axis, set_factor_axis, style_axes
 from fanin.report.figures.rendering import fit_text
 from fanin.report.figures.scales import (
     compute_edges,

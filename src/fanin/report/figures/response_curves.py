@@ -18,13 +18,6 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import Condition
 from fanin.analysis.design import Design, is_numeric
 from fanin.analysis.factors import format_title, is_number
-from fanin.report.figures.axes import (
-    draw_grid,
-    label_axis,
-    set_factor_axis,
-    set_metric_axis,
-    style_axes,
-)
 from fanin.report.figures.palette import LINE_COLOURS, LINE_MARKERS, QUIET, WARNING
 from fanin.report.figures.panel_grid import (
     Header,
@@ -36,6 +29,13 @@ from fanin.report.figures.panel_grid import (
     draw_empty_panels,
     make_header_lines,
     make_legend_line,
+)
+from fanin.report.figures.plot_axes import (
+    draw_grid,
+    label_axis,
+    set_factor_axis,
+    set_metric_axis,
+    style_axes,
 )
 from fanin.report.figures.scales import (
     Scale,
