@@ -23,7 +23,7 @@ NEW_FACTOR = '    sharpness: Annotated[float, Factor(form="share")] = 0.0\n'
 
 USE_NEW_FACTOR = """
 import json
-from fanin.analysis.factors import title
+from fanin.analysis.factors import format_title
 from fanin.analysis.frames import build_frame
 from fanin.cell.cell import Cell
 from fanin.errors import FaninError
@@ -50,7 +50,7 @@ print(json.dumps({
     "about": about,
     "columns": list(frame.columns),
     "shown": [str(value) for value in frame["sharpness"]],
-    "title": title("sharpness"),
+    "title": format_title("sharpness"),
 }))
 """
 

@@ -16,6 +16,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 MODULES = {
     "scikit-learn": "sklearn",
     "tensorflow-cpu": "tensorflow",
+    "tomli-w": "tomli_w",
 }
 """Distributions whose module has another name."""
 

@@ -277,7 +277,7 @@ def test_no_home_a_c_locale_and_a_folder_of_spaces_and_unicode_are_no_obstacle(
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    code, _, errors = run(PLAN, tmp_path / "file" / "out")
+    code, _, errors = run(PLAN, tmp_path / "file")
     assert code == 2
     assert re.fullmatch(r"Cannot write .*\n", errors)
 

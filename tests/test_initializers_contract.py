@@ -333,7 +333,7 @@ def test_an_expanded_or_sparse_complex_tensor_is_refused_as_a_real_one_is(spec: 
 @for_each("spec", [spec for spec in SPECS if spec not in COMPLEX])
 def test_a_law_that_is_not_defined_for_complex_numbers_says_so(spec: str) -> None:
     tensor = torch.ones(12, 8, dtype=torch.complex64)
-    with pytest.raises(FitError, match="use a normal law, such as he_normal"):
+    with pytest.raises(FitError, match="use a normal distribution, such as he_normal"):
         filled(spec, tensor)
     assert (tensor == 1).all()
 

@@ -214,7 +214,7 @@ def test_what_is_not_tokens_does_not_fit(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("heads=5", "The heads of gpt share its width evenly"),
+        ("heads=5", "The heads of gpt must share its width evenly"),
         ("tied=1", "gpt.tied=….* must be true or false"),
         ("norm=batch", "pre or post or sub or none"),
     ],

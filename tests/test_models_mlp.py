@@ -135,7 +135,7 @@ def test_every_option_learns_random_labels_by_heart(options: str) -> None:
     ("spec", "says"),
     [
         ("mlp(depth=0)", "depth is a whole number from 1 to 10,000; received 0"),
-        ("mlp(depth=10000)", "2 widths 10,000 times over. Use a smaller depth"),
+        ("mlp(depth=10000)", "2 widths, repeated 10,000 times. Use a smaller depth"),
         ("mlp(widths=[64], depth=3)", "each of the 3 hidden layers; received 2"),
         ("mlp(norm=bach)", "batch or layer or group or none"),
         ("mlp(dropout=1)", "below 1"),

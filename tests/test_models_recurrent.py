@@ -329,7 +329,7 @@ def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(
 
 def test_an_embedding_of_vectors_does_not_fit() -> None:
     with pytest.raises(
-        FitError, match=r"the inputs are vectors of 3 numbers already\. Leave embedding out"
+        FitError, match=r"the inputs are already vectors of 3 numbers\. Leave embedding out"
     ):
         models.get("rnn(embedding=8)").build_for(SEQUENCES)
 

@@ -168,7 +168,7 @@ def test_the_plain_module_can_be_made_by_hand() -> None:
     [
         ("resnet(depth=9)", r"6n \+ 2.* received 9"),
         ("resnet(depth=2)", r"6n \+ 2.* received 2"),
-        ("resnet(depth=20)", "a name of its own. Write resnet20"),
+        ("resnet(depth=20)", "has its own name. Write resnet20"),
         ("resnet(depth=100004)", "from 1 to 10,000"),
         ("resnet20(width=0)", "width is a whole number"),
         (

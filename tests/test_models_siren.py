@@ -157,8 +157,8 @@ def test_the_plain_module_can_be_made_by_hand() -> None:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("siren(omega=0)", r"siren\(omega=…\) is a frequency above 0; received 0.0"),
-        ("siren(omega_hidden=-1)", r"siren\(omega_hidden=…\) is a frequency above 0"),
+        ("siren(omega=0)", r"siren\(omega=…\) must be above 0, not 0.0"),
+        ("siren(omega_hidden=-1)", r"siren\(omega_hidden=…\) must be above 0"),
         ("siren(depth=0)", "depth is a whole number from 1"),
         ("siren(width=0)", "width is a whole number from 1"),
     ],

@@ -432,7 +432,7 @@ def test_equal_models_have_one_identity() -> None:
     [
         (
             "heads=5",
-            "The heads of transformer share .* received width=64, heads=5. Use a number of heads "
+            "The heads of transformer must share .* received width=64, heads=5. Use a number of heads "
             "that divides",
         ),
         ("heads=0", "heads is a whole number from 1"),

@@ -17,14 +17,14 @@ ALLOWED_BESIDE_DATA = 600e6
 _WORKER = """
 import json, re, sys
 from pathlib import Path
-from fanin.execution.engine import DEFAULT, Job, load
+from fanin.execution.engine import DEFAULT, TrainingJob, load_engine
 from fanin.study.canonical_cell import make_cell
 
 data, model, folder = sys.argv[1:]
-engine = load(DEFAULT)
+engine = load_engine(DEFAULT)
 cell = make_cell({"data": data, "model": model, "initializer": "he_normal", "epochs": 1, "protocol": "case-study"})
 engine.set_up("cpu", engine.choose_matmul([cell]))
-result = engine.train(Job(cell=cell, checkpoints=Path(folder), checkpoint_interval=0), lambda row: None, lambda: False)
+result = engine.train(TrainingJob(cell=cell, checkpoints=Path(folder), checkpoint_interval=0), lambda row: None, lambda: False)
 peak = int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 print(json.dumps({"outcome": result.outcome, "peak": peak}))
 """
