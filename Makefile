@@ -6,11 +6,14 @@ SOURCES := src tests docs examples benchmarks
 MARKS := not slow and not realdata and not gpu
 # As many test processes as there are cores. A process that is done takes tests from the slowest.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --durations=25
+# What works without any extra: names of test files, without test_ and .py.
+CORE := activations apply* atomic auto combinations dropout fans framework_defaults gains* initializers* \
+  layer_parameters model* public_api record* registry seeds specs structure traps* user_code user_code_initializers user_code_models
 
 export KERAS_BACKEND := jax
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint check coverage docs
+.PHONY: help run test test-all test-core test-wheel lint check coverage docs
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -23,6 +26,15 @@ test: $(VENV)/installed-test ## run the tests: no network, no GPU, nothing of mi
 
 test-all: $(VENV)/installed-test ## run all tests, also slow ones, and those of real data where FANIN_DATA_DIR is set
 	$(PYTEST) -m "$(if $(FANIN_DATA_DIR),not gpu,not gpu and not realdata)"
+
+test-core: ## install fanin without extras into .venv-core and run the tests of what works without
+	$(MAKE) VENV=.venv-core .venv-core/installed-core
+	.venv-core/bin/python -m pytest -n auto --dist worksteal -m "$(MARKS)" $(sort $(wildcard $(CORE:%=tests/test_%.py)))
+
+test-wheel: ## build the distributions, install the wheel into .venv-wheel and try it from another folder
+	rm -rf dist .venv-wheel
+	$(MAKE) VENV=.venv-wheel .venv-wheel/installed-wheel
+	tests/try_wheel.sh "$(CURDIR)/.venv-wheel/bin"
 
 lint: $(VENV)/installed-test ## check format, style and types
 	$(BIN)/ruff format --check $(SOURCES)
@@ -44,6 +56,16 @@ $(VENV)/installed-study: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 $(VENV)/installed-test: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[study,peers,dev]"
 	@touch $@ $(VENV)/installed-study
+
+$(VENV)/installed-core: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]"
+	@touch $@
+
+$(VENV)/installed-wheel: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m pip install --quiet -c constraints.txt "$$(echo dist/*.whl)[study]"
+	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"

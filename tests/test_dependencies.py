@@ -11,7 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CORE: list[str] = PROJECT["dependencies"]
-EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+EXTRAS = {
+    extra: [one for one in requirements if not one.startswith("fanin[")]
+    for extra, requirements in PROJECT["optional-dependencies"].items()
+}
 
 MODULES = {
     "scikit-learn": "sklearn",
