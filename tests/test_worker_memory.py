@@ -17,11 +17,11 @@ ALLOWED_BESIDE_DATA = 600e6
 _WORKER = """
 import json, re, sys
 from pathlib import Path
-from fanin.execution.engine import DEFAULT, TrainingJob, load_engine
+from fanin.execution.engine import DEFAULT_ENGINE, TrainingJob, load_engine
 from fanin.study.canonical_cell import make_cell
 
 data, model, folder = sys.argv[1:]
-engine = load_engine(DEFAULT)
+engine = load_engine(DEFAULT_ENGINE)
 cell = make_cell({"data": data, "model": model, "initializer": "he_normal", "epochs": 1, "protocol": "case-study"})
 engine.set_up("cpu", engine.choose_matmul([cell]))
 result = engine.train(TrainingJob(cell=cell, checkpoints=Path(folder), checkpoint_interval=0), lambda row: None, lambda: False)
