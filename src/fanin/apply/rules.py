@@ -52,6 +52,10 @@ class Rules:
     """What `fanin.initialize` fills each parameter with; see the module for the form in TOML.
 
     Each rule is a spec string, an initializer, or "keep".
+
+    >>> rules = Rules(default="he_normal", patterns={"*.head": "normal(std=0.01)"})
+    >>> list(rules.patterns)
+    ['*.head']
     """
 
     default: Rule

@@ -45,6 +45,9 @@ def names(kind: str) -> tuple[str, ...]:
     """The names of one kind: "initializers", "models", "datasets" or "studies"; the singular is
     understood too.
 
+    >>> "he_normal" in names("initializers")
+    True
+
     Raises `UnknownName`.
     """
     return _KINDS[_find_kind(kind)].names()

@@ -28,17 +28,16 @@ critical gain is taken.
 class Auto(ModelInitializer):
     """Weights of variance gain² / fan-in, the gain of each layer from what really follows it.
 
-    ===============================  ==========================================================
-    what follows                     gain
-    ===============================  ==========================================================
-    an activation φ                  1/√E φ(z)², which keeps the second moment
-                                     (`fanin.gains.gain`)
-    the same, in a plain chain of    the critical gain: 1/\\|φ'(0)\\| for odd φ, else 1/√E φ'(z)²
-    at least ten weighted layers     at unit variance (`fanin.gains.critical_gain`, which also
-                                     says for how many layers it holds)
-    normalization                    1: the scale is undone, and only sets the size of updates
-    another layer, the output, …     1: the variance of a linear layer
-    ===============================  ==========================================================
+    | what follows | gain |
+    |---|---|
+    | an activation φ | 1/√E φ(z)², which keeps the second moment (`fanin.gains.gain`) |
+    | the same, in a deep chain | the critical gain: 1/\\|φ'(0)\\| for odd φ, else 1/√E φ'(z)² |
+    | normalization | 1: the scale is undone, and only sets the size of updates |
+    | another layer, the output, … | 1: the variance of a linear layer |
+
+    A deep chain is at least ten weighted layers in a row, without normalization and without a
+    residual sum. Its gain is taken at unit variance (`fanin.gains.critical_gain`, which also says
+    for how many layers it holds).
 
     Fans are effective ones: a transposed convolution of stride s has fan-in kernel/s. Recurrent
     matrices are orthogonal, one per gate, so that the state keeps its norm over time.

@@ -1,10 +1,10 @@
 """Normal, uniform and truncated normal as three views of one standard-normal draw z.
 
-============  ==============================================
-normal        mean + std · z
-uniform       mid + half · erf(z/√2)
-truncated     mean + std · √2 · erfinv(erf(z/√2) · erf(cut/√2))
-============  ==============================================
+| distribution | value                                             |
+|--------------|---------------------------------------------------|
+| normal       | mean + std · z                                    |
+| uniform      | mid + half · erf(z/√2)                            |
+| truncated    | mean + std · √2 · erfinv(erf(z/√2) · erf(cut/√2)) |
 
 erf(z/√2) is uniform on (-1, 1), and the last line is the inverse of the truncated normal's
 distribution function. So under one seed an entry that is large under one distribution is large

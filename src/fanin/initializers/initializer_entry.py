@@ -80,6 +80,9 @@ def get(spec: str | Initializer, **options: Any) -> Initializer:
     component is named by a reference, such as ``get("my_file.py:my_init_(gain=2.0)")``
     (`fanin.initializers.user_initializer`). An `Initializer` is returned as it is.
 
+    >>> get("he_normal", mode="fan_out")
+    HeNormal(mode='fan_out', a=0.0, truncated=False)
+
     Raises `UnknownName` for an unknown name or option, with near names, `SpecError` for a malformed
     spec or a value that the option does not accept, and for a reference what `fanin.user_code.load`
     raises.
