@@ -5,7 +5,7 @@ Values are numbers, ``true`` / ``false`` / ``none``, words (quoted or bare) and 
 ``he_normal(mode=fan_out)``, ``mlp(widths=[256, 128], activation=[sigmoid, tanh])``. Nothing is ever
 evaluated.
 
-A name is that of an entry, or a *target*, which is where a part of the user's own is found:
+A name is that of an entry, or a reference to a user component:
 ``my_model.py:make`` in a file, ``package.module:make`` in an installed package (`fanin.user_code`).
 """
 
@@ -157,7 +157,7 @@ def construct(name: str, cls: type[OptionsT], options: Mapping[str, Any]) -> Opt
     """An instance of the frozen dataclass `cls` from a spec's options, each checked against the
     type of its field.
 
-    A whole number is taken where a float is expected, a list where a tuple is. Raises `UnknownName`
+    An int is accepted for a float, and a list for a tuple. Raises `UnknownName`
     for an option that `cls` does not have and `SpecError` for a value of the wrong type or a
     missing option; `cls` itself checks ranges.
     """

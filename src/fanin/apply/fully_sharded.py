@@ -29,7 +29,7 @@ def list_sharded_modules(model: nn.Module) -> list[nn.Module]:
 def suspend_gathering(model: nn.Module, *, observed: bool) -> Iterator[None]:
     """Inside, tracing the model runs none of the hooks that gather its parameters.
 
-    Raises `FitError` if a sharded model is to be observed: its parameters would stay gathered.
+    Raises `FitError` for the observation of a sharded model: its parameters would stay gathered.
     """
     modules = list_sharded_modules(model)
     if modules and observed:

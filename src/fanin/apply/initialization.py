@@ -184,7 +184,7 @@ def _fill(
 def _provide_memory(
     model: nn.Module, planned_fills: Sequence[PlannedFill], device: torch.device | None, seed: int
 ) -> contextlib.AbstractContextManager[None]:
-    """Memory for a model on meta; what is left out may stay there as long as no device is given."""
+    """Allocate a model on meta; parameters that are left out may stay there if no device is given."""
     filled_groups = [planned.uses for planned in planned_fills if planned.initializer is not None]
     kept_groups = [planned.uses for planned in planned_fills if planned.initializer is None]
     names = meta.list_meta_parameters(use for group in filled_groups for use in group)
@@ -198,7 +198,7 @@ def _provide_memory(
             f", … ({len(missing)} in all)" if len(missing) > 5 else ""
         )
         raise FitError(
-            f"{listed}: no memory (device meta). Say where it is to be: fanin.initialize(model, …, "
+            f"{listed}: no memory (device meta). Choose a device: fanin.initialize(model, …, "
             "device='cpu')."
         )
     return contextlib.nullcontext()

@@ -67,7 +67,7 @@ def materialize(
     """Give the model memory on the device, and values to what is kept and to buffers; undone if
     the body fails.
 
-    Raises `FitError`, with the model as it was, if something is left without values.
+    Raises `FitError` and leaves the model unchanged if a tensor has no values in the end.
     """
     with _undo_on_error() as replace:
         for path, module in model.named_modules():

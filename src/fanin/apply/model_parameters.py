@@ -1,5 +1,5 @@
-"""The parameters of a model: what role each plays, how it is laid out, which ones are tied, which
-ones a pattern means.
+"""The parameters of a model: the role and the layout of each, which ones are tied, and which ones
+a pattern matches.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _identify_memory(parameter: Tensor) -> object:
 
 
 def infer_layout(use: ParameterUse) -> Layout:
-    """The layout of a parameter of unknown role that a rule names all the same: as
+    """The layout of a parameter of unknown role that a rule names: as
     ``torch.nn.init`` sees it.
     """
     return get_tensor_layout(use.parameter) if not use.through else use.layout
@@ -160,7 +160,7 @@ def find_untouched(
 
 
 def match_names(names: Sequence[str], pattern: object, argument: str) -> list[str]:
-    """The names that one pattern means; raises `UnknownName` if there are none, with near names."""
+    """The names that a pattern matches; raises `UnknownName` if there are none, with near names."""
     if not isinstance(pattern, str) or not pattern:
         raise UsageError(
             f"{argument}: expected a pattern over parameter names, such as 'encoder.*', not "

@@ -1,5 +1,5 @@
-"""How one parameter is to be filled, and its record: planned for the whole model before anything is
-written, so that an error leaves the model unchanged.
+"""The plan for each parameter, and its record. The whole model is planned before the first number is
+written, so an error leaves the model unchanged.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class PlannedFill:
-    """What is to be done with one parameter."""
+    """The plan for one parameter."""
 
     uses: Sequence[ParameterUse]
     """The places that hold it; the first one is filled."""
@@ -53,7 +53,7 @@ class PlannedFill:
 
     @property
     def writes(self) -> bool:
-        """Whether anything is to be written."""
+        """Whether any number will be written."""
         return self.initializer is not None and math.prod(self.records[0].shape) > 0
 
 

@@ -104,7 +104,7 @@ class Record:
     """
 
     rule: str
-    """The default rule: that of weights which no pattern means."""
+    """The default rule: for weights that no pattern matches."""
     rules: Mapping[str, Any] = field(default_factory=dict)
     """All rules that were given."""
     seed: int

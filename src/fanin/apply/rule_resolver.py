@@ -80,7 +80,7 @@ class RuleResolver:
 
     @property
     def overlaps(self) -> tuple[Overlap, ...]:
-        """The parameters that several patterns mean."""
+        """The parameters that several patterns match."""
         found = {id(match.use): match for match in self._matches.values() if match.over}
         return tuple(
             Overlap(name=match.use.name, pattern=match.pattern, over=match.over)

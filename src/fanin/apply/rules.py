@@ -1,7 +1,7 @@
 """Rules: which initializer each parameter gets, by pattern over its name or else by its role; from
 Python or from TOML.
 
-    default = "auto"                      # weights that no pattern means
+    default = "auto"                      # weights that no pattern matches
     biases = "zero"
 
     [patterns]                            # of several that match, the last one counts
@@ -120,7 +120,7 @@ class Rules:
         if "default" not in table:
             raise UsageError(
                 f'{path} needs a default, such as default = "auto", for the weights that no '
-                "pattern means."
+                "pattern matches."
             )
         try:
             return cls(**table)

@@ -61,7 +61,7 @@ def describe(kind: str, name: str) -> Description:
 def find(text: str) -> Description:
     """The entry that ``NAME`` or ``KIND:NAME`` means.
 
-    Raises `UnknownName`, or `UsageError` where several kinds have the name; the latter lists the
+    Raises `UnknownName`, or `UsageError` if several kinds have the name; the latter lists the
     qualified names.
     """
     kind, colon, name = text.partition(":")

@@ -21,7 +21,7 @@ class Option:
 
     name: str
     default: str
-    """As a spec writes it; empty where the option must be given."""
+    """As a spec writes it; empty if the option is required."""
     takes: str
 
 

@@ -88,7 +88,7 @@ REGISTRY.add(
             "demonstration of what symmetry does."
         ),
         avoid=(
-            "Weights that are to be trained: all units of a layer compute the same and get the "
+            "Weights that you train: all units of a layer compute the same and get the "
             "same gradient, so the layer acts as if it had one unit."
         ),
         cost="Nothing is drawn: O(n) to write n weights.",

@@ -47,7 +47,7 @@ class CallArguments:
         self.kwargs = {key: self._read(value) for key, value in kwargs.items()}
 
     def get_node(self, position: int, keyword: str) -> int | None:
-        """The node that was given as one argument, by its position or keyword; None if that is
+        """The node that was passed as one argument, by its position or keyword; None if that is
         no node.
         """
         value = self.args[position] if position < len(self.args) else self.kwargs.get(keyword)

@@ -45,8 +45,8 @@ def find_elementwise(graph: Graph, start: int, user: int) -> ElementwiseExpressi
     """The elementwise function of node `start` that begins with its user `user`, if it is more than
     one step.
 
-    Several steps are one function if all that they compute from `start` meets again in the last
-    of them: after ``x * torch.sigmoid(x)`` nothing sees x's sigmoid alone. Constants before it
+    Several steps are one function if everything they compute from `start` ends in the last
+    of them: after ``x * torch.sigmoid(x)`` nothing uses x's sigmoid alone. Constants before it
     belong to it, as in ``torch.sin(30 * x)``, and so do further curved steps on its result, such as
     the square of a ReLU. A constant that its result is multiplied by does not: it often scales a
     residual branch down on purpose, and a gain must not undo that.

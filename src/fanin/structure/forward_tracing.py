@@ -222,5 +222,5 @@ def _collect_tensors(value: Any) -> list[Tensor]:
 
 
 def _carries_signal(tensor: Tensor) -> bool:
-    """Answers to comparisons and indices do not."""
+    """Results of comparisons, and indices, do not."""
     return tensor.is_floating_point() or tensor.is_complex()

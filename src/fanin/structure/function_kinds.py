@@ -33,7 +33,7 @@ PRODUCTS = MIXING | DIVISIONS | _split_words("mul multiply addcmul lerp prod")
 LOOKUPS = _split_words("embedding embedding_bag")
 
 LAYERS = MIXING | LOOKUPS | _split_words("multi_head_attention_forward getitem index_select")
-"""Layers, where one of the tensors is a weight and another is not."""
+"""Layers, if one of the tensors is a weight and another is not."""
 
 ELEMENTWISE = (
     SUMS
@@ -184,7 +184,7 @@ def render_activation(
 ) -> str | None:
     """An activation called as a function, as a spec; `arguments` are those after its input.
 
-    None where `fanin.gains` has no name for it, or an option is no plain number or word.
+    None if `fanin.gains` has no name for it, or an option is no plain number or word.
     """
     if name not in _ACTIVATIONS:
         return None

@@ -58,7 +58,7 @@ class GraphBuilder:
     def add_module(
         self, path: str, module: nn.Module, kind: NodeKind, inputs: Sequence[int]
     ) -> int:
-        """Add the call of a module that is one step; the index of what comes out."""
+        """Add the call of a module that is one step, and return the index of its output."""
         function = module if kind == "activation" and len(inputs) == 1 else None
         index = self.add(kind, path, inputs, module, function=function)
         if isinstance(
@@ -72,7 +72,7 @@ class GraphBuilder:
     def add_call(
         self, name: str, function: Callable[..., Any] | None, arguments: CallArguments
     ) -> Source | None:
-        """Add the call of a function; where its result comes from, or None if no signal passes."""
+        """Add the call of a function; the index of its result, or None if no signal passes."""
         inputs, owners = arguments.inputs, arguments.owners
         if is_ignored(name) or (
             name == "getattr" and arguments.args[1] not in function_kinds.ATTRIBUTES
@@ -129,8 +129,8 @@ class GraphBuilder:
         return "product"
 
     def _is_sum_of_several(self, indices: Sequence[int]) -> bool:
-        """Whether different tensors are added, and not parts of one, as where a rotation adds a
-        query's halves.
+        """Whether different tensors are added, not parts of one: rotary embeddings add a query's
+        halves.
         """
         return len(
             {self._origins[index] for index in indices}

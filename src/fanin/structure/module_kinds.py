@@ -52,7 +52,7 @@ _FILES: dict[str, NodeKind] = {
 }
 """Torch keeps modules of one kind in one file of ``torch.nn.modules``."""
 
-# Modules that torch does not have, where their code would not say it as well: transformers'
+# Modules of other packages that are one step, though torch does not have them: transformers'
 # activations are written out.
 _NAMES: tuple[tuple[re.Pattern[str], NodeKind], ...] = (
     (re.compile(r"norm", re.IGNORECASE), "normalization"),
@@ -95,7 +95,7 @@ def check_model(model: object) -> None:
 
 
 def classify_module(module: nn.Module) -> NodeKind | None:
-    """The kind of a module that is one step, or None for one whose own code is to be followed."""
+    """The kind of a module that is one step, or None if its own code must be traced."""
     if isinstance(module, _LAYERS) or _is_conv1d(module):
         return "layer"
     for base in type(module).__mro__:

@@ -22,7 +22,7 @@ def trace_symbolically(model: nn.Module) -> Graph:
     """The graph of a model by symbolic tracing (``torch.fx``): layers, activations and
     normalizations stay whole.
 
-    Optional arguments of the forward pass are taken at their defaults. The model is left as it was.
+    Optional arguments of the forward pass are taken at their defaults. The model is not changed.
 
     Raises:
         UsageError: not a module.
