@@ -27,7 +27,8 @@ def find_examples() -> Iterator[doctest.DocTest]:
 
 def _read_source(name: str) -> str:
     spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     return spec.loader.get_source(name) or ""  # type: ignore[attr-defined]
 
 

@@ -184,7 +184,7 @@ def _fill(
 def _provide_memory(
     model: nn.Module, planned_fills: Sequence[PlannedFill], device: torch.device | None, seed: int
 ) -> contextlib.AbstractContextManager[None]:
-    """Allocate a model on meta; parameters that are left out may stay there if no device is given."""
+    """Allocate a model on meta; parameters that are left out may stay if no device is given."""
     filled_groups = [planned.uses for planned in planned_fills if planned.initializer is not None]
     kept_groups = [planned.uses for planned in planned_fills if planned.initializer is None]
     names = meta.list_meta_parameters(use for group in filled_groups for use in group)

@@ -1,5 +1,6 @@
-"""The plan for each parameter, and its record. The whole model is planned before the first number is
-written, so an error leaves the model unchanged.
+"""The plan for each parameter, and its record.
+
+The whole model is planned before the first number is written, so an error leaves it unchanged.
 """
 
 from __future__ import annotations
