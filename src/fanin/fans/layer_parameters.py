@@ -1,20 +1,21 @@
 """The parameters of torch's layers: the role, the fans and the parts of each.
 
-| layer                | weight               | fan-in         | fan-out         | effective changes |
-|----------------------|----------------------|----------------|-----------------|-------------------|
-| Linear               | (out, in)            | in             | out             |                   |
-| Conv                 | (out, in/groups, *k) | in/groups · ∏k | out/groups · ∏k | fan-out / ∏stride |
-| ConvTranspose        | (in, out/groups, *k) | in/groups · ∏k | out/groups · ∏k | fan-in / ∏stride  |
-| Embedding, -Bag      | (rows, dim)          | 1              | dim             |                   |
-| Bilinear             | (out, in1, in2)      | in1 · in2      | out             |                   |
-| transformers' Conv1D | (in, out)            | in             | out             |                   |
-| MultiheadAttention   | (3·d, d): q, k, v    | d              | d               |                   |
-| RNN, LSTM, GRU       | (gates·hidden, in)   | in             | hidden          |                   |
-| any other tensor     | (out, in, *k)        | in · ∏k        | out · ∏k        |                   |
+| layer              | weight               | fan-in         | fan-out         | effective changes |
+|--------------------|----------------------|----------------|-----------------|-------------------|
+| Linear             | (out, in)            | in             | out             |                   |
+| Conv               | (out, in/groups, *k) | in/groups · ∏k | out/groups · ∏k | fan-out / ∏stride |
+| ConvTranspose      | (in, out/groups, *k) | in/groups · ∏k | out/groups · ∏k | fan-in / ∏stride  |
+| Embedding, -Bag    | (rows, dim)          | 1              | dim             |                   |
+| Bilinear           | (out, in1, in2)      | in1 · in2      | out             |                   |
+| HF's Conv1D        | (in, out)            | in             | out             |                   |
+| MultiheadAttention | (3·d, d): q, k, v    | d              | d               |                   |
+| RNN, LSTM, GRU     | (gates·hidden, in)   | in             | hidden          |                   |
+| any other tensor   | (out, in, *k)        | in · ∏k        | out · ∏k        |                   |
 
-MultiheadAttention may keep three weights instead of one; the fan-in of k and v is then kdim and
-vdim. Recurrent layers have one part per gate, and the fan-in of the recurrent weight is hidden.
-"Any other tensor" is the rule of ``torch.nn.init``; a tensor has no stride.
+HF's Conv1D is the linear layer of transformers' GPT-2. MultiheadAttention may keep three weights
+instead of one; the fan-in of k and v is then kdim and vdim. Recurrent layers have one part per
+gate, and the fan-in of the recurrent weight is hidden. "Any other tensor" is the rule of
+``torch.nn.init``; a tensor has no stride.
 
 Differs from torch: ``torch.nn.init`` knows the tensor only, so it reports fan-out 576 instead of 36
 for ``Conv2d(64, 64, 3, groups=16)`` and fan-in 144 instead of 576 for ``ConvTranspose2d(64, 16,
