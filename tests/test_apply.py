@@ -20,7 +20,7 @@ def test_nearly_all_rules_suit_the_layers_of_these_tests() -> None:
 
 
 # --- what is filled
-# ----------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 @every_rule
@@ -177,7 +177,7 @@ def test_dtype_memory_format_and_gradients_are_kept(dtype: torch.dtype) -> None:
 
 
 # --- ties
-# --------------------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_a_tied_parameter_is_filled_once_and_both_rows_say_so() -> None:
@@ -237,7 +237,7 @@ def test_a_module_that_is_used_twice_is_initialized_once() -> None:
 
 
 # --- patterns and preview
-# ----------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_include_and_exclude_choose_by_pattern() -> None:
@@ -292,7 +292,7 @@ def test_a_preview_is_the_record_and_changes_nothing(rule: str) -> None:
 
 
 # --- mistakes
-# ----------------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", [None, torch.zeros(3), {"a": 1}, nn.Linear])

@@ -91,7 +91,7 @@ def places(model: nn.Module) -> set[str]:
 
 
 # --- the same as on the CPU
-# --------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", ["he_normal", "orthogonal", "torch_default", "keras_default"])
@@ -160,7 +160,7 @@ def test_what_has_memory_stays_where_it_is() -> None:
 
 
 # --- what no rule fills
-# ------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_running_statistics_start_as_torch_starts_them() -> None:
@@ -258,7 +258,7 @@ def test_a_rule_by_a_pattern_fills_what_has_no_reset_method() -> None:
 
 
 # --- without a device, or with a bad one
-# -------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_without_a_device_it_is_an_error_that_says_what_to_do() -> None:
@@ -299,7 +299,7 @@ def test_a_rule_that_does_not_fit_is_found_before_memory_is_given() -> None:
 
 
 # --- lazy
-# --------------------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")

@@ -32,7 +32,7 @@ def gates(module: nn.Module, name: str) -> dict[str, Tensor]:
 
 
 # --- attention
-# ---------------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", ["xavier_uniform", "xavier_normal", "he_normal", "lecun_uniform"])
@@ -108,7 +108,7 @@ def test_the_record_has_a_row_of_facts_for_each_part() -> None:
 
 
 # --- recurrent weights
-# -------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_every_gate_of_every_recurrent_layer_is_orthogonal() -> None:
@@ -168,7 +168,7 @@ def test_recurrent_weights_can_have_a_rule_of_their_own() -> None:
 
 
 # --- biases of gates
-# ---------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def sums(module: nn.Module) -> list[Tensor]:

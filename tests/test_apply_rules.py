@@ -44,7 +44,7 @@ def rules_of(record: Record) -> dict[str, str | None]:
 
 
 # --- which rule
-# --------------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_a_pattern_decides_about_the_weights_it_matches_and_the_default_about_the_others() -> None:
@@ -194,7 +194,7 @@ def test_excluded_and_frozen_parameters_stay_whatever_a_pattern_says() -> None:
 
 
 # --- ties
-# --------------------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_a_pattern_at_the_second_name_of_a_tied_parameter_decides() -> None:
@@ -229,7 +229,7 @@ def test_one_pattern_at_both_names_is_no_overlap() -> None:
 
 
 # --- mistakes
-# ----------------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_mistake_in_rules_is_found_before_anything_is_written(
 
 
 # --- from a file
-# -------------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 FILE = """
 default = "he_normal"

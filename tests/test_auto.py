@@ -53,7 +53,7 @@ def gain_of(model: nn.Module, name: str = "0.weight", **arguments: object) -> fl
 
 
 # --- the gain that suits what follows
-# ----------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("activation", "expected"), ACTIVATIONS.values(), ids=ACTIVATIONS)
@@ -167,7 +167,7 @@ def test_an_activation_of_a_users_own_has_its_own_gain() -> None:
 
 
 # --- fans and other layers
-# ---------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_a_transposed_convolution_has_effective_fans() -> None:
@@ -241,7 +241,7 @@ def test_biases_tables_and_norms_keep_their_usual_rules_under_auto() -> None:
 
 
 # --- deep and plain
-# ----------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def deep(depth: int, activation: Callable[[], nn.Module], width: int = 100) -> nn.Sequential:
@@ -313,7 +313,7 @@ def test_an_activation_for_which_no_gain_will_do_is_told() -> None:
 
 
 # --- reading the model
-# -------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 class Branching(nn.Module):

@@ -33,7 +33,7 @@ def all_facts(module: nn.Module) -> dict[str, Facts]:
 
 
 # --- one map
-# -----------------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 with seeds.preserve_torch_state(0):
     LAYERS: dict[str, tuple[nn.Module, tuple[int, ...], int, int]] = {
@@ -123,7 +123,7 @@ def test_a_bilinear_layer_keeps_the_variance_of_the_products_with_weights_of_var
 
 
 # --- transformers' Conv1D
-# ----------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 class Conv1D(nn.Module):
@@ -163,7 +163,7 @@ def test_the_conv1d_of_transformers_itself_is_known() -> None:
 
 
 # --- attention
-# ---------------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_attention_packs_q_k_and_v_each_a_map_of_its_own() -> None:
@@ -201,7 +201,7 @@ def test_fans_of_a_layer_of_several_weights_are_an_error_that_names_them() -> No
 
 
 # --- recurrent layers
-# --------------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 IN, H, P = 5, 6, 4
 
@@ -316,7 +316,7 @@ def test_a_layer_has_the_gates_of_its_cell() -> None:
 
 
 # --- conventions, packs and mistakes
-# -----------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_strides_matter_in_effective_fans_only() -> None:

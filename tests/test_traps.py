@@ -54,7 +54,7 @@ def second_moments(
 
 
 # --- 1 to 5: fans and packs
-# --------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_trap_01_grouped_fan_out_counts_one_group() -> None:
@@ -172,7 +172,7 @@ def test_trap_05_gates_come_in_torchs_order() -> None:
 
 
 # --- 6 and 7: orthogonal
-# -----------------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_trap_06_orthogonal_matrices_are_evenly_distributed() -> None:
@@ -234,7 +234,7 @@ def test_trap_07_delta_orthogonal_keeps_every_norm_exactly() -> None:
 
 
 # --- 8 to 12: layouts, precision, gains
-# --------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_trap_08_inputs_and_outputs_are_not_confused_on_rectangular_layers(
@@ -342,7 +342,7 @@ def test_trap_12_behind_a_relu_the_second_moment_is_kept_and_not_the_variance() 
 
 
 # --- 13 and 14: streams and sparsity
-# -----------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_trap_13_the_draw_does_not_depend_on_other_layers_dtype_threads_or_the_global_state() -> (

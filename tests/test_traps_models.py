@@ -24,7 +24,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 # --- 15 and 16: identity and symmetry
-# ----------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_trap_15_dirac_leaves_outputs_beyond_the_inputs_dead_and_repeating_does_not() -> None:
@@ -121,7 +121,7 @@ def test_trap_16_what_nothing_is_drawn_for_is_marked_as_the_same_under_every_see
 
 
 # --- 17 and 18: language models
-# ----------------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 class Block(nn.Module):
@@ -185,7 +185,7 @@ def test_trap_18_a_table_tied_to_the_head_is_filled_once_and_the_first_loss_is_t
 
 
 # --- 19 to 21: parametrizations, norms, biases
-# -------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_trap_21_biases_have_a_rule_of_their_own_that_is_zero_unless_told_otherw
 
 
 # --- 23 to 25: borders, memory, shapes
-# ---------------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 
 
 def test_trap_23_zero_padding_weakens_the_border_which_is_why_the_interior_is_measured() -> None:
