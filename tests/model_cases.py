@@ -59,6 +59,9 @@ CASES = {
 images of the usual sizes.
 """
 
+HEAVY = frozenset({"vgg11", "vgg16", "resnet56", "resnet110"})
+"""Models that take seconds: of these, one kind of data is enough for every day."""
+
 
 def default(entry: ModelEntry) -> Model:
     """The model of an entry with its default options."""
@@ -81,13 +84,17 @@ def cases_of(entry: ModelEntry) -> tuple[DataInfo, ...]:
 
 
 def case_of(entry: ModelEntry) -> DataInfo:
-    """The first of them: classes of a small image, where the entry takes those."""
+    """The first of them: classes of a small image, if the entry takes those."""
     return cases_of(entry)[0]
 
 
 def every_fit() -> list[tuple[ModelEntry, DataInfo]]:
-    """Each entry of the registry with each data set that it fits."""
-    return [(entry, case) for entry in models.REGISTRY for case in cases_of(entry)]
+    """Each entry of the registry with each data set that it fits; of a heavy one with the first."""
+    return [
+        (entry, case)
+        for entry in models.REGISTRY
+        for case in cases_of(entry)[: 1 if entry.name in HEAVY else None]
+    ]
 
 
 def inputs(case: DataInfo, count: int = 4) -> Tensor:
@@ -135,7 +142,7 @@ def known_by_heart(case: DataInfo, outputs: Tensor, y: Tensor) -> bool:
 
 
 def build(entry: ModelEntry, case: DataInfo, rule: str | None = None, seed: int = 0) -> nn.Module:
-    """The default model of an entry for a data set, initialized by a rule where one is given."""
+    """The default model of an entry for a data set, initialized by a rule if one is given."""
     module = default(entry).build_for(case)
     if rule is not None:
         fanin.initialize(module, rule, seed=seed, batch=inputs(case, 2))

@@ -6,7 +6,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import CASES, build, case_of, cases_of, inputs, learns_by_heart, loss, targets
+from combinations import for_each
+from model_cases import (
+    CASES,
+    HEAVY,
+    build,
+    case_of,
+    cases_of,
+    every_fit,
+    inputs,
+    learns_by_heart,
+    loss,
+    targets,
+)
 
 import fanin
 from fanin import models
@@ -16,8 +28,9 @@ from fanin.models import ModelEntry
 # torch's layers made by hand draw from the global generator, and so does dropout without keys.
 pytestmark = pytest.mark.usefixtures("draws_globally")
 
-HEAVY = {"vgg11", "vgg16", "resnet56", "resnet110"}
 ENTRIES = list(models.REGISTRY)
+LARGEST = {"vgg16", "resnet56", "resnet110"}
+"""Larger versions of models that are tried every day."""
 RATES = {"vgg16": 1e-4}
 """Measured: within 20 steps at 0.0001, within 40 at 0.0003."""
 RULES = {"mlp": "auto", "autoencoder": "auto", "siren": "siren"}
@@ -25,22 +38,21 @@ RULES = {"mlp": "auto", "autoencoder": "auto", "siren": "siren"}
 UNKNOWN = {"vit": {"token", "positions"}}
 """What no initializer fills, and a model starts at a neutral value by itself."""
 
-every_model = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-
-
-every_pair = pytest.mark.parametrize(
+every_model = for_each(
+    "entry", [entry for entry in ENTRIES if entry.name not in LARGEST], ids=lambda e: e.name
+)
+every_pair = for_each(
     ("entry", "case"),
-    [
-        # Of a heavy model the first kind of data is enough for every day.
-        pytest.param(
-            entry,
-            case,
-            id=f"{entry.name}-{case.name}",
-            marks=[pytest.mark.slow] * (entry.name in HEAVY and not first),
-        )
-        for entry in ENTRIES
-        for first, case in zip([True, *[False] * len(CASES)], cases_of(entry), strict=False)
-    ],
+    [(entry, case) for entry, case in every_fit() if entry.name not in LARGEST],
+    ids=lambda either: either.name,
+)
+every_large_model = for_each(
+    "entry", [entry for entry in ENTRIES if entry.name in LARGEST], ids=lambda e: e.name
+)
+every_heavy_pair = for_each(
+    ("entry", "case"),
+    [(entry, case) for entry in ENTRIES if entry.name in HEAVY for case in cases_of(entry)],
+    ids=lambda either: either.name,
 )
 
 
@@ -49,7 +61,7 @@ def rule_of(entry: ModelEntry) -> str:
 
 
 @every_model
-@pytest.mark.parametrize("rule", ["auto", "he_normal"])
+@for_each("rule", ["auto", "he_normal"])
 def test_an_initializer_knows_every_parameter_but_those_that_start_neutral(
     entry: ModelEntry, rule: str
 ) -> None:
@@ -59,16 +71,18 @@ def test_an_initializer_knows_every_parameter_but_those_that_start_neutral(
     assert all(one.changed for one in record if one.role == "weight")
 
 
-@every_pair
-def test_auto_knows_what_follows_every_layer(entry: ModelEntry, case: DataInfo) -> None:
+def check_that_auto_knows_what_follows(entry: ModelEntry, case: DataInfo) -> None:
     record = fanin.initialize(build(entry, case), "auto", seed=0, batch=inputs(case, 2))
     assert [one.name for one in record if "not known" in one.reason] == []
 
 
-@every_pair
-def test_one_step_changes_every_parameter_of_an_initialized_model(
-    entry: ModelEntry, case: DataInfo
-) -> None:
+test_auto_knows_what_follows_every_layer = every_pair(check_that_auto_knows_what_follows)
+test_auto_knows_what_follows_every_layer_of_heavy_models = pytest.mark.slow(
+    every_heavy_pair(check_that_auto_knows_what_follows)
+)
+
+
+def check_that_one_step_changes_every_parameter(entry: ModelEntry, case: DataInfo) -> None:
     module = build(entry, case, "he_normal").train()
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     optimizer = torch.optim.SGD(module.parameters(), 0.1)
@@ -82,14 +96,25 @@ def test_one_step_changes_every_parameter_of_an_initialized_model(
     ] == []
 
 
-@every_model
-def test_the_same_seed_gives_the_same_outputs(entry: ModelEntry) -> None:
+test_one_step_changes_every_parameter = every_pair(check_that_one_step_changes_every_parameter)
+test_one_step_changes_every_parameter_of_heavy_models = pytest.mark.slow(
+    every_heavy_pair(check_that_one_step_changes_every_parameter)
+)
+
+
+def check_that_the_seed_decides_the_outputs(entry: ModelEntry) -> None:
     case = case_of(entry)
     first, again, other = (
         build(entry, case, "he_normal", seed=seed).eval()(inputs(case)) for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
+
+
+test_the_same_seed_gives_the_same_outputs = every_model(check_that_the_seed_decides_the_outputs)
+test_the_same_seed_gives_the_same_outputs_of_large_models = pytest.mark.slow(
+    every_large_model(check_that_the_seed_decides_the_outputs)
+)
 
 
 @pytest.mark.parametrize(
