@@ -11,6 +11,7 @@ what the folder holds.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from fanin import specs
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
-from fanin.errors import MissingExtra, UsageError, quote
+from fanin.errors import FaninError, MissingExtra, UsageError, quote
 from fanin.execution.blocks import find_unfinished
 from fanin.execution.events import Event
 from fanin.execution.executors import count_usable_cores
@@ -98,8 +99,8 @@ def run(
         workers: the number of processes; by default one per usable core, on a GPU one.
         device: a torch device.
         save_weights: keep initial and best weights in ``<out>/weights``.
-        accept_changed: complete blocks that were begun in another environment, instead of training
-            them again.
+        accept_changed: complete blocks that were begun in another environment or with other data,
+            instead of training them again.
         checkpoint_interval: the least seconds between two checkpoints of a cell.
         timeout: seconds without a finished epoch after which a cell counts as hung.
         on_event: called with every event of the run (`fanin.execution.events`).
@@ -117,9 +118,10 @@ def run(
     folder = choose_folder(out, plan.study)
     observer = observer or CallbackObserver(on_event=on_event, on_download=on_download)
     trained = 0
-    for stage in _plan_stages(loaded, plan, folder, max_epochs, accept_changed):
+    fingerprints: dict[str, str] = {}
+    for stage in _plan_stages(loaded, plan, folder, max_epochs, accept_changed, fingerprints):
         with observer.watch_downloads(stage) as tell_download:
-            _fetch_data(stage.to_train, tell_download)
+            _fetch_data(stage.to_train, tell_download, fingerprints)
         with observer.watch_training(stage) as tell_event:
             summary = run_plan(
                 stage.plan,
@@ -128,6 +130,7 @@ def run(
                 device=device,
                 save_weights=save_weights,
                 accept_changed=accept_changed,
+                fingerprints=fingerprints,
                 checkpoint_interval=checkpoint_interval,
                 timeout=timeout,
                 on_event=tell_event,
@@ -157,12 +160,13 @@ def estimate(
     loaded = load_study(study)
     plan = make_plan(loaded, replicates=replicates, only=only, max_epochs=max_epochs)
     folder = choose_folder(out, plan.study)
-    for stage in _plan_stages(loaded, plan, folder, max_epochs, accept_changed):
+    fingerprints: dict[str, str] = {}
+    for stage in _plan_stages(loaded, plan, folder, max_epochs, accept_changed, fingerprints):
         if stage.to_train:  # later stages follow from the results of this one
             break
     trials: tuple[Cell, ...] = ()
     if stage.plan.is_tuning:
-        trials, stage = stage.to_train, _make_stage(plan, folder, accept_changed)
+        trials, stage = stage.to_train, _make_stage(plan, folder, accept_changed, fingerprints)
     cells = (*stage.to_train, *trials)
     processes = workers if workers is not None else count_usable_cores()
     sizes = {cell.data: data.describe(cell.data) for cell in cells}
@@ -234,7 +238,12 @@ def load_results(*folders: Path | str) -> Results:
 
 
 def _plan_stages(
-    study: Study, plan: Plan, folder: Path, max_epochs: int | None, accept_changed: bool
+    study: Study,
+    plan: Plan,
+    folder: Path,
+    max_epochs: int | None,
+    accept_changed: bool,
+    fingerprints: dict[str, str],
 ) -> Iterator[Stage]:
     """The stages of a run: those that tune learning rates if the study tunes them, then the
     evaluation.
@@ -251,26 +260,50 @@ def _plan_stages(
             whole=study.plan(replicates=1, max_epochs=max_epochs),
         )
     for stage_plan in plans:
-        yield _make_stage(stage_plan, folder, accept_changed)
+        yield _make_stage(stage_plan, folder, accept_changed, fingerprints)
 
 
-def _make_stage(plan: Plan, folder: Path, accept_changed: bool) -> Stage:
+def _make_stage(
+    plan: Plan, folder: Path, accept_changed: bool, fingerprints: dict[str, str]
+) -> Stage:
     """The stage that trains what `folder` lacks of the plan."""
     has_store = ResultsFolder.from_path(folder).database.is_file()
     results = results_store.read(folder).results if has_store else {}
-    cells = (planned.cell for planned in plan.cells)
-    return Stage(plan, find_unfinished(cells, results, accept_changed=accept_changed))
+    cells = [planned.cell for planned in plan.cells]
+    if not accept_changed:
+        _read_own_data((cell for cell in cells if cell.id in results), fingerprints)
+    to_train = find_unfinished(
+        cells, results, fingerprints=fingerprints, accept_changed=accept_changed
+    )
+    return Stage(plan, to_train)
 
 
-def _fetch_data(cells: Iterable[Cell], on_download: Callable[[DownloadProgress], None]) -> None:
+def _read_own_data(cells: Iterable[Cell], fingerprints: dict[str, str]) -> None:
+    """Add the fingerprints of the user's own data, which may have changed since the cells were
+    trained. Results of data that are gone stand.
+    """
+    from fanin import data
+
+    for name in sorted({cell.data for cell in cells} - fingerprints.keys()):
+        with contextlib.suppress(FaninError):
+            if data.may_change(name):
+                fingerprints[name] = data.load(name).fingerprint
+
+
+def _fetch_data(
+    cells: Iterable[Cell],
+    on_download: Callable[[DownloadProgress], None],
+    fingerprints: dict[str, str],
+) -> None:
     """Download the data sets that are missing, and load each once: damage is found before any cell
-    is trained. Workers never download.
+    is trained, and workers are told the fingerprints. Workers never download.
     """
     from fanin import data
 
     for name in sorted({cell.data for cell in cells}):
         data.ensure(name, on_progress=on_download)
-        data.load(name)
+        if name not in fingerprints:
+            fingerprints[name] = data.load(name).fingerprint
 
 
 def _to_labels(values: object) -> list[str]:

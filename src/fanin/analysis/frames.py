@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
 
-PROVENANCE = ("cell", "block", "environment", "message")
+PROVENANCE = ("cell", "block", "environment", "fingerprint", "message")
 """Columns that tell a row's origin."""
 
 
@@ -100,6 +100,7 @@ def _make_row(
         "seconds": result.timings.get("total") if result else None,
         "block": cell.block,
         "environment": result.environment_key if result else "",
+        "fingerprint": result.fingerprint if result else "",
         "message": result.message if result else "",
         **{name: "" if (seed := getattr(cell, name)) is None else seed for name in SEEDS},
     }

@@ -61,13 +61,16 @@ class _Runs:
     names: list[str]
     values: np.ndarray
     """The metric, signed so that higher is better; nan if a run did not finish."""
-    environments: np.ndarray
+    origins: np.ndarray
+    """Environment and fingerprint of the data."""
 
     def common(self, a: int, b: int) -> np.ndarray:
-        """Differences a − b over the replicates in which both finished in the same environment."""
+        """Differences a − b over the replicates in which both finished in the same environment,
+        with the same data.
+        """
         difference = self.values[:, a] - self.values[:, b]
         paired: np.ndarray = difference[
-            ~np.isnan(difference) & (self.environments[:, a] == self.environments[:, b])
+            ~np.isnan(difference) & (self.origins[:, a] == self.origins[:, b])
         ]
         return paired
 
@@ -114,11 +117,13 @@ def _is_positive(difference: np.ndarray, level: float) -> bool:
 
 def _arrange_runs(section: pd.DataFrame, design: Design, metric: str, higher: bool) -> _Runs:
     value = (1 if higher else -1) * section[metric].where(section["outcome"] == "ok")
-    named = section.assign(compared=section[design.compared].map(format_value), value=value)
-    both = named.pivot(
-        index=list(design.pairing), columns="compared", values=["value", "environment"]
+    named = section.assign(
+        compared=section[design.compared].map(format_value),
+        value=value,
+        origin=section["environment"] + " | " + section["fingerprint"],
     )
+    both = named.pivot(index=list(design.pairing), columns="compared", values=["value", "origin"])
     names = [str(name) for name in both["value"].columns]
     return _Runs(
-        names, both["value"].to_numpy(dtype=np.float64), both["environment"].to_numpy(dtype=object)
+        names, both["value"].to_numpy(dtype=np.float64), both["origin"].to_numpy(dtype=object)
     )

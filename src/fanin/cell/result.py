@@ -61,6 +61,11 @@ class Result:
         """The part of the environment that all results of a block must share."""
         return make_environment_key(self.environment)
 
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the data that it was trained on; empty if it was not recorded."""
+        return str(self.data.get("fingerprint", ""))
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which `from_json` makes an equal result.
 

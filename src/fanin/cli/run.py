@@ -72,8 +72,8 @@ _AcceptChanged = Annotated[
     bool,
     typer.Option(
         "--accept-changed",
-        help="Complete blocks that were begun on another machine or version; by default their "
-        "cells are trained again.",
+        help="Complete blocks that were begun on another machine or version, or with data that "
+        "have changed since; by default their cells are trained again.",
     ),
 ]
 _CheckpointInterval = Annotated[

@@ -17,7 +17,7 @@ from fanin.data.datasets.derived_dataset import DerivedEntry
 from fanin.data.fetching import ensure, fetch, list_fetchable
 from fanin.data.formats.mapped_samples import MappedSamples
 from fanin.data.inventory import DatasetStatus, get_status, list_datasets, verify
-from fanin.data.loading import canonicalize_spec, describe, load, names, require
+from fanin.data.loading import canonicalize_spec, describe, load, may_change, names, require
 from fanin.data.prepare import Prepared, Subset, prepare
 from fanin.data.sources.data_folder import resolve_folder
 from fanin.data.sources.download import DownloadLimits
@@ -58,6 +58,7 @@ __all__ = [
     "list_datasets",
     "list_fetchable",
     "load",
+    "may_change",
     "names",
     "prepare",
     "require",

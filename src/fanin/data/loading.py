@@ -40,6 +40,11 @@ def canonicalize_spec(spec: str) -> str:
     return REGISTRY.make(spec).spec
 
 
+def may_change(spec: str) -> bool:
+    """Whether the spec may name other arrays tomorrow: a user's file, or a user's function."""
+    return REGISTRY.make(spec).may_change
+
+
 def require(spec: str) -> None:
     """Raise `UnknownName` or `DataUnavailable` unless the files exist; none is opened."""
     REGISTRY.make(spec).origin.require()

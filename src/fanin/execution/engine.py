@@ -33,6 +33,8 @@ class TrainingJob:
     """The least seconds between two checkpoints."""
     weights: Path | None = None
     """The folder for initial and best weights; None to keep none."""
+    fingerprint: str = ""
+    """The fingerprint that the cell's data must have; empty if any will do."""
 
 
 class Engine(Protocol):
@@ -127,6 +129,7 @@ class TorchEngine:
                     on_epoch=on_epoch,
                     stop=stop,
                     weights=job.weights,
+                    fingerprint=job.fingerprint,
                 )
             except self._train.TrainingInterrupted:
                 return None

@@ -34,6 +34,8 @@ class Train:
     checkpoints: str
     checkpoint_interval: float
     weights: str | None
+    fingerprint: str = ""
+    """The fingerprint that the data must have; empty if the runner has not loaded them."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from fanin.cell.plan import Plan
 from fanin.cell.result import Outcome, Result, make_environment_key
 from fanin.crash_points import pass_crash_point
 from fanin.errors import DataError, FaninError, UsageError, quote
-from fanin.execution.blocks import find_unfinished, select_cells
+from fanin.execution.blocks import NO_FINGERPRINTS, find_unfinished, select_cells
 from fanin.execution.engine import DEFAULT_ENGINE
 from fanin.execution.events import (
     CellFinished,
@@ -65,6 +65,7 @@ class _Options:
     timeout: float
     save_weights: bool
     accept_changed: bool
+    fingerprints: Mapping[str, str]
 
     def __post_init__(self) -> None:
         if not self.workers >= 1:
@@ -88,6 +89,7 @@ def run_plan(
     timeout: float = 1800.0,
     save_weights: bool = False,
     accept_changed: bool = False,
+    fingerprints: Mapping[str, str] = NO_FINGERPRINTS,
     on_event: Callable[[Event], None] = lambda event: None,
     engine: str = DEFAULT_ENGINE,
 ) -> RunSummary:
@@ -105,8 +107,10 @@ def run_plan(
             every epoch.
         timeout: seconds without a finished epoch after which a cell counts as hung.
         save_weights: keep initial and best weights in ``<out>/weights``.
-        accept_changed: complete blocks that were begun in another environment, instead of training
-            them again.
+        accept_changed: complete blocks that were begun in another environment or with other data,
+            instead of training them again.
+        fingerprints: spec of a data set → the fingerprint of its data, as the caller has loaded
+            them. A worker that loads other data trains nothing on them.
         on_event: called with every event, in this thread.
         engine: what trains, as ``module:factory`` (`fanin.execution.engine`).
 
@@ -120,6 +124,7 @@ def run_plan(
         timeout=timeout,
         save_weights=save_weights,
         accept_changed=accept_changed,
+        fingerprints=fingerprints,
     )
     with catch_interrupts() as interrupts, Store.create_or_open(out) as store:
         store.set_plan(plan)
@@ -169,7 +174,10 @@ class _Run:
         # cells are trained. Until then the queue holds those that need training in any case.
         self._queue.extend(
             find_unfinished(
-                self._cells.values(), self._results, accept_changed=self._options.accept_changed
+                self._cells.values(),
+                self._results,
+                fingerprints=self._options.fingerprints,
+                accept_changed=self._options.accept_changed,
             )
         )
         if not self._queue:
@@ -196,13 +204,25 @@ class _Run:
         self._has_selected_cells = True
         key = make_environment_key(environment)
         selection = select_cells(
-            self._cells.values(), self._results, key, accept_changed=self._options.accept_changed
+            self._cells.values(),
+            self._results,
+            key,
+            fingerprints=self._options.fingerprints,
+            accept_changed=self._options.accept_changed,
         )
         self._queue = deque(selection.cells)
         self._to_train = len(selection.cells)
         self._began = time.monotonic()
         workers = min(self._options.workers, len(selection.cells))
         self._emit(RunStarted(len(self._cells), len(selection.cells), workers, environment))
+        if selection.changed:
+            names = sorted({c.data for c in selection.cells if c.id in selection.changed})
+            self._emit(
+                Notice(
+                    f"{len(selection.changed)} finished cells are trained again, because the data "
+                    f"have changed since: {', '.join(names)}. --accept-changed keeps them."
+                )
+            )
         if selection.retrained:
             self._emit(
                 Notice(
@@ -226,6 +246,7 @@ class _Run:
                 checkpoints=str(folder.checkpoints),
                 checkpoint_interval=self._options.checkpoint_interval,
                 weights=str(folder.weights) if self._options.save_weights else None,
+                fingerprint=self._options.fingerprints.get(cell.data, ""),
             )
             self._pool.assign(worker, cell, command)
             self._emit(CellStarted(cell, worker.number))

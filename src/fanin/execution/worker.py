@@ -138,6 +138,7 @@ class Worker:
             checkpoints=Path(command.checkpoints),
             checkpoint_interval=command.checkpoint_interval,
             weights=Path(command.weights) if command.weights else None,
+            fingerprint=command.fingerprint,
         )
         try:
             result = self._engine.train(

@@ -23,7 +23,7 @@ from fanin.cell.protocol import REGISTRY as PROTOCOLS
 from fanin.cell.protocol import Protocol
 from fanin.cell.result import Result
 from fanin.data import Dataset, Prepared, Subset
-from fanin.errors import UsageError
+from fanin.errors import DataInvalid, UsageError
 from fanin.training import checkpoint, optimizers
 from fanin.training.cell_model import make_model
 from fanin.training.checkpoint import Checkpoint
@@ -101,6 +101,7 @@ def train(
     on_epoch: Callable[[EpochRow], None] = lambda row: None,
     stop: Callable[[], bool] = lambda: False,
     weights: Path | None = None,
+    fingerprint: str = "",
 ) -> Result:
     """Train one cell and return its result, with outcome ok or diverged.
 
@@ -118,11 +119,15 @@ def train(
             `TrainingInterrupted`.
         weights: folder for the initial and the best weights, ``<cell id>.initial.safetensors`` and
             ``<cell id>.best.safetensors``.
+        fingerprint: the fingerprint that the data must have; empty if any will do.
+
+    Raises `DataInvalid` if the data are not those of `fingerprint`.
     """
     started = time.perf_counter()
     user_code.require_unchanged(cell.sources)
     protocol = PROTOCOLS.get(cell.protocol)
     dataset, prepared = cache.prepare(cell, protocol)
+    _require_same_data(dataset, cell, fingerprint)
     subsets = {
         name: _move(getattr(prepared, name), device) for name in ("train", "validation", "test")
     }
@@ -151,7 +156,8 @@ def train(
             weights / f"{cell.id}.initial.safetensors", dict(model.state_dict())
         )
     trainer = Trainer.from_cell(cell, model.to(device), objective)
-    state = _resume(checkpoints, cell, environment, trainer) or TrainingState()
+    context = {"environment": environment, "data": dataset.fingerprint}
+    state = _resume(checkpoints, cell, context, trainer) or TrainingState()
     timings["setup"] = time.perf_counter() - started - timings["data"]
 
     saved_at = time.monotonic()
@@ -178,7 +184,7 @@ def train(
         due = time.monotonic() - saved_at >= checkpoint_interval
         if checkpoints is not None and (due or stopping) and not state.diverged:
             if optimizers.is_resumable(trainer.optimizer):
-                _save_checkpoint(checkpoints, cell, environment, trainer, state)
+                _save_checkpoint(checkpoints, cell, context, trainer, state)
             saved_at = time.monotonic()
         if stopping and not _is_finished(state, cell, protocol):
             raise TrainingInterrupted(f"{cell.id} stopped after epoch {state.epoch}")
@@ -204,6 +210,17 @@ def train(
         environment=environment,
         data=_describe_data(dataset, prepared, objective),
     )
+
+
+def _require_same_data(dataset: Dataset, cell: Cell, fingerprint: str) -> None:
+    """Raise `DataInvalid` unless the data are those that the runner has loaded."""
+    if fingerprint and dataset.fingerprint != fingerprint:
+        raise DataInvalid(
+            f"{cell.data} gave other data here (fingerprint {dataset.fingerprint[:12]}) than when "
+            f"the run began ({fingerprint[:12]}), so cells would not be trained on the same data. "
+            "If it is your own function, make it return the same arrays at each call: draw from a "
+            "generator with a fixed seed. If it is a file, leave it alone during a run."
+        )
 
 
 def _is_finished(state: TrainingState, cell: Cell, protocol: Protocol) -> bool:
@@ -281,20 +298,18 @@ def _describe_data(dataset: Dataset, prepared: Prepared, objective: Objective) -
 def _save_checkpoint(
     folder: Path,
     cell: Cell,
-    environment: dict[str, Any],
+    context: dict[str, Any],
     trainer: Trainer,
     state: TrainingState,
 ) -> None:
     """Save a checkpoint. A failure, such as a full disk, is printed and does not end the cell."""
     try:
-        checkpoint.save(folder, cell.id, _make_checkpoint(environment, trainer, state))
+        checkpoint.save(folder, cell.id, _make_checkpoint(context, trainer, state))
     except OSError as error:
         print(f"cell {cell.id}: no checkpoint after epoch {state.epoch}: {error}", file=sys.stderr)
 
 
-def _make_checkpoint(
-    environment: dict[str, Any], trainer: Trainer, state: TrainingState
-) -> Checkpoint:
+def _make_checkpoint(context: dict[str, Any], trainer: Trainer, state: TrainingState) -> Checkpoint:
     groups = {
         "model": trainer.model.state_dict(),
         "best": state.best,
@@ -307,10 +322,7 @@ def _make_checkpoint(
     }
     return Checkpoint(
         tensors,
-        {
-            **{name: getattr(state, name) for name in _SAVED},
-            "environment": environment,
-        },
+        {name: getattr(state, name) for name in _SAVED} | context,
     )
 
 
@@ -319,14 +331,15 @@ _SAVED = ("epoch", "best_loss", "best_epoch", "seconds", "history")
 
 
 def _resume(
-    folder: Path | None, cell: Cell, environment: dict[str, Any], trainer: Trainer
+    folder: Path | None, cell: Cell, context: dict[str, Any], trainer: Trainer
 ) -> TrainingState | None:
     """Load the cell's checkpoint into model and optimizer; None if there is no usable one.
 
-    A checkpoint is usable in the environment that it was written in.
+    A checkpoint is usable in the environment that it was written in, and with the same data: these
+    two are its context.
     """
     saved = checkpoint.load(folder, cell.id) if folder is not None else None
-    if saved is None or saved.state["environment"] != environment:
+    if saved is None or any(saved.state.get(name) != what for name, what in context.items()):
         return None
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
     for name, tensor in saved.tensors.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from fanin import specs
 from fanin.data.dataset import Arrays, DataInfo, Dataset
@@ -26,6 +26,10 @@ class NamedDataset(Protocol):
     @property
     def spec(self) -> str:
         """The canonical spec."""
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the spec may name other arrays tomorrow: a user's file, or a user's function."""
 
     @property
     def of(self) -> str:
@@ -104,6 +108,8 @@ class PrimaryDataset:
 
     entry: PrimaryEntry
     options: Any
+
+    may_change: ClassVar[bool] = False
 
     @property
     def spec(self) -> str:

@@ -44,6 +44,11 @@ class DerivedDataset:
         return specs.render_canonical(self.entry.name, self.options)
 
     @property
+    def may_change(self) -> bool:
+        """As the other data set."""
+        return self.base.may_change
+
+    @property
     def of(self) -> str:
         """The spec of the data set whose arrays are read in the end."""
         return self.base.of or self.base.spec

@@ -60,6 +60,7 @@ class UserCopy:
     entry: UserCopyEntry
 
     availability: ClassVar[Availability] = "user copy"
+    may_change: ClassVar[bool] = True
     of: ClassVar[str] = ""
 
     @property

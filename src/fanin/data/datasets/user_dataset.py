@@ -26,6 +26,7 @@ class UserDataset:
     component: user_code.UserComponent
     options: Any
 
+    may_change: ClassVar[bool] = True
     of: ClassVar[str] = ""
     origin: ClassVar[FilelessOrigin] = GENERATED
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -43,6 +44,7 @@ def write_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
         *_note_numbers(frame, replicates, ranked),
         *_note_conclusions(design, analysis.verdicts, replicates),
         *_note_mixed_environments(frame, design),
+        *_note_several_data(analysis.planned_results),
         *_note_other_data(analysis.planned_results),
     ]
     return capitalize(found)
@@ -154,6 +156,22 @@ def _note_mixed_environments(frame: pd.DataFrame, design: Design) -> list[str]:
         if mixed
         else []
     )
+
+
+def _note_several_data(results: Iterable[Result]) -> list[str]:
+    """Data sets that changed between results: these cannot be compared with one another."""
+    fingerprints: dict[str, Counter[str]] = {}
+    for result in results:
+        if result.fingerprint:
+            fingerprints.setdefault(result.cell.data, Counter())[result.fingerprint] += 1
+    return [
+        f"not one data set: {name} changed between results "
+        f"({', '.join(f'{n:,} of {text[:12]}' for text, n in counts.most_common(_LISTED))}); "
+        "results of different data are never paired. Run the study again to train them all on the "
+        "data of now"
+        for name, counts in fingerprints.items()
+        if len(counts) > 1
+    ]
 
 
 def _note_other_data(results: Iterable[Result]) -> list[str]:
