@@ -85,11 +85,13 @@ class Dataset:
     info: DataInfo
     x_train: Tensor
     """uint8 or float32, (N, *info.input_shape), contiguous unless mapped; tokens are uint8, or
-    int64 if the vocabulary has more than 256.
+    int64 if the vocabulary has more than 256. float64 if `standardise` is set and float32 cannot
+    hold a column: the standardised one is float32.
     """
     y_train: Tensor
     """int64 (N,) class numbers, or (N, steps) for each step; float32 (N,) or (N, outputs) targets
-    in their own units; for autoencoding the tensor `x_train` itself."""
+    in their own units, float64 if float32 cannot hold them; for autoencoding the tensor `x_train`
+    itself."""
     x_test: Tensor
     y_test: Tensor
     divisor: float

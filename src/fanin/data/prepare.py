@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from fanin import seeds
-from fanin.data.dataset import Dataset
+from fanin.data.dataset import SUBSETS, Dataset
 from fanin.data.formats.mapped_samples import MappedSamples
+from fanin.data.formats.precision import require_single
 from fanin.data.split import split
 from fanin.errors import UsageError, quote
 
@@ -78,7 +79,8 @@ def prepare(
         standardise_target: subtract the mean of a regression target and divide by its standard
             deviation, column by column.
 
-    Raises `UsageError` for a fraction outside [0, 1), or one that cannot be held out.
+    Raises `UsageError` for a fraction outside [0, 1), or one that cannot be held out, and
+    `DataInvalid` for targets that are not standardised and that float32 cannot hold.
     """
     if isinstance(holdout, bool) or not isinstance(holdout, (int, float)) or not 0 <= holdout < 1:
         raise UsageError(
@@ -99,6 +101,10 @@ def prepare(
             subsets, lambda subset: replace(subset, y=_standardise(subset.y, *targets))
         )
         means, scales = (tuple(moment.reshape(-1).tolist()) for moment in targets)
+    elif dataset.info.task == "regression":
+        for name in SUBSETS:
+            y = getattr(dataset, f"y_{name}").numpy()
+            require_single(y, f"y_{name} of {dataset.info.name}", by_column=True)
     mean, scale = (means[0], scales[0]) if n_targets == 1 else (0.0, 1.0)
     return Prepared(*subsets, dataset.divisor, mean, scale, holdout == 0, means, scales)
 

@@ -134,7 +134,7 @@ class PrimaryDataset:
         """The data set."""
         info, entry = self.describe(), self.entry
         arrays = entry.read(self.options, entry.origin.read())
-        tensors = to_tensors(info, arrays, self.spec)
+        tensors = to_tensors(info, arrays, self.spec, standardise=entry.standardise)
         return Dataset(
             info,
             *tensors,

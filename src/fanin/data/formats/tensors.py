@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fanin.data.dataset import SUBSETS, Arrays, DataInfo
+from fanin.data.formats.precision import find_lost_columns, require_single
 from fanin.errors import DataInvalid
 
 _BYTES_AT_ONCE = 1 << 22
@@ -21,30 +22,46 @@ Tensors = tuple[Tensor, Tensor, Tensor, Tensor]
 """The tensors of a data set, in the order of `Arrays`."""
 
 
-def to_tensors(info: DataInfo, arrays: Arrays, source: str) -> Tensors:
+def to_tensors(
+    info: DataInfo, arrays: Arrays, source: str, *, standardise: bool = False
+) -> Tensors:
     """The arrays as contiguous tensors of a `Dataset`; `source` names them in errors.
 
     Raises `DataInvalid` if shapes, labels or tokens do not fit `info`, or a number is not finite in
-    float32.
+    float32, or float32 cannot hold a column of inputs that are not standardised.
     """
-    tensors: list[Tensor] = []
+    inputs: list[Tensor] = []
     for subset, n in zip(SUBSETS, (info.n_train, info.n_test), strict=True):
-        x, y = getattr(arrays, f"x_{subset}"), getattr(arrays, f"y_{subset}")
-        require_shape(x, (n, *info.input_shape), f"x_{subset} of {source}")
-        inputs = _to_inputs(x, info, f"x_{subset} of {source}")
-        if info.task == "autoencoding":
-            tensors += [inputs, inputs]
-        else:
-            tensors += [inputs, to_targets(y, info, f"y_{subset} of {source}")]
-    x_train, y_train, x_test, y_test = tensors
-    return x_train, y_train, x_test, y_test
+        x, what = getattr(arrays, f"x_{subset}"), f"x_{subset} of {source}"
+        require_shape(x, (n, *info.input_shape), what)
+        inputs.append(_to_inputs(x, info, what))
+        if not standardise:
+            require_single(x, what, by_column=info.kind == "table")
+    pair = (arrays.x_train, arrays.x_test)
+    if standardise and any(find_lost_columns(x, by_column=info.kind == "table") for x in pair):
+        inputs = [torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64)) for x in pair]
+    if info.task == "autoencoding":
+        return inputs[0], inputs[0], inputs[1], inputs[1]
+    y_train, y_test = to_targets(arrays.y_train, arrays.y_test, info, source)
+    return inputs[0], y_train, inputs[1], y_test
 
 
-def to_targets(array: np.ndarray, info: DataInfo, what: str) -> Tensor:
-    """Labels or targets as a `Dataset` holds them; errors as in `to_tensors`.
+def to_targets(
+    y_train: np.ndarray, y_test: np.ndarray, info: DataInfo, source: str
+) -> tuple[Tensor, Tensor]:
+    """Labels or targets as a `Dataset` holds them; arguments and errors as for `to_tensors`.
 
-    `what` names the array in errors.
+    Targets that float32 cannot hold stay float64: `fanin.data.prepare` centres them.
     """
+    pair = (y_train, y_test)
+    whats = [f"y_{subset} of {source}" for subset in SUBSETS]
+    train, test = (_to_targets(y, info, what) for y, what in zip(pair, whats, strict=True))
+    if info.task == "regression" and any(find_lost_columns(y, by_column=True) for y in pair):
+        train, test = (torch.from_numpy(np.ascontiguousarray(y, dtype=np.float64)) for y in pair)
+    return train, test
+
+
+def _to_targets(array: np.ndarray, info: DataInfo, what: str) -> Tensor:
     if info.task == "regression":
         require_shape(
             array, (len(array), info.outputs) if info.outputs > 1 else (len(array),), what

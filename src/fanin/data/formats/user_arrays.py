@@ -57,7 +57,11 @@ def read_file(
     with open_npz(file, str(file)) as npz:
         info = _read_info(npz, name, file, expected)
         mapped = npz.is_mappable("x_train") and npz.is_mappable("x_test") and not standardise
-        tensors = (_map_tensors if mapped else _read_tensors)(npz, info, file)
+        tensors = (
+            _map_tensors(npz, info, file)
+            if mapped
+            else _read_tensors(npz, info, file, standardise=standardise)
+        )
         divisor = _choose_divisor(npz)
     return Dataset(
         info,
@@ -123,7 +127,9 @@ def _choose_divisor(reader: _ArrayReader) -> float:
     return 255.0 if reader.headers["x_train"].dtype == np.uint8 else 1.0
 
 
-def _read_tensors(reader: _ArrayReader, info: DataInfo, file: Path | str) -> Tensors:
+def _read_tensors(
+    reader: _ArrayReader, info: DataInfo, file: Path | str, *, standardise: bool = False
+) -> Tensors:
     x_train, x_test = (_move_channels_first(reader.read(f"x_{subset}")) for subset in SUBSETS)
     arrays = Arrays(
         np.ascontiguousarray(x_train),
@@ -131,21 +137,20 @@ def _read_tensors(reader: _ArrayReader, info: DataInfo, file: Path | str) -> Ten
         np.ascontiguousarray(x_test),
         _read_targets(reader, "test"),
     )
-    return to_tensors(info, arrays, str(file))
+    return to_tensors(info, arrays, str(file), standardise=standardise)
 
 
 def _map_tensors(npz: NpzFile, info: DataInfo, file: Path) -> Tensors:
-    tensors = []
+    inputs = []
     for subset in SUBSETS:
         x = npz.map(f"x_{subset}")
         if x.dtype != np.uint8:
             require_finite(x, f"x_{subset} of {file}")
-        tensors += [
-            mapped_samples.as_tensor(_move_channels_first(x)),
-            to_targets(_read_targets(npz, subset), info, f"y_{subset} of {file}"),
-        ]
-    x_train, y_train, x_test, y_test = tensors
-    return x_train, y_train, x_test, y_test
+        inputs.append(mapped_samples.as_tensor(_move_channels_first(x)))
+    y_train, y_test = to_targets(
+        _read_targets(npz, "train"), _read_targets(npz, "test"), info, str(file)
+    )
+    return inputs[0], y_train, inputs[1], y_test
 
 
 def _read_targets(reader: _ArrayReader, subset: SubsetName) -> np.ndarray:
