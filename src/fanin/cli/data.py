@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fanin.cli.command_output import CommandOutput, JsonOption, print_lines
+from fanin.cli.command_output import CommandOutput, JsonOption, print_lines, print_to_stderr
 from fanin.cli.listing import format_columns
 from fanin.errors import DataError, DataUnavailable
 
 if TYPE_CHECKING:
-    from fanin.data import DatasetStatus, DownloadProgress, FileCheck
+    from fanin.data import DatasetStatus, DownloadProgress, FileCheck, LabelCounts
 
 app = typer.Typer(
     name="data", help="Data sets on this machine.", no_args_is_help=True, rich_markup_mode=None
@@ -47,6 +47,7 @@ def list_data(as_json: JsonOption = False) -> CommandOutput:
                 "of": listing.of or None,
                 "n_train": listing.info.n_train if listing.info else None,
                 "n_test": listing.info.n_test if listing.info else None,
+                **_counts_to_json(listing.labels),
             }
             for listing in found
         ]
@@ -165,7 +166,8 @@ def add(
 
     Images as uint8, of shape (N, H, W) or (N, H, W, C), are divided by 255. Float arrays are used
     unchanged. Integer labels make a classification, float targets a regression. The file is checked
-    and copied.
+    and copied. Classes, their samples and the accuracy that needs no learning are shown, and what
+    looks like a mistake is said.
 
     \b
     Example:
@@ -177,12 +179,21 @@ def add(
     from fanin import data
 
     path = data.add(name, file, replace=replace)
-    info = data.describe(name)
-    summary = f"{name}: {info.task}, {info.n_train:,} + {info.n_test:,} samples, {path}"
-    return CommandOutput(
-        {"name": name, "file": str(path), "task": info.task, "outputs": info.outputs},
-        lambda: print_lines(summary),
-    )
+    dataset = data.load(name)
+    info, counts, doubts = dataset.info, data.count_labels(dataset), data.list_doubts(dataset)
+    classes = f" {counts};" if counts else ""
+    summary = f"{name}: {info.task}, {info.n_train:,} + {info.n_test:,} samples;{classes} {path}"
+    for doubt in doubts:
+        print_to_stderr(f"Warning: {name}: {doubt}.")
+    record = {
+        "name": name,
+        "file": str(path),
+        "task": info.task,
+        "outputs": info.outputs,
+        **_counts_to_json(counts),
+        "warnings": doubts,
+    }
+    return CommandOutput(record, lambda: print_lines(summary))
 
 
 @app.command("path")
@@ -199,6 +210,15 @@ def show_path(
 
     folder = data.resolve_folder(name)
     return CommandOutput({"path": str(folder)}, lambda: print_lines(str(folder)))
+
+
+def _counts_to_json(counts: LabelCounts | None) -> dict[str, object]:
+    return {
+        "class_counts": {"train": list(counts.train), "test": list(counts.test)}
+        if counts
+        else None,
+        "baseline": counts.baseline if counts else None,
+    }
 
 
 def _fetch_one(name: str, on_progress: Callable[[DownloadProgress], None]) -> dict[str, Any]:
@@ -237,8 +257,11 @@ def _summarize(listing: DatasetStatus) -> str:
         if info
         else ""
     )
+    classes = f"{listing.labels}; " if listing.labels else ""
+    if info and not listing.labels and info.task in ("classification", "token_classification"):
+        classes = f"{info.outputs:,} classes; "
     note = f" ({escape_invisible(listing.note)})" if listing.note else ""
-    return f"{listing.state}: {shape}{escape_invisible(listing.where)}{note}"
+    return f"{listing.state}: {shape}{classes}{escape_invisible(listing.where)}{note}"
 
 
 def _format_check(check: FileCheck) -> str:

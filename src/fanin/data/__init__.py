@@ -16,6 +16,7 @@ from fanin.data.datasets.dataset_registry import REGISTRY
 from fanin.data.datasets.derived_dataset import DerivedEntry
 from fanin.data.fetching import ensure, fetch, list_fetchable
 from fanin.data.formats.mapped_samples import MappedSamples
+from fanin.data.formats.plausibility import LabelCounts, count_labels, describe_labels, list_doubts
 from fanin.data.inventory import DatasetStatus, get_status, list_datasets, verify
 from fanin.data.loading import canonicalize_spec, describe, load, may_change, names, require
 from fanin.data.prepare import Prepared, Subset, prepare
@@ -39,6 +40,7 @@ __all__ = [
     "FileCheck",
     "FilelessOrigin",
     "InputKind",
+    "LabelCounts",
     "MappedSamples",
     "Mirror",
     "NamedDataset",
@@ -51,11 +53,14 @@ __all__ = [
     "Task",
     "add",
     "canonicalize_spec",
+    "count_labels",
     "describe",
+    "describe_labels",
     "ensure",
     "fetch",
     "get_status",
     "list_datasets",
+    "list_doubts",
     "list_fetchable",
     "load",
     "may_change",

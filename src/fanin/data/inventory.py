@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fanin.data.dataset import Availability, DataInfo
 from fanin.data.datasets.dataset_entry import NamedDataset
 from fanin.data.datasets.dataset_registry import REGISTRY
+from fanin.data.datasets.user_copy import UserCopy
+from fanin.data.formats.plausibility import LabelCounts
 from fanin.data.sources import data_folder
 from fanin.data.sources.file_check import FileCheck
 from fanin.errors import DataError, UsageError
@@ -26,6 +28,8 @@ class DatasetStatus:
     note: str = ""
     of: str = ""
     """The data set whose files are read, if it is another one."""
+    labels: LabelCounts | None = None
+    """The samples of each class of a user copy."""
 
 
 def list_datasets() -> list[DatasetStatus]:
@@ -50,11 +54,13 @@ def get_status(spec: str) -> DatasetStatus:
         return _make_status(dataset, dataset.describe(), "", "missing", str(error))
     try:
         info = dataset.describe()
+        labels = dataset.count_labels() if isinstance(dataset, UserCopy) else None
     except DataError as error:  # a damaged user copy
         registered = _describe_registered(dataset.spec)
         return _make_status(dataset, registered, where, "invalid", str(error))
     note = f"lacks {', '.join(missing)}" if missing else ""
-    return _make_status(dataset, info, where, "missing" if missing else origin.availability, note)
+    state: Availability = "missing" if missing else origin.availability
+    return replace(_make_status(dataset, info, where, state, note), labels=labels)
 
 
 def verify(spec: str) -> list[FileCheck]:

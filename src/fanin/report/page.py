@@ -9,7 +9,7 @@ import base64
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +123,22 @@ def _count_environments(found: Sequence[Result]) -> list[dict[str, Any]]:
 
 def _list_data_sets(found: Sequence[Result]) -> list[dict[str, Any]]:
     """Each data set that the results were trained on."""
-    seen = {
-        (r.cell.data, str(r.data.get("fingerprint", "?")), r.data.get("canonical")) for r in found
-    }
+    seen = {(r.cell.data, r.fingerprint or "?", r.data.get("canonical")): r.data for r in found}
     return [
         {
             "name": name,
             "fingerprint": fingerprint,
             "canonical": "unknown" if canonical is None else "yes" if canonical else "no",
+            "classes": _format_classes(seen[name, fingerprint, canonical]),
         }
         for name, fingerprint, canonical in sorted(seen, key=str)
     ]
+
+
+def _format_classes(facts: Mapping[str, Any]) -> str:
+    """The number of classes, their samples, and the accuracy that needs no learning."""
+    keys = ("classes", "smallest_class", "largest_class", "baseline")
+    numbers = [facts[key] for key in keys if isinstance(facts.get(key), int | float)]
+    if len(numbers) < len(keys):
+        return "—"
+    return "{:,} of {:,} to {:,} training samples; baseline accuracy {:.3g}".format(*numbers)

@@ -46,11 +46,15 @@ class DataCache:
     dataset: Dataset | None = None
     key: tuple[Any, ...] = ()
     prepared: Prepared | None = None
+    labels: dict[str, Any] | None = None
+    """What a result records of its labels and features."""
 
     def prepare(self, cell: Cell, protocol: Protocol) -> tuple[Dataset, Prepared]:
         """The cell's data set, and its subsets, split and scaled according to the protocol."""
         if self.dataset is None or self.dataset.info.name != cell.data:
-            self.dataset = self.prepared = None  # frees the old one before the new one is read
+            self.dataset = self.prepared = self.labels = (
+                None  # frees the old one before the new one is read
+            )
             self.dataset = data.load(cell.data)
         key = (
             cell.data,
@@ -67,6 +71,8 @@ class DataCache:
                 standardise_target=protocol.standardise_target,
             )
             self.key = key
+        if self.labels is None:
+            self.labels = data.describe_labels(self.dataset)
         return self.dataset, self.prepared
 
 
@@ -208,7 +214,7 @@ def train(
         metrics=metrics,
         timings=timings,
         environment=environment,
-        data=_describe_data(dataset, prepared, objective),
+        data=_describe_data(dataset, prepared, objective) | (cache.labels or {}),
     )
 
 

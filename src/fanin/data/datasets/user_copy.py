@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from fanin.data.dataset import Availability, DataInfo, Dataset
 from fanin.data.datasets.dataset_entry import DatasetEntry, PrimaryEntry
 from fanin.data.formats import user_arrays
+from fanin.data.formats.plausibility import LabelCounts
 from fanin.data.sources.file_check import FileCheck, check_file
 from fanin.data.sources.published_files import PublishedFiles
 from fanin.errors import DataError
@@ -98,6 +99,12 @@ class UserCopy:
             self._describe_replaced(),
             standardise=entry.replaced is not None and entry.replaced.standardise,
             units=entry.units,
+        )
+
+    def count_labels(self) -> LabelCounts | None:
+        """The samples of each class; None if it has no classes."""
+        return user_arrays.count_labels_of_file(
+            self.entry.file, self.entry.name, self._describe_replaced()
         )
 
     def find_missing(self) -> tuple[str, ...]:

@@ -77,6 +77,13 @@ def _call(component: user_code.UserComponent, options: Any) -> Dataset:
         isinstance(array, np.ndarray) for array in arrays.values()
     ):
         raise component.make_return_error(returned)
+    masked = [name for name, array in arrays.items() if isinstance(array, np.ma.MaskedArray)]
+    if masked:
+        raise component.make_return_error(
+            returned,
+            f"{', '.join(masked)} as a masked array, whose mask would be lost (fill it in with "
+            "array.filled(…), or leave such rows out)",
+        )
     source = f"made by {component.name}, SHA-256 {component.loaded.sha256[:12]}"
     return user_arrays.read_arrays(arrays, component.name, source)
 

@@ -3,7 +3,7 @@
 uint8 images (N, H, W) or (N, H, W, C) are divided by 255 on their way into the model; float arrays
 are taken as they are. Integer labels make a classification; float targets (N,) or (N, k) make a
 regression of one number or of k. An optional array `classes` sets the number of classes; without it
-that is the largest label plus one.
+that is the largest label plus one, and each class must have a sample.
 
 A large file is not read whole: inputs that were saved uncompressed as uint8 or float32 are mapped,
 and read batch by batch during training. ``FANIN_MAP_FROM`` is the size of a large file in megabytes
@@ -21,6 +21,7 @@ import numpy as np
 from fanin.data.dataset import SUBSETS, Arrays, DataInfo, Dataset, SubsetName, Task
 from fanin.data.formats import mapped_samples
 from fanin.data.formats.npz import Header, NpzFile, open_npz
+from fanin.data.formats.plausibility import LabelCounts
 from fanin.data.formats.tensors import (
     Tensors,
     compute_fingerprint,
@@ -101,6 +102,22 @@ def describe_file(file: Path, name: str, expected: DataInfo | None = None) -> Da
     """
     with open_npz(file, str(file)) as npz:
         return _read_info(npz, name, file, expected)
+
+
+def count_labels_of_file(
+    file: Path, name: str, expected: DataInfo | None = None
+) -> LabelCounts | None:
+    """The samples of each class in an NPZ file, of which labels alone are read; None without
+    classes. Arguments and errors as for `read_file`.
+    """
+    with open_npz(file, str(file)) as npz:
+        info = _read_info(npz, name, file, expected)
+        if info.task != "classification":
+            return None
+        y_train, y_test = to_targets(
+            _read_targets(npz, "train"), _read_targets(npz, "test"), info, str(file)
+        )
+    return LabelCounts.from_labels(y_train, y_test, info.outputs)
 
 
 class _ArrayReader(Protocol):
@@ -275,9 +292,10 @@ def _require_one_label(headers: dict[str, Header], file: Path | str) -> None:
 def _count_classes(reader: _ArrayReader, file: Path | str) -> int:
     if "classes" in reader.headers:
         shape = reader.headers["classes"].shape
-        if len(shape) != 1 or shape[0] == 0:
+        if len(shape) != 1 or shape[0] < 2:
             raise DataInvalid(
-                f"classes of {file} has shape {shape}. Expected one name for each class."
+                f"classes of {file} has shape {shape}. Expected one name for each of two or more "
+                "classes."
             )
         return shape[0]
     labels = [reader.read(f"y_{subset}") for subset in SUBSETS]
@@ -288,6 +306,21 @@ def _count_classes(reader: _ArrayReader, file: Path | str) -> int:
         raise DataInvalid(
             f"The labels of {file} go up to {highest}, more classes than rows. For a regression "
             "save y as float; for a classification add an array classes with the names."
+        )
+    if highest == 0:
+        raise DataInvalid(
+            f"All labels of {file} are 0: one class leaves nothing to learn. Expected two or more; "
+            "if there are others, add an array classes with all names."
+        )
+    present = np.unique(np.concatenate([np.unique(y) for y in labels]))
+    if len(present) <= highest:
+        first = int((present != np.arange(len(present))).argmax())
+        raise DataInvalid(
+            f"The labels of {file} go from {lowest} to {highest}, and {highest + 1 - len(present)} "
+            f"of the class numbers 0 to {highest} have no sample, first {first}. Expected classes "
+            "numbered from 0 without a gap: renumber them (numpy.unique(y, return_inverse=True)), "
+            f"or add an array classes with the names of all {highest + 1}. If the labels are "
+            "quantities, save them as float."
         )
     return highest + 1
 

@@ -45,6 +45,7 @@ def write_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
         *_note_conclusions(design, analysis.verdicts, replicates),
         *_note_mixed_environments(frame, design),
         *_note_several_data(analysis.planned_results),
+        *_note_doubts(analysis.planned_results),
         *_note_other_data(analysis.planned_results),
     ]
     return capitalize(found)
@@ -172,6 +173,16 @@ def _note_several_data(results: Iterable[Result]) -> list[str]:
         for name, counts in fingerprints.items()
         if len(counts) > 1
     ]
+
+
+def _note_doubts(results: Iterable[Result]) -> list[str]:
+    """What looks like a mistake in the data, as results recorded it."""
+    said: dict[str, None] = {}
+    for result in results:
+        doubts = result.data.get("doubts")
+        for doubt in doubts if isinstance(doubts, list) else []:
+            said[f"{result.cell.data}: {_cut(str(doubt))}"] = None
+    return list(said)
 
 
 def _note_other_data(results: Iterable[Result]) -> list[str]:
