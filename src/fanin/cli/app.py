@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
-import os
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from fanin._version import __version__
 from fanin.cli import data, export, listing, report, run, show, status, store
 from fanin.cli.command_output import SCHEMA, CommandOutput, print_to_stderr
-from fanin.errors import FaninError, MissingExtra, UsageError
+from fanin.cli.output_stream import OutputStream, open_output
+from fanin.errors import FaninError, MissingExtra, OutputError, UsageError
 
 # Typer's error for a command line that it does not understand. Older versions import it from click,
 # newer ones define it.
@@ -84,32 +85,8 @@ def _describe_program(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of this process; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    printer = _Printer(sys.stdout if _asks_for_json(words) else None)
-    try:
-        with printer.redirect_prints(), _shorten_warnings():
-            output = app(words, prog_name="fanin", standalone_mode=False)
-        if isinstance(output, CommandOutput):
-            printer.print_output(output)
-            return output.exit_code
-        # After Ctrl-C Typer returns an exit code.
-        return printer.print_error("KeyboardInterrupt", "Interrupted.", output) if output else 0
-    except _Misuse as error:
-        if printer.json_to is None:
-            error.show()
-            return UsageError.exit_code
-        return printer.print_error("UsageError", error.format_message(), UsageError.exit_code)
-    except FaninError as error:
-        return printer.print_error(type(error).__name__, str(error), error.exit_code)
-    except BrokenPipeError:  # the reader of our output has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
-        return 1
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _STUDY_EXTRA:
-            return printer.print_bug(error)
-        missing = MissingExtra(str(error.name), "study", "This command")
-        return printer.print_error("MissingExtra", str(missing), missing.exit_code)
-    except Exception as error:
-        return printer.print_bug(error)
+    with open_output() as (out, _), _shorten_warnings():
+        return _Printer(out, _asks_for_json(words)).run(words)
 
 
 def _asks_for_json(words: Sequence[str]) -> bool:
@@ -119,51 +96,79 @@ def _asks_for_json(words: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class _Printer:
-    """Prints the output or the error of a command, as JSON to a stream if one is given."""
+    """Runs a command, and prints its output or its error, as JSON or for people."""
 
-    json_to: TextIO | None
+    out: OutputStream
+    as_json: bool
 
-    @contextlib.contextmanager
-    def redirect_prints(self) -> Iterator[None]:
-        """Send what user code prints to standard error, if standard output is for the JSON object
-        only.
-        """
-        if self.json_to is None:
-            yield
-            return
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-
-    def print_output(self, output: CommandOutput) -> None:
-        """Print what a command has returned."""
+    def run(self, words: Sequence[str]) -> int:
+        """Run a command line; returns the exit code."""
         try:
-            if self.json_to is None:
-                output.show()
-                sys.stdout.flush()
-            else:
-                self._print_json(output.record)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise UsageError(f"Cannot write standard output: {error.strerror or error}.") from None
+            # If standard output is for the JSON object only, all else goes to standard error.
+            with contextlib.redirect_stdout(sys.stderr if self.as_json else self.out):
+                output = app(words, prog_name="fanin", standalone_mode=False)
+            if isinstance(output, CommandOutput):
+                return self.print_output(output)
+            if output:  # after Ctrl-C Typer returns an exit code
+                return self.print_error("KeyboardInterrupt", "Interrupted.", output)
+            return self._find_exit_code(0, has_effect=False)
+        except _Misuse as error:
+            if not self.as_json:
+                error.show(text := io.StringIO())
+                print_to_stderr(text.getvalue().rstrip())
+                return UsageError.exit_code
+            return self.print_error("UsageError", error.format_message(), UsageError.exit_code)
+        except FaninError as error:
+            return self.print_error(type(error).__name__, str(error), error.exit_code)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in _STUDY_EXTRA:
+                return self.print_bug(error)
+            missing = MissingExtra(str(error.name), "study", "This command")
+            return self.print_error("MissingExtra", str(missing), missing.exit_code)
+        except Exception as error:
+            return self.print_bug(error)
+
+    def print_output(self, output: CommandOutput) -> int:
+        """Print what a command has returned; returns the exit code."""
+        if self.as_json:
+            self._print_json(output.record)
+        else:
+            output.show()
+        return self._find_exit_code(output.exit_code, output.has_effect)
 
     def print_error(self, kind: str, text: str, exit_code: int) -> int:
         """Print an error; returns the exit code."""
-        if self.json_to is None:
-            print_to_stderr(f"Error: {text}")
-        else:
+        if self.as_json:
             self._print_json({"error": {"type": kind, "message": text, "exit_code": exit_code}})
+        else:
+            print_to_stderr(f"Error: {text}")
         return exit_code
 
     def print_bug(self, error: Exception) -> int:
         """Print an error that is no user's mistake, with its traceback; returns the exit code."""
-        traceback.print_exception(error)
+        print_to_stderr("".join(traceback.format_exception(error)).rstrip())
         text = f"This is a bug in fanin; please report it: {error}"
         return self.print_error(type(error).__name__, text, 1)
 
+    def _find_exit_code(self, exit_code: int, has_effect: bool) -> int:
+        """The exit code of a command that has returned: that of what it did, or the error of
+        standard output if printing is all that it does.
+        """
+        self.out.flush()
+        failure = self.out.failure
+        if failure is None:
+            return exit_code
+        if not isinstance(failure, BrokenPipeError):
+            kind = "Warning" if has_effect else "Error"
+            reason = failure.strerror or failure
+            print_to_stderr(f"{kind}: Cannot write standard output: {reason}.")
+        if has_effect:
+            return exit_code
+        return 1 if isinstance(failure, BrokenPipeError) else OutputError.exit_code
+
     def _print_json(self, record: Mapping[str, Any]) -> None:
         text = json.dumps({"schema": SCHEMA, **record}, allow_nan=False)
-        print(text, file=self.json_to, flush=True)
+        print(text, file=self.out, flush=True)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from fanin.report.escaping import escape_lines
+
 SCHEMA = 1
 
 JsonOption = Annotated[
@@ -30,22 +32,26 @@ class CommandOutput:
     show: Callable[[], None]
     """Prints the same for people."""
     exit_code: int = 0
+    has_effect: bool = False
+    """Whether the command has done something else than to print this. Then it has not failed if
+    standard output cannot be written.
+    """
 
 
 def print_lines(lines: Iterable[str] | str) -> None:
-    """Print lines to standard output."""
+    """Print lines to standard output, control characters as escape sequences."""
     for line in [lines] if isinstance(lines, str) else lines:
-        print_encodable(line, sys.stdout)
+        print_clean(line, sys.stdout)
 
 
 def print_to_stderr(text: str) -> None:
     """Print a line to standard error: progress, warnings, what to do next."""
-    print_encodable(text, sys.stderr)
+    print_clean(text, sys.stderr)
     sys.stderr.flush()
 
 
-def print_encodable(text: str, stream: TextIO) -> None:
-    """Print a line; characters that the stream's encoding lacks are replaced."""
-    from fanin.report.tables.terminal import make_encodable
-
-    print(make_encodable(text, getattr(stream, "encoding", None) or "utf-8"), file=stream)
+def print_clean(text: str, stream: TextIO) -> None:
+    """Print text of anybody, line by line: a name, a message, what a server or a file says. It
+    cannot move the cursor, and a stream that fails loses it (`fanin.cli.output_stream`).
+    """
+    print(escape_lines(text), file=stream)

@@ -101,6 +101,7 @@ def fetch(
         {"complete": not errors, "datasets": records},
         lambda: print_lines(format_columns(rows)),
         DataError.exit_code if errors else 0,
+        has_effect=True,
     )
 
 
@@ -193,7 +194,7 @@ def add(
         **_counts_to_json(counts),
         "warnings": doubts,
     }
-    return CommandOutput(record, lambda: print_lines(summary))
+    return CommandOutput(record, lambda: print_lines(summary), has_effect=True)
 
 
 @app.command("path")

@@ -58,7 +58,9 @@ def export(
 
     path = atomic.write(output, text, create_parent=True)
     return CommandOutput(
-        {"format": to.value, "file": str(path)}, lambda: print_to_stderr(f"Written: {path}")
+        {"format": to.value, "file": str(path)},
+        lambda: print_to_stderr(f"Written: {path}"),
+        has_effect=True,
     )
 
 

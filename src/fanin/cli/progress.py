@@ -18,7 +18,7 @@ from rich.table import Column
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
-from fanin.cli.command_output import print_encodable
+from fanin.cli.command_output import print_clean
 from fanin.cli.download_progress import show_downloads
 from fanin.cli.remaining_time import RemainingTime, format_duration
 from fanin.execution.events import (
@@ -170,7 +170,7 @@ class _Lines:
         )
 
     def _print(self, text: str) -> None:
-        print_encodable(text, self._stream)
+        print_clean(text, self._stream)
         self._stream.flush()
 
 

@@ -88,4 +88,4 @@ def merge(
         f"{merged.added:,} results added, {merged.skipped:,} known already, "
         f"{len(merged.conflicts):,} conflicts"
     )
-    return CommandOutput(record, lambda: print_lines(f"{folder}: {counts}"))
+    return CommandOutput(record, lambda: print_lines(f"{folder}: {counts}"), has_effect=True)

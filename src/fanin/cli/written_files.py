@@ -2,54 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fanin.cli.command_output import CommandOutput, print_lines
+from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
+from fanin.errors import FaninError, OutputError, StoreFull
 
 if TYPE_CHECKING:
     from fanin.report.results import Results
 
 
-def write_files(results: Results, folder: Path, *, each_cell: bool = False) -> dict[str, str]:
-    """Write page, curves, tables and figures into a folder, and a figure of each cell on request;
-    returns name → path.
+@dataclass(frozen=True)
+class WrittenFiles:
+    """The files that show a study's results."""
+
+    paths: dict[str, str]
+    """By name: page, curves, csv, …"""
+    errors: tuple[FaninError, ...]
+    """Why others could not be written."""
+
+
+def write_files(results: Results, folder: Path, *, each_cell: bool = False) -> WrittenFiles:
+    """Write page, curves, tables and figures into a folder, and a figure of each cell on request.
+
+    A file that cannot be written does not keep the others from being written; an error is raised
+    if none can be.
     """
-    table = folder / "table"
-    files = {
-        "page": results.report(folder / "report.html"),
-        "curves": results.curves(folder / "curves.png"),
-        "csv": table.with_suffix(".csv"),
-        "markdown": table.with_suffix(".md"),
-    }
-    for kind in ("csv", "markdown"):
-        results.export(kind, files[kind])
-    files |= {f"figure_{number}": path for number, path in enumerate(results.figures(folder), 1)}
+    files: dict[str, str] = {}
+    errors: list[FaninError] = []
+
+    def attempt(write: Callable[[], dict[str, Path]]) -> None:
+        try:
+            files.update({name: str(path) for name, path in write().items()})
+        except (OutputError, StoreFull) as error:
+            errors.append(error)
+
+    attempt(lambda: {"page": results.report(folder / "report.html")})
+    attempt(lambda: {"curves": results.curves(folder / "curves.png")})
+    attempt(lambda: _export(results, "csv", folder / "table.csv"))
+    attempt(lambda: _export(results, "markdown", folder / "table.md"))
+    attempt(
+        lambda: {f"figure_{number}": path for number, path in enumerate(results.figures(folder), 1)}
+    )
     if each_cell:
-        files["figures"] = folder / "figures"
-        for planned in results.plan.cells:
-            results.cell_curves(planned.cell.id, files["figures"] / f"{planned.cell.id}.png")
-    return {name: str(path) for name, path in files.items()}
+        attempt(lambda: _draw_cells(results, folder / "figures"))
+    if errors and not files:
+        raise errors[0]
+    return WrittenFiles(files, tuple(errors))
+
+
+def _export(results: Results, kind: str, path: Path) -> dict[str, Path]:
+    results.export(kind, path)
+    return {kind: path}
+
+
+def _draw_cells(results: Results, folder: Path) -> dict[str, Path]:
+    for planned in results.plan.cells:
+        results.cell_curves(planned.cell.id, folder / f"{planned.cell.id}.png")
+    return {"figures": folder}
 
 
 def to_output(
-    results: Results, files: dict[str, str], *, first: str = "", exit_code: int = 0, **facts: Any
+    results: Results, written: WrittenFiles, *, first: str = "", exit_code: int = 0, **facts: Any
 ) -> CommandOutput:
     """The table, and where the files are.
 
     Args:
         results: the results to show.
-        files: name → path, from `write_files`.
+        written: from `write_files`.
         first: a line to print before the table.
-        exit_code: the command's exit code.
+        exit_code: the command's exit code; 0 becomes that of a file that could not be written.
         facts: further entries of the JSON object.
     """
+    for error in written.errors:
+        print_to_stderr(f"Error: {error}")
+        exit_code = exit_code or error.exit_code
     record = {
         "study": results.plan.study,
         "outcomes": results.outcomes,
         **facts,
         "table": results.table().to_json(),
-        "files": files,
+        "files": written.paths,
     }
 
     def show() -> None:
@@ -58,9 +93,9 @@ def to_output(
         if first:
             print_lines([first, ""])
         print_table(results.table())
-        print_lines(["", *_list_places(files)])
+        print_lines(["", *_list_places(written.paths)])
 
-    return CommandOutput(record, show, exit_code)
+    return CommandOutput(record, show, exit_code, has_effect=True)
 
 
 def _list_places(files: dict[str, str]) -> list[str]:

@@ -38,12 +38,40 @@ _LATEX = {
 _MARKDOWN = set("\\`*[]<>#|~$!&")
 _FORMULA = tuple("=+-@＝＋－＠")
 
+_ASCII = str.maketrans(
+    {
+        "±": "+/-",
+        "—": "-",
+        "–": "-",
+        "·": "|",
+        "×": "x",
+        "−": "-",
+        "…": "...",
+        "σ": "sigma",
+        "≤": "<=",
+    }
+)
+
 
 def escape_invisible(text: object) -> str:
     """One line of text, with control and invisible characters as escape sequences (``\\x1b``)."""
     return "".join(
         _to_escape_sequence(c) if unicodedata.category(c) in _INVISIBLE else c for c in str(text)
     )
+
+
+def make_encodable(text: str, encoding: str) -> str:
+    """The text with only the characters that the encoding has."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
+    return text
+
+
+def escape_lines(text: object) -> str:
+    """Text of several lines, each with control and invisible characters as escape sequences."""
+    return "\n".join(escape_invisible(line) for line in str(text).split("\n"))
 
 
 def escape_latex(text: object) -> str:

@@ -8,12 +8,10 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
+from fanin.report.escaping import make_encodable
 from fanin.report.tables.table import Table
 
 _STYLES = {"titles": "bold", "heading": "bold cyan", "row": "", "blank": ""}
-_ASCII = str.maketrans(
-    {"±": "+/-", "—": "-", "–": "-", "·": "|", "×": "x", "−": "-", "…": "...", "σ": "sigma"}
-)
 
 
 def print_table(table: Table, file: TextIO | None = None) -> None:
@@ -31,12 +29,3 @@ def print_table(table: Table, file: TextIO | None = None) -> None:
             console.print(Text(text, style=_STYLES[line.kind]), soft_wrap=True)
         else:
             print(text, file=out)
-
-
-def make_encodable(text: str, encoding: str) -> str:
-    """The text with only the characters that the encoding has."""
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
-    return text
