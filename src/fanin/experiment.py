@@ -26,6 +26,7 @@ from fanin.execution.blocks import find_unfinished
 from fanin.execution.events import Event
 from fanin.execution.executors import count_usable_cores
 from fanin.execution.observer import CallbackObserver, Observer, Stage
+from fanin.execution.planning import Planner, names_user_code
 from fanin.execution.runner import run_plan
 from fanin.report.results import Results
 from fanin.store import results_store
@@ -113,29 +114,30 @@ def run(
         StoreError: the store is locked, corrupt, or on a full disk.
         RunInterrupted: a signal was received.
     """
-    loaded = load_study(study)
-    plan = make_plan(loaded, replicates=replicates, only=only, max_epochs=max_epochs)
-    folder = choose_folder(out, plan.study)
     observer = observer or CallbackObserver(on_event=on_event, on_download=on_download)
     trained = 0
     fingerprints: dict[str, str] = {}
-    for stage in _plan_stages(loaded, plan, folder, max_epochs, accept_changed, fingerprints):
-        with observer.watch_downloads(stage) as tell_download:
-            _fetch_data(stage.to_train, tell_download, fingerprints)
-        with observer.watch_training(stage) as tell_event:
-            summary = run_plan(
-                stage.plan,
-                folder,
-                workers=workers,
-                device=device,
-                save_weights=save_weights,
-                accept_changed=accept_changed,
-                fingerprints=fingerprints,
-                checkpoint_interval=checkpoint_interval,
-                timeout=timeout,
-                on_event=tell_event,
-            )
-        trained += summary.trained
+    with Planner(load_study(study)) as planner:
+        plan = _plan(planner, replicates, only, max_epochs)
+        folder = choose_folder(out, plan.study)
+        for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
+            with observer.watch_downloads(stage) as tell_download:
+                _fetch_data(planner, stage.to_train, tell_download, fingerprints)
+            planner.end_process()
+            with observer.watch_training(stage) as tell_event:
+                summary = run_plan(
+                    stage.plan,
+                    folder,
+                    workers=workers,
+                    device=device,
+                    save_weights=save_weights,
+                    accept_changed=accept_changed,
+                    fingerprints=fingerprints,
+                    checkpoint_interval=checkpoint_interval,
+                    timeout=timeout,
+                    on_event=tell_event,
+                )
+            trained += summary.trained
     return replace(load_results(folder), run_summary=replace(summary, trained=trained))
 
 
@@ -154,23 +156,20 @@ def estimate(
     Some training steps of each kind are timed in this process, on random data and one thread.
     Nothing is written.
     """
-    from fanin import data
-    from fanin.execution.training_time import bound_seconds, measure_paces
-
-    loaded = load_study(study)
-    plan = make_plan(loaded, replicates=replicates, only=only, max_epochs=max_epochs)
-    folder = choose_folder(out, plan.study)
     fingerprints: dict[str, str] = {}
-    for stage in _plan_stages(loaded, plan, folder, max_epochs, accept_changed, fingerprints):
-        if stage.to_train:  # later stages follow from the results of this one
-            break
-    trials: tuple[Cell, ...] = ()
-    if stage.plan.is_tuning:
-        trials, stage = stage.to_train, _make_stage(plan, folder, accept_changed, fingerprints)
-    cells = (*stage.to_train, *trials)
-    processes = workers if workers is not None else count_usable_cores()
-    sizes = {cell.data: data.describe(cell.data) for cell in cells}
-    seconds = bound_seconds(cells, measure_paces(cells), sizes, processes)
+    with Planner(load_study(study)) as planner:
+        plan = _plan(planner, replicates, only, max_epochs)
+        folder = choose_folder(out, plan.study)
+        for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
+            if stage.to_train:  # later stages follow from the results of this one
+                break
+        trials: tuple[Cell, ...] = ()
+        if stage.plan.is_tuning:
+            trials = stage.to_train
+            stage = _make_stage(planner, plan, folder, accept_changed, fingerprints)
+        cells = (*stage.to_train, *trials)
+        processes = workers if workers is not None else count_usable_cores()
+        seconds = planner.bound_seconds(cells, processes)
     return Estimate(stage.plan, stage.to_train, trials, folder, processes, seconds)
 
 
@@ -193,14 +192,20 @@ def make_plan(
     max_epochs: int | None = None,
 ) -> Plan:
     """The cells that answer a study; arguments and errors as for `run`."""
-    loaded = load_study(study)
+    with Planner(load_study(study)) as planner:
+        return _plan(planner, replicates, only, max_epochs)
+
+
+def _plan(
+    planner: Planner, replicates: int | None, only: Only | None, max_epochs: int | None
+) -> Plan:
     if only is not None and not isinstance(only, Mapping):
         raise UsageError(
             f"only maps an axis to a value or several, such as {{'data': 'digits'}}; received "
             f"{quote(only)}."
         )
     selected = {axis: _to_labels(values) for axis, values in (only or {}).items()}
-    return loaded.plan(replicates=replicates, only=selected, max_epochs=max_epochs)
+    return planner.plan(replicates=replicates, only=selected, max_epochs=max_epochs)
 
 
 def make_evaluation_plan(study: Study, results: Mapping[str, Result]) -> Plan:
@@ -210,7 +215,7 @@ def make_evaluation_plan(study: Study, results: Mapping[str, Result]) -> Plan:
         study: the study.
         results: all of its results by cell id, those of the tuning stages included.
     """
-    plan = study.plan()
+    plan = make_plan(study)
     if study.tuning is None:
         return plan
     *_, evaluation = learning_rate_tuning.plan_stages(study.tuning, plan, lambda: results)
@@ -238,7 +243,7 @@ def load_results(*folders: Path | str) -> Results:
 
 
 def _plan_stages(
-    study: Study,
+    planner: Planner,
     plan: Plan,
     folder: Path,
     max_epochs: int | None,
@@ -252,33 +257,37 @@ def _plan_stages(
     stage before must have run. `plan` is the study's plan or a part of it, made with `max_epochs`.
     """
     plans: Iterable[Plan] = [plan]
-    if study.tuning is not None:
+    if planner.study.tuning is not None:
         plans = learning_rate_tuning.plan_stages(
-            study.tuning,
+            planner.study.tuning,
             plan,
             lambda: results_store.read(folder).results,
-            whole=study.plan(replicates=1, max_epochs=max_epochs),
+            whole=planner.plan(replicates=1, max_epochs=max_epochs),
         )
     for stage_plan in plans:
-        yield _make_stage(stage_plan, folder, accept_changed, fingerprints)
+        yield _make_stage(planner, stage_plan, folder, accept_changed, fingerprints)
 
 
 def _make_stage(
-    plan: Plan, folder: Path, accept_changed: bool, fingerprints: dict[str, str]
+    planner: Planner,
+    plan: Plan,
+    folder: Path,
+    accept_changed: bool,
+    fingerprints: dict[str, str],
 ) -> Stage:
     """The stage that trains what `folder` lacks of the plan."""
     has_store = ResultsFolder.from_path(folder).database.is_file()
     results = results_store.read(folder).results if has_store else {}
     cells = [planned.cell for planned in plan.cells]
     if not accept_changed:
-        _read_own_data((cell for cell in cells if cell.id in results), fingerprints)
+        _read_own_data(planner, (cell for cell in cells if cell.id in results), fingerprints)
     to_train = find_unfinished(
         cells, results, fingerprints=fingerprints, accept_changed=accept_changed
     )
     return Stage(plan, to_train)
 
 
-def _read_own_data(cells: Iterable[Cell], fingerprints: dict[str, str]) -> None:
+def _read_own_data(planner: Planner, cells: Iterable[Cell], fingerprints: dict[str, str]) -> None:
     """Add the fingerprints of the user's own data, which may have changed since the cells were
     trained. Results of data that are gone stand.
     """
@@ -286,11 +295,12 @@ def _read_own_data(cells: Iterable[Cell], fingerprints: dict[str, str]) -> None:
 
     for name in sorted({cell.data for cell in cells} - fingerprints.keys()):
         with contextlib.suppress(FaninError):
-            if data.may_change(name):
-                fingerprints[name] = data.load(name).fingerprint
+            if names_user_code(name) or data.may_change(name):
+                fingerprints[name] = planner.read_fingerprint(name)
 
 
 def _fetch_data(
+    planner: Planner,
     cells: Iterable[Cell],
     on_download: Callable[[DownloadProgress], None],
     fingerprints: dict[str, str],
@@ -301,9 +311,10 @@ def _fetch_data(
     from fanin import data
 
     for name in sorted({cell.data for cell in cells}):
-        data.ensure(name, on_progress=on_download)
+        if not names_user_code(name):
+            data.ensure(name, on_progress=on_download)
         if name not in fingerprints:
-            fingerprints[name] = data.load(name).fingerprint
+            fingerprints[name] = planner.read_fingerprint(name)
 
 
 def _to_labels(values: object) -> list[str]:

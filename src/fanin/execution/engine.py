@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fanin import user_code
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.errors import UsageError
@@ -86,7 +87,7 @@ class TorchEngine:
         models = {(c.data, c.model, c.activation, c.normalization, c.batch_size): c for c in cells}
         buildable = list[Cell]()
         for cell in models.values():
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception), _preserve_settings():
                 settings.collect_linear_shapes([cell])
                 buildable.append(cell)
         if not buildable or not settings.is_onednn_exact(buildable):
@@ -117,6 +118,9 @@ class TorchEngine:
         stop: Callable[[], bool],
     ) -> Result | None:
         """Train a cell, then restore the process-wide settings, which user code may change."""
+        with _preserve_settings():  # a file that changes them on import does so in no cell
+            for reference, _ in job.cell.sources:
+                user_code.load(reference)
         with _preserve_settings():
             try:
                 return self._train.train(

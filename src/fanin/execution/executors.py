@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -21,6 +22,8 @@ from fanin.execution.messages import Command, Message, decode, encode
 LOG_LIMIT = 2**20
 """The most bytes of a worker's log; what user code prints beyond that is dropped."""
 _LAST_OUTPUT_LENGTH = 2000
+_KEPT_OUTPUT = 10_000
+_CRASH_FRAMES = 6
 
 
 def count_usable_cores() -> int:
@@ -57,8 +60,10 @@ class LocalWorker:
         engine: str,
         log: Path,
         inbox: SimpleQueue[tuple[LocalWorker, Message | WorkerExit]],
+        on_output: Callable[[bytes], None] = lambda output: None,
     ) -> None:
         self.number = number
+        self._on_output = on_output
         self._inbox = inbox
         self.log = log
         self.last_contact = time.monotonic()
@@ -124,7 +129,7 @@ class LocalWorker:
         with self._exit_lock:
             status = self._process.wait()
         self._threads[1].join(timeout=2)
-        last_output = self._last_output.decode("utf-8", "replace").strip()
+        last_output = shorten_output(self._last_output.decode("utf-8", "replace"))
         self._inbox.put((self, WorkerExit(status, last_output)))
 
     def _keep_log(self) -> None:
@@ -136,11 +141,26 @@ class LocalWorker:
                 log = stack.enter_context(self.log.open("ab", buffering=0))
                 room -= log.tell()
             while block := os.read(self._process.stderr.fileno(), 2**16):
-                self._last_output = (self._last_output + block)[-_LAST_OUTPUT_LENGTH:]
+                self._last_output = (self._last_output + block)[-_KEPT_OUTPUT:]
+                self._on_output(block)
                 with contextlib.suppress(OSError):
                     if log is not None and room > 0:
                         log.write(block[:room])
                 room -= len(block)
+
+
+def shorten_output(output: str) -> str:
+    """The end of what a worker printed.
+
+    Of a crash only the place is kept: Python reports every thread, every caller and every module.
+    """
+    before, crash, report = output.partition("Fatal Python error: ")
+    if crash:
+        head = report.partition("\n")[0]
+        _, _, current = report.partition("Current thread")
+        frames = [line for line in current.splitlines() if line.startswith("  File ")]
+        output = "\n".join([before.rstrip(), crash + head, *frames[:_CRASH_FRAMES]])
+    return output.strip()[-_LAST_OUTPUT_LENGTH:]
 
 
 class LocalExecutor:

@@ -3,6 +3,9 @@
     runner → worker    SetUp, then Train for one cell at a time; Stop; end of file means "die"
     worker → runner    Ready or Refused; for each Train, EpochDone …, then CellDone or CellStopped
 
+    planner → worker   Ask, one at a time
+    worker → planner   Answer or NoAnswer
+
 Nothing is pickled. A worker that sends any other line is killed.
 """
 
@@ -12,6 +15,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from fanin import errors
 from fanin.errors import DataError, FaninError, UsageError
 
 
@@ -41,6 +45,42 @@ class Train:
 @dataclass(frozen=True)
 class Stop:
     """Write a checkpoint at the next epoch's end and train no further."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Call a function of fanin that runs user code (`fanin.execution.planning`)."""
+
+    function: str
+    """``module:name``."""
+    arguments: dict[str, Any]
+    """JSON values."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the function has returned."""
+
+    value: Any
+    """A JSON value."""
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """The function has raised an error."""
+
+    kind: str
+    """The name of its class in `fanin.errors`; empty for any other."""
+    text: str
+    about: list[str]
+
+    def to_error(self) -> Exception:
+        """The error to raise in the planner's process."""
+        kind = getattr(errors, self.kind, None)
+        if kind is None:
+            return RuntimeError(self.text)
+        error: FaninError = kind.__new__(kind, self.text)  # MissingExtra takes other arguments
+        return error.mark_fields(*self.about)
 
 
 @dataclass(frozen=True)
@@ -89,13 +129,16 @@ class CellStopped:
     cell: str
 
 
-Command = SetUp | Train | Stop
-WorkerMessage = Ready | Refused | EpochDone | CellDone | CellStopped
+Command = SetUp | Train | Stop | Ask
+WorkerMessage = Ready | Refused | EpochDone | CellDone | CellStopped | Answer | NoAnswer
 Message = Command | WorkerMessage
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
-    for kind in (SetUp, Train, Stop, Ready, Refused, EpochDone, CellDone, CellStopped)
+    for kind in (
+        *(SetUp, Train, Stop, Ask),
+        *(Ready, Refused, EpochDone, CellDone, CellStopped, Answer, NoAnswer),
+    )
 }
 
 

@@ -54,7 +54,9 @@ class RunSummary:
     trained: int
     """The number of results that were committed."""
     exit_code: int
-    """0; 1 if cells failed or were killed; 4 if the data of one was the reason."""
+    """0; 1 if a cell of the plan has no settled result, because it failed or was killed; 4 if the
+    data of one was the reason.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,7 +346,7 @@ class _Run:
         counts = Counter(
             result.outcome for cell, result in self._results.items() if cell in self._cells
         )
-        wrong = counts["failed"] + counts["killed"]
+        wrong = len(self._cells) - counts["ok"] - counts["diverged"]
         return RunSummary(
             dict(counts),
             self._trained,

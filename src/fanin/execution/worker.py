@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import importlib
 import io
 import os
 import signal
@@ -30,10 +31,13 @@ from fanin.crash_points import pass_crash_point
 from fanin.errors import FaninError
 from fanin.execution.engine import DEFAULT_ENGINE, Engine, TrainingJob, load_engine
 from fanin.execution.messages import (
+    Answer,
+    Ask,
     CellDone,
     CellStopped,
     Command,
     EpochDone,
+    NoAnswer,
     Ready,
     Refused,
     SetUp,
@@ -85,7 +89,7 @@ class Channel:
                 command = decode(line)
                 if isinstance(command, Stop):
                     self.stopping.set()
-                elif isinstance(command, SetUp | Train):
+                elif isinstance(command, SetUp | Train | Ask):
                     self.commands.put(command)
         finally:
             die()
@@ -119,6 +123,8 @@ class Worker:
                 pass_crash_point("worker.before_result")
                 self._channel.send(report)
                 pass_crash_point("worker.after_result")
+            elif isinstance(command, Ask):
+                self._channel.send(_answer(command))
 
     def _set_up(self, command: SetUp) -> WorkerMessage:
         try:
@@ -186,6 +192,16 @@ def _load_or_refuse(name: str, channel: Channel) -> Engine:
     except Exception as error:
         channel.send(Refused(*_explain(error)))
         raise
+
+
+def _answer(command: Ask) -> WorkerMessage:
+    """What the function returns that a planner asks for, or the error that it raises."""
+    module, _, name = command.function.partition(":")
+    try:
+        return Answer(getattr(importlib.import_module(module), name)(**command.arguments))
+    except BaseException as error:  # user code may raise anything
+        kind = type(error).__name__ if isinstance(error, FaninError) else ""
+        return NoAnswer(kind, _explain(error)[0], list(getattr(error, "about", ())))
 
 
 def die() -> None:
