@@ -32,6 +32,11 @@ def is_name(text: object) -> bool:
     return isinstance(text, str) and len(text) <= 60 and _NAME.fullmatch(text) is not None
 
 
+def is_builtin(function: object) -> bool:
+    """Whether a function is fanin's own, not one of a plug-in, a user component or a notebook."""
+    return str(getattr(function, "__module__", "")).partition(".")[0] == "fanin"
+
+
 def import_modules(package: str, path: Sequence[str]) -> None:
     """Import every module of a package in alphabetical order, so that its entries are registered.
 

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fanin import registry
 from fanin.data import DataInfo, Dataset, Prepared
+from fanin.models import ModelEntry
 from fanin.training import metrics
 from fanin.training.metrics import Metric
 
@@ -30,6 +32,8 @@ class Objective:
     """
     smoothing: float = 0.0
     """The share ε of `compute_training_loss`."""
+    lends_copies: bool = False
+    """Whether the model gets inputs of its own. Built-in models change none in place."""
 
     @property
     def scored(self) -> tuple[Metric, ...]:
@@ -47,6 +51,14 @@ class Objective:
     def prepare_targets(self, inputs: Tensor, y: Tensor) -> Tensor:
         """What the outputs are compared with: `y`, or for an autoencoder the inputs, flattened."""
         return inputs.flatten(1) if self.info.task == "autoencoding" else y
+
+    def lend_inputs(self, inputs: Tensor, *others: Tensor) -> Tensor:
+        """The inputs for the model: a copy if it may change them and they share memory with others,
+        which are the data themselves, or targets.
+        """
+        if self.lends_copies and any(_share_memory(inputs, other) for other in others):
+            return inputs.clone()
+        return inputs
 
     def compute_training_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """`compute_loss` with smoothed labels: 1 − ε on the label and ε spread over all classes.
@@ -93,7 +105,7 @@ def make_objective(
     dataset: Dataset,
     prepared: Prepared,
     *,
-    channels_last: bool,
+    model: ModelEntry,
     further_metrics: tuple[str, ...],
     smoothing: float,
 ) -> Objective:
@@ -102,7 +114,12 @@ def make_objective(
         info=dataset.info,
         metrics=metrics.select_metrics(dataset.info, further_metrics),
         divisor=prepared.divisor,
-        channels_last=channels_last,
+        channels_last=model.channels_last,
         scale=prepared.target_scale,
         smoothing=smoothing,
+        lends_copies=not registry.is_builtin(model.build),
     )
+
+
+def _share_memory(one: Tensor, other: Tensor) -> bool:
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

@@ -125,14 +125,15 @@ class Trainer:
             parameter.grad = None
         inputs = self.objective.prepare_inputs(x)
         targets = self.objective.prepare_targets(inputs, y)
-        outputs = self.model(inputs)
+        outputs = self.model(self.objective.lend_inputs(inputs, x, targets))
         loss = self.objective.compute_training_loss(outputs, targets)
         torch.autograd.backward(loss)
         if self.cell.clip_norm is not None:
             optimizers.clip_gradients_(parameters, self.cell.clip_norm)
-        self.optimizer.step()
+        # before the step: outputs of a user's model may be views of its weights
         for total, metric in zip(totals, self.objective.scored, strict=True):
             total += metric.score(outputs.detach(), targets)  # type: ignore[misc]
+        self.optimizer.step()
         return loss.detach()
 
     def _require_several_samples(self, last_batch: int) -> None:
@@ -187,7 +188,7 @@ def evaluate_batch(
     """Add a batch's loss, times its number of samples, to `loss` and its scores to `totals`."""
     inputs = objective.prepare_inputs(x)
     targets = objective.prepare_targets(inputs, y)
-    outputs = model(inputs)
+    outputs = model(objective.lend_inputs(inputs, x, targets))
     loss += objective.compute_loss(outputs, targets).double() * len(x)
     for total, metric in zip(totals, objective.scored, strict=True):
         total += metric.score(outputs, targets)  # type: ignore[misc]

@@ -144,7 +144,7 @@ def train(
     objective = make_objective(
         dataset,
         prepared,
-        channels_last=benchmark_model.entry.channels_last,
+        model=benchmark_model.entry,
         further_metrics=cell.metrics,
         smoothing=cell.label_smoothing,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from fanin import specs, user_code
 from fanin.data.dataset import Arrays, DataInfo, Dataset
@@ -85,7 +87,32 @@ def _call(component: user_code.UserComponent, options: Any) -> Dataset:
             "array.filled(…), or leave such rows out)",
         )
     source = f"made by {component.name}, SHA-256 {component.loaded.sha256[:12]}"
-    return user_arrays.read_arrays(arrays, component.name, source)
+    return _copy_shared(user_arrays.read_arrays(arrays, component.name, source), arrays)
+
+
+def _copy_shared(dataset: Dataset, arrays: Mapping[str, np.ndarray]) -> Dataset:
+    """The data set in memory of its own: the user's code may keep its arrays, and change them.
+
+    A file that is mapped to be read only stays where it is.
+    """
+    changeable = [
+        array
+        for array in arrays.values()
+        if array.flags.writeable or not isinstance(array, np.memmap)
+    ]
+
+    def own(tensor: Tensor) -> Tensor:
+        values = tensor.numpy()
+        is_shared = any(np.may_share_memory(values, array) for array in changeable)
+        return tensor.clone() if is_shared else tensor
+
+    return replace(
+        dataset,
+        x_train=own(dataset.x_train),
+        y_train=own(dataset.y_train),
+        x_test=own(dataset.x_test),
+        y_test=own(dataset.y_test),
+    )
 
 
 REGISTRY.load_user_entries_with(load_entry)

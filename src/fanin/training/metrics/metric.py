@@ -18,8 +18,9 @@ Better = Literal["max", "min"]
 class Metric(PlainEntry):
     """A measure of predictions: either `score` or `of_loss` is given.
 
-    `score` maps a batch's outputs and targets to the sum of one number per sample, in float64. The
-    mean over samples times ``target scale ** power`` is the metric in the target's own units.
+    `score` maps a batch's outputs and targets to the sum of one number per sample, in float64; one
+    that is not fanin's own gets copies. The mean over samples times ``target scale ** power`` is
+    the metric in the target's own units.
     `of_loss` maps the mean loss, in the target's own units, to the metric.
     """
 

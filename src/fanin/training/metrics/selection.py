@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from fanin import registry
 from fanin.data import DataInfo, Task
 from fanin.errors import StudyError
 from fanin.training.metrics.metric import REGISTRY, Metric
@@ -20,6 +23,14 @@ def get_task_metrics(task: Task) -> tuple[Metric, ...]:
     return tuple(REGISTRY.get(name) for name in _OF_TASK[task])
 
 
+def _lend_copies(metric: Metric) -> Metric:
+    """The metric; one of a user's or a plug-in's gets copies, which it may change in place."""
+    score = metric.score
+    if score is None or (registry.is_builtin(score) and not metric.user_spec):
+        return metric
+    return replace(metric, score=lambda outputs, y: score(outputs.clone(), y.clone()))
+
+
 def select_metrics(info: DataInfo, further: tuple[str, ...]) -> tuple[Metric, ...]:
     """The metrics of a data set's task and the further ones, each once.
 
@@ -34,5 +45,5 @@ def select_metrics(info: DataInfo, further: tuple[str, ...]) -> tuple[Metric, ..
                 f"{metric.name} does not measure {info.task}, the task of {info.name}. Use one of "
                 f"{fitting}."
             )
-        selected.setdefault(metric.name, metric)
+        selected.setdefault(metric.name, _lend_copies(metric))
     return tuple(selected.values())
