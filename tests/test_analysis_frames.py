@@ -16,6 +16,7 @@ from fanin.analysis.summary import find_main_metric
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
+from fanin.report.tables.notes import write_notes
 
 DIGITS = [("mlp", "digits")]
 
@@ -117,6 +118,21 @@ def test_where_a_replicate_diverged_there_is_no_mean_but_rate_median_and_rank():
     assert he["divergence_rate"] == pytest.approx(1 / 3)
     assert he["test_accuracy_median"] == 0.8
     assert he["mean_rank"] == pytest.approx((1 + 2 + 1) / 3)
+
+
+def test_a_metric_that_is_missing_in_one_replicate_leaves_that_replicate_out_and_is_told():
+    plan, results = with_accuracies({"zero": [0.95, 0.1, 0.3], "he_normal": [0.9, 0.9, 0.9]})
+    first = results[plan.cells[0].cell.id]
+    metrics = {name: v for name, v in first.metrics.items() if name != "test_accuracy"}
+    results[first.cell.id] = replace(
+        first, metrics=metrics, data={**first.data, "missing_metrics": ["accuracy"]}
+    )
+    analysis = Analysis(plan, results)
+    zero = analysis.summary.iloc[0]
+    assert (zero["ok"], zero["test_accuracy"]) == (3, pytest.approx(0.2))
+    assert zero["test_accuracy_median"] == pytest.approx(0.2)
+    assert analysis.summary["mean_rank"].tolist() == [2.0, 1.0]
+    assert any("accuracy is missing in 1 cells" in note.lower() for note in write_notes(analysis))
 
 
 def test_ranks_use_only_replicates_in_which_every_cell_finished():

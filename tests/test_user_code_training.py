@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from combinations import for_each
 
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
@@ -59,6 +60,18 @@ def zeros():
 
 def flat():
     return lambda outputs, targets: outputs.sum()
+
+def broken():
+    def broken(outputs, targets):
+        return targets * 0.0 / (targets != 3)
+    return broken
+
+def raising():
+    def raising(outputs, targets):
+        if len(targets) % 64:
+            raise ZeroDivisionError("nothing to divide by")
+        return targets * 1.0
+    return raising
 
 def lower():
     def spread(outputs, targets):
@@ -159,6 +172,19 @@ def test_a_metric_may_not_have_the_name_of_a_column(mine: str) -> None:
 def test_a_metric_must_give_a_number_for_each_sample(mine: str) -> None:
     with pytest.raises(FitError, match=r"a tensor of shape \(\) for a batch"):
         run(cell(metrics=[f"{mine}:flat"]))
+
+
+@for_each("name", ["broken", "raising"])
+def test_a_metric_that_is_not_finite_or_raises_is_missing_and_the_cell_goes_on(
+    mine: str, name: str
+) -> None:
+    plain, result = run(cell()), run(cell(metrics=[f"{mine}:{name}", f"{mine}:lower"]))
+    assert result.outcome == "ok"
+    assert result.history["val_loss"] == plain.history["val_loss"]
+    assert len(result.history[f"val_{name}"]) == 3
+    assert {key for key in result.metrics if name in key} == set()
+    assert result.metrics.keys() - plain.metrics.keys() == {"val_spread", "test_spread"}
+    assert result.data["missing_metrics"] == [name]
 
 
 def test_a_user_metric_is_measured_and_its_direction_recorded(mine: str) -> None:

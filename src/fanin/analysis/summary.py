@@ -98,7 +98,10 @@ def _summarise_condition(
     values = group[metrics].to_numpy(dtype=np.float64)[np.array(outcomes) == "ok"]
     for metric, column in zip(metrics, values.T, strict=True):
         row |= _summarise_metric(
-            metric, column, counts["diverged"], is_higher_better(metric, directions)
+            metric,
+            column[~np.isnan(column)],
+            counts["diverged"],
+            is_higher_better(metric, directions),
         )
     return row
 
@@ -132,10 +135,10 @@ def _compute_mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, 
             value=section[metric].where(section["outcome"] == "ok"),
         )
         outcomes = named.pivot(index=list(design.pairing), columns="compared", values="outcome")
-        complete = outcomes.isin(("ok", "diverged")).all(axis=1)
-        table = named.pivot(index=list(design.pairing), columns="compared", values="value")[
-            complete
-        ]
+        values = named.pivot(index=list(design.pairing), columns="compared", values="value")
+        unmeasured = (outcomes == "ok") & values.isna()
+        complete = outcomes.isin(("ok", "diverged")).all(axis=1) & ~unmeasured.any(axis=1)
+        table = values[complete]
         higher = is_higher_better(metric, get_directions(frame))
         ranked = [statistics.rank(row, higher_is_better=higher) for row in table.to_numpy()]
         if ranked:

@@ -33,9 +33,9 @@ def make_environment_key(environment: Mapping[str, Any]) -> str:
 class Result:
     """What became of a cell.
 
-    The outcome is ``ok`` if the training reached its end; ``diverged`` if a loss, a metric or a
-    weight became NaN or infinite, which is a result like any other and never retried; ``failed`` if
-    an exception was raised, whose text is `message`; ``killed`` if its process died or hung.
+    The outcome is ``ok`` if the training reached its end; ``diverged`` if a loss or a weight became
+    NaN or infinite, which is a result like any other and never retried; ``failed`` if an exception
+    was raised, whose text is `message`; ``killed`` if its process died or hung.
     """
 
     cell: Cell
@@ -44,7 +44,9 @@ class Result:
     history: dict[str, list[float]] = field(default_factory=dict)
     """Column → value by epoch: loss, val_loss, seconds, and each metric m as m and val_m."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """epochs, best_epoch, val_loss, test_loss, val_m, test_m; only epochs if the cell diverged."""
+    """epochs, best_epoch, val_loss, test_loss, val_m, test_m; only epochs if the cell diverged.
+    A metric m that was not finite, or whose code raised an error, is missing.
+    """
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds: data, setup, train, evaluate, total."""
     environment: dict[str, Any] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Result:
     """
     data: dict[str, Any] = field(default_factory=dict)
     """fingerprint, canonical (whether the bytes are the published ones), source, n_train,
-    n_validation, n_test.
+    n_validation, n_test; metrics (the directions of a user's own), missing_metrics (their names).
     """
 
     @property

@@ -197,11 +197,12 @@ def train(
     timings["train"] = state.seconds
 
     evaluation_started = time.perf_counter()
-    metrics = {"epochs": float(state.epoch)}
+    metrics, missing = {"epochs": float(state.epoch)}, list[str]()
     if not state.diverged:
         model.load_state_dict(state.best)
         test = objective.convert_to_own_units(*evaluate(model, objective, subsets["test"]))
         metrics |= _collect_metrics(state, objective, test)
+        missing = _find_missing_metrics(state.history, test)
         if weights is not None:
             checkpoint.save_weights(weights / f"{cell.id}.best.safetensors", state.best)
     timings["evaluate"] = time.perf_counter() - evaluation_started
@@ -214,7 +215,9 @@ def train(
         metrics=metrics,
         timings=timings,
         environment=environment,
-        data=_describe_data(dataset, prepared, objective) | (cache.labels or {}),
+        data=_describe_data(dataset, prepared, objective)
+        | (cache.labels or {})
+        | ({"missing_metrics": missing} if missing else {}),
     )
 
 
@@ -249,9 +252,9 @@ def _describe_divergence(losses: EpochLosses, row: EpochRow, model: nn.Module, e
             f"training loss {float(losses.by_step[step])} in step {step + 1} of epoch {epoch}; "
             f"{before}"
         )
-    for name, value in row.items():
-        if not math.isfinite(value):
-            return f"{name} {value} after epoch {epoch}"
+    for name in ("loss", "val_loss"):  # a metric only observes
+        if not math.isfinite(row[name]):
+            return f"{name} {row[name]} after epoch {epoch}"
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
             return f"{name} not finite after epoch {epoch}"
@@ -272,18 +275,29 @@ def _collect_metrics(
     """The result's metrics.
 
     A validation metric is the best over all epochs, not the one of the epoch with the lowest loss,
-    as the case study reports it.
+    as the case study reports it. A metric that was not finite anywhere is missing.
     """
+    missing = _find_missing_metrics(state.history, test)
     best = {}
     for metric in objective.metrics:
         values = state.history[f"val_{metric.name}"]
         best[f"val_{metric.name}"] = max(values) if metric.better == "max" else min(values)
+    found = best | {f"test_{name}": value for name, value in test.items()}
     return {
         "best_epoch": float(state.best_epoch),
         "val_loss": state.best_loss,
-        **best,
-        **{f"test_{name}": value for name, value in test.items()},
+        **{name: value for name, value in found.items() if name.partition("_")[2] not in missing},
     }
+
+
+def _find_missing_metrics(history: dict[str, list[float]], test: dict[str, float]) -> list[str]:
+    """The metrics that were not finite in an epoch or on the test set."""
+    return [
+        name
+        for name, value in test.items()
+        if name != "loss"
+        and not all(map(math.isfinite, (value, *history[name], *history[f"val_{name}"])))
+    ]
 
 
 def _describe_data(dataset: Dataset, prepared: Prepared, objective: Objective) -> dict[str, Any]:

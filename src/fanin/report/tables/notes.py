@@ -46,6 +46,7 @@ def write_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
         *_note_mixed_environments(frame, design),
         *_note_several_data(analysis.planned_results),
         *_note_doubts(analysis.planned_results),
+        *_note_missing_metrics(analysis.planned_results),
         *_note_other_data(analysis.planned_results),
     ]
     return capitalize(found)
@@ -183,6 +184,17 @@ def _note_doubts(results: Iterable[Result]) -> list[str]:
         for doubt in doubts if isinstance(doubts, list) else []:
             said[f"{result.cell.data}: {_cut(str(doubt))}"] = None
     return list(said)
+
+
+def _note_missing_metrics(results: Iterable[Result]) -> list[str]:
+    missing = Counter(
+        name for result in results for name in result.data.get("missing_metrics") or ()
+    )
+    return [
+        f"{name} is missing in {count:,} cells that trained to their end: it was not finite, or "
+        "its code raised an error (see the logs)"
+        for name, count in missing.items()
+    ]
 
 
 def _note_other_data(results: Iterable[Result]) -> list[str]:

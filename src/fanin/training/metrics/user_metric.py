@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -73,8 +75,12 @@ def _make_score(
     component: user_code.UserComponent, measure: Callable[[Tensor, Tensor], Any]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     def score(outputs: Tensor, y: Tensor) -> Tensor:
-        with component.guard(component.name):
-            values = measure(outputs, y)
+        try:
+            with component.guard(component.name):
+                values = measure(outputs, y)
+        except FitError as error:
+            print(error, file=sys.stderr)  # to the worker's log; what is only observed ends no cell
+            return torch.tensor(math.nan, dtype=torch.float64, device=outputs.device)
         if isinstance(values, Tensor) and values.shape == (len(y),):
             return values.sum(dtype=torch.float64)
         returned = (
