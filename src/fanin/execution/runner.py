@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from fanin.cell.result import Outcome, Result, make_environment_key
 from fanin.crash_points import pass_crash_point
 from fanin.errors import DataError, FaninError, UsageError, quote
 from fanin.execution.blocks import NO_FINGERPRINTS, find_unfinished, select_cells
+from fanin.execution.cell_queue import CellQueue
 from fanin.execution.engine import DEFAULT_ENGINE
 from fanin.execution.events import (
     CellFinished,
@@ -161,7 +162,7 @@ class _Run:
             emit=emit,
         )
         self._progress = ProgressFile(store.folder.progress)
-        self._queue: deque[Cell] = deque()
+        self._queue = CellQueue()
         self._has_selected_cells = False
         self._crashes: Counter[str] = Counter()
         self._to_train = self._trained = 0
@@ -174,7 +175,7 @@ class _Run:
         """Train until no cell is left to train or to retry."""
         # Only a worker can tell the environment of this machine, and the environment decides which
         # cells are trained. Until then the queue holds those that need training in any case.
-        self._queue.extend(
+        self._queue.fill(
             find_unfinished(
                 self._cells.values(),
                 self._results,
@@ -212,7 +213,7 @@ class _Run:
             fingerprints=self._options.fingerprints,
             accept_changed=self._options.accept_changed,
         )
-        self._queue = deque(selection.cells)
+        self._queue.fill(selection.cells)
         self._to_train = len(selection.cells)
         self._began = time.monotonic()
         workers = min(self._options.workers, len(selection.cells))
@@ -241,8 +242,10 @@ class _Run:
         if not self._has_selected_cells:
             self._select_cells(self._pool.environment)
         folder = self._store.folder
-        while self._queue and (worker := self._pool.get_idle_worker()) is not None:
-            cell = self._queue.popleft()
+        for worker in self._pool.list_idle_workers():
+            cell = self._queue.take(self._pool.get_imports(worker))
+            if cell is None:
+                continue
             command = Train(
                 cell=cell.to_json(),
                 checkpoints=str(folder.checkpoints),
@@ -252,6 +255,9 @@ class _Run:
             )
             self._pool.assign(worker, cell, command)
             self._emit(CellStarted(cell, worker.number))
+        # Idle workers have now imported other user code than that of the cells that wait.
+        for worker in self._pool.list_idle_workers()[: len(self._queue)]:
+            self._pool.dismiss(worker)
 
     def _handle_update(self, current: CellInTraining, update: CellUpdate) -> None:
         match update:
@@ -281,7 +287,7 @@ class _Run:
         retried = not lost.hung and self._crashes[cell.id] <= RETRIES
         self._emit(WorkerLost(current.worker.number, cell, lost.reason, retried))
         if retried:
-            self._queue.appendleft(cell)
+            self._queue.put_back(cell)
             return
         times = f" ({self._crashes[cell.id]} times)" if self._crashes[cell.id] > 1 else ""
         output = f"\nLast output:\n{lost.last_output}" if lost.last_output else ""

@@ -14,6 +14,7 @@ from typing import Any
 from fanin.cell.cell import Cell
 from fanin.cell.result import make_environment_key
 from fanin.errors import FaninError
+from fanin.execution.cell_queue import NO_FILES, UserFiles, list_user_files
 from fanin.execution.events import Event, Notice, WorkerLost
 from fanin.execution.executors import LocalExecutor, LocalWorker, WorkerExit
 from fanin.execution.messages import (
@@ -76,7 +77,8 @@ class WorkerPool:
         self._timeout = timeout
         self._emit = emit
         models = {(cell.data, cell.model, cell.activation, cell.batch_size): cell for cell in cells}
-        self._cell_of_each_model = [cell.to_json() for cell in models.values()]
+        self._cell_of_each_model = list(models.values())
+        self._imports: dict[LocalWorker, UserFiles] = {}
         self._matmul: str | None = None
         self._starting: dict[LocalWorker, bool] = {}
         """Workers that are not ready yet, and whether each was told to set up."""
@@ -93,17 +95,24 @@ class WorkerPool:
             self._starting[self._executor.start()] = False
         for worker, told in list(self._starting.items()):
             if not told and (self.environment is not None or not any(self._starting.values())):
-                models = [] if self._matmul else self._cell_of_each_model
-                worker.send(SetUp(self._device, self._matmul, models))
+                models = list[Cell]() if self._matmul else self._cell_of_each_model
+                self._imports[worker] = NO_FILES.union(*map(list_user_files, models))
+                checked = [cell.to_json() for cell in models]
+                worker.send(SetUp(self._device, self._matmul, checked))
                 self._starting[worker] = True
 
-    def get_idle_worker(self) -> LocalWorker | None:
-        """A worker that waits for a cell; None if there is none."""
-        return self._idle[-1] if self._idle else None
+    def list_idle_workers(self) -> list[LocalWorker]:
+        """The workers that wait for a cell, those that have imported user code first."""
+        return sorted(self._idle, key=lambda worker: not self.get_imports(worker))
+
+    def get_imports(self, worker: LocalWorker) -> UserFiles:
+        """The user code that a worker has imported."""
+        return self._imports.get(worker, NO_FILES)
 
     def assign(self, worker: LocalWorker, cell: Cell, command: Train) -> None:
         """Have an idle worker train a cell."""
         self._idle.remove(worker)
+        self._imports[worker] = self.get_imports(worker) | list_user_files(cell)
         self.in_training[worker] = CellInTraining(worker, cell)
         worker.send(command, clear_output=True)
 
@@ -113,7 +122,7 @@ class WorkerPool:
             worker.send(Stop())
 
     def dismiss(self, worker: LocalWorker) -> None:
-        """Kill an idle worker that cannot be trusted with another cell."""
+        """Kill an idle worker that may not train another cell. `staff` replaces it."""
         self._idle.remove(worker)
         worker.kill()
 
@@ -173,6 +182,7 @@ class WorkerPool:
     def _remove_worker(
         self, worker: LocalWorker, worker_exit: WorkerExit
     ) -> tuple[CellInTraining, CellLost] | None:
+        self._imports.pop(worker, None)
         hung = worker in self._hung
         self._hung.discard(worker)
         if worker in self._starting:
