@@ -21,6 +21,7 @@ ORDER = (
     "errors",
     "crash_points",
     "atomic",
+    "toml_text",
     "specs",
     "registry",
     "seeds",

@@ -92,7 +92,7 @@ WORDS = {
     "no results": (["status", "."], 2, "No results in ."),
     "no results to report": (["report", "runs/none"], 2, "No results in runs/none"),
     "no results to export": (["export", ".", "--to", "csv"], 2, "No results in ."),
-    "an unknown format": (["export", ".", "--to", "xls"], 2, "'--to'"),
+    "an unknown format": (["export", ".", "--to", "xls"], 2, "Did you mean csv"),
     "no store to check": (["store", "verify", "."], 2, "No results in ."),
     "nothing to merge": (["store", "merge", "out", "nowhere.jsonl"], 2, "nowhere.jsonl"),
     "an unknown data set": (["data", "verify", "mnits"], 2, "Did you mean mnist"),

@@ -57,8 +57,15 @@ class UnknownName(UsageError):
     """No entry has that name."""
 
     @classmethod
-    def suggest(cls, kind: str, name: object, known: Iterable[str]) -> Self:
-        """The error, with the names nearest to `name`, or the first 30 names if none is near."""
+    def suggest(cls, kind: str, name: object, known: Iterable[str], *, hint: str = "") -> Self:
+        """The error, with the names nearest to `name`, or the first 30 names if none is near.
+
+        Args:
+            kind: what the name would be of.
+            name: what was received.
+            known: the names that there are.
+            hint: a sentence about what else to do.
+        """
         names = sorted(known)
         near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
         listed = [*names[:30], *([f"… ({len(names)} in all)"] if len(names) > 30 else [])]
@@ -67,7 +74,7 @@ class UnknownName(UsageError):
             if near
             else f"Known: {', '.join(listed) or 'none'}."
         )
-        return cls(f"No {kind} is called {quote(name)}. {offer}")
+        return cls(" ".join([f"No {kind} is called {quote(name)}.", offer, *([hint] * bool(hint))]))
 
 
 class SpecError(UsageError):

@@ -14,8 +14,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanin import specs
 from fanin.cell.cell import Cell
@@ -49,6 +50,9 @@ __all__ = [
     "run",
 ]
 
+StudyLike: TypeAlias = "Study | str | PathLike[str] | Mapping[str, Any]"
+"""A study, or what names or describes one."""
+
 Only = Mapping[str, object]
 """Axis → a label or value, or a list of them."""
 
@@ -70,7 +74,7 @@ class Estimate:
 
 
 def run(
-    study: Study | str,
+    study: StudyLike,
     out: Path | str | None = None,
     *,
     replicates: int | None = None,
@@ -92,7 +96,8 @@ def run(
     `Results.outcomes`.
 
     Args:
-        study: a study, the name of a built-in one, or the path of a TOML file.
+        study: a study, the name of a built-in one, the path of a TOML file, or a dict with the keys
+            of a study file and ``name``.
         out: the results folder, ``runs/<study>`` by default; created if missing.
         replicates: the number of replicates, instead of the study's own.
         only: axis → a label or value, or several; all other cells are left out.
@@ -142,7 +147,7 @@ def run(
 
 
 def estimate(
-    study: Study | str,
+    study: StudyLike,
     out: Path | str | None = None,
     *,
     replicates: int | None = None,
@@ -173,19 +178,27 @@ def estimate(
     return Estimate(stage.plan, stage.to_train, trials, folder, processes, seconds)
 
 
-def load_study(study: Study | str) -> Study:
-    """The study itself, or the one that a name or a file means."""
-    if not isinstance(study, str):
-        return study
+def load_study(study: StudyLike) -> Study:
+    """The study itself, or the one that a name, a file or a dict means."""
     try:
         from fanin.study.study import Study
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "a package", "study", "A study") from None
-    return Study.load(study)
+    if isinstance(study, Study):
+        return study
+    if isinstance(study, Mapping):
+        return Study.from_tables(study)
+    if isinstance(study, (str, PathLike)):
+        return Study.load(study)
+    raise UsageError(
+        "A study is a name such as 'quick', the path of a TOML file, a dict such as {'base': "
+        "{'model': 'mlp', 'data': 'digits'}, 'axes': {'initializer': ['zero', 'he_normal']}}, or a "
+        f"fanin.Study; received {quote(study)}."
+    )
 
 
 def make_plan(
-    study: Study | str,
+    study: StudyLike,
     *,
     replicates: int | None = None,
     only: Only | None = None,

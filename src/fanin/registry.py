@@ -214,7 +214,7 @@ class Registry(Generic[EntryT, ComponentT]):
             return self._entries[self._aliases.get(name, name)]
         except (KeyError, TypeError):
             known = (*self._entries, *self._aliases)
-            raise UnknownName.suggest(self.kind, name, known) from None
+            raise UnknownName.suggest(self.kind, name, known, hint=self._hint_at_own()) from None
 
     def add(self, entry: EntryT) -> EntryT:
         """Register an entry and return it; a second entry of the same name raises `UsageError`."""
@@ -236,6 +236,10 @@ class Registry(Generic[EntryT, ComponentT]):
     def load_user_entries_with(self, load: Callable[[str], Entry]) -> None:
         """Support user components: `load` returns the entry of a reference to user code."""
         self._load_user_entry = load
+
+    def _hint_at_own(self) -> str:
+        """How a user's own component is named; empty if this kind does not support them."""
+        return f"Your own {self.kind}: my_file.py:make." if self._load_user_entry else ""
 
     def names(self) -> tuple[str, ...]:
         """All names, in the order of registration; without aliases."""

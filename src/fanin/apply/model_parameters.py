@@ -5,6 +5,7 @@ a pattern matches.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -167,9 +168,25 @@ def match_names(names: Sequence[str], pattern: object, argument: str) -> list[st
             f"{quote(pattern)}."
         )
     found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+    if not found and "[" in pattern:
+        # Not a choice of characters then, but a bracket that is part of a name.
+        literal = pattern.replace("[", "[[]")
+        found = [name for name in names if fnmatch.fnmatchcase(name, literal)]
     if not found:
-        raise UnknownName.suggest(f"parameter that {argument} could mean", pattern, names)
+        kind = f"parameter that {argument} could mean"
+        raise UnknownName.suggest(kind, pattern, _list_near(names, pattern) or names)
     return found
+
+
+def _list_near(names: Sequence[str], pattern: str) -> list[str]:
+    """What is meant by the name of a module, or by an index in brackets: patterns that match."""
+    dotted = re.sub(r"\[(\w+)\]", r".\1", pattern).strip(".")
+    tries = dict.fromkeys((dotted, f"{dotted}.*", f"*.{dotted}", f"*.{dotted}.*"))
+    return [
+        other
+        for other in tries
+        if other != pattern and any(fnmatch.fnmatchcase(name, other) for name in names)
+    ][:1]
 
 
 def _match_all(names: Sequence[str], patterns: Patterns, argument: str) -> set[str]:

@@ -19,7 +19,6 @@ normalization layers. Only ``keep`` means everything that its pattern matches.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from fanin.fans import Role, pack
 from fanin.fans.layer_parameters import split_evenly
 from fanin.fans.layout import Layout
 from fanin.initializers import Initializer, get
+from fanin.toml_text import decode_toml, parse_toml
 
 KEEP = "keep"
 
@@ -104,13 +104,15 @@ class Rules:
         """Read rules from a TOML file; errors name the file and the key."""
         path = Path(path)
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            table = parse_toml(decode_toml(path.read_bytes()))
         except OSError as error:
             raise UsageError(
                 f"The rules file {path} cannot be read: {error.strerror or error}."
             ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not TOML: {error}.") from None
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is not UTF-8 text ({error}).") from None
+        except UsageError as error:
+            raise UsageError(f"{path} is not TOML: {error}") from None
         known = [entry.name for entry in fields(cls)]
         for key in table:
             if key not in known:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,22 +11,12 @@ from fanin import atomic
 from fanin.cli.command_output import CommandOutput, JsonOption, print_to_stderr
 
 
-class Format(StrEnum):
-    """The values of ``--to``."""
-
-    CSV = "csv"
-    CSV_CELLS = "csv-cells"
-    JSONL = "jsonl"
-    LATEX = "latex"
-    MARKDOWN = "markdown"
-
-
 def export(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A results folder, such as runs/quick.")
     ],
     to: Annotated[
-        Format,
+        str,
         typer.Option("--to", metavar="FORMAT", help="csv, csv-cells, jsonl, latex or markdown."),
     ],
     output: Annotated[
@@ -52,22 +41,25 @@ def export(
     \b
     Exit codes: 0 exported · 2 no results, or nowhere to write · 3 store corrupt
     """
-    text = _export_results(folder) if to is Format.JSONL else _export_table(folder, to)
+    from fanin.report.export_formats import check_format
+
+    form = check_format(to)
+    text = _export_results(folder) if form == "jsonl" else _export_table(folder, form)
     if output is None:
-        return CommandOutput({"format": to.value, "text": text}, lambda: print(text, end=""))
+        return CommandOutput({"format": form, "text": text}, lambda: print(text, end=""))
 
     path = atomic.write(output, text, create_parent=True)
     return CommandOutput(
-        {"format": to.value, "file": str(path)},
+        {"format": form, "file": str(path)},
         lambda: print_to_stderr(f"Written: {path}"),
         has_effect=True,
     )
 
 
-def _export_table(folder: Path, to: Format) -> str:
+def _export_table(folder: Path, form: str) -> str:
     from fanin.experiment import load_results
 
-    return load_results(folder).export(to.value)
+    return load_results(folder).export(form)
 
 
 def _export_results(folder: Path) -> str:

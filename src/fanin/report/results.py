@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fanin import atomic
 from fanin.errors import OutputError, UnknownName
+from fanin.report.export_formats import check_format
 from fanin.report.tables.table import Table
 
 if TYPE_CHECKING:
@@ -120,22 +121,22 @@ class Results:
 
         Args:
             kind: ``csv`` (a row per condition, full precision), ``csv-cells`` (a row per cell),
-                ``escape_markdown`` or ``escape_latex``.
+                ``markdown``, ``latex``, or ``jsonl`` (complete results, for ``fanin store merge``).
         """
         exporters = self._exporters()
-        if kind not in exporters:
-            raise UnknownName.suggest("table format", kind, exporters)
-        text = exporters[kind]()
+        text = exporters[check_format(kind, exporters)]()
         if path is not None:
             atomic.write(path, text, create_parent=True)
         return text
 
     def _exporters(self) -> dict[str, Callable[[], str]]:
         from fanin.report.tables import documents
+        from fanin.store import jsonl
 
         return {
             "csv": lambda: documents.summary_to_csv(self.analysis.summary),
             "csv-cells": lambda: documents.frame_to_csv(self.analysis.frame),
+            "jsonl": lambda: jsonl.to_text(self.results.values()),
             "markdown": lambda: documents.to_markdown(self.table()),
             "latex": lambda: documents.to_latex(self.table()),
         }

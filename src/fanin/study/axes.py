@@ -151,6 +151,8 @@ def _read_axis(where: str, axis: str, values: list[Any]) -> tuple[AxisValue, ...
 
 
 def _read_value(where: str, axis: str, value: Any) -> AxisValue:
+    if isinstance(value, AxisValue):  # of a study that was made in Python
+        return value
     if not isinstance(value, dict):
         return AxisValue(value, _to_text(value))
     label, use = value.get("label"), value.get("use")

@@ -25,6 +25,27 @@ SPEC_KEYS = tuple(name for name, field in FIELDS.items() if field.form == "spec"
 """The fields whose options may be set one by one, as in ``model.depth``."""
 
 
+_OTHER_NAMES = {
+    **dict.fromkeys(("lr", "learning_rates", "rate", "optimizer.lr"), "learning_rate"),
+    **dict.fromkeys(("dataset", "datasets", "data_set"), "data"),
+    **dict.fromkeys(("init", "inits", "initializers", "weights"), "initializer"),
+    **dict.fromkeys(("bs", "batch", "batchsize"), "batch_size"),
+    **dict.fromkeys(("max_epochs", "n_epochs", "num_epochs", "epoch"), "epochs"),
+    **dict.fromkeys(("optim", "opt", "optimiser"), "optimizer"),
+    **dict.fromkeys(("norm", "norms", "model.norm"), "normalization"),
+    **dict.fromkeys(("scheduler", "lr_schedule", "lr_scheduler"), "schedule"),
+    **dict.fromkeys(("clip", "grad_clip", "max_norm"), "clip_norm"),
+    **dict.fromkeys(("arch", "architecture", "network", "models"), "model"),
+    **dict.fromkeys(("wd", "weight_decay"), "optimizer.weight_decay"),
+    **dict.fromkeys(("metric",), "metrics"),
+    **dict.fromkeys(("bias",), "biases"),
+    **dict.fromkeys(("act", "nonlinearity"), "activation"),
+}
+"""What other tools call a field, and no edit of the name leads to."""
+
+_HEAD_KEYS = ("protocol", "replicates", "seed", "question", "notes")
+
+
 def is_option(key: str) -> bool:
     """Whether a key such as ``model.depth`` names an option of one of the `SPEC_KEYS`."""
     head, dot, option = key.partition(".")
@@ -33,9 +54,13 @@ def is_option(key: str) -> bool:
 
 def check_key(key: str, kind: str) -> None:
     """Raise `UnknownName` unless `key` is one of `KEYS` or an option of one of `SPEC_KEYS`."""
-    if key not in KEYS and not is_option(key):
-        options = (f"{spec}.<option>" for spec in SPEC_KEYS)
-        raise UnknownName.suggest(kind, key, (*KEYS, *options))
+    if key in KEYS or is_option(key):
+        return
+    if key in _OTHER_NAMES:
+        raise UnknownName(f"No {kind} is called {quote(key)}. Did you mean {_OTHER_NAMES[key]}?")
+    hint = f"{key} belongs to the head of the study, outside the tables." * (key in _HEAD_KEYS)
+    options = (f"{spec}.<option>" for spec in SPEC_KEYS)
+    raise UnknownName.suggest(kind, key, (*KEYS, *options), hint=hint)
 
 
 def make_cell(values: Mapping[str, Any]) -> Cell:
@@ -133,6 +158,12 @@ def _split_optimizer(fields: Mapping[str, Any]) -> dict[str, Any]:
     with _mark_fields("optimizer", "learning_rate"):
         spec = require_text(fields.get("optimizer", FIELDS["optimizer"].default), "optimizer")
         name, options = specs.parse(spec)
+        if "learning_rate" in options:
+            raise UnknownName(
+                f"No option of {name} is called 'learning_rate'. Write the learning rate as a key "
+                f"of its own, learning_rate = {specs.render_value(options['learning_rate'])}, or "
+                "as the option lr."
+            )
         inside, rate = options.pop("lr", None), fields.get("learning_rate")
         if inside is not None and rate is not None and inside != rate:
             raise SpecError(

@@ -35,7 +35,8 @@ def require_text(value: Any, name: str) -> str:
     """`value` if it is text, as a spec is; raises `SpecError` otherwise."""
     if not isinstance(value, str):
         raise SpecError(
-            f"{name} must be a name or a spec such as name(key=value), not {quote(value)}."
+            f"{name} must be a name or a spec such as name(key=value), not {quote(value)}. "
+            "Your own function is written my_file.py:make."
         )
     return value
 

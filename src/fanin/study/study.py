@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
+from os import PathLike
 from typing import Any
 
 from fanin import seeds
@@ -27,9 +28,13 @@ from fanin.study.expansion import Expansion
 from fanin.study.field_forms import check_count
 from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.line_numbers import LineNumbers
+from fanin.study.plain_values import check_study_name, make_document
 from fanin.study.study_file import StudyDocument, StudyTables, TuneTable
 
 MAX_CELLS = 100_000
+
+DEFAULT_NAME = "study"
+"""The name of a study that was given as a dict without one."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,10 @@ class Study:
     """
 
     name: str
-    question: str
-    base: Mapping[str, Any]
+    question: str = ""
+    base: Mapping[str, Any] = field(default_factory=dict)
     """What all cells share."""
-    grids: tuple[Grid, ...]
+    grids: tuple[Grid, ...] = ()
     """The axes of each block [[grid]], the shared axes included."""
     protocol: str = "sound"
     replicates: int = 1
@@ -56,10 +61,29 @@ class Study:
     """About how long it takes, in words; measured for the built-in studies."""
     lines: LineNumbers = field(default_factory=LineNumbers, compare=False, repr=False)
     """The line numbers of its file."""
+    axes: InitVar[Mapping[str, Sequence[Any]] | None] = None
+    """Axes that all of the `grids` share, or the only ones."""
+
+    def __post_init__(self, axes: Mapping[str, Sequence[Any]] | None) -> None:
+        if axes is None and self._is_canonical():
+            return
+        document = make_document(self.name, self._collect_tables(axes))
+        for name, value in _read_fields(document).items():
+            object.__setattr__(self, name, value)
 
     @classmethod
-    def load(cls, name_or_path: str) -> Study:
-        """A built-in study by its name, or the study in a file, whose path ends in ``.toml``.
+    def from_tables(cls, tables: Mapping[str, Any]) -> Study:
+        """The study that a dict describes: the keys of a study file, and ``name``.
+
+        Raises `StudyError`, `UnknownName` and what else `load` raises.
+        """
+        keys = dict(tables)
+        return cls.from_document(make_document(keys.pop("name", DEFAULT_NAME), keys))
+
+    @classmethod
+    def load(cls, name_or_path: str | PathLike[str]) -> Study:
+        """A built-in study by its name, or the study in a file, whose path ends in ``.toml`` or is
+        a `Path`.
 
         Raises `UnknownName` or `StudyError`.
         """
@@ -73,26 +97,7 @@ class Study:
     @classmethod
     def from_document(cls, document: StudyDocument) -> Study:
         """The study in a study file; raises a `FaninError` that names the line of a mistake."""
-        tables = document.tables
-        try:
-            PROTOCOLS.get(tables.protocol)
-        except FaninError as error:
-            raise error.add_context(document.locate("", "protocol")) from None
-        grids = read_grids(document)
-        return cls(
-            name=document.name,
-            question=tables.question,
-            base=read_base(document),
-            grids=grids,
-            protocol=tables.protocol,
-            replicates=tables.replicates,
-            seed=tables.seed,
-            notes=tuple(tables.notes),
-            exclude=read_exclusions(document),
-            tuning=read_tuning(document, grids),
-            time=tables.time,
-            lines=document.lines,
-        )
+        return cls(**_read_fields(document), lines=document.lines)
 
     def to_toml(self, *, comment: str = "") -> str:
         """A study file that says everything explicitly; `from_toml` makes an equal study of it."""
@@ -180,6 +185,38 @@ class Study:
         )
         return replace(study, base={**self.base, "epochs": max_epochs}, grids=grids)
 
+    def _is_canonical(self) -> bool:
+        """Whether all fields are as `_read_fields` gives them, not as a user writes them."""
+        return (
+            check_study_name(self.name) == self.name
+            and isinstance(self.grids, tuple)
+            and all(map(_is_canonical_grid, self.grids))
+            and isinstance(self.base, Mapping)
+            and not any(isinstance(value, (Mapping, list)) for value in self.base.values())
+            and isinstance(self.notes, tuple)
+            and isinstance(self.exclude, tuple)
+            and all(_is_canonical_exclusion(exclusion) for exclusion in self.exclude)
+            and isinstance(self.tuning, (LearningRateTuning, type(None)))
+            and all(isinstance(text, str) for text in (self.question, self.protocol, self.time))
+        )
+
+    def _collect_tables(self, axes: Mapping[str, Sequence[Any]] | None) -> dict[str, object]:
+        """The fields as keys of a study file."""
+        grids = [self.grids] if isinstance(self.grids, Mapping) else self.grids
+        return {
+            "question": self.question,
+            "protocol": self.protocol,
+            "replicates": self.replicates,
+            "seed": self.seed,
+            "time": self.time,
+            "notes": self.notes,
+            "tune": self.tuning,
+            "base": self.base,
+            "axes": axes,
+            "exclude": self.exclude,
+            "grid": grids,
+        }
+
     def _check_size(self, replicates: int) -> None:
         sizes = (math.prod(len(values) for values in grid.values()) for grid in self.grids)
         total = replicates * sum(sizes)
@@ -216,6 +253,43 @@ class Study:
         is_fixed = not self.tuning and not any("learning_rate" in grid for grid in self.grids)
         fixed = "the learning rate is fixed, not tuned per initializer" if is_fixed else ""
         return tuple(note for note in (flaw, fixed, *self.notes) if note)
+
+
+def _read_fields(document: StudyDocument) -> dict[str, Any]:
+    """The fields of the study in a document; raises a `FaninError` that names the line."""
+    tables = document.tables
+    try:
+        PROTOCOLS.get(tables.protocol)
+    except FaninError as error:
+        raise error.add_context(document.locate("", "protocol")) from None
+    grids = read_grids(document)
+    return {
+        "name": document.name,
+        "question": tables.question,
+        "base": read_base(document),
+        "grids": grids,
+        "protocol": tables.protocol,
+        "replicates": tables.replicates,
+        "seed": tables.seed,
+        "notes": tuple(tables.notes),
+        "exclude": read_exclusions(document),
+        "tuning": read_tuning(document, grids),
+        "time": tables.time,
+    }
+
+
+def _is_canonical_grid(grid: object) -> bool:
+    return isinstance(grid, Mapping) and all(
+        isinstance(values, tuple) and all(isinstance(value, AxisValue) for value in values)
+        for values in grid.values()
+    )
+
+
+def _is_canonical_exclusion(exclusion: object) -> bool:
+    return isinstance(exclusion, Mapping) and all(
+        isinstance(names, tuple) and all(isinstance(name, str) for name in names)
+        for names in exclusion.values()
+    )
 
 
 def _to_table(tuning: LearningRateTuning) -> TuneTable:

@@ -7,18 +7,20 @@ lines of the file. `fanin.study.study` makes a study of a document, and a docume
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pydantic
 import tomli_w
 
-from fanin.errors import StudyError, UnknownName, quote
+from fanin.cell.cell import FIELDS
+from fanin.errors import StudyError, UnknownName, UsageError, quote
 from fanin.study.line_numbers import LineNumbers
+from fanin.toml_text import decode_toml, parse_toml
 
 MAX_BYTES = 1_000_000
 
@@ -76,11 +78,13 @@ def list_builtin_studies() -> tuple[str, ...]:
     )
 
 
-def read_document(name_or_path: str) -> StudyDocument:
+def read_document(name_or_path: str | PathLike[str]) -> StudyDocument:
     """Read a built-in study by its name, or a file, whose path ends in ``.toml``.
 
     Raises `UnknownName` or `StudyError`.
     """
+    if isinstance(name_or_path, PathLike):
+        return parse_document(_read_text(Path(name_or_path)), Path(name_or_path).stem)
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
         return parse_document(_read_text(path), path.stem)
@@ -98,11 +102,17 @@ def parse_document(text: str, name: str) -> StudyDocument:
     """
     lines = LineNumbers.from_toml(text)
     try:
-        return StudyDocument(name, StudyTables.model_validate(tomllib.loads(text)), lines)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"Study {name} is not valid TOML: {error}.{_suggest(error)}") from None
+        return StudyDocument(name, StudyTables.model_validate(parse_toml(text)), lines)
+    except UsageError as error:
+        raise StudyError(f"Study {name} is not valid TOML: {error}{_suggest(error)}") from None
     except pydantic.ValidationError as error:
-        raise StudyError(_list_mistakes(name, error, lines)) from None
+        raise StudyError(list_mistakes(name, error, lines)) from None
+
+
+def is_cell_key(key: str) -> bool:
+    """Whether a key is a field of a cell, which is no key of the head."""
+    field = FIELDS.get(key.partition(".")[0])
+    return field is not None and field.form is not None
 
 
 def write_document(document: StudyDocument, *, comment: str = "") -> str:
@@ -145,7 +155,7 @@ def _catalogue() -> resources.abc.Traversable:
     return resources.files("fanin.study") / "catalogue"
 
 
-def _suggest(error: tomllib.TOMLDecodeError) -> str:
+def _suggest(error: UsageError) -> str:
     """What to do about ``model = …`` beside ``model.depth = …``, which TOML does not allow."""
     if "overwrite" in str(error) or "mutate" in str(error):
         return ' Beside its spec an option is written in quotes: "model.depth" = …'
@@ -157,7 +167,7 @@ def _read_text(path: Path) -> str:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise StudyError(f"{path} has {size:,} bytes; a study file has at most {MAX_BYTES:,}.")
-        return path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
+        return decode_toml(path.read_bytes())
     except FileNotFoundError:
         raise StudyError(
             f"There is no file {path}. Give a TOML file or a built-in study: "
@@ -169,14 +179,30 @@ def _read_text(path: Path) -> str:
         raise StudyError(f"{quote(str(path))} cannot be read: {error}.") from None
 
 
-def _list_mistakes(name: str, error: pydantic.ValidationError, lines: LineNumbers) -> str:
+def list_mistakes(
+    name: str, error: pydantic.ValidationError, lines: LineNumbers | None = None
+) -> str:
+    """All mistakes of a study's tables, as the text of an error; with the lines of a file."""
+    lines = lines or LineNumbers()
     mistakes = []
     for mistake in error.errors():
         key = ".".join(map(str, mistake["loc"]))
         line = lines.locate_key("", str(mistake["loc"][0])).removeprefix(", ")
         if mistake["type"] == "extra_forbidden":
             text = str(UnknownName.suggest("key of a study file", key, StudyTables.model_fields))
+            if is_cell_key(key):
+                text = f"{key} is no key of the head: it belongs to base or, as a list, to axes."
         else:
-            text = f"{key}: {mistake['msg']}; received {quote(mistake['input'])}."
+            text = (
+                f"{key}: {_describe_mistake(mistake['msg'])}; received {quote(mistake['input'])}."
+            )
         mistakes.append(f"{line}: {text}" if line else text)
     return f"Study {name} cannot be read:\n  " + "\n  ".join(mistakes)
+
+
+def _describe_mistake(text: str) -> str:
+    """pydantic's words for a wrong type, in those of this package."""
+    words = {"valid dictionary": "mapping of keys to values", "valid string": "text"}
+    for word, shown in words.items():
+        text = text.replace(f"Input should be a {word}", f"expected a {shown}")
+    return text.replace("Input should be", "expected").replace("a text", "text")

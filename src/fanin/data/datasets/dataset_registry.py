@@ -9,15 +9,23 @@ place of published files; a reference names a user component.
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+import shlex
+from pathlib import Path, PurePath
 from typing import Any
 
 from fanin import specs
 from fanin.data.datasets.dataset_entry import DatasetEntry, NamedDataset, PrimaryEntry
 from fanin.data.datasets.user_copy import UserCopyEntry
 from fanin.data.sources.data_folder import find_user_copies, find_user_copy
-from fanin.errors import UnknownName, UsageError
+from fanin.errors import UnknownName, UsageError, quote
 from fanin.registry import NoOptions, Registry, is_name
+
+_ARRAYS = ".npz"
+
+_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".xlsx")
+_FILES = (_ARRAYS, *_TABLES, ".npy", ".h5", ".mat", ".pt", ".zip")
+"""Endings of files that hold data."""
 
 
 class DatasetRegistry(Registry[DatasetEntry, NamedDataset]):
@@ -31,6 +39,8 @@ class DatasetRegistry(Registry[DatasetEntry, NamedDataset]):
         """
         is_plausible = isinstance(spec, str) and ("(" in spec or specs.is_reference(spec))
         if not (is_plausible or is_name(spec)):
+            if isinstance(spec, str) and _looks_like_path(spec):
+                raise _make_path_error(spec)
             self.get(spec)
         return super().make(spec, **options)
 
@@ -45,7 +55,7 @@ class DatasetRegistry(Registry[DatasetEntry, NamedDataset]):
             return self.make_copy_entry(name, file)
         if name not in self:
             known = {*self.names(), *find_user_copies()}
-            raise UnknownName.suggest(self.kind, name, known)
+            raise UnknownName.suggest(self.kind, name, known, hint=self._hint_at_own())
         return self.get(name)
 
     def make_copy_entry(self, name: str, file: Path) -> UserCopyEntry:
@@ -65,3 +75,25 @@ class DatasetRegistry(Registry[DatasetEntry, NamedDataset]):
 REGISTRY = DatasetRegistry(
     "dataset", DatasetEntry, groups=("fanin.datasets", "fanin.dataset_families")
 )
+
+
+def _looks_like_path(text: str) -> bool:
+    return "/" in text or "\\" in text or text.lower().endswith(_FILES)
+
+
+def _make_path_error(text: str) -> UsageError:
+    """The error for the path of a file in place of a data set's name; says how a file becomes a
+    data set.
+    """
+    stem = PurePath(text.replace("\\", "/")).stem.lower()
+    name = re.sub(r"[^a-z0-9]+", "-", stem).strip("-") or "mine"
+    name = name if is_name(name) else "mine"
+    if text.lower().endswith(_ARRAYS):
+        how = f"Register it: fanin data add {name} {shlex.quote(text)}, then write {name}"
+    else:
+        how = (
+            f"Save its arrays x_train, y_train, x_test and y_test as {name}.npz (numpy.savez) and "
+            f"register it: fanin data add {name} {name}.npz, then write {name}. Or read it in a "
+            "function of your own: my_file.py:make"
+        )
+    return UsageError(f"{quote(text)} is a path, not the name of a data set. {how}.")
