@@ -42,6 +42,7 @@ ORDER = (
     "analysis",
     "report",
     "catalogue",
+    "progress",
     "experiment",
     "cli",
     "__main__",

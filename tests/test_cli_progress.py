@@ -9,10 +9,7 @@ from cli_session import fanin
 
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
-from fanin.cli import progress
 from fanin.cli.only_option import parse_only
-from fanin.cli.progress import show_training
-from fanin.cli.remaining_time import RemainingTime, format_duration
 from fanin.errors import UsageError
 from fanin.execution.events import (
     CellFinished,
@@ -23,6 +20,9 @@ from fanin.execution.events import (
     RunStarted,
     WorkerLost,
 )
+from fanin.progress import progress_display as progress
+from fanin.progress.progress_display import show_training
+from fanin.progress.remaining_time import RemainingTime, format_duration
 
 CELLS = [Cell(data="digits", model="mlp", initializer="he_normal", replicate=i) for i in range(4)]
 SLOW = Cell(data="digits", model="cnn", initializer="he_normal")

@@ -72,7 +72,7 @@ class UnknownName(UsageError):
         offer = (
             f"Did you mean {' or '.join(near)}?"
             if near
-            else f"Known: {', '.join(listed) or 'none'}."
+            else f"Known: {join_names(listed) or 'none'}."
         )
         return cls(" ".join([f"No {kind} is called {quote(name)}.", offer, *([hint] * bool(hint))]))
 
@@ -136,6 +136,12 @@ class DataUnavailable(DataError):
 
 class DataInvalid(DataError):
     """Files of a data set are not what they should be."""
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Names in one line; if one holds a comma, as a spec may, they are separated by semicolons."""
+    listed = list(names)
+    return ("; " if any("," in name for name in listed) else ", ").join(listed)
 
 
 def quote(value: object, limit: int = 80) -> str:

@@ -89,6 +89,7 @@ def run(
     on_event: Callable[[Event], None] | None = None,
     on_download: Callable[[DownloadProgress], None] | None = None,
     observer: Observer | None = None,
+    progress: bool | None = None,
 ) -> Results:
     """Train what a study lacks and return its results. Call it again to continue after a stop.
 
@@ -112,6 +113,8 @@ def run(
         on_event: called with every event of the run (`fanin.execution.events`).
         on_download: called with the progress of every download (`fanin.data.DownloadProgress`).
         observer: watches the stages of the run, instead of `on_event` and `on_download`.
+        progress: whether to show progress on standard error; by default at a terminal and in a
+            notebook, unless the run is watched by one of the three above.
 
     Raises:
         UsageError: the study cannot be planned.
@@ -119,7 +122,7 @@ def run(
         StoreError: the store is locked, corrupt, or on a full disk.
         RunInterrupted: a signal was received.
     """
-    observer = observer or CallbackObserver(on_event=on_event, on_download=on_download)
+    observer = observer or _choose_observer(CallbackObserver(on_event, on_download), progress)
     trained = 0
     fingerprints: dict[str, str] = {}
     with Planner(load_study(study)) as planner:
@@ -328,6 +331,17 @@ def _fetch_data(
             data.ensure(name, on_progress=on_download)
         if name not in fingerprints:
             fingerprints[name] = planner.read_fingerprint(name)
+
+
+def _choose_observer(callbacks: CallbackObserver, progress: bool | None) -> Observer:
+    """The callbacks if there are any, or else a display if it is asked for or somebody watches."""
+    from fanin.progress import progress_display
+
+    has_callbacks = callbacks != CallbackObserver()
+    if progress and has_callbacks:
+        raise UsageError("progress=True shows the events itself. Leave out on_event, on_download.")
+    shows = progress_display.is_watched() and not has_callbacks if progress is None else progress
+    return progress_display.ProgressDisplay() if shows else callbacks
 
 
 def _to_labels(values: object) -> list[str]:

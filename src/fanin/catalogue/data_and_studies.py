@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanin import specs
 from fanin.catalogue.description import Description, drop_empty, import_part, list_options
+from fanin.errors import join_names
 
 if TYPE_CHECKING:
     from fanin.data import DataInfo
@@ -70,9 +71,9 @@ def describe_study(name: str) -> Description:
         name=name,
         summary=plan.question,
         facts=drop_empty(
-            {axis: ", ".join(labels) for axis, labels in varied.items()}
+            {axis: join_names(labels) for axis, labels in varied.items()}
             | {
-                "fixed": ", ".join(
+                "fixed": join_names(
                     f"{key} = {_format_value(value)}" for key, value in study.base.items()
                 ),
                 "learning rate": _describe_tuning(study),

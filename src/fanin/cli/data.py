@@ -86,7 +86,7 @@ def fetch(
     · 4 no mirror has one
     """
     from fanin import data
-    from fanin.cli.download_progress import show_downloads
+    from fanin.progress.download_progress import show_downloads
 
     chosen = list(dict.fromkeys(names or data.list_fetchable()))
     for name in chosen:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fanin.cli.command_output import CommandOutput, JsonOption, print_lines, print_to_stderr
-from fanin.cli.remaining_time import format_duration
+from fanin.progress.remaining_time import format_duration
 
 if TYPE_CHECKING:
     from fanin.cell.plan import PlannedCell
@@ -127,7 +127,7 @@ def run(
     """
     from fanin import experiment
     from fanin.cli.only_option import parse_only
-    from fanin.cli.progress import ProgressDisplay
+    from fanin.progress.progress_display import ProgressDisplay
     from fanin.store.results_folder import choose_folder
 
     options: dict[str, Any] = {

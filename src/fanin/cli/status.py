@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fanin.cli.command_output import CommandOutput, JsonOption, print_lines
-from fanin.cli.remaining_time import format_duration
+from fanin.progress.remaining_time import format_duration
 
 if TYPE_CHECKING:
     from fanin.report.tables.table import Table

@@ -148,6 +148,12 @@ class Results:
             raise OutputError(f"These results have no folder. Give a path, such as {name}.")
         return self.out if name.endswith("/") else self.out / name
 
+    def _repr_html_(self) -> str:
+        """The table, as a notebook shows it."""
+        from fanin.report.tables.html import to_html
+
+        return to_html(self.table())
+
     def __str__(self) -> str:
         return str(self.table())
 

@@ -6,13 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
+from html import escape
 from os import PathLike
 from typing import Any
 
 from fanin import seeds
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.protocol import REGISTRY as PROTOCOLS
-from fanin.errors import FaninError, StudyError, UnknownName
+from fanin.errors import FaninError, StudyError, UnknownName, join_names
 from fanin.study import study_file
 from fanin.study.axes import (
     AxisValue,
@@ -184,6 +185,27 @@ class Study:
             for grid in self.grids
         )
         return replace(study, base={**self.base, "epochs": max_epochs}, grids=grids)
+
+    def summarize(self) -> dict[str, str]:
+        """What the study holds, in words: heading → text. Nothing is planned."""
+        facts = {"question": " ".join(self.question.split())}
+        facts["fixed"] = join_names(f"{key} = {value}" for key, value in self.base.items())
+        for number, grid in enumerate(self.grids, 1):
+            where = f", grid {number}" if len(self.grids) > 1 else ""
+            for axis, values in grid.items():
+                facts[f"{axis}{where}"] = join_names(value.label for value in values)
+        facts |= {"protocol": self.protocol, "replicates": str(self.replicates)}
+        if self.tuning is not None:
+            facts["learning rate"] = f"tuned over {join_names(map(str, self.tuning.rates))}"
+        return {heading: text for heading, text in facts.items() if text}
+
+    def _repr_html_(self) -> str:
+        """The summary as a table, as a notebook shows it."""
+        rows = "".join(
+            f"<tr><th>{escape(heading)}</th><td>{escape(text)}</td></tr>"
+            for heading, text in self.summarize().items()
+        )
+        return f"<p><strong>Study {escape(self.name)}</strong></p><table>{rows}</table>"
 
     def _is_canonical(self) -> bool:
         """Whether all fields are as `_read_fields` gives them, not as a user writes them."""

@@ -1,4 +1,6 @@
-"""Progress of a run on standard error: bars on a terminal, a line now and then anywhere else."""
+"""Progress of a run on standard error: bars on a terminal, one text in a notebook, a line now and
+then anywhere else.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,6 @@ from rich.table import Column
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
-from fanin.cli.command_output import print_clean
-from fanin.cli.download_progress import show_downloads
-from fanin.cli.remaining_time import RemainingTime, format_duration
 from fanin.execution.events import (
     CellFinished,
     CellStarted,
@@ -31,12 +30,25 @@ from fanin.execution.events import (
     WorkerLost,
 )
 from fanin.execution.observer import OnDownload, OnEvent, Stage
+from fanin.progress.cell_names import Parts, fit_names, name_varying_parts
+from fanin.progress.download_progress import show_downloads
+from fanin.progress.notebook import NotebookText, is_in_notebook
+from fanin.progress.plain_lines import print_line
+from fanin.progress.remaining_time import RemainingTime, format_duration
 from fanin.report.escaping import escape_invisible
 
 LINE_EVERY = 2.0
 """The least seconds between two lines about finished cells, off a terminal."""
 
 _MESSAGE_LENGTH = 200
+
+_RATIO, _BAR_RATIO = 5, 2
+"""Widths of a name and of a number, and of a bar, as shares of the terminal's."""
+
+_NOTEBOOK_COLUMNS = 60
+
+_MOST_SAID = 20
+"""Lines about failures that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,18 @@ class ProgressDisplay:
 
     def watch_training(self, stage: Stage) -> AbstractContextManager[OnEvent]:
         """Show the training of a stage."""
-        return show_training(stage.to_train, label_cells(stage.plan), self.stream)
+        return show_training(
+            stage.to_train,
+            label_cells(stage.plan),
+            self.stream,
+            short=name_varying_parts(stage.plan),
+            is_tuning=stage.plan.is_tuning,
+        )
+
+
+def is_watched() -> bool:
+    """Whether somebody sees progress on standard error: at a terminal, or in a notebook."""
+    return is_in_notebook() or bool(sys.stderr and sys.stderr.isatty())
 
 
 def label_cells(plan: Plan) -> dict[str, str]:
@@ -70,7 +93,12 @@ def label_cells(plan: Plan) -> dict[str, str]:
 
 @contextmanager
 def show_training(
-    cells: Iterable[Cell], labels: Mapping[str, str], stream: TextIO | None = None
+    cells: Iterable[Cell],
+    labels: Mapping[str, str],
+    stream: TextIO | None = None,
+    *,
+    short: Mapping[str, Parts] | None = None,
+    is_tuning: bool = False,
 ) -> Iterator[OnEvent]:
     """Show the events that the yielded function is called with.
 
@@ -78,10 +106,15 @@ def show_training(
         cells: the cells that the run trains.
         labels: cell id → how to call the cell, besides its model and data.
         stream: standard error by default; a terminal gets bars, which vanish at the end.
+        short: cell id → what tells it apart, for a live view.
+        is_tuning: whether the trainings choose learning rates.
     """
+    tally = _Tally(RemainingTime(tuple(cells)), labels, short or {}, is_tuning)
+    if stream is None and is_in_notebook():
+        yield _Notebook(tally, NotebookText()).handle
+        return
     out = sys.stderr if stream is None else stream
     console = Console(file=out, highlight=False, markup=False, emoji=False)
-    tally = _Tally(RemainingTime(tuple(cells)), labels)
     if not console.is_terminal:
         yield _Lines(tally, out).handle
         return
@@ -96,6 +129,8 @@ class _Tally:
 
     remaining: RemainingTime
     labels: Mapping[str, str]
+    short: Mapping[str, Parts]
+    is_tuning: bool
     done: int = 0
     to_train: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -125,6 +160,15 @@ class _Tally:
         )
         return ", ".join([f"{self.done}/{self.to_train} cells", *bad, *to_go])
 
+    @property
+    def work(self) -> str:
+        """What the trainings are for: the beginning of a line."""
+        return "Tuning the learning rate" if self.is_tuning else "Training"
+
+    def shorten_names(self, columns: int) -> dict[str, str]:
+        """Cell id → a name of at most so many columns that tells it apart."""
+        return fit_names(self.short, columns)
+
     def describe_cell(self, cell: Cell) -> str:
         """model · data · initializer #replicate."""
         label = self.labels.get(cell.id, cell.initializer)
@@ -152,7 +196,7 @@ class _Lines:
         self._tally.count(event, now)
         match event:
             case RunStarted() if event.to_train:
-                self._print(_describe_start(event))
+                self._print(_describe_start(event, self._tally.work))
             case CellFinished(result=result) if self._is_due(result, now):
                 self._last = now
                 cell = self._tally.describe_cell(result.cell)
@@ -170,8 +214,7 @@ class _Lines:
         )
 
     def _print(self, text: str) -> None:
-        print_clean(text, self._stream)
-        self._stream.flush()
+        print_line(text, self._stream)
 
 
 class _Bars:
@@ -182,13 +225,13 @@ class _Bars:
             TextColumn(
                 "{task.description}",
                 markup=False,
-                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=5),
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=_RATIO),
             ),
-            BarColumn(bar_width=None, table_column=Column(ratio=2)),
+            BarColumn(bar_width=None, table_column=Column(ratio=_BAR_RATIO)),
             TextColumn(
                 "{task.fields[detail]}",
                 markup=False,
-                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=5),
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=_RATIO),
             ),
             console=console,
             expand=True,
@@ -197,6 +240,8 @@ class _Bars:
         self._tally = tally
         self._overall = self.progress.add_task("Starting workers", total=None, detail="")
         self._running: dict[str, TaskID] = {}
+        self._columns = 0
+        self._names: dict[str, str] = {}
 
     def handle(self, event: Event) -> None:
         """Show an event."""
@@ -206,18 +251,16 @@ class _Bars:
             case RunStarted():
                 self.progress.update(
                     self._overall,
-                    description=f"Training on {event.workers} workers",
+                    description=f"{self._tally.work}, {event.workers} workers",
                     total=event.to_train,
                 )
             case CellStarted(cell=cell):
                 self._remove(cell)
                 self._running[cell.id] = self.progress.add_task(
-                    self._tally.describe_cell(cell), total=cell.epochs, detail="starting"
+                    self._name(cell), total=cell.epochs, detail="starting"
                 )
             case EpochFinished(cell=cell, row=row) if cell.id in self._running:
-                detail = (
-                    f"epoch {row['epoch']:.0f} of ≤ {cell.epochs}, val loss {row['val_loss']:.4g}"
-                )
+                detail = _describe_epoch(cell, row)
                 self.progress.update(self._running[cell.id], completed=row["epoch"], detail=detail)
             case CellFinished(result=result):
                 self._remove(result.cell)
@@ -233,16 +276,66 @@ class _Bars:
         detail = self._tally.summarize(now) if self._tally.to_train else ""
         self.progress.update(self._overall, completed=self._tally.done, detail=detail)
 
+    def _name(self, cell: Cell) -> str:
+        """The cell's name, as short as its column on the terminal is."""
+        columns = self.progress.console.width * _RATIO // (2 * _RATIO + _BAR_RATIO) - 1
+        if columns != self._columns:  # at first, and when the terminal has become another size
+            self._columns, self._names = columns, self._tally.shorten_names(columns)
+        return self._names.get(cell.id) or self._tally.describe_cell(cell)
+
     def _remove(self, cell: Cell) -> None:
         if cell.id in self._running:
             self.progress.remove_task(self._running.pop(cell.id))
 
 
-def _describe_start(event: RunStarted) -> str:
+class _Notebook:
+    """One text: what was said, the running cells, the summary."""
+
+    def __init__(self, tally: _Tally, text: NotebookText) -> None:
+        self._tally = tally
+        self._text = text
+        self._said: list[str] = []
+        self._names = tally.shorten_names(_NOTEBOOK_COLUMNS)
+        self._running: dict[str, str] = {}
+
+    def handle(self, event: Event) -> None:
+        """Show an event."""
+        now = time.monotonic()
+        self._tally.count(event, now)
+        match event:
+            case RunStarted() if event.to_train:
+                self._said.append(_describe_start(event, self._tally.work))
+            case CellStarted(cell=cell):
+                self._running[cell.id] = "starting"
+            case EpochFinished(cell=cell, row=row):
+                self._running[cell.id] = _describe_epoch(cell, row)
+            case CellFinished(result=result):
+                self._running.pop(result.cell.id, None)
+                if result.outcome in ("failed", "killed"):
+                    cell_text = self._tally.describe_cell(result.cell)
+                    self._said.append(f"{cell_text}: {_describe_outcome(result)}")
+            case WorkerLost():
+                if event.cell is not None:
+                    self._running.pop(event.cell.id, None)
+                self._said.append(self._tally.describe_loss(event))
+            case Notice(text=text):
+                self._said.append(escape_invisible(text))
+        running = [
+            f"  {self._names.get(cell, cell)}: {text}" for cell, text in self._running.items()
+        ]
+        lines = [*self._said[-_MOST_SAID:], *running, self._tally.summarize(now)]
+        self._text.show("\n".join(lines), now=isinstance(event, CellFinished))
+
+
+def _describe_epoch(cell: Cell, row: Mapping[str, float]) -> str:
+    return f"epoch {row['epoch']:.0f} of ≤ {cell.epochs}, val loss {row['val_loss']:.4g}"
+
+
+def _describe_start(event: RunStarted, work: str) -> str:
     already = event.total - event.to_train
     done = f" ({already:,} of {event.total:,} are done already)" if already else ""
     workers = f"{event.workers} {'workers' if event.workers > 1 else 'worker'}"
-    return f"Training {event.to_train:,} cells on {workers}{done}."
+    return f"{work}{':' * (work != 'Training')} {event.to_train:,} cells on {workers}{done}."
 
 
 def _describe_outcome(result: Result) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from fanin.cli.command_output import print_clean
-from fanin.cli.remaining_time import format_duration
+from fanin.progress.plain_lines import print_line
+from fanin.progress.remaining_time import format_duration
 from fanin.report.escaping import escape_invisible
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class _Lines:
         now = time.monotonic()
         if event.state != "receiving" or now - self._last >= LINE_EVERY:
             self._last = now
-            print_clean(_describe(event), self._stream)
-            self._stream.flush()
+            print_line(_describe(event), self._stream)
 
 
 class _Bar:
