@@ -12,6 +12,7 @@ import pytest
 from study_cases import plan_of, result_of
 
 from fanin.report import escaping
+from fanin.report.latex_text import escape_latex
 from fanin.report.results import Results
 from fanin.report.tables.terminal import make_encodable, print_table
 
@@ -129,14 +130,14 @@ def test_csv_guards_text_but_not_numbers(value: object, cell: object):
 
 
 def test_latex_specials_are_escaped():
-    assert escaping.escape_latex(r"\a{b}$c$&d#e%f_g^h~") == (
+    assert escape_latex(r"\a{b}$c$&d#e%f_g^h~") == (
         r"\textbackslash{}a\{b\}\$c\$\&d\#e\%f\_g\textasciicircum{}h\textasciitilde{}"
     )
     assert "\\input" not in hostile_results().export("latex")
 
 
 def test_a_latex_row_cannot_begin_with_an_optional_argument():
-    assert escaping.escape_latex("[1cm]*") == "{[}1cm]{*}"
+    assert escape_latex("[1cm]*") == "{[}1cm]{*}"
 
 
 def test_every_markdown_row_has_the_columns_of_its_head():

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TextIO
 
-from fanin.report.escaping import escape_lines
-from fanin.report.tables.terminal import make_encodable
+from fanin.report.escaping import escape_lines, make_encodable
 
 
 def print_line(text: str, stream: TextIO) -> None:

@@ -8,33 +8,6 @@ import unicodedata
 # direction), surrogates, line and paragraph separators, private and unassigned characters.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"}
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "[": "{[}",  # after \\ a bracket would begin its optional argument, and a star its starred form
-    "*": "{*}",
-    "±": r"$\pm$",
-    "—": "---",
-    "–": "--",
-    "·": r"$\cdot$",
-    "×": r"$\times$",
-    "−": r"$-$",
-    "…": r"\ldots{}",
-    "σ": r"$\sigma$",
-}
-
 _MARKDOWN = set("\\`*[]<>#|~$!&")
 _FORMULA = tuple("=+-@＝＋－＠")
 
@@ -72,11 +45,6 @@ def make_encodable(text: str, encoding: str) -> str:
 def escape_lines(text: object) -> str:
     """Text of several lines, each with control and invisible characters as escape sequences."""
     return "\n".join(escape_invisible(line) for line in str(text).split("\n"))
-
-
-def escape_latex(text: object) -> str:
-    """Text with all special characters of LaTeX escaped."""
-    return "".join(_LATEX.get(c, c) for c in escape_invisible(text))
 
 
 def escape_markdown(text: object) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from fanin.report.escaping import escape_csv, escape_latex, escape_markdown
+from fanin.report.escaping import escape_csv, escape_markdown
+from fanin.report.latex_text import UNICODE_COMMAND, escape_latex, make_label
 from fanin.report.tables.table import Table, TableEntry
 
 _PUBLISHED = (
@@ -22,19 +23,25 @@ _PUBLISHED = (
     "epochs",
 )
 _RENAMED = {"data": "dataset"}
+_BOLD, _TEXTBF = r"**{}** \*", r"\textbf{{{}}}{{*}}"
+"""A best entry in Markdown and in LaTeX, with the star that the notes explain."""
+
 _WHOLE = ("epochs", "best_epoch")
 
 
 def to_markdown(table: Table) -> str:
-    """A Markdown table with its title above and its notes below. Best entries are bold."""
-    parts = [f"**{escape_markdown(table.title)}**"]
+    """A Markdown table with its title above and its notes below.
+
+    Best entries are bold and have the star that the notes explain.
+    """
+    parts = [f"**{escape_markdown(table.title.strip())}**"]
     if table.rows:
         titles = _format_markdown_row([escape_markdown(column.title) for column in table.columns])
         rule = _format_markdown_row(
             ["---:" if column.numeric else "---" for column in table.columns]
         )
         rows = [
-            _format_markdown_row([_mark_best(entry, escape_markdown, "**{}**") for entry in row])
+            _format_markdown_row([_mark_best(entry, escape_markdown, _BOLD) for entry in row])
             for row in table.rows
         ]
         parts.append("\n".join([titles, rule, *rows]))
@@ -48,10 +55,11 @@ def to_markdown(table: Table) -> str:
 def to_latex(table: Table) -> str:
     """A LaTeX table (``\\usepackage{booktabs}``) with rules between sections and notes below.
 
-    Best entries are bold.
+    Best entries are bold and have the star that the notes explain. Every engine compiles it: see
+    `fanin.report.latex_text`.
     """
     if not table.rows:
-        return f"{escape_latex(table.title)}: {escape_latex(table.empty)}\n"
+        return _put_head(f"{escape_latex(table.title)}: {escape_latex(table.empty)}\n")
     alignment = "".join("r" if column.numeric else "l" for column in table.columns)
     heads = [i for i, column in enumerate(table.columns) if column.heads_section]
     lines = [" & ".join(escape_latex(column.title) for column in table.columns) + r" \\"]
@@ -59,16 +67,15 @@ def to_latex(table: Table) -> str:
     for row in table.rows:
         section = [row[i].text for i in heads]
         lines += [r"\midrule"] if section != before else []
-        lines.append(
-            " & ".join(_mark_best(entry, escape_latex, r"\textbf{{{}}}") for entry in row) + r" \\"
-        )
+        lines.append(" & ".join(_mark_best(entry, escape_latex, _TEXTBF) for entry in row) + r" \\")
         before = section
     notes = [rf"\par\footnotesize {escape_latex(note)}" for note in table.notes]
-    return "\n".join(
+    body = "\n".join(
         [
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escape_latex(table.title)}}}",
+            rf"\label{{{make_label(table.title.partition(':')[0])}}}",
             rf"\begin{{tabular}}{{{alignment}}}",
             r"\toprule",
             *lines,
@@ -79,6 +86,14 @@ def to_latex(table: Table) -> str:
             "",
         ]
     )
+    return _put_head(body)
+
+
+def _put_head(body: str) -> str:
+    """The LaTeX text, behind what it needs."""
+    head = ["% needs \\usepackage{booktabs}"]
+    head += [UNICODE_COMMAND] * (r"\unicodechar{" in body)
+    return "\n".join([*head, body])
 
 
 def summary_to_csv(summary: pd.DataFrame) -> str:
@@ -102,7 +117,7 @@ def _to_csv(frame: pd.DataFrame) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [str(name) for name in frame.columns]
-    writer.writerow([_RENAMED.get(name, name) for name in names])
+    writer.writerow([escape_csv(_RENAMED.get(name, name)) for name in names])
     for row in frame.itertuples(index=False, name=None):
         writer.writerow(
             [
