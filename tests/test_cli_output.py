@@ -22,8 +22,8 @@ from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.cli import main
 from fanin.cli.output_stream import OutputStream
-from fanin.cli.progress import show_training
 from fanin.execution.events import CellFinished, CellStarted, RunStarted
+from fanin.progress.progress_display import show_training
 from fanin.store.results_store import read
 
 

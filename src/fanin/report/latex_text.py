@@ -139,7 +139,7 @@ def _write_greek(character: str) -> str:
 
 def _write_accent(character: str) -> str:
     """A letter with one accent as a command; empty for any other character."""
-    letter, *marks = unicodedata.normalize("NFD", character)
+    letter, *marks = list(unicodedata.normalize("NFD", character))
     if len(marks) != 1 or marks[0] not in _ACCENTS or not (letter.isascii() and letter.isalpha()):
         return ""
     base = {"i": r"\i", "j": r"\j"}.get(letter, letter)
