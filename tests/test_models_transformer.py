@@ -17,6 +17,7 @@ from transformer_cases import (
     FEATURES,
     RULES,
     STEPS,
+    TRAINED_RULES,
     VOCABULARY,
     by_heart,
     labels,
@@ -365,7 +366,7 @@ def test_a_model_can_be_traced_so_that_auto_needs_no_batch(spec: str) -> None:
 # Training
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", TRAINED_RULES)
 @pytest.mark.parametrize("kind", ["vectors", "tokens"])
 def test_it_learns_random_labels_of_sequences_by_heart_from_every_rule(
     kind: str, rule: str

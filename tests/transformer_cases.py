@@ -4,6 +4,7 @@ weights, training by heart.
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +24,11 @@ RULES = (
     "torch_default",
     "keras_default",
 )
+TRAINED_RULES = [
+    rule if rule in ("he_normal", "small_init") else pytest.param(rule, marks=pytest.mark.slow)
+    for rule in RULES
+]
+"""The same for tests that train: two of them every day, all of them nightly."""
 
 
 def vectors(count: int = 4, steps: int = STEPS, features: int = FEATURES) -> Tensor:
