@@ -32,7 +32,11 @@ def result(
     cell = Cell(data="digits", model="mlp", initializer="he_normal", replicate=replicate)
     history = {"loss": [loss, math.nan], "seconds": [seconds, seconds]}
     return Result(
-        cell=cell, outcome=outcome, history=history, metrics={"test_loss": loss}, **fields
+        cell=cell,
+        outcome=outcome,
+        history=history if outcome in ("ok", "diverged") else {},
+        metrics={"test_loss": loss} if outcome == "ok" else {},
+        **fields,
     )
 
 

@@ -20,7 +20,7 @@ SETTLED = ("ok", "diverged")
 _ENVIRONMENT_KEY = ("device", "engine", "torch", "threads", "matmul", "dtype")
 """The parts of an environment that one paired comparison must not mix."""
 
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """Word in JSON → number."""
 
 
@@ -133,7 +133,7 @@ def _encode(value: float) -> float | str:
 
 def _decode(value: Any) -> float:
     if isinstance(value, str):
-        return _NOT_FINITE[value]
+        return NOT_FINITE[value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"expected a number, received {quote(value)}")
     return value

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fanin import atomic
+from fanin.cell.record_check import require_plausible
 from fanin.cell.result import Result
 from fanin.errors import StoreCorrupt, UsageError, quote
 
@@ -34,7 +35,8 @@ def write(results: Iterable[Result], path: Path | str) -> int:
 def read(path: Path | str) -> tuple[list[Result], list[str]]:
     """The results in a file, and warnings. An incomplete last line is skipped with a warning.
 
-    Raises `StoreCorrupt`, which names the line, for anything else that is not a result.
+    Raises `StoreCorrupt`, which names line and key, for anything else that is not a result, or that
+    cannot be true (`fanin.cell.record_check`).
     """
     try:
         content = Path(path).read_bytes()
@@ -57,7 +59,9 @@ def read(path: Path | str) -> tuple[list[Result], list[str]]:
 
 def _parse_line(line: bytes, place: str) -> Result:
     try:
-        return Result.from_json(json.loads(line, parse_constant=_reject_constant))
+        record = json.loads(line, parse_constant=_reject_constant, object_pairs_hook=_make_object)
+        require_plausible(record)
+        return Result.from_json(record)
     except StoreCorrupt as error:
         raise StoreCorrupt(f"{place}: {error}") from None
     except (ValueError, RecursionError) as error:
@@ -68,6 +72,14 @@ def _parse_line(line: bytes, place: str) -> Result:
 
 def _reject_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in made if keys.count(key) > 1)} twice")
+    return made
 
 
 def _make_sort_key(result: Result) -> tuple[str, str, int, str, str]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fanin.cell.plan import Plan
+from fanin.cell.record_check import require_plausible
 from fanin.cell.result import SETTLED, Result
-from fanin.errors import UsageError
+from fanin.errors import StoreCorrupt, UsageError
 from fanin.store import jsonl
 from fanin.store.results_store import Store, read
 
@@ -64,6 +65,11 @@ def _read_source(source: Path | str) -> tuple[list[Result], Plan | None, list[st
     path = Path(source)
     if path.is_dir():
         snapshot = read(path)
+        for result in snapshot.results.values():
+            try:
+                require_plausible(result.to_json())
+            except StoreCorrupt as error:
+                raise StoreCorrupt(f"{source}, cell {result.cell.id}: {error}") from None
         return list(snapshot.results.values()), snapshot.plan, []
     if path.suffix == ".jsonl":
         results, warnings = jsonl.read(path)
