@@ -190,12 +190,23 @@ def preserve_torch_state(seed: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def preserve_python_state() -> Iterator[None]:
+def preserve_global_state(seed: int) -> Iterator[None]:
+    """Let torch's, Python's and NumPy's global generators start from a seed, and restore them."""
+    with preserve_torch_state(seed), preserve_python_state(seed):
+        yield
+
+
+@contextmanager
+def preserve_python_state(seed: int | None = None) -> Iterator[None]:
     """Restore the state of Python's `random` and of NumPy's global generator at the end.
 
-    For code that draws from them; rich does when it is imported.
+    For code that draws from them; rich does when it is imported. With a seed (32 bits), they start
+    from it.
     """
     state, legacy = random.getstate(), np.random.get_state()
+    if seed is not None:
+        random.seed(seed)
+        np.random.seed(seed)
     try:
         yield
     finally:

@@ -153,7 +153,7 @@ class Model:
         """
         self._require_fit(input_shape, outputs, vocabulary, per_step)
         with (
-            seeds.preserve_torch_state(seeds.derive_stream(0, "construct", self.spec)),
+            seeds.preserve_global_state(seeds.derive_stream(0, "construct", self.spec)),
             torch.device("cpu"),
         ):
             return self._construct(input_shape, outputs, vocabulary, per_step).to(torch.float32)

@@ -40,6 +40,11 @@ class Objective:
         """The metrics that are computed batch by batch; the others follow from the loss."""
         return tuple(metric for metric in self.metrics if metric.score is not None)
 
+    @property
+    def measures_by_user_code(self) -> bool:
+        """Whether a metric is not fanin's own."""
+        return any(metric.measure is not None for metric in self.metrics)
+
     def prepare_inputs(self, x: Tensor) -> Tensor:
         """Inputs as the model takes them: fp32, divided, in its memory format; tokens as int64."""
         if self.info.vocabulary is not None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from fanin import seeds
+from fanin import registry, seeds, user_code
 from fanin.cell.cell import Cell
 from fanin.data import Subset
 from fanin.errors import FitError
@@ -55,17 +55,21 @@ class Trainer:
     schedule: Schedule | None
     """None for a constant learning rate."""
     augmenter: Augmenter | None
+    is_builtin: bool = True
+    """Whether model, optimizer and metrics are fanin's own, which remember nothing in secret."""
 
     @classmethod
     def from_cell(cls, cell: Cell, model: nn.Module, objective: Objective) -> Trainer:
         """The trainer that a cell specifies, for a model that is on its device already."""
         if objective.channels_last:
             convert_conv2d_weight_memory_format(model, torch.channels_last)
+        rule = optimizers.REGISTRY.make(cell.optimizer)
+        is_own = user_code.has_reference(cell.optimizer) or not registry.is_builtin(type(rule))
         return cls(
             cell=cell,
             model=model,
             objective=objective,
-            optimizer=optimizers.REGISTRY.make(cell.optimizer).build(model, cell.learning_rate),
+            optimizer=rule.build(model, cell.learning_rate),
             dropout=DropoutKeys(model, cell.derive_seed("dropout")),
             schedule=None
             if cell.schedule == "constant"
@@ -73,6 +77,7 @@ class Trainer:
             augmenter=Augmenter(cell.augmentation, cell.derive_seed("augment"))
             if cell.augmentation
             else None,
+            is_builtin=not (objective.lends_copies or is_own or objective.measures_by_user_code),
         )
 
     def train_epoch(self, epoch: int, subset: Subset) -> tuple[EpochLosses, list[float]]:
@@ -91,9 +96,9 @@ class Trainer:
         parameters = list(self.model.parameters())
         last_batch = len(order) - (steps - 1) * cell.batch_size
         self._require_several_samples(last_batch)
-        # torch's global generator, which a user's model may draw from, is a function of the epoch.
+        # The global generators, which a user's model may draw from, are functions of the epoch.
         global_stream = seeds.derive_stream(cell.derive_seed("dropout"), "global", epoch)
-        with seeds.preserve_torch_state(global_stream):
+        with seeds.preserve_global_state(global_stream):
             for step, (x, y) in enumerate(self._iterate_batches(subset, order, epoch)):
                 if self.schedule is not None:
                     factor = self.schedule.compute_factor(epoch * steps + step, steps, cell.epochs)
@@ -135,6 +140,12 @@ class Trainer:
             total += metric.score(outputs.detach(), targets)  # type: ignore[misc]
         self.optimizer.step()
         return loss.detach()
+
+    def evaluate(self, epoch: int, subset: Subset) -> tuple[float, list[float]]:
+        """Mean loss and mean scores over a subset (`evaluate`) after so many epochs."""
+        stream = seeds.derive_stream(self.cell.derive_seed("dropout"), "evaluate", epoch)
+        with seeds.preserve_global_state(stream):
+            return evaluate(self.model, self.objective, subset)
 
     def _require_several_samples(self, last_batch: int) -> None:
         """Raise `FitError` if batch normalization would get a batch of one sample.

@@ -29,7 +29,8 @@ from fanin.training.cell_model import make_model
 from fanin.training.checkpoint import Checkpoint
 from fanin.training.metrics import REGISTRY as METRICS
 from fanin.training.objective import Objective, make_objective
-from fanin.training.steps import EpochLosses, Trainer, evaluate
+from fanin.training.steps import EpochLosses, Trainer
+from fanin.training.trained_state import Memory, TrainedState
 
 EpochRow = dict[str, float]
 """An epoch's loss, metrics (also of validation, as ``val_…``) and seconds, by name."""
@@ -85,7 +86,9 @@ class TrainingState:
     best_epoch: int = 0
     history: dict[str, list[float]] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
-    """The model's state after `best_epoch`."""
+    """The model's tensors after `best_epoch`."""
+    best_memory: Memory | None = None
+    """What a user's model kept elsewhere by then."""
     seconds: float = 0.0
     diverged: str = ""
     """What became NaN or infinite; empty if nothing did."""
@@ -157,13 +160,18 @@ def train(
         # two samples suffice to find out what follows each layer
         batch=objective.prepare_inputs(prepared.train.x[:2].clone()),
     )
-    if weights is not None:
-        checkpoint.save_weights(
-            weights / f"{cell.id}.initial.safetensors", dict(model.state_dict())
-        )
     trainer = Trainer.from_cell(cell, model.to(device), objective)
+    trained = TrainedState(
+        model,
+        trainer.optimizer,
+        objective.metrics,
+        is_builtin=trainer.is_builtin,
+        has_schedule=trainer.schedule is not None,
+    )
+    if weights is not None:
+        checkpoint.save_weights(weights / f"{cell.id}.initial.safetensors", trained.read_weights())
     context = {"environment": environment, "data": dataset.fingerprint}
-    state = _resume(checkpoints, cell, context, trainer) or TrainingState()
+    state = _resume(checkpoints, cell, context, trainer, trained) or TrainingState()
     timings["setup"] = time.perf_counter() - started - timings["data"]
 
     saved_at = time.monotonic()
@@ -172,7 +180,7 @@ def train(
         losses, scores = trainer.train_epoch(state.epoch, subsets["train"])
         row = objective.convert_to_own_units(losses.mean, scores)
         validation = objective.convert_to_own_units(
-            *evaluate(model, objective, subsets["validation"])
+            *trainer.evaluate(state.epoch, subsets["validation"])
         )
         seconds = time.perf_counter() - epoch_started
         row |= {f"val_{name}": value for name, value in validation.items()} | {"seconds": seconds}
@@ -183,14 +191,12 @@ def train(
         state.diverged = _describe_divergence(losses, row, model, state.epoch)
         if row["val_loss"] < state.best_loss and not state.diverged:
             state.best_loss, state.best_epoch = row["val_loss"], state.epoch
-            state.best = {
-                name: tensor.detach().clone() for name, tensor in model.state_dict().items()
-            }
+            state.best = {name: t.clone() for name, t in trained.read_tensors().items()}
+            state.best_memory = trained.copy_memory()
         stopping = stop()
         due = time.monotonic() - saved_at >= checkpoint_interval
         if checkpoints is not None and (due or stopping) and not state.diverged:
-            if optimizers.is_resumable(trainer.optimizer):
-                _save_checkpoint(checkpoints, cell, context, trainer, state)
+            _save_checkpoint(checkpoints, cell, context, trainer, trained, state)
             saved_at = time.monotonic()
         if stopping and not _is_finished(state, cell, protocol):
             raise TrainingInterrupted(f"{cell.id} stopped after epoch {state.epoch}")
@@ -199,12 +205,16 @@ def train(
     evaluation_started = time.perf_counter()
     metrics, missing = {"epochs": float(state.epoch)}, list[str]()
     if not state.diverged:
-        model.load_state_dict(state.best)
-        test = objective.convert_to_own_units(*evaluate(model, objective, subsets["test"]))
+        trained.write_tensors(state.best)
+        trained.restore_memory(state.best_memory)
+        test = objective.convert_to_own_units(*trainer.evaluate(state.epoch, subsets["test"]))
         metrics |= _collect_metrics(state, objective, test)
         missing = _find_missing_metrics(state.history, test)
         if weights is not None:
-            checkpoint.save_weights(weights / f"{cell.id}.best.safetensors", state.best)
+            checkpoint.save_weights(
+                weights / f"{cell.id}.best.safetensors",
+                {name: state.best[name] for name in trained.read_weights()},
+            )
     timings["evaluate"] = time.perf_counter() - evaluation_started
     timings["total"] = time.perf_counter() - started
     return Result(
@@ -320,18 +330,33 @@ def _save_checkpoint(
     cell: Cell,
     context: dict[str, Any],
     trainer: Trainer,
+    trained: TrainedState,
     state: TrainingState,
 ) -> None:
-    """Save a checkpoint. A failure, such as a full disk, is printed and does not end the cell."""
+    """Save a checkpoint, unless it would lack a part of the training's state.
+
+    A failure, such as a full disk, is printed and does not end the cell.
+    """
+    if not optimizers.is_resumable(trainer.optimizer):
+        return
+    if unsaved := trained.find_unsaved():
+        print(
+            f"cell {cell.id}: no checkpoint, since it would lack what has changed in "
+            f"{', '.join(unsaved[:5])}. Keep such state in buffers of the model.",
+            file=sys.stderr,
+        )
+        return
     try:
-        checkpoint.save(folder, cell.id, _make_checkpoint(context, trainer, state))
+        checkpoint.save(folder, cell.id, _make_checkpoint(context, trainer, trained, state))
     except OSError as error:
         print(f"cell {cell.id}: no checkpoint after epoch {state.epoch}: {error}", file=sys.stderr)
 
 
-def _make_checkpoint(context: dict[str, Any], trainer: Trainer, state: TrainingState) -> Checkpoint:
+def _make_checkpoint(
+    context: dict[str, Any], trainer: Trainer, trained: TrainedState, state: TrainingState
+) -> Checkpoint:
     groups = {
-        "model": trainer.model.state_dict(),
+        "model": trained.read_tensors(),
         "best": state.best,
         "optimizer": optimizers.read_state_tensors(trainer.optimizer),
     }
@@ -351,7 +376,11 @@ _SAVED = ("epoch", "best_loss", "best_epoch", "seconds", "history")
 
 
 def _resume(
-    folder: Path | None, cell: Cell, context: dict[str, Any], trainer: Trainer
+    folder: Path | None,
+    cell: Cell,
+    context: dict[str, Any],
+    trainer: Trainer,
+    trained: TrainedState,
 ) -> TrainingState | None:
     """Load the cell's checkpoint into model and optimizer; None if there is no usable one.
 
@@ -365,11 +394,16 @@ def _resume(
     for name, tensor in saved.tensors.items():
         group, _, key = name.partition(".")
         groups[group][key] = tensor
-    # copies into the model's own tensors, which keep their strides
-    trainer.model.load_state_dict(groups["model"])
+    current = trained.read_tensors()
+    if groups["model"].keys() != current.keys():
+        return None
+    trained.write_tensors(groups["model"])
     optimizers.restore_state_tensors(trainer.optimizer, groups["optimizer"])
-    current = trainer.model.state_dict()
     best = {
         name: checkpoint.copy_like(current[name], tensor) for name, tensor in groups["best"].items()
     }
-    return TrainingState(best=best, **{name: saved.state[name] for name in _SAVED})
+    # A checkpoint is written only while user code remembers what it did at the start.
+    memory = trained.copy_memory()
+    return TrainingState(
+        best=best, best_memory=memory, **{name: saved.state[name] for name in _SAVED}
+    )

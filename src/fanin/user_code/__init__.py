@@ -22,8 +22,10 @@ from fanin.user_code.contracts import (
     OPTIMIZER,
     Contract,
 )
+from fanin.user_code.fingerprints import fingerprint
 from fanin.user_code.signature import read_parameters
 from fanin.user_code.source_hashes import has_reference, hash_sources, require_unchanged
+from fanin.user_code.variables import find_changes, list_names
 
 __all__ = [
     "CONTRACTS",
@@ -36,8 +38,11 @@ __all__ = [
     "Contract",
     "LoadedCallable",
     "UserComponent",
+    "find_changes",
+    "fingerprint",
     "has_reference",
     "hash_sources",
+    "list_names",
     "load",
     "load_component",
     "read_parameters",

@@ -18,6 +18,7 @@ from typing import Any
 
 from fanin import seeds, specs
 from fanin.errors import FaninError, UnknownName, UserCodeError, quote
+from fanin.user_code import variables
 from fanin.user_code.sibling_imports import allow_sibling_imports
 
 _EXAMPLE = "my_file.py:make, or package.module:make for an installed package"
@@ -49,6 +50,9 @@ class _Source:
 
 _MODULES: dict[tuple[Path, str], ModuleType] = {}
 """The imported files by path and SHA-256."""
+
+_NOT_THE_USERS = ("torch", "fanin")
+"""Packages that keep variables of their own, which say nothing about a cell."""
 
 _IMPORT_LOCK = threading.RLock()
 """Importing a file changes where Python looks for modules."""
@@ -159,7 +163,7 @@ def _execute(path: Path, content: bytes, sha256: str) -> ModuleType:
         with (
             seeds.preserve_torch_state(),
             seeds.preserve_python_state(),
-            allow_sibling_imports(path.parent),
+            allow_sibling_imports(path.parent) as list_siblings,
         ):
             spec.loader.exec_module(module)
     except BaseException as error:
@@ -169,6 +173,7 @@ def _execute(path: Path, content: bytes, sha256: str) -> ModuleType:
         raise UserCodeError(
             f"{path} cannot be imported: {describe_error(error)}{locate_error(error, path)}."
         ) from error
+    variables.watch((module, *list_siblings()))
     return module
 
 
@@ -194,6 +199,8 @@ def _import_package(origin: str) -> _Source:
             f"Expected {_EXAMPLE}."
         )
     file = Path(path).resolve()
+    if origin.partition(".")[0] not in _NOT_THE_USERS:
+        variables.watch([module])
     return _Source(origin, module, hashlib.sha256(file.read_bytes()).hexdigest(), file)
 
 

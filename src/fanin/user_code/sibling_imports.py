@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,10 +19,16 @@ _MODULES_OF_FOLDER: dict[Path, dict[str, ModuleType]] = {}
 
 
 @contextmanager
-def allow_sibling_imports(folder: Path) -> Iterator[None]:
-    """A context in which modules in `folder` can be imported, and no siblings of other files."""
+def allow_sibling_imports(folder: Path) -> Iterator[Callable[[], list[ModuleType]]]:
+    """A context in which modules in `folder` can be imported, and no siblings of other files.
+
+    Yields a function that lists the modules of the folder that were imported in it.
+    """
     if any(Path(entry or ".").resolve() == folder for entry in sys.path):
-        yield  # its modules can be imported anyway
+        loaded = set(sys.modules)  # its modules can be imported anyway
+        yield lambda: [
+            sys.modules[name] for name in set(sys.modules) - loaded if _is_in_folder(name, folder)
+        ]
         return
     siblings = _MODULES_OF_FOLDER.setdefault(folder, {})
     hidden = {
@@ -38,7 +44,7 @@ def allow_sibling_imports(folder: Path) -> Iterator[None]:
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:
-        yield
+        yield lambda: list(siblings.values())
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))

@@ -32,6 +32,8 @@ class Metric(PlainEntry):
     score: Callable[[Tensor, Tensor], Tensor] | None = None
     power: int = 0
     of_loss: Callable[[float], float] | None = None
+    measure: Callable[..., object] | None = None
+    """The code behind `score` that is not fanin's own, which may remember something."""
     user_spec: str = ""
     """The canonical spec of a user component; empty for a registered metric."""
 

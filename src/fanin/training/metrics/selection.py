@@ -28,7 +28,11 @@ def _lend_copies(metric: Metric) -> Metric:
     score = metric.score
     if score is None or (registry.is_builtin(score) and not metric.user_spec):
         return metric
-    return replace(metric, score=lambda outputs, y: score(outputs.clone(), y.clone()))
+    return replace(
+        metric,
+        score=lambda outputs, y: score(outputs.clone(), y.clone()),
+        measure=metric.measure or score,
+    )
 
 
 def select_metrics(info: DataInfo, further: tuple[str, ...]) -> tuple[Metric, ...]:

@@ -47,6 +47,7 @@ def _make(component: user_code.UserComponent, options: Any) -> Metric:
         better,
         tasks=(),
         score=_make_score(component, measure),
+        measure=measure,
         user_spec=specs.render_canonical(component.name, options),
     )
 
