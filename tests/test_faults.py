@@ -139,7 +139,15 @@ def test_a_killed_worker_costs_nothing_but_time(
     assert stored(out) == undisturbed
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
+        (signal.SIGUSR1, 138),
+    ],
+)
 def test_the_first_signal_stops_at_a_checkpoint_and_the_same_command_continues(
     tmp_path: Path, undisturbed: dict[str, Any], number: signal.Signals, status: int
 ) -> None:
@@ -178,6 +186,39 @@ def test_the_second_signal_ends_at_once(
     assert no_process_of(out)
     assert len(read(out).results) == 1
     assert verify(out) == []
+
+
+def test_a_hangup_is_ignored_under_nohup(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    out = tmp_path / "out"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does: children inherit it
+    try:
+        runner = start(PLAN, out, workers=2, env={"STAND_IN_SECONDS": "0.05"})
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    eventually(lambda: list((out / "checkpoints").glob("*.json")))
+    runner.send_signal(signal.SIGHUP)
+    assert finish(runner)[0] == 0
+    assert stored(out) == undisturbed
+
+
+def test_time_in_which_runner_and_workers_are_frozen_does_not_count(
+    tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    runner = start(PLAN, out, workers=2, timeout=1.5, env={"STAND_IN_SECONDS": "0.3"})
+    eventually(lambda: list((out / "checkpoints").glob("*.json")))
+    frozen = [pid for pid in processes_of(out) if pid != runner.pid]
+    for pid in (*frozen, runner.pid):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(3)
+    # The runner wakes up first, as it may after a laptop was opened.
+    for pid in (runner.pid, *frozen):
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.3)
+    code, output, errors = finish(runner)
+    assert (code, errors) == (0, "")
+    assert "WorkerLost" not in output
+    assert stored(out) == undisturbed
 
 
 def test_a_signal_before_any_worker_is_ready_ends_cleanly(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def run(
         accept_changed: complete blocks that were begun in another environment or with other data,
             instead of training them again.
         checkpoint_interval: the least seconds between two checkpoints of a cell.
-        timeout: seconds without a finished epoch after which a cell counts as hung.
+        timeout: seconds without a finished epoch after which a cell counts as hung. It is then
+            tried once more.
         on_event: called with every event of the run (`fanin.execution.events`).
         on_download: called with the progress of every download (`fanin.data.DownloadProgress`).
         observer: watches the stages of the run, instead of `on_event` and `on_download`.

@@ -87,7 +87,9 @@ _CheckpointInterval = Annotated[
 _Timeout = Annotated[
     float,
     typer.Option(
-        "--timeout", metavar="SECONDS", help="A cell whose epoch takes longer counts as hung."
+        "--timeout",
+        metavar="SECONDS",
+        help="A cell whose epoch takes longer counts as hung, and is tried once more.",
     ),
 ]
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fanin import user_code
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.errors import UsageError
@@ -118,6 +117,8 @@ class TorchEngine:
         stop: Callable[[], bool],
     ) -> Result | None:
         """Train a cell, then restore the process-wide settings, which user code may change."""
+        from fanin import user_code
+
         with _preserve_settings():  # a file that changes them on import does so in no cell
             for reference, _ in job.cell.sources:
                 user_code.load(reference)

@@ -40,7 +40,7 @@ from fanin.store.progress_file import ProgressFile, RunningCell, RunProgress
 from fanin.store.results_store import Store
 
 RETRIES = 1
-"""How often one command retries a cell whose worker died."""
+"""How often one command retries a cell whose worker died or hung."""
 GRACE_PERIOD = 10.0
 """Seconds that an interrupted cell has to reach the end of its epoch."""
 _TICK = 0.2
@@ -108,7 +108,8 @@ def run_plan(
         device: a torch device.
         checkpoint_interval: the least seconds between two checkpoints of a cell; 0 writes one after
             every epoch.
-        timeout: seconds without a finished epoch after which a cell counts as hung.
+        timeout: seconds without a finished epoch after which a cell counts as hung. It is then
+            tried once more.
         save_weights: keep initial and best weights in ``<out>/weights``.
         accept_changed: complete blocks that were begun in another environment or with other data,
             instead of training them again.
@@ -117,8 +118,8 @@ def run_plan(
         on_event: called with every event, in this thread.
         engine: what trains, as ``module:factory`` (`fanin.execution.engine`).
 
-    Raises `RunInterrupted` after SIGINT or SIGTERM, and `OutputError`, `StoreLocked`,
-    `StoreCorrupt` or `StoreFull`.
+    Raises `RunInterrupted` after a signal (`fanin.execution.signals`), and `OutputError`,
+    `StoreLocked`, `StoreCorrupt` or `StoreFull`.
     """
     options = _Options(
         workers=workers if workers is not None else count_usable_cores() if device == "cpu" else 1,
@@ -284,7 +285,7 @@ class _Run:
     def _handle_loss(self, current: CellInTraining, lost: CellLost) -> None:
         cell = current.cell
         self._crashes[cell.id] += 1
-        retried = not lost.hung and self._crashes[cell.id] <= RETRIES
+        retried = self._crashes[cell.id] <= RETRIES
         self._emit(WorkerLost(current.worker.number, cell, lost.reason, retried))
         if retried:
             self._queue.put_back(cell)

@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM during a run: the first signal stops it cleanly, the second at once."""
+"""Signals during a run: the first stops it cleanly, the second at once.
+
+Ctrl-C, SIGTERM, SIGHUP (the terminal is gone), SIGUSR1 (a batch system's warning) and SIGXCPU (the
+soft limit of CPU time).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,16 @@ from types import FrameType
 
 from fanin.errors import FaninError
 
+STOP_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU")
+    if hasattr(signal, name)  # not all of them exist on Windows
+)
+"""The signals that stop a run."""
+
 
 class RunInterrupted(FaninError):
-    """A signal ended the run; `exit_code` is 130 for SIGINT and 143 for SIGTERM."""
+    """A signal ended the run; `exit_code` is 128 + its number: 130 for SIGINT."""
 
     def __init__(self, number: int, text: str = "") -> None:
         name = signal.Signals(number).name
@@ -43,8 +54,10 @@ class Interrupts:
 
 @contextlib.contextmanager
 def catch_interrupts() -> Iterator[Interrupts]:
-    """Handle SIGINT and SIGTERM, and restore the previous handlers at the end. Does nothing outside
-    the main thread.
+    """Handle `STOP_SIGNALS`, and restore the previous handlers at the end.
+
+    A signal that is ignored, such as SIGHUP under nohup, stays so. Does nothing outside the main
+    thread.
     """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
@@ -52,7 +65,8 @@ def catch_interrupts() -> Iterator[Interrupts]:
         return
     previous = {
         number: signal.signal(number, interrupts.receive)
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in STOP_SIGNALS
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
     }
     try:
         yield interrupts

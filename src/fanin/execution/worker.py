@@ -47,9 +47,13 @@ from fanin.execution.messages import (
     decode,
     encode,
 )
+from fanin.execution.signals import STOP_SIGNALS
 
 MESSAGE_LIMIT = 10_000
 """The most characters of a traceback that a result keeps: its end, which names the cause."""
+
+_IGNORED = tuple(number for number in STOP_SIGNALS if number.name != "SIGXCPU")
+"""Signals that may reach workers, too. A limit of CPU time is each process's own: it ends it."""
 
 
 class Channel:
@@ -99,7 +103,7 @@ class Channel:
         self._forked = True
         for stream in (self._incoming, self._outgoing):
             _redirect_to_null(stream)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _IGNORED:
             signal.signal(number, signal.SIG_DFL)
 
 
@@ -174,7 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)  # started by hand: `die` must not kill the shell
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _IGNORED:
         signal.signal(number, _ignore_signal)
     faulthandler.enable()
     channel = Channel()

@@ -31,6 +31,10 @@ from fanin.execution.messages import (
 
 _START_TIMEOUT = 600.0
 _MAX_START_FAILURES = 3
+_LARGEST_GAP = 1.0
+"""The most seconds between two looks at the workers that count. If more have passed, this process
+was stopped, such as in a suspended container, and the workers probably with it.
+"""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class WorkerPool:
         self._idle: list[LocalWorker] = []
         self._hung: set[LocalWorker] = set()
         self._start_failures = 0
+        self._last_look = time.monotonic()
 
     def staff(self, cells: int) -> None:
         """Start workers until there is one for each of `cells` cells, or the limit is reached.
@@ -217,7 +222,13 @@ class WorkerPool:
             )
 
     def _kill_hung(self) -> None:
+        """Kill the workers that were silent for too long, in the time that was observed."""
         now = time.monotonic()
+        gap = now - self._last_look
+        self._last_look = now
+        if gap > _LARGEST_GAP:
+            for worker in [*self.in_training, *self._starting]:
+                worker.last_contact = min(worker.last_contact + gap, now)
         for worker in [*self.in_training, *self._starting]:
             limit = self._timeout if worker in self.in_training else _START_TIMEOUT
             if now - worker.last_contact > limit and worker not in self._hung:
