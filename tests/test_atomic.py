@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -48,6 +52,64 @@ def test_a_target_that_is_no_regular_file_is_written_directly(tmp_path: Path) ->
     with os.fdopen(read_end) as stream:
         assert stream.read() == "text"
     assert link.is_symlink()
+
+
+def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "behind").mkdir()
+    kept = tmp_path / "behind" / "kept"
+    kept.write_text("old")
+    kept.chmod(0o600)
+    first, second, dangling = (tmp_path / name for name in ("first", "second", "dangling"))
+    first.symlink_to("second")
+    second.symlink_to("behind/kept")
+    dangling.symlink_to("behind/new")
+    atomic.write(first, "text")
+    atomic.write(dangling, "text")
+    assert first.is_symlink()
+    assert second.is_symlink()
+    assert dangling.is_symlink()
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("text", 0o600)
+    assert (tmp_path / "behind" / "new").read_text() == "text"
+    assert sorted(path.name for path in kept.parent.iterdir()) == ["kept", "new"]
+
+
+def test_a_pipe_with_a_name_is_written_through(tmp_path: Path) -> None:
+    pipe, found = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()))
+    reader.start()
+    atomic.write(pipe, "text")
+    reader.join(10)
+    assert found == ["text"]
+    assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device")
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
+    null = tmp_path / "null"
+    try:
+        os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        null.write_bytes(b"")
+    except OSError:
+        pytest.skip("no device can be made here")
+    atomic.write(null, "text")
+    assert null.is_char_device()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_a_file_behind_standard_output_is_written_where_it_stands(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    code = (
+        "import os, sys; from fanin import atomic; os.write(1, b'before '); "
+        "atomic.write(sys.argv[1], 'text'); os.write(1, b' after')"
+    )
+    with (tmp_path / "out").open("w") as out:
+        words = [sys.executable, "-c", code, name]
+        subprocess.run(words, stdout=out, cwd=tmp_path, check=True)
+    assert (tmp_path / "out").read_text() == "before text after"
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_on_a_full_disk_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,12 +26,14 @@ from fanin.crash_points import pass_crash_point
 from fanin.errors import OutputError, StoreFull
 
 _COPY_BLOCK = 2**20
+_MOST_LINKS = 40
 
 
 def write(path: Path | str, content: str | bytes, *, create_parent: bool = False) -> Path:
     """Write a file that a user asked for; returns its path.
 
-    A target that is no regular file, such as ``/dev/stdout``, is written directly.
+    Only a regular file is replaced. Anything else is written through, as any tool does: a device, a
+    pipe, a descriptor of this process such as ``/dev/stdout``. Of a link its target is written.
 
     Args:
         path: the file.
@@ -44,26 +47,57 @@ def write(path: Path | str, content: str | bytes, *, create_parent: bool = False
     try:
         if create_parent:
             target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)
-        else:
-            replace(target, data)
+        _write_through(target, data)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise to_output_error(target, error) from None
     return target
 
 
-def replace(target: Path, content: bytes, *, crash_at: str = "file.before_replace") -> None:
+def _write_through(target: Path, data: bytes) -> None:
+    if (descriptor := _find_descriptor(target)) is not None:
+        # Opened by its name, a file behind it would be cut off, and written from its beginning.
+        with os.fdopen(os.dup(descriptor), "wb") as stream:
+            stream.write(data)
+        return
+    file = Path(os.path.realpath(target))
+    if not file.exists():
+        replace(file, data)
+    elif file.is_file():
+        replace(file, data, mode=stat.S_IMODE(file.stat().st_mode))
+    else:
+        file.write_bytes(data)
+
+
+def _find_descriptor(path: Path) -> int | None:
+    """The descriptor of this process that a path names, also through links; None if none."""
+    for _ in range(_MOST_LINKS):
+        folder = os.path.realpath(path.parent)
+        if folder in ("/dev/fd", f"/proc/{os.getpid()}/fd") and path.name.isdecimal():
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = Path(folder) / path.readlink()
+    return None
+
+
+def replace(
+    target: Path,
+    content: bytes,
+    *,
+    mode: int | None = None,
+    crash_at: str = "file.before_replace",
+) -> None:
     """Write a file.
 
     Args:
         target: a file in a folder that exists.
         content: all of it.
+        mode: as for `publish`.
         crash_at: the crash point to pass when the new file is complete and not yet in place.
 
     Raises OSError; the old file is then unchanged, and nothing is left beside it.
     """
-    with _open_aside(target, crash_at=crash_at) as stream:
+    with _open_aside(target, mode=mode, crash_at=crash_at) as stream:
         stream.write(content)
 
 
