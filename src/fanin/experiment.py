@@ -12,13 +12,15 @@ what the folder holds.
 from __future__ import annotations
 
 import contextlib
+import functools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from fanin import specs
+from fanin import specs, user_code
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
@@ -32,7 +34,7 @@ from fanin.execution.runner import run_plan
 from fanin.report.results import Results
 from fanin.store import results_store
 from fanin.store.merge import supersedes
-from fanin.store.results_folder import ResultsFolder, choose_folder
+from fanin.store.results_folder import ResultsFolder, choose_folder, claim_folder
 from fanin.study import learning_rate_tuning
 
 if TYPE_CHECKING:
@@ -57,6 +59,21 @@ Only = Mapping[str, object]
 """Axis → a label or value, or a list of them."""
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _look_beside_study(function: Function) -> Function:
+    """Let a function find user components beside the file of the study that it is given."""
+
+    @functools.wraps(function)
+    def call(study: StudyLike, *args: Any, **options: Any) -> Any:
+        loaded = load_study(study)
+        with user_code.look_beside(loaded.folder):
+            return function(loaded, *args, **options)
+
+    return cast(Function, call)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What `run` would train, and how long that may take."""
@@ -73,6 +90,7 @@ class Estimate:
     """If every cell runs all its epochs."""
 
 
+@_look_beside_study
 def run(
     study: StudyLike,
     out: Path | str | None = None,
@@ -128,7 +146,9 @@ def run(
     fingerprints: dict[str, str] = {}
     with Planner(load_study(study)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
-        folder = choose_folder(out, plan.study)
+        folder = choose_folder(out, plan.study, planner.study.file)
+        if out is None:
+            _claim_folder(folder, planner.study)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
                 _fetch_data(planner, stage.to_train, tell_download, fingerprints)
@@ -150,6 +170,7 @@ def run(
     return replace(load_results(folder), run_summary=replace(summary, trained=trained))
 
 
+@_look_beside_study
 def estimate(
     study: StudyLike,
     out: Path | str | None = None,
@@ -168,7 +189,7 @@ def estimate(
     fingerprints: dict[str, str] = {}
     with Planner(load_study(study)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
-        folder = choose_folder(out, plan.study)
+        folder = choose_folder(out, plan.study, planner.study.file)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             if stage.to_train:  # later stages follow from the results of this one
                 break
@@ -201,6 +222,7 @@ def load_study(study: StudyLike) -> Study:
     )
 
 
+@_look_beside_study
 def make_plan(
     study: StudyLike,
     *,
@@ -332,6 +354,19 @@ def _fetch_data(
             data.ensure(name, on_progress=on_download)
         if name not in fingerprints:
             fingerprints[name] = planner.read_fingerprint(name)
+
+
+def _claim_folder(folder: Path, study: Study) -> None:
+    """Create the folder that was chosen for a study, and say so if it is not the usual one."""
+    ResultsFolder.from_path(folder).create()
+    claim_folder(folder, study.file)
+    if folder.name != study.name:
+        warnings.warn(
+            f"{folder.with_name(study.name)} holds the results of another study of this name. "
+            f"Those of {study.file or study.name} are written to {folder}; --out names another "
+            "folder.",
+            stacklevel=4,
+        )
 
 
 def _choose_observer(callbacks: CallbackObserver, progress: bool | None) -> Observer:

@@ -130,7 +130,6 @@ def run(
     from fanin import experiment
     from fanin.cli.only_option import parse_only
     from fanin.progress.progress_display import ProgressDisplay
-    from fanin.store.results_folder import choose_folder
 
     options: dict[str, Any] = {
         "replicates": replicates,
@@ -154,7 +153,13 @@ def run(
         observer=ProgressDisplay(),
         **options,
     )
-    return _results_to_output(results, choose_folder(out, results.plan.study), figures)
+    assert results.out is not None
+    return _results_to_output(results, _shorten(results.out), figures)
+
+
+def _shorten(folder: Path) -> Path:
+    """The folder relative to the working directory, if it lies below."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _results_to_output(results: Results, folder: Path, figures: bool) -> CommandOutput:

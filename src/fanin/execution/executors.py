@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from fanin import user_code
 from fanin.execution.messages import Command, Message, decode, encode
 
 LOG_LIMIT = 2**20
@@ -212,4 +213,5 @@ class LocalExecutor:
 def _build_environment() -> dict[str, str]:
     """The environment variables of a worker: the runner's, its import path, and one thread."""
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    variables = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return {**os.environ, **variables, **user_code.build_worker_variables()}

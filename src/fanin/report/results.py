@@ -98,14 +98,17 @@ class Results:
 
         Response curves, heat maps and dot plots, named ``figure-1-test-accuracy-by-depth.png`` and
         so on, by default in the results folder. There are none if nothing varies or nothing has
-        finished training.
+        finished training. Figures of an earlier plan are removed from a results folder.
         """
         from fanin.report.figures.rendering import parse_format
+        from fanin.report.figures.stale_figures import remove_stale_figures
         from fanin.report.figures.study_figures import draw_study_figures, write_figures
 
         kind = parse_format(f"figure.{kind}")
         place = self._place(folder, "figures/")
-        return write_figures(draw_study_figures(self.analysis, kind=kind), place, kind)
+        paths = write_figures(draw_study_figures(self.analysis, kind=kind), place, kind)
+        remove_stale_figures(place, paths, (planned.cell.id for planned in self.plan.cells))
+        return paths
 
     def cell_curves(self, cell: str, path: str | Path) -> Path:
         """Write one cell's training curves as PNG, PDF or SVG; `cell` is its id."""

@@ -3,6 +3,7 @@
     results.sqlite    every result and the latest plan (`fanin.store.results_store`)
     lock              held by the one runner that writes here
     progress.json     what that runner is doing (`fanin.store.progress_file`)
+    belongs-to        the study file, if the folder was chosen for it
     study.toml        the study that ran last, with everything said explicitly
     checkpoints/      states of unfinished cells: <cell id>.<digest>.safetensors
     logs/             what workers printed, up to a limit
@@ -14,15 +15,63 @@ All names are fixed, or made from cell ids. No name that a user chooses becomes 
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fanin import atomic
 from fanin.atomic import to_output_error
 
+_MOST_NUMBERED = 1000
+"""Folders ``runs/<study>-2`` and so on that are tried."""
 
-def choose_folder(out: Path | str | None, study: str) -> Path:
-    """The results folder that ``--out`` names; ``runs/<study>`` by default."""
-    return Path("runs") / study if out is None else Path(out)
+
+def choose_folder(out: Path | str | None, study: str, file: Path | None = None) -> Path:
+    """The results folder that ``--out`` names; ``runs/<study>`` by default.
+
+    If that belongs to another study of this name, ``runs/<study>-2`` and so on.
+
+    Args:
+        out: the folder that the user has named, if any.
+        study: the study's name.
+        file: the study's file; None for a built-in one, or one that was made in Python.
+    """
+    if out is not None:
+        return Path(out)
+    usual = Path("runs") / study
+    numbered = (Path("runs") / f"{study}-{number}" for number in range(2, _MOST_NUMBERED))
+    return next((folder for folder in (usual, *numbered) if _belongs(folder, file)), usual)
+
+
+def claim_folder(folder: Path, file: Path | None) -> None:
+    """Record that a folder belongs to the study in a file, or to one without a file."""
+    atomic.write(folder / _OWNER, _describe_owner(folder, file) + "\n", create_parent=True)
+
+
+def _belongs(folder: Path, file: Path | None) -> bool:
+    """Whether a folder may be used for a study: it is free, or its own. A folder whose study file
+    is gone is free: the file may have been moved.
+    """
+    try:
+        owner = (folder / _OWNER).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return True
+    if owner == _describe_owner(folder, file):
+        return True
+    return owner != _NO_FILE and not (folder / owner).is_file()
+
+
+def _describe_owner(folder: Path, file: Path | None) -> str:
+    """The study's file, relative to the folder, so that both can be moved together."""
+    if file is None:
+        return _NO_FILE
+    with contextlib.suppress(ValueError):  # on another drive
+        return Path(os.path.relpath(file, folder)).as_posix()
+    return str(file.absolute())
+
+
+_OWNER = "belongs-to"
+_NO_FILE = "a study without a file"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from html import escape
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from fanin import seeds
@@ -31,6 +32,7 @@ from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.line_numbers import LineNumbers
 from fanin.study.plain_values import check_study_name, make_document
 from fanin.study.study_file import StudyDocument, StudyTables, TuneTable
+from fanin.user_code import look_beside
 
 MAX_CELLS = 100_000
 
@@ -62,6 +64,8 @@ class Study:
     """About how long it takes, in words; measured for the built-in studies."""
     lines: LineNumbers = field(default_factory=LineNumbers, compare=False, repr=False)
     """The line numbers of its file."""
+    file: Path | None = field(default=None, compare=False, repr=False)
+    """The file that it was read from."""
     axes: InitVar[Mapping[str, Sequence[Any]] | None] = None
     """Axes that all of the `grids` share, or the only ones."""
 
@@ -98,7 +102,12 @@ class Study:
     @classmethod
     def from_document(cls, document: StudyDocument) -> Study:
         """The study in a study file; raises a `FaninError` that names the line of a mistake."""
-        return cls(**_read_fields(document), lines=document.lines)
+        return cls(**_read_fields(document), lines=document.lines, file=document.file)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of its file, where paths of user components are looked up first."""
+        return self.file.parent if self.file else None
 
     def to_toml(self, *, comment: str = "") -> str:
         """A study file that says everything explicitly; `from_toml` makes an equal study of it."""
@@ -152,12 +161,9 @@ class Study:
         head = {"protocol": PROTOCOLS.get(self.protocol).name, "seed": seeds.check_seed(self.seed)}
         if max_epochs is not None:
             head["epochs"] = check_count(max_epochs, "max_epochs")
-        cells = self._select(
-            Expansion(
-                self.name, self.base, self.grids, self.exclude, head, self.lines
-            ).list_cells(),
-            only or {},
-        )
+        expansion = Expansion(self.name, self.base, self.grids, self.exclude, head, self.lines)
+        with look_beside(self.folder):
+            cells = self._select(expansion.list_cells(), only or {})
         self._check_duplicates(cells)
         chosen = [f"{axis}={','.join(names)}" for axis, names in (only or {}).items()]
         return Plan(

@@ -8,7 +8,7 @@ lines of the file. `fanin.study.study` makes a study of a document, and a docume
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -61,6 +61,8 @@ class StudyDocument:
     name: str
     tables: StudyTables
     lines: LineNumbers = field(default_factory=LineNumbers)
+    file: Path | None = None
+    """The file itself; None for a built-in study, or one that was made in Python."""
 
     def locate(self, table: str, key: str, number: int = 0) -> str:
         """``Study NAME, line 7`` for a key of a table, as an error begins."""
@@ -84,10 +86,10 @@ def read_document(name_or_path: str | PathLike[str]) -> StudyDocument:
     Raises `UnknownName` or `StudyError`.
     """
     if isinstance(name_or_path, PathLike):
-        return parse_document(_read_text(Path(name_or_path)), Path(name_or_path).stem)
-    if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
-        return parse_document(_read_text(path), path.stem)
+        return replace(parse_document(_read_text(path), path.stem), file=path.absolute())
+    if name_or_path.endswith(".toml"):
+        return read_document(Path(name_or_path))
     builtin = list_builtin_studies()
     if name_or_path not in builtin:
         raise UnknownName.suggest("study", name_or_path, (*builtin, "my_study.toml (a file)"))

@@ -11,6 +11,7 @@ them.
 """
 
 from fanin.user_code.callables import LoadedCallable, load
+from fanin.user_code.code_folders import build_worker_variables, look_beside
 from fanin.user_code.component import UserComponent, load_component
 from fanin.user_code.contracts import (
     CONTRACTS,
@@ -38,6 +39,7 @@ __all__ = [
     "Contract",
     "LoadedCallable",
     "UserComponent",
+    "build_worker_variables",
     "find_changes",
     "fingerprint",
     "has_reference",
@@ -45,6 +47,7 @@ __all__ = [
     "list_names",
     "load",
     "load_component",
+    "look_beside",
     "read_parameters",
     "require_unchanged",
 ]

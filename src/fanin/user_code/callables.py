@@ -19,6 +19,7 @@ from typing import Any
 from fanin import seeds, specs
 from fanin.errors import FaninError, UnknownName, UserCodeError, quote
 from fanin.user_code import variables
+from fanin.user_code.code_folders import list_places
 from fanin.user_code.sibling_imports import allow_sibling_imports
 
 _EXAMPLE = "my_file.py:make, or package.module:make for an installed package"
@@ -119,21 +120,23 @@ def _import_file(origin: str) -> _Source:
 
 def _resolve_path(origin: str) -> Path:
     try:
-        path = Path(origin).expanduser().resolve()
-        exists = path.is_file()
+        places = [place.resolve() for place in list_places(origin)]
+        found = next((place for place in places if place.is_file()), None)
     except (OSError, RuntimeError, ValueError) as error:
         # A name that is too long, a circle of links, the home of an unknown user.
         reason = str(error).rstrip(".")
         raise UserCodeError(f"{quote(origin)} cannot be used as a path: {reason}.") from None
-    if exists:
-        return path
+    if found:
+        return found
+    path = places[0]
     if path.parent.is_dir():
         files = ", ".join(sorted(file.name for file in path.parent.glob("*.py"))[:10])
         hint = f"Files in {path.parent}: {files or 'no .py file'}."
     else:
         hint = f"There is no folder {path.parent}."
     raise UserCodeError(
-        f"There is no file {origin}. A relative path starts at the working directory. {hint}"
+        f"There is no file {origin}. A relative path starts at the folder of the study file, or "
+        f"else at the working directory. {hint}"
     )
 
 
