@@ -43,6 +43,9 @@ class Engine:
             os._exit(7)
         return "exact"
 
+    def find_leftovers(self) -> list[str]:
+        return []
+
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
         if device == "nowhere":
             raise UsageError("Device nowhere cannot be used. Choose cpu.")

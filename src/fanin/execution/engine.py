@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -56,6 +56,11 @@ class Engine(Protocol):
         because `stop` returned true.
         """
 
+    def find_leftovers(self) -> list[str]:
+        """What user code has changed in the process for good since the last call of another
+        method, by name. A worker with any is replaced.
+        """
+
 
 def load_engine(name: str) -> Engine:
     """The engine that ``module:factory`` makes."""
@@ -68,11 +73,13 @@ class TorchEngine:
     """Trains one cell at a time with `fanin.training.train`."""
 
     def __init__(self) -> None:
-        from fanin.execution import process_settings
+        from fanin.execution import process_settings, process_state
         from fanin.training import train
 
         process_settings.tune_process()
         self._train, self._settings = train, process_settings
+        self._preserve = process_state.preserve_process_state
+        self._leftovers: list[str] = []
         self._cache = train.DataCache()
         self._device = "cpu"
         self._environment: dict[str, Any] = {}
@@ -82,11 +89,19 @@ class TorchEngine:
 
         A model that cannot be built is left out; its own cells will fail in training.
         """
+        with self._preserve() as self._leftovers:
+            return self._choose_matmul(cells)
+
+    def find_leftovers(self) -> list[str]:
+        """What user code has changed in this process for good, by name."""
+        return self._leftovers
+
+    def _choose_matmul(self, cells: Sequence[Cell]) -> str:
         settings = self._settings
         models = {(c.data, c.model, c.activation, c.normalization, c.batch_size): c for c in cells}
         buildable = list[Cell]()
         for cell in models.values():
-            with contextlib.suppress(Exception), _preserve_settings():
+            with contextlib.suppress(Exception), self._preserve():
                 settings.collect_linear_shapes([cell])
                 buildable.append(cell)
         if not buildable or not settings.is_onednn_exact(buildable):
@@ -116,13 +131,13 @@ class TorchEngine:
         on_epoch: Callable[[dict[str, float]], None],
         stop: Callable[[], bool],
     ) -> Result | None:
-        """Train a cell, then restore the process-wide settings, which user code may change."""
+        """Train a cell, then put back the state of the process, which user code may change."""
         from fanin import user_code
 
-        with _preserve_settings():  # a file that changes them on import does so in no cell
+        with self._preserve():  # a file that changes settings on import does so in no cell
             for reference, _ in job.cell.sources:
                 user_code.load(reference)
-        with _preserve_settings():
+        with self._preserve() as self._leftovers:
             try:
                 return self._train.train(
                     job.cell,
@@ -138,25 +153,3 @@ class TorchEngine:
                 )
             except self._train.TrainingInterrupted:
                 return None
-
-
-@contextlib.contextmanager
-def _preserve_settings() -> Iterator[None]:
-    """Restore torch's process-wide settings, so that no cell depends on the one before it."""
-    import torch
-
-    accessors: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
-        (torch.get_num_threads, torch.set_num_threads),
-        (torch.get_default_dtype, torch.set_default_dtype),
-        (torch.get_default_device, torch.set_default_device),
-        (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-        (torch.is_grad_enabled, torch.set_grad_enabled),
-        (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
-    )
-    before = [get() for get, _ in accessors]
-    try:
-        yield
-    finally:
-        for (get, restore), value in zip(accessors, before, strict=True):
-            if get() != value:
-                restore(value)

@@ -12,7 +12,7 @@ Nothing is pickled. A worker that sends any other line is killed.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fanin import errors
@@ -89,6 +89,8 @@ class Ready:
 
     environment: dict[str, Any]
     matmul: str
+    leftovers: list[str] = field(default_factory=list)
+    """What user code has changed in the process for good. A worker with any is replaced."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class CellDone:
     record: dict[str, Any]
     exit_code: int
     """0, or the exit code of the error that made the cell fail."""
+    leftovers: list[str] = field(default_factory=list)
+    """As in `Ready`."""
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ class Worker:
         except Exception as error:
             return Refused(*_explain(error))
         pass_crash_point("worker.after_setup")
-        return Ready(self._environment, matmul)
+        return Ready(self._environment, matmul, self._engine.find_leftovers())
 
     def _train(self, command: Train) -> WorkerMessage:
         cell = Cell.from_json(command.cell)
@@ -161,11 +161,19 @@ class Worker:
             failed = Result(
                 cell=cell, outcome="failed", message=message, environment=self._environment
             )
-            return CellDone(failed.to_json(), exit_code)
+            return CellDone(failed.to_json(), exit_code, self._engine.find_leftovers())
         finally:
             with contextlib.suppress(OSError):
                 os.chdir(self._working_folder)
-        return CellStopped(cell.id) if result is None else CellDone(result.to_json(), 0)
+        if result is None:
+            return CellStopped(cell.id)
+        if leftovers := self._engine.find_leftovers():
+            print(
+                f"cell {cell.id} has changed {', '.join(leftovers[:5])} for good: this worker is "
+                "replaced.",
+                file=sys.stderr,
+            )
+        return CellDone(result.to_json(), 0, leftovers)
 
 
 def main() -> None:

@@ -128,6 +128,8 @@ class WorkerPool:
 
     def dismiss(self, worker: LocalWorker) -> None:
         """Kill an idle worker that may not train another cell. `staff` replaces it."""
+        if worker not in self._idle:
+            return
         self._idle.remove(worker)
         worker.kill()
 
@@ -167,6 +169,8 @@ class WorkerPool:
         if isinstance(message, CellDone | CellStopped):
             del self.in_training[worker]
             self._idle.append(worker)
+            if isinstance(message, CellDone) and message.leftovers:
+                self.dismiss(worker)
             return current, message
         return None
 
@@ -183,6 +187,8 @@ class WorkerPool:
                 f"{expected}, received {received}."
             )
         self._idle.append(worker)
+        if message.leftovers:
+            self.dismiss(worker)
 
     def _remove_worker(
         self, worker: LocalWorker, worker_exit: WorkerExit

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from fanin.errors import FitError
 from fanin.models.benchmark_model import REGISTRY, ModelEntry
@@ -100,6 +101,7 @@ class _Call:
         )
         if not isinstance(module, nn.Module):
             raise self.component.make_return_error(module)
+        _require_new(module, self.component)
         return module
 
     def make_and_try_module(self) -> nn.Module:
@@ -119,6 +121,26 @@ class _Call:
                 f"a {name} that maps {shape} to {_describe_output(output)}, not to {expected}",
             )
         return module
+
+
+def _require_new(module: nn.Module, component: UserComponent) -> None:
+    """Raise `FitError` if a module holds tensors that an earlier one holds, which still lives.
+
+    Otherwise a cell would go on training what another one has trained.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    if module in _MADE or any(tensor in _HELD for tensor in tensors):
+        raise component.make_return_error(
+            module, "a module, or one with parameters or buffers, that it has returned before"
+        )
+    _MADE[module] = None
+    for tensor in tensors:
+        _HELD[tensor] = None
+
+
+_MADE = WeakIdKeyDictionary()
+_HELD = WeakIdKeyDictionary()
+"""The modules made so far, and their tensors, as long as anybody else holds them."""
 
 
 def _describe_output(output: object) -> str:
