@@ -433,7 +433,7 @@ def test_verify_finds_a_wrong_outcome_and_a_missing_attempt(tmp_path: Path) -> N
         connection.commit()
     problems = verify(tmp_path)
     assert len(problems) == 2
-    assert "outcome is not failed" in problems[0]
+    assert "another outcome than failed" in problems[0]
     assert "expected attempt 1" in problems[1]
 
 

@@ -13,7 +13,9 @@ from fanin.progress.remaining_time import format_duration
 
 if TYPE_CHECKING:
     from fanin.report.tables.table import Table
-    from fanin.store.results_store import Snapshot
+    from fanin.store.results_store import Snapshot, StoredOutcome
+
+    _Snapshot = Snapshot[StoredOutcome]
 
 _OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
 _MAX_FAILURES = 10
@@ -37,13 +39,13 @@ def status(
     \b
     Exit codes: 0 shown · 2 no results there · 3 store corrupt
     """
-    from fanin.store.results_store import read
+    from fanin.store.results_store import read_outcomes
 
-    snapshot = read(folder)
+    snapshot = read_outcomes(folder)
     return CommandOutput(_to_json(snapshot), lambda: _show(snapshot, folder))
 
 
-def _to_json(snapshot: Snapshot) -> dict[str, Any]:
+def _to_json(snapshot: _Snapshot) -> dict[str, Any]:
     progress, holder = snapshot.progress, snapshot.holder
     return {
         "folder": str(snapshot.path),
@@ -67,7 +69,7 @@ def _to_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _show(snapshot: Snapshot, folder: Path) -> None:
+def _show(snapshot: _Snapshot, folder: Path) -> None:
     from fanin.report.escaping import escape_invisible
     from fanin.report.tables.terminal import print_table
 
@@ -91,7 +93,7 @@ def _show(snapshot: Snapshot, folder: Path) -> None:
     print_lines(_suggest_next(snapshot, folder))
 
 
-def _make_table(snapshot: Snapshot) -> Table:
+def _make_table(snapshot: _Snapshot) -> Table:
     from fanin.report.tables.table import Column, Table, TableEntry
 
     assert snapshot.plan is not None
@@ -117,7 +119,7 @@ def _make_table(snapshot: Snapshot) -> Table:
     )
 
 
-def _describe_activity(snapshot: Snapshot) -> str:
+def _describe_activity(snapshot: _Snapshot) -> str:
     from fanin.report.escaping import escape_invisible
 
     if snapshot.holder is None:
@@ -133,7 +135,7 @@ def _describe_activity(snapshot: Snapshot) -> str:
     return "\n".join(lines)
 
 
-def _suggest_next(snapshot: Snapshot, folder: Path) -> str:
+def _suggest_next(snapshot: _Snapshot, folder: Path) -> str:
     from fanin.report.escaping import escape_invisible
 
     total = _sum_counts(_count_outcomes(snapshot))
@@ -146,7 +148,7 @@ def _suggest_next(snapshot: Snapshot, folder: Path) -> str:
     return f"Next: fanin report {escape_invisible(folder)}"
 
 
-def _count_outcomes(snapshot: Snapshot) -> dict[tuple[str, str], Counter[str]]:
+def _count_outcomes(snapshot: _Snapshot) -> dict[tuple[str, str], Counter[str]]:
     """(model, data) → the number of its planned cells by outcome, in the order of the plan."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     for planned, result in snapshot.planned_results:
@@ -165,7 +167,7 @@ def _count_done(counts: Counter[str]) -> int:
     return counts["ok"] + counts["diverged"]
 
 
-def _list_failures(snapshot: Snapshot) -> list[tuple[str, str, str]]:
+def _list_failures(snapshot: _Snapshot) -> list[tuple[str, str, str]]:
     """(description, outcome, message) of each planned cell that failed or was killed."""
     return [
         (

@@ -1,4 +1,4 @@
-"""``fanin store``: check a results store, or merge others into it."""
+"""``fanin store``: check a results store, salvage a damaged one, or merge others into it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fanin.errors import StoreCorrupt
 
 app = typer.Typer(
     name="store",
-    help="Check a results store, or merge others into it.",
+    help="Check a results store, salvage a damaged one, or merge others into it.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -46,6 +46,50 @@ def verify(folder: _Folder, as_json: JsonOption = False) -> CommandOutput:
 
     record = {"folder": str(folder), "sound": not problems, "problems": problems}
     return CommandOutput(record, show, StoreCorrupt.exit_code if problems else 0)
+
+
+@app.command()
+def salvage(
+    folder: _Folder,
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A folder for the sound results, without a store.")
+    ],
+    as_json: JsonOption = False,
+) -> CommandOutput:
+    """Copy the sound results of a damaged store to another folder.
+
+    Results that are not what was written are left out, and named. The damaged store is not changed.
+    Run the study with --out OUT to train again what was lost.
+
+    \b
+    Example:
+      fanin store salvage runs/quick runs/quick-salvaged
+
+    \b
+    Exit codes: 0 everything was sound · 2 no store there, or one in OUT already
+    · 3 some results were lost; the others are in OUT
+    """
+    from fanin.store.salvage import salvage as salvage_store
+
+    report = salvage_store(folder, output)
+    for problem in report.problems:
+        print_to_stderr(f"Lost: {problem}")
+    record = {
+        "folder": str(folder),
+        "output": str(output),
+        "kept": report.kept,
+        "lost": report.lost,
+        "has_plan": report.has_plan,
+        "problems": list(report.problems),
+    }
+    plan = "with its plan" if report.has_plan else "without a plan"
+    counts = f"{report.kept:,} results kept, {plan}; {report.lost:,} known to be lost"
+    is_damaged = report.lost or report.problems
+    return CommandOutput(
+        record,
+        lambda: print_lines(f"{output}: {counts}"),
+        StoreCorrupt.exit_code if is_damaged else 0,
+    )
 
 
 @app.command()

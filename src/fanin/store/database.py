@@ -75,10 +75,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection = _connect(path, "rw")
         try:
             _check_header(connection, path)
-            if (
-                problem := execute_patiently(connection, "PRAGMA quick_check(1)").fetchone()[0]
-            ) != "ok":
-                raise _to_corrupt_error(path, problem)
+            # not quick_check, which skips the index
+            check = execute_patiently(connection, "PRAGMA integrity_check(1)")
+            if (problem := check.fetchone()[0]) != "ok":
+                raise to_corrupt_error(path, problem)
             if (version := _read_version(connection)) < len(MIGRATIONS):
                 _back_up(connection, path.with_name(f"{path.name}.version-{version}"))
                 migrate(connection)
@@ -106,6 +106,13 @@ def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
             connection.backup(copy)
             migrate(copy)
             yield copy
+
+
+@contextlib.contextmanager
+def open_damaged(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open what may be left of a store, for reading alone. Errors of SQLite are its own."""
+    with contextlib.closing(_connect(path, "ro")) as connection:
+        yield connection
 
 
 def execute_patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
@@ -163,7 +170,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 def _check_header(connection: sqlite3.Connection, path: Path) -> None:
     version = _read_version(connection)  # the first statement that reads the file
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or version < 1:
-        raise _to_corrupt_error(path, "not a results store of fanin")
+        raise to_corrupt_error(path, "not a results store of fanin")
     if version > len(MIGRATIONS):
         raise StoreError(
             f"{path} has schema version {version}; this version of fanin reads versions up to "
@@ -180,10 +187,12 @@ def _back_up(connection: sqlite3.Connection, path: Path) -> None:
         connection.backup(copy)
 
 
-def _to_corrupt_error(path: Path, problem: str) -> StoreCorrupt:
+def to_corrupt_error(path: Path, problem: str) -> StoreCorrupt:
+    """The error of a file that is not what was written."""
     return StoreCorrupt(
         f"{path} cannot be used: {problem}. The file was not changed. `fanin store verify` tells "
-        "more. To continue, restore a copy or choose another --out."
+        "more, and `fanin store salvage` copies the sound results to another folder. Or restore a "
+        "copy."
     )
 
 
@@ -215,4 +224,4 @@ def _translate(path: Path, error: sqlite3.Error) -> StoreError | OutputError:
             f"{path.name}-journal, a write was interrupted, and they must be writable, too; or "
             "copy the folder to a place where they are."
         )
-    return _to_corrupt_error(path, str(error))
+    return to_corrupt_error(path, str(error))

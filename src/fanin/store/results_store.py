@@ -8,38 +8,48 @@ attempt at a cell supersedes the earlier ones, which are kept.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from fanin.cell.plan import Plan, PlannedCell
-from fanin.cell.result import Result
+from fanin.cell.result import SETTLED, Result
 from fanin.crash_points import pass_crash_point
 from fanin.errors import StoreCorrupt, UsageError
 from fanin.store import database
 from fanin.store.lock import Lock, LockHolder, find_holder
 from fanin.store.progress_file import RunProgress, read_progress
 from fanin.store.results_folder import ResultsFolder
+from fanin.store.stored_rows import StoredRow, compute_digest, iterate_rows, read_plan_text
 
-_LATEST = """SELECT cell, attempt, record, digest FROM result AS r
-             WHERE attempt = (SELECT max(attempt) FROM result WHERE cell = r.cell)
-             ORDER BY number"""
 _LATEST_PLAN = "SELECT record, digest FROM plan ORDER BY number DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class StoredOutcome:
+    """The outcome of a result whose record is not opened."""
+
+    outcome: str
+    message: str = ""
+    """Of a failed or killed cell."""
+
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Snapshot(Generic[R]):
     """What a results folder held at one moment."""
 
     path: Path
     plan: Plan | None
     """The latest plan that was run; None if results were only merged."""
-    results: Mapping[str, Result]
+    results: Mapping[str, R]
     """The latest attempt by cell id, in the order of their commits."""
     attempts: Mapping[str, int]
     """The number of attempts by cell id."""
@@ -49,7 +59,7 @@ class Snapshot:
     """What that process is doing, if it is a runner."""
 
     @property
-    def planned_results(self) -> list[tuple[PlannedCell, Result | None]]:
+    def planned_results(self) -> list[tuple[PlannedCell, R | None]]:
         """The latest plan's cells, each with its result if there is one."""
         return [
             (planned, self.results.get(planned.cell.id))
@@ -113,16 +123,13 @@ class Store:
 
     def read_plan(self) -> Plan | None:
         """The latest plan."""
-        with database.translate_errors(self.folder.database):
-            return _parse_plan(
-                database.execute_patiently(self._connection, _LATEST_PLAN).fetchone()
-            )
+        with _explain_damage(self.folder.database):
+            return _parse_plan(read_plan_text(self._connection))
 
     def read_results(self) -> dict[str, Result]:
         """The latest attempt by cell id, in the order of their commits."""
-        with database.translate_errors(self.folder.database):
-            rows = database.execute_patiently(self._connection, _LATEST).fetchall()
-        return {cell: parse_result(cell, record, stored) for cell, _, record, stored in rows}
+        with _explain_damage(self.folder.database):
+            return _read_latest(self._connection, parse_row)[0]
 
     def close(self) -> None:
         """Close the file and release the lock."""
@@ -153,24 +160,63 @@ class Store:
         return attempt
 
 
-def read(out: Path | str) -> Snapshot:
+def read(out: Path | str) -> Snapshot[Result]:
     """What a results folder holds now, also while a runner writes it.
 
     Raises `UsageError` if there is no store, and `StoreCorrupt`.
     """
+    return _read(out, parse_row)
+
+
+def read_outcomes(out: Path | str) -> Snapshot[StoredOutcome]:
+    """As `read`, with nothing of the results but their outcomes: fast, whatever their number."""
+    return _read(out, _parse_outcome)
+
+
+def _read(out: Path | str, parse: Callable[[StoredRow], R]) -> Snapshot[R]:
     folder = require_store(out)
-    with database.open_for_reading(folder.database) as connection:
-        rows = connection.execute(_LATEST).fetchall()
-        plan = connection.execute(_LATEST_PLAN).fetchone()
+    with (
+        _explain_damage(folder.database),
+        database.open_for_reading(folder.database) as connection,
+    ):
+        results, attempts = _read_latest(connection, parse)
+        plan = _parse_plan(read_plan_text(connection))
     holder = find_holder(folder.lock)
     return Snapshot(
         path=folder.path,
-        plan=_parse_plan(plan),
-        results={cell: parse_result(cell, record, stored) for cell, _, record, stored in rows},
-        attempts={cell: attempt for cell, attempt, _, _ in rows},
+        plan=plan,
+        results=results,
+        attempts=attempts,
         holder=holder,
         progress=read_progress(folder.progress) if holder else None,
     )
+
+
+def _read_latest(
+    connection: sqlite3.Connection, parse: Callable[[StoredRow], R]
+) -> tuple[dict[str, R], dict[str, int]]:
+    """The latest attempt by cell id, in the order of their commits, and its number.
+
+    One row is in memory at a time, apart from what `parse` makes of it.
+    """
+    results, attempts = dict[str, R](), dict[str, int]()
+    for row in iterate_rows(connection):
+        results.pop(row.cell, None)
+        results[row.cell] = parse(row)
+        attempts[row.cell] = row.attempt
+    return results, attempts
+
+
+@contextmanager
+def _explain_damage(path: Path) -> Iterator[None]:
+    """Raise the errors of damaged rows with the file's name and what can be done."""
+    try:
+        with database.translate_errors(path):
+            yield
+    except StoreCorrupt as error:
+        text = str(error)
+        is_explained = text.startswith(str(path))
+        raise error if is_explained else database.to_corrupt_error(path, text.rstrip(".")) from None
 
 
 def require_store(out: Path | str) -> ResultsFolder:
@@ -184,27 +230,33 @@ def require_store(out: Path | str) -> ResultsFolder:
     return folder
 
 
-def parse_result(cell: str, record: str, stored_digest: str) -> Result:
+def parse_row(row: StoredRow) -> Result:
     """The result in a row; raises `StoreCorrupt` if the row is not what was written."""
-    result = Result.from_json(parse_record(f"result of cell {cell}", record, stored_digest))
-    if result.cell.id != cell:
-        raise StoreCorrupt(f"The record of cell {cell} holds a result of cell {result.cell.id}.")
+    result = Result.from_json(parse_record(f"result of cell {row.cell}", row.record, row.digest))
+    if result.cell.id != row.cell:
+        raise StoreCorrupt(
+            f"The record of cell {row.cell} holds a result of cell {result.cell.id}."
+        )
+    if result.outcome != row.outcome:
+        raise StoreCorrupt(f"The record of cell {row.cell} has another outcome than {row.outcome}.")
     return result
+
+
+def _parse_outcome(row: StoredRow) -> StoredOutcome:
+    """The outcome of a row, whose record is opened only if it has a message."""
+    if row.outcome in SETTLED:
+        return StoredOutcome(row.outcome)
+    return StoredOutcome(row.outcome, parse_row(row).message)
 
 
 def parse_record(name: str, record: Any, stored_digest: str) -> Any:
     """The JSON value of a stored text; raises `StoreCorrupt` if its bytes have changed."""
-    if not isinstance(record, str) or compute_digest(record) != stored_digest:
+    if not isinstance(record, str | bytes) or compute_digest(record) != stored_digest:
         raise StoreCorrupt(f"The stored {name} is damaged: its bytes have changed.")
     try:
         return json.loads(record)
     except (ValueError, RecursionError):
         raise StoreCorrupt(f"The stored {name} is not JSON.") from None
-
-
-def compute_digest(text: str) -> str:
-    """SHA-256 of a stored text."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _parse_plan(row: tuple[str, str] | None) -> Plan | None:

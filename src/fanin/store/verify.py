@@ -8,7 +8,8 @@ from pathlib import Path
 from fanin.cell.plan import Plan
 from fanin.errors import FaninError, StoreCorrupt
 from fanin.store import database
-from fanin.store.results_store import parse_record, parse_result, require_store
+from fanin.store.results_store import parse_record, parse_row, require_store
+from fanin.store.stored_rows import SELECT_ROWS, StoredRow
 
 
 def verify(out: Path | str) -> list[str]:
@@ -33,19 +34,21 @@ def _check_structure(connection: sqlite3.Connection) -> list[str]:
 
 
 def _check_results(connection: sqlite3.Connection) -> list[str]:
-    problems, attempts = list[str](), dict[str, int]()
-    for cell, attempt, outcome, record, stored in connection.execute(
-        "SELECT cell, attempt, outcome, record, digest FROM result ORDER BY number"
-    ):
-        where = f"cell {cell}, attempt {attempt}"
+    problems, attempts, last = list[str](), dict[str, int](), 0
+    for values in connection.execute(f"{SELECT_ROWS} ORDER BY number"):
+        row = StoredRow(*values)
+        where = f"cell {row.cell}, attempt {row.attempt}"
+        if row.number != last + 1:
+            problems.append(f"rows {last + 1} to {row.number - 1} are missing")
+        last = row.number
         try:
-            if parse_result(cell, record, stored).outcome != outcome:
-                problems.append(f"{where}: the record's outcome is not {outcome}")
+            parse_row(row)
         except StoreCorrupt as error:
             problems.append(f"{where}: {error}")
-        if attempt != attempts.get(cell, 0) + 1:
-            problems.append(f"{where}: expected attempt {attempts.get(cell, 0) + 1}")
-        attempts[cell] = attempt
+        expected = attempts.get(row.cell, 0) + 1
+        if row.attempt != expected:
+            problems.append(f"{where}: expected attempt {expected}")
+        attempts[row.cell] = row.attempt
     return problems
 
 
