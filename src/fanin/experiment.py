@@ -27,10 +27,10 @@ from fanin.cell.result import Result
 from fanin.errors import FaninError, MissingExtra, UsageError, quote
 from fanin.execution.blocks import find_unfinished
 from fanin.execution.events import Event
-from fanin.execution.executors import count_usable_cores
 from fanin.execution.observer import CallbackObserver, Observer, Stage
 from fanin.execution.planning import Planner, names_user_code
 from fanin.execution.runner import run_plan
+from fanin.execution.usable_cores import count_usable_cores
 from fanin.report.results import Results
 from fanin.store import results_store
 from fanin.store.merge import supersedes

@@ -55,7 +55,7 @@ _Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        help="Worker processes; by default one per core, on a GPU one.",
+        help="Worker processes; by default one per usable core, on a GPU one.",
     ),
 ]
 _Device = Annotated[

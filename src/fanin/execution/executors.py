@@ -27,11 +27,6 @@ _KEPT_OUTPUT = 10_000
 _CRASH_FRAMES = 6
 
 
-def count_usable_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class WorkerExit:
     """A worker's process has ended."""

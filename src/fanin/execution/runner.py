@@ -32,9 +32,10 @@ from fanin.execution.events import (
     RunStarted,
     WorkerLost,
 )
-from fanin.execution.executors import LocalExecutor, count_usable_cores
+from fanin.execution.executors import LocalExecutor
 from fanin.execution.messages import CellDone, EpochDone, Train
 from fanin.execution.signals import Interrupts, RunInterrupted, catch_interrupts
+from fanin.execution.usable_cores import count_usable_cores
 from fanin.execution.worker_pool import CellInTraining, CellLost, CellUpdate, WorkerPool
 from fanin.store.progress_file import ProgressFile, RunningCell, RunProgress
 from fanin.store.results_store import Store
