@@ -329,3 +329,34 @@ def test_a_terminal_without_unicode_gets_words_it_can_show(folder: Path) -> None
         check=True,
     )
     assert "digits" in done.stdout
+
+
+def test_status_shows_where_it_failed_and_where_the_log_is() -> None:
+    from fanin.cell.cell import Cell
+    from fanin.cell.result import Result
+    from fanin.cli.status import find_place
+
+    cell = Cell(data="digits", model="mlp", initializer="zero")
+    traceback = (
+        "Traceback (most recent call last):\n"
+        '  File "/x/site-packages/torch/nn/modules/module.py", line 1, in _call_impl\n'
+        "    return forward_call(*args)\n"
+        '  File "/home/me/mine.py", line 7, in forward\n'
+        "    return self.missing(x)\n"
+        '  File "/x/site-packages/torch/nn/modules/module.py", line 2, in __getattr__\n'
+        "    raise AttributeError(\n"
+        "AttributeError: no attribute 'missing'"
+    )
+    failed = Result(cell=cell, outcome="failed", message=traceback)
+    assert failed.reason == "AttributeError: no attribute 'missing'"
+    assert find_place(failed.message) == [
+        '  File "/home/me/mine.py", line 7, in forward',
+        "    return self.missing(x)",
+    ]
+    killed = Result(
+        cell=cell,
+        outcome="killed",
+        message="killed by SIGSEGV (2 times)\nLast output:\nnumpy, torch",
+    )
+    assert killed.reason == "killed by SIGSEGV (2 times)"
+    assert find_place(killed.message) == ["Last output:", "numpy, torch"]

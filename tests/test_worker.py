@@ -88,7 +88,12 @@ def test_a_refusal_is_raised_as_the_kind_of_error_that_the_worker_met(
 
 @pytest.mark.parametrize(
     ("status", "text"),
-    [(3, "exit status 3"), (-9, "SIGKILL (out of memory?)"), (-11, "killed by SIGSEGV")],
+    [
+        (3, "exit status 3"),
+        (-9, "killed by SIGKILL"),
+        (-60, "killed by signal 60"),
+        (-11, "killed by SIGSEGV"),
+    ],
 )
 def test_how_a_process_ended_is_said_in_words(status: int, text: str) -> None:
     assert str(WorkerExit(status, "")).endswith(text)

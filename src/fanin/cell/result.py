@@ -68,6 +68,11 @@ class Result:
         """The fingerprint of the data that it was trained on; empty if it was not recorded."""
         return str(self.data.get("fingerprint", ""))
 
+    @property
+    def reason(self) -> str:
+        """The line of `message` that says what happened (`find_reason`)."""
+        return find_reason(self.message)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which `from_json` makes an equal result.
 
@@ -137,3 +142,11 @@ def _decode(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"expected a number, received {quote(value)}")
     return value
+
+
+def find_reason(message: str) -> str:
+    """The line of a message that says what happened: the last one of a traceback, whose beginning
+    may be cut off; else the first, as an output may follow.
+    """
+    lines = message.strip().splitlines() or [""]
+    return lines[-1] if lines[0].startswith(("Traceback", "…")) else lines[0]

@@ -19,7 +19,8 @@ from fanin._version import __version__
 from fanin.cli import data, export, listing, report, run, show, status, store
 from fanin.cli.command_output import SCHEMA, CommandOutput, print_to_stderr
 from fanin.cli.output_stream import OutputStream, open_output
-from fanin.errors import FaninError, MissingExtra, OutputError, UsageError
+from fanin.errors import FaninError, MissingExtra, OutputError, UsageError, quote
+from fanin.execution.process_limits import explain_lack_of_memory
 
 # Typer's error for a command line that it does not understand. Older versions import it from click,
 # newer ones define it.
@@ -114,8 +115,8 @@ class _Printer:
             return self._find_exit_code(0, has_effect=False)
         except _Misuse as error:
             if not self.as_json:
-                error.show(text := io.StringIO())
-                print_to_stderr(text.getvalue().rstrip())
+                error.show(shown := io.StringIO())
+                print_to_stderr(shown.getvalue().rstrip())
                 return UsageError.exit_code
             return self.print_error("UsageError", error.format_message(), UsageError.exit_code)
         except FaninError as error:
@@ -125,6 +126,11 @@ class _Printer:
                 return self.print_bug(error)
             missing = MissingExtra(str(error.name), "study", "This command")
             return self.print_error("MissingExtra", str(missing), missing.exit_code)
+        except OSError as error:
+            if error.filename is None:
+                return self.print_bug(error)
+            text = f"Cannot use {quote(str(error.filename))}: {error.strerror or error}."
+            return self.print_error("UsageError", text, UsageError.exit_code)
         except Exception as error:
             return self.print_bug(error)
 
@@ -146,6 +152,8 @@ class _Printer:
 
     def print_bug(self, error: Exception) -> int:
         """Print an error that is no user's mistake, with its traceback; returns the exit code."""
+        if text := explain_lack_of_memory(error):
+            return self.print_error("MemoryError", text, 1)
         print_to_stderr("".join(traceback.format_exception(error)).rstrip())
         text = f"This is a bug in fanin; please report it: {error}"
         return self.print_error(type(error).__name__, text, 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fanin.cell.result import find_reason
 from fanin.cli.command_output import CommandOutput, JsonOption, print_lines
 from fanin.progress.remaining_time import format_duration
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
 _MAX_FAILURES = 10
 _MESSAGE_LENGTH = 300
+_MAX_LINES = 5
+_LIBRARIES = ("site-packages", "/fanin/", "<frozen", "/lib/python")
 
 
 def status(
@@ -62,8 +65,8 @@ def _to_json(snapshot: _Snapshot) -> dict[str, Any]:
         "cells_in_training": [vars(cell) for cell in progress.running] if progress else [],
         "eta_seconds": progress.eta if progress else None,
         "failures": [
-            {"cell": cell, "outcome": outcome, "message": message}
-            for cell, outcome, message in _list_failures(snapshot)
+            {"cell": cell, "outcome": result.outcome, "message": result.message}
+            for cell, result in _list_failures(snapshot)
         ],
         "stored_results": len(snapshot.results),
     }
@@ -84,12 +87,14 @@ def _show(snapshot: _Snapshot, folder: Path) -> None:
     print_lines("")
     print_lines(_describe_activity(snapshot))
     failures = _list_failures(snapshot)
-    for cell, outcome, message in failures[:_MAX_FAILURES]:
-        print_lines(
-            f"{outcome}: {escape_invisible(cell)}: {escape_invisible(_get_last_line(message))}"
-        )
+    for description, result in failures[:_MAX_FAILURES]:
+        reason = find_reason(result.message)[:_MESSAGE_LENGTH] or "no message"
+        print_lines(escape_invisible(f"{result.outcome}: {description}: {reason}"))
+        print_lines(escape_invisible(f"    {line}") for line in find_place(result.message))
     if len(failures) > _MAX_FAILURES:
         print_lines(f"… and {len(failures) - _MAX_FAILURES:,} more; fanin status --json lists all.")
+    if failures:
+        print_lines(f"What workers printed last is in {escape_invisible(snapshot.path / 'logs')}.")
     print_lines(_suggest_next(snapshot, folder))
 
 
@@ -167,21 +172,29 @@ def _count_done(counts: Counter[str]) -> int:
     return counts["ok"] + counts["diverged"]
 
 
-def _list_failures(snapshot: _Snapshot) -> list[tuple[str, str, str]]:
-    """(description, outcome, message) of each planned cell that failed or was killed."""
+def _list_failures(snapshot: _Snapshot) -> list[tuple[str, StoredOutcome]]:
+    """(description, result) of each planned cell that failed or was killed."""
     return [
         (
             f"{planned.cell.model} on {planned.cell.data}, "
             f"{planned.labels.get('initializer', planned.cell.initializer)}, "
             f"replicate {planned.cell.replicate}",
-            result.outcome,
-            result.message,
+            result,
         )
         for planned, result in snapshot.planned_results
         if result is not None and result.outcome in ("failed", "killed")
     ]
 
 
-def _get_last_line(message: str) -> str:
-    lines = message.strip().splitlines() or ["no message"]
-    return lines[-1][:_MESSAGE_LENGTH]
+def find_place(message: str) -> list[str]:
+    """Where something went wrong: of a traceback, the file, the line and the code of the last call
+    that is not a library's; else the last lines after the first.
+    """
+    lines = message.strip().splitlines()
+    frames = [i for i, line in enumerate(lines) if line.lstrip().startswith('File "')]
+    own = [i for i in frames if not any(part in lines[i] for part in _LIBRARIES)]
+    if not frames:
+        return lines[1:][-_MAX_LINES:]
+    place = (own or frames)[-1]
+    code = lines[place + 1 : place + 2]
+    return [line for line in (lines[place], *code) if line.startswith("  ")]

@@ -19,6 +19,11 @@ from queue import Empty, SimpleQueue
 
 from fanin import user_code
 from fanin.execution.messages import Command, Message, decode, encode
+from fanin.execution.process_limits import (
+    count_oom_kills,
+    explain_signal,
+    measure_children_seconds,
+)
 
 LOG_LIMIT = 2**20
 """The most bytes of a worker's log; what user code prints beyond that is dropped."""
@@ -34,13 +39,20 @@ class WorkerExit:
     status: int
     """The exit status; -n if signal n killed the process."""
     last_output: str
+    hint: str = ""
+    """Why a signal may have killed it, in brackets."""
 
     def __str__(self) -> str:
         if self.status >= 0:
             return f"the process ended with exit status {self.status}"
-        name = signal.Signals(-self.status).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"the process was killed by {name}{hint}"
+        return f"the process was killed by {_name_signal(-self.status)}{self.hint}"
+
+
+def _name_signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no names
+        return f"signal {number}"
 
 
 class LocalWorker:
@@ -66,6 +78,7 @@ class LocalWorker:
         """When the last message was sent or received."""
         self._last_output = b""
         self._exit_lock = threading.Lock()
+        self._oom_kills = count_oom_kills()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "fanin.execution.worker", "--engine", engine],
             stdin=subprocess.PIPE,
@@ -123,10 +136,16 @@ class LocalWorker:
                 self.last_contact = time.monotonic()
         self.kill()
         with self._exit_lock:
+            before = measure_children_seconds()
             status = self._process.wait()
+            seconds = measure_children_seconds() - before
+        kills = count_oom_kills()
+        if kills is not None and self._oom_kills is not None:
+            kills -= self._oom_kills
+        hint = explain_signal(-status, kills, seconds)
         self._threads[1].join(timeout=2)
         last_output = shorten_output(self._last_output.decode("utf-8", "replace"))
-        self._inbox.put((self, WorkerExit(status, last_output)))
+        self._inbox.put((self, WorkerExit(status, last_output, hint)))
 
     def _keep_log(self) -> None:
         assert self._process.stderr is not None

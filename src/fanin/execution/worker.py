@@ -47,6 +47,7 @@ from fanin.execution.messages import (
     decode,
     encode,
 )
+from fanin.execution.process_limits import explain_lack_of_memory
 from fanin.execution.signals import STOP_SIGNALS
 
 MESSAGE_LIMIT = 10_000
@@ -137,7 +138,7 @@ class Worker:
             )
             self._environment = self._engine.set_up(command.device, matmul)
         except Exception as error:
-            return Refused(*_explain(error))
+            return _refuse(error)
         pass_crash_point("worker.after_setup")
         return Ready(self._environment, matmul, self._engine.find_leftovers())
 
@@ -202,8 +203,13 @@ def _load_or_refuse(name: str, channel: Channel) -> Engine:
     try:
         return load_engine(name)
     except Exception as error:
-        channel.send(Refused(*_explain(error)))
+        channel.send(_refuse(error))
         raise
+
+
+def _refuse(error: Exception) -> Refused:
+    text, exit_code = _explain(error)
+    return Refused(explain_lack_of_memory(error) or text, exit_code)
 
 
 def _answer(command: Ask) -> WorkerMessage:

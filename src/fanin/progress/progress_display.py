@@ -341,7 +341,5 @@ def _describe_start(event: RunStarted, work: str) -> str:
 def _describe_outcome(result: Result) -> str:
     if result.outcome == "ok":
         return f"ok after {result.metrics.get('epochs', math.nan):.0f} epochs"
-    message = result.message.strip()
-    if not message:
-        return result.outcome
-    return escape_invisible(f"{result.outcome}: {message.splitlines()[-1][:_MESSAGE_LENGTH]}")
+    reason = result.reason[:_MESSAGE_LENGTH]
+    return escape_invisible(f"{result.outcome}: {reason}" if reason else result.outcome)

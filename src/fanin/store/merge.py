@@ -11,6 +11,7 @@ from fanin.cell.record_check import require_plausible
 from fanin.cell.result import SETTLED, Result
 from fanin.errors import StoreCorrupt, UsageError
 from fanin.store import jsonl
+from fanin.store.results_folder import check_path
 from fanin.store.results_store import Store, read
 
 
@@ -63,6 +64,7 @@ def supersedes(result: Result, stored: Result) -> bool:
 
 def _read_source(source: Path | str) -> tuple[list[Result], Plan | None, list[str]]:
     path = Path(source)
+    check_path(path)
     if path.is_dir():
         snapshot = read(path)
         for result in snapshot.results.values():

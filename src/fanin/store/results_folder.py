@@ -15,12 +15,14 @@ All names are fixed, or made from cell ids. No name that a user chooses becomes 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from fanin import atomic
 from fanin.atomic import to_output_error
+from fanin.errors import OutputError, quote
 
 _MOST_NUMBERED = 1000
 """Folders ``runs/<study>-2`` and so on that are tried."""
@@ -74,6 +76,21 @@ _OWNER = "belongs-to"
 _NO_FILE = "a study without a file"
 
 
+def check_path(path: Path | str) -> None:
+    """Raise `OutputError` for what the system takes for no path, such as a name that is too long.
+
+    Whether there is something there does not matter.
+    """
+    try:
+        Path(path).stat()
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        if getattr(error, "errno", None) not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            reason = getattr(error, "strerror", None) or str(error)
+            raise OutputError(
+                f"{quote(str(path))} cannot be used as a path: {reason}. Choose another."
+            ) from None
+
+
 @dataclass(frozen=True)
 class ResultsFolder:
     """A results folder. Its path is absolute, because user code may change the working folder."""
@@ -82,7 +99,10 @@ class ResultsFolder:
 
     @classmethod
     def from_path(cls, out: Path | str) -> ResultsFolder:
-        """The folder `out`, which need not exist."""
+        """The folder `out`, which need not exist; raises `OutputError` if no folder can be called
+        so.
+        """
+        check_path(out)
         return cls(Path(out).absolute())
 
     @property

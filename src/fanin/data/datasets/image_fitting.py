@@ -100,7 +100,7 @@ def _load_photograph(name: str) -> np.ndarray:
     load_sample_image = import_loader("load_sample_image")
     try:
         photograph: np.ndarray = load_sample_image(f"{name}.jpg")
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtra("pillow", "study", "This data set") from None
     return photograph
 

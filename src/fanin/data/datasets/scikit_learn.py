@@ -31,7 +31,7 @@ def import_loader(loader: str) -> Callable[..., Any]:
     try:
         with seeds.preserve_python_state():  # scikit-learn imports rich
             import sklearn.datasets
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtra("scikit-learn", "study", "This data set") from None
     function: Callable[..., Any] = getattr(sklearn.datasets, loader)
     return function

@@ -238,7 +238,7 @@ def _compare_checksum(mirror: Mirror, archive: Path) -> str:
 def _import_pooch() -> Any:
     try:
         import pooch
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtra("pooch", "study", "Downloading data") from None
     return pooch
 
