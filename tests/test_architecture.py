@@ -22,6 +22,7 @@ ORDER = (
     "crash_points",
     "atomic",
     "toml_text",
+    "screen",
     "specs",
     "registry",
     "seeds",

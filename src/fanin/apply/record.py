@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.apply.record_table import (
     HEADINGS,
-    WIDTH,
-    WIDTHS,
+    RecordColumns,
     format_fans,
     format_number,
-    format_row,
     format_shape,
     shorten,
     shorten_name,
 )
 from fanin.errors import MissingExtra, UnknownName
 from fanin.fans import Convention, Role
+from fanin.screen import count_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,7 +152,7 @@ class Record:
                 yield {**row, **part, "name": parameter.name, "part": part["name"]}
 
     def __str__(self) -> str:
-        """A table of at most 80 columns."""
+        """A table as wide as the terminal; 80 columns where there is none."""
         return _format_table(self)
 
 
@@ -161,29 +160,32 @@ def _format_table(record: Record) -> str:
     """A row per parameter, further ones for parts that differ, and what must be said about the
     whole.
     """
-    rows = [line for parameter in record.parameters for line in _format_parameter(parameter)]
+    columns = RecordColumns.fit()
+    rows = [
+        line for parameter in record.parameters for line in _format_parameter(parameter, columns)
+    ]
     distinct = [parameter for parameter in record.parameters if parameter.tied_to is None]
     filled = sum(parameter.rule is not None for parameter in distinct)
     done = "to fill" if record.preview else "filled"
     return "\n".join(
         [
-            format_row(*HEADINGS),
+            columns.format_row(*HEADINGS),
             *rows,
             f"{filled} of {len(distinct)} parameters {done}; seed {record.seed}; "
             f"{record.convention} fans",
             *(
                 ["Long names are shortened; print(record[name]) tells all about one."]
-                if _has_long_names(record)
+                if _has_long_names(record, columns)
                 else []
             ),
-            *_format_overlaps(record),
+            *_format_overlaps(record, columns),
             *(["Preview: nothing was changed."] if record.preview else []),
         ]
     )
 
 
-def _has_long_names(record: Record) -> bool:
-    return any(len(parameter.name) > WIDTHS[0] for parameter in record.parameters)
+def _has_long_names(record: Record, columns: RecordColumns) -> bool:
+    return any(len(parameter.name) > columns.widths[0] for parameter in record.parameters)
 
 
 def _explain_parameter(record: ParameterRecord) -> str:
@@ -202,7 +204,7 @@ def _explain_parameter(record: ParameterRecord) -> str:
     lines = [record.name]
     for heading, text in facts.items():
         first, *rest = textwrap.wrap(
-            text, WIDTH - 10, break_long_words=False, break_on_hyphens=False
+            text, count_columns() - 10, break_long_words=False, break_on_hyphens=False
         ) or ["–"]
         lines += [f"  {heading:<7} {first}", *(f"  {'':<7} {line}" for line in rest)]
     for part in record.parts:
@@ -215,21 +217,22 @@ def _explain_parameter(record: ParameterRecord) -> str:
     return "\n".join(lines)
 
 
-def _format_parameter(record: ParameterRecord) -> Iterator[str]:
-    name = shorten_name(record.name, WIDTHS[0])
+def _format_parameter(record: ParameterRecord, columns: RecordColumns) -> Iterator[str]:
+    widths = columns.widths
+    name = shorten_name(record.name, widths[0])
     if record.rule is None:
         remark = record.reason if record.tied_to else f"kept: {record.reason}"
         start = (
-            f"{name:<{WIDTHS[0]}} {shorten(format_shape(record.shape), WIDTHS[1]):<{WIDTHS[1]}} "
+            f"{name:<{widths[0]}} {shorten(format_shape(record.shape), widths[1]):<{widths[1]}} "
         )
-        yield start + shorten(remark, WIDTH - len(start))
+        yield start + shorten(remark, columns.total - len(start))
         return
     times = f" ×{len(record.parts)}" if record.parts else ""
-    rule = shorten(record.rule, WIDTHS[2] - len(times)) + times
-    yield format_row(name, format_shape(record.shape), rule, *_format_numbers(record))
+    rule = shorten(record.rule, widths[2] - len(times)) + times
+    yield columns.format_row(name, format_shape(record.shape), rule, *_format_numbers(record))
     if len({(part.fan_in, part.fan_out, part.intended_std) for part in record.parts}) > 1:
         for part in record.parts:
-            yield format_row(
+            yield columns.format_row(
                 f"  part {part.name}", format_shape(part.shape), "", *_format_numbers(part)
             )
 
@@ -243,14 +246,14 @@ def _format_numbers(record: ParameterRecord | PartRecord) -> tuple[str, ...]:
     )
 
 
-def _format_overlaps(record: Record) -> Iterator[str]:
+def _format_overlaps(record: Record, columns: RecordColumns) -> Iterator[str]:
     if not record.overlaps:
         return
     yield f"{len(record.overlaps)} parameters match several patterns; the last one counts:"
     for overlap in record.overlaps[:_OVERLAPS_SHOWN]:
         yield shorten(
             f"  {overlap.name}: {overlap.pattern!r} over {', '.join(map(repr, overlap.over))}",
-            WIDTH,
+            columns.total,
         )
     if len(record.overlaps) > _OVERLAPS_SHOWN:
         yield "  … (record.overlaps has all)"

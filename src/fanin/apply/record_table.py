@@ -1,22 +1,46 @@
-"""The cells and rows of a printed record, which is at most 80 columns wide."""
+"""The cells and rows of a printed record, as wide as the output and at least 80 columns."""
 
 from __future__ import annotations
 
-WIDTH = 80
+from dataclasses import dataclass
 
-WIDTHS = (22, 12, 13, 10, 5, 6, 6)
-"""Of the columns; with the spaces between them they make `WIDTH`."""
+from fanin.screen import USUAL, count_columns
+
 HEADINGS = ("parameter", "shape", "rule", "fan in/out", "gain", "std", "meas.")
 
+_NARROWEST = (22, 12, 13, 10, 5, 6, 6)
+"""Widths of the columns; with the spaces between them they make 80."""
 
-def format_row(*cells: str) -> str:
-    name, shape, rule, *numbers = (
-        shorten(cell, width) for cell, width in zip(cells, WIDTHS, strict=True)
-    )
-    left = f"{name:<{WIDTHS[0]}} {shape:<{WIDTHS[1]}} {rule:<{WIDTHS[2]}}"
-    return " ".join(
-        [left, *(f"{text:>{width}}" for text, width in zip(numbers, WIDTHS[3:], strict=True))]
-    )
+_NUMBER_WIDTH = _NARROWEST[-1]
+
+
+@dataclass(frozen=True)
+class RecordColumns:
+    """The columns of a printed record."""
+
+    widths: tuple[int, ...]
+
+    @classmethod
+    def fit(cls) -> RecordColumns:
+        """Columns for the output: what exceeds 80 goes to names, rules and shapes."""
+        extra = max(count_columns() - USUAL, 0)
+        name, shape, rule, *numbers = _NARROWEST
+        shared = (name + extra - extra // 2, shape + extra // 8, rule + extra // 2 - extra // 8)
+        return cls((*shared, *numbers))
+
+    @property
+    def total(self) -> int:
+        """The width of a row."""
+        return sum(self.widths) + len(self.widths) - 1
+
+    def format_row(self, *cells: str) -> str:
+        """The cells, each cut to the width of its column."""
+        name, shape, rule, *numbers = map(shorten, cells, self.widths)
+        widths = self.widths
+        left = f"{name:<{widths[0]}} {shape:<{widths[1]}} {rule:<{widths[2]}}"
+        return " ".join(
+            [left, *(f"{text:>{width}}" for text, width in zip(numbers, widths[3:], strict=True))]
+        )
 
 
 def format_shape(shape: tuple[int, ...]) -> str:
@@ -35,7 +59,7 @@ def format_number(value: float | None) -> str:
         return "–"
     texts = (f"{value:.{digits}g}" for digits in (3, 2, 1))
     short = [text[1:] if text.startswith("0.") else text for text in texts]
-    return next((text for text in short if len(text) <= WIDTHS[-1]), short[-1])
+    return next((text for text in short if len(text) <= _NUMBER_WIDTH), short[-1])
 
 
 def shorten(text: str, width: int) -> str:

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from fanin.cli.command_output import CommandOutput, JsonOption, print_lines
+from fanin.screen import count_columns
 
-_WIDTH = 80
+_LEAST = 20
+"""Columns that a text takes at least."""
 
 
 def list_entries(
@@ -47,13 +49,12 @@ def list_entries(
 
 
 def format_columns(pairs: list[tuple[str, str]], indent: str = "  ") -> list[str]:
-    """Names and their texts in two columns, wrapped at 80 characters."""
+    """Names and their texts in two columns, wrapped at the width of the output."""
     width = max((len(name) for name, _ in pairs), default=0)
+    room = max(count_columns() - width - len(indent) - 2, _LEAST)
     lines: list[str] = []
     for name, text in pairs:
-        first, *rest = textwrap.wrap(
-            text, _WIDTH - width - len(indent) - 2, break_on_hyphens=False
-        ) or [""]
+        first, *rest = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
         lines += [
             f"{indent}{name:<{width}}  {first}".rstrip(),
             *(f"{indent}{'':<{width}}  {line}" for line in rest),

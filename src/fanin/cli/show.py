@@ -41,7 +41,7 @@ def show(
 
 
 def format_entry(entry: Description) -> list[str]:
-    """Explain an entry in lines of 80 characters."""
+    """Explain an entry in lines as wide as the output."""
     from fanin.catalogue import singular
     from fanin.report.escaping import escape_invisible
 

@@ -25,6 +25,7 @@ from fanin._version import __version__
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.factors import format_value
 from fanin.analysis.frames import OUTCOMES
+from fanin.analysis.own_data import has_published_bytes
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.report.escaping import escape_invisible
@@ -128,7 +129,7 @@ def _list_data_sets(found: Sequence[Result]) -> list[dict[str, Any]]:
         {
             "name": name,
             "fingerprint": fingerprint,
-            "canonical": "unknown" if canonical is None else "yes" if canonical else "no",
+            "canonical": _describe_bytes(name, canonical),
             "classes": _format_classes(seen[name, fingerprint, canonical]),
         }
         for name, fingerprint, canonical in sorted(seen, key=str)
@@ -142,3 +143,10 @@ def _format_classes(facts: Mapping[str, Any]) -> str:
     if len(numbers) < len(keys):
         return "—"
     return "{:,} of {:,} to {:,} training samples; baseline accuracy {:.3g}".format(*numbers)
+
+
+def _describe_bytes(data: str, canonical: object) -> str:
+    """Whether the bytes of a data set were the published ones, if it has any."""
+    if canonical is None:
+        return "unknown"
+    return "yes" if canonical else "no" if has_published_bytes(data) else "own data"

@@ -12,6 +12,7 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design
 from fanin.analysis.factors import format_title
 from fanin.analysis.frames import OUTCOMES
+from fanin.analysis.own_data import has_published_bytes
 from fanin.analysis.ranking import Verdict
 from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
 from fanin.cell.result import Result
@@ -199,7 +200,11 @@ def _note_missing_metrics(results: Iterable[Result]) -> list[str]:
 
 def _note_other_data(results: Iterable[Result]) -> list[str]:
     names = sorted(
-        {result.cell.data for result in results if result.data.get("canonical") is False}
+        {
+            result.cell.data
+            for result in results
+            if result.data.get("canonical") is False and has_published_bytes(result.cell.data)
+        }
     )
     return [f"not the published bytes of the data set: {', '.join(names)}"] if names else []
 
