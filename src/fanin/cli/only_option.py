@@ -1,4 +1,4 @@
-"""The value of ``--only``: axes and the values to keep."""
+"""The values of ``--only`` and ``--add``: axes and the values to keep, or to add."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections.abc import Iterable, Iterator
 
 from fanin.errors import UsageError, quote
 
+_EXAMPLES = {
+    "--only": "data=mnist,cifar10,model=mlp",
+    "--add": "initializer=my_init.py:make",
+}
+
 _OPENING, _CLOSING = "([{", ")]}"
 _KEY = re.compile(r"[A-Za-z_]+(\.[A-Za-z_]\w*)?")
 
 
-def parse_only(texts: Iterable[str]) -> dict[str, list[str]]:
+def parse_only(texts: Iterable[str], option: str = "--only") -> dict[str, list[str]]:
     """``data=mnist,cifar10`` → {"data": ["mnist", "cifar10"]}.
 
     A value without a key belongs to the key before it. Commas inside brackets or quotes do not
@@ -27,7 +32,7 @@ def parse_only(texts: Iterable[str]) -> dict[str, list[str]]:
             value = item.strip()
             if not key or not value:
                 raise UsageError(
-                    "--only takes key=value,…, such as data=mnist,cifar10,model=mlp; received "
+                    f"{option} takes key=value,…, such as {_EXAMPLES[option]}; received "
                     f"{quote(text)}."
                 )
             selected.setdefault(key, []).append(value)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fanin.cell.plan import PlannedCell
     from fanin.experiment import Estimate
     from fanin.report.results import Results
+    from fanin.study.study import Study
 
 PUBLISHED_EPOCHS = "19.9 of 50"
 """Mean over the 54 cells of the published case study."""
@@ -40,6 +41,15 @@ _Only = Annotated[
         metavar="KEY=VALUE,…",
         help="Only cells with these values: data=mnist,cifar10,model=mlp. A value without a key "
         "belongs to the key before it. --only may be repeated.",
+    ),
+]
+_Add = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--add",
+        metavar="KEY=VALUE,…",
+        help="Also train these values of an axis: initializer=my_init.py:make. The cells of the "
+        "study itself stay the same. --add may be repeated.",
     ),
 ]
 _MaxEpochs = Annotated[
@@ -99,6 +109,7 @@ def run(
     out: _Out = None,
     replicates: _Replicates = None,
     only: _Only = None,
+    add: _Add = None,
     max_epochs: _MaxEpochs = None,
     workers: _Workers = None,
     device: _Device = "cpu",
@@ -121,6 +132,7 @@ def run(
       fanin run quick
       fanin run case-study --dry-run
       fanin run case-study --only data=mnist,fashion-mnist,model=mlp
+      fanin run quick --add initializer=my_init.py:make
       fanin run my_study.toml --out runs/mine --workers 4
 
     \b
@@ -138,13 +150,14 @@ def run(
         "workers": workers,
         "accept_changed": accept_changed,
     }
+    to_run = _add_values(study, add) if add else study
     if dry_run:
         from fanin.execution.process_settings import tune_process
 
         tune_process()  # as in a worker: this process does nothing else
-        return _estimate_to_output(experiment.estimate(study, out, **options))
+        return _estimate_to_output(experiment.estimate(to_run, out, **options))
     results = experiment.run(
-        study,
+        to_run,
         out,
         device=device,
         save_weights=save_weights,
@@ -155,6 +168,18 @@ def run(
     )
     assert results.out is not None
     return _results_to_output(results, _shorten(results.out), figures)
+
+
+def _add_values(name: str, add: list[str]) -> Study:
+    from fanin import experiment
+    from fanin.cli.only_option import parse_only
+    from fanin.study.added_values import read_added_value
+
+    values = {
+        axis: [read_added_value(axis, text) for text in texts]
+        for axis, texts in parse_only(add, "--add").items()
+    }
+    return experiment.load_study(name).add(values)
 
 
 def _shorten(folder: Path) -> Path:

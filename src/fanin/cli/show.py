@@ -19,6 +19,10 @@ def show(
         str,
         typer.Argument(metavar="NAME", help="A name, or KIND:NAME if two kinds have that name."),
     ],
+    toml: Annotated[
+        bool,
+        typer.Option("--toml", help="Print a study as a TOML file, to make it your own."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Explain one entry of the catalogue.
@@ -30,14 +34,34 @@ def show(
     Examples:
       fanin show he_normal
       fanin show models:mlp
+      fanin show quick --toml > my_study.toml
 
     \b
     Exit codes: 0 shown · 2 no such name
     """
     from fanin import catalogue
 
-    found = catalogue.find(name)
+    is_study = toml and name in catalogue.names("studies")
+    found = catalogue.find(f"studies:{name}" if is_study else name)
+    if toml:
+        return _show_toml(found)
     return CommandOutput(asdict(found), lambda: print_lines(format_entry(found)))
+
+
+def _show_toml(entry: Description) -> CommandOutput:
+    """A built-in study as its file has it, with the comments."""
+    from fanin.catalogue import singular
+    from fanin.errors import UsageError
+    from fanin.study.study_file import read_builtin_text
+
+    if entry.kind != "studies":
+        raise UsageError(
+            f"--toml is for studies; {entry.name} belongs to the {entry.kind}. Studies: fanin list "
+            f"studies. An example for a study file stands in: fanin show "
+            f"{singular(entry.kind)}:{entry.name}"
+        )
+    text = read_builtin_text(entry.name)
+    return CommandOutput({"name": entry.name, "toml": text}, lambda: print_lines(text.splitlines()))
 
 
 def format_entry(entry: Description) -> list[str]:

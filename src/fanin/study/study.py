@@ -16,6 +16,7 @@ from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.protocol import REGISTRY as PROTOCOLS
 from fanin.errors import FaninError, StudyError, UnknownName, join_names
 from fanin.study import study_file
+from fanin.study.added_values import add_values
 from fanin.study.axes import (
     AxisValue,
     Exclusion,
@@ -191,6 +192,16 @@ class Study:
             for grid in self.grids
         )
         return replace(study, base={**self.base, "epochs": max_epochs}, grids=grids)
+
+    def add(self, axes: Mapping[str, Sequence[Any]]) -> Study:
+        """The study with further values of axes, such as ``{"initializer": ["my_init.py:make"]}``.
+
+        A key of the base becomes an axis. The cells of the study stay as they are, so results that
+        are stored are used. Raises `StudyError` and `UnknownName`.
+        """
+        (read,) = Study(self.name, axes=axes).grids
+        base, grids = add_values(self.base, self.grids, read)
+        return replace(self, base=base, grids=grids)
 
     def summarize(self) -> dict[str, str]:
         """What the study holds, in words: heading → text. Nothing is planned."""

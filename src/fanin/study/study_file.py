@@ -93,8 +93,12 @@ def read_document(name_or_path: str | PathLike[str]) -> StudyDocument:
     builtin = list_builtin_studies()
     if name_or_path not in builtin:
         raise UnknownName.suggest("study", name_or_path, (*builtin, "my_study.toml (a file)"))
-    text = (_catalogue() / f"{name_or_path}.toml").read_text(encoding="utf-8")
-    return parse_document(text, name_or_path)
+    return parse_document(read_builtin_text(name_or_path), name_or_path)
+
+
+def read_builtin_text(name: str) -> str:
+    """The TOML text of a built-in study."""
+    return (_catalogue() / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def parse_document(text: str, name: str) -> StudyDocument:
