@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from fanin import specs, user_code
 from fanin.cell.cell import Cell
-from fanin.cell.plan import Plan
+from fanin.cell.plan import Plan, merge_plans
 from fanin.cell.result import Result
 from fanin.errors import FaninError, MissingExtra, UsageError, quote
 from fanin.execution.blocks import find_unfinished
@@ -33,7 +33,7 @@ from fanin.execution.runner import run_plan
 from fanin.execution.usable_cores import count_usable_cores
 from fanin.report.results import Results
 from fanin.store import results_store
-from fanin.store.merge import supersedes
+from fanin.store.merge import merge_latest
 from fanin.store.results_folder import ResultsFolder, choose_folder, claim_folder
 from fanin.study import learning_rate_tuning
 
@@ -275,10 +275,10 @@ def load_results(*folders: Path | str) -> Results:
             f"{folders[0]} holds results and no plan to show them by. Run the study that they "
             "belong to with --out."
         )
-    results = _merge_results(snapshot.results for snapshot in snapshots)
+    results = merge_latest(snapshot.results for snapshot in snapshots)
     if len(snapshots) == 1:
         return Results(plans[0], results, snapshots[0].path)
-    return Results(_merge_plans(plans), results)
+    return Results(merge_plans(plans), results)
 
 
 def _plan_stages(
@@ -384,26 +384,3 @@ def _to_labels(values: object) -> list[str]:
     """One value or several, written as labels are."""
     items = list(values) if isinstance(values, (list, tuple, set)) else [values]
     return [item if isinstance(item, str) else specs.render_value(item) for item in items]
-
-
-def _merge_results(sources: Iterable[Mapping[str, Result]]) -> dict[str, Result]:
-    merged: dict[str, Result] = {}
-    for results in sources:
-        for cell, result in results.items():
-            kept = merged.get(cell)
-            if kept is None or supersedes(result, kept):
-                merged[cell] = result
-    return merged
-
-
-def _merge_plans(plans: Sequence[Plan]) -> Plan:
-    """One plan that holds the cells of all."""
-    cells = {planned.cell.id: planned for plan in reversed(plans) for planned in plan.cells}
-    order = dict.fromkeys(planned.cell.id for plan in plans for planned in plan.cells)
-    return Plan(
-        study=" + ".join(dict.fromkeys(plan.study for plan in plans)),
-        question=" ".join(dict.fromkeys(plan.question for plan in plans)),
-        protocol=" + ".join(dict.fromkeys(plan.protocol for plan in plans)),
-        cells=tuple(cells[cell] for cell in order),
-        notes=tuple(dict.fromkeys(note for plan in plans for note in plan.notes)),
-    )

@@ -100,3 +100,16 @@ class Plan:
             raise StoreCorrupt(
                 f"Not a plan of fanin ({type(error).__name__}: {error}): {quote(record)}"
             ) from None
+
+
+def merge_plans(plans: Sequence[Plan]) -> Plan:
+    """One plan that holds the cells of all."""
+    cells = {planned.cell.id: planned for plan in reversed(plans) for planned in plan.cells}
+    order = dict.fromkeys(planned.cell.id for plan in plans for planned in plan.cells)
+    return Plan(
+        study=" + ".join(dict.fromkeys(plan.study for plan in plans)),
+        question=" ".join(dict.fromkeys(plan.question for plan in plans)),
+        protocol=" + ".join(dict.fromkeys(plan.protocol for plan in plans)),
+        cells=tuple(cells[cell] for cell in order),
+        notes=tuple(dict.fromkeys(note for plan in plans for note in plan.notes)),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,17 @@ def merge(out: Path | str, sources: Iterable[Path | str]) -> MergeReport:
 def supersedes(result: Result, stored: Result) -> bool:
     """Whether a result replaces the stored one of the same cell: only the new one is settled."""
     return result.outcome in SETTLED and stored.outcome not in SETTLED
+
+
+def merge_latest(sources: Iterable[Mapping[str, Result]]) -> dict[str, Result]:
+    """The results of several stores by cell id, of each cell the one that supersedes the others."""
+    merged: dict[str, Result] = {}
+    for results in sources:
+        for cell, result in results.items():
+            kept = merged.get(cell)
+            if kept is None or supersedes(result, kept):
+                merged[cell] = result
+    return merged
 
 
 def _read_source(source: Path | str) -> tuple[list[Result], Plan | None, list[str]]:
