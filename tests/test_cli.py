@@ -248,7 +248,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(
     )
     assert done.returncode == 2
     assert package in done.stderr
-    assert 'pip install "fanin[study]"' in done.stderr
+    assert 'pip install ".[study]"' in done.stderr
     assert "Traceback" not in done.stderr
 
 

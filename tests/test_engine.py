@@ -87,12 +87,21 @@ def test_onednn_is_chosen_only_where_it_is_exact_and_faster(
     "device",
     [
         "warp-drive",
+        "gpu",
+        "cuda:77",
+        "meta",
         "meta:x",
+        pytest.param(
+            "mps",
+            marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="it is there"),
+        ),
         pytest.param(
             "cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
         ),
     ],
 )
 def test_a_device_that_is_not_there_is_the_users_error(engine: TorchEngine, device: str) -> None:
-    with pytest.raises(UsageError, match=f"Cannot use device {device}"):
+    with pytest.raises(UsageError, match=f"^Device '{device}' cannot be used") as error:
         engine.set_up(device, "default")
+    assert "There are: cpu" in str(error.value)
+    assert "\n" not in str(error.value)

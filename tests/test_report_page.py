@@ -16,6 +16,7 @@ from fanin.report.figures import training_curves
 from fanin.report.figures.curve_panel import CurvePanel, fit_curve_scales
 from fanin.report.figures.scales import format_tick
 from fanin.report.results import Results
+from fanin.report.tables import notes
 
 PAIRS = [("mlp", "mnist"), ("regression", "california-housing")]
 
@@ -202,3 +203,11 @@ def test_a_panel_says_what_is_not_as_planned():
 )
 def test_tick_labels_are_short(value: float, text: str):
     assert format_tick(value) == text
+
+
+def test_of_cells_that_failed_nobody_says_that_they_have_not_run() -> None:
+    said = notes.describe_empty(failed_only().analysis.frame)  # what the figure of curves shows
+    assert "has run" not in said
+    assert said.endswith(
+        "none of the 12 planned cells has a result that counts; 6 failed and 6 killed."
+    )

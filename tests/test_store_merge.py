@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -11,12 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli_session import fanin
+from combinations import for_each
 
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
 from fanin.crash_points import AT
-from fanin.errors import OutputError, StoreCorrupt, StoreFull, UsageError
+from fanin.errors import DataUnavailable, OutputError, StoreCorrupt, StoreFull, UsageError
 from fanin.store import jsonl
 from fanin.store.merge import merge
 from fanin.store.results_store import Store, read
@@ -206,3 +209,74 @@ def test_a_source_that_is_bad_leaves_the_store_untouched(tmp_path: Path) -> None
     with pytest.raises(UsageError, match=r"expected a results folder or a \.jsonl file"):
         merge(tmp_path / "a", [tmp_path / "good.jsonl", tmp_path / "table.csv"])
     assert len(read(tmp_path / "a").results) == 1
+
+
+def test_a_conflict_is_no_success_and_moves_no_cursor(tmp_path: Path) -> None:
+    store_with(tmp_path / "a", result(0.25))
+    store_with(tmp_path / "b", result(0.75, environment={"device": "\x1b[2J\x1b]0;title\x07chip"}))
+    done = fanin("store", "merge", tmp_path / "a", tmp_path / "b")
+    assert done.code == 1
+    assert "\\x1b[2J\\x1b]0;title\\x07chip" in done.err
+    assert "\x1b" not in done.err + done.out
+    assert "1 conflicts" in done.out
+    assert fanin("store", "merge", tmp_path / "a", tmp_path / "a").code == 0
+
+
+def test_what_anybody_says_in_an_error_moves_no_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise DataUnavailable("example.org says: 503 \x1b[2Jbusy\u202e\nThen \x9bnothing.")
+
+    monkeypatch.setattr("fanin.catalogue.find", fail)
+    done = fanin("show", "mnist")
+    assert done.err == ("Error: example.org says: 503 \\x1b[2Jbusy\\u202e\nThen \\x9bnothing.\n")
+
+
+HOLDER = json.dumps({"pid": 7, "host": "\x1b[31mhost", "started": "now"})
+
+DAMAGED = {
+    "a holder with escape characters": (HOLDER, "{}", "process 7 on \\x1b[31mhost"),
+    "no JSON": ("\0" * 50, "\0", "another process"),
+    "other types": ("[1, 2]", '{"running": [{"epoch": "x"}]}', "another process"),
+    "numbers that are none": ('{"pid": 1e999}', '{"eta": NaN}', "another process"),
+    "nested": ("[" * 4000, "[" * 4000, "another process"),
+}
+
+
+@for_each("case", DAMAGED)
+def test_a_damaged_lock_or_progress_file_is_a_sentence(tmp_path: Path, case: str) -> None:
+    lock, progress, holder = DAMAGED[case]
+    folder = tmp_path / case.replace(" ", "-")
+    with Store.create_or_open(folder) as store:
+        store.add(result())
+        store.set_plan(Plan("s", "q", "sound", (PlannedCell(result().cell, {}),)))
+        store.folder.lock.write_text(lock)
+        store.folder.progress.write_text(progress)
+        done = fanin("status", folder)
+        again = fanin("store", "merge", folder, folder)
+    assert done.code == 0
+    assert f"Running: {holder}" in done.out
+    assert "progress.json is damaged" in done.out
+    assert (again.code, holder in again.err) == (3, True)
+    assert "\x1b" not in done.out + again.err
+
+
+def test_without_locks_what_only_reads_still_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_with(tmp_path, result())
+    with Store.create_or_open(tmp_path) as store:
+        store.set_plan(Plan("s", "q", "sound", (PlannedCell(result().cell, {}),)))
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fanin.store.lock.fcntl.flock", refuse)
+        done = fanin("status", tmp_path)
+        assert done.code == 0
+        assert "Whether it is running cannot be told: This file system has no" in done.out
+        assert fanin("store", "merge", tmp_path, tmp_path).code == 3
+    monkeypatch.setattr("fanin.store.lock.fcntl", None)
+    for words in (["status", tmp_path], ["export", tmp_path, "--to", "jsonl"]):
+        assert fanin(*words).code == 0
+    assert fanin("store", "merge", tmp_path, tmp_path).code == 3

@@ -98,7 +98,8 @@ class MissingExtra(UsageError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f'{purpose} needs {package}, which is not installed. Run: pip install "fanin[{extra}]"'
+            f"{purpose} needs {package}, which is not installed. Run in a clone of fanin's "
+            f'repository: pip install ".[{extra}]"'
         )
 
 

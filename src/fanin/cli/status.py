@@ -126,7 +126,10 @@ def _make_table(snapshot: _Snapshot) -> Table:
 
 def _describe_activity(snapshot: _Snapshot) -> str:
     from fanin.report.escaping import escape_invisible
+    from fanin.store.results_folder import ResultsFolder
 
+    if snapshot.without_lock:
+        return f"Whether it is running cannot be told: {escape_invisible(snapshot.without_lock)}"
     if snapshot.holder is None:
         return "Not running."
     lines = [f"Running: {escape_invisible(snapshot.holder)}."]
@@ -137,6 +140,8 @@ def _describe_activity(snapshot: _Snapshot) -> str:
         ]
         if snapshot.progress.eta is not None:
             lines.append(f"About {format_duration(snapshot.progress.eta)} to go.")
+    elif ResultsFolder(snapshot.path).progress.exists():
+        lines.append("What it is doing cannot be read: progress.json is damaged.")
     return "\n".join(lines)
 
 

@@ -112,7 +112,7 @@ def merge(
       fanin store merge runs/all runs/a runs/b
 
     \b
-    Exit codes: 0 merged · 2 nothing to merge · 3 corrupt or locked
+    Exit codes: 0 merged · 1 merged, except for conflicts · 2 nothing to merge · 3 corrupt or locked
     """
     from fanin.store.merge import merge as merge_stores
 
@@ -132,4 +132,9 @@ def merge(
         f"{merged.added:,} results added, {merged.skipped:,} known already, "
         f"{len(merged.conflicts):,} conflicts"
     )
-    return CommandOutput(record, lambda: print_lines(f"{folder}: {counts}"), has_effect=True)
+    return CommandOutput(
+        record,
+        lambda: print_lines(f"{folder}: {counts}"),
+        exit_code=1 if merged.conflicts else 0,
+        has_effect=True,
+    )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
-from fanin.errors import UsageError
+from fanin.errors import UsageError, quote
 
 if TYPE_CHECKING:
     from fanin.execution.process_settings import Matmul
@@ -69,6 +69,15 @@ def load_engine(name: str) -> Engine:
     return engine
 
 
+def list_devices() -> list[str]:
+    """The devices that torch can use here."""
+    import torch
+
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *(["cuda"] if cuda else []), *cuda, *mps]
+
+
 class TorchEngine:
     """Trains one cell at a time with `fanin.training.train`."""
 
@@ -114,11 +123,13 @@ class TorchEngine:
         import torch
 
         try:
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise UsageError(
-                f"Cannot use device {device}: {str(error).splitlines()[0]} Choose cpu or cuda."
-            ) from None
+            torch.empty(1, device=device).add_(1).cpu()
+        except Exception as error:  # of many classes, by the backend
+            known = list_devices()
+            text = f"Device {quote(device)} cannot be used. There are: {', '.join(known)}."
+            if device.partition(":")[0] in {name.partition(":")[0] for name in known}:
+                text += f" torch says: {str(error).splitlines()[0][:200]}"
+            raise UsageError(text) from None
         backend: Matmul = "onednn" if matmul == "onednn" else "default"
         self._settings.set_matmul(backend)
         self._device = device

@@ -99,7 +99,10 @@ class Lock:
 
 
 def find_holder(path: Path) -> LockHolder | None:
-    """The process that holds the lock now; None if none does."""
+    """The process that holds the lock now; None if none does.
+
+    Raises `StoreError` if this system or file system has no locks to ask.
+    """
     _require_fcntl()
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -130,7 +133,7 @@ def _read_holder(descriptor: int) -> LockHolder:
         return LockHolder(
             pid=int(record["pid"]), host=str(record["host"]), started=str(record["started"])
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return _UNKNOWN_HOLDER
 
 

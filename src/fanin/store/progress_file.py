@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,11 +67,30 @@ class ProgressFile:
 
 
 def read_progress(path: Path) -> RunProgress | None:
-    """The progress in a file; None if there is none, or it cannot be read."""
+    """The progress in a file; None if there is none, or it is damaged."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         return RunProgress(
-            **record | {"running": tuple(RunningCell(**cell) for cell in record["running"])}
+            pid=int(record["pid"]),
+            total=int(record["total"]),
+            done=int(record["done"]),
+            running=tuple(_parse_cell(cell) for cell in record["running"]),
+            elapsed=_parse_seconds(record["elapsed"]),
+            eta=None if record["eta"] is None else _parse_seconds(record["eta"]),
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
+
+
+def _parse_cell(record: dict[str, object]) -> RunningCell:
+    epoch, epochs = record["epoch"], record["epochs"]
+    if not isinstance(epoch, int) or not isinstance(epochs, int):
+        raise TypeError("not a number of epochs")
+    return RunningCell(str(record["cell"]), str(record["description"]), epoch, epochs)
+
+
+def _parse_seconds(value: float) -> float:
+    seconds = float(value)
+    if not math.isfinite(seconds):
+        raise ValueError("not a number of seconds")
+    return seconds

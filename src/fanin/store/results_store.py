@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import SETTLED, Result
 from fanin.crash_points import pass_crash_point
-from fanin.errors import StoreCorrupt, UsageError
+from fanin.errors import StoreCorrupt, StoreError, UsageError
 from fanin.store import database
 from fanin.store.lock import Lock, LockHolder, find_holder
 from fanin.store.progress_file import RunProgress, read_progress
@@ -56,7 +56,9 @@ class Snapshot(Generic[R]):
     holder: LockHolder | None
     """The process that writes the store now; None if none does."""
     progress: RunProgress | None
-    """What that process is doing, if it is a runner."""
+    """What that process is doing, if it is a runner and has said so."""
+    without_lock: str = ""
+    """Why it cannot be told who writes the store, if it cannot."""
 
     @property
     def planned_results(self) -> list[tuple[PlannedCell, R | None]]:
@@ -181,7 +183,11 @@ def _read(out: Path | str, parse: Callable[[StoredRow], R]) -> Snapshot[R]:
     ):
         results, attempts = _read_latest(connection, parse)
         plan = _parse_plan(read_plan_text(connection))
-    holder = find_holder(folder.lock)
+    holder, without_lock = None, ""
+    try:
+        holder = find_holder(folder.lock)
+    except StoreError as error:  # it can be read all the same
+        without_lock = str(error)
     return Snapshot(
         path=folder.path,
         plan=plan,
@@ -189,6 +195,7 @@ def _read(out: Path | str, parse: Callable[[StoredRow], R]) -> Snapshot[R]:
         attempts=attempts,
         holder=holder,
         progress=read_progress(folder.progress) if holder else None,
+        without_lock=without_lock,
     )
 
 

@@ -69,7 +69,7 @@ def render_curve_grid(analysis: Analysis, kind: str = "png") -> bytes:
     """The bytes that `write_curve_grid` writes."""
     frame, design = analysis.frame, analysis.design
     if not any(result.history for result in analysis.planned_results):
-        return render(draw_message(notes.describe_empty(len(frame))), kind)
+        return render(draw_message(notes.describe_empty(frame)), kind)
     names = list(dict.fromkeys(map(format_value, frame[design.compared])))
     rows = [
         _PanelRow(

@@ -22,12 +22,17 @@ _LISTED = 8
 _MESSAGE = 160
 
 
-def describe_empty(planned: int) -> str:
+def describe_empty(frame: pd.DataFrame) -> str:
     """The text in place of a table without results."""
+    if not len(frame):
+        return "Nothing to show yet: no cells."
+    counts = frame["outcome"].value_counts()
+    tried = [f"{counts[name]:,} {name}" for name in ("failed", "killed") if counts.get(name)]
+    if not tried:
+        return f"Nothing to show yet: none of the {len(frame):,} planned cells has run."
     return (
-        f"Nothing to show yet: none of the {planned:,} planned cells has run."
-        if planned
-        else "Nothing to show yet: no cells."
+        f"Nothing to show: none of the {len(frame):,} planned cells has a result that counts; "
+        f"{' and '.join(tried)}."
     )
 
 

@@ -49,7 +49,7 @@ def make_study_table(analysis: Analysis) -> Table:
             (),
             (),
             notes=notes.capitalize(plan.notes),
-            empty=notes.describe_empty(len(frame)),
+            empty=notes.describe_empty(frame),
         )
     design, summary, verdicts = analysis.design, analysis.summary, analysis.verdicts
     replicates = notes.count_most_replicates(frame, design)
