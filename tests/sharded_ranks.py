@@ -22,6 +22,8 @@ from fanin.apply import Record, initialize
 from fanin.errors import FitError
 
 RULES = ("he_normal", "orthogonal", "torch_default", "auto")
+RUNS = hasattr(torch.cpu.current_stream(), "record_event")
+"""Whether this torch runs FSDP2's forward pass on the CPU; 2.6 shards and gathers, but cannot."""
 
 
 class Model(nn.Module):
@@ -107,7 +109,7 @@ def differences(case: str, rule: str, mesh: DeviceMesh) -> list[str]:
     ]  # classes are renamed
     found += [] if told[0] == told[1] else ["record"]
     x = torch.ones(2, 6)
-    if "fsdp" in case and not torch.allclose(model(x), expected(x), atol=1e-6):
+    if "fsdp" in case and RUNS and not torch.allclose(model(x), expected(x), atol=1e-6):
         found += ["forward pass"]
     return found
 
