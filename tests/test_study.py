@@ -285,6 +285,6 @@ def test_planning_a_large_study_is_quick() -> None:
     """20,000 cells in a few seconds: planning must not construct a network per cell."""
     import time
 
-    started = time.perf_counter()
+    started = time.process_time()
     small().plan(replicates=3000)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
