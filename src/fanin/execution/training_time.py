@@ -12,11 +12,10 @@ import torch
 
 from fanin import data, seeds
 from fanin.cell.cell import Cell
-from fanin.data import DataInfo, Subset
+from fanin.data import DataInfo
 from fanin.study.feasibility import count_training_samples
-from fanin.training import metrics
 from fanin.training.cell_model import make_model
-from fanin.training.objective import Objective
+from fanin.training.random_samples import draw_samples, make_random_objective
 from fanin.training.steps import EVALUATION_BATCH, Trainer, evaluate_batch
 
 BUDGET = 4.0
@@ -122,14 +121,8 @@ def _bound_cell_seconds(cell: Cell, pace: Pace, info: DataInfo) -> float:
 def _measure_pace(cell: Cell, budget: float) -> Pace:
     """Measure a cell's workload on a few batches of random samples."""
     info, model = data.describe(cell.data), make_model(cell)
-    samples = _draw_samples(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
-    objective = Objective(
-        info=info,
-        metrics=metrics.select_metrics(info, cell.metrics),
-        divisor=255.0 if samples.x.dtype == torch.uint8 else 1.0,
-        channels_last=model.entry.channels_last,
-        smoothing=cell.label_smoothing,
-    )
+    samples = draw_samples(info, max(cell.batch_size * _BATCHES, EVALUATION_BATCH))
+    objective = make_random_objective(cell, info, samples, model.entry)
     trainer = Trainer.from_cell(cell, model.build_for(info), objective)
     parameters = list(trainer.model.parameters())
     totals = [torch.zeros((), dtype=torch.float64) for _ in objective.scored]
@@ -152,28 +145,6 @@ def _measure_pace(cell: Cell, budget: float) -> Pace:
     step = _measure_median_seconds(train_step, 0.7 * budget)
     trainer.model.eval()
     return Pace(step, _measure_median_seconds(evaluate, 0.3 * budget))
-
-
-def _draw_samples(info: DataInfo, n: int) -> Subset:
-    """Draw `n` random samples, of the types that data sets have: images are uint8."""
-    generator = seeds.make_generator(0, "estimate")
-    if info.vocabulary is not None:
-        x = torch.randint(info.vocabulary, (n, *info.input_shape), generator=generator)
-    else:
-        x = seeds.standard_normal((n, *info.input_shape), generator)
-    if info.kind == "image":
-        x = x.mul_(50).add_(128).clamp_(0, 255).to(torch.uint8)
-    match info.task:
-        case "classification":
-            return Subset(x, torch.arange(n) % info.outputs)
-        case "token_classification":
-            return Subset(
-                x, torch.randint(info.outputs, (n, info.input_shape[0]), generator=generator)
-            )
-        case "autoencoding":
-            return Subset(x, x)
-    shape = (n,) if info.outputs == 1 else (n, info.outputs)
-    return Subset(x, seeds.standard_normal(shape, generator))
 
 
 def _measure_median_seconds(action: Callable[[], object], budget: float) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakIdKeyDictionary
 
 from fanin.errors import FitError
@@ -102,17 +103,27 @@ class _Call:
         if not isinstance(module, nn.Module):
             raise self.component.make_return_error(module)
         _require_new(module, self.component)
+        if any(is_lazy(parameter) for parameter in module.parameters()):
+            self._run(module.eval())  # lazy layers learn their sizes from a batch
+            module.train()
         return module
+
+    def _run(self, module: nn.Module) -> Any:
+        """What the module makes of a batch of zeros."""
+        dtype = torch.float32 if self.vocabulary is None else torch.int64
+        x = torch.zeros(_SAMPLES, *self.input_shape, dtype=dtype)
+        subject = (
+            f"{type(module).__name__} of {self.component.name}, on inputs of shape "
+            f"{tuple(x.shape)},"
+        )
+        with self.component.guard(subject), torch.no_grad():
+            return module(x)
 
     def make_and_try_module(self) -> nn.Module:
         """The module, if it maps a batch of zeros to a tensor of the right shape."""
         module = self.make_module()
-        dtype = torch.float32 if self.vocabulary is None else torch.int64
-        x = torch.zeros(_SAMPLES, *self.input_shape, dtype=dtype)
-        name, shape = type(module).__name__, tuple(x.shape)
-        subject = f"{name} of {self.component.name}, on inputs of shape {shape},"
-        with self.component.guard(subject), torch.no_grad():
-            output = module(x)
+        name, shape = type(module).__name__, (_SAMPLES, *self.input_shape)
+        output = self._run(module)
         steps = (self.input_shape[0],) if self.per_step else ()
         expected = (_SAMPLES, *steps, self.outputs)
         if not isinstance(output, Tensor) or tuple(output.shape) != expected:
@@ -128,7 +139,7 @@ def _require_new(module: nn.Module, component: UserComponent) -> None:
 
     Otherwise a cell would go on training what another one has trained.
     """
-    tensors = [*module.parameters(), *module.buffers()]
+    tensors = [*module.parameters(), *module.buffers()]  # lazy ones become real in place
     if module in _MADE or any(tensor in _HELD for tensor in tensors):
         raise component.make_return_error(
             module, "a module, or one with parameters or buffers, that it has returned before"

@@ -16,6 +16,7 @@ from fanin.study.axes import AxisValue, Exclusion, Grid
 from fanin.study.canonical_cell import make_cell
 from fanin.study.feasibility import check_fit
 from fanin.study.line_numbers import LineNumbers
+from fanin.study.trial import try_training
 
 _FIT_FIELDS = tuple(
     name
@@ -103,6 +104,7 @@ class Expansion:
         if key not in self._checked:
             check_fit(cell)
             self._checked.add(key)
+        try_training(cell)
         return cell
 
 

@@ -55,6 +55,8 @@ class Trainer:
     schedule: Schedule | None
     """None for a constant learning rate."""
     augmenter: Augmenter | None
+    calls_closure: bool = False
+    """Whether the optimizer computes loss and gradients itself, several times a step, as LBFGS."""
     is_builtin: bool = True
     """Whether model, optimizer and metrics are fanin's own, which remember nothing in secret."""
 
@@ -63,13 +65,20 @@ class Trainer:
         """The trainer that a cell specifies, for a model that is on its device already."""
         if objective.channels_last:
             convert_conv2d_weight_memory_format(model, torch.channels_last)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise FitError(
+                f"No parameter of {cell.model} requires a gradient, so there is nothing to train. "
+                "Leave requires_grad of at least one parameter true."
+            )
         rule = optimizers.REGISTRY.make(cell.optimizer)
         is_own = user_code.has_reference(cell.optimizer) or not registry.is_builtin(type(rule))
+        optimizer = rule.build(model, cell.learning_rate)
         return cls(
             cell=cell,
             model=model,
             objective=objective,
-            optimizer=rule.build(model, cell.learning_rate),
+            optimizer=optimizer,
+            calls_closure=optimizers.calls_closure(optimizer),
             dropout=DropoutKeys(model, cell.derive_seed("dropout")),
             schedule=None
             if cell.schedule == "constant"
@@ -126,6 +135,20 @@ class Trainer:
         Returns the loss, detached.
         """
         self.dropout.set(epoch, step)
+        outputs, targets, loss = self._compute_gradients(x, y, parameters)
+        # before the step: outputs of a user's model may be views of its weights
+        for total, metric in zip(totals, self.objective.scored, strict=True):
+            total += metric.score(outputs.detach(), targets)  # type: ignore[misc]
+        if self.calls_closure:
+            self.optimizer.step(lambda: float(self._compute_gradients(x.clone(), y, parameters)[2]))
+        else:
+            self.optimizer.step()
+        return loss
+
+    def _compute_gradients(
+        self, x: Tensor, y: Tensor, parameters: list[nn.Parameter]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs, targets and loss (detached) of a batch; the parameters hold its gradients."""
         for parameter in parameters:  # as optimizer.zero_grad does, without its bookkeeping
             parameter.grad = None
         inputs = self.objective.prepare_inputs(x)
@@ -135,11 +158,7 @@ class Trainer:
         torch.autograd.backward(loss)
         if self.cell.clip_norm is not None:
             optimizers.clip_gradients_(parameters, self.cell.clip_norm)
-        # before the step: outputs of a user's model may be views of its weights
-        for total, metric in zip(totals, self.objective.scored, strict=True):
-            total += metric.score(outputs.detach(), targets)  # type: ignore[misc]
-        self.optimizer.step()
-        return loss.detach()
+        return outputs, targets, loss.detach()
 
     def evaluate(self, epoch: int, subset: Subset) -> tuple[float, list[float]]:
         """Mean loss and mean scores over a subset (`evaluate`) after so many epochs."""

@@ -32,12 +32,13 @@ from fanin.training.optimizers.optimizer_state import (
     read_state_tensors,
     restore_state_tensors,
 )
-from fanin.training.optimizers.stepping import clip_gradients_, set_rate
+from fanin.training.optimizers.stepping import calls_closure, clip_gradients_, set_rate
 
 __all__ = [
     "REGISTRY",
     "Decay",
     "Optimizer",
+    "calls_closure",
     "clip_gradients_",
     "is_resumable",
     "make_parameter_groups",

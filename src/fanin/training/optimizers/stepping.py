@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 
 import torch
@@ -22,6 +23,12 @@ def record_rate_shares(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Record each group's rate as a share of `lr`, for `set_rate`."""
     for group in optimizer.param_groups:
         group["share"] = group["lr"] / lr
+
+
+def calls_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether ``step`` requires a function that computes the loss and its gradients."""
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def clip_gradients_(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
