@@ -15,8 +15,8 @@ from fanin.analysis.factors import LEADING, format_title, format_value
 from fanin.analysis.frames import build_frame, build_history
 from fanin.analysis.summary import is_higher_better
 from fanin.cell.plan import Plan
+from fanin.study.builtin_studies import list_builtin_studies
 from fanin.study.study import Study
-from fanin.study.study_file import list_builtin_studies
 
 MLP = {"model": "mlp", "data": "digits"}
 

@@ -10,10 +10,10 @@ from sklearn.datasets import load_diabetes, load_digits
 
 import fanin
 from fanin.cell.plan import Plan
-from fanin.study import learning_rate_tuning, study_file
+from fanin.study import builtin_studies, learning_rate_tuning
 from fanin.study.study import Study
 
-NAMES = study_file.list_builtin_studies()
+NAMES = builtin_studies.list_builtin_studies()
 EMBEDDED = ("digits", "diabetes")
 IMAGES = {
     "mnist": (28, 1, 10),

@@ -8,7 +8,7 @@ import pytest
 
 from fanin.cell.plan import Plan
 from fanin.errors import FaninError, FitError, SpecError, StudyError, UnknownName
-from fanin.study import study_file
+from fanin.study import builtin_studies
 from fanin.study.canonical_cell import make_cell
 from fanin.study.study import Study
 from fanin.training.cell_model import make_model
@@ -77,7 +77,7 @@ def test_quick_has_60_cells_and_says_that_its_learning_rate_is_not_tuned() -> No
     assert any("learning rate is fixed" in note for note in plan.notes)
 
 
-@pytest.mark.parametrize("name", study_file.list_builtin_studies())
+@pytest.mark.parametrize("name", builtin_studies.list_builtin_studies())
 def test_every_built_in_study_states_its_question_and_plans(name: str) -> None:
     study = Study.load(name)
     assert study.question.endswith("?")

@@ -9,7 +9,7 @@ import pytest
 
 from fanin.cell.cell import Cell
 from fanin.errors import FaninError, FitError, SpecError, StudyError, UnknownName
-from fanin.study import study_file
+from fanin.study import builtin_studies
 from fanin.study.axes import AxisValue
 from fanin.study.canonical_cell import KEYS, make_cell
 from fanin.study.study import Study
@@ -250,7 +250,7 @@ def test_smoothing_needs_classes_and_augmentation_needs_images() -> None:
 # The resolved copy
 
 
-@pytest.mark.parametrize("name", study_file.list_builtin_studies())
+@pytest.mark.parametrize("name", builtin_studies.list_builtin_studies())
 def test_the_resolved_copy_of_a_built_in_study_reads_back_as_the_same_study(name: str) -> None:
     original = Study.load(name)
     assert Study.from_toml(original.to_toml(), name) == original

@@ -7,7 +7,7 @@ find("models:mlp")
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +23,7 @@ from fanin.catalogue.description import Description as Description
 from fanin.catalogue.description import Option as Option
 from fanin.catalogue.description import get_registry, import_part
 from fanin.errors import UnknownName, UsageError, quote
+from fanin.study import builtin_studies
 
 
 @dataclass(frozen=True)
@@ -50,35 +51,56 @@ def names(kind: str) -> tuple[str, ...]:
 
     Raises `UnknownName`.
     """
-    return _KINDS[_find_kind(kind)].names()
+    return _KINDS[find_kind(kind)].names()
 
 
 def describe(kind: str, name: str) -> Description:
     """What there is to know about an entry; raises `UnknownName`."""
-    return _KINDS[_find_kind(kind)].describe(name)
+    return _KINDS[find_kind(kind)].describe(name)
+
+
+def summarize(kind: str, name: str) -> str:
+    """What an entry is, in one line; raises `UnknownName`.
+
+    Of a study it is the question, which its file tells: planning it needs more packages.
+    """
+    if find_kind(kind) == "studies" and name in builtin_studies.list_builtin_studies():
+        return builtin_studies.read_question(name)
+    return describe(kind, name).summary
 
 
 def find(text: str) -> Description:
-    """The entry that ``NAME`` or ``KIND:NAME`` means.
+    """The entry that ``NAME`` or ``KIND:NAME`` means; raises as `locate` does."""
+    return describe(*locate(text, names))
 
-    Raises `UnknownName`, or `UsageError` if several kinds have the name; the latter lists the
+
+def locate(text: str, list_names: Callable[[str], Iterable[str]]) -> tuple[str, str]:
+    """The kind and the name that ``NAME`` or ``KIND:NAME`` means.
+
+    Args:
+        text: what is looked for.
+        list_names: kind → its names.
+
+    Raises `UnknownName`, or `UsageError` where several kinds have the name; the latter lists the
     qualified names.
     """
     kind, colon, name = text.partition(":")
     if colon:
-        return describe(kind, name)
-    found = [kind for kind in _KINDS if text in names(kind)]
+        return find_kind(kind), name
+    known = {kind: tuple(list_names(kind)) for kind in _KINDS}
+    found = [kind for kind, names in known.items() if text in names]
     if not found:
         raise UnknownName.suggest(
-            "entry of the catalogue", text, {name for kind in _KINDS for name in names(kind)}
+            "entry of the catalogue", text, {name for names in known.values() for name in names}
         )
     if len(found) > 1:
         qualified = " or ".join(f"{kind}:{text}" for kind in found)
         raise UsageError(f"{quote(text)} is the name of {len(found)} things. Write {qualified}.")
-    return describe(found[0], text)
+    return found[0], text
 
 
-def _find_kind(kind: str) -> str:
+def find_kind(kind: str) -> str:
+    """The kind, which may be written in the singular; raises `UnknownName`."""
     for known in _KINDS:
         if kind in (known, _SINGULAR[known]):
             return known
@@ -110,8 +132,7 @@ def _list_datasets() -> tuple[str, ...]:
 
 
 def _list_studies() -> tuple[str, ...]:
-    names: tuple[str, ...] = import_part("study.study_file").list_builtin_studies()
-    return names
+    return builtin_studies.list_builtin_studies()
 
 
 _KINDS: dict[str, _Kind] = {

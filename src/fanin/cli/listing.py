@@ -32,17 +32,20 @@ def list_entries(
     Exit codes: 0 listed · 2 no such kind
     """
     from fanin import catalogue
+    from fanin.catalogue.remembered import RememberedCatalogue
 
+    known = RememberedCatalogue.open()
     if kind is None:
-        counts = {name: len(catalogue.names(name)) for name in catalogue.kinds()}
+        counts = {name: len(known.names(name)) for name in catalogue.kinds()}
+        known.save()
         lines = [f"  {name:<14} {count:>3}   fanin list {name}" for name, count in counts.items()]
         return CommandOutput({"kinds": counts}, lambda: print_lines(lines))
-    entries = [catalogue.describe(kind, name) for name in sorted(catalogue.names(kind))]
+    pairs = [(name, known.summarize(kind, name)) for name in sorted(known.names(kind))]
+    known.save()
     record = {
-        "kind": entries[0].kind if entries else kind,
-        "entries": [{"name": e.name, "summary": e.summary} for e in entries],
+        "kind": catalogue.find_kind(kind),
+        "entries": [{"name": name, "summary": summary} for name, summary in pairs],
     }
-    pairs = [(entry.name, entry.summary) for entry in entries]
     return CommandOutput(
         record, lambda: print_lines([*format_columns(pairs), "", "More about one: fanin show NAME"])
     )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fanin.cli.command_output import CommandOutput, JsonOption, print_lines, print_to_stderr
-from fanin.progress.remaining_time import format_duration
 
 if TYPE_CHECKING:
     from fanin.cell.plan import PlannedCell
@@ -266,6 +265,8 @@ def _describe_cell(planned: PlannedCell) -> str:
 
 
 def _describe_time(estimate: Estimate) -> str:
+    from fanin.progress.remaining_time import format_duration
+
     workers = f"{estimate.workers} {'workers' if estimate.workers > 1 else 'worker'}"
     return (
         f"At most about {format_duration(estimate.seconds_at_most)} on {workers}, if every cell "

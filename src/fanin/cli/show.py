@@ -39,10 +39,12 @@ def show(
     \b
     Exit codes: 0 shown · 2 no such name
     """
-    from fanin import catalogue
+    from fanin.catalogue.remembered import RememberedCatalogue
 
-    is_study = toml and name in catalogue.names("studies")
-    found = catalogue.find(f"studies:{name}" if is_study else name)
+    known = RememberedCatalogue.open()
+    is_study = toml and name in known.names("studies")
+    found = known.find(f"studies:{name}" if is_study else name)
+    known.save()
     if toml:
         return _show_toml(found)
     return CommandOutput(asdict(found), lambda: print_lines(format_entry(found)))
@@ -52,7 +54,7 @@ def _show_toml(entry: Description) -> CommandOutput:
     """A built-in study as its file has it, with the comments."""
     from fanin.catalogue import singular
     from fanin.errors import UsageError
-    from fanin.study.study_file import read_builtin_text
+    from fanin.study.builtin_studies import read_builtin_study
 
     if entry.kind != "studies":
         raise UsageError(
@@ -60,7 +62,7 @@ def _show_toml(entry: Description) -> CommandOutput:
             f"studies. An example for a study file stands in: fanin show "
             f"{singular(entry.kind)}:{entry.name}"
         )
-    text = read_builtin_text(entry.name)
+    text = read_builtin_study(entry.name)
     return CommandOutput({"name": entry.name, "toml": text}, lambda: print_lines(text.splitlines()))
 
 

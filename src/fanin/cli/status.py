@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fanin.cell.result import find_reason
 from fanin.cli.command_output import CommandOutput, JsonOption, print_lines
-from fanin.progress.remaining_time import format_duration
 
 if TYPE_CHECKING:
     from fanin.report.tables.table import Table
@@ -73,6 +71,7 @@ def _to_json(snapshot: _Snapshot) -> dict[str, Any]:
 
 
 def _show(snapshot: _Snapshot, folder: Path) -> None:
+    from fanin.cell.result import find_reason
     from fanin.report.escaping import escape_invisible
     from fanin.report.tables.terminal import print_table
 
@@ -125,6 +124,7 @@ def _make_table(snapshot: _Snapshot) -> Table:
 
 
 def _describe_activity(snapshot: _Snapshot) -> str:
+    from fanin.progress.remaining_time import format_duration
     from fanin.report.escaping import escape_invisible
     from fanin.store.results_folder import ResultsFolder
 

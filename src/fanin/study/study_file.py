@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import tomli_w
 
 from fanin.cell.cell import FIELDS
 from fanin.errors import StudyError, UnknownName, UsageError, quote
+from fanin.study.builtin_studies import list_builtin_studies, read_builtin_study
 from fanin.study.line_numbers import LineNumbers
 from fanin.toml_text import decode_toml, parse_toml
 
@@ -69,17 +69,6 @@ class StudyDocument:
         return f"Study {self.name}{self.lines.locate_key(table, key, number)}"
 
 
-def list_builtin_studies() -> tuple[str, ...]:
-    """The names of the studies that come with fanin."""
-    return tuple(
-        sorted(
-            Path(entry.name).stem
-            for entry in _catalogue().iterdir()
-            if entry.name.endswith(".toml")
-        )
-    )
-
-
 def read_document(name_or_path: str | PathLike[str]) -> StudyDocument:
     """Read a built-in study by its name, or a file, whose path ends in ``.toml``.
 
@@ -93,12 +82,7 @@ def read_document(name_or_path: str | PathLike[str]) -> StudyDocument:
     builtin = list_builtin_studies()
     if name_or_path not in builtin:
         raise UnknownName.suggest("study", name_or_path, (*builtin, "my_study.toml (a file)"))
-    return parse_document(read_builtin_text(name_or_path), name_or_path)
-
-
-def read_builtin_text(name: str) -> str:
-    """The TOML text of a built-in study."""
-    return (_catalogue() / f"{name}.toml").read_text(encoding="utf-8")
+    return parse_document(read_builtin_study(name_or_path), name_or_path)
 
 
 def parse_document(text: str, name: str) -> StudyDocument:
@@ -155,10 +139,6 @@ def _write_value(value: Any) -> str:
 
 def _write_key(key: str) -> str:
     return tomli_w.dumps({key: 0}).removesuffix(" = 0\n")
-
-
-def _catalogue() -> resources.abc.Traversable:
-    return resources.files("fanin.study") / "catalogue"
 
 
 def _suggest(error: UsageError) -> str:
