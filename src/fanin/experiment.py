@@ -35,7 +35,6 @@ from fanin.report.results import Results
 from fanin.store import results_store
 from fanin.store.merge import merge_latest
 from fanin.store.results_folder import ResultsFolder, choose_folder, claim_folder
-from fanin.study import learning_rate_tuning
 
 if TYPE_CHECKING:
     from fanin.data import DownloadProgress
@@ -254,6 +253,8 @@ def make_evaluation_plan(study: Study, results: Mapping[str, Result]) -> Plan:
         study: the study.
         results: all of its results by cell id, those of the tuning stages included.
     """
+    from fanin.study import learning_rate_tuning
+
     plan = make_plan(study)
     if study.tuning is None:
         return plan
@@ -261,14 +262,16 @@ def make_evaluation_plan(study: Study, results: Mapping[str, Result]) -> Plan:
     return evaluation
 
 
-def load_results(*folders: Path | str) -> Results:
+def load_results(*folders: Path | str, histories: bool = True) -> Results:
     """The results in a folder, or those of several folders as one study.
 
     If two folders have a result for the same cell, a settled one counts more than one that failed
     or was killed, then that of the folder named first. Raises `UsageError` if a folder holds no
-    store, or none holds a plan to show results by, and `StoreCorrupt`.
+    store, or none holds a plan to show results by, and `StoreCorrupt`. Tables need no histories:
+    without them loading takes less time and memory.
     """
-    snapshots = [results_store.read(folder) for folder in folders]
+    read = results_store.read if histories else results_store.read_summaries
+    snapshots = [read(folder) for folder in folders]
     plans = [snapshot.plan for snapshot in snapshots if snapshot.plan is not None]
     if not plans:
         raise UsageError(
@@ -295,6 +298,8 @@ def _plan_stages(
     Each stage is planned when it is asked for, from the results that `folder` holds by then: the
     stage before must have run. `plan` is the study's plan or a part of it, made with `max_epochs`.
     """
+    from fanin.study import learning_rate_tuning  # imports torch, which reading results must not
+
     plans: Iterable[Plan] = [plan]
     if planner.study.tuning is not None:
         plans = learning_rate_tuning.plan_stages(

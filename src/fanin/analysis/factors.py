@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from fanin import specs
@@ -59,6 +61,8 @@ _SPELT_OUT = {
 
 Names = Mapping[tuple[str, Any], Any]
 
+_read_factors = operator.attrgetter(*FACTORS.values())
+
 
 def list_option_axes(plan: Plan) -> tuple[str, ...]:
     """The axes of a plan that are options of a field, such as ``model.depth``."""
@@ -77,12 +81,23 @@ def read_levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
         found[column] = planned.labels.get(field) if value is None else value
     for axis in dotted:
         head, _, option = axis.partition(".")
-        name, options = specs.parse(found[head])
-        value = options.pop(option, None)
-        found[head] = specs.render(name, options)
+        found[head], value = _take_option_out(found[head], option)
         # A spec leaves out an option that equals its default; only its label is known then.
         found[axis] = planned.labels.get(axis) if value is None else value
     return found
+
+
+@lru_cache(maxsize=10_000)
+def _take_option_out(spec: str, option: str) -> tuple[str, Any]:
+    """The spec without an option, and the option's value; None if the spec leaves it out."""
+    name, options = specs.parse(spec)
+    value = options.pop(option, None)
+    return specs.render(name, options), value
+
+
+def identify_levels(planned: PlannedCell) -> Hashable:
+    """What `read_levels` depends on: the same for the replicates of a condition."""
+    return _read_factors(planned.cell), tuple(planned.labels.items())
 
 
 def name_levels(plan: Plan) -> Names:
@@ -94,7 +109,8 @@ def name_levels(plan: Plan) -> Names:
     """
     dotted = list_option_axes(plan)
     labels: defaultdict[tuple[str, Any], dict[str, None]] = defaultdict(dict)
-    for planned in plan.cells:
+    # Replicates of a condition have the same levels.
+    for planned in {identify_levels(planned): planned for planned in plan.cells}.values():
         for column, value in read_levels(planned, dotted).items():
             labels[column, value][
                 planned.labels.get(FACTORS.get(column, column), str(_to_plain(column, value)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import MissingExtra
@@ -16,7 +16,7 @@ from fanin.analysis.factors import (
     FACTORS,
     LEADING,
     SEEDS,
-    Names,
+    identify_levels,
     list_option_axes,
     name_levels,
     read_levels,
@@ -42,10 +42,9 @@ def build_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
 
     ``frame.attrs["directions"]`` says which way users' metrics are better, as results recorded it.
     """
-    names, dotted = name_levels(plan), list_option_axes(plan)
-    rows = [
-        _make_row(planned, results.get(planned.cell.id), names, dotted) for planned in plan.cells
-    ]
+    identify = _Identifier(plan)
+    rows = [_make_row(planned, results.get(planned.cell.id), identify) for planned in plan.cells]
+    dotted = identify.dotted
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     later = [name for name in FACTORS if name not in LEADING]
     columns = [
@@ -76,12 +75,10 @@ def build_history(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     """One row per cell and epoch (from 1): the factors, replicate, cell, outcome, epoch, and the
     history's columns.
     """
-    names, dotted = name_levels(plan), list_option_axes(plan)
-    leading = [*FACTORS, *dotted, "replicate", "cell", "outcome", "epoch"]
+    identify = _Identifier(plan)
+    leading = [*FACTORS, *identify.dotted, "replicate", "cell", "outcome", "epoch"]
     parts = [
-        pd.DataFrame(
-            {**_identify(planned, names, dotted), "outcome": result.outcome, **_pad_history(result)}
-        )
+        pd.DataFrame({**identify(planned), "outcome": result.outcome, **_pad_history(result)})
         for planned in plan.cells
         if (result := results.get(planned.cell.id)) is not None and any(result.history.values())
     ]
@@ -92,10 +89,10 @@ def build_history(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
 
 
 def _make_row(
-    planned: PlannedCell, result: Result | None, names: Names, dotted: Sequence[str]
+    planned: PlannedCell, result: Result | None, identify: _Identifier
 ) -> dict[str, dict[str, Any]]:
     cell = planned.cell
-    fields = _identify(planned, names, dotted) | {
+    fields = identify(planned) | {
         "outcome": result.outcome if result else "missing",
         "seconds": result.timings.get("total") if result else None,
         "block": cell.block,
@@ -107,9 +104,21 @@ def _make_row(
     return {"fields": fields, "metrics": dict(result.metrics) if result else {}}
 
 
-def _identify(planned: PlannedCell, names: Names, dotted: Sequence[str]) -> dict[str, Any]:
-    shown = {column: names[column, value] for column, value in read_levels(planned, dotted).items()}
-    return shown | {"replicate": planned.cell.replicate, "cell": planned.cell.id}
+class _Identifier:
+    """Tells what a frame shows of a planned cell: its factors by name, its replicate and id."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._names, self.dotted = name_levels(plan), list_option_axes(plan)
+        self._shown: dict[Hashable, dict[str, Any]] = {}
+
+    def __call__(self, planned: PlannedCell) -> dict[str, Any]:
+        key = identify_levels(planned)
+        if key not in self._shown:  # once for all replicates of a condition
+            self._shown[key] = {
+                column: self._names[column, value]
+                for column, value in read_levels(planned, self.dotted).items()
+            }
+        return self._shown[key] | {"replicate": planned.cell.replicate, "cell": planned.cell.id}
 
 
 def _collect_directions(plan: Plan, results: Mapping[str, Result]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,8 +12,15 @@ from typing import Annotated, Any
 from fanin.cell.fields import Bookkeeping, CellField, Factor, Seed, describe_fields
 
 
+class _Identified:
+    """A place for the id, which is no field: a cell does not differ from another by it."""
+
+    __slots__ = ("_id",)
+    _id: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
+class Cell(_Identified):
     """One training run.
 
     A new factor is one field here, with a default, and the code that uses it. Tables show the
@@ -89,20 +97,29 @@ class Cell:
     def to_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as JSON values."""
         return {
-            name: _to_json_value(getattr(self, name))
-            for name, described in FIELDS.items()
-            if getattr(self, name) != described.default
+            name: _to_json_value(value) if type(value) is tuple else value
+            for name, value, default in zip(FIELDS, _read_fields(self), _DEFAULTS, strict=True)
+            if value is not default and value != default
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Cell:
         """The cell whose `to_json` gave `fields`; raises TypeError for an unknown field."""
-        return cls(**{name: _from_json_value(value) for name, value in fields.items()})
+        return cls(
+            **{
+                name: _from_json_value(value) if type(value) is list else value
+                for name, value in fields.items()
+            }
+        )
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits that name the cell."""
-        return _hash(self.to_json())
+        """16 hexadecimal digits that name the cell; computed once."""
+        try:
+            return self._id
+        except AttributeError:
+            object.__setattr__(self, "_id", _hash(self.to_json()))
+            return self._id
 
     @property
     def block(self) -> str:
@@ -128,6 +145,12 @@ class Cell:
 FIELDS: Mapping[str, CellField] = describe_fields(Cell)
 """The fields of a cell by name."""
 
+_read_fields = operator.attrgetter(*FIELDS)
+_DEFAULTS = tuple(described.default for described in FIELDS.values())
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
+
 
 def _to_json_value(value: Any) -> Any:
     return [_to_json_value(item) for item in value] if isinstance(value, tuple) else value
@@ -138,7 +161,4 @@ def _from_json_value(value: Any) -> Any:
 
 
 def _hash(fields: dict[str, Any]) -> str:
-    text = json.dumps(
-        fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(_ENCODER.encode(fields).encode()).hexdigest()[:16]

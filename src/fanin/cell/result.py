@@ -84,9 +84,7 @@ class Result:
             "cell": self.cell.to_json(),
             "outcome": self.outcome,
             "message": self.message,
-            "history": {
-                name: [_encode(value) for value in column] for name, column in self.history.items()
-            },
+            "history": {name: [*map(_encode, column)] for name, column in self.history.items()},
             "metrics": {name: _encode(value) for name, value in self.metrics.items()},
             "timings": {name: _encode(value) for name, value in self.timings.items()},
             "environment": self.environment,
@@ -107,8 +105,7 @@ class Result:
                 outcome=record["outcome"],
                 message=str(record["message"]),
                 history={
-                    str(name): [_decode(v) for v in column]
-                    for name, column in record["history"].items()
+                    str(name): _decode_column(column) for name, column in record["history"].items()
                 },
                 metrics={str(name): _decode(value) for name, value in record["metrics"].items()},
                 timings={str(name): _decode(value) for name, value in record["timings"].items()},
@@ -134,6 +131,13 @@ def _encode(value: float) -> float | str:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
+
+
+def _decode_column(column: Any) -> list[float]:
+    """The numbers of a column of the history; nearly always they are floats already."""
+    if type(column) is list and set(map(type, column)) == {float}:
+        return column
+    return [_decode(value) for value in column]
 
 
 def _decode(value: Any) -> float:

@@ -59,7 +59,7 @@ def export(
 def _export_table(folder: Path, form: str) -> str:
     from fanin.experiment import load_results
 
-    return load_results(folder).export(form)
+    return load_results(folder, histories=False).export(form)
 
 
 def _export_results(folder: Path) -> str:

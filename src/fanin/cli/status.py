@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from fanin.store.results_store import Snapshot, StoredOutcome
 
     _Snapshot = Snapshot[StoredOutcome]
+    _Failures = list[tuple[str, StoredOutcome]]
 
 _OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
 _MAX_FAILURES = 10
 _MESSAGE_LENGTH = 300
 _MAX_LINES = 5
 _LIBRARIES = ("site-packages", "/fanin/", "<frozen", "/lib/python")
+
+_Groups = dict[tuple[str, str], Counter[str]]
+"""(model, data) → the number of its planned cells by outcome."""
 
 
 def status(
@@ -43,19 +47,22 @@ def status(
     from fanin.store.results_store import read_outcomes
 
     snapshot = read_outcomes(folder)
-    return CommandOutput(_to_json(snapshot), lambda: _show(snapshot, folder))
+    groups, failures = _count_outcomes(snapshot), _list_failures(snapshot)
+    return CommandOutput(
+        _to_json(snapshot, groups, failures), lambda: _show(snapshot, groups, failures, folder)
+    )
 
 
-def _to_json(snapshot: _Snapshot) -> dict[str, Any]:
+def _to_json(snapshot: _Snapshot, groups: _Groups, failures: _Failures) -> dict[str, Any]:
     progress, holder = snapshot.progress, snapshot.holder
     return {
         "folder": str(snapshot.path),
         "study": snapshot.plan.study if snapshot.plan else None,
         "total": len(snapshot.planned_results),
-        "outcomes": dict(_sum_counts(_count_outcomes(snapshot))),
+        "outcomes": dict(_sum_counts(groups)),
         "groups": [
             {"model": model, "data": data, **{name: counts[name] for name in _OUTCOMES}}
-            for (model, data), counts in _count_outcomes(snapshot).items()
+            for (model, data), counts in groups.items()
         ],
         "running": {"pid": holder.pid, "host": holder.host, "since": holder.started}
         if holder
@@ -64,13 +71,13 @@ def _to_json(snapshot: _Snapshot) -> dict[str, Any]:
         "eta_seconds": progress.eta if progress else None,
         "failures": [
             {"cell": cell, "outcome": result.outcome, "message": result.message}
-            for cell, result in _list_failures(snapshot)
+            for cell, result in failures
         ],
         "stored_results": len(snapshot.results),
     }
 
 
-def _show(snapshot: _Snapshot, folder: Path) -> None:
+def _show(snapshot: _Snapshot, groups: _Groups, failures: _Failures, folder: Path) -> None:
     from fanin.cell.result import find_reason
     from fanin.report.escaping import escape_invisible
     from fanin.report.tables.terminal import print_table
@@ -82,10 +89,9 @@ def _show(snapshot: _Snapshot, folder: Path) -> None:
         )
         print_lines("Next: fanin run STUDY --out " + escape_invisible(folder))
         return
-    print_table(_make_table(snapshot))
+    print_table(_make_table(snapshot.plan.study, groups))
     print_lines("")
     print_lines(_describe_activity(snapshot))
-    failures = _list_failures(snapshot)
     for description, result in failures[:_MAX_FAILURES]:
         reason = find_reason(result.message)[:_MESSAGE_LENGTH] or "no message"
         print_lines(escape_invisible(f"{result.outcome}: {description}: {reason}"))
@@ -94,14 +100,12 @@ def _show(snapshot: _Snapshot, folder: Path) -> None:
         print_lines(f"… and {len(failures) - _MAX_FAILURES:,} more; fanin status --json lists all.")
     if failures:
         print_lines(f"What workers printed last is in {escape_invisible(snapshot.path / 'logs')}.")
-    print_lines(_suggest_next(snapshot, folder))
+    print_lines(_suggest_next(snapshot, groups, folder))
 
 
-def _make_table(snapshot: _Snapshot) -> Table:
+def _make_table(study: str, counts: _Groups) -> Table:
     from fanin.report.tables.table import Column, Table, TableEntry
 
-    assert snapshot.plan is not None
-    counts = _count_outcomes(snapshot)
     outcomes = [name for name in _OUTCOMES if any(group[name] for group in counts.values())]
     rows = [
         (
@@ -113,7 +117,7 @@ def _make_table(snapshot: _Snapshot) -> Table:
     ]
     total = _sum_counts(counts)
     return Table(
-        title=f"{snapshot.plan.study}: {_count_done(total):,} of {total.total():,} cells done",
+        title=f"{study}: {_count_done(total):,} of {total.total():,} cells done",
         columns=(
             Column("group", "model · data", numeric=False),
             Column("done", "done"),
@@ -145,10 +149,10 @@ def _describe_activity(snapshot: _Snapshot) -> str:
     return "\n".join(lines)
 
 
-def _suggest_next(snapshot: _Snapshot, folder: Path) -> str:
+def _suggest_next(snapshot: _Snapshot, groups: _Groups, folder: Path) -> str:
     from fanin.report.escaping import escape_invisible
 
-    total = _sum_counts(_count_outcomes(snapshot))
+    total = _sum_counts(groups)
     if snapshot.holder is not None:
         return f"Next: wait, then run fanin status {escape_invisible(folder)} again."
     if total["missing"] or total["failed"] or total["killed"]:
@@ -158,9 +162,9 @@ def _suggest_next(snapshot: _Snapshot, folder: Path) -> str:
     return f"Next: fanin report {escape_invisible(folder)}"
 
 
-def _count_outcomes(snapshot: _Snapshot) -> dict[tuple[str, str], Counter[str]]:
+def _count_outcomes(snapshot: _Snapshot) -> _Groups:
     """(model, data) → the number of its planned cells by outcome, in the order of the plan."""
-    counts: dict[tuple[str, str], Counter[str]] = {}
+    counts: _Groups = {}
     for planned, result in snapshot.planned_results:
         model = planned.labels.get("model", planned.cell.model)
         data = planned.labels.get("data", planned.cell.data)
@@ -169,7 +173,7 @@ def _count_outcomes(snapshot: _Snapshot) -> dict[tuple[str, str], Counter[str]]:
     return counts
 
 
-def _sum_counts(counts: dict[tuple[str, str], Counter[str]]) -> Counter[str]:
+def _sum_counts(counts: _Groups) -> Counter[str]:
     return sum(counts.values(), Counter())
 
 
@@ -177,7 +181,7 @@ def _count_done(counts: Counter[str]) -> int:
     return counts["ok"] + counts["diverged"]
 
 
-def _list_failures(snapshot: _Snapshot) -> list[tuple[str, StoredOutcome]]:
+def _list_failures(snapshot: _Snapshot) -> _Failures:
     """(description, result) of each planned cell that failed or was killed."""
     return [
         (

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
-from fanin.data import DownloadProgress
 from fanin.execution.events import Event
 
-OnDownload = Callable[[DownloadProgress], None]
+if TYPE_CHECKING:
+    from fanin.data import DownloadProgress  # imports torch, which reading results must not
+
+OnDownload = Callable[["DownloadProgress"], None]
 OnEvent = Callable[[Event], None]
 
 
