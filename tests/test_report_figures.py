@@ -24,7 +24,7 @@ from fanin.report.figures.dot_plot import draw_dot_plot
 from fanin.report.figures.heat_map import Curve, draw_heat_map
 from fanin.report.figures.rendering import render
 from fanin.report.figures.response_curves import draw_response_curves
-from fanin.report.figures.scales import compute_edges, is_logarithmic
+from fanin.report.figures.scales import FactorScale, compute_edges, is_logarithmic
 from fanin.report.figures.study_figures import draw_study_figures
 from fanin.report.results import Results
 from fanin.study.study import Study
@@ -307,8 +307,10 @@ def test_axes_are_logarithmic_for_wide_or_geometric_values_only():
     assert not is_logarithmic([2, 4, 6, 8, 10, 12, 16])
     assert not is_logarithmic([0, 1, 100])
     assert not is_logarithmic([1, 3])
-    assert compute_edges([1, 2, 4], log=True) == pytest.approx([2**-0.5, 2**0.5, 2**1.5, 2**2.5])
-    assert compute_edges([1, 2, 4], log=False) == pytest.approx([0.5, 1.5, 3, 5])
+    assert compute_edges([1, 2, 4], FactorScale(log=True)) == pytest.approx(
+        [2**-0.5, 2**0.5, 2**1.5, 2**2.5]
+    )
+    assert compute_edges([1, 2, 4], FactorScale(log=False)) == pytest.approx([0.5, 1.5, 3, 5])
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf"])

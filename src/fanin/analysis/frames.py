@@ -68,6 +68,9 @@ def build_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
         }
     )
     frame.attrs["directions"] = _collect_directions(plan, results)
+    shown = (row["fields"]["data"] for row in rows)
+    specs = (planned.cell.data for planned in plan.cells)
+    frame.attrs["datasets"] = dict(zip(shown, specs, strict=True))
     return frame
 
 

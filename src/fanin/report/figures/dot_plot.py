@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import Condition
-from fanin.analysis.factors import format_title, format_value
+from fanin.analysis.factors import format_value
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
-from fanin.report.figures.palette import LINE_COLOURS, WARNING
+from fanin.report.figures.palette import LINE_COLOURS, QUIET, WARNING
 from fanin.report.figures.panel_grid import (
     Header,
     PanelGrid,
@@ -91,7 +91,7 @@ def draw_dot_plot(analysis: Analysis, *, metric: str | None = None) -> Figure:
         _set_axes(axes, categories, scale, spacing, left=column == 0)
         below = grid.get(row + 1, column)
         if below is None or below.metric != panel.metric:
-            label_axis(axes, "x", format_title(panel.metric))
+            label_axis(axes, "x", fit_text(panel.metric_axis, spacing.width + spacing.gap_x, 8))
     return figure
 
 
@@ -100,7 +100,8 @@ def _draw_conditions(
 ) -> None:
     for row, name in enumerate(categories):
         condition = conditions.get(name)
-        if condition is None:
+        if condition is None or not (condition.values or condition.diverged):
+            _explain_empty_row(axes, row, condition)
             continue
         if _is_beyond(condition, scale):
             _mark_beyond(axes, row, condition, scale, metric)
@@ -127,6 +128,20 @@ def _draw_replicates(axes: Axes, row: int, condition: Condition) -> None:
             markerfacecolor=_COLOUR if condition.is_mean else "white",
             markeredgecolor=_COLOUR,
         )
+
+
+def _explain_empty_row(axes: Axes, row: int, condition: Condition | None) -> None:
+    """Write why there is nothing in a row."""
+    axes.text(
+        0.02,
+        row,
+        "not in this study" if condition is None else "no result",
+        transform=axes.get_yaxis_transform(),
+        ha="left",
+        va="center",
+        fontsize=7,
+        color=QUIET,
+    )
 
 
 def _is_beyond(condition: Condition, scale: Scale) -> bool:

@@ -7,21 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from matplotlib import colormaps, patheffects
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LogNorm, Normalize, to_rgb
+from matplotlib.colors import Colormap, LogNorm, Normalize, SymLogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import Condition
-from fanin.analysis.design import Design, is_numeric
-from fanin.analysis.factors import format_title, format_value, is_number
+from fanin.analysis.design import Design
+from fanin.analysis.factors import format_value
+from fanin.report.figures.cell_axis import CellAxis, make_cell_axis
 from fanin.report.figures.palette import QUIET
 from fanin.report.figures.panel_grid import (
     Header,
@@ -36,18 +35,12 @@ from fanin.report.figures.panel_grid import (
 from fanin.report.figures.plot_axes import Direction, label_axis, set_factor_axis, style_axes
 from fanin.report.figures.rendering import fit_text
 from fanin.report.figures.scales import (
-    compute_edges,
     fit_metric_scale,
-    format_axis_title,
     format_tick,
-    is_logarithmic,
 )
 
 Curve = tuple[Sequence[float], Sequence[float], str]
 """x, y and label of a line drawn over a heat map, in the factors' units."""
-
-MAX_VALUES = 40
-"""Values of a factor that a heat map can show."""
 
 _MAX_NUMBERS = 8
 """Cells along an axis up to which each cell holds its number."""
@@ -59,35 +52,10 @@ _LETTER = 0.075
 """About the width of a letter of a category's name, in inches."""
 
 _COLOURS, _NO_MEDIAN, _NO_RESULT = "cividis", "#D9D9D9", "white"
+_NOT_IN_STUDY, _NOT_RUN = "·", "–"
 _SOME_DIVERGED, _MOST_DIVERGED = "////", "xxxx"
 _LINE_STYLES = ("-", "--", ":")
 _SPACING = Spacing(width=2.9, height=2.3, gap_x=0.35, gap_y=0.85, right=0.95, bottom=0.5)
-
-
-@dataclass(frozen=True)
-class CellAxis:
-    """One factor as an axis: its values and the edges of the cells around them."""
-
-    name: str
-    values: list[Any]
-    edges: np.ndarray
-    numeric: bool
-    log: bool
-
-    def get_cell(self, value: Any) -> tuple[float, float]:
-        """The edges of the cells of a value."""
-        i = self.values.index(value)
-        return self.edges[i], self.edges[i + 1]
-
-    def compute_middle(self, value: Any) -> float:
-        """The middle of the cells of a value, as seen."""
-        low, high = self.get_cell(value)
-        return math.sqrt(low * high) if self.log else (low + high) / 2
-
-    def compute_least_share(self) -> float:
-        """The share of the axis that the smallest cells take."""
-        edges = np.log(self.edges) if self.log else self.edges
-        return float(np.diff(edges).min() / (edges[-1] - edges[0]))
 
 
 @dataclass(frozen=True)
@@ -144,12 +112,14 @@ def draw_heat_map(
     conditions = [c for panel in drawn.values() for c in panel.conditions.values()]
     spacing = _measure_spacing(grid, list(drawn.values()))
     title = f"{grid.metric_title} by {design.format_title(x)} and {design.format_title(y)}"
-    header = Header(title, make_header_lines(grid), _make_legend(conditions, styles))
+    lines = [*make_header_lines(grid), *_explain_empty_cells(drawn.values())]
+    header = Header(title, lines, _make_legend(conditions, styles))
     figure, placed = draw_empty_panels(grid, spacing, header)
     scales = {panel.scale: _fit_colours(panel, grid, drawn) for panel in grid.panels}
     for panel, axes, row, column in placed:
         heat, colours = drawn[id(panel)], scales[panel.scale]
         _draw_cells(axes, heat, colours, panel.metric)
+        _mark_empty_cells(axes, heat)
         _draw_curves(axes, curves[panel.title], styles)
         before, after = grid.get(row, column - 1), grid.get(row, column + 1)
         shares_values = before is not None and drawn[id(before)].up.values == heat.up.values
@@ -160,22 +130,13 @@ def draw_heat_map(
 
 
 def _make_heat_panel(panel: Panel, x: str, y: str) -> HeatPanel:
-    across, up = _make_axis(panel.frame, x), _make_axis(panel.frame, y)
+    across, up = make_cell_axis(panel.frame, x), make_cell_axis(panel.frame, y)
     conditions = {
         (key[0], key[1]): condition
         for key, condition in panel.estimate_conditions([x, y])
         if key[0] in across.values and key[1] in up.values
     }
     return HeatPanel(across, up, conditions)
-
-
-def _make_axis(frame: pd.DataFrame, name: str) -> CellAxis:
-    values = list(dict.fromkeys(frame[name]))[:MAX_VALUES]
-    if is_numeric(frame, name):
-        values = sorted(value for value in values if is_number(value))
-        log = is_logarithmic(values)
-        return CellAxis(name, values, compute_edges(values, log=log), True, log)
-    return CellAxis(name, values, np.arange(len(values) + 1) - 0.5, False, False)
 
 
 def _fit_colours(panel: Panel, grid: PanelGrid, drawn: Mapping[int, HeatPanel]) -> ColourScale:
@@ -190,8 +151,10 @@ def _fit_colours(panel: Panel, grid: PanelGrid, drawn: Mapping[int, HeatPanel]) 
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     high = high if high > low else low + (abs(low) or 1.0)
     colours = colormaps[_COLOURS if panel.higher_is_better else f"{_COLOURS}_r"]
-    log = fit_metric_scale(panel.metric, values).log
-    return ColourScale(colours, LogNorm(low, high) if log else Normalize(low, high))
+    scale = fit_metric_scale(panel.metric, values)
+    if scale.smallest:
+        return ColourScale(colours, SymLogNorm(scale.smallest, vmin=low, vmax=high))
+    return ColourScale(colours, LogNorm(low, high) if scale.log else Normalize(low, high))
 
 
 def _draw_cells(axes: Axes, heat: HeatPanel, colours: ColourScale, metric: str) -> None:
@@ -220,6 +183,23 @@ def _draw_cells(axes: Axes, heat: HeatPanel, colours: ColourScale, metric: str) 
                 color=ink,
                 path_effects=[patheffects.withStroke(linewidth=1.6, foreground=colour)],
             )
+
+
+def _mark_empty_cells(axes: Axes, heat: HeatPanel) -> None:
+    """Write a dot into each cell that the study does not have, and a dash where nothing has run."""
+    for x in heat.across.values:
+        for y in heat.up.values:
+            condition = heat.conditions.get((x, y))
+            if condition is None or not (condition.values or condition.diverged):
+                axes.text(
+                    heat.across.compute_middle(x),
+                    heat.up.compute_middle(y),
+                    _NOT_IN_STUDY if condition is None else _NOT_RUN,
+                    ha="center",
+                    va="center",
+                    fontsize=10,
+                    color=QUIET,
+                )
 
 
 def _has_room_for_numbers(axes: Axes, heat: HeatPanel) -> bool:
@@ -272,14 +252,14 @@ def _set_axes(axes: Axes, heat: HeatPanel, spacing: Spacing, design: Design, *, 
 
 
 def _format_axis_title(axis: CellAxis, design: Design) -> str:
-    return format_axis_title(design.format_title(axis.name), log=axis.log)
+    return axis.scale.format_title(design.format_title(axis.name))
 
 
 def _set_axis(axes: Axes, axis: CellAxis, which: Direction, inches: float) -> None:
     set_limits = getattr(axes, f"set_{which}lim")
     set_limits(axis.edges[0], axis.edges[-1])
     if axis.numeric:
-        set_factor_axis(axes, axis.values, which, inches, log=axis.log)
+        set_factor_axis(axes, axis.values, which, inches, axis.scale)
         set_limits(axis.edges[0], axis.edges[-1])
     else:
         _set_category_axis(axes, axis, which, inches)
@@ -317,14 +297,14 @@ def _draw_colour_bar(figure: Figure, axes: Axes, colours: ColourScale, panel: Pa
     place = figure.add_axes((box.x1 + 0.1 / width, box.y0, 0.11 / width, box.height))
     bar = figure.colorbar(ScalarMappable(colours.norm, colours.colours), cax=place)
     bar.outline.set_visible(False)
-    if not isinstance(colours.norm, LogNorm):
+    if not isinstance(colours.norm, (LogNorm, SymLogNorm)):
         place.yaxis.set_major_locator(MaxNLocator(5))
     place.yaxis.set_major_formatter(FuncFormatter(format_tick))
     place.yaxis.set_minor_locator(NullLocator())
     if not panel.higher_is_better:
         place.invert_yaxis()
     place.tick_params(labelsize=7.5, colors=QUIET, length=2, pad=2)
-    title = format_title(panel.metric)
+    title = fit_text(panel.metric_axis, box.height * figure.get_figheight() + 0.3, 8)
     place.set_ylabel(title, fontsize=8, color=QUIET, labelpad=3, parse_math=False)
 
 
@@ -348,6 +328,17 @@ def _measure_spacing(grid: PanelGrid, panels: Sequence[HeatPanel]) -> Spacing:
         gap_y=spacing.gap_y + below,
         bottom=spacing.bottom + below,
     )
+
+
+def _explain_empty_cells(panels: Iterable[HeatPanel]) -> list[str]:
+    """What the marks of empty cells mean, if there are any."""
+    marks: dict[str, None] = {}
+    for panel in panels:
+        if len(panel.conditions) < len(panel.across.values) * len(panel.up.values):
+            marks[f"{_NOT_IN_STUDY} not in this study"] = None
+        if any(not (c.values or c.diverged) for c in panel.conditions.values()):
+            marks[f"{_NOT_RUN} no result"] = None
+    return ["   ".join(marks)] if marks else []
 
 
 def _make_legend(conditions: Sequence[Condition], styles: Mapping[str, str]) -> list[Artist]:

@@ -17,6 +17,7 @@ from fanin.analysis.design import Design, group_rows
 from fanin.analysis.factors import format_title
 from fanin.analysis.summary import find_main_metric, get_directions, is_higher_better
 from fanin.report.escaping import escape_invisible
+from fanin.report.figures.metric_titles import format_metric_axis
 from fanin.report.figures.palette import QUIET, WARNING
 from fanin.report.figures.rendering import fit_text
 
@@ -43,6 +44,14 @@ class Panel:
     higher_is_better: bool
     scale: tuple[Any, ...]
     """Model, data and metric. Panels that agree in it share a scale."""
+    dataset: str
+    """The spec of the data set."""
+
+    @property
+    def metric_axis(self) -> str:
+        """The title of an axis of the metric."""
+        better = self.higher_is_better
+        return format_metric_axis(self.metric, self.dataset, higher_is_better=better)
 
     def estimate_conditions(
         self, factors: Sequence[str]
@@ -163,6 +172,7 @@ def arrange_panels(
             shown,
             is_higher_better(shown, get_directions(frame)),
             (rows["model"].iloc[0], rows["data"].iloc[0], shown),
+            str(frame.attrs.get("datasets", {}).get(rows["data"].iloc[0], "")),
         )
     table = _make_table(panels)
     constant = [name for name in ("model", "data") if name not in outer and name not in inside]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,6 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import (
     FixedLocator,
     FuncFormatter,
+    Locator,
     LogLocator,
     MaxNLocator,
     NullFormatter,
@@ -17,7 +19,7 @@ from matplotlib.ticker import (
 )
 
 from fanin.report.figures.palette import FRAME, GRID, QUIET
-from fanin.report.figures.scales import Scale, choose_ticks, format_tick
+from fanin.report.figures.scales import FactorScale, Scale, choose_ticks, format_tick, set_log_scale
 
 Direction = Literal["x", "y"]
 
@@ -53,9 +55,8 @@ def set_metric_axis(axes: Axes, scale: Scale, which: Direction, *, max_ticks: in
     """Set limits and ticks of a metric's axis; `max_ticks` are those of a logarithmic one."""
     axis: Axis = getattr(axes, f"{which}axis")
     if scale.log:
-        getattr(axes, f"set_{which}scale")("log")
-        subs = (1.0, 3.0) if scale.high / scale.low < 1e3 else (1.0,)
-        axis.set_major_locator(LogLocator(subs=subs, numticks=max_ticks))
+        set_log_scale(axes, which, scale.smallest)
+        axis.set_major_locator(_locate_magnitudes(scale, max_ticks))
         hide_minor_ticks(axis)
     else:
         axis.set_major_locator(MaxNLocator(4))
@@ -63,16 +64,23 @@ def set_metric_axis(axes: Axes, scale: Scale, which: Direction, *, max_ticks: in
     getattr(axes, f"set_{which}lim")(scale.low, scale.high)
 
 
+def _locate_magnitudes(scale: Scale, max_ticks: int) -> Locator:
+    if scale.smallest:
+        first = math.ceil(math.log10(scale.smallest))
+        powers = range(first, math.floor(math.log10(scale.high)) + 1)
+        step = max(-(-len(powers) // (max_ticks - 1)), 1)
+        return FixedLocator([0.0, *(10.0**power for power in powers[::step])])
+    subs = (1.0, 3.0) if scale.high / scale.low < 1e3 else (1.0,)
+    return LogLocator(subs=subs, numticks=max_ticks)
+
+
 def set_factor_axis(
-    axes: Axes, values: Sequence[float], which: Direction, inches: float, *, log: bool
+    axes: Axes, values: Sequence[float], which: Direction, inches: float, scale: FactorScale
 ) -> None:
     """Set ticks at the values of a numeric factor, as many as fit into the axis' length."""
     axis: Axis = getattr(axes, f"{which}axis")
-    if log:
-        getattr(axes, f"set_{which}scale")("log")
-    axis.set_major_locator(
-        FixedLocator(choose_ticks(values, inches, _LABEL_SPACING[which], log=log))
-    )
+    scale.apply(axes, which)
+    axis.set_major_locator(FixedLocator(choose_ticks(values, inches, _LABEL_SPACING[which], scale)))
     hide_minor_ticks(axis)
     axis.set_major_formatter(FuncFormatter(format_tick))
 

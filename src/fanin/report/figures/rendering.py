@@ -7,6 +7,7 @@ never read as mathematics.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -16,9 +17,13 @@ from rich.cells import cell_len
 
 from fanin.errors import OutputError
 from fanin.report.escaping import escape_invisible
+from fanin.report.figures.letter_fonts import use_fonts_for
 from fanin.report.figures.palette import QUIET
 
 _DPI = 130
+
+_MISSING = re.compile(r"Glyph (\d+) .* missing from")
+"""What matplotlib warns of for a letter that a font lacks."""
 
 _NO_TIME = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 """File format → metadata that leaves out when the file was written."""
@@ -30,12 +35,28 @@ _LETTER, _WIDE_LETTER = 0.62, 1.1
 def render(figure: Figure, kind: str) -> bytes:
     """The figure as PNG, PDF or SVG; the same bytes each time."""
     FigureCanvasAgg(figure)
+    content, missing = _save(figure, kind)
+    if missing:  # a name may use any script
+        use_fonts_for(figure, missing)
+        content, _ = _save(figure, kind)
+    return content
+
+
+def _save(figure: Figure, kind: str) -> tuple[bytes, list[str]]:
+    """The figure's bytes, and the letters that its fonts lack."""
     content = io.BytesIO()
-    with warnings.catch_warnings():
-        # A name may use any script.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message=_MISSING.pattern)
         figure.savefig(content, format=kind, dpi=_DPI, metadata=_NO_TIME[kind])
-    return content.getvalue()
+    missing = []
+    for warning in caught:
+        if found := _MISSING.match(str(warning.message)):
+            missing.append(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    return content.getvalue(), missing
 
 
 def parse_format(path: str | Path) -> str:

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import Condition
 from fanin.analysis.design import Design, is_numeric
-from fanin.analysis.factors import format_title, is_number
+from fanin.analysis.factors import is_number
 from fanin.report.figures.palette import LINE_COLOURS, LINE_MARKERS, QUIET, WARNING
 from fanin.report.figures.panel_grid import (
     Header,
@@ -37,11 +37,11 @@ from fanin.report.figures.plot_axes import (
     set_metric_axis,
     style_axes,
 )
+from fanin.report.figures.rendering import fit_text
 from fanin.report.figures.scales import (
+    FactorScale,
     Scale,
     fit_metric_scale,
-    format_axis_title,
-    is_logarithmic,
 )
 
 MAX_LINES = 10
@@ -71,22 +71,24 @@ class FactorRange:
     """The values of the factor on the horizontal axis, ascending."""
 
     values: Sequence[float]
-    log: bool
+    scale: FactorScale
 
     def compute_limits(self) -> tuple[float, float]:
         """The ends of the axis, a little beyond the values."""
-        low, high = self.values[0], self.values[-1]
-        if self.log:
-            margin = (high / low) ** 0.05 if high > low else 2.0
-            return low / margin, high * margin
-        margin = 0.05 * (high - low) or 0.5
-        return low - margin, high + margin
+        low, high = self._ends
+        margin = 0.05 * (high - low) or (0.3 if self.scale.log else 0.5)
+        return self.scale.to_value(low - margin), self.scale.to_value(high + margin)
 
     def shift(self, x: float, number: int, lines: int) -> float:
         """Where to draw the point at x of the line with this number, beside those of the others."""
         share = _SHIFT * (number - (lines - 1) / 2)
-        low, high = self.values[0], self.values[-1]
-        return x * (high / low) ** share if self.log else x + share * (high - low)
+        low, high = self._ends
+        return self.scale.to_value(self.scale.to_position(x) + share * (high - low))
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """The positions of the least and the largest value."""
+        return self.scale.to_position(self.values[0]), self.scale.to_position(self.values[-1])
 
 
 def draw_response_curves(
@@ -134,19 +136,19 @@ def draw_response_curves(
     )
     figure, placed = draw_empty_panels(grid, spacing, header)
     values = sorted({float(value) for value in frame[factor]})
-    across = FactorRange(values, is_logarithmic(values))
+    across = FactorRange(values, FactorScale.choose(values))
     scales = _fit_scales(grid, drawn)
     for place in placed:
         panel, axes, _, column = place
         _draw_lines(axes, drawn[id(panel)], styles, across)
         _set_axes(axes, scales[panel.scale], across, spacing)
-        _label_metric(place, grid)
+        _label_metric(place, grid, spacing)
         lowest = axes
         if diverged:
             lowest = _draw_diverged(figure, axes, drawn[id(panel)], styles, strip, across)
             if not column:
                 _label_diverged(lowest)
-        label_axis(lowest, "x", format_axis_title(design.format_title(factor), log=across.log))
+        label_axis(lowest, "x", across.scale.format_title(design.format_title(factor)))
     return figure
 
 
@@ -230,8 +232,7 @@ def _draw_diverged(
                     markeredgewidth=0,
                     clip_on=False,
                 )
-    strip.set_xscale(axes.get_xscale())
-    set_factor_axis(strip, across.values, "x", box.width * figure.get_figwidth(), log=across.log)
+    set_factor_axis(strip, across.values, "x", box.width * figure.get_figwidth(), across.scale)
     strip.set_xlim(axes.get_xlim())
     strip.set_ylim(len(styles) - 0.4, -0.6)
     strip.set_yticks([])
@@ -248,19 +249,19 @@ def _label_diverged(strip: Axes) -> None:
 def _set_axes(axes: Axes, scale: Scale, across: FactorRange, spacing: Spacing) -> None:
     style_axes(axes)
     draw_grid(axes)
-    set_factor_axis(axes, across.values, "x", spacing.width, log=across.log)
+    set_factor_axis(axes, across.values, "x", spacing.width, across.scale)
     axes.set_xlim(*across.compute_limits())
     set_metric_axis(axes, scale, "y")
 
 
-def _label_metric(place: PlacedPanel, grid: PanelGrid) -> None:
+def _label_metric(place: PlacedPanel, grid: PanelGrid, spacing: Spacing) -> None:
     """Label the metric's axis, unless the panel to the left has the same scale."""
     panel, axes, row, column = place
     before = grid.get(row, column - 1)
     if before is not None and before.scale == panel.scale:
         axes.tick_params(axis="y", labelleft=False)
     elif len(grid.metrics) > 1 or not column:
-        label_axis(axes, "y", format_title(panel.metric))
+        label_axis(axes, "y", fit_text(panel.metric_axis, spacing.height + 0.3, 8))
 
 
 def _fit_scales(

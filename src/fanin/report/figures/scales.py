@@ -7,12 +7,76 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 
 _LOG_SPAN = 30.0
 """Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
 _GEOMETRIC_SPAN = 8.0
 """The same, for values that are spaced more evenly on a logarithmic axis than on a linear one."""
+
+
+_ZERO_WIDTH = 0.9
+"""What makes the distance from 0 to the smallest value one decade, in matplotlib's symlog scale."""
+
+
+def set_log_scale(axes: Axes, which: str, smallest: float) -> None:
+    """Make an axis logarithmic, with a place for 0 below `smallest` unless that is 0."""
+    set_scale = getattr(axes, f"set_{which}scale")
+    if smallest:
+        set_scale("symlog", linthresh=smallest, linscale=_ZERO_WIDTH)
+    else:
+        set_scale("log")
+
+
+@dataclass(frozen=True)
+class FactorScale:
+    """How the values of a numeric factor lie on an axis."""
+
+    log: bool
+    smallest: float = 0.0
+    """The smallest positive value, if 0 is drawn one decade beside it on a logarithmic axis."""
+
+    @classmethod
+    def choose(cls, values: Sequence[float]) -> FactorScale:
+        """The scale for a factor's values: logarithmic if they span a factor of 30 or are spaced
+        geometrically. A value of 0 beside such magnitudes gets a place of its own.
+        """
+        positive = [value for value in values if value > 0]
+        if len(positive) < len(values) - 1 or not is_logarithmic(positive):
+            return cls(log=False)
+        has_zero = len(positive) < len(values) and min(values) == 0
+        if len(positive) < len(values) and not has_zero:
+            return cls(log=False)
+        return cls(log=True, smallest=min(positive) if has_zero else 0.0)
+
+    def to_position(self, value: float) -> float:
+        """Where a value is on the axis, in its own units or in decades."""
+        if not self.log:
+            return value
+        if not self.smallest:
+            return math.log10(value)
+        if value <= self.smallest:
+            return value / self.smallest
+        return 1 + math.log10(value / self.smallest)
+
+    def to_value(self, position: float) -> float:
+        """The value at a position."""
+        if not self.log:
+            return position
+        if not self.smallest:
+            return float(10.0**position)
+        return self.smallest * (position if position <= 1 else 10.0 ** (position - 1))
+
+    def apply(self, axes: Axes, which: str) -> None:
+        """Set the scale of an axis."""
+        if self.log:
+            set_log_scale(axes, which, self.smallest)
+
+    def format_title(self, name: str) -> str:
+        """The title of the axis."""
+        words = "log, 0 apart" if self.smallest else "log" if self.log else ""
+        return f"{name} ({words})" if words else name
 
 
 @dataclass(frozen=True)
@@ -22,20 +86,29 @@ class Scale:
     low: float
     high: float
     log: bool
+    smallest: float = 0.0
+    """The smallest positive value, if 0 is drawn one decade beside it on a logarithmic axis."""
 
-    def format_title(self, name: str) -> str:
-        """The title of the axis, such as ``loss (log)``."""
-        return format_axis_title(name, log=self.log)
+    def format_title(self, name: str, unit: str = "") -> str:
+        """The title of the axis, such as ``loss (log)`` or ``MAE ($, log)``."""
+        words = ", ".join(filter(None, (unit, "log" * self.log, "0 apart" * bool(self.smallest))))
+        return f"{name} ({words})" if words else name
 
 
 def fit_scale(values: Sequence[float], *, may_be_log: bool = True) -> Scale:
-    """A scale that holds all values; logarithmic if they span more than a factor of 30."""
+    """A scale that holds all values; logarithmic if they span more than a factor of 30.
+
+    A value of 0 beside such magnitudes gets a place of its own.
+    """
     if not values:
         return Scale(0.0, 1.0, log=False)
     low, high = min(values), max(values)
     if may_be_log and low > 0 and high / low > _LOG_SPAN:
         margin = (high / low) ** 0.05
         return Scale(low / margin, high * margin, log=True)
+    smallest = min((value for value in values if value > 0), default=0.0)
+    if may_be_log and low == 0 and smallest and high / smallest > _LOG_SPAN:
+        return Scale(-0.3 * smallest, high * (high / smallest) ** 0.05, log=True, smallest=smallest)
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     return Scale(low - margin, high + margin, log=False)
 
@@ -57,19 +130,19 @@ def is_logarithmic(values: Sequence[float]) -> bool:
     return bool(span >= _GEOMETRIC_SPAN and is_geometric)
 
 
-def compute_edges(values: Sequence[float], *, log: bool) -> np.ndarray:
+def compute_edges(values: Sequence[float], scale: FactorScale) -> np.ndarray:
     """The n + 1 edges of cells around n ascending values, halfway between them on the axis."""
-    x = np.log(values) if log else np.asarray(values, dtype=np.float64)
+    x = np.array([scale.to_position(value) for value in values], dtype=np.float64)
     if len(x) == 1:
         edges = np.array([x[0] - 0.5, x[0] + 0.5])
     else:
         middle = (x[1:] + x[:-1]) / 2
         edges = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
-    return np.exp(edges) if log else edges
+    return np.array([scale.to_value(edge) for edge in edges])
 
 
 def choose_ticks(
-    values: Sequence[float], inches: float, spacing: float, *, log: bool
+    values: Sequence[float], inches: float, spacing: float, scale: FactorScale
 ) -> list[float]:
     """The values to label on an axis: from the first on, each at least `spacing` after the last.
 
@@ -77,9 +150,9 @@ def choose_ticks(
         values: in ascending order.
         inches: the length of the axis.
         spacing: the least distance between two labels, in inches.
-        log: whether the axis is logarithmic.
+        scale: the axis' scale.
     """
-    positions = [math.log(value) if log else value for value in values]
+    positions = [scale.to_position(value) for value in values]
     span = (positions[-1] - positions[0]) or 1.0
     chosen = [0]
     for i, position in enumerate(positions):
@@ -97,11 +170,6 @@ def format_tick(value: float, position: object = None) -> str:
     if size >= 1e4:
         return f"{value / 1000:g}k"
     return f"{value:,.4g}" if size >= 1000 else f"{value:.4g}"
-
-
-def format_axis_title(name: str, *, log: bool) -> str:
-    """The title of an axis; says if it is logarithmic."""
-    return f"{name} (log)" if log else name
 
 
 def _measure_unevenness(x: np.ndarray) -> float:

@@ -13,8 +13,9 @@ from fanin import atomic
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design, is_numeric
 from fanin.analysis.summary import find_main_metric
+from fanin.report.figures.cell_axis import MAX_VALUES
 from fanin.report.figures.dot_plot import draw_dot_plot
-from fanin.report.figures.heat_map import MAX_VALUES, Curve, draw_heat_map
+from fanin.report.figures.heat_map import Curve, draw_heat_map
 from fanin.report.figures.rendering import render
 from fanin.report.figures.response_curves import draw_response_curves
 from fanin.report.figures.theory_curves import compute_depth_scales

@@ -24,6 +24,7 @@ from fanin.report.figures.curve_panel import (
     draw_curve_panel,
     fit_curve_scales,
 )
+from fanin.report.figures.metric_titles import find_common_unit
 from fanin.report.figures.palette import LOSS, METRIC, QUIET, WARNING
 from fanin.report.figures.rendering import (
     draw_message,
@@ -32,6 +33,7 @@ from fanin.report.figures.rendering import (
     parse_format,
     render,
 )
+from fanin.report.figures.scales import Scale
 from fanin.report.tables import notes
 
 MAX_ROWS, MAX_COLUMNS = 24, 12
@@ -90,8 +92,9 @@ def write_cell_curves(planned: PlannedCell, result: Result | None, path: str | P
     panel = CurvePanel(results, planned=1)
     draw_curve_panel(axes, panel, scales, outer_left=True, outer_right=True, font=9)
     axes.set_xlabel("epoch", color=QUIET)
-    axes.set_ylabel(scales.loss.format_title("loss"), color=LOSS)
-    metric = scales.metric.format_title(format_metric(scales.metric_name))
+    datasets = {planned.cell.data}
+    axes.set_ylabel(_format_axis(scales.loss, "loss", datasets), color=LOSS)
+    metric = _format_axis(scales.metric, scales.metric_name, datasets)
     figure.axes[-1].set_ylabel(metric, color=METRIC, parse_math=False)
     _write_header(figure, _format_cell_title(planned), results, y=0.97, gap=0.055)
     return atomic.write(path, render(figure, parse_format(path)), create_parent=True)
@@ -106,6 +109,11 @@ def _format_cell_title(planned: PlannedCell) -> str:
         if axis not in main
     ]
     return f"{' · '.join(map(escape_invisible, names))}, replicate {planned.cell.replicate}"
+
+
+def _format_axis(scale: Scale, metric: str, datasets: set[str]) -> str:
+    """``MAE ($, log)``"""
+    return scale.format_title(format_metric(metric), find_common_unit(metric, datasets))
 
 
 def _make_panels(
@@ -153,8 +161,10 @@ def _draw_row(
         axes.set_title(title, fontsize=7.5, loc="left", pad=3, parse_math=False)
     _write_row_heading(row_axes[0], fit_text(row.heading, width - _LEFT, 9.5))
     style: dict[str, Any] = {"fontsize": 7, "labelpad": 2}
-    row_axes[0].set_ylabel(scales.loss.format_title("loss"), color=LOSS, **style)
-    metric = scales.metric.format_title(format_metric(scales.metric_name))
+    results = (result for panel in row.panels.values() for result in panel.results)
+    datasets = {result.cell.data for result in results}
+    row_axes[0].set_ylabel(_format_axis(scales.loss, "loss", datasets), color=LOSS, **style)
+    metric = _format_axis(scales.metric, scales.metric_name, datasets)
     figure.axes[-1].set_ylabel(metric, color=METRIC, parse_math=False, **style)
 
 

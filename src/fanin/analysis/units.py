@@ -1,0 +1,41 @@
+"""The units of a metric on a data set."""
+
+from __future__ import annotations
+
+from fanin import data, specs
+from fanin.errors import FaninError
+
+_SYMBOLS = {"US dollars": "$"}
+"""Units that have a symbol; others are written out."""
+
+_SQUARED = ("loss", "squared_error")
+
+
+def find_unit(dataset: str, metric: str) -> str:
+    """The unit of a metric, such as ``$`` for errors of California Housing; empty if it has none.
+
+    Errors and losses of a regression are in the target's own units, whatever the training saw.
+
+    Args:
+        dataset: the spec of the data set.
+        metric: its name, with or without ``val_`` or ``test_``.
+    """
+    units = _find_target_units(dataset)
+    base = metric.removeprefix("test_").removeprefix("val_")
+    if base == "mae":
+        return units
+    return f"{units}²" if base in _SQUARED and len(units) == 1 else ""
+
+
+def _find_target_units(dataset: str) -> str:
+    try:
+        name, options = specs.parse(dataset)
+    except FaninError:
+        return ""
+    if name not in data.REGISTRY:
+        return ""
+    inner = options.get("of")
+    if isinstance(inner, str):
+        return ""  # another task, of which nothing is known
+    units = data.REGISTRY.get(name).units
+    return _SYMBOLS.get(units, units)
