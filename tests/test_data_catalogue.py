@@ -90,7 +90,7 @@ def test_digits_and_diabetes_hold_each_sample_of_scikit_learn_once(root):
 def test_embedded_data_without_scikit_learn_name_the_extra(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(MissingExtra, match=r'pip install "fanin\[study\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "\.\[study\]"'):
         data.load("digits")
 
 

@@ -16,6 +16,7 @@ from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.execution.blocks import find_unfinished, select_cells
 from fanin.execution.events import Event, Notice
+from fanin.execution.planning import Planner
 from fanin.report.results import Results
 from fanin.report.tables.notes import write_notes
 from fanin.study.study import Study
@@ -94,7 +95,8 @@ def test_results_of_a_file_that_is_gone_stand(root: Path, preloaded_workers: Non
     cells = [planned.cell for planned in plan.cells]
     (root / "mine" / "mine.npz").unlink()
     known: dict[str, str] = {}
-    experiment._read_own_data(cells, known)
+    with Planner(study_of("mine")) as planner:
+        experiment._read_own_data(planner, cells, known)
     assert known == {}
     assert find_unfinished(cells, results, fingerprints=known) == ()
 

@@ -352,7 +352,7 @@ def test_without_pooch_the_extra_is_named(tiny, monkeypatch):
     _, server, _ = tiny
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(
-        MissingExtra, match=r'Downloading data needs pooch.*pip install "fanin\[study\]"'
+        MissingExtra, match=r'Downloading data needs pooch.*pip install "\.\[study\]"'
     ):
         fetch(server, "good")
 

@@ -66,5 +66,5 @@ def test_a_fifth_of_the_pixels_is_the_test_set_and_lies_all_over_the_picture():
 def test_without_pillow_the_extra_is_named(monkeypatch):
     for module in ("PIL", "PIL.Image"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtra, match=r'needs pillow.*pip install "fanin\[study\]"'):
+    with pytest.raises(MissingExtra, match=r'needs pillow.*pip install "\.\[study\]"'):
         data.load("image-fitting")

@@ -146,12 +146,12 @@ def run(
     with Planner(load_study(study)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
-        if out is None:
-            _claim_folder(folder, planner.study)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
                 _fetch_data(planner, stage.to_train, tell_download, fingerprints)
             planner.end_process()
+            if out is None:
+                _claim_folder(folder, planner.study)
             with observer.watch_training(stage) as tell_event:
                 summary = run_plan(
                     stage.plan,
