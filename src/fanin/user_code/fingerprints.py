@@ -7,6 +7,7 @@ Constants of the code are known by name: modules, and functions and classes that
 from __future__ import annotations
 
 import collections
+import copyreg
 import hashlib
 import inspect
 import io
@@ -174,7 +175,8 @@ class _Reader:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                reduced = value.__reduce_ex__(4)
+                reduce = copyreg.dispatch_table.get(type(value))
+                reduced = reduce(value) if reduce else value.__reduce_ex__(4)
         except Exception:
             self._add_unreadable(value)
             return
