@@ -186,7 +186,7 @@ def test_an_optimizer_that_counts_elsewhere_writes_no_checkpoint(mine: str, name
     assert read(run(cell, checkpoints=folder)) == read(run(cell))
 
 
-@for_each("kind", ["counter", "lists", "buffer", "replaced", "extra"])
+@for_each("kind", ["buffer", "replaced", *SEEN])
 def test_the_best_weights_come_back_with_all_that_the_model_was_then(mine: str, kind: str) -> None:
     """A training that ends at the best epoch of a longer one has the same test loss."""
     cell = make(mine, model=f"{mine}:make(kind={kind})", learning_rate=3.0)

@@ -2,8 +2,8 @@
 
 Parameters and buffers are read from the modules themselves: a user's ``state_dict`` may leave some
 out. What user code keeps elsewhere (attributes, closures, variables of its file, an optimizer's
-own numbers) is in no checkpoint. It is put back with the best weights where it can be copied, and
-`TrainedState.find_unsaved` tells whether a checkpoint would lack it.
+own numbers) is in no checkpoint. Attributes, and numbers elsewhere, are put back with the best
+weights, and `TrainedState.find_unsaved` tells whether a checkpoint would lack anything.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Memory:
 
     attributes: dict[str, Any]
     fingerprints: dict[str, str]
+    numbers: list[user_code.Number]
+    """Of variables, classes and closures."""
 
 
 class TrainedState:
@@ -104,12 +106,15 @@ class TrainedState:
         return Memory(
             {name: _copy(value, kept) for name, value in named.items()},
             fingerprint(named, modules=user_code.list_names(), known=known),
+            user_code.copy_numbers(named.values()),
         )
 
     def restore_memory(self, memory: Memory | None) -> None:
-        """Put back each attribute that has changed since `copy_memory`."""
+        """Put back what has changed since `copy_memory`: attributes, and numbers elsewhere."""
         if memory is None:
             return
+        for number in memory.numbers:
+            number.restore()
         now = fingerprint(
             self._list_attributes(), modules=user_code.list_names(), known=self._list_known()
         )

@@ -26,7 +26,7 @@ from fanin.user_code.contracts import (
 from fanin.user_code.fingerprints import fingerprint
 from fanin.user_code.signature import read_parameters
 from fanin.user_code.source_hashes import has_reference, hash_sources, require_unchanged
-from fanin.user_code.variables import find_changes, list_names
+from fanin.user_code.variables import Number, copy_numbers, find_changes, list_names
 
 __all__ = [
     "CONTRACTS",
@@ -38,8 +38,10 @@ __all__ = [
     "OPTIMIZER",
     "Contract",
     "LoadedCallable",
+    "Number",
     "UserComponent",
     "build_worker_variables",
+    "copy_numbers",
     "find_changes",
     "fingerprint",
     "has_reference",

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Event, threading.Condition)
 _CONSTANT = (
     types.ModuleType,
@@ -83,7 +83,7 @@ class _Reader:
 
     def _add(self, value: object) -> None:
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             self._say(kind.__name__, repr(value))
             return
         if id(value) in self._numbers:
