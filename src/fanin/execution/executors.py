@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from fanin import user_code
 from fanin.execution.messages import Command, Message, decode, encode
 from fanin.execution.process_limits import (
     count_oom_kills,
@@ -226,6 +225,8 @@ class LocalExecutor:
 
 def _build_environment() -> dict[str, str]:
     """The environment variables of a worker: the runner's, its import path, and one thread."""
+    from fanin import user_code  # imports torch, which reading a store must not
+
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     variables = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     return {**os.environ, **variables, **user_code.build_worker_variables()}
