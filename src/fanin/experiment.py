@@ -35,6 +35,7 @@ from fanin.report.results import Results
 from fanin.store import results_store
 from fanin.store.merge import merge_latest
 from fanin.store.results_folder import ResultsFolder, choose_folder, claim_folder
+from fanin.study.python_call import format_python_call
 
 if TYPE_CHECKING:
     from fanin.data import DownloadProgress
@@ -107,6 +108,7 @@ def run(
     on_download: Callable[[DownloadProgress], None] | None = None,
     observer: Observer | None = None,
     progress: bool | None = None,
+    command: str = "",
 ) -> Results:
     """Train what a study lacks and return its results. Call it again to continue after a stop.
 
@@ -133,6 +135,7 @@ def run(
         observer: watches the stages of the run, instead of `on_event` and `on_download`.
         progress: whether to show progress on standard error; by default at a terminal and in a
             notebook, unless the run is watched by one of the three above.
+        command: what continues the study, for the page; by default this call.
 
     Raises:
         UsageError: the study cannot be planned.
@@ -141,11 +144,14 @@ def run(
         RunInterrupted: a signal was received.
     """
     observer = observer or _choose_observer(CallbackObserver(on_event, on_download), progress)
-    trained = 0
-    fingerprints: dict[str, str] = {}
+    trained, fingerprints = 0, dict[str, str]()
     with Planner(load_study(study)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
+        options = {"replicates": replicates, "only": only, "max_epochs": max_epochs}
+        machine = {"workers": workers, "device": device, "save_weights": save_weights}
+        command = command or format_python_call(planner.study, folder, {**options, **machine})
+        plan = replace(plan, command=command)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
                 _fetch_data(planner, stage.to_train, tell_download, fingerprints)

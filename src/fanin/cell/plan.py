@@ -51,6 +51,10 @@ class Plan:
     """What every table must say about the results."""
     study_toml: str = ""
     """The study file that says everything explicitly (`fanin.study.study.Study.to_toml`)."""
+    command: str = ""
+    """The command line or the call in Python that trains what is missing; empty if the plan was not
+    run, or by an older fanin.
+    """
 
     @property
     def is_tuning(self) -> bool:
@@ -77,6 +81,7 @@ class Plan:
             "protocol": self.protocol,
             "notes": list(self.notes),
             "resolved": self.study_toml,
+            "command": self.command,
             "cells": cells,
         }
 
@@ -94,7 +99,11 @@ class Plan:
             texts = {key: str(record[key]) for key in ("study", "question", "protocol")}
             notes = tuple(map(str, record["notes"]))
             return cls(
-                **texts, cells=cells, notes=notes, study_toml=str(record.get("resolved", ""))
+                **texts,
+                cells=cells,
+                notes=notes,
+                study_toml=str(record.get("resolved", "")),
+                command=str(record.get("command", "")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreCorrupt(

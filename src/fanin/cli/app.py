@@ -107,7 +107,7 @@ class _Printer:
         try:
             # If standard output is for the JSON object only, all else goes to standard error.
             with contextlib.redirect_stdout(sys.stderr if self.as_json else self.out):
-                output = app(words, prog_name="fanin", standalone_mode=False)
+                output = app(words, prog_name="fanin", standalone_mode=False, obj=tuple(words))
             if isinstance(output, CommandOutput):
                 return self.print_output(output)
             if output:  # after Ctrl-C Typer returns an exit code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,6 +105,7 @@ _Timeout = Annotated[
 
 
 def run(
+    context: typer.Context,
     study: _Study,
     out: _Out = None,
     replicates: _Replicates = None,
@@ -163,10 +165,16 @@ def run(
         checkpoint_interval=checkpoint_interval,
         timeout=timeout,
         observer=ProgressDisplay(),
+        command=_format_command(context),
         **options,
     )
     assert results.out is not None
     return _results_to_output(results, _shorten(results.out), figures)
+
+
+def _format_command(context: typer.Context) -> str:
+    """The command line as it was given, which continues the study from the same folder."""
+    return shlex.join(["fanin", *(word for word in context.obj if word != "--json")])
 
 
 def _add_values(name: str, add: list[str]) -> Study:

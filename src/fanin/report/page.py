@@ -80,7 +80,9 @@ def render_page(analysis: Analysis, table: Table, *, command: str) -> str:
 
 
 def format_command(plan: Plan, out: Path | None) -> str:
-    """The command line that trains what is missing."""
+    """The command line that trains what is missing: the plan's own, if it has one."""
+    if plan.command:
+        return plan.command
     place = ["--out", os.fspath(out)] if out is not None else []
     return shlex.join(["fanin", "run", plan.study, *place])
 

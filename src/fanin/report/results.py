@@ -33,7 +33,7 @@ class Results:
     out: Path | None = None
     """The results folder, the default place of reports."""
     command: str = ""
-    """The command line that continues the study; by default built from its name and folder."""
+    """The command line that continues the study; by default the one that was run."""
     run_summary: RunSummary | None = field(default=None, compare=False)
     """What the call of `fanin.run` did that returned these results; None if they were loaded."""
 
