@@ -66,9 +66,10 @@ def render_page(analysis: Analysis, table: Table, *, command: str) -> str:
         counts=[(name, counts[name]) for name in OUTCOMES if counts[name]],
         planned=len(frame),
         figures=[
-            (figure.title, _to_data_uri(figure.image)) for figure in draw_study_figures(analysis)
+            (figure.title, _to_data_uri(figure.image))
+            for figure in draw_study_figures(analysis, kind="png")
         ],
-        curves=_to_data_uri(render_curve_grid(analysis)) if table.rows else "",
+        curves=_to_data_uri(render_curve_grid(analysis, "png")) if table.rows else "",
         factors=[(name, design.format_title(name)) for name in factors],
         cells=frame.to_dict("records"),
         environments=_count_environments(analysis.planned_results),

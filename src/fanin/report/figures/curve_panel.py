@@ -15,6 +15,9 @@ from fanin.report.figures.palette import LOSS, METRIC, QUIET, WARNING
 from fanin.report.figures.plot_axes import draw_grid, set_metric_axis, style_frame
 from fanin.report.figures.scales import Scale, fit_scale
 
+MAX_REPLICATES = 100
+"""The most lines of one kind in a panel; their mean is that of all replicates."""
+
 _NOT_METRICS = {"loss", "val_loss", "seconds"}
 
 _TRAINING: dict[str, Any] = {"linestyle": (0, (3, 1.5)), "linewidth": 1.0, "alpha": 0.75}
@@ -109,7 +112,7 @@ def draw_curve_panel(
     for axes, name, colour in ((left, "loss", LOSS), (right, scales.metric_name, METRIC)):
         for prefix, style in (("", _TRAINING), ("val_", _VALIDATION)):
             _draw_curves(axes, panel.results, prefix + name, {**style, "color": colour})
-    for result in panel.results:
+    for result in panel.results[:MAX_REPLICATES]:
         _mark_epochs(left, right, result, single=panel.planned == 1)
     if panel.status:
         is_empty = not any(result.history for result in panel.results)
@@ -120,8 +123,9 @@ def _draw_curves(axes: Axes, results: Sequence[Result], name: str, style: dict[s
     """Draw a line per replicate; if there are several, their mean over the epochs all have."""
     columns = [column for result in results if (column := result.history.get(name))]
     # One artist for all replicates, a gap after each, is much faster than one for each.
-    epochs = [epoch for column in columns for epoch in (*range(1, len(column) + 1), math.nan)]
-    values = [value for column in columns for value in (*_replace_infinite(column), math.nan)]
+    shown = columns[:MAX_REPLICATES]
+    epochs = [epoch for column in shown for epoch in (*range(1, len(column) + 1), math.nan)]
+    values = [value for column in shown for value in (*_replace_infinite(column), math.nan)]
     axes.plot(epochs, values, **(style if len(columns) == 1 else {**style, **_REPLICATE}))
     common = min(map(len, columns), default=0)
     if len(columns) > 1 and common and all(result.outcome != "diverged" for result in results):

@@ -9,16 +9,24 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Callable, Hashable
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.cells import cell_len
 
+from fanin.analysis.analysis import Analysis
 from fanin.errors import OutputError
 from fanin.report.escaping import escape_invisible
 from fanin.report.figures.letter_fonts import use_fonts_for
 from fanin.report.figures.palette import QUIET
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _DPI = 130
 
@@ -30,6 +38,26 @@ _NO_TIME = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 _LETTER, _WIDE_LETTER = 0.62, 1.1
 """Width of a letter as a share of the font size; the second if a text holds wide letters."""
+
+
+def draw_once(draw: Callable[Concatenate[Analysis, P], R]) -> Callable[Concatenate[Analysis, P], R]:
+    """Keep what a function draws of an analysis as long as the analysis lives.
+
+    The page and the files beside it show the same figures, and drawing is most of the work.
+    """
+    kept: WeakKeyDictionary[Analysis, dict[Hashable, R]] = WeakKeyDictionary()
+
+    @wraps(draw)
+    def draw_or_take(analysis: Analysis, /, *arguments: P.args, **options: P.kwargs) -> R:
+        if options.keys() - {"kind"}:  # what was asked for in particular is drawn for itself
+            return draw(analysis, *arguments, **options)
+        drawn = kept.setdefault(analysis, {})
+        key = (arguments, tuple(options.items()))
+        if key not in drawn:
+            drawn[key] = draw(analysis, *arguments, **options)
+        return drawn[key]
+
+    return draw_or_take
 
 
 def render(figure: Figure, kind: str) -> bytes:

@@ -16,7 +16,7 @@ from fanin.analysis.summary import find_main_metric
 from fanin.report.figures.cell_axis import MAX_VALUES
 from fanin.report.figures.dot_plot import draw_dot_plot
 from fanin.report.figures.heat_map import Curve, draw_heat_map
-from fanin.report.figures.rendering import render
+from fanin.report.figures.rendering import draw_once, render
 from fanin.report.figures.response_curves import draw_response_curves
 from fanin.report.figures.theory_curves import compute_depth_scales
 
@@ -37,6 +37,7 @@ class StudyFigure(NamedTuple):
     image: bytes
 
 
+@draw_once
 def draw_study_figures(
     analysis: Analysis,
     *,

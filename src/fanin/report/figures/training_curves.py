@@ -20,6 +20,7 @@ from fanin.cell.plan import PlannedCell
 from fanin.cell.result import Result
 from fanin.report.escaping import escape_invisible
 from fanin.report.figures.curve_panel import (
+    MAX_REPLICATES,
     CurvePanel,
     draw_curve_panel,
     fit_curve_scales,
@@ -28,6 +29,7 @@ from fanin.report.figures.metric_titles import find_common_unit
 from fanin.report.figures.palette import LOSS, METRIC, QUIET, WARNING
 from fanin.report.figures.rendering import (
     draw_message,
+    draw_once,
     fit_text,
     format_metric,
     parse_format,
@@ -67,7 +69,8 @@ def write_curve_grid(analysis: Analysis, path: str | Path) -> Path:
     return atomic.write(path, image, create_parent=True)
 
 
-def render_curve_grid(analysis: Analysis, kind: str = "png") -> bytes:
+@draw_once
+def render_curve_grid(analysis: Analysis, kind: str) -> bytes:
     """The bytes that `write_curve_grid` writes."""
     frame, design = analysis.frame, analysis.design
     if not any(result.history for result in analysis.planned_results):
@@ -252,4 +255,7 @@ def _describe_omissions(rows: Sequence[_PanelRow], names: Sequence[str], compare
         parts.append(f"the first {MAX_ROWS} of {len(rows)} rows")
     if len(names) > MAX_COLUMNS:
         parts.append(f"the first {MAX_COLUMNS} of {len(names)} {compared.removesuffix('s')}s")
+    most = max((len(panel.results) for row in rows for panel in row.panels.values()), default=0)
+    if most > MAX_REPLICATES:
+        parts.append(f"the first {MAX_REPLICATES} of {most:,} replicates, with the mean of all")
     return f"Drawn: {' and '.join(parts)}." if parts else ""
