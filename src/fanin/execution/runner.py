@@ -200,8 +200,7 @@ class _Run:
             self._pool.close()
             self._progress.remove()
         # A runner that was killed after a commit has left checkpoints of settled cells.
-        for cell_id in self._cells:
-            self._store.folder.remove_checkpoints(cell_id)
+        self._store.folder.remove_checkpoints_of(self._cells)
         return self._summarize()
 
     def _select_cells(self, environment: dict[str, Any]) -> None:

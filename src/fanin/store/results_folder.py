@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,6 +141,13 @@ class ResultsFolder:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise to_output_error(self.path, error) from None
+
+    def remove_checkpoints_of(self, cell_ids: Container[str]) -> None:
+        """Remove the checkpoints of several cells; the folder is listed once."""
+        for path in self.checkpoints.glob("*"):
+            if path.name.partition(".")[0] in cell_ids:
+                with contextlib.suppress(OSError):  # a file left behind only costs space
+                    path.unlink()
 
     def remove_checkpoints(self, cell_id: str) -> None:
         """Remove a cell's checkpoints, and what a crash left of one."""

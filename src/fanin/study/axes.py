@@ -135,18 +135,20 @@ def _read_axis(where: str, axis: str, values: list[Any]) -> tuple[AxisValue, ...
     if not values:
         raise StudyError(f"{where}: axis {axis} is empty; give at least one value.")
     found = tuple(_read_value(where, axis, value) for value in values)
-    if any(found.count(value) > 1 for value in found):
-        raise StudyError(
-            f"{where}: axis {axis} lists a value twice, and with it the same cell twice. "
-            "Remove one."
-        )
-    labels = [value.label for value in found]
-    for label in labels:
-        if labels.count(label) > 1:
+    first: dict[str, AxisValue] = {}
+    for value in found:  # equal values have equal labels
+        other = first.setdefault(value.label, value)
+        if other is value:
+            continue
+        if other == value:
             raise StudyError(
-                f"{where}: two values of axis {axis} are called {quote(label)}. Give each a "
-                "label of its own."
+                f"{where}: axis {axis} lists a value twice, and with it the same cell twice. "
+                "Remove one."
             )
+        raise StudyError(
+            f"{where}: two values of axis {axis} are called {quote(value.label)}. Give each a "
+            "label of its own."
+        )
     return found
 
 

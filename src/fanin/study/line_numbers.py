@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,12 +35,14 @@ class LineNumbers:
         lines = text.splitlines()
         tables: dict[Table, int] = {}
         keys: dict[tuple[Table, str], tuple[int, int]] = {}
+        counts = Counter[str]()
         table: Table = ("", 0)
         key: tuple[Table, str] | None = None
         for number, line in enumerate(lines, 1):
             if header := _TABLE.match(line):
                 name = header[1]
-                table, key = (name, sum(other == name for other, _ in tables)), None
+                table, key = (name, counts[name]), None
+                counts[name] += 1
                 tables[table] = number
             elif start := _KEY.match(line):
                 key = (table, start["key"].strip("\"'"))

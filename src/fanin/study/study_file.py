@@ -20,6 +20,7 @@ from fanin.cell.cell import FIELDS
 from fanin.errors import StudyError, UnknownName, UsageError, quote
 from fanin.study.builtin_studies import list_builtin_studies, read_builtin_study
 from fanin.study.line_numbers import LineNumbers
+from fanin.study.toml_limits import find_excess
 from fanin.toml_text import decode_toml, parse_toml
 
 MAX_BYTES = 1_000_000
@@ -90,6 +91,8 @@ def parse_document(text: str, name: str) -> StudyDocument:
 
     Raises `StudyError`, which lists all mistakes of the head at once, with their lines.
     """
+    if excess := find_excess(text):
+        raise StudyError(f"Study {name}{excess}. No study needs that.")
     lines = LineNumbers.from_toml(text)
     try:
         return StudyDocument(name, StudyTables.model_validate(parse_toml(text)), lines)
