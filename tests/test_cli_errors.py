@@ -129,7 +129,10 @@ FILES: dict[str, tuple[Callable[[], str], str]] = {
         "Did you mean mode?",
     ),
     "an unknown data set": (lambda: tiny("digits", "digts"), "Did you mean digits"),
-    "a data set that is a path": (lambda: tiny("digits", "../digits"), "is a path, not the name of a data set"),
+    "a data set that is a path": (
+        lambda: tiny("digits", "../digits"),
+        "is a path, not the name of a data set",
+    ),
     "an unknown axis": (lambda: tiny("initializer =", "initialiser ="), "Did you mean initializer"),
     "a model too deep for the images": (
         lambda: tiny("mlp(widths=[8], activation=relu)", "cnn"),

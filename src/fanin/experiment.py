@@ -34,7 +34,7 @@ from fanin.execution.usable_cores import count_usable_cores
 from fanin.report.results import Results
 from fanin.store import results_store
 from fanin.store.merge import merge_latest
-from fanin.store.results_folder import ResultsFolder, choose_folder, claim_folder
+from fanin.store.results_folder import ResultsFolder, choose_folder, claim_folder, is_claimed
 from fanin.study.python_call import format_python_call
 
 if TYPE_CHECKING:
@@ -148,16 +148,14 @@ def run(
     with Planner(load_study(study)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
-        options = {"replicates": replicates, "only": only, "max_epochs": max_epochs}
-        machine = {"workers": workers, "device": device, "save_weights": save_weights}
-        command = command or format_python_call(planner.study, folder, {**options, **machine})
-        plan = replace(plan, command=command)
+        given: dict[str, object] = {"replicates": replicates, "only": only, "workers": workers}
+        given |= {"max_epochs": max_epochs, "device": device, "save_weights": save_weights}
+        plan = replace(plan, command=command or format_python_call(planner.study, folder, given))
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
                 _fetch_data(planner, stage.to_train, tell_download, fingerprints)
             planner.end_process()
-            if out is None:
-                _claim_folder(folder, planner.study)
+            _claim_folder(out, folder, planner.study)
             with observer.watch_training(stage) as tell_event:
                 summary = run_plan(
                     stage.plan,
@@ -367,8 +365,12 @@ def _fetch_data(
             fingerprints[name] = planner.read_fingerprint(name)
 
 
-def _claim_folder(folder: Path, study: Study) -> None:
-    """Create the folder that was chosen for a study, and say so if it is not the usual one."""
+def _claim_folder(out: Path | str | None, folder: Path, study: Study) -> None:
+    """Create a folder that was chosen for a study; the first time it is said if it is not the usual
+    one.
+    """
+    if out is not None or is_claimed(folder, study.file):
+        return
     ResultsFolder.from_path(folder).create()
     claim_folder(folder, study.file)
     if folder.name != study.name:

@@ -51,17 +51,27 @@ def claim_folder(folder: Path, file: Path | None) -> None:
     atomic.write(folder / _OWNER, _describe_owner(folder, file) + "\n", create_parent=True)
 
 
+def is_claimed(folder: Path, file: Path | None) -> bool:
+    """Whether it is recorded that a folder belongs to the study in a file, or to one without."""
+    return _read_owner(folder) == _describe_owner(folder, file)
+
+
 def _belongs(folder: Path, file: Path | None) -> bool:
     """Whether a folder may be used for a study: it is free, or its own. A folder whose study file
     is gone is free: the file may have been moved.
     """
-    try:
-        owner = (folder / _OWNER).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return True
-    if owner == _describe_owner(folder, file):
+    owner = _read_owner(folder)
+    if owner is None or owner == _describe_owner(folder, file):
         return True
     return owner != _NO_FILE and not (folder / owner).is_file()
+
+
+def _read_owner(folder: Path) -> str | None:
+    """What is recorded of whom a folder belongs to."""
+    try:
+        return (folder / _OWNER).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
 
 
 def _describe_owner(folder: Path, file: Path | None) -> str:
