@@ -16,6 +16,7 @@ from user_code_files import write_file
 from fanin import seeds, user_code
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
+from fanin.errors import FitError
 from fanin.study.canonical_cell import make_cell
 from fanin.training.train import DataCache, TrainingInterrupted, train
 from fanin.training.trained_state import TrainedState
@@ -213,3 +214,18 @@ def test_what_cannot_be_copied_is_left_as_it_is() -> None:
     assert vars(model)["layers"] == [model]
     assert "added" not in vars(model)
     assert ".generator" in state.find_unsaved()
+
+
+def test_a_buffer_that_cannot_be_written_or_has_another_shape_is_replaced() -> None:
+    with seeds.preserve_torch_state(0):
+        model = nn.Linear(2, 2)
+    model.register_buffer("expanded", torch.zeros(1).expand(3))
+    model.register_buffer("longer", torch.zeros(2))
+    state = TrainedState(model, torch.optim.SGD(model.parameters(), 0.1), is_builtin=False)
+    kept = {name: tensor.clone() for name, tensor in state.read_tensors().items()}
+    model.expanded, model.longer = torch.ones(1).expand(3), torch.ones(5)
+    state.write_tensors(kept)
+    assert all(now.equal(kept[name]) for name, now in state.read_tensors().items())
+    model.weight = nn.Parameter(torch.zeros(3, 2))
+    with pytest.raises(FitError, match="another shape or dtype"):
+        state.write_tensors(kept)
