@@ -126,7 +126,28 @@ def _send_late(to: BaseHTTPRequestHandler, body: bytes) -> None:
     _send(to, body)
 
 
+def _drip(to: BaseHTTPRequestHandler, first: bytes, drop: bytes) -> None:
+    """Send the first bytes, then a drop every 20 ms: never silent, never done."""
+    to.wfile.write(first)
+    while not _get_release(to).wait(0.02):
+        to.wfile.write(drop)
+        to.wfile.flush()
+
+
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+DRIPS: dict[str, Answer] = {
+    "drips-headers": lambda to, body: _drip(to, b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+    "drips-1xx": lambda to, body: _drip(to, b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "drips-chunk-sizes": lambda to, body: _drip(to, _CHUNKED, b"0"),
+    "drips-trailers": lambda to, body: _drip(
+        to, _CHUNKED + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n", b"X-Trailer: x\r\n"
+    ),
+}
+
+
 ANSWERS: dict[str, Answer] = {
+    **DRIPS,
     "good": _send,
     "leisurely": _send_late,
     "without-length": lambda to, body: _send(to, body, length=None),

@@ -13,7 +13,7 @@ import mirror_server
 import numpy as np
 import pytest
 from dataset_cases import make_tiny_entry
-from mirror_server import serve
+from mirror_server import DRIPS, serve
 
 from fanin import data
 from fanin.errors import DataUnavailable, MissingExtra, OutputError, UnknownName, UsageError
@@ -41,6 +41,7 @@ FAULTS = {
     "announces-too-little": "announced 10 bytes; expected 60,000",
     "half-then-silent": "was silent for 0.3 s",
     "nothing-at-all": "was silent for 0.3 s",
+    **dict.fromkeys(DRIPS, "sent no data for 0.6 s, though it was not silent"),
     "1-kB-a-second": r"sent \d\.\d kB/s, less than 20.0",
 }
 
@@ -146,6 +147,22 @@ def test_a_stalling_mirror_is_given_up_within_its_window(tiny):
     start = time.monotonic()
     fetch(server, "1-kB-a-second", "good")
     assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("drip", DRIPS)
+def test_a_mirror_that_drips_is_given_up_for_the_next_whatever_drips(tiny, drip):
+    _, server, folder = tiny
+    start = time.monotonic()
+    fetch(server, drip, "good")
+    assert list_kept(folder) == server.contents
+    assert time.monotonic() - start < 4
+    with pytest.raises(DataUnavailable, match=r"was not done after 0\.2 s"):
+        data.fetch(
+            "tiny",
+            folder=folder.parent / "other",
+            mirrors=[server.mirror(drip)],
+            limits=data.DownloadLimits(speed=1.0, window=60.0, total=0.2),
+        )
 
 
 def test_where_all_mirrors_are_slow_the_slow_line_is_put_up_with(tiny):

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import http
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from fanin._version import __version__
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _MOST_REDIRECTS = 5
 _REPORT_EVERY = 0.1
+_MOST_WAITING = 4
+"""Chunks that are read ahead."""
+_PATIENCE = 2.0
+"""Windows without data after which a mirror is given up, whatever else it sends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +90,10 @@ class Download:
 
     def _receive(self, url: str) -> Generator[bytes, None, None]:
         meter = _SpeedMeter(self._speed, self._limits)
-        with _convert_errors(self._limits), _request(url, self._limits) as response:
-            total = _check_answer(response, self._sizes)
+        with contextlib.closing(_Answer(url, self._sizes, self._limits)) as answer:
+            total = answer.wait_for_length(meter)
             last_report = -_REPORT_EVERY
-            while chunk := response.raw.read1(_CHUNK, decode_content=False):
+            while chunk := answer.wait_for_chunk(meter):
                 if meter.received == 0 and chunk.lstrip()[:1] == b"<":
                     raise DownloadFailed("answered with a web page")
                 meter.count(len(chunk))
@@ -101,6 +107,74 @@ class Download:
                     self._on_received(meter.received, total, meter.mean)
             _check_length(meter.received, total, self._sizes)
             self._on_received(meter.received, total, meter.mean)
+
+
+class _Answer:
+    """What a mirror answers, read in a thread of its own.
+
+    A mirror that sends single bytes of a header, of the size of a chunk or of a trailer keeps the
+    reader busy without sending data. Whoever waits here does so for a limited time, whatever the
+    reader is doing; a reader that is left behind ends with its connection, or with the process.
+    """
+
+    def __init__(self, url: str, sizes: range, limits: DownloadLimits) -> None:
+        self._limits = limits
+        self._items: SimpleQueue[int | bytes | BaseException | None] = SimpleQueue()
+        self._space = threading.Semaphore(_MOST_WAITING)
+        self._is_left = threading.Event()
+        self._last = time.monotonic()
+        threading.Thread(
+            target=self._read, args=(url, sizes), name="fanin-download", daemon=True
+        ).start()
+
+    def wait_for_length(self, meter: _SpeedMeter) -> int | None:
+        """The length that the answer announces, if any."""
+        length = self._wait(meter)
+        assert not isinstance(length, bytes)
+        return length
+
+    def wait_for_chunk(self, meter: _SpeedMeter) -> bytes:
+        """The next bytes; none at the end."""
+        chunk = self._wait(meter)
+        assert isinstance(chunk, bytes)
+        self._space.release()
+        return chunk
+
+    def close(self) -> None:
+        """Let the reader end."""
+        self._is_left.set()
+        self._space.release()
+
+    def _wait(self, meter: _SpeedMeter) -> int | bytes | None:
+        # Longer than the reader's own patience, which tells more of what is wrong.
+        patience = _PATIENCE * self._limits.window
+        while True:
+            try:
+                item = self._items.get(timeout=min(_REPORT_EVERY, patience))
+            except Empty:
+                meter.check_total()
+                if time.monotonic() - self._last > patience:
+                    raise DownloadFailed(
+                        f"sent no data for {patience:,.1f} s, though it was not silent"
+                    ) from None
+                continue
+            self._last = time.monotonic()
+            if isinstance(item, BaseException):
+                raise item
+            return item
+
+    def _read(self, url: str, sizes: range) -> None:
+        try:
+            with _convert_errors(self._limits), _request(url, self._limits) as response:
+                self._items.put(_check_answer(response, sizes))
+                while chunk := response.raw.read1(_CHUNK, decode_content=False):
+                    self._space.acquire()
+                    if self._is_left.is_set():
+                        return
+                    self._items.put(chunk)
+            self._items.put(b"")
+        except BaseException as error:
+            self._items.put(error)
 
 
 class _SpeedMeter:
@@ -129,8 +203,7 @@ class _SpeedMeter:
         self.elapsed = now - self._start
         self.received += size
         self._in_window += size
-        if self.elapsed > self._limits.total:
-            raise DownloadFailed(f"was not done after {self._limits.total:,.1f} s")
+        self.check_total()
         seconds = now - self._window_start
         if seconds >= self._limits.window:
             if self._in_window < self._speed * seconds:
@@ -139,6 +212,11 @@ class _SpeedMeter:
                     f"{self._speed / 1e3:,.1f}"
                 )
             self._window_start, self._in_window = now, 0
+
+    def check_total(self) -> None:
+        """Raise `DownloadFailed` after the total time."""
+        if time.monotonic() - self._start > self._limits.total:
+            raise DownloadFailed(f"was not done after {self._limits.total:,.1f} s")
 
 
 @contextlib.contextmanager
