@@ -26,7 +26,7 @@ def test_a_fault_is_injected_by_tests_that_exist(fault: str, injected: str) -> N
 
 
 def test_the_table_is_not_empty_and_every_row_names_a_test() -> None:
-    assert len(FAULTS) >= 38
+    assert len(FAULTS) >= 50
     assert len(FAULTS) + len(STORM) == len(ROWS)
 
 
