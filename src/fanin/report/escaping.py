@@ -28,8 +28,11 @@ _ASCII = str.maketrans(
 
 def escape_invisible(text: object) -> str:
     """One line of text, with control and invisible characters as escape sequences (``\\x1b``)."""
+    line = str(text)
+    if line.isprintable():  # nearly always; then no character is of those categories
+        return line
     return "".join(
-        _to_escape_sequence(c) if unicodedata.category(c) in _INVISIBLE else c for c in str(text)
+        _to_escape_sequence(c) if unicodedata.category(c) in _INVISIBLE else c for c in line
     )
 
 

@@ -115,14 +115,15 @@ def _to_data_uri(png: bytes) -> str:
 def _count_environments(found: Sequence[Result]) -> list[dict[str, Any]]:
     """Each environment of the results with its number of cells, the most frequent first."""
     counted = Counter(
-        tuple(
-            sorted(
-                (escape_invisible(k), escape_invisible(v)) for k, v in result.environment.items()
-            )
-        )
-        for result in found
+        tuple(sorted((str(k), str(v)) for k, v in result.environment.items())) for result in found
     )
-    return [{"cells": count, "facts": facts} for facts, count in counted.most_common()]
+    return [
+        {
+            "cells": count,
+            "facts": [(escape_invisible(name), escape_invisible(value)) for name, value in facts],
+        }
+        for facts, count in counted.most_common()
+    ]
 
 
 def _list_data_sets(found: Sequence[Result]) -> list[dict[str, Any]]:
