@@ -345,7 +345,7 @@ def test_initializers_are_rules_as_their_specs_are() -> None:
     ("text", "error"),
     [
         ("default = ", "is not TOML"),
-        (b"default = '\xff'", "is not TOML"),
+        (b"default = '\xff'", "is not UTF-8 text"),
         ('biases = "zero"', "needs a default"),
         ('default = "zero"\nbaises = "zero"', "biases"),
         ('default = "zeroo"', "zero"),
