@@ -88,7 +88,7 @@ def test_options_are_frozen_and_have_defaults(entry):
         ("nothing(size=4)", UnknownName, "No dataset is called 'nothing'"),
         ("pixel(size=4)", UnknownName, "Did you mean pixels"),
         ("rows(of=mnst)", UnknownName, "No dataset is called 'mnst'. Did you mean .*mnist"),
-        ("rows(of='../../etc')", UnknownName, "No dataset is called"),
+        ("rows(of='../../etc')", UnknownName, "is a path, not the name of a data set"),
         ("rows(of=3)", SpecError, r"rows\(of=…\) must be a word, not 3"),
         ("rows(digits)", SpecError, "options are written key=value"),
         ("rows(of=digits", SpecError, "malformed"),

@@ -213,7 +213,7 @@ def test_a_frame_has_a_row_for_each_parameter_and_each_part() -> None:
 
 def test_without_pandas_a_frame_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingExtra, match=r"pandas.*fanin\[study\]"):
+    with pytest.raises(MissingExtra, match=r"pandas.*\[study\]"):
         initialize(mlp(), "zero", seed=0).to_frame()
 
 

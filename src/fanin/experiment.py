@@ -20,7 +20,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from fanin import specs, user_code
+from fanin import specs
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan, merge_plans
 from fanin.cell.result import Result
@@ -67,8 +67,9 @@ def _look_beside_study(function: Function) -> Function:
 
     @functools.wraps(function)
     def call(study: StudyLike, *args: Any, **options: Any) -> Any:
-        loaded = load_study(study)
-        with user_code.look_beside(loaded.folder):
+        from fanin.user_code import look_beside  # torch, which reading results must not import
+
+        with look_beside((loaded := load_study(study)).folder):
             return function(loaded, *args, **options)
 
     return cast(Function, call)
@@ -395,5 +396,5 @@ def _choose_observer(callbacks: CallbackObserver, progress: bool | None) -> Obse
 
 def _to_labels(values: object) -> list[str]:
     """One value or several, written as labels are."""
-    items = list(values) if isinstance(values, (list, tuple, set)) else [values]
+    items = values if isinstance(values, (list, tuple, set)) else [values]
     return [item if isinstance(item, str) else specs.render_value(item) for item in items]

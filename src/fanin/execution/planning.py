@@ -18,7 +18,6 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from fanin import data
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.errors import UserCodeError
@@ -182,11 +181,14 @@ def expand_study(*, toml: str, name: str, lines: list[str], options: dict[str, A
 
 def load_fingerprint(dataset: str) -> str:
     """The fingerprint of a data set, which is loaded."""
+    from fanin import data  # imports torch, which reading results must not
+
     return data.load(dataset).fingerprint
 
 
 def measure_seconds(*, cells: list[dict[str, Any]], workers: int) -> float:
     """The most seconds that training takes (`fanin.execution.training_time`)."""
+    from fanin import data
     from fanin.execution.training_time import bound_seconds, measure_paces
 
     to_train = [Cell.from_json(cell) for cell in cells]

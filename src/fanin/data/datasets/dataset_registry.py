@@ -81,7 +81,7 @@ def _looks_like_path(text: str) -> bool:
     return "/" in text or "\\" in text or text.lower().endswith(_FILES)
 
 
-def _make_path_error(text: str) -> UsageError:
+def _make_path_error(text: str) -> UnknownName:
     """The error for the path of a file in place of a data set's name; says how a file becomes a
     data set.
     """
@@ -96,4 +96,4 @@ def _make_path_error(text: str) -> UsageError:
             f"register it: fanin data add {name} {name}.npz, then write {name}. Or read it in a "
             "function of your own: my_file.py:make"
         )
-    return UsageError(f"{quote(text)} is a path, not the name of a data set. {how}.")
+    return UnknownName(f"{quote(text)} is a path, not the name of a data set. {how}.")

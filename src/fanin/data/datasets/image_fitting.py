@@ -100,7 +100,9 @@ def _load_photograph(name: str) -> np.ndarray:
     load_sample_image = import_loader("load_sample_image")
     try:
         photograph: np.ndarray = load_sample_image(f"{name}.jpg")
-    except ModuleNotFoundError:
+    except ImportError as error:
+        if "PIL" not in str(error):  # such as a library that finds no memory
+            raise
         raise MissingExtra("pillow", "study", "This data set") from None
     return photograph
 
