@@ -72,3 +72,11 @@ def _global_random_state_is_not_moved(request: pytest.FixtureRequest) -> Iterato
     moves = describe_moves(before)
     if moves and "draws_globally" not in request.fixturenames:
         pytest.fail(moves, pytrace=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_user_files() -> Iterator[None]:
+    """A worker has only the user files of its cells; here, those of the tests of one module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fanin.user_code.variables._AT_IMPORT", {})
+        yield
