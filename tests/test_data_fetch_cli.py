@@ -8,7 +8,7 @@ from dataset_cases import make_tiny_entry
 from mirror_server import serve
 
 from fanin import data
-from fanin.cli import download_progress
+from fanin.progress import download_progress
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def peak_of_a_worker(data: str, model: str, folder: Path, environment: dict[str,
 
 
 @linux
+@pytest.mark.slow
 def test_a_worker_holds_at_most_twice_the_bytes_of_its_images_plus_600_mb(tmp_path: Path) -> None:
     """60,000 colour images, as many as CIFAR has, of which each part is used once."""
     random = np.random.Generator(np.random.PCG64(0))

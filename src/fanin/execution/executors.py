@@ -225,8 +225,8 @@ class LocalExecutor:
 
 def _build_environment() -> dict[str, str]:
     """The environment variables of a worker: the runner's, its import path, and one thread."""
-    from fanin import user_code  # imports torch, which reading a store must not
-
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     variables = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return {**os.environ, **variables, **user_code.build_worker_variables()}
+    # Without the module no folder can have been set. It imports torch, which takes seconds.
+    user_code = sys.modules.get("fanin.user_code")
+    return {**os.environ, **variables, **(user_code.build_worker_variables() if user_code else {})}
