@@ -216,7 +216,7 @@ BETWEEN = {
     "reshape": lambda x: x.view(-1, 2, 2).permute(0, 2, 1).flatten(1),
     "pooling": lambda x: F.avg_pool1d(x.unsqueeze(1), 3, padding=1, stride=1).squeeze(1),
     "padding": lambda x: F.pad(x, (1, 1))[..., 1:-1],
-    "parts": lambda x: torch.cat(x.chunk(2, dim=1), dim=1),
+    "parts": lambda x: torch.cat([(parts := x.chunk(2, dim=1))[0], parts[1]], dim=1),
     "transposition": lambda x: x.T.T,
     "copy": lambda x: x.contiguous().to(torch.float64).float(),
     "mean": lambda x: x.mean(1, keepdim=True).expand(-1, 4),
