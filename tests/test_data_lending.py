@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from combinations import for_each
 from model_cases import build, case_of, inputs, targets
-from user_code_files import write_file
+from user_code_files import make_small_cell, write_file
 
 from fanin import data, models, registry, seeds, user_code
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.models import ModelEntry
-from fanin.study.canonical_cell import make_cell
 from fanin.training import metrics
 from fanin.training.train import DataCache, train
 
@@ -72,19 +71,6 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "mine.py"
 
 
-def make(mine: str, **changes: Any) -> Cell:
-    base = {
-        "data": f"{mine}:data",
-        "model": "mlp(widths=[4], activation=relu)",
-        "initializer": "he_normal",
-        "optimizer": "sgd",
-        "learning_rate": 0.1,
-        "epochs": 2,
-        "batch_size": 8,
-    }
-    return make_cell({**base, **changes})
-
-
 def run(cell: Cell, cache: DataCache | None = None) -> Result:
     return train(cell, cache=cache or DataCache(), environment={})
 
@@ -109,9 +95,11 @@ def test_code_that_changes_what_it_is_given_changes_nothing_else(
     data = data.replace(":data", f"{mine}:data")
     code, twin = (name_references(mine, fields) for fields in (code, twin))
     cache = DataCache()
-    changing = run(make(mine, data=data, **code), cache)
-    assert read(run(make(mine, data=data), cache)) == read(run(make(mine, data=data)))
-    history, numbers = read(run(make(mine, data=data, **twin)))
+    changing = run(make_small_cell(mine, data=data, **code), cache)
+    assert read(run(make_small_cell(mine, data=data), cache)) == read(
+        run(make_small_cell(mine, data=data))
+    )
+    history, numbers = read(run(make_small_cell(mine, data=data, **twin)))
     found_history, found_numbers = read(changing)
     assert found_history | history == found_history
     assert found_numbers | numbers == found_numbers

@@ -11,13 +11,12 @@ import pytest
 import torch
 from combinations import for_each
 from torch import nn
-from user_code_files import write_file
+from user_code_files import make_small_cell, write_file
 
 from fanin import seeds, user_code
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
 from fanin.errors import FitError
-from fanin.study.canonical_cell import make_cell
 from fanin.training.train import DataCache, TrainingInterrupted, train
 from fanin.training.trained_state import TrainedState
 
@@ -138,16 +137,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def make(mine: str, **changes: Any) -> Cell:
-    base = {
-        "data": f"{mine}:data",
-        "model": "mlp(widths=[4], activation=relu)",
-        "initializer": "he_normal",
-        "optimizer": "sgd",
-        "learning_rate": 0.1,
-        "epochs": 4,
-        "batch_size": 16,
-    }
-    return make_cell({**base, **changes})
+    return make_small_cell(mine, **{"epochs": 4, "batch_size": 16, **changes})
 
 
 def run(cell: Cell, **options: Any) -> Result:
