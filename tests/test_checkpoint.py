@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,36 @@ def test_the_good_one_is_used_when_a_newer_one_is_damaged(tmp_path: Path) -> Non
     found = checkpoint.load(tmp_path, CELL)
     assert found is not None
     assert found.state["epoch"] == 1
+
+
+def test_the_one_that_has_come_furthest_is_used_whatever_the_times_of_the_files_say(
+    tmp_path: Path,
+) -> None:
+    """A kill before the earlier one was removed leaves both, and the clock was set back between."""
+    early = checkpoint.save(tmp_path, CELL, _example(1))
+    kept = early.read_bytes()
+    late = checkpoint.save(tmp_path, CELL, _example(2))
+    early.write_bytes(kept)
+    for path, seconds in ((early, 1_800_000_000), (late, 1_700_000_000)):
+        os.utime(path, (seconds, seconds))
+    found = checkpoint.load(tmp_path, CELL)
+    assert found is not None
+    assert found.state["epoch"] == 2
+
+
+def test_one_of_another_environment_hides_none_of_this_one(tmp_path: Path) -> None:
+    kept = {}
+    for epoch, environment in ((9, "another"), (1, "this")):
+        tensors = _example().tensors
+        state = {"epoch": epoch, "environment": environment}
+        path = checkpoint.save(tmp_path, CELL, Checkpoint(tensors, state))
+        kept[path] = path.read_bytes()
+    for path, payload in kept.items():
+        path.write_bytes(payload)
+    found = checkpoint.load(tmp_path, CELL, {"environment": "this"})
+    assert found is not None
+    assert found.state["epoch"] == 1
+    assert checkpoint.load(tmp_path, CELL, {"environment": "a third"}) is None
 
 
 def test_another_cells_checkpoint_is_not_taken(tmp_path: Path) -> None:

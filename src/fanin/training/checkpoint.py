@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -54,14 +56,26 @@ def save(folder: Path, cell_id: str, checkpoint: Checkpoint) -> Path:
     return path
 
 
-def load(folder: Path, cell_id: str) -> Checkpoint | None:
-    """The newest intact checkpoint of the cell, or None."""
-    for path in sorted(
-        folder.glob(f"{cell_id}.*.safetensors"), key=lambda p: p.stat().st_mtime_ns, reverse=True
-    ):
-        if (checkpoint := _read(path, cell_id)) is not None:
-            return checkpoint
-    return None
+def load(
+    folder: Path, cell_id: str, context: Mapping[str, Any] = MappingProxyType({})
+) -> Checkpoint | None:
+    """The intact checkpoint of the cell that has come furthest, or None.
+
+    There are two if the process was killed before it removed the previous one. The times of the
+    files do not tell which is newer, since a clock may jump.
+
+    Args:
+        folder: where checkpoints are.
+        cell_id: the cell.
+        context: what the state of a checkpoint must say, by name; others are passed over.
+    """
+    found = [
+        checkpoint
+        for path in sorted(folder.glob(f"{cell_id}.*.safetensors"))
+        if (checkpoint := _read(path, cell_id)) is not None
+        and all(checkpoint.state.get(name) == value for name, value in context.items())
+    ]
+    return max(found, key=lambda checkpoint: checkpoint.state.get("epoch", 0), default=None)
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -104,8 +104,8 @@ def resume(
     A checkpoint is usable in the environment that it was written in, and with the same data: these
     two are its context.
     """
-    saved = checkpoint.load(folder, cell.id) if folder is not None else None
-    if saved is None or any(saved.state.get(name) != what for name, what in context.items()):
+    saved = checkpoint.load(folder, cell.id, context) if folder is not None else None
+    if saved is None:
         return None
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
     for name, tensor in saved.tensors.items():
