@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from fanin import atomic
@@ -115,6 +116,13 @@ def misbehave(model: str) -> str | None:
         os._exit(3)
     if model == "kills-itself":
         os.kill(os.getpid(), 9)
+    if model == "fills-memory":  # as the kernel ends a process when memory is short
+        count = Path(os.environ["STAND_IN_OOM_KILLS"])
+        count.write_text(str(int(count.read_text()) + 1))
+        os.kill(os.getpid(), 9)
+    if model == "outlives-a-kill":  # another program is ended for memory meanwhile
+        count = Path(os.environ["STAND_IN_OOM_KILLS"])
+        count.write_text(str(int(count.read_text()) + 1))
     if model == "hangs":
         subprocess.Popen(["sleep", "1000"])
         time.sleep(1000)

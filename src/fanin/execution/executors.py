@@ -105,6 +105,7 @@ class LocalWorker:
         assert self._process.stdin is not None
         self.last_contact = time.monotonic()
         self._last_output = b"" if clear_output else self._last_output
+        self._oom_kills = count_oom_kills()  # what was killed before cannot explain this worker
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(encode(command))
             self._process.stdin.flush()

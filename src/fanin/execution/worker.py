@@ -47,7 +47,7 @@ from fanin.execution.messages import (
     decode,
     encode,
 )
-from fanin.execution.process_limits import explain_lack_of_memory
+from fanin.execution.resource_errors import explain_resource_error
 from fanin.execution.signals import STOP_SIGNALS
 
 MESSAGE_LIMIT = 10_000
@@ -158,11 +158,7 @@ class Worker:
                 self._channel.stopping.is_set,
             )
         except BaseException as error:  # user code may raise anything, SystemExit included
-            message, exit_code = _explain(error)
-            failed = Result(
-                cell=cell, outcome="failed", message=message, environment=self._environment
-            )
-            return CellDone(failed.to_json(), exit_code, self._engine.find_leftovers())
+            return self._report_failure(cell, error)
         finally:
             with contextlib.suppress(OSError):
                 os.chdir(self._working_folder)
@@ -175,6 +171,16 @@ class Worker:
                 file=sys.stderr,
             )
         return CellDone(result.to_json(), 0, leftovers)
+
+    def _report_failure(self, cell: Cell, error: BaseException) -> CellDone:
+        """A failed cell. If a GPU or memory is the reason, the worker has to be replaced."""
+        message, exit_code = _explain(error)
+        leftovers = self._engine.find_leftovers()
+        if reason := explain_resource_error(error):
+            message = f"{message}\n{reason}"
+            leftovers = [*leftovers, "memory or a GPU"]
+        failed = Result(cell=cell, outcome="failed", message=message, environment=self._environment)
+        return CellDone(failed.to_json(), exit_code, leftovers)
 
 
 def main() -> None:
@@ -209,7 +215,7 @@ def _load_or_refuse(name: str, channel: Channel) -> Engine:
 
 def _refuse(error: Exception) -> Refused:
     text, exit_code = _explain(error)
-    return Refused(explain_lack_of_memory(error) or text, exit_code)
+    return Refused(explain_resource_error(error) or text, exit_code)
 
 
 def _answer(command: Ask) -> WorkerMessage:
