@@ -15,7 +15,7 @@ from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.execution.events import Event, Notice
 from fanin.execution.observer import Stage
-from fanin.execution.runner import RunSummary
+from fanin.execution.run_summary import RunSummary
 from fanin.store.results_store import Store
 from fanin.study.study import Study
 

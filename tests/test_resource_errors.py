@@ -61,14 +61,9 @@ def test_what_a_gpu_or_a_lack_of_memory_is_behind_is_known(error: Exception, beg
 
 
 def test_so_is_an_error_that_such_a_one_led_to() -> None:
-    first = RuntimeError(ASSERT)
-    try:
-        try:
-            raise first
-        except RuntimeError:
-            raise KeyError("state") from None
-    except KeyError as error:
-        assert explain_resource_error(error) == explain_resource_error(first)
+    first, second = RuntimeError(ASSERT), KeyError("state")
+    second.__context__ = first
+    assert explain_resource_error(second) == explain_resource_error(first)
 
 
 # --- a GPU that is not there ----------------------------------------------------------------------

@@ -26,7 +26,8 @@ from fanin.execution.events import (
     WorkerLost,
 )
 from fanin.execution.executors import LOG_LIMIT
-from fanin.execution.runner import RunSummary, run_plan
+from fanin.execution.run_summary import RunSummary
+from fanin.execution.runner import run_plan
 from fanin.store.results_store import Snapshot, Store, read
 
 MISBEHAVIOUR = [

@@ -29,6 +29,7 @@ from fanin.execution.blocks import find_unfinished
 from fanin.execution.events import Event
 from fanin.execution.observer import CallbackObserver, Observer, Stage
 from fanin.execution.planning import Planner, names_user_code
+from fanin.execution.run_summary import RunSummary, sum_up
 from fanin.execution.runner import run_plan
 from fanin.execution.usable_cores import count_usable_cores
 from fanin.report.results import Results
@@ -57,7 +58,6 @@ StudyLike: TypeAlias = "Study | str | PathLike[str] | Mapping[str, Any]"
 
 Only = Mapping[str, object]
 """Axis → a label or value, or a list of them."""
-
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -145,7 +145,7 @@ def run(
         RunInterrupted: a signal was received.
     """
     observer = observer or _choose_observer(CallbackObserver(on_event, on_download), progress)
-    trained, fingerprints = 0, dict[str, str]()
+    stages, fingerprints = list[tuple[Plan, RunSummary]](), dict[str, str]()
     with Planner(load_study(study)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
@@ -170,8 +170,8 @@ def run(
                     timeout=timeout,
                     on_event=tell_event,
                 )
-            trained += summary.trained
-    return replace(load_results(folder), run_summary=replace(summary, trained=trained))
+            stages.append((stage.plan, summary))
+    return replace(results := load_results(folder), run_summary=sum_up(stages, results.results))
 
 
 @_look_beside_study

@@ -65,6 +65,8 @@ class Engine:
             state = json.loads(path.read_text())
         while len(state["loss"]) < cell.epochs:
             epoch = len(state["loss"]) + 1
+            if cell.model == "vanishes":
+                return None
             if epoch == 2 and (message := misbehave(cell.model)) is not None:
                 return Result(
                     cell=cell,

@@ -200,7 +200,9 @@ def _results_to_output(results: Results, folder: Path, figures: bool) -> Command
     summary = results.run_summary
     assert summary is not None
     files = write_files(results, folder, each_cell=figures)
-    if summary.exit_code:
+    for problem in summary.problems:
+        print_to_stderr(f"Error: {problem}")
+    if summary.counts.get("failed") or summary.counts.get("killed"):
         print_to_stderr(f"Some cells failed. See which and why: fanin status {folder}")
     done = f"All {len(results.plan.cells):,} cells are done already; nothing was trained."
     return to_output(
@@ -209,6 +211,7 @@ def _results_to_output(results: Results, folder: Path, figures: bool) -> Command
         first="" if summary.trained else done,
         exit_code=summary.exit_code,
         trained=summary.trained,
+        problems=list(summary.problems),
         folder=str(folder),
     )
 

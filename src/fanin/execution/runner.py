@@ -17,7 +17,7 @@ from typing import Any
 from fanin import atomic
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
-from fanin.cell.result import Outcome, Result, make_environment_key
+from fanin.cell.result import Result, make_environment_key
 from fanin.crash_points import pass_crash_point
 from fanin.errors import DataError, FaninError, UsageError, quote
 from fanin.execution.blocks import NO_FINGERPRINTS, find_unfinished, select_cells
@@ -33,7 +33,8 @@ from fanin.execution.events import (
     WorkerLost,
 )
 from fanin.execution.executors import LocalExecutor
-from fanin.execution.messages import CellDone, EpochDone, Train
+from fanin.execution.messages import CellDone, CellStopped, EpochDone, Train
+from fanin.execution.run_summary import RunSummary
 from fanin.execution.signals import Interrupts, RunInterrupted, catch_interrupts
 from fanin.execution.usable_cores import count_usable_cores
 from fanin.execution.worker_pool import CellInTraining, CellLost, CellUpdate, WorkerPool
@@ -45,20 +46,6 @@ RETRIES = 1
 GRACE_PERIOD = 10.0
 """Seconds that an interrupted cell has to reach the end of its epoch."""
 _TICK = 0.2
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run has done."""
-
-    counts: Mapping[Outcome, int]
-    """The plan's cells by outcome."""
-    trained: int
-    """The number of results that were committed."""
-    exit_code: int
-    """0; 1 if a cell of the plan has no settled result, because it failed or was killed; 4 if the
-    data of one was the reason.
-    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +255,9 @@ class _Run:
                 self._handle_result(current, update)
             case CellLost() if self._deadline is None:
                 self._handle_loss(current, update)
+            case CellStopped() if self._deadline is None:
+                reason = "its worker gave it back without a result, which nobody had asked for"
+                self._handle_loss(current, CellLost(reason, hung=False, last_output=""))
 
     def _handle_result(self, current: CellInTraining, done: CellDone) -> None:
         result = Result.from_json(done.record)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fanin.analysis.analysis import Analysis
     from fanin.cell.plan import Plan
     from fanin.cell.result import Result
-    from fanin.execution.runner import RunSummary
+    from fanin.execution.run_summary import RunSummary
 
 
 @dataclass(frozen=True, repr=False)
