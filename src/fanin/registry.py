@@ -261,7 +261,8 @@ class Registry(Generic[EntryT, ComponentT]):
         for point in (point for group in self.groups for point in entry_points(group=group)):
             try:
                 self.add(_load_entry(point, self._type))
-            except Exception as error:  # a broken plug-in must not break what does not use it
+            # a broken plug-in, even one that ends the process, breaks nothing that does not use it
+            except (Exception, SystemExit) as error:
                 owner = (
                     f"{point.dist.name} {point.dist.version}"
                     if point.dist
