@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fanin import fans, initializers, seeds
 from fanin.errors import FitError
-from fanin.fans import Fans, Layout
+from fanin.fans import Fans, WeightLayout
 from fanin.initializers import Initializer, InitializerEntry
 
 ENTRIES = tuple(initializers.REGISTRY)
@@ -48,17 +48,17 @@ with seeds.preserve_torch_state(0):
     ATTENTION = fans.describe_parameters(nn.MultiheadAttention(8, 2))
 
 LAYOUTS = {
-    "linear": Layout((12, 20), Fans(20, 12)),
-    "widening": Layout((20, 12), Fans(12, 20)),
-    "grouped": Layout((12, 5, 3, 3), Fans(45, 27), groups=4),
-    "grouped, widening": Layout((24, 2, 3, 3), Fans(18, 54), groups=4),
-    "depthwise": Layout((24, 1, 3, 3), Fans(9, 18), groups=12),
-    "even kernel": Layout((8, 6, 4, 2), Fans(48, 64)),
-    "transposed": Layout((12, 8, 3, 3), Fans(108, 72), transposed=True),
-    "transposed, grouped": Layout((12, 6, 3, 3), Fans(27, 54), groups=4, transposed=True),
-    "embedding": Layout((30, 8), Fans(1, 8), transposed=True),
-    "bilinear": Layout((12, 4, 3), Fans(12, 12), inputs=2),
-    "bilinear, narrowing": Layout((8, 5, 6), Fans(30, 8), inputs=2),
+    "linear": WeightLayout((12, 20), Fans(20, 12)),
+    "widening": WeightLayout((20, 12), Fans(12, 20)),
+    "grouped": WeightLayout((12, 5, 3, 3), Fans(45, 27), groups=4),
+    "grouped, widening": WeightLayout((24, 2, 3, 3), Fans(18, 54), groups=4),
+    "depthwise": WeightLayout((24, 1, 3, 3), Fans(9, 18), groups=12),
+    "even kernel": WeightLayout((8, 6, 4, 2), Fans(48, 64)),
+    "transposed": WeightLayout((12, 8, 3, 3), Fans(108, 72), transposed=True),
+    "transposed, grouped": WeightLayout((12, 6, 3, 3), Fans(27, 54), groups=4, transposed=True),
+    "embedding": WeightLayout((30, 8), Fans(1, 8), transposed=True),
+    "bilinear": WeightLayout((12, 4, 3), Fans(12, 12), inputs=2),
+    "bilinear, narrowing": WeightLayout((8, 5, 6), Fans(30, 8), inputs=2),
     "gates of an LSTM": LSTM["weight_hh_l0"].layout,
     "gates of a GRU": GRU["weight_ih_l0"].layout,
     "q, k and v": ATTENTION["in_proj_weight"].layout,
@@ -67,9 +67,9 @@ LAYOUTS = {
 
 GATE_BIASES = {"LSTM": LSTM["bias_ih_l0"].layout, "GRU": GRU["bias_hh_l0"].layout}
 VECTORS = {
-    "bias": Layout((12,), Fans(20, 12)),
-    "vector": Layout((5,), None),
-    "scalar": Layout((), None),
+    "bias": WeightLayout((12,), Fans(20, 12)),
+    "vector": WeightLayout((5,), None),
+    "scalar": WeightLayout((), None),
 }
 
 
@@ -82,9 +82,9 @@ def filled(spec: str, tensor: Tensor, seed: int = 0) -> Tensor:
     return initializers.get(spec)(tensor, generator=generator(seed))
 
 
-def home(initializer: Initializer) -> Layout:
+def home(initializer: Initializer) -> WeightLayout:
     """A layout that shows what the initializer does: the biases of an LSTM, or else a matrix."""
-    return GATE_BIASES["LSTM"] if initializer.gate_bias else Layout((12, 8), Fans(8, 12))
+    return GATE_BIASES["LSTM"] if initializer.gate_bias else WeightLayout((12, 8), Fans(8, 12))
 
 
 def at_home(spec: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -96,7 +96,7 @@ def at_home(spec: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
     )
 
 
-def drawn(initializer: Initializer, layout: Layout, g: torch.Generator) -> Tensor:
+def drawn(initializer: Initializer, layout: WeightLayout, g: torch.Generator) -> Tensor:
     """A draw for a layer's parameter: of a pack each part for itself, unless the initializer packs."""
     if initializer.packs or not layout.parts:
         return initializer.sample(layout, g)
@@ -105,14 +105,14 @@ def drawn(initializer: Initializer, layout: Layout, g: torch.Generator) -> Tenso
     )
 
 
-def intended(initializer: Initializer, layout: Layout) -> float | None:
+def intended(initializer: Initializer, layout: WeightLayout) -> float | None:
     """The intended standard deviation of what `drawn` gives; the parts of the packs here are alike."""
     return initializer.intended_std(
         layout if initializer.packs or not layout.parts else layout.parts[0].layout
     )
 
 
-def refusal(initializer: Initializer, layout: Layout) -> str | None:
+def refusal(initializer: Initializer, layout: WeightLayout) -> str | None:
     """Why the initializer does not fit a layout; None if it does."""
     try:
         intended(initializer, layout)
@@ -121,6 +121,6 @@ def refusal(initializer: Initializer, layout: Layout) -> str | None:
     return None
 
 
-def as_one_map(layout: Layout) -> Layout:
+def as_one_map(layout: WeightLayout) -> WeightLayout:
     """A packed layout without its parts."""
     return replace(layout, parts=())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fanin import initializers, seeds
 from fanin.apply import initialize
 from fanin.errors import FitError
-from fanin.fans import Fans, Layout
+from fanin.fans import Fans, WeightLayout
 
 COMPLEX = torch.complex64
 
@@ -92,7 +92,9 @@ def test_a_complex_weight_is_split_as_a_real_one() -> None:
     model = complex_model()
     initialize(model, "he_normal", seed=0, split={"0.weight": 2})
     first = initializers.get("he_normal").draw(
-        Layout((200, 300), Fans(300, 200)), seeds.make_generator(0, "init", "0.weight[0]"), COMPLEX
+        WeightLayout((200, 300), Fans(300, 200)),
+        seeds.make_generator(0, "init", "0.weight[0]"),
+        COMPLEX,
     )
     assert torch.equal(model[0].weight[:200].detach(), first)
 

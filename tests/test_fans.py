@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fanin import fans, seeds
 from fanin.errors import FitError, SpecError, UnknownName
-from fanin.fans import Fans, Layout
+from fanin.fans import Fans, WeightLayout
 from fanin.fans import calculate_fans as fans_of
 
 with seeds.preserve_torch_state(0):
@@ -199,4 +199,4 @@ def test_a_gain_is_a_finite_number_of_at_least_zero(gain: object) -> None:
 
 def test_a_layout_without_fans_says_what_to_use_instead() -> None:
     with pytest.raises(FitError, match="zero"):
-        fans.require_fans(Layout((3,), None))
+        fans.require_fans(WeightLayout((3,), None))

@@ -14,12 +14,12 @@ import torch
 from initializer_cases import generator
 
 from fanin import initializers
-from fanin.fans import Fans, Layout
+from fanin.fans import Fans, WeightLayout
 
 special = pytest.importorskip("scipy.special", reason="the exact drift is a digamma function")
 
 WIDTH, LAYERS = 16, 40_000
-STACK = Layout((WIDTH * LAYERS, WIDTH), Fans(WIDTH, WIDTH), groups=LAYERS)
+STACK = WeightLayout((WIDTH * LAYERS, WIDTH), Fans(WIDTH, WIDTH), groups=LAYERS)
 """As many independent square layers as groups."""
 
 
@@ -56,7 +56,9 @@ def test_the_linear_gain_is_the_one_that_makes_the_mean_log_norm_zero(width: int
     """E log χ²_n = ψ(n/2) + log 2; exp(1/(2n)) takes the first term of its expansion and leaves
     1/(3n²) of log g².
     """
-    std = initializers.get("random_walk").intended_std(Layout((width, width), Fans(width, width)))
+    std = initializers.get("random_walk").intended_std(
+        WeightLayout((width, width), Fans(width, width))
+    )
     left = special.digamma(width / 2) + math.log(2) + 2 * math.log(std)
     assert abs(left) < 0.4 / width**2
 
@@ -65,14 +67,16 @@ def test_the_linear_gain_is_the_one_that_makes_the_mean_log_norm_zero(width: int
     ("activation", "plain"), [("linear", "lecun_normal"), ("relu", "he_normal")]
 )
 def test_wide_layers_are_those_of_the_plain_law(activation: str, plain: str) -> None:
-    layout = Layout((10_000, 10_000), Fans(10_000, 10_000))
+    layout = WeightLayout((10_000, 10_000), Fans(10_000, 10_000))
     walk = initializers.get(f"random_walk(activation={activation})").intended_std(layout)
     assert walk == pytest.approx(initializers.get(plain).intended_std(layout), rel=2e-4)
 
 
 def test_the_rectified_gain_is_bounded_at_small_widths() -> None:
     stds = [
-        initializers.get("random_walk(activation=relu)").intended_std(Layout((9, n), Fans(n, 9)))
+        initializers.get("random_walk(activation=relu)").intended_std(
+            WeightLayout((9, n), Fans(n, 9))
+        )
         for n in (1, 2, 3, 6)
     ]
     gains = [std * math.sqrt(n) for std, n in zip(stds, (1, 2, 3, 6), strict=True)]

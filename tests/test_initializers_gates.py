@@ -15,7 +15,7 @@ from initializer_cases import ATTENTION, GATE_BIASES, LAYOUTS, LSTM, VECTORS, fi
 from torch import Tensor, nn
 
 from fanin import fans, initializers, seeds
-from fanin.fans import Fans, Layout, pack
+from fanin.fans import Fans, WeightLayout, pack
 
 integrate = pytest.importorskip(
     "scipy.integrate", reason="the moments are compared to scipy's integrals"
@@ -26,7 +26,7 @@ LAWS = ["forget_gate", "forget_gate(value=2.0)", "chrono(t_max=100.0)"]
 LEVEL = 1e-4
 
 
-def bias_of(spec: str, layout: Layout) -> Tensor:
+def bias_of(spec: str, layout: WeightLayout) -> Tensor:
     return initializers.get(spec).sample(layout, generator())
 
 
@@ -89,7 +89,7 @@ def test_memories_of_torchs_layers_last_from_two_steps_to_t_max(
 
 @pytest.mark.parametrize("spec", LAWS)
 def test_a_gate_is_found_by_its_name_in_any_order(spec: str) -> None:
-    whole = Layout((32,), Fans(6, 32))
+    whole = WeightLayout((32,), Fans(6, 32))
     for order in ("ifco", "ofig", "gfio"):
         layout = pack(whole, dict.fromkeys(order, 8))
         bias = {part.name: part.of(bias_of(spec, layout)) for part in layout.parts}
@@ -119,8 +119,8 @@ def test_whatever_has_no_gates_becomes_zero_without_a_draw(spec: str) -> None:
 # -----------------------------------------------------------------------------
 
 
-def wide(gates: str) -> Layout:
-    return pack(Layout((250_000 * len(gates),), Fans(6, 1)), dict.fromkeys(gates, 250_000))
+def wide(gates: str) -> WeightLayout:
+    return pack(WeightLayout((250_000 * len(gates),), Fans(6, 1)), dict.fromkeys(gates, 250_000))
 
 
 def follows(bias: np.ndarray, t_max: float) -> bool:

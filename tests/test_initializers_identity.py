@@ -9,7 +9,7 @@ from initializer_cases import filled, generator
 from torch import Tensor
 
 from fanin import initializers
-from fanin.fans import Fans, Layout
+from fanin.fans import Fans, WeightLayout
 
 
 def padded(x: Tensor, kernel: tuple[int, ...], *, more_after: bool) -> Tensor:
@@ -41,7 +41,7 @@ def test_the_other_centre_of_an_even_kernel_needs_the_other_padding(
 
 @pytest.mark.parametrize("spec", ["identity", "dirac", "identity(repeat=true)"])
 def test_each_group_copies_its_own_inputs(spec: str) -> None:
-    layout = Layout((6, 2, 3), Fans(6, 6), groups=3)
+    layout = WeightLayout((6, 2, 3), Fans(6, 6), groups=3)
     x = torch.randn(2, 6, 7, generator=generator())
     weight = initializers.get(spec).sample(layout, generator())
     assert torch.equal(F.conv1d(x, weight, padding=1, groups=3), x)
@@ -49,7 +49,7 @@ def test_each_group_copies_its_own_inputs(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", ["identity", "dirac", "identity(repeat=true)"])
 def test_a_transposed_convolution_copies_too(spec: str) -> None:
-    layout = Layout((6, 2, 3), Fans(6, 6), groups=3, transposed=True)
+    layout = WeightLayout((6, 2, 3), Fans(6, 6), groups=3, transposed=True)
     x = torch.randn(2, 6, 7, generator=generator())
     weight = initializers.get(spec).sample(layout, generator())
     assert torch.equal(F.conv_transpose1d(x, weight, padding=1, groups=3), x)
@@ -99,7 +99,7 @@ def test_the_gain_is_a_factor(spec: str) -> None:
 
 
 def test_an_identity_on_two_inputs_copies_their_first_products() -> None:
-    layout = Layout((4, 2, 3), Fans(6, 4), inputs=2)
+    layout = WeightLayout((4, 2, 3), Fans(6, 4), inputs=2)
     weight = initializers.get("identity").sample(layout, generator())
     a, b = torch.randn(1, 2, generator=generator(1)), torch.randn(1, 3, generator=generator(2))
     products = (a.T @ b).flatten()

@@ -25,7 +25,7 @@ from initializer_cases import (
 
 from fanin import initializers, seeds
 from fanin.errors import FitError
-from fanin.fans import Layout
+from fanin.fans import WeightLayout
 
 LAWS = {spec: initializers.get(spec) for spec in SPECS}
 
@@ -39,7 +39,7 @@ every_vector = for_each(
 @every_spec
 @every_layout
 def test_a_sample_is_contiguous_fp32_of_the_layouts_shape_or_refused(
-    spec: str, layout: Layout
+    spec: str, layout: WeightLayout
 ) -> None:
     reason = refusal(LAWS[spec], layout)
     if reason is not None:
@@ -62,7 +62,9 @@ def test_a_law_fits_at_least_half_of_the_layouts(spec: str) -> None:
 
 @every_spec
 @every_vector
-def test_a_vector_is_drawn_or_refused_as_its_intended_std_says(spec: str, layout: Layout) -> None:
+def test_a_vector_is_drawn_or_refused_as_its_intended_std_says(
+    spec: str, layout: WeightLayout
+) -> None:
     reason = refusal(LAWS[spec], layout)
     if reason is None:
         assert drawn(LAWS[spec], layout, generator()).shape == layout.shape
@@ -74,7 +76,7 @@ def test_a_vector_is_drawn_or_refused_as_its_intended_std_says(spec: str, layout
 
 @every_spec
 @for_each("layout", [*LAYOUTS.values(), *GATE_BIASES.values()], ids=[*LAYOUTS, *GATE_BIASES])
-def test_the_intended_std_is_what_many_draws_have(spec: str, layout: Layout) -> None:
+def test_the_intended_std_is_what_many_draws_have(spec: str, layout: WeightLayout) -> None:
     """At least 7,200 weights that are not zero, in 60 to 300 draws: the standard error of the std
     is below 0.9 %, the tolerance 4 %.
 
@@ -98,7 +100,9 @@ def test_the_intended_std_is_what_many_draws_have(spec: str, layout: Layout) -> 
     "spec", [spec for spec in SPECS if not LAWS[spec].deterministic and not LAWS[spec].gate_bias]
 )
 @for_each("layout", [as_one_map(layout) for layout in LAYOUTS.values()], ids=LAYOUTS)
-def test_every_law_starts_from_the_same_standard_normal_draw(spec: str, layout: Layout) -> None:
+def test_every_law_starts_from_the_same_standard_normal_draw(
+    spec: str, layout: WeightLayout
+) -> None:
     """Weights (those that are not zero) go with the z that the generator gives first, and not with
     another one.
 
@@ -123,9 +127,9 @@ def test_every_law_starts_from_the_same_standard_normal_draw(spec: str, layout: 
     ids=["gates", "q, k, v"],
 )
 def test_a_part_of_a_pack_is_drawn_in_the_law_of_a_layer_of_its_own(
-    spec: str, layout: Layout
+    spec: str, layout: WeightLayout
 ) -> None:
     part = layout.parts[1].layout
-    alone = Layout(part.shape, part.fans)
+    alone = WeightLayout(part.shape, part.fans)
     assert LAWS[spec].intended_std(part) == LAWS[spec].intended_std(alone)
     assert torch.equal(LAWS[spec].sample(part, generator()), LAWS[spec].sample(alone, generator()))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fanin import initializers
 from fanin.errors import FitError
-from fanin.fans import Fans, Layout
+from fanin.fans import Fans, WeightLayout
 
 WRAP = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -116,7 +116,7 @@ def test_without_delta_it_is_orthogonal_times_a_number() -> None:
 
 
 def test_the_scale_counts_the_channels_of_a_group() -> None:
-    layout = Layout((24, 2, 3), Fans(6, 18), groups=4)
+    layout = WeightLayout((24, 2, 3), Fans(6, 18), groups=4)
     weight = initializers.get("scaled_uniform_orthogonal(delta=true)").sample(layout, generator())
     gram = layout.to_tap(weight, (1,)).mT @ layout.to_tap(weight, (1,))
     assert torch.allclose(gram, 3 * torch.eye(2).expand(4, -1, -1), atol=1e-5)
@@ -132,7 +132,7 @@ def test_the_scale_counts_the_channels_of_a_group() -> None:
 def test_a_delta_orthogonal_convolution_keeps_the_norm_of_every_signal(
     kernel: tuple[int, ...], gain: float, groups: int
 ) -> None:
-    layout = Layout((12, 6 // groups, *kernel), Fans(1, 1), groups=groups)
+    layout = WeightLayout((12, 6 // groups, *kernel), Fans(1, 1), groups=groups)
     weight = initializers.DeltaOrthogonal(gain).sample(layout, generator())
     x = signal(6, *(7 for _ in kernel))
     y = circular(x, weight, groups)
@@ -153,7 +153,7 @@ def test_an_orthogonal_convolution_does_not_keep_norms() -> None:
 
 
 def test_a_transposed_delta_orthogonal_convolution_keeps_the_norm() -> None:
-    layout = Layout((6, 5, 3, 3), Fans(27, 45), groups=2, transposed=True)
+    layout = WeightLayout((6, 5, 3, 3), Fans(27, 45), groups=2, transposed=True)
     weight = initializers.get("delta_orthogonal").sample(layout, generator())
     x = signal(6, 7, 7)
     assert torch.allclose(F.conv_transpose2d(x, weight, groups=2).norm(), x.norm(), rtol=1e-5)
@@ -161,7 +161,7 @@ def test_a_transposed_delta_orthogonal_convolution_keeps_the_norm() -> None:
 
 def test_a_delta_orthogonal_kernel_is_zero_but_for_its_centre() -> None:
     for kernel, middle in [((3, 3), (1, 1)), ((4, 2), (1, 0)), ((5, 1), (2, 0))]:
-        assert Layout((2, 2, *kernel), None).find_centre() == middle
+        assert WeightLayout((2, 2, *kernel), None).find_centre() == middle
         weight = filled("delta_orthogonal", torch.empty(8, 6, *kernel))
         assert (weight[(..., *middle)] != 0).all()
         weight[(..., *middle)] = 0
@@ -183,7 +183,7 @@ def test_fewer_outputs_than_inputs_are_refused_with_what_to_use_instead(
 
 
 def test_the_room_for_outputs_is_that_of_a_group() -> None:
-    layout = Layout((8, 4, 3), Fans(12, 12), groups=4)
+    layout = WeightLayout((8, 4, 3), Fans(12, 12), groups=4)
     with pytest.raises(FitError, match="each group has 2 outputs for 4 inputs"):
         initializers.get("delta_orthogonal").sample(layout, generator())
 

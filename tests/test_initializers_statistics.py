@@ -19,7 +19,7 @@ from initializer_cases import TENSOR_ENTRIES
 from torch import Tensor, nn
 
 from fanin import fans, initializers, seeds
-from fanin.fans import Fans, Layout
+from fanin.fans import Fans, WeightLayout
 from fanin.initializers import distributions
 from fanin.initializers.orthogonal import haar
 
@@ -242,13 +242,13 @@ def test_the_extremes_of_z_stay_inside_the_bounds(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "layout",
     [
-        Layout((30, 50), Fans(50, 30)),
-        Layout((50, 30), Fans(30, 50)),
-        Layout((16, 8, 3, 3), Fans(72, 144)),
-        Layout((64, 2, 3), Fans(6, 192)),
-        Layout((24, 4, 3), Fans(12, 18), groups=4),
-        Layout((12, 5, 3), Fans(12, 15), groups=3, transposed=True),
-        Layout((4, 40), Fans(4, 40), transposed=True),
+        WeightLayout((30, 50), Fans(50, 30)),
+        WeightLayout((50, 30), Fans(30, 50)),
+        WeightLayout((16, 8, 3, 3), Fans(72, 144)),
+        WeightLayout((64, 2, 3), Fans(6, 192)),
+        WeightLayout((24, 4, 3), Fans(12, 18), groups=4),
+        WeightLayout((12, 5, 3), Fans(12, 15), groups=3, transposed=True),
+        WeightLayout((4, 40), Fans(4, 40), transposed=True),
     ],
     ids=[
         "wide",
@@ -261,7 +261,7 @@ def test_the_extremes_of_z_stay_inside_the_bounds(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_the_rows_or_columns_of_every_group_are_orthonormal_times_the_gain(
-    layout: Layout, gain: float
+    layout: WeightLayout, gain: float
 ) -> None:
     weight = initializers.Orthogonal(gain).sample(layout, torch.Generator().manual_seed(0))
     matrices = layout.to_matrices(weight).double()
@@ -274,7 +274,7 @@ def test_the_rows_or_columns_of_every_group_are_orthonormal_times_the_gain(
 
 
 def test_an_orthogonal_grouped_layer_keeps_the_norm_of_every_group() -> None:
-    layout = Layout((8, 2), Fans(2, 2), groups=4)
+    layout = WeightLayout((8, 2), Fans(2, 2), groups=4)
     weight = (
         initializers.Orthogonal().sample(layout, torch.Generator().manual_seed(0)).unsqueeze(-1)
     )
@@ -309,7 +309,7 @@ def square_normals() -> Tensor:
 
 
 def test_orthogonal_matrices_are_evenly_distributed() -> None:
-    layout = Layout((100_000, 5), Fans(5, 5), groups=20_000)
+    layout = WeightLayout((100_000, 5), Fans(5, 5), groups=20_000)
     weight = initializers.Orthogonal().sample(layout, torch.Generator().manual_seed(1))
     assert even(layout.to_matrices(weight).double())
     assert even(haar(square_normals()).double())
@@ -335,16 +335,18 @@ def test_a_zero_on_the_diagonal_of_r_zeroes_no_column() -> None:
 @pytest.mark.parametrize(
     "layout",
     [
-        Layout((40, 300), Fans(300, 40)),
-        Layout((40, 4), Fans(4, 40)),
-        Layout((12, 5, 3, 3), Fans(45, 27), groups=4),
-        Layout((12, 5, 3, 3), Fans(27, 45), groups=4, transposed=True),
-        Layout((200, 1, 3, 3), Fans(9, 9), groups=200),
+        WeightLayout((40, 300), Fans(300, 40)),
+        WeightLayout((40, 4), Fans(4, 40)),
+        WeightLayout((12, 5, 3, 3), Fans(45, 27), groups=4),
+        WeightLayout((12, 5, 3, 3), Fans(27, 45), groups=4, transposed=True),
+        WeightLayout((200, 1, 3, 3), Fans(9, 9), groups=200),
     ],
     ids=["wide", "few inputs", "grouped", "transposed, grouped", "depthwise"],
 )
 @pytest.mark.parametrize("connections", [15, 3])
-def test_every_unit_has_the_stated_number_of_connections(layout: Layout, connections: int) -> None:
+def test_every_unit_has_the_stated_number_of_connections(
+    layout: WeightLayout, connections: int
+) -> None:
     weight = initializers.Sparse(connections).sample(layout, torch.Generator().manual_seed(0))
     counts = (layout.to_matrices(weight) != 0).sum(-1)
     assert (counts == min(connections, layout.matrices_shape[2])).all()
@@ -352,7 +354,7 @@ def test_every_unit_has_the_stated_number_of_connections(layout: Layout, connect
 
 def test_the_connections_of_sparse_are_normal_and_evenly_placed() -> None:
     """n = 240,000 connections (KS at 1e-4, a planted 3 % is caught); 60 places, χ² at level 1e-5."""
-    layout = Layout((16_000, 60), Fans(60, 16_000))
+    layout = WeightLayout((16_000, 60), Fans(60, 16_000))
     weight = initializers.Sparse(15, std=0.5).sample(layout, torch.Generator().manual_seed(0))
     values = weight[weight != 0].double().numpy()
     assert follows(values, normal(0.5))

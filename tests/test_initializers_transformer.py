@@ -12,25 +12,25 @@ from initializer_cases import generator
 from torch import nn
 
 from fanin import fans, initializers
-from fanin.fans import Fans, Layout
+from fanin.fans import Fans, WeightLayout
 
 stats = pytest.importorskip("scipy.stats", reason="the laws come from scipy")
 
 D = 32
 MATRICES = {
-    "attention output": Layout((D, D), Fans(D, D)),
-    "up": Layout((4 * D, D), Fans(D, 4 * D)),
-    "down": Layout((D, 4 * D), Fans(4 * D, D)),
-    "transposed up": Layout((D, 4 * D), Fans(D, 4 * D), transposed=True),
-    "embedding": Layout((1000, D), Fans(1, D), transposed=True),
-    "head": Layout((1000, D), Fans(D, 1000)),
-    "patches": Layout((D, 3, 16, 16), Fans(768, D * 256)),
+    "attention output": WeightLayout((D, D), Fans(D, D)),
+    "up": WeightLayout((4 * D, D), Fans(D, 4 * D)),
+    "down": WeightLayout((D, 4 * D), Fans(4 * D, D)),
+    "transposed up": WeightLayout((D, 4 * D), Fans(D, 4 * D), transposed=True),
+    "embedding": WeightLayout((1000, D), Fans(1, D), transposed=True),
+    "head": WeightLayout((1000, D), Fans(D, 1000)),
+    "patches": WeightLayout((D, 3, 16, 16), Fans(768, D * 256)),
 }
 every_matrix = pytest.mark.parametrize("layout", MATRICES.values(), ids=MATRICES)
 
 
 @every_matrix
-def test_every_matrix_of_a_transformer_gets_the_std_of_its_width(layout: Layout) -> None:
+def test_every_matrix_of_a_transformer_gets_the_std_of_its_width(layout: WeightLayout) -> None:
     assert initializers.get("small_init").intended_std(layout) == pytest.approx(
         math.sqrt(2 / (5 * D))
     )

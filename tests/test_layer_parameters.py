@@ -333,7 +333,7 @@ def test_strides_matter_in_effective_fans_only() -> None:
 
 
 def test_a_part_is_a_view_of_its_rows_and_has_the_fans_of_its_share() -> None:
-    layout = fans.pack(fans.Layout((10, 4), Fans(4, 10)), {"q": 6, "kv": 4})
+    layout = fans.pack(fans.WeightLayout((10, 4), Fans(4, 10)), {"q": 6, "kv": 4})
     weight = torch.arange(40.0).view(10, 4)
     q, kv = layout.parts
     assert torch.equal(q.of(weight), weight[:6])
@@ -345,7 +345,7 @@ def test_a_part_is_a_view_of_its_rows_and_has_the_fans_of_its_share() -> None:
 
 def test_parts_that_do_not_add_up_are_an_error_that_says_to_what() -> None:
     with pytest.raises(FitError, match=r"add up to 9; dimension 0 .* has 10"):
-        fans.pack(fans.Layout((10, 4), Fans(4, 10)), {"q": 5, "k": 4})
+        fans.pack(fans.WeightLayout((10, 4), Fans(4, 10)), {"q": 5, "k": 4})
 
 
 @pytest.mark.parametrize("make", [nn.LazyLinear, lambda n: nn.LazyConv2d(n, 3)])

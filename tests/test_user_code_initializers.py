@@ -80,7 +80,7 @@ def test_it_is_an_initializer_whose_spec_is_the_reference_with_its_options(fills
 
 
 def test_it_is_given_the_generator_and_the_fans_of_the_layer(fills: str) -> None:
-    layout = fans.Layout((12, 5, 3, 3), fans.Fans(45, 27), groups=4)
+    layout = fans.WeightLayout((12, 5, 3, 3), fans.Fans(45, 27), groups=4)
     found = fanin.get(f"{fills}:fill_").sample(layout, seeds.make_generator(0, "init", "w"))
     expected = torch.empty(12, 5, 3, 3).normal_(
         0, 1 / math.sqrt(45), generator=seeds.make_generator(0, "init", "w")

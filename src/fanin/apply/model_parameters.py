@@ -18,8 +18,8 @@ from fanin.errors import FitError, UnknownName, UsageError, quote
 from fanin.fans import (
     Convention,
     LayerParameter,
-    Layout,
     Role,
+    WeightLayout,
     describe_parameters,
     get_tensor_layout,
 )
@@ -36,7 +36,7 @@ class ParameterUse:
     module: nn.Module
     local: str
     role: Role
-    layout: Layout
+    layout: WeightLayout
     """With fans in the convention that was asked for; `parts` if it is packed."""
     carriers: tuple[Carrier, ...] = field(repr=False)
     """The parameters that carry it: itself, or those of its parametrization."""
@@ -48,7 +48,7 @@ class ParameterUse:
         """The parameter, or the first of those behind it."""
         return self.carriers[0].parameter
 
-    def get_effective_layout(self) -> Layout:
+    def get_effective_layout(self) -> WeightLayout:
         """The layout with effective fans: strides taken into account."""
         held = describe_parameters(self.module, "effective").get(self.local)
         return (
@@ -108,7 +108,7 @@ def _make_use(
 ) -> ParameterUse:
     known = held is not None and held.layout.shape == shape
     role: Role = held.role if held is not None and known else "unknown"
-    layout = held.layout if held is not None and known else Layout(shape, None)
+    layout = held.layout if held is not None and known else WeightLayout(shape, None)
     return ParameterUse(prefix + local, module, local, role, layout, carriers, through)
 
 
@@ -140,7 +140,7 @@ def _identify_memory(parameter: Tensor) -> object:
     )
 
 
-def infer_layout(use: ParameterUse) -> Layout:
+def infer_layout(use: ParameterUse) -> WeightLayout:
     """The layout of a parameter of unknown role that a rule names: as
     ``torch.nn.init`` sees it.
     """

@@ -15,7 +15,7 @@ from fanin.apply.model_parameters import ParameterUse
 from fanin.apply.record import ParameterRecord, PartRecord
 from fanin.apply.shared_stream import STREAM
 from fanin.errors import FitError
-from fanin.fans import Layout, PackedPart
+from fanin.fans import PackedPart, WeightLayout
 from fanin.initializers import Initializer
 from fanin.initializers.initializer import unfit_numbers
 
@@ -27,14 +27,14 @@ class Decision:
     use: ParameterUse
     initializer: Initializer | None
     reason: str
-    layout: Layout
+    layout: WeightLayout
 
 
 @dataclass(frozen=True)
 class Piece:
     """What one draw fills: a whole parameter, or one of its parts."""
 
-    layout: Layout
+    layout: WeightLayout
     stream: str
     """The name of its random stream: its own, or the one that all weights share."""
     part: PackedPart | None = None
@@ -91,7 +91,9 @@ def _require_settable(use: ParameterUse, initializer: Initializer) -> None:
         raise FitError(f"Expected a tensor that weights can be written into; this one {reason}.")
 
 
-def _split_into_pieces(layout: Layout, initializer: Initializer, stream: str) -> tuple[Piece, ...]:
+def _split_into_pieces(
+    layout: WeightLayout, initializer: Initializer, stream: str
+) -> tuple[Piece, ...]:
     """One piece per part, each with a stream of its own, unless the initializer looks at the parts
     together.
     """
@@ -153,7 +155,7 @@ def _make_part_record(piece: Piece, initializer: Initializer, seed: int) -> Part
     )
 
 
-def _make_record(use: ParameterUse, layout: Layout, reason: str) -> ParameterRecord:
+def _make_record(use: ParameterUse, layout: WeightLayout, reason: str) -> ParameterRecord:
     fans = {part.layout.fans for part in layout.parts} or {layout.fans}
     agreed = fans.pop() if len(fans) == 1 else None
     shown = (

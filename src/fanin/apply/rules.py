@@ -28,7 +28,7 @@ from fanin.apply.model_parameters import ParameterUse, match_names
 from fanin.errors import FitError, SpecError, UnknownName, UsageError, quote
 from fanin.fans import Role, pack
 from fanin.fans.layer_parameters import split_evenly
-from fanin.fans.layout import Layout
+from fanin.fans.layout import WeightLayout
 from fanin.initializers import Initializer, get
 from fanin.toml_text import decode_toml, parse_toml
 
@@ -204,18 +204,20 @@ def _select_class(hits: Sequence[ParameterUse]) -> list[ParameterUse]:
     return []
 
 
-def split_layouts(split: Mapping[str, Split], uses: Sequence[ParameterUse]) -> dict[str, Layout]:
+def split_layouts(
+    split: Mapping[str, Split], uses: Sequence[ParameterUse]
+) -> dict[str, WeightLayout]:
     """The layouts of the parameters that are split by hand, by name."""
     names = [use.name for use in uses]
     by_name = {use.name: use for use in uses}
-    found: dict[str, Layout] = {}
+    found: dict[str, WeightLayout] = {}
     for pattern, sizes in split.items():
         for name in match_names(names, pattern, "split"):
             found[name] = _split_layout(by_name[name], sizes)
     return found
 
 
-def _split_layout(use: ParameterUse, sizes: Split) -> Layout:
+def _split_layout(use: ParameterUse, sizes: Split) -> WeightLayout:
     layout = use.layout
     dim = 1 if layout.transposed and len(layout.shape) > 1 else 0
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fanin.fans import Layout
+from fanin.fans import WeightLayout
 from fanin.initializers import Initializer
 
 STREAM = "shared by all weights"
@@ -20,7 +20,7 @@ STREAM = "shared by all weights"
 
 
 def sample_in_keras_order(
-    initializer: Initializer, layout: Layout, generator: torch.Generator
+    initializer: Initializer, layout: WeightLayout, generator: torch.Generator
 ) -> Tensor:
     """Draw a weight whose numbers follow one another as in Keras: (*kernel, in, out), the last axis
     fastest.
@@ -30,6 +30,6 @@ def sample_in_keras_order(
     if layout.groups != 1 or layout.transposed or len(layout.shape) < 2:
         return initializer.sample(layout, generator)
     outputs, inputs, *kernel = layout.shape
-    flat = Layout((layout.matrices_shape[2], outputs), layout.fans, transposed=True)
+    flat = WeightLayout((layout.matrices_shape[2], outputs), layout.fans, transposed=True)
     drawn = initializer.sample(flat, generator).reshape(*kernel, inputs, outputs)
     return drawn.permute(-1, -2, *range(len(kernel)))

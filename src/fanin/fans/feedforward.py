@@ -9,13 +9,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from fanin.fans.layer_parameters import LayerParameter, LayerParameters, Role, describe_layer
-from fanin.fans.layout import Convention, Fans, Layout
+from fanin.fans.layout import Convention, Fans, WeightLayout
 
 
 @describe_layer.register
 def _describe_linear(module: nn.Linear, convention: Convention) -> LayerParameters:
     return describe_one_map(
-        Layout(
+        WeightLayout(
             (module.out_features, module.in_features), Fans(module.in_features, module.out_features)
         )
     )
@@ -36,7 +36,7 @@ def _describe_convolution(module: _ConvNd, convention: Convention) -> LayerParam
     shape = (channels[0], channels[1] // module.groups, *module.kernel_size)
     found = Fans(fan_in / stride, fan_out) if transposed else Fans(fan_in, fan_out / stride)
     return describe_one_map(
-        Layout(shape, found, module.groups, transposed), outputs=module.out_channels
+        WeightLayout(shape, found, module.groups, transposed), outputs=module.out_channels
     )
 
 
@@ -44,7 +44,7 @@ def _describe_convolution(module: _ConvNd, convention: Convention) -> LayerParam
 def _describe_bilinear(module: nn.Bilinear, convention: Convention) -> LayerParameters:
     """A linear map of the products of its two inputs."""
     shape = (module.out_features, module.in1_features, module.in2_features)
-    return describe_one_map(Layout(shape, Fans(shape[1] * shape[2], shape[0]), inputs=2))
+    return describe_one_map(WeightLayout(shape, Fans(shape[1] * shape[2], shape[0]), inputs=2))
 
 
 @describe_layer.register(nn.Embedding)
@@ -55,7 +55,7 @@ def _describe_embedding(
     shape = (module.num_embeddings, module.embedding_dim)
     return {
         "weight": LayerParameter(
-            "embedding", Layout(shape, Fans(1, module.embedding_dim), transposed=True)
+            "embedding", WeightLayout(shape, Fans(1, module.embedding_dim), transposed=True)
         )
     }
 
@@ -70,7 +70,7 @@ def _describe_normalization(module: nn.Module, convention: Convention) -> LayerP
     }
     roles: dict[str, Role] = {"weight": "norm scale", "bias": "norm shift"}
     return {
-        name: LayerParameter(roles[name], Layout(shape, None))
+        name: LayerParameter(roles[name], WeightLayout(shape, None))
         for name, shape in shapes.items()
         if name in roles
     }
@@ -86,11 +86,11 @@ def _describe_conv1d(module: nn.Module, convention: Convention) -> LayerParamete
         return {}
     inputs, outputs = (int(size) for size in module.weight.shape)  # type: ignore[union-attr]
     return describe_one_map(
-        Layout((inputs, outputs), Fans(inputs, outputs), transposed=True), outputs=outputs
+        WeightLayout((inputs, outputs), Fans(inputs, outputs), transposed=True), outputs=outputs
     )
 
 
-def describe_one_map(layout: Layout, outputs: int | None = None) -> LayerParameters:
+def describe_one_map(layout: WeightLayout, outputs: int | None = None) -> LayerParameters:
     """A weight and a bias, which has the fans of its weight."""
-    bias = Layout((layout.shape[0] if outputs is None else outputs,), layout.fans)
+    bias = WeightLayout((layout.shape[0] if outputs is None else outputs,), layout.fans)
     return {"weight": LayerParameter("weight", layout), "bias": LayerParameter("bias", bias)}

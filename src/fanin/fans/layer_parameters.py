@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import FitError, UnknownName
-from fanin.fans.layout import Convention, Fans, Layout, PackedPart, get_tensor_layout
+from fanin.fans.layout import Convention, Fans, PackedPart, WeightLayout, get_tensor_layout
 
 Role = Literal[
     "weight",
@@ -59,7 +59,7 @@ class LayerParameter:
     """One parameter of a layer: its role, and how it is laid out."""
 
     role: Role
-    layout: Layout
+    layout: WeightLayout
 
 
 LayerParameters = dict[str, LayerParameter]
@@ -93,7 +93,7 @@ def describe_parameters(module: nn.Module, convention: Convention = "kernel") ->
     return describe_layer(module, convention)
 
 
-def get_module_layout(module: nn.Module, convention: Convention = "kernel") -> Layout | None:
+def get_module_layout(module: nn.Module, convention: Convention = "kernel") -> WeightLayout | None:
     """The layout of ``module.weight``; None if fanin does not know the kind of module."""
     held = describe_parameters(module, convention).get("weight")
     return held.layout if held and held.role in WEIGHTS else None
@@ -133,7 +133,7 @@ def calculate_fans(target: Tensor | nn.Module, convention: Convention = "kernel"
     return found
 
 
-def pack(layout: Layout, sizes: Mapping[str, int], dim: int = 0) -> Layout:
+def pack(layout: WeightLayout, sizes: Mapping[str, int], dim: int = 0) -> WeightLayout:
     """Divide a layout along dimension `dim` into parts of `sizes`, each a map with its own fans.
 
     Raises `FitError` if the sizes do not add up to the dimension.
@@ -157,7 +157,7 @@ def split_evenly(names: Sequence[str], size: int) -> dict[str, int]:
     return dict.fromkeys(names, size // len(names))
 
 
-def _make_part_layout(layout: Layout, name: str, size: int, dim: int) -> Layout:
+def _make_part_layout(layout: WeightLayout, name: str, size: int, dim: int) -> WeightLayout:
     shape = (*layout.shape[:dim], size, *layout.shape[dim + 1 :])
     found = layout.fans and Fans(layout.fans.fan_in, layout.fans.fan_out * size / layout.shape[dim])
     if found is not None and float(found.fan_out).is_integer():

@@ -50,7 +50,7 @@ class Fans:
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """How a weight of a given shape acts as linear maps: one matrix (outputs × inputs·kernel) per
     group.
 
@@ -148,14 +148,14 @@ class PackedPart:
     dim: int
     start: int
     size: int
-    layout: Layout
+    layout: WeightLayout
 
     def of(self, tensor: Tensor) -> Tensor:
         """The part's view of the whole parameter."""
         return tensor.narrow(self.dim, self.start, self.size)
 
 
-def get_tensor_layout(tensor: Tensor | Sequence[int]) -> Layout:
+def get_tensor_layout(tensor: Tensor | Sequence[int]) -> WeightLayout:
     """The layout that ``torch.nn.init`` assumes of a tensor, or of a shape: (out, in, *kernel), no
     groups, no stride.
 
@@ -164,12 +164,12 @@ def get_tensor_layout(tensor: Tensor | Sequence[int]) -> Layout:
     """
     shape = tuple(tensor.shape if isinstance(tensor, Tensor) else tensor)
     if len(shape) < 2:
-        return Layout(shape, None)
+        return WeightLayout(shape, None)
     taps = math.prod(shape[2:])
-    return Layout(shape, Fans(shape[1] * taps, shape[0] * taps))
+    return WeightLayout(shape, Fans(shape[1] * taps, shape[0] * taps))
 
 
-def require_fans(layout: Layout) -> Fans:
+def require_fans(layout: WeightLayout) -> Fans:
     """The fans of a layout; a `FitError` if it has none."""
     if layout.fans is None or len(layout.shape) < 2:
         raise FitError(

@@ -13,7 +13,7 @@ from fanin.fans.layer_parameters import (
     pack,
     split_evenly,
 )
-from fanin.fans.layout import Convention, Fans, Layout
+from fanin.fans.layout import Convention, Fans, WeightLayout
 
 MAPS = ("q", "k", "v")
 
@@ -22,13 +22,15 @@ MAPS = ("q", "k", "v")
 def _describe_attention(module: nn.MultiheadAttention, convention: Convention) -> LayerParameters:
     d, rows = module.embed_dim, 3 * module.embed_dim
     sources = {"q": d, "k": module.kdim, "v": module.vdim}
-    weight = pack(Layout((rows, d), Fans(d, rows)), split_evenly(MAPS, rows))
-    bias = pack(Layout((rows,), Fans(d, rows)), split_evenly(MAPS, rows))
+    weight = pack(WeightLayout((rows, d), Fans(d, rows)), split_evenly(MAPS, rows))
+    bias = pack(WeightLayout((rows,), Fans(d, rows)), split_evenly(MAPS, rows))
     apart = {
-        f"{name}_proj_weight": LayerParameter("weight", Layout((d, n), Fans(n, d), part=name))
+        f"{name}_proj_weight": LayerParameter("weight", WeightLayout((d, n), Fans(n, d), part=name))
         for name, n in sources.items()
     }
-    extra = {f"bias_{name}": LayerParameter("bias", Layout((1, 1, d), None)) for name in ("k", "v")}
+    extra = {
+        f"bias_{name}": LayerParameter("bias", WeightLayout((1, 1, d), None)) for name in ("k", "v")
+    }
     return {
         "in_proj_weight": LayerParameter("weight", weight),
         "in_proj_bias": LayerParameter("bias", bias),

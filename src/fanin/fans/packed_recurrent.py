@@ -17,7 +17,7 @@ from fanin.fans.layer_parameters import (
     pack,
     split_evenly,
 )
-from fanin.fans.layout import Convention, Fans, Layout
+from fanin.fans.layout import Convention, Fans, WeightLayout
 
 GATES: dict[type[nn.Module], tuple[str, ...]] = {
     nn.LSTM: ("i", "f", "g", "o"),
@@ -41,7 +41,7 @@ def _describe_stack(module: RNNBase, convention: Convention) -> LayerParameters:
                 gates, inputs, state, module.hidden_size, f"_l{number}{direction}"
             )
             if module.proj_size:
-                projection = Layout(
+                projection = WeightLayout(
                     (module.proj_size, module.hidden_size),
                     Fans(module.hidden_size, module.proj_size),
                 )
@@ -62,8 +62,8 @@ def _describe_layer(
     """The parameters of one layer in one direction."""
     rows = hidden * max(len(gates), 1)
 
-    def pack_gates(shape: tuple[int, ...], fan_in: int) -> Layout:
-        layout = Layout(shape, Fans(fan_in, rows))
+    def pack_gates(shape: tuple[int, ...], fan_in: int) -> WeightLayout:
+        layout = WeightLayout(shape, Fans(fan_in, rows))
         return pack(layout, split_evenly(gates, rows)) if gates else layout
 
     return {

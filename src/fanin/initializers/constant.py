@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.fans import Layout
+from fanin.fans import WeightLayout
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 
@@ -28,11 +28,11 @@ class Zero(Initializer):
     name: ClassVar[str] = "zero"
     deterministic: ClassVar[bool] = True
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """Zeros; the generator is not used."""
         return torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """0."""
         return 0.0
 
@@ -46,11 +46,11 @@ class Constant(Initializer):
     deterministic: ClassVar[bool] = True
     value: float = 1.0
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """The constant; the generator is not used."""
         return torch.full(layout.shape, self.value, dtype=torch.float32, device="cpu")
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """0."""
         return 0.0
 

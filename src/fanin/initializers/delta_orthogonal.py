@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fanin.errors import FitError
-from fanin.fans import Layout, check_gain, require_fans
+from fanin.fans import WeightLayout, check_gain, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
@@ -44,7 +44,7 @@ class ScaledUniformOrthogonal(Initializer):
         """The gain must not be negative."""
         check_gain(self.gain, "scaled_uniform_orthogonal(gain=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """gain · max(√(outputs / inputs), 1) · Q with z = Q·R; with delta the z of the centre."""
         require_fans(layout)
         z = distributions.normal(layout.shape, generator, std=1.0)
@@ -53,7 +53,7 @@ class ScaledUniformOrthogonal(Initializer):
         tap = layout.find_centre()
         return layout.from_tap(self._orthogonalize(layout.to_tap(z, tap)), tap)
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """gain / √(inputs · kernel): the root mean square of all entries, which is exact for every
         draw.
         """
@@ -84,14 +84,14 @@ class DeltaOrthogonal(Initializer):
         """The gain must not be negative."""
         check_gain(self.gain, "delta_orthogonal(gain=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """gain · Q at the centre, with z = Q·R for the z of the centre."""
         _require_outputs(layout)
         tap = layout.find_centre()
         z = layout.to_tap(distributions.normal(layout.shape, generator, std=1.0), tap)
         return layout.from_tap(haar(z, self.gain), tap)
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """gain / √(outputs · taps): the root mean square of all entries, which is exact for every
         draw.
         """
@@ -100,7 +100,7 @@ class DeltaOrthogonal(Initializer):
         return self.gain / math.sqrt(spread) if spread else 0.0
 
 
-def _require_outputs(layout: Layout) -> None:
+def _require_outputs(layout: WeightLayout) -> None:
     """Raise `FitError` if a group has fewer outputs than inputs: no map keeps all norms then."""
     require_fans(layout)
     groups, outputs, inputs = layout.tap_shape

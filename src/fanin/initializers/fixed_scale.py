@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fanin.errors import SpecError, quote
-from fanin.fans import Layout
+from fanin.fans import WeightLayout
 from fanin.initializers import distributions
 from fanin.initializers.constant import SYMMETRY
 from fanin.initializers.initializer import Initializer
@@ -35,11 +35,11 @@ class Normal(Initializer):
         """The spread must not be negative."""
         distributions.check_std(self.std, "normal(std=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """mean + std · z."""
         return distributions.normal(layout.shape, generator, mean=self.mean, std=self.std)
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """std."""
         return self.std
 
@@ -60,11 +60,11 @@ class Uniform(Initializer):
                 f"uniform needs low < high, not low={quote(self.low)} and high={quote(self.high)}."
             )
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """(low + high)/2 + (high - low)/2 · erf(z/√2)."""
         return distributions.uniform(layout.shape, generator, low=self.low, high=self.high)
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """(high - low)/√12."""
         return (self.high - self.low) / math.sqrt(12)
 
@@ -92,13 +92,13 @@ class TruncatedNormal(Initializer):
                 f"std), not {quote(self.cut)}."
             )
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """mean + std · √2 · erfinv(erf(z/√2) · erf(cut/√2))."""
         return distributions.truncated_normal(
             layout.shape, generator, mean=self.mean, std=self.std, cut=self.cut
         )
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """The standard deviation after the cut."""
         return self.std * distributions.truncated_std(self.cut)
 

@@ -10,7 +10,7 @@ from typing import ClassVar, final
 from torch import nn
 from torch.nn.modules.rnn import RNNBase, RNNCellBase
 
-from fanin.fans import Fans, Layout, check_gain, get_tensor_layout
+from fanin.fans import Fans, WeightLayout, check_gain, get_tensor_layout
 from fanin.initializers import distributions
 from fanin.initializers.constant import Constant, Zero
 from fanin.initializers.fixed_scale import Normal, Uniform
@@ -146,7 +146,7 @@ def _choose_torch_attention(site: ModelParameter, reason: str) -> Assignment:
     return Assignment(Zero(), reason)
 
 
-def _torch_bound(module: nn.Module, layout: Layout) -> float:
+def _torch_bound(module: nn.Module, layout: WeightLayout) -> float:
     """1/√fan-in with torch's fan-in, which for a transposed convolution is the outputs' side."""
     if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         fan: float = module.out_channels // module.groups * math.prod(module.kernel_size)
@@ -159,7 +159,7 @@ def _make_symmetric_uniform(bound: float) -> Initializer:
     return Uniform(low=-bound, high=bound) if bound else Zero()
 
 
-def _unpack(layout: Layout) -> Layout:
+def _unpack(layout: WeightLayout) -> WeightLayout:
     """A packed layout as one map."""
     return replace(layout, parts=())
 
@@ -201,7 +201,7 @@ def _choose_keras(site: ModelParameter) -> Assignment | None:
     return None
 
 
-def _get_keras_layout(module: nn.Module, layout: Layout) -> Layout | None:
+def _get_keras_layout(module: nn.Module, layout: WeightLayout) -> WeightLayout | None:
     """Keras' fans of a grouped convolution: the fan-out counts the channels of all groups."""
     if layout.groups == 1 or layout.fans is None:
         return None

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fanin.errors import SpecError, quote
-from fanin.fans import Layout, PackedPart
+from fanin.fans import PackedPart, WeightLayout
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
@@ -35,7 +35,7 @@ class ForgetGate(Initializer):
     gate_bias: ClassVar[bool] = True
     value: float = 1.0
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """value at f or z, 0 elsewhere; the generator is not used."""
         bias = torch.zeros(layout.shape, dtype=torch.float32, device="cpu")
         keeps, _ = _find_memory_gates(layout)
@@ -43,7 +43,7 @@ class ForgetGate(Initializer):
             keeps.of(bias).fill_(self.value)
         return bias
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """The standard deviation of the entries, zeros included: exact, as nothing is drawn."""
         keeps, _ = _find_memory_gates(layout)
         size = 0 if keeps is None else keeps.size
@@ -75,7 +75,7 @@ class Chrono(Initializer):
                 f"chrono(t_max=…) must be above 2 (steps of time), not {quote(self.t_max)}."
             )
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """log(1 + (t_max - 2)·Φ(z)) at f or z, its negative at i, 0 elsewhere; only if there is
         a gate, z is drawn.
         """
@@ -88,7 +88,7 @@ class Chrono(Initializer):
             admits.of(bias).copy_(-keeps.of(bias))
         return bias
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """That of all entries, zeros included, over many draws."""
         keeps, admits = _find_memory_gates(layout)
         kept = 0 if keeps is None else keeps.size
@@ -109,7 +109,7 @@ class Chrono(Initializer):
         return mean, weight * log**2 - 2 * mean
 
 
-def _find_memory_gates(layout: Layout) -> tuple[PackedPart | None, PackedPart | None]:
+def _find_memory_gates(layout: WeightLayout) -> tuple[PackedPart | None, PackedPart | None]:
     """The gate of a bias that keeps the state, and the one that lets new input in, if that is
     another one.
     """

@@ -14,7 +14,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.fans import Layout, Mode
+from fanin.fans import Mode, WeightLayout
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.variance_scaling import (
@@ -33,11 +33,11 @@ class HeUniform(Initializer):
     mode: Mode = "fan_in"
     a: float = 0.0
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """U[-b, b] with b = √(6/((1 + a²) · fan))."""
         return sample_scaled(layout, generator, "uniform", self.intended_std(layout))
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """√(2/((1 + a²) · fan))."""
         return compute_scaled_std(layout, rectifier_scale(self.a), self.mode)
 
@@ -60,13 +60,13 @@ class HeNormal(Initializer):
         """Unless it is truncated."""
         return not self.truncated
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""
         return sample_scaled(
             layout, generator, choose_distribution(self.truncated), self.intended_std(layout)
         )
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """√(2/((1 + a²) · fan))."""
         return compute_scaled_std(layout, rectifier_scale(self.a), self.mode)
 

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.fans import EvenCentre, Layout, check_gain, require_fans
+from fanin.fans import EvenCentre, WeightLayout, check_gain, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
@@ -41,7 +41,7 @@ class Identity(Initializer):
         """The gain must not be negative."""
         check_gain(self.gain, "identity(gain=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """gain where output ≡ input, 0 elsewhere; the generator is not used."""
         require_fans(layout)
         _, outputs, inputs = layout.tap_shape
@@ -52,7 +52,7 @@ class Identity(Initializer):
         )
         return _place_at_centre(layout, matrix.mul_(self.gain), self.even)
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """The standard deviation of the entries, zeros included: exact, as nothing is drawn."""
         require_fans(layout)
         _, outputs, inputs = layout.tap_shape
@@ -83,7 +83,7 @@ class Dirac(Initializer):
         """The gain must not be negative."""
         check_gain(self.gain, "dirac(gain=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """gain where output = input, at k//2; the generator is not used."""
         require_fans(layout)
         _, outputs, inputs = layout.tap_shape
@@ -91,7 +91,7 @@ class Dirac(Initializer):
             layout, _make_partial_identity(outputs, inputs).mul_(self.gain), "right"
         )
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """The standard deviation of the entries, zeros included: exact, as nothing is drawn."""
         require_fans(layout)
         return _partial_identity_std(layout, self.gain)
@@ -114,14 +114,14 @@ def _make_repeated_identity(outputs: int, inputs: int) -> Tensor:
     return matrix.div_(matrix.norm(dim=1, keepdim=True))
 
 
-def _place_at_centre(layout: Layout, matrix: Tensor, even: EvenCentre) -> Tensor:
+def _place_at_centre(layout: WeightLayout, matrix: Tensor, even: EvenCentre) -> Tensor:
     """The weight that is `matrix`, (outputs, inputs), at the centre of every group, and zero
     elsewhere.
     """
     return layout.from_tap(matrix.expand(layout.groups, -1, -1), layout.find_centre(even))
 
 
-def _partial_identity_std(layout: Layout, gain: float) -> float:
+def _partial_identity_std(layout: WeightLayout, gain: float) -> float:
     _, outputs, inputs = layout.tap_shape
     ones = min(outputs, inputs)
     return gain * distributions.deviation(math.prod(layout.matrices_shape[1:]), ones, ones)

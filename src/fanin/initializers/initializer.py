@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from fanin import fans
 from fanin.errors import FitError, UsageError, quote
-from fanin.fans import Layout
+from fanin.fans import WeightLayout
 from fanin.registry import Component
 
 
@@ -46,7 +46,7 @@ class Initializer(Component, ABC):
         return False
 
     @abstractmethod
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """Draw a weight of that layout: contiguous fp32 on the CPU, of shape ``layout.shape``, not
         empty.
 
@@ -54,7 +54,7 @@ class Initializer(Component, ABC):
         """
 
     @abstractmethod
-    def intended_std(self, layout: Layout) -> float | None:
+    def intended_std(self, layout: WeightLayout) -> float | None:
         """The standard deviation of the entries of the weight that this intends; None if it has
         none.
 
@@ -79,7 +79,7 @@ class Initializer(Component, ABC):
         return self.fill(tensor, fans.get_tensor_layout(tensor), generator=generator)
 
     @final
-    def fill(self, tensor: Tensor, layout: Layout, *, generator: torch.Generator) -> Tensor:
+    def fill(self, tensor: Tensor, layout: WeightLayout, *, generator: torch.Generator) -> Tensor:
         """Fill a tensor in place as a weight of the given layout, such as a module's own, and
         return it.
         """
@@ -96,7 +96,7 @@ class Initializer(Component, ABC):
         return tensor
 
     @final
-    def draw(self, layout: Layout, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    def draw(self, layout: WeightLayout, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
         """`sample`; for a complex dtype two of them, (a + i·b)/√2, so that the variance is the
         same.
         """

@@ -14,7 +14,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.fans import Layout, check_gain
+from fanin.fans import WeightLayout, check_gain
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry
 from fanin.initializers.variance_scaling import (
@@ -37,11 +37,11 @@ class LecunUniform(Initializer):
         """The gain must not be negative."""
         check_gain(self.gain, "lecun_uniform(gain=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """U[-b, b] with b = gain · √(3/fan_in)."""
         return sample_scaled(layout, generator, "uniform", self.intended_std(layout))
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """gain · √(1/fan_in)."""
         return compute_scaled_std(layout, self.gain**2, "fan_in")
 
@@ -66,13 +66,13 @@ class LecunNormal(Initializer):
         """The gain must not be negative."""
         check_gain(self.gain, "lecun_normal(gain=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""
         return sample_scaled(
             layout, generator, choose_distribution(self.truncated), self.intended_std(layout)
         )
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """gain · √(1/fan_in)."""
         return compute_scaled_std(layout, self.gain**2, "fan_in")
 

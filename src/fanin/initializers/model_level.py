@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin.errors import FitError
-from fanin.fans import Layout, Role
+from fanin.fans import Role, WeightLayout
 from fanin.initializers.initializer import Initializer
 from fanin.structure import Follower
 
@@ -26,9 +26,9 @@ class ModelParameter:
     """Qualified by the path of its module."""
     module: nn.Module
     role: Role
-    layout: Layout
+    layout: WeightLayout
     """With fans in the convention that was asked for."""
-    effective: Layout
+    effective: WeightLayout
     """With effective fans: strides taken into account."""
     follower: Follower | None = None
     """What follows its layer; None if nobody asked, or nothing is known."""
@@ -40,7 +40,7 @@ class Assignment:
 
     initializer: Initializer
     reason: str
-    layout: Layout | None = None
+    layout: WeightLayout | None = None
     """Another layout than the parameter's own, such as one with effective fans, or one that takes a
     pack as one map.
     """
@@ -61,12 +61,12 @@ class ModelInitializer(Initializer):
         """
 
     @final
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """Not defined for one tensor."""
         raise self._make_misuse_error()
 
     @final
-    def intended_std(self, layout: Layout) -> float | None:
+    def intended_std(self, layout: WeightLayout) -> float | None:
         """Not defined for one tensor."""
         raise self._make_misuse_error()
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fanin.errors import FitError, SpecError, quote
-from fanin.fans import Layout, check_gain, require_fans
+from fanin.fans import WeightLayout, check_gain, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
@@ -36,7 +36,7 @@ class Orthogonal(Initializer):
         """The gain must not be negative."""
         check_gain(self.gain, "orthogonal(gain=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """gain · Q, with z = Q·R (or its transpose, for a wide matrix)."""
         require_fans(layout)
         z = distributions.normal(layout.shape, generator, std=1.0)
@@ -47,7 +47,7 @@ class Orthogonal(Initializer):
         matrices.copy_(q)  # the memory of z, which has served: fresh memory of that size is dear
         return z
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """gain / √max(outputs, inputs · kernel): the root mean square of the entries, which is
         exact for every draw.
         """
@@ -83,21 +83,21 @@ class BlockOrthogonal(Initializer):
                 f"block_orthogonal(blocks=…) must be at least 1, not {quote(self.blocks)}."
             )
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """gain · Q for each block, with z = Q·R for the z of the block."""
         rows, columns = self._get_block_shape(layout)
         z = layout.to_matrices(distributions.normal(layout.shape, generator, std=1.0))
         blocks = haar(z.reshape(-1, rows, columns), self.gain)
         return layout.from_matrices(blocks.reshape(layout.matrices_shape)).contiguous()
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """gain / √max(outputs of a block, inputs · kernel): the root mean square of the entries,
         exact for every draw.
         """
         longer = max(self._get_block_shape(layout))
         return self.gain / math.sqrt(longer) if longer else 0.0
 
-    def _get_block_shape(self, layout: Layout) -> tuple[int, int]:
+    def _get_block_shape(self, layout: WeightLayout) -> tuple[int, int]:
         """Rows and columns of a block; a `FitError` if the outputs cannot be divided into them."""
         require_fans(layout)
         _, outputs, columns = layout.matrices_shape

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from fanin.fans import Layout, require_fans
+from fanin.fans import WeightLayout, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
@@ -34,11 +34,11 @@ class RandomWalk(Initializer):
         """Always."""
         return True
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """std · z."""
         return distributions.normal(layout.shape, generator, std=self.intended_std(layout))
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """g/√fan_in."""
         fan_in = require_fans(layout).fan_in
         return self._gain(fan_in) / math.sqrt(fan_in) if fan_in else 0.0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fanin.errors import SpecError, quote
-from fanin.fans import Layout, require_fans
+from fanin.fans import WeightLayout, require_fans
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.variance_scaling import sample_scaled
@@ -37,11 +37,11 @@ class Siren(Initializer):
         if self.omega <= 0:
             raise SpecError(f"siren(omega=…) must be above 0, not {quote(self.omega)}.")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """U[-b, b] with b = 1/fan_in (first) or √(6/fan_in)/omega."""
         return sample_scaled(layout, generator, "uniform", self.intended_std(layout))
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """b/√3."""
         fan_in = require_fans(layout).fan_in
         if not fan_in:

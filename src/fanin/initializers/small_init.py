@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fanin.errors import SpecError, quote
-from fanin.fans import Layout, require_fans
+from fanin.fans import WeightLayout, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
@@ -39,11 +39,11 @@ class SmallInit(Initializer):
         """The width must be at least 1."""
         _check_count(self.dim, "small_init(dim=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """std · z."""
         return distributions.normal(layout.shape, generator, std=self.intended_std(layout))
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """√(2/(5·d))."""
         width = _get_width(layout, self.dim)
         return math.sqrt(2 / (5 * width)) if width else 0.0
@@ -74,17 +74,17 @@ class WangInit(Initializer):
         _check_count(self.layers, "wang_init(layers=…)")
         _check_count(self.dim, "wang_init(dim=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """std · z."""
         return distributions.normal(layout.shape, generator, std=self.intended_std(layout))
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """2/(layers·√d)."""
         width = _get_width(layout, self.dim)
         return 2 / (self.layers * math.sqrt(width)) if width else 0.0
 
 
-def _get_width(layout: Layout, dim: int | None) -> int:
+def _get_width(layout: WeightLayout, dim: int | None) -> int:
     """The width of the model: `dim`, or the smaller side of the matrix."""
     require_fans(layout)
     return min(layout.matrices_shape[1:]) if dim is None else dim

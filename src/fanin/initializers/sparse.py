@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fanin.errors import SpecError, quote
-from fanin.fans import Layout, require_fans
+from fanin.fans import WeightLayout, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
@@ -53,7 +53,7 @@ class Sparse(Initializer):
                 "in torch), not both."
             )
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """std · z for each connection, 0 elsewhere; the positions are drawn after z."""
         require_fans(layout)
         z = layout.to_matrices(distributions.normal(layout.shape, generator, std=self.std))
@@ -66,14 +66,14 @@ class Sparse(Initializer):
         weights = torch.zeros_like(z).scatter_(along, places, z.gather(along, places))
         return layout.from_matrices(weights).contiguous()
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """std · √(share of entries that are not zero): the root mean square over all entries."""
         require_fans(layout)
         kept, along = self._count_kept(layout)
         of = layout.matrices_shape[along]
         return self.std * math.sqrt(kept / of) if of else 0.0
 
-    def _count_kept(self, layout: Layout) -> tuple[int, int]:
+    def _count_kept(self, layout: WeightLayout) -> tuple[int, int]:
         """How many entries are kept, and along which dimension of the matrices they are counted."""
         _, outputs, inputs = layout.matrices_shape
         if self.sparsity is None:

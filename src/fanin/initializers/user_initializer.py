@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fanin import fans, seeds, user_code
 from fanin.errors import FitError, SpecError
-from fanin.fans import Layout
+from fanin.fans import WeightLayout
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY
 from fanin.initializers.model_level import Assignment, ModelInitializer, ModelParameter
@@ -46,7 +46,7 @@ class FillFunction(Initializer):
 
     user_component: ClassVar[UserComponent]
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """What the function leaves in the tensor.
 
         Raises `FitError` if the function fails or leaves numbers that are not finite.
@@ -66,7 +66,7 @@ class FillFunction(Initializer):
             raise component.make_return_error(returned, "another tensor" if is_tensor else "")
         return _require_weight(tensor, component, layout)
 
-    def intended_std(self, layout: Layout) -> None:
+    def intended_std(self, layout: WeightLayout) -> None:
         """None, because only the function knows.
 
         The function is tried once, so that one that does not fit fails before anything is written.
@@ -103,13 +103,13 @@ class InitializerFactory(Initializer):
         """As the initializer that was made."""
         return _make_inner(self).gaussian
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """What the initializer that was made draws."""
         inner, component = _make_inner(self), self.user_component
         with _USER_CODE_LOCK, component.guard(f"{inner} of {self}", _read_low_32_bits(generator)):
             return _require_weight(inner.sample(layout, generator), component, layout)
 
-    def intended_std(self, layout: Layout) -> float | None:
+    def intended_std(self, layout: WeightLayout) -> float | None:
         """What the initializer that was made intends."""
         return _make_inner(self).intended_std(layout)
 
@@ -217,11 +217,11 @@ def _make_inner(factory: InitializerFactory | ModelInitializerFactory) -> Initia
 
 
 @lru_cache(maxsize=1024)
-def _try_sampling(fill: FillFunction, layout: Layout) -> None:
+def _try_sampling(fill: FillFunction, layout: WeightLayout) -> None:
     fill.sample(layout, seeds.make_generator(0, "try", fill.spec))
 
 
-def _require_weight(drawn: Tensor, component: UserComponent, layout: Layout) -> Tensor:
+def _require_weight(drawn: Tensor, component: UserComponent, layout: WeightLayout) -> Tensor:
     """The tensor, if it is a weight of that layout; `FitError` if it is not."""
     if tuple(drawn.shape) != layout.shape or drawn.dtype != torch.float32:
         raise component.make_return_error(

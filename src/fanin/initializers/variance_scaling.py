@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fanin.errors import SpecError, quote
-from fanin.fans import Layout, Mode, require_fans
+from fanin.fans import Mode, WeightLayout, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
@@ -49,23 +49,23 @@ class VarianceScaling(Initializer):
         if self.scale <= 0:
             raise SpecError(f"variance_scaling(scale=…) must be above 0, not {quote(self.scale)}.")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """A draw from the distribution, of standard deviation `intended_std`."""
         return sample_scaled(layout, generator, self.distribution, self.intended_std(layout))
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """√(scale / fan)."""
         return compute_scaled_std(layout, self.scale, self.mode)
 
 
-def compute_scaled_std(layout: Layout, scale: float, mode: Mode) -> float:
+def compute_scaled_std(layout: WeightLayout, scale: float, mode: Mode) -> float:
     """√(scale / fan); raises `FitError` if the layout has no fans, and is 0 for an empty weight."""
     fan = require_fans(layout).of(mode)
     return math.sqrt(scale / fan) if fan else 0.0
 
 
 def sample_scaled(
-    layout: Layout, generator: torch.Generator, distribution: Distribution, std: float
+    layout: WeightLayout, generator: torch.Generator, distribution: Distribution, std: float
 ) -> Tensor:
     """A weight with mean 0 and standard deviation `std`, whichever the distribution."""
     match distribution:

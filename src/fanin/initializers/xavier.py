@@ -14,7 +14,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from fanin.fans import Layout, check_gain
+from fanin.fans import WeightLayout, check_gain
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.variance_scaling import (
@@ -36,11 +36,11 @@ class XavierUniform(Initializer):
         """The gain must not be negative."""
         check_gain(self.gain, "xavier_uniform(gain=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """U[-b, b] with b = gain · √(6/(fan_in + fan_out))."""
         return sample_scaled(layout, generator, "uniform", self.intended_std(layout))
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """gain · √(2/(fan_in + fan_out))."""
         return compute_scaled_std(layout, self.gain**2, "fan_avg")
 
@@ -63,13 +63,13 @@ class XavierNormal(Initializer):
         """The gain must not be negative."""
         check_gain(self.gain, "xavier_normal(gain=…)")
 
-    def sample(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """A normal, or truncated normal, of standard deviation `intended_std`."""
         return sample_scaled(
             layout, generator, choose_distribution(self.truncated), self.intended_std(layout)
         )
 
-    def intended_std(self, layout: Layout) -> float:
+    def intended_std(self, layout: WeightLayout) -> float:
         """gain · √(2/(fan_in + fan_out))."""
         return compute_scaled_std(layout, self.gain**2, "fan_avg")
 

@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fanin.errors import FitError
-from fanin.fans import Convention, LayerParameter, Layout
+from fanin.fans import Convention, LayerParameter, WeightLayout
 from fanin.fans.layer_parameters import LayerParameters, describe_layer
 
 MIN_SQUARED_NORM = 1e-4
@@ -158,5 +158,5 @@ def _describe_standardized(
     plain = describe_layer.dispatch(nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
     return {
         **plain(module, convention),
-        "gain": LayerParameter("norm scale", Layout(tuple(module.gain.shape), None)),
+        "gain": LayerParameter("norm scale", WeightLayout(tuple(module.gain.shape), None)),
     }
