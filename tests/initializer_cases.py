@@ -101,7 +101,8 @@ def drawn(initializer: Initializer, layout: WeightLayout, g: torch.Generator) ->
     if initializer.packs or not layout.parts:
         return initializer.sample(layout, g)
     return torch.cat(
-        [initializer.sample(part.layout, g) for part in layout.parts], dim=layout.parts[0].dim
+        [initializer.sample(part.layout, g) for part in layout.parts],
+        dim=layout.parts[0].steps[0].args[0],
     )
 
 

@@ -128,7 +128,7 @@ def test_frozen_and_unknown_parameters_stay_and_the_record_says_so() -> None:
     for name, reason in {
         "frozen.weight": "frozen",
         "frozen.bias": "frozen",
-        "slope.weight": "unknown role in PReLU",
+        "slope.weight": "PReLU: no rule is about its weight",
     }.items():
         assert torch.equal(model.get_parameter(name), before[name])
         assert record[name].reason.startswith(reason)

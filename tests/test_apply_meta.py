@@ -5,6 +5,7 @@ an error that names it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -102,7 +103,8 @@ def test_a_model_on_meta_gets_the_weights_of_one_built_on_the_cpu(name: str, rul
     second = initialize(model, rule, seed=5, device="cpu")
     assert places(model) == {"cpu"}
     assert equal(model, expected)
-    assert first.to_json() == second.to_json()
+    unmeasured = [replace(one, before=None) for one in first]
+    assert unmeasured == list(second)
 
 
 def test_all_layers_that_work_on_the_cpu_work_when_they_come_from_meta() -> None:

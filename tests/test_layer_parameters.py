@@ -173,7 +173,7 @@ def test_attention_packs_q_k_and_v_each_a_map_of_its_own() -> None:
         "in_proj_bias": ("bias", (24,), 8, 8),
     }
     parts = describe_parameters(attention)["in_proj_weight"].layout.parts
-    assert [(part.name, part.dim, part.start, part.size) for part in parts] == [
+    assert [(part.name, *part.steps[0].args) for part in parts] == [
         ("q", 0, 0, 8),
         ("k", 0, 8, 8),
         ("v", 0, 16, 8),

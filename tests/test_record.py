@@ -127,7 +127,7 @@ def test_untouched_parameters_are_there_with_their_reason() -> None:
     assert untouched["up.weight"] == "excluded"
     assert untouched["norms.0.weight"] == "not included"
     assert untouched["frozen.weight"].startswith("frozen")
-    assert untouched["slope.weight"] == "unknown role in PReLU"
+    assert untouched["slope.weight"] == "PReLU: no rule is about its weight"
     assert set(untouched) == {
         name for name, _ in everything().named_parameters(remove_duplicate=False)
     } - {

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from fanin.catalogue import names
     from fanin.errors import FaninError
     from fanin.experiment import Results, run
+    from fanin.fans import Layout, register_layer
     from fanin.initializers import Initializer, get
     from fanin.study.study import Study
 
 __all__ = [
     "FaninError",
     "Initializer",
+    "Layout",
     "Record",
     "Results",
     "Rules",
@@ -34,6 +36,7 @@ __all__ = [
     "get",
     "initialize",
     "names",
+    "register_layer",
     "run",
 ]
 
@@ -42,6 +45,7 @@ __all__ = [
 _HOMES = {
     "FaninError": "fanin.errors",
     "Initializer": "fanin.initializers",
+    "Layout": "fanin.fans",
     "Record": "fanin.apply",
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
@@ -49,6 +53,7 @@ _HOMES = {
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
     "names": "fanin.catalogue",
+    "register_layer": "fanin.fans",
     "run": "fanin.experiment",
 }
 

@@ -149,3 +149,7 @@ def quote(value: object, limit: int = 80) -> str:
     """`repr` of a user's value, shortened to fit a message. Control characters are escaped."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class UnfilledWarning(UserWarning):
+    """Much of a model stays as it is, because fanin does not know what its parameters do."""

@@ -6,6 +6,11 @@ parameters:
 
 - Frozen parameters (``requires_grad`` is False) and those of unknown role stay as they are; the
   record says so.
+- What no layer class describes is described by its use where that is seen: in a trace, in a forward
+  pass on ``batch``, or in a forward pass of a stack of experts. ``layouts`` and
+  `fanin.register_layer` tell what cannot be seen.
+- Values that the model has set on purpose, such as zero gammas or LoRA's B, stay unless a rule
+  names them (`fanin.apply.special_values` says how they are told).
 - A tied parameter is filled once, in its first known role.
 - A reparametrized weight (weight_norm, spectral_norm, orthogonal) is set through its
   parametrization.

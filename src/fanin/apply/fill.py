@@ -78,9 +78,9 @@ def _fill_directly(planned: PlannedFill, parameter: nn.Parameter, seed: int) -> 
         with seeds.draw_into(place):
             numbers = draw(planned, piece, seed, parameter.dtype)
         if numbers.data_ptr() != place.data_ptr():
-            place.copy_(numbers)
+            place.copy_(numbers.reshape(place.shape))
         elif numbers.stride() != place.stride():
-            place.copy_(numbers.clone())
+            place.copy_(numbers.clone().reshape(place.shape))
         measured.append(measure_std(place) if random else math.nan)
     for use, row in _find_padding_rows(planned):
         use.parameter[row].zero_()
@@ -137,9 +137,11 @@ def _draw_whole(planned: PlannedFill, parameter: Tensor, seed: int) -> Tensor:
         device="cpu",
     )
     for piece in planned.pieces:
-        (piece.part.of(whole) if piece.part else whole).copy_(
-            draw(planned, piece, seed, whole.dtype)
-        )
+        numbers = draw(planned, piece, seed, whole.dtype)
+        if piece.part:
+            piece.part.write(whole, numbers)
+        else:
+            whole.copy_(numbers)
     return whole.to(parameter.dtype)
 
 

@@ -14,15 +14,20 @@ from fanin import seeds
 from fanin.apply import meta
 from fanin.apply.fill import fill, fill_all
 from fanin.apply.model_parameters import ParameterUse, Patterns, find_untouched, find_uses
+from fanin.apply.observed_layouts import describe_by_use
 from fanin.apply.planned_fill import PlannedFill
+from fanin.apply.previous_values import measure_previous, remember_written
 from fanin.apply.record import ParameterRecord, Record
 from fanin.apply.reparametrization import undo_on_error
 from fanin.apply.rule_resolver import RuleResolver, find_followers, needs_followers
-from fanin.apply.rules import Rule, Rules, Split
+from fanin.apply.rules import KEEP, Rule, Rules
+from fanin.apply.special_values import find_special
+from fanin.apply.told_layouts import Split, apply_layouts
+from fanin.apply.unfilled import require_known
 from fanin.errors import FitError, UnknownName, UsageError, quote
-from fanin.fans import Convention
+from fanin.fans import Convention, Layout
 
-_OTHER_RULES = ("recurrent", "biases", "norms", "embeddings", "split")
+_OTHER_RULES = ("recurrent", "biases", "norms", "embeddings", "split", "layouts", "special")
 _NEEDS_DEFAULT = (
     "Rules by pattern need a default for the weights that no pattern matches: default='auto', "
     "another rule, or default='keep'."
@@ -46,6 +51,9 @@ def initialize(
     norms: Rule | None = None,
     embeddings: Rule | None = None,
     split: Mapping[str, Split] | None = None,
+    layouts: Mapping[str, Layout] | None = None,
+    special: str | None = None,
+    strict: bool = False,
     shared_stream: bool = False,
 ) -> Record:
     """Initialize a model in place and return the record of every parameter.
@@ -76,6 +84,12 @@ def initialize(
         embeddings: rule for embedding tables; default: normal(std=0.02). Padding rows become 0.
         split: packed parameters that fanin does not know, by pattern: ``{"q": 768, "k": 256, "v":
             256}``, a list of sizes, or a number of equal parts.
+        layouts: which axes count inputs, outputs and maps, by pattern, for parameters that no layer
+            describes: ``{"*.experts.up": fanin.Layout(in_axis=2, out_axis=1, batch_axis=0)}``.
+        special: "keep" (the default) or "overwrite" values that the model has set on purpose and
+            that no rule names, such as zero gammas and LoRA's B (see `fanin.apply`).
+        strict: raise if more than a tenth of the numbers would stay as they are because fanin does
+            not know their parameters; without it that is a warning.
         shared_stream: draw every weight from one stream, as Keras 3 does with a shared initializer.
 
     Raises:
@@ -89,13 +103,19 @@ def initialize(
     torch's layers differ: uniform biases, embeddings from N(0, 1). See "torch_default".
     """
     seed = _check_arguments(model, convention, seed)
-    chosen = _collect_rules(rules, default, (recurrent, biases, norms, embeddings, split))
+    chosen = _collect_rules(
+        rules, default, (recurrent, biases, norms, embeddings, split, layouts, special)
+    )
     target = meta.check_device(device)
-    found = find_uses(model, convention)
-    followers = find_followers(model, batch) if needs_followers(chosen) else {}
+    found = apply_layouts(chosen.layouts, find_uses(model, convention))
     untouched = find_untouched([use.name for use in found], include, exclude)
-    resolver = RuleResolver(found, chosen, followers, untouched)
+    found = describe_by_use(model, found, batch, untouched)
+    previous = {use.name: measure_previous(use.parameter) for use in found if not use.through}
+    protected = find_special(found, previous) if chosen.special == KEEP else {}
+    followers = find_followers(model, batch) if needs_followers(chosen) else {}
+    resolver = RuleResolver(found, chosen, followers, untouched, protected)
     plan = resolver.plan_fills(seed, shared=shared_stream)
+    require_known(plan, strict=strict)
     records = [fill.records for fill in plan] if preview else _fill(model, plan, target, seed)
     return Record(
         rule=str(chosen.default),
@@ -103,7 +123,10 @@ def initialize(
         seed=seed,
         convention=convention,
         preview=preview,
-        parameters=_sort_records(found, records),
+        parameters=tuple(
+            replace(record, before=previous.get(record.name))
+            for record in _sort_records(found, records)
+        ),
         overlaps=resolver.overlaps,
     )
 
@@ -175,6 +198,12 @@ def _fill(
             id(planned): records
             for planned, records in zip(rest, fill_all(rest, seed), strict=True)
         }
+        remember_written(
+            one.parameter
+            for planned in planned_fills
+            if planned.writes
+            for one in planned.uses[0].carriers
+        )
     return [
         _mark_reset(done[id(planned)]) if id(planned) in reset else done[id(planned)]
         for planned in planned_fills

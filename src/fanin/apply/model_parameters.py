@@ -42,6 +42,10 @@ class ParameterUse:
     """The parameters that carry it: itself, or those of its parametrization."""
     through: str = ""
     """What it is set through, such as weight_norm; empty for an ordinary parameter."""
+    note: str = ""
+    """How its role was found, if not by the class of its layer."""
+    unknown: str = ""
+    """Of an unknown role: why it is not known, in words."""
 
     @property
     def parameter(self) -> nn.Parameter:
@@ -109,7 +113,31 @@ def _make_use(
     known = held is not None and held.layout.shape == shape
     role: Role = held.role if held is not None and known else "unknown"
     layout = held.layout if held is not None and known else WeightLayout(shape, None)
-    return ParameterUse(prefix + local, module, local, role, layout, carriers, through)
+    unknown = "" if known else _explain_unknown(module, local, held, shape)
+    return ParameterUse(
+        prefix + local, module, local, role, layout, carriers, through, unknown=unknown
+    )
+
+
+def _explain_unknown(
+    module: nn.Module, local: str, held: LayerParameter | None, shape: tuple[int, ...]
+) -> str:
+    """Why the role of a parameter is not known."""
+    kind = type(module).__name__
+    if held is not None:
+        expected, found = ("×".join(map(str, one)) for one in (held.layout.shape, shape))
+        return f"{kind} whose {local} is {found}, not {expected}"
+    if next(module.children(), None) is not None:
+        return f"a parameter of its own in {kind}"
+    if type(module).__module__.startswith("torch.nn."):
+        return f"{kind}: no rule is about its {local}"
+    return f"a layer class that fanin does not know: {_name_class(type(module))}"
+
+
+def _name_class(kind: type) -> str:
+    """The class with the last part of its module, as in ``graph.Linear``."""
+    module = kind.__module__.rpartition(".")[2]
+    return kind.__name__ if module in ("__main__", "builtins") else f"{module}.{kind.__name__}"
 
 
 def group_tied(uses: Sequence[ParameterUse]) -> list[list[ParameterUse]]:
@@ -141,10 +169,13 @@ def _identify_memory(parameter: Tensor) -> object:
 
 
 def infer_layout(use: ParameterUse) -> WeightLayout:
-    """The layout of a parameter of unknown role that a rule names: as
-    ``torch.nn.init`` sees it.
+    """The layout of a parameter of unknown role that a rule names: as ``torch.nn.init`` sees it.
+
+    Of more than two axes nobody knows which are a kernel and which count maps, so that it has no
+    fans.
     """
-    return get_tensor_layout(use.parameter) if not use.through else use.layout
+    shape = use.layout.shape
+    return get_tensor_layout(shape) if len(shape) <= 2 else WeightLayout(shape, None)
 
 
 def find_untouched(

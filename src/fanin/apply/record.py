@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fanin.apply.previous_values import PreviousValues
 from fanin.apply.record_table import (
     HEADINGS,
     RecordColumns,
     format_fans,
     format_number,
     format_shape,
+    format_share,
     shorten,
     shorten_name,
 )
@@ -23,7 +26,10 @@ from fanin.screen import count_columns
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 2
+SCHEMA = 3
+
+SPECIAL = "special"
+"""How the reason of a parameter begins that keeps what its model has set."""
 
 _OVERLAPS_SHOWN = 3
 
@@ -77,6 +83,8 @@ class ParameterRecord:
     """Whether it was written."""
     parts: tuple[PartRecord, ...] = ()
     """One per map that it packs."""
+    before: PreviousValues | None = None
+    """What it held before; None if that was not measured, as on the device meta."""
 
     def __str__(self) -> str:
         """All there is to know, a line each."""
@@ -164,15 +172,13 @@ def _format_table(record: Record) -> str:
     rows = [
         line for parameter in record.parameters for line in _format_parameter(parameter, columns)
     ]
-    distinct = [parameter for parameter in record.parameters if parameter.tied_to is None]
-    filled = sum(parameter.rule is not None for parameter in distinct)
     done = "to fill" if record.preview else "filled"
     return "\n".join(
         [
             columns.format_row(*HEADINGS),
             *rows,
-            f"{filled} of {len(distinct)} parameters {done}; seed {record.seed}; "
-            f"{record.convention} fans",
+            f"{_count_filled(record)} {done}; seed {record.seed}; {record.convention} fans",
+            *_list_special(record, columns),
             *(
                 ["Long names are shortened; print(record[name]) tells all about one."]
                 if _has_long_names(record, columns)
@@ -182,6 +188,33 @@ def _format_table(record: Record) -> str:
             *(["Preview: nothing was changed."] if record.preview else []),
         ]
     )
+
+
+def _count_filled(record: Record) -> str:
+    """How many parameters are filled, and which share of the numbers they hold."""
+    distinct = [parameter for parameter in record.parameters if parameter.tied_to is None]
+    filled = [parameter for parameter in distinct if parameter.rule is not None]
+    numbers, total = (sum(math.prod(one.shape) for one in each) for each in (filled, distinct))
+    share = format_share(numbers, total)
+    return f"{len(filled)} of {len(distinct)} parameters ({share} of the numbers)"
+
+
+def _list_special(record: Record, columns: RecordColumns) -> Iterator[str]:
+    """What stays as the model has set it, and what nobody ever filled."""
+    special = [one for one in record.parameters if one.reason.startswith(SPECIAL)]
+    if special:
+        names = ", ".join(one.name for one in special)
+        yield f"{len(special)} keep what the model has set; special='overwrite' fills them:"
+        yield shorten(f"  {names}", columns.total)
+    empty = [
+        one
+        for one in record.parameters
+        if one.rule is None and one.before and not one.before.filled
+    ]
+    if empty:
+        names = ", ".join(one.name for one in empty)
+        yield f"{len(empty)} hold memory that nobody ever filled, and no rule fills them:"
+        yield shorten(f"  {names}", columns.total)
 
 
 def _has_long_names(record: Record, columns: RecordColumns) -> bool:
@@ -200,6 +233,7 @@ def _explain_parameter(record: ParameterRecord) -> str:
         "std": f"intended {format_number(record.intended_std)}, measured "
         f"{format_number(record.measured_std)}",
         "stream": "–" if record.stream is None else str(record.stream),
+        "before": _describe_before(record.before),
     }
     lines = [record.name]
     for heading, text in facts.items():
@@ -215,6 +249,16 @@ def _explain_parameter(record: ParameterRecord) -> str:
             f"{std}"
         )
     return "\n".join(lines)
+
+
+def _describe_before(before: PreviousValues | None) -> str:
+    if before is None:
+        return "–"
+    if not before.filled:
+        return "memory that nobody ever filled"
+    if before.constant is not None:
+        return f"constant {format_number(before.constant)}"
+    return f"mean {format_number(before.mean)}, std {format_number(before.std)}"
 
 
 def _format_parameter(record: ParameterRecord, columns: RecordColumns) -> Iterator[str]:

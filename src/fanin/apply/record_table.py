@@ -62,6 +62,14 @@ def format_number(value: float | None) -> str:
     return next((text for text in short if len(text) <= _NUMBER_WIDTH), short[-1])
 
 
+def format_share(part: int, whole: int) -> str:
+    """A share in percent; less than all is never rounded to 100 %."""
+    if part == whole:
+        return "100 %"
+    percent = 100 * part / whole
+    return f"{min(percent, 99.9):.3g} %" if percent >= 0.1 else "< 0.1 %" if part else "0 %"
+
+
 def shorten(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 

@@ -12,7 +12,7 @@ from fanin import structure
 from fanin.apply.fully_sharded import suspend_gathering
 from fanin.apply.model_parameters import ParameterUse, group_tied, infer_layout
 from fanin.apply.planned_fill import Decision, PlannedFill, plan_fill, require_distinct_streams
-from fanin.apply.record import Overlap
+from fanin.apply.record import SPECIAL, Overlap
 from fanin.apply.rules import (
     KEEP,
     Match,
@@ -20,8 +20,8 @@ from fanin.apply.rules import (
     choose_match,
     match_patterns,
     resolve_rule,
-    split_layouts,
 )
+from fanin.apply.told_layouts import split_layouts
 from fanin.errors import FitError
 from fanin.fans import Role
 from fanin.initializers import Initializer
@@ -34,6 +34,7 @@ _ROLE_RULES: dict[Role, str] = {
     "bias": "zero",
     "recurrent bias": "zero",
     "norm scale": "constant",
+    "norm offset": "zero",
     "norm shift": "zero",
     "embedding": "normal(std=0.02)",
 }
@@ -63,10 +64,11 @@ class RuleResolver:
         rules: Rules,
         found: Followers,
         untouched: Mapping[str, str],
+        special: Mapping[str, str],
     ) -> None:
         layouts = split_layouts(rules.split, uses)
         uses = tuple(replace(use, layout=layouts.get(use.name, use.layout)) for use in uses)
-        self._rules, self._untouched = rules, untouched
+        self._rules, self._untouched, self._special = rules, untouched, special
         self._groups = {use.name: group for group in group_tied(uses) for use in group}
         """Of each name, all places of its parameter, the one that is filled first."""
         patterns = match_patterns(rules.patterns, uses)
@@ -114,12 +116,13 @@ class RuleResolver:
         match = self._matches.get(head.name)
         if kept:
             return Decision(head, None, kept, head.layout)
+        special = self._find_special(group)
         if match is not None:
             decision = self._decide_by_pattern(match)
+        elif special:
+            return Decision(head, None, special, head.layout)
         elif head.role == "unknown":
-            return Decision(
-                head, None, f"unknown role in {type(head.module).__name__}", head.layout
-            )
+            return Decision(head, None, head.unknown, head.layout)
         else:
             decision = self._decide_by_role(head)
         return self._avoid_second_gate_bias(decision)
@@ -132,6 +135,15 @@ class RuleResolver:
         if "excluded" in reasons:
             return "excluded"
         return "not included" if all(reasons) else ""
+
+    def _find_special(self, group: Sequence[ParameterUse]) -> str:
+        """Why a parameter keeps what the model has set, unless a rule was given for its role."""
+        described = next(
+            (self._special[use.name] for use in group if use.name in self._special), ""
+        )
+        if not described or self._get_own_rule(group[0].role) is not None:
+            return ""
+        return f"{SPECIAL}: {described}, set by the model"
 
     def _decide_by_pattern(self, match: Match) -> Decision:
         use, why = match.use, f"pattern {match.pattern!r}"
@@ -160,7 +172,7 @@ class RuleResolver:
                 return Decision(use, choice.initializer, choice.reason, choice.layout or use.layout)
             initializer = usual
         reason = (
-            f"{use.role} of {type(use.module).__name__}"
+            f"{use.role}{use.note or f' of {type(use.module).__name__}'}"
             if initializer
             else f"{use.role} kept on request"
         )
@@ -187,6 +199,7 @@ class RuleResolver:
             "bias": rules.biases,
             "recurrent bias": rules.biases,
             "norm scale": rules.norms,
+            "norm offset": rules.norms if rules.norms in (None, KEEP) else "zero",
             "embedding": rules.embeddings,
         }
         return given.get(role)

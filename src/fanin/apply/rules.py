@@ -22,27 +22,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fanin.apply.model_parameters import ParameterUse, match_names
-from fanin.errors import FitError, SpecError, UnknownName, UsageError, quote
-from fanin.fans import Role, pack
-from fanin.fans.layer_parameters import split_evenly
-from fanin.fans.layout import WeightLayout
+from fanin.apply.told_layouts import Split
+from fanin.errors import SpecError, UnknownName, UsageError, quote
+from fanin.fans import Layout, Role
 from fanin.initializers import Initializer, get
 from fanin.toml_text import decode_toml, parse_toml
 
 KEEP = "keep"
+_SPECIAL = ("keep", "overwrite")
 
 Rule = str | Initializer
-Split = int | Sequence[int] | Mapping[str, int]
 
 # What a pattern that matches several classes is about: the first of these that occurs.
 _CLASSES: tuple[tuple[Role, ...], ...] = (
     ("weight", "recurrent weight"),
     ("embedding",),
     ("bias", "recurrent bias"),
-    ("norm scale", "norm shift"),
+    ("norm scale", "norm offset", "norm shift"),
     ("unknown",),
 )
 
@@ -74,17 +73,25 @@ class Rules:
     """
     embeddings: Rule | None = None
     """None: normal(std=0.02), or what a model-level default says."""
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    """Which axes of a parameter are which, by pattern; see `fanin.Layout`."""
+    special: Literal["keep", "overwrite"] = "keep"
+    """What happens to values that the model set on purpose, if no rule names them."""
     split: Mapping[str, Split] = field(default_factory=dict)
     """Parts of packed parameters by pattern: sizes by name, a list of sizes, or into how many equal
     parts.
     """
 
     def __post_init__(self) -> None:
-        for what, value in (("patterns", self.patterns), ("split", self.split)):
+        for what in ("patterns", "layouts", "split"):
+            value = getattr(self, what)
             if not isinstance(value, Mapping):
                 raise UsageError(
                     f"{what} maps patterns such as '*.attn.*' to rules, not {quote(value)}."
                 )
+        if self.special not in _SPECIAL:
+            raise UnknownName.suggest("treatment of special values", self.special, _SPECIAL)
+        object.__setattr__(self, "layouts", _parse_layouts(self.layouts))
         resolve_rule(self.default)
         by_role = {
             name: getattr(self, name) for name in ("recurrent", "biases", "norms", "embeddings")
@@ -134,10 +141,21 @@ class Rules:
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         plain["patterns"] = {pattern: str(rule) for pattern, rule in self.patterns.items()}
         plain["split"] = dict(self.split)
+        plain["layouts"] = {pattern: layout.to_json() for pattern, layout in self.layouts.items()}
         return {
             key: value if isinstance(value, Mapping) or value is None else str(value)
             for key, value in plain.items()
         }
+
+
+def _parse_layouts(layouts: Mapping[str, Any]) -> dict[str, Layout]:
+    parsed = {}
+    for pattern, value in layouts.items():
+        try:
+            parsed[pattern] = Layout.parse(value)
+        except UsageError as error:
+            raise type(error)(f"layouts, pattern {pattern!r}: {error}") from None
+    return parsed
 
 
 def resolve_rule(rule: Rule) -> Initializer | None:
@@ -202,53 +220,3 @@ def _select_class(hits: Sequence[ParameterUse]) -> list[ParameterUse]:
         if chosen := [use for use in hits if use.role in roles]:
             return chosen
     return []
-
-
-def split_layouts(
-    split: Mapping[str, Split], uses: Sequence[ParameterUse]
-) -> dict[str, WeightLayout]:
-    """The layouts of the parameters that are split by hand, by name."""
-    names = [use.name for use in uses]
-    by_name = {use.name: use for use in uses}
-    found: dict[str, WeightLayout] = {}
-    for pattern, sizes in split.items():
-        for name in match_names(names, pattern, "split"):
-            found[name] = _split_layout(by_name[name], sizes)
-    return found
-
-
-def _split_layout(use: ParameterUse, sizes: Split) -> WeightLayout:
-    layout = use.layout
-    dim = 1 if layout.transposed and len(layout.shape) > 1 else 0
-    try:
-        if layout.groups != 1 or layout.parts or not layout.shape or use.role == "unknown":
-            raise FitError(
-                f"a parameter of shape {layout.shape} (role: {use.role}) cannot be split"
-                + (", it has parts already" if layout.parts else "")
-            )
-        return pack(layout, _name_sizes(sizes, layout.shape[dim]), dim)
-    except FitError as error:
-        raise FitError(f"split of {use.name}: {error}") from None
-
-
-def _name_sizes(sizes: object, total: int) -> dict[str, int]:
-    """Sizes by name; three of them are q, k and v."""
-    if isinstance(sizes, int) and not isinstance(sizes, bool) and sizes > 0 and total % sizes == 0:
-        return split_evenly(_name_parts(sizes), total)
-    listed = dict(sizes) if isinstance(sizes, Mapping) else None
-    if listed is None and isinstance(sizes, Sequence) and not isinstance(sizes, str):
-        listed = dict(zip(_name_parts(len(sizes)), sizes, strict=True))
-    if not listed or not all(
-        isinstance(size, int) and not isinstance(size, bool) and size > 0
-        for size in listed.values()
-    ):
-        raise FitError(
-            f"expected sizes that add up to {total}, such as {{'q': 768, 'k': 256, 'v': 256}} or "
-            "[768, 256, 256], "
-            f"or a number of equal parts; received {quote(sizes)}"
-        )
-    return {str(name): size for name, size in listed.items()}
-
-
-def _name_parts(count: int) -> tuple[str, ...]:
-    return ("q", "k", "v") if count == 3 else tuple(map(str, range(count)))

@@ -1,8 +1,11 @@
 """Fans: the parameters of each layer, how many inputs feed one output, and which axis is which."""
 
 from fanin.fans import feedforward as feedforward
+from fanin.fans import known_classes as known_classes
+from fanin.fans import normalization_behaviour as normalization_behaviour
 from fanin.fans import packed_attention as packed_attention
 from fanin.fans import packed_recurrent as packed_recurrent
+from fanin.fans.axes import Layout
 from fanin.fans.layer_parameters import (
     WEIGHTS,
     LayerParameter,
@@ -10,7 +13,6 @@ from fanin.fans.layer_parameters import (
     calculate_fans,
     describe_parameters,
     get_module_layout,
-    pack,
 )
 from fanin.fans.layout import (
     Convention,
@@ -23,6 +25,8 @@ from fanin.fans.layout import (
     get_tensor_layout,
     require_fans,
 )
+from fanin.fans.packing import pack
+from fanin.fans.registered_layers import register_layer
 
 __all__ = [
     "WEIGHTS",
@@ -30,6 +34,7 @@ __all__ = [
     "EvenCentre",
     "Fans",
     "LayerParameter",
+    "Layout",
     "Mode",
     "PackedPart",
     "Role",
@@ -40,5 +45,6 @@ __all__ = [
     "get_module_layout",
     "get_tensor_layout",
     "pack",
+    "register_layer",
     "require_fans",
 ]

@@ -76,20 +76,6 @@ def _describe_normalization(module: nn.Module, convention: Convention) -> LayerP
     }
 
 
-@describe_layer.register
-def _describe_conv1d(module: nn.Module, convention: Convention) -> LayerParameters:
-    """transformers' Conv1D: a linear layer whose weight is (in, out). Told by its name, so that
-    nothing need be installed.
-    """
-    kind = type(module)
-    if kind.__name__ != "Conv1D" or kind.__module__.partition(".")[0] != "transformers":
-        return {}
-    inputs, outputs = (int(size) for size in module.weight.shape)  # type: ignore[union-attr]
-    return describe_one_map(
-        WeightLayout((inputs, outputs), Fans(inputs, outputs), transposed=True), outputs=outputs
-    )
-
-
 def describe_one_map(layout: WeightLayout, outputs: int | None = None) -> LayerParameters:
     """A weight and a bias, which has the fans of its weight."""
     bias = WeightLayout((layout.shape[0] if outputs is None else outputs,), layout.fans)

@@ -27,17 +27,16 @@ the rows, as if the table were a dense matrix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import singledispatch
-from itertools import accumulate
 from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import FitError, UnknownName
-from fanin.fans.layout import Convention, Fans, PackedPart, WeightLayout, get_tensor_layout
+from fanin.fans.layout import Convention, Fans, WeightLayout, get_tensor_layout
 
 Role = Literal[
     "weight",
@@ -45,6 +44,7 @@ Role = Literal[
     "bias",
     "recurrent bias",
     "norm scale",
+    "norm offset",
     "norm shift",
     "embedding",
     "unknown",
@@ -71,6 +71,18 @@ def describe_layer(module: nn.Module, convention: Convention) -> LayerParameters
     return {}
 
 
+_OTHER_DESCRIPTIONS: list[Callable[[nn.Module, Convention], LayerParameters]] = []
+"""What is asked in turn about a module of which no description is registered."""
+
+
+def add_description(
+    describe: Callable[[nn.Module, Convention], LayerParameters],
+) -> Callable[[nn.Module, Convention], LayerParameters]:
+    """Ask `describe` too about modules of which no description is registered for their class."""
+    _OTHER_DESCRIPTIONS.append(describe)
+    return describe
+
+
 def describe_parameters(module: nn.Module, convention: Convention = "kernel") -> LayerParameters:
     """Describe each parameter that a module itself owns: its role and its layout, by name.
 
@@ -90,7 +102,10 @@ def describe_parameters(module: nn.Module, convention: Convention = "kernel") ->
                 f"{name} of {type(module).__name__} has no shape yet (it is lazy). Run one batch "
                 "through it first."
             )
-    return describe_layer(module, convention)
+    found: LayerParameters = describe_layer(module, convention)
+    for describe in _OTHER_DESCRIPTIONS:
+        found = found or describe(module, convention)
+    return found
 
 
 def get_module_layout(module: nn.Module, convention: Convention = "kernel") -> WeightLayout | None:
@@ -131,35 +146,3 @@ def calculate_fans(target: Tensor | nn.Module, convention: Convention = "kernel"
             "dimensions."
         )
     return found
-
-
-def pack(layout: WeightLayout, sizes: Mapping[str, int], dim: int = 0) -> WeightLayout:
-    """Divide a layout along dimension `dim` into parts of `sizes`, each a map with its own fans.
-
-    Raises `FitError` if the sizes do not add up to the dimension.
-    """
-    if sum(sizes.values()) != layout.shape[dim]:
-        raise FitError(
-            f"The parts {dict(sizes)} add up to {sum(sizes.values())}; dimension {dim} of the "
-            f"shape {layout.shape} has "
-            f"{layout.shape[dim]}."
-        )
-    starts = accumulate(sizes.values(), initial=0)
-    parts = (
-        PackedPart(name, dim, start, size, _make_part_layout(layout, name, size, dim))
-        for (name, size), start in zip(sizes.items(), starts, strict=False)
-    )
-    return replace(layout, parts=tuple(parts))
-
-
-def split_evenly(names: Sequence[str], size: int) -> dict[str, int]:
-    """`size` divided evenly among the names."""
-    return dict.fromkeys(names, size // len(names))
-
-
-def _make_part_layout(layout: WeightLayout, name: str, size: int, dim: int) -> WeightLayout:
-    shape = (*layout.shape[:dim], size, *layout.shape[dim + 1 :])
-    found = layout.fans and Fans(layout.fans.fan_in, layout.fans.fan_out * size / layout.shape[dim])
-    if found is not None and float(found.fan_out).is_integer():
-        found = Fans(found.fan_in, int(found.fan_out))
-    return replace(layout, shape=shape, fans=found, part=name)

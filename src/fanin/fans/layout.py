@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -139,20 +139,54 @@ class WeightLayout:
 
 
 @dataclass(frozen=True)
+class ViewStep:
+    """One step from a parameter to a view of it: a method of tensors that copies nothing."""
+
+    method: Literal["narrow", "select", "unflatten", "permute"]
+    args: tuple[Any, ...]
+
+    def apply(self, tensor: Tensor) -> Tensor:
+        """The view after this step."""
+        found: Tensor = getattr(tensor, self.method)(*self.args)
+        return found
+
+
+@dataclass(frozen=True)
 class PackedPart:
-    """One of the maps that a parameter packs: rows (or columns) `start` to `start + size` along
-    dimension `dim`.
+    """One of the maps that a parameter packs, and where it lies.
+
+    Most are rows (or columns) `start` to `start + size` along one dimension; one of many experts,
+    or one of q, k and v that alternate by head, is reached in several steps.
     """
 
     name: str
-    dim: int
-    start: int
-    size: int
+    steps: tuple[ViewStep, ...]
     layout: WeightLayout
+    counted: bool = False
+    """True if it is one of several like maps, such as experts, and named by its number."""
+
+    @classmethod
+    def slice(cls, name: str, dim: int, start: int, size: int, layout: WeightLayout) -> PackedPart:
+        """Rows (or columns) `start` to `start + size` along dimension `dim`."""
+        return cls(name, (ViewStep("narrow", (dim, start, size)),), layout)
 
     def of(self, tensor: Tensor) -> Tensor:
-        """The part's view of the whole parameter."""
-        return tensor.narrow(self.dim, self.start, self.size)
+        """The part's view of the whole parameter.
+
+        Its numbers are in the order of `layout`; its shape may divide an axis of it into several.
+        """
+        for step in self.steps:
+            tensor = step.apply(tensor)
+        return tensor
+
+    def read(self, tensor: Tensor) -> Tensor:
+        """The part's numbers, in the shape of its layout."""
+        return self.of(tensor).reshape(self.layout.shape)
+
+    def write(self, tensor: Tensor, numbers: Tensor) -> None:
+        """Copy numbers of the shape of its layout into the whole parameter."""
+        view = self.of(tensor)
+        view.copy_(numbers.reshape(view.shape))
 
 
 def get_tensor_layout(tensor: Tensor | Sequence[int]) -> WeightLayout:
@@ -171,6 +205,12 @@ def get_tensor_layout(tensor: Tensor | Sequence[int]) -> WeightLayout:
 
 def require_fans(layout: WeightLayout) -> Fans:
     """The fans of a layout; a `FitError` if it has none."""
+    if layout.fans is None and len(layout.shape) > 2:
+        raise FitError(
+            f"which axes of the shape {layout.shape} count inputs and which outputs is not known. "
+            "Tell it by layouts={pattern: fanin.Layout(in_axis=…, out_axis=…, batch_axis=…)}, or "
+            "use an initializer without fans, such as normal(std=0.02)."
+        )
     if layout.fans is None or len(layout.shape) < 2:
         raise FitError(
             f"A tensor of shape {layout.shape} has no fans: that needs at least two dimensions "

@@ -10,10 +10,9 @@ from fanin.fans.layer_parameters import (
     LayerParameter,
     LayerParameters,
     describe_layer,
-    pack,
-    split_evenly,
 )
 from fanin.fans.layout import Convention, Fans, WeightLayout
+from fanin.fans.packing import pack, split_evenly
 
 MAPS = ("q", "k", "v")
 

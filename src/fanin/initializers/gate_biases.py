@@ -46,7 +46,7 @@ class ForgetGate(Initializer):
     def intended_std(self, layout: WeightLayout) -> float:
         """The standard deviation of the entries, zeros included: exact, as nothing is drawn."""
         keeps, _ = _find_memory_gates(layout)
-        size = 0 if keeps is None else keeps.size
+        size = 0 if keeps is None else keeps.layout.shape[0]
         return abs(self.value) * distributions.deviation(math.prod(layout.shape), size, size)
 
 
@@ -91,8 +91,8 @@ class Chrono(Initializer):
     def intended_std(self, layout: WeightLayout) -> float:
         """That of all entries, zeros included, over many draws."""
         keeps, admits = _find_memory_gates(layout)
-        kept = 0 if keeps is None else keeps.size
-        admitted = 0 if admits is None else admits.size
+        kept = 0 if keeps is None else keeps.layout.shape[0]
+        admitted = 0 if admits is None else admits.layout.shape[0]
         mean, mean_square = self._log_moments()
         return distributions.deviation(
             math.prod(layout.shape), (kept - admitted) * mean, (kept + admitted) * mean_square

@@ -5,14 +5,18 @@ from fanin.structure.followers import Follower, find_followers, find_graph_follo
 from fanin.structure.forward_tracing import trace_forward
 from fanin.structure.graph import Graph, Node
 from fanin.structure.symbolic_tracing import trace_symbolically
+from fanin.structure.watched_passes import find_weight_uses
+from fanin.structure.weight_uses import WeightUse
 
 __all__ = [
     "ElementwiseExpression",
     "Follower",
     "Graph",
     "Node",
+    "WeightUse",
     "find_followers",
     "find_graph_followers",
+    "find_weight_uses",
     "trace_forward",
     "trace_symbolically",
 ]

@@ -39,7 +39,7 @@ def trace_forward(model: nn.Module, batch: Batch) -> Graph:
             module.
     """
     check_model(model)
-    args, kwargs = _split_batch(batch)
+    args, kwargs = split_batch(batch)
     with model_state.preserve_model(model):
         return _ForwardTracer(model).build(args, kwargs)
 
@@ -185,7 +185,7 @@ class _ForwardTracer(TorchFunctionMode):
         )
 
 
-def _split_batch(batch: object) -> tuple[list[Any], dict[str, Any]]:
+def split_batch(batch: object) -> tuple[list[Any], dict[str, Any]]:
     """The arguments and keywords of the model's call, with tensors of their own."""
     if isinstance(batch, Tensor):
         return [_copy(batch)], {}

@@ -32,7 +32,7 @@ def trace_symbolically(model: nn.Module) -> Graph:
     """
     check_model(model)
     with model_state.preserve_model(model):
-        return _GraphReader(model).build(_run_tracer(model))
+        return _GraphReader(model).build(run_tracer(model))
 
 
 class _Tracer(fx.Tracer):
@@ -40,7 +40,7 @@ class _Tracer(fx.Tracer):
         return classify_module(m) is not None
 
 
-def _run_tracer(model: nn.Module) -> fx.Graph:
+def run_tracer(model: nn.Module) -> fx.Graph:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(

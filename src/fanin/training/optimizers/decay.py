@@ -18,7 +18,13 @@ from fanin.training.optimizers.optimizer import require_not_negative
 
 Decay = Literal["weights", "all"]
 
-_NOT_DECAYED: tuple[Role, ...] = ("bias", "recurrent bias", "norm scale", "norm shift")
+_NOT_DECAYED: tuple[Role, ...] = (
+    "bias",
+    "recurrent bias",
+    "norm scale",
+    "norm offset",
+    "norm shift",
+)
 
 
 def make_parameter_groups(

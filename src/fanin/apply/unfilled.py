@@ -1,0 +1,61 @@
+"""What stays unfilled because fanin does not know it: how much, and what to do about it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+from fanin.apply.planned_fill import PlannedFill
+from fanin.errors import FitError, UnfilledWarning
+
+MOST_UNKNOWN = 0.1
+"""From this share of all numbers on, parameters of unknown role are a warning."""
+_NAMED = 5
+
+
+def require_known(plan: Sequence[PlannedFill], *, strict: bool) -> None:
+    """Warn if much of the model would stay as it is because its role is not known.
+
+    Raises `FitError` instead if `strict`.
+    """
+    unknown = [planned for planned in plan if _is_unknown(planned)]
+    total = sum(_count(planned) for planned in plan)
+    left = sum(map(_count, unknown))
+    if left == 0 or left < MOST_UNKNOWN * total:
+        return
+    text = _describe(unknown, left / total)
+    if strict:
+        raise FitError(f"{text} Nothing was changed, since strict=True.")
+    warnings.warn(text, UnfilledWarning, stacklevel=4)
+
+
+def _is_unknown(planned: PlannedFill) -> bool:
+    """Whether a parameter is kept for no other reason than that its role is not known."""
+    record, use = planned.records[0], planned.uses[0]
+    return record.rule is None and record.reason == use.unknown and not use.through
+
+
+def _count(planned: PlannedFill) -> int:
+    return math.prod(planned.records[0].shape)
+
+
+def _describe(unknown: Sequence[PlannedFill], share: float) -> str:
+    largest = sorted(unknown, key=_count, reverse=True)
+    lines = [
+        f"  {planned.records[0].name} {'×'.join(map(str, planned.records[0].shape))}: "
+        f"{planned.records[0].reason}"
+        for planned in largest[:_NAMED]
+    ]
+    if len(largest) > _NAMED:
+        lines.append(f"  … ({len(largest)} in all)")
+    return "\n".join(
+        [
+            f"{100 * share:.3g} % of the numbers of the model stay as they are, because fanin does "
+            "not know what these parameters do:",
+            *lines,
+            "Give batch=… so that their use is seen, tell their axes by layouts={pattern: "
+            "fanin.Layout(in_axis=…, out_axis=…)}, teach their class once by "
+            "fanin.register_layer, or keep them by exclude=….",
+        ]
+    )
