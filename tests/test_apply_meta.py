@@ -179,7 +179,10 @@ def test_a_kept_parameter_is_filled_by_its_modules_reset_method_and_the_record_s
     assert torch.equal(model.slope.weight, torch.full((5,), 0.125))
     assert 0 < model.frozen.weight.abs().max() <= 6**-0.5
     assert not model.frozen.weight.requires_grad
-    for name, reason in (("slope.weight", "unknown role"), ("frozen.weight", "frozen")):
+    for name, reason in (
+        ("slope.weight", "PReLU: no rule is about its weight"),
+        ("frozen.weight", "frozen"),
+    ):
         assert record[name].reason.startswith(reason)
         assert "reset method filled it" in record[name].reason
         assert record[name].changed

@@ -54,8 +54,8 @@ DATA_ORDER = ("dataset", "split", "sources", "formats", "datasets")
 
 FILE_LIMIT = 400
 FUNCTION_LIMIT = 80
-LONG_FUNCTIONS = {"training/train.py:train"}
-"""The training of one cell is read from top to bottom."""
+LONG_FUNCTIONS = {"training/train.py:train", "apply/initialization.py:initialize"}
+"""The training of one cell is read from top to bottom; most of `initialize` describes arguments."""
 
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 

@@ -58,7 +58,7 @@ def filled(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     model = fresh(make, 0)
     for parameter in model.parameters():
         nn.init.constant_(parameter, 7.0)
-    initialize(model, "torch_default", seed=seed)
+    initialize(model, "torch_default", seed=seed, special="overwrite")
     return model
 
 

@@ -170,7 +170,7 @@ def test_memory_that_nobody_filled_and_no_rule_fills_is_named() -> None:
 def test_numbers_are_counted_beside_names() -> None:
     model = nn.Sequential(nn.Linear(100, 100), nn.PReLU())
     text = str(fanin.initialize(model, "he_normal", seed=0))
-    assert "2 of 3 parameters (99.9 % of the numbers) filled" in text
+    assert "2 of 3 parameters filled, 99.9 % of the numbers; seed 0" in text
 
 
 def test_a_model_of_which_little_is_known_is_a_warning_and_strictly_an_error() -> None:

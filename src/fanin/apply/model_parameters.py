@@ -5,6 +5,7 @@ a pattern matches.
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -166,6 +167,13 @@ def _identify_memory(parameter: Tensor) -> object:
         if parameter.data_ptr()
         else id(parameter)
     )
+
+
+def is_matrix_like(shape: Sequence[int]) -> bool:
+    """Whether a parameter of this shape could hold maps: a class token or a scale that is written
+    with more axes than one could not.
+    """
+    return len(shape) >= 2 and shape[0] > 1 and math.prod(shape) > max(shape)
 
 
 def infer_layout(use: ParameterUse) -> WeightLayout:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from fanin import structure
 from fanin.apply.fully_sharded import suspend_gathering
-from fanin.apply.model_parameters import ParameterUse
+from fanin.apply.model_parameters import ParameterUse, is_matrix_like
 from fanin.fans import Fans, Layout, WeightLayout
 from fanin.structure import WeightUse
 
@@ -35,6 +35,7 @@ def describe_by_use(
         for use in uses
         if use.role == "unknown"
         and not use.through
+        and use.parameter.layout is torch.strided
         and any(use.name.startswith(f"{name.rpartition('.')[0]}.") for name in asked)
     ]
     with suspend_gathering(model, observed=batch is not None):
@@ -43,14 +44,12 @@ def describe_by_use(
 
 
 def _is_in_question(use: ParameterUse) -> bool:
-    shape = use.layout.shape
     return (
         use.role == "unknown"
         and not use.through
-        and len(shape) >= 2
-        and shape[0] > 1
-        and math.prod(shape) > max(shape)
+        and is_matrix_like(use.layout.shape)
         and use.parameter.requires_grad
+        and use.parameter.layout is torch.strided
     )
 
 

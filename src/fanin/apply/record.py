@@ -177,7 +177,10 @@ def _format_table(record: Record) -> str:
         [
             columns.format_row(*HEADINGS),
             *rows,
-            f"{_count_filled(record)} {done}; seed {record.seed}; {record.convention} fans",
+            *textwrap.wrap(
+                f"{_count_filled(record, done)}; seed {record.seed}; {record.convention} fans",
+                columns.total,
+            ),
             *_list_special(record, columns),
             *(
                 ["Long names are shortened; print(record[name]) tells all about one."]
@@ -190,13 +193,13 @@ def _format_table(record: Record) -> str:
     )
 
 
-def _count_filled(record: Record) -> str:
+def _count_filled(record: Record, done: str) -> str:
     """How many parameters are filled, and which share of the numbers they hold."""
     distinct = [parameter for parameter in record.parameters if parameter.tied_to is None]
     filled = [parameter for parameter in distinct if parameter.rule is not None]
     numbers, total = (sum(math.prod(one.shape) for one in each) for each in (filled, distinct))
     share = format_share(numbers, total)
-    return f"{len(filled)} of {len(distinct)} parameters ({share} of the numbers)"
+    return f"{len(filled)} of {len(distinct)} parameters {done}, {share} of the numbers"
 
 
 def _list_special(record: Record, columns: RecordColumns) -> Iterator[str]:

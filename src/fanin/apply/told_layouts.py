@@ -69,7 +69,7 @@ def _split_layout(use: ParameterUse, split: Split) -> WeightLayout:
     layout = use.layout
     try:
         reason = _find_obstacle(use)
-        if reason:
+        if reason is not None:
             raise FitError(
                 f"a parameter of shape {layout.shape} (role: {use.role}) cannot be split{reason}"
             )

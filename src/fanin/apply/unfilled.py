@@ -6,11 +6,12 @@ import math
 import warnings
 from collections.abc import Sequence
 
+from fanin.apply.model_parameters import is_matrix_like
 from fanin.apply.planned_fill import PlannedFill
 from fanin.errors import FitError, UnfilledWarning
 
 MOST_UNKNOWN = 0.1
-"""From this share of all numbers on, parameters of unknown role are a warning."""
+"""From this share of all numbers on, matrices of unknown role are a warning."""
 _NAMED = 5
 
 
@@ -31,9 +32,9 @@ def require_known(plan: Sequence[PlannedFill], *, strict: bool) -> None:
 
 
 def _is_unknown(planned: PlannedFill) -> bool:
-    """Whether a parameter is kept for no other reason than that its role is not known."""
+    """Whether a parameter that could hold maps is kept because its role is not known."""
     record, use = planned.records[0], planned.uses[0]
-    return record.rule is None and record.reason == use.unknown and not use.through
+    return record.rule is None and record.reason == use.unknown and is_matrix_like(record.shape)
 
 
 def _count(planned: PlannedFill) -> int:

@@ -5,7 +5,6 @@ from fanin.fans import known_classes as known_classes
 from fanin.fans import normalization_behaviour as normalization_behaviour
 from fanin.fans import packed_attention as packed_attention
 from fanin.fans import packed_recurrent as packed_recurrent
-from fanin.fans.axes import Layout
 from fanin.fans.layer_parameters import (
     WEIGHTS,
     LayerParameter,
@@ -26,6 +25,7 @@ from fanin.fans.layout import (
     require_fans,
 )
 from fanin.fans.packing import pack
+from fanin.fans.parameter_axes import Layout
 from fanin.fans.registered_layers import register_layer
 
 __all__ = [

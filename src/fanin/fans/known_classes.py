@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from fanin.fans.axes import Layout
 from fanin.fans.layer_parameters import LayerParameters, Role, add_description
 from fanin.fans.layout import Convention
+from fanin.fans.parameter_axes import Layout
 from fanin.fans.registered_layers import describe_as
 
 _LINEAR = Layout(in_axis=1, out_axis=0)
@@ -52,7 +52,7 @@ KNOWN_CLASSES: Mapping[str, Mapping[str, Layout | Role]] = {
 def describe_by_class_name(module: nn.Module, convention: Convention) -> LayerParameters:
     """The parameters of a layer that another package defines; nothing if none is known."""
     for base in type(module).__mro__:
-        described = KNOWN_CLASSES.get(f"{base.__module__}.{base.__qualname__}")
+        described = KNOWN_CLASSES.get(f"{base.__module__}.{base.__name__}")
         if described is not None:
             return describe_as(module, described, convention)
     return {}

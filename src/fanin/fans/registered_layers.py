@@ -9,9 +9,9 @@ from typing import get_args
 from torch import nn
 
 from fanin.errors import FitError, UnknownName, UsageError, quote
-from fanin.fans.axes import Layout
 from fanin.fans.layer_parameters import LayerParameter, LayerParameters, Role, describe_layer
 from fanin.fans.layout import Convention, WeightLayout
+from fanin.fans.parameter_axes import Layout
 
 Description = Layout | Role | Mapping[str, object]
 
