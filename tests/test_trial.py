@@ -50,6 +50,18 @@ class Partly(nn.Module):
 def partly(input_shape, outputs):
     return Partly(outputs)
 
+class Unseen(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.stack = nn.Parameter(torch.randn(3, 6, 4))
+        self.head = nn.Linear(4, outputs)
+    def forward(self, x):
+        stack = self.stack.flatten(1).unfold(1, 24, 24).cumsum(0)
+        return self.head((x @ stack[0].reshape(6, 4)).relu())
+
+def unseen(input_shape, outputs):
+    return Unseen(outputs)
+
 ONE = plain((6,), 2)
 
 def one(input_shape, outputs):
@@ -172,3 +184,13 @@ def test_a_condition_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
         plan()
         plan(model="mine.py:lazy")
     assert [cell.model for cell in tried] == ["mine.py:plain", "mine.py:lazy"]
+
+
+def test_a_model_of_which_most_stays_as_it_is_is_named_before_it_trains() -> None:
+    text = STUDY.format(
+        model="mine.py:unseen", optimizer="sgd", initializer="he_normal", metrics="[]"
+    )
+    (note,) = (note for note in Study.from_toml(text, "mine").plan().notes if "unseen" in note)
+    assert note.startswith("mine.py:unseen, he_normal: 87.8 % of the numbers of the model stay")
+    assert "stack 3×6×4" in note
+    assert "layouts={pattern: fanin.Layout(" in note

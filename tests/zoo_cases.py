@@ -38,7 +38,6 @@ _SMALL: dict[str, Any] = {
             "n_layers",
             "num_key_value_heads",
             "num_experts_per_tok",
-            "num_feat_extract_layers",
             "expand",
         ),
         2,
@@ -71,13 +70,33 @@ _SMALL: dict[str, Any] = {
 TEN = ("gpt2", "bert", "llama", "mixtral", "t5", "vit", "convnext", "mamba", "bloom", "gpt_neox")
 """Types that `make test` builds."""
 
-TYPES = (
-    *TEN,
-    *["albert", "bart", "beit", "bigbird_pegasus", "biogpt", "blenderbot", "camembert", "codegen", "convbert", "convnextv2", "cvt", "data2vec-text", "deberta", "deberta-v2", "deit", "dinov2", "distilbert", "electra", "ernie", "esm", "falcon", "flaubert", "fnet", "funnel", "gemma", "gemma2", "git", "glm", "gpt_bigcode", "gpt_neo", "gpt_oss", "gptj", "granite", "granitemoe", "hubert", "ibert", "jamba", "jetmoe", "led", "levit", "lxmert", "mamba2", "marian", "mbart", "megatron-bert", "mistral", "mobilebert", "mobilenet_v2", "mobilevit", "mpnet", "mpt", "mt5", "nystromformer", "olmo", "olmo2", "olmoe", "opt", "pegasus", "persimmon", "phi", "phimoe", "plbart", "poolformer", "prophetnet", "pvt", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "recurrent_gemma", "regnet", "rembert", "resnet", "roberta", "roc_bert", "roformer", "rwkv", "segformer", "sew", "speech_to_text", "squeezebert", "stablelm", "starcoder2", "swin", "swinv2", "switch_transformers", "tapas", "umt5", "unispeech", "vit_mae", "vit_msn", "vivit", "wav2vec2", "wavlm", "whisper", "xglm", "xlm", "xlm-roberta", "xlnet", "xmod", "yolos", "zamba"],
-)
+_OTHER_TYPES = """
+albert bart beit bigbird_pegasus biogpt blenderbot camembert codegen convbert convnextv2
+data2vec-text deberta deberta-v2 deit dinov2 distilbert electra ernie flaubert fnet gemma
+gemma2 git glm gpt_bigcode gpt_oss gptj granite granitemoe hubert ibert jamba jetmoe led levit
+lxmert marian mbart megatron-bert mistral mobilebert mobilenet_v2 mobilevit mpnet mpt mt5
+nystromformer olmo olmo2 olmoe opt pegasus persimmon phi phimoe plbart poolformer pvt qwen2
+qwen2_moe qwen3 qwen3_moe recurrent_gemma regnet rembert resnet roberta roc_bert roformer rwkv
+segformer sew speech_to_text squeezebert stablelm starcoder2 swin swinv2 switch_transformers
+tapas umt5 unispeech vit_mae vit_msn vivit wav2vec2 wavlm whisper xglm xlm xlm-roberta xmod
+"""
+TYPES = (*TEN, *_OTHER_TYPES.split())
 """Types of transformers; those that the installed release lacks are left out."""
 
-TIMM = ["beit_base_patch16_224", "botnet26t_256", "cait_xxs24_224", "coat_tiny", "coatnet_0_rw_224", "convit_tiny", "convmixer_768_32", "convnext_atto", "convnextv2_atto", "crossvit_tiny_240", "cspresnet50", "darknet53", "davit_tiny", "deit_tiny_patch16_224", "densenet121", "dla34", "dpn48b", "edgenext_xx_small", "efficientformer_l1", "efficientnet_b0", "eva02_tiny_patch14_224", "fastvit_t8", "focalnet_tiny_srf", "gcvit_xxtiny", "gernet_s", "ghostnet_100", "gmlp_ti16_224", "hardcorenas_a", "hgnet_tiny", "hrnet_w18_small", "inception_v3", "levit_128s", "maxvit_tiny_rw_224", "mixer_s32_224", "mobilenetv3_small_100", "mobilevit_xxs", "nfnet_l0", "nest_tiny", "pit_ti_224", "poolformer_s12", "pvt_v2_b0", "regnetx_002", "repvgg_a0", "res2net50_26w_4s", "resmlp_12_224", "resnest14d", "resnet18", "resnetv2_50", "rexnet_100", "sequencer2d_s", "skresnet18", "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "tinynet_e", "tnt_s_patch16_224", "twins_svt_small", "vgg11", "visformer_tiny", "vit_tiny_patch16_224", "volo_d1_224", "xception41", "xcit_nano_12_p16_224"]
+_TIMM_NAMES = """
+beit_base_patch16_224 botnet26t_256 cait_xxs24_224 coat_tiny coatnet_0_rw_224 convit_tiny
+convmixer_768_32 convnext_atto convnextv2_atto crossvit_tiny_240 cspresnet50 darknet53
+davit_tiny deit_tiny_patch16_224 densenet121 dla34 dpn48b edgenext_xx_small efficientformer_l1
+efficientnet_b0 eva02_tiny_patch14_224 fastvit_t8 focalnet_tiny_srf gcvit_xxtiny gernet_s
+ghostnet_100 gmlp_ti16_224 hardcorenas_a hgnet_tiny hrnet_w18_small inception_v3 levit_128s
+maxvit_tiny_rw_224 mixer_s32_224 mobilenetv3_small_100 mobilevit_xxs nfnet_l0 nest_tiny
+pit_ti_224 poolformer_s12 pvt_v2_b0 regnetx_002 repvgg_a0 res2net50_26w_4s resmlp_12_224
+resnest14d resnet18 resnetv2_50 rexnet_100 sequencer2d_s skresnet18
+swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 tinynet_e tnt_s_patch16_224
+twins_svt_small vgg11 visformer_tiny vit_tiny_patch16_224 volo_d1_224 xception41
+xcit_nano_12_p16_224
+"""
+TIMM = tuple(_TIMM_NAMES.split())
 """Families of timm, one model each."""
 
 MOST_NUMBERS = 30_000_000
@@ -94,7 +113,7 @@ def build(kind: str) -> nn.Module | None:
     if config_class not in transformers.MODEL_MAPPING:
         return None
     config = config_class(**_choose_small(config_class()))
-    model_class = transformers.MODEL_MAPPING[config_class]
+    model_class: Any = transformers.MODEL_MAPPING[config_class]
     make: Callable[[Any], nn.Module] = (
         model_class[0] if isinstance(model_class, tuple) else model_class
     )
@@ -108,12 +127,7 @@ def build(kind: str) -> nn.Module | None:
 
 def _choose_small(default: Any) -> dict[str, Any]:
     """The small values for the options that the type has, if they are of the same kind there."""
-    return {
-        key: value
-        for key, value in _SMALL.items()
-        if type(getattr(default, key, None)) in (type(value), tuple if value else list)
-        and not (isinstance(value, int) and isinstance(getattr(default, key), bool))
-    }
+    return {key: value for key, value in _SMALL.items() if type(getattr(default, key, None)) is int}
 
 
 def make_batch(model: nn.Module) -> dict[str, Tensor] | None:
@@ -154,7 +168,7 @@ def import_timm() -> Any:
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     try:
-        import timm
+        import timm  # type: ignore[import-not-found]
     except ImportError:
         return None
     return timm

@@ -23,5 +23,6 @@ layer does not change the draws of another.
 from fanin.apply.initialization import initialize
 from fanin.apply.record import ParameterRecord, PartRecord, Record
 from fanin.apply.rules import Rules
+from fanin.apply.unfilled import collect_unfilled
 
-__all__ = ["ParameterRecord", "PartRecord", "Record", "Rules", "initialize"]
+__all__ = ["ParameterRecord", "PartRecord", "Record", "Rules", "collect_unfilled", "initialize"]

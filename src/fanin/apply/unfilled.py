@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from fanin.apply.model_parameters import is_matrix_like
 from fanin.apply.planned_fill import PlannedFill
@@ -13,6 +15,8 @@ from fanin.errors import FitError, UnfilledWarning
 MOST_UNKNOWN = 0.1
 """From this share of all numbers on, matrices of unknown role are a warning."""
 _NAMED = 5
+
+_COLLECTED: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 
 def require_known(plan: Sequence[PlannedFill], *, strict: bool) -> None:
@@ -28,7 +32,22 @@ def require_known(plan: Sequence[PlannedFill], *, strict: bool) -> None:
     text = _describe(unknown, left / total)
     if strict:
         raise FitError(f"{text} Nothing was changed, since strict=True.")
-    warnings.warn(text, UnfilledWarning, stacklevel=4)
+    collected = _COLLECTED.get()
+    if collected is None:
+        warnings.warn(text, UnfilledWarning, stacklevel=4)
+    else:
+        collected.append(text)
+
+
+@contextmanager
+def collect_unfilled() -> Iterator[list[str]]:
+    """Inside, what would be warned of is collected in a list instead."""
+    collected: list[str] = []
+    token = _COLLECTED.set(collected)
+    try:
+        yield collected
+    finally:
+        _COLLECTED.reset(token)
 
 
 def _is_unknown(planned: PlannedFill) -> bool:

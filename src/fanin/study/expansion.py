@@ -49,6 +49,8 @@ class Expansion:
     """Numbers of the exclusions that left something out."""
     _checked: set[tuple[Any, ...]] = field(default_factory=set, init=False)
     """What fits its data, by the values of `_FIT_FIELDS`."""
+    remarks: dict[str, None] = field(default_factory=dict, init=False)
+    """What every table must say about conditions, each once, in order."""
 
     def list_cells(self) -> list[PlannedCell]:
         """All cells that no exclusion leaves out.
@@ -104,7 +106,8 @@ class Expansion:
         if key not in self._checked:
             check_fit(cell)
             self._checked.add(key)
-        try_training(cell)
+        if remark := try_training(cell):
+            self.remarks[remark] = None
         return cell
 
 

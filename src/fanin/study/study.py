@@ -176,7 +176,7 @@ class Study:
                 for replicate in range(count)
                 for planned in cells
             ),
-            notes=self._list_notes(),
+            notes=(*self._list_notes(), *expansion.remarks),
             study_toml=self.override(replicates=replicates, max_epochs=max_epochs).to_toml(
                 comment=f"Run with --only {' '.join(chosen)}" if chosen else ""
             ),

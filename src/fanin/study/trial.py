@@ -51,18 +51,28 @@ _CONDITION = (
 
 _FIT_OF_INITIALIZER = ("data", "model", "activation", "normalization", "biases", "initializer")
 
-_tried: set[tuple[object, ...]] = set()
-"""The conditions that were tried in this process and can be trained."""
+_tried: dict[tuple[object, ...], str] = {}
+"""The conditions that were tried in this process and can be trained, each with a remark."""
 
 
-def try_training(cell: Cell) -> None:
+def try_training(cell: Cell) -> str:
     """Try what a cell trains, each condition once in a process.
+
+    Returns what every table must say about it: that its initializer leaves much of the model as it
+    is. Empty if there is nothing to say.
 
     Raises a `FaninError` that names the fields (`FaninError.about`).
     """
     condition = tuple(getattr(cell, name) for name in _CONDITION)
-    if condition in _tried:
-        return
+    if condition not in _tried:
+        with apply.collect_unfilled() as collected:
+            _try_condition(cell)
+        remarks = [f"{cell.model}, {cell.initializer}: {text}" for text in collected]
+        _tried[condition] = " ".join("\n".join(remarks).split())
+    return _tried[condition]
+
+
+def _try_condition(cell: Cell) -> None:
     if cell.sources or not _are_builtin(
         cell.data, cell.model, cell.optimizer, cell.schedule, cell.augmentation, cell.metrics
     ):
@@ -71,8 +81,7 @@ def try_training(cell: Cell) -> None:
         fit = tuple(getattr(cell, name) for name in _FIT_OF_INITIALIZER)
         if fit not in _tried:
             _try_initializer(cell)
-            _tried.add(fit)
-    _tried.add(condition)
+            _tried[fit] = ""
 
 
 @lru_cache(maxsize=1024)

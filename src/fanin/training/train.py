@@ -125,15 +125,16 @@ def train(
         further_metrics=cell.metrics,
         smoothing=cell.label_smoothing,
     )
-    apply.initialize(
-        model,
-        initializers.get(cell.initializer),
-        seed=cell.derive_seed("init"),
-        biases=cell.biases,
-        shared_stream=cell.shared_stream,
-        # two samples suffice to find out what follows each layer
-        batch=objective.prepare_inputs(prepared.train.x[:2].clone()),
-    )
+    with apply.collect_unfilled():  # said while the study was planned
+        apply.initialize(
+            model,
+            initializers.get(cell.initializer),
+            seed=cell.derive_seed("init"),
+            biases=cell.biases,
+            shared_stream=cell.shared_stream,
+            # two samples suffice to find out what follows each layer
+            batch=objective.prepare_inputs(prepared.train.x[:2].clone()),
+        )
     trainer = Trainer.from_cell(cell, model.to(device), objective)
     trained = TrainedState(
         model,
