@@ -7,6 +7,13 @@ from fanin.structure.graph import Graph, Node
 from fanin.structure.symbolic_tracing import trace_symbolically
 from fanin.structure.watched_passes import find_weight_uses
 from fanin.structure.weight_uses import WeightUse
+from fanin.structure.wrappers import (
+    find_wrapped,
+    list_bare_names,
+    list_bare_paths,
+    unwrap_model,
+    unwrap_name,
+)
 
 __all__ = [
     "ElementwiseExpression",
@@ -17,6 +24,11 @@ __all__ = [
     "find_followers",
     "find_graph_followers",
     "find_weight_uses",
+    "find_wrapped",
+    "list_bare_names",
+    "list_bare_paths",
     "trace_forward",
     "trace_symbolically",
+    "unwrap_model",
+    "unwrap_name",
 ]
