@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -19,6 +20,7 @@ from fanin.apply.planned_fill import Piece, PlannedFill
 from fanin.apply.record import ParameterRecord, PartRecord
 from fanin.apply.shared_stream import STREAM, sample_in_keras_order
 from fanin.errors import FitError
+from fanin.initializers.single_thread import join_block, use_one_thread
 
 _WORTH_THREADS = 1_000_000
 """Numbers to draw from which on threads pay."""
@@ -34,7 +36,15 @@ def fill_all(planned_fills: Sequence[PlannedFill], seed: int) -> list[tuple[Para
     threads = torch.get_num_threads()
     if threads == 1 or numbers < _WORTH_THREADS or any(map(_is_sharded, planned_fills)):
         return [fill(planned, seed) for planned in planned_fills]
-    with ThreadPoolExecutor(threads) as pool:
+    # One thread per factorization, several of them at a time.
+    factorizes = any(
+        planned.initializer is not None and planned.initializer.factorizes
+        for planned in planned_fills
+    )
+    with (
+        use_one_thread() if factorizes else nullcontext(),
+        ThreadPoolExecutor(threads, initializer=join_block if factorizes else None) as pool,
+    ):
         return list(pool.map(lambda planned: fill(planned, seed), planned_fills))
 
 

@@ -37,6 +37,7 @@ class ScaledUniformOrthogonal(Initializer):
     """
 
     name: ClassVar[str] = "scaled_uniform_orthogonal"
+    factorizes: ClassVar[bool] = True
     gain: float = 1.0
     delta: bool = False
 
@@ -78,6 +79,7 @@ class DeltaOrthogonal(Initializer):
     """
 
     name: ClassVar[str] = "delta_orthogonal"
+    factorizes: ClassVar[bool] = True
     gain: float = 1.0
 
     def check(self) -> None:

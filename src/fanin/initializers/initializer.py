@@ -37,6 +37,8 @@ class Initializer(Component, ABC):
     """True for biases of gates. torch's layers add two such biases: the second,
     bias_hh, then becomes zero.
     """
+    factorizes: ClassVar[bool] = False
+    """True if matrices are factorized, which is done on one thread each."""
 
     @property
     def gaussian(self) -> bool:

@@ -16,6 +16,7 @@ from fanin.fans import WeightLayout, check_gain, require_fans
 from fanin.initializers import distributions
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
+from fanin.initializers.single_thread import use_one_thread
 
 
 @final
@@ -30,6 +31,7 @@ class Orthogonal(Initializer):
     """
 
     name: ClassVar[str] = "orthogonal"
+    factorizes: ClassVar[bool] = True
     gain: float = 1.0
 
     def check(self) -> None:
@@ -72,6 +74,7 @@ class BlockOrthogonal(Initializer):
     """
 
     name: ClassVar[str] = "block_orthogonal"
+    factorizes: ClassVar[bool] = True
     gain: float = 1.0
     blocks: int | None = None
 
@@ -114,15 +117,16 @@ class BlockOrthogonal(Initializer):
 
 def haar(z: Tensor, gain: float = 1.0) -> Tensor:
     """gain times the orthogonal factors of standard-normal matrices z, shape (groups, rows,
-    columns), evenly distributed.
+    columns), evenly distributed. The same bits with any number of threads.
     """
     wide = z.shape[-2] < z.shape[-1]
-    reflections, tau = torch.geqrf(
-        z.mT if wide else z
-    )  # torch.linalg.qr in two steps: of R, the diagonal is all we need
-    signs = reflections.diagonal(dim1=-2, dim2=-1).sign()
-    signs[signs == 0] = 1  # sign(0) = 0 would zero a column
-    q: Tensor = torch.linalg.householder_product(reflections, tau, out=reflections)
+    with use_one_thread():
+        reflections, tau = torch.geqrf(
+            z.mT if wide else z
+        )  # torch.linalg.qr in two steps: of R, the diagonal is all we need
+        signs = reflections.diagonal(dim1=-2, dim2=-1).sign()
+        signs[signs == 0] = 1  # sign(0) = 0 would zero a column
+        q: Tensor = torch.linalg.householder_product(reflections, tau, out=reflections)
     q.mul_(signs.mul_(gain).unsqueeze(-2))
     return q.mT if wide else q
 
