@@ -16,11 +16,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
 
 from fanin.apply import Record, initialize
 from fanin.errors import FitError
+from fanin.structure import unwrap_name
 
 RULES = ("he_normal", "orthogonal", "torch_default", "auto")
 RUNS = hasattr(torch.cpu.current_stream(), "record_event")
@@ -83,6 +84,53 @@ CASES: dict[str, Callable[[Model, DeviceMesh], nn.Module]] = {
 }
 
 
+FLAT: dict[str, Callable[[Model], nn.Module]] = {
+    "flat": lambda model: shard_flat(model, use_orig_params=True),
+    "flat, as one": lambda model: shard_flat(model, use_orig_params=False),
+    "flat, nested": lambda model: nest_flat(model),
+}
+
+
+def shard_flat(model: nn.Module, *, use_orig_params: bool) -> nn.Module:
+    """The model under FSDP1, whose processes keep flat pieces."""
+    wrapped: nn.Module = FullyShardedDataParallel(
+        model, device_id=torch.device("cpu"), use_orig_params=use_orig_params
+    )
+    return wrapped
+
+
+def nest_flat(model: Model) -> nn.Module:
+    """FSDP1 of layers, inside a model that is itself no wrapper."""
+    model.linear = shard_flat(model.linear, use_orig_params=True)  # type: ignore[assignment]
+    model.attention = shard_flat(  # type: ignore[assignment]
+        model.attention, use_orig_params=False
+    )
+    return model
+
+
+def flat_differences(case: str, rule: str) -> list[str]:
+    """The parameters under FSDP1 that are not those of the bare model."""
+    expected = Model()
+    reference = initialize(expected, {"scale": "normal"}, default=rule, seed=9)
+    model = FLAT[case](Model())
+    record = initialize(model, {"*scale": "normal"}, default=rule, seed=9)
+    found = [] if sum(one.numel() for one in model.parameters()) else ["nothing is left"]
+    with FullyShardedDataParallel.summon_full_params(model):
+        found += [
+            name
+            for name, parameter in model.named_parameters(remove_duplicate=False)
+            if not torch.equal(parameter, expected.get_parameter(unwrap_name(model, name)))
+        ]
+    told = [
+        [(each.rule, each.stream, each.measured_std) for each in one] for one in (record, reference)
+    ]
+    found += [] if told[0] == told[1] else ["record"]
+    x = torch.ones(2, 6)
+    if not torch.allclose(model(x), expected(x), atol=1e-6):
+        found += ["forward pass"]
+    return found
+
+
 def whole(parameter: Tensor) -> Tensor:
     return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
 
@@ -135,7 +183,8 @@ def main() -> None:
     dist.init_process_group("gloo", init_method=f"file://{file}", rank=int(rank), world_size=2)
     mesh = init_device_mesh("cpu", (2,))
     found = {case: {rule: differences(case, rule, mesh) for rule in RULES} for case in CASES}
-    print(json.dumps({"refused": refused(mesh), **found}))
+    flat = {case: {rule: flat_differences(case, rule) for rule in RULES} for case in FLAT}
+    print(json.dumps({"refused": refused(mesh), **found, **flat}))
     dist.destroy_process_group()
 
 

@@ -32,16 +32,27 @@ class Tied(nn.Module):
         self.head.weight = self.table.weight
 
 
-class Frozen(nn.Module):
-    """A layer that no rule fills, because it is frozen, and a slope of unknown role: both have
-    reset methods.
+class Sloped(nn.Module):
+    """A slope of unknown role, which has a reset method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.PReLU(5, init=0.125)
+        self.head = nn.Linear(5, 2)
+
+
+class Frozen(Sloped):
+    """A frozen table of the constructor's own, and a frozen layer: their classes' reset methods
+    would fill both with noise.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.frozen = nn.Linear(6, 5).requires_grad_(False)
-        self.slope = nn.PReLU(5, init=0.125)
-        self.head = nn.Linear(5, 2)
+        self.table = nn.Embedding(50, 16)
+        nn.init.constant_(self.table.weight, 0.5)
+        self.frozen = nn.Linear(6, 5)
+        for module in (self.table, self.frozen):
+            module.requires_grad_(False)
 
 
 class Angles(nn.Module):
@@ -174,21 +185,30 @@ def test_running_statistics_start_as_torch_starts_them() -> None:
 
 
 def test_a_kept_parameter_is_filled_by_its_modules_reset_method_and_the_record_says_so() -> None:
-    model = on_meta(Frozen)
-    record = initialize(model, "zero", seed=0, device="cpu")
+    model = on_meta(Sloped)
+    record = initialize(model, "zero", seed=0, device="cpu", exclude="head.weight")
     assert torch.equal(model.slope.weight, torch.full((5,), 0.125))
-    assert 0 < model.frozen.weight.abs().max() <= 6**-0.5
-    assert not model.frozen.weight.requires_grad
+    assert 0 < model.head.weight.abs().max() <= 5**-0.5
     for name, reason in (
         ("slope.weight", "PReLU: no rule is about its weight"),
-        ("frozen.weight", "frozen"),
+        ("head.weight", "excluded"),
     ):
         assert record[name].reason.startswith(reason)
         assert "reset method filled it" in record[name].reason
         assert record[name].changed
-    again = on_meta(Frozen)
-    initialize(again, "zero", seed=0, device="cpu")
+    again = on_meta(Sloped)
+    initialize(again, "zero", seed=0, device="cpu", exclude="head.weight")
     assert equal(model, again)
+
+
+def test_a_frozen_parameter_is_never_filled_by_a_reset_method() -> None:
+    model = on_meta(Frozen)
+    with pytest.raises(
+        FitError,
+        match=r"^table\.weight, frozen\.weight, frozen\.bias: frozen parameters .*materialize=",
+    ):
+        initialize(model, "he_normal", seed=0, device="cpu")
+    assert places(model) == {"meta"}
 
 
 def test_a_reset_does_not_touch_what_has_values() -> None:

@@ -1,4 +1,4 @@
-"""Sharded parameters (DTensor, FSDP2): two processes on the CPU get, put together, the weights of
+"""Sharded parameters (DTensor, FSDP2, FSDP1): two processes on the CPU get, put together, the weights of
 one.
 """
 
@@ -22,6 +22,9 @@ CASES = (
     "fsdp",
     "fsdp, nested",
     "fsdp from meta",
+    "flat",
+    "flat, as one",
+    "flat, nested",
 )
 RULES = ("he_normal", "orthogonal", "torch_default", "auto")
 

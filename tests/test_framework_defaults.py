@@ -210,8 +210,11 @@ def test_a_model_level_rule_cannot_fill_one_tensor_and_says_what_can_be_done(nam
 
 @pytest.mark.parametrize("name", ["torch_default", "keras_default"])
 def test_a_preset_leaves_what_no_preset_knows(name: str) -> None:
-    record = initialize(everything(), name, seed=0)
-    assert record["slope.weight"].rule is None
+    model = everything()
+    model.register_parameter("own", nn.Parameter(torch.ones(3, 4)))
+    record = initialize(model, name, seed=0)
+    assert record["own"].rule is None
+    assert record["own"].reason == "unknown role in Everything"
     assert record["frozen.weight"].rule is None
     assert all(
         parameter.rule

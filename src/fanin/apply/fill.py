@@ -116,11 +116,11 @@ def _fill_reparametrized(planned: PlannedFill, use: ParameterUse, seed: int) -> 
     for _, row in _find_padding_rows(planned):
         whole[row] = 0
     directions = seeds.standard_normal(
-        tuple(whole.shape), seeds.make_generator(seed, "init", use.name)
+        tuple(whole.shape), seeds.make_generator(seed, "init", use.bare_name)
     )
     try:
         with seeds.preserve_torch_state(
-            seeds.derive_stream(seed, "reparametrize", use.name)
+            seeds.derive_stream(seed, "reparametrize", use.bare_name)
         ):  # orthogonal draws what it lacks
             reparametrization.write(
                 use.module, use.local, whole.to(use.parameter.device), directions

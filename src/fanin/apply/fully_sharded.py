@@ -1,5 +1,6 @@
-"""Models that ``fully_shard`` (FSDP2) has sharded: their forward pass gathers parameters, which
-reading a model must not do.
+"""Models that FSDP has sharded. ``fully_shard`` (FSDP2) keeps every parameter, as a DTensor; its
+forward pass gathers them, which reading a model must not do. The older FullyShardedDataParallel
+(FSDP1) has flat pieces of several parameters, which must be gathered before they can be told apart.
 """
 
 from __future__ import annotations
@@ -23,6 +24,20 @@ def list_sharded_modules(model: nn.Module) -> list[nn.Module]:
     return (
         [] if kind is None else [module for module in model.modules() if isinstance(module, kind)]
     )
+
+
+@contextmanager
+def gather_flat_parameters(model: nn.Module) -> Iterator[None]:
+    """Inside, a model under FSDP1 has its whole parameters, in every process; at the end each keeps
+    its share of what was written.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    kind = getattr(fsdp, "FullyShardedDataParallel", None)
+    if kind is None or not any(isinstance(module, kind) for module in model.modules()):
+        yield
+        return
+    with kind.summon_full_params(model, writeback=True):
+        yield
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -13,16 +13,18 @@ from torch import nn
 from fanin import seeds
 from fanin.apply import meta
 from fanin.apply.fill import fill, fill_all
-from fanin.apply.model_parameters import ParameterUse, Patterns, find_untouched, find_uses
-from fanin.apply.observed_layouts import describe_by_use
+from fanin.apply.fully_sharded import gather_flat_parameters
+from fanin.apply.materialization import list_kept, mark_change, mark_made, materialize_model
+from fanin.apply.model_parameters import Patterns, find_untouched, find_uses
+from fanin.apply.module_function import Materialize
 from fanin.apply.planned_fill import PlannedFill
-from fanin.apply.previous_values import measure_previous, remember_written
+from fanin.apply.previous_values import remember_written
 from fanin.apply.record import ParameterRecord, Record
+from fanin.apply.refusals import refuse_exported_program
 from fanin.apply.reparametrization import undo_on_error
-from fanin.apply.rule_resolver import RuleResolver, find_followers, needs_followers
-from fanin.apply.rules import KEEP, Rule, Rules
-from fanin.apply.special_values import find_special
-from fanin.apply.told_layouts import Split, apply_layouts
+from fanin.apply.resolution import Resolution, resolve_rules
+from fanin.apply.rules import Rule, Rules
+from fanin.apply.told_layouts import Split
 from fanin.apply.unfilled import require_known
 from fanin.errors import FitError, UnknownName, UsageError, quote
 from fanin.fans import Convention, Layout
@@ -42,6 +44,7 @@ def initialize(
     default: Rule | None = None,
     batch: Any = None,
     device: str | torch.device | None = None,
+    materialize: Materialize | None = None,
     include: Patterns | None = None,
     exclude: Patterns | None = None,
     preview: bool = False,
@@ -72,8 +75,11 @@ def initialize(
         default: the rule for weights that no pattern matches; required with patterns.
         batch: inputs on which a model-level rule may observe the model (a tuple for several, a dict
             for named ones); without it the model is traced.
-        device: the device for a model on "meta". Parameters that no rule fills, and buffers, are
-            filled by their module's reset method, or raise.
+        device: the device for a model on "meta". Buffers, and trainable parameters that no rule
+            fills, are filled by their module's reset method, or raise; frozen ones raise.
+        materialize: a function that fills a model on "meta" before the rules do, for what only its
+            constructor knew: called with each module, inner ones first, as transformers'
+            ``model._init_weights``, or once without arguments, as timm's ``model.init_weights``.
         include: pattern or patterns of the parameters to initialize, such as ``"encoder.*"``.
         exclude: pattern or patterns of the parameters to leave unchanged.
         preview: return the record without changing the model.
@@ -107,31 +113,30 @@ def initialize(
         rules, default, (recurrent, biases, norms, embeddings, split, layouts, special)
     )
     target = meta.check_device(device)
-    found = apply_layouts(chosen.layouts, find_uses(model, convention))
-    untouched = find_untouched([use.name for use in found], include, exclude)
-    found = describe_by_use(model, found, batch, untouched)
-    previous = {use.name: measure_previous(use.parameter) for use in found if not use.through}
-    protected = find_special(found, previous) if chosen.special == KEEP else {}
-    followers = find_followers(model, batch) if needs_followers(chosen) else {}
-    resolver = RuleResolver(found, chosen, followers, untouched, protected)
-    plan = resolver.plan_fills(seed, shared=shared_stream)
-    require_known(plan, strict=strict)
-    records = [fill.records for fill in plan] if preview else _fill(model, plan, target, seed)
+    with gather_flat_parameters(model):
+        uses = find_uses(model, convention)
+        untouched = find_untouched([use.name for use in uses], include, exclude)
+        kept = list_kept(uses, chosen, untouched)
+        with materialize_model(model, materialize, target, seed, kept=kept, undo=preview) as made:
+            uses = find_uses(model, convention)
+            found = resolve_rules(model, uses, chosen, untouched, batch)
+            plan = mark_made(found.resolver.plan_fills(seed, shared=shared_stream), made)
+            require_known(plan, strict=strict)
+            tried = materialize is not None
+            records = _fill(model, plan, target, seed, tried=tried, preview=preview)
     return Record(
         rule=str(chosen.default),
         rules=chosen.to_json(),
         seed=seed,
         convention=convention,
         preview=preview,
-        parameters=tuple(
-            replace(record, before=previous.get(record.name))
-            for record in _sort_records(found, records)
-        ),
-        overlaps=resolver.overlaps,
+        parameters=_sort_records(found, records),
+        overlaps=found.resolver.overlaps,
     )
 
 
 def _check_arguments(model: object, convention: object, seed: object) -> int:
+    refuse_exported_program(model)
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"initialize takes a torch.nn.Module, not {quote(model)}. "
@@ -168,27 +173,39 @@ def _collect_rules(rules: object, default: Rule | None, other: Sequence[Any]) ->
 
 
 def _sort_records(
-    found: Sequence[ParameterUse], done: Sequence[tuple[ParameterRecord, ...]]
+    found: Resolution, done: Sequence[tuple[ParameterRecord, ...]]
 ) -> tuple[ParameterRecord, ...]:
-    """The records in the order of the model; those behind a reparametrized weight after it."""
+    """The records in the order of the model, with what was there before; those behind a
+    reparametrized weight after it.
+    """
     by_name = {record.name: record for records in done for record in records}
-    names = [name for use in found for name in (use.name, *(one.name for one in use.carriers))]
-    return tuple(by_name[name] for name in dict.fromkeys(names))
+    names = [name for use in found.uses for name in (use.name, *(one.name for one in use.carriers))]
+    return tuple(
+        replace(by_name[name], before=found.previous.get(name)) for name in dict.fromkeys(names)
+    )
 
 
 def _fill(
-    model: nn.Module, planned_fills: Sequence[PlannedFill], device: torch.device | None, seed: int
+    model: nn.Module,
+    planned_fills: Sequence[PlannedFill],
+    device: torch.device | None,
+    seed: int,
+    *,
+    tried: bool,
+    preview: bool,
 ) -> list[tuple[ParameterRecord, ...]]:
     """Fill every parameter; reparametrized ones first, since a user's parametrization may fail, and
-    then all is put back.
+    then all is put back. A preview fills none.
     """
+    if preview:
+        return [planned.records for planned in planned_fills]
     reset = {
         id(planned)
         for planned in planned_fills
         if planned.initializer is None and planned.uses[0].parameter.is_meta and device is not None
     }
     through = [planned for planned in planned_fills if planned.writes and planned.uses[0].through]
-    with _provide_memory(model, planned_fills, device, seed):
+    with _provide_memory(model, planned_fills, device, seed, tried=tried):
         with undo_on_error(
             [(planned.uses[0].module, planned.uses[0].local) for planned in through]
         ):
@@ -205,14 +222,23 @@ def _fill(
             for one in planned.uses[0].carriers
         )
     return [
-        _mark_reset(done[id(planned)]) if id(planned) in reset else done[id(planned)]
+        mark_change(
+            done[id(planned)], "it had no memory, and its module's own reset method filled it"
+        )
+        if id(planned) in reset
+        else done[id(planned)]
         for planned in planned_fills
     ]
 
 
 def _provide_memory(
-    model: nn.Module, planned_fills: Sequence[PlannedFill], device: torch.device | None, seed: int
-) -> contextlib.AbstractContextManager[None]:
+    model: nn.Module,
+    planned_fills: Sequence[PlannedFill],
+    device: torch.device | None,
+    seed: int,
+    *,
+    tried: bool,
+) -> AbstractContextManager[None]:
     """Allocate a model on meta; parameters that are left out may stay if no device is given."""
     filled_groups = [planned.uses for planned in planned_fills if planned.initializer is not None]
     kept_groups = [planned.uses for planned in planned_fills if planned.initializer is None]
@@ -220,22 +246,11 @@ def _provide_memory(
     left = meta.list_meta_parameters(use for group in kept_groups for use in group)
     buffers = meta.list_meta_buffers(model)
     if device is not None and (names or left or buffers):
-        return meta.materialize(model, filled_groups, kept_groups, device, seed)
+        return meta.provide_values(model, filled_groups, kept_groups, device, seed, tried=tried)
     missing = names or ([] if left else buffers)
     if missing:
-        listed = ", ".join(missing[:5]) + (
-            f", … ({len(missing)} in all)" if len(missing) > 5 else ""
-        )
         raise FitError(
-            f"{listed}: no memory (device meta). Choose a device: fanin.initialize(model, …, "
-            "device='cpu')."
+            f"{meta.list_some(missing)}: no memory (device meta). Choose a device: "
+            "fanin.initialize(model, …, device='cpu')."
         )
-    return contextlib.nullcontext()
-
-
-def _mark_reset(records: tuple[ParameterRecord, ...]) -> tuple[ParameterRecord, ...]:
-    """The records of a parameter that no rule fills, and that had no values to keep."""
-    head, *others = (replace(record, changed=True) for record in records)
-    return replace(
-        head, reason=f"{head.reason}; it had no memory, and its module's own reset method filled it"
-    ), *others
+    return nullcontext()

@@ -24,6 +24,7 @@ from fanin.fans import (
     describe_parameters,
     get_tensor_layout,
 )
+from fanin.structure import unwrap_name
 
 Patterns = str | Sequence[str]
 
@@ -41,6 +42,12 @@ class ParameterUse:
     """With fans in the convention that was asked for; `parts` if it is packed."""
     carriers: tuple[Carrier, ...] = field(repr=False)
     """The parameters that carry it: itself, or those of its parametrization."""
+    bare_name: str
+    """Its name in the model without wrappers, such as torch.compile's or FSDP1's, from which its
+    random stream is derived.
+    """
+    enclosing: tuple[nn.Module, ...] = field(repr=False)
+    """The modules around it, from the model to `module`."""
     through: str = ""
     """What it is set through, such as weight_norm; empty for an ordinary parameter."""
     note: str = ""
@@ -70,14 +77,13 @@ def find_uses(model: nn.Module, convention: Convention) -> tuple[ParameterUse, .
 
 def _iterate_uses(model: nn.Module, convention: Convention) -> Iterator[ParameterUse]:
     carriers_seen: set[tuple[int, str]] = set()
-    for path, module in model.named_modules(remove_duplicate=False):
-        prefix = f"{path}." if path else ""
+    for place in _list_places(model):
+        module, prefix = place.module, place.prefix
         held = describe_parameters(module, convention) if _require_shapes(module, prefix) else {}
         for found in find_reparametrized(module, prefix):
             carriers_seen |= {(id(one.owner), one.local) for one in found.carriers}
             yield _make_use(
-                prefix,
-                module,
+                place,
                 found.local,
                 held.get(found.local),
                 found.carriers,
@@ -87,9 +93,35 @@ def _iterate_uses(model: nn.Module, convention: Convention) -> Iterator[Paramete
         for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             if (id(module), local) not in carriers_seen:
                 carriers = (Carrier(prefix + local, module, local),)
-                yield _make_use(
-                    prefix, module, local, held.get(local), carriers, "", tuple(parameter.shape)
-                )
+                yield _make_use(place, local, held.get(local), carriers, "", tuple(parameter.shape))
+
+
+def _make_prefix(path: str) -> str:
+    return f"{path}." if path else ""
+
+
+@dataclass(frozen=True)
+class _ModulePlace:
+    """One place of the model that holds a module."""
+
+    prefix: str
+    bare_prefix: str
+    enclosing: tuple[nn.Module, ...]
+
+    @property
+    def module(self) -> nn.Module:
+        return self.enclosing[-1]
+
+
+def _list_places(model: nn.Module) -> list[_ModulePlace]:
+    """Every place of every module, in the model's order."""
+    found: dict[str, tuple[nn.Module, ...]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        found[path] = (*found[path.rpartition(".")[0]], module) if path else (module,)
+    return [
+        _ModulePlace(_make_prefix(path), _make_prefix(unwrap_name(model, path)), enclosing)
+        for path, enclosing in found.items()
+    ]
 
 
 def _require_shapes(module: nn.Module, prefix: str) -> bool:
@@ -103,8 +135,7 @@ def _require_shapes(module: nn.Module, prefix: str) -> bool:
 
 
 def _make_use(
-    prefix: str,
-    module: nn.Module,
+    place: _ModulePlace,
     local: str,
     held: LayerParameter | None,
     carriers: tuple[Carrier, ...],
@@ -114,9 +145,18 @@ def _make_use(
     known = held is not None and held.layout.shape == shape
     role: Role = held.role if held is not None and known else "unknown"
     layout = held.layout if held is not None and known else WeightLayout(shape, None)
-    unknown = "" if known else _explain_unknown(module, local, held, shape)
+    unknown = "" if known else _explain_unknown(place.module, local, held, shape)
     return ParameterUse(
-        prefix + local, module, local, role, layout, carriers, through, unknown=unknown
+        place.prefix + local,
+        place.module,
+        local,
+        role,
+        layout,
+        carriers,
+        place.bare_prefix + local,
+        place.enclosing,
+        through,
+        unknown=unknown,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fanin import structure
+from fanin.apply.bare_model import remove_wrappers
 from fanin.apply.fully_sharded import suspend_gathering
 from fanin.apply.model_parameters import ParameterUse, is_matrix_like
 from fanin.fans import Fans, Layout, WeightLayout
@@ -27,19 +28,20 @@ def describe_by_use(
     which is trained and not excluded. One whose first axis has the length 1, such as a class token
     or a table of positions, is no map.
     """
-    asked = [use.name for use in uses if _is_in_question(use) and use.name not in untouched]
+    asked = [use.bare_name for use in uses if _is_in_question(use) and use.name not in untouched]
     if not asked:
         return tuple(uses)
     beside = [
-        use.name
+        use.bare_name
         for use in uses
         if use.role == "unknown"
         and not use.through
         and use.parameter.layout is torch.strided
-        and any(use.name.startswith(f"{name.rpartition('.')[0]}.") for name in asked)
+        and any(use.bare_name.startswith(f"{name.rpartition('.')[0]}.") for name in asked)
     ]
-    with suspend_gathering(model, observed=batch is not None):
-        found = structure.find_weight_uses(model, list(dict.fromkeys([*asked, *beside])), batch)
+    with suspend_gathering(model, observed=batch is not None), remove_wrappers(model) as bare:
+        names = list(dict.fromkeys([*asked, *beside]))
+        found = structure.find_weight_uses(bare, names, batch)
     return tuple(_describe(use, found) if use.role == "unknown" else use for use in uses)
 
 
@@ -50,11 +52,12 @@ def _is_in_question(use: ParameterUse) -> bool:
         and is_matrix_like(use.layout.shape)
         and use.parameter.requires_grad
         and use.parameter.layout is torch.strided
+        and not isinstance(use.module, torch.jit.ScriptModule)
     )
 
 
 def _describe(use: ParameterUse, found: Uses) -> ParameterUse:
-    seen = found.get(use.name)
+    seen = found.get(use.bare_name)
     if seen is None:
         return use
     kind = type(use.module).__name__
@@ -77,9 +80,9 @@ def _describe(use: ParameterUse, found: Uses) -> ParameterUse:
 
 def _find_weight_beside(use: ParameterUse, found: Uses) -> str | None:
     """The weight in the same module that has as many outputs (and maps) as this has numbers."""
-    if found[use.name].kind not in ("added", "embedding"):
+    if found[use.bare_name].kind not in ("added", "embedding"):
         return None
-    owner = use.name.rpartition(".")[0]
+    owner = use.bare_name.rpartition(".")[0]
     for name, seen in found.items():
         if seen.kind == "weight" and name.rpartition(".")[0] == owner:
             shape = tuple(use.module.get_parameter(name.rpartition(".")[2]).shape)

@@ -13,6 +13,7 @@ from fanin import seeds
 from fanin.apply import reparametrization
 from fanin.apply.model_parameters import ParameterUse
 from fanin.apply.record import ParameterRecord, PartRecord
+from fanin.apply.refusals import find_write_obstacle
 from fanin.apply.shared_stream import STREAM
 from fanin.errors import FitError
 from fanin.fans import PackedPart, WeightLayout
@@ -74,7 +75,7 @@ def plan_fill(
     if initializer is None:
         return PlannedFill(group, None, (), (record, *others, *carriers))
     _require_settable(group[0], initializer)
-    stream = STREAM if shared and use.role == "weight" else name
+    stream = STREAM if shared and use.role == "weight" else group[0].bare_name
     pieces = _split_into_pieces(layout, initializer, stream)
     through = f", set through {use.through}" if use.through else ""
     record = replace(
@@ -87,6 +88,7 @@ def _require_settable(use: ParameterUse, initializer: Initializer) -> None:
     reason = reparametrization.find_obstacle(use.module, use.local) if use.through else None
     for one in use.carriers:
         reason = reason or unfit_numbers(one.parameter, initializer)
+        reason = reason or find_write_obstacle(one.parameter)
     if reason:
         raise FitError(f"Expected a tensor that weights can be written into; this one {reason}.")
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from fanin import structure
+from fanin.apply.bare_model import remove_wrappers
 from fanin.apply.fully_sharded import suspend_gathering
 from fanin.apply.model_parameters import ParameterUse, group_tied, infer_layout
 from fanin.apply.planned_fill import Decision, PlannedFill, plan_fill, require_distinct_streams
@@ -77,7 +78,7 @@ class RuleResolver:
             for name, group in self._groups.items()
             if (match := choose_match(patterns, group))
         }
-        self._sites = [_make_site(use, found) for use in uses if use.role != "unknown"]
+        self._sites = [_make_site(use, found) for use in uses]
         self._chosen: dict[Initializer, Mapping[str, Assignment]] = {}
 
     @property
@@ -122,7 +123,7 @@ class RuleResolver:
         elif special:
             return Decision(head, None, special, head.layout)
         elif head.role == "unknown":
-            return Decision(head, None, head.unknown, head.layout)
+            decision = self._decide_unknown(head)
         else:
             decision = self._decide_by_role(head)
         return self._avoid_second_gate_bias(decision)
@@ -130,7 +131,7 @@ class RuleResolver:
     def _find_reason_to_keep(self, group: Sequence[ParameterUse]) -> str:
         """Why a parameter stays as it is whatever the rules say; empty if it does not."""
         reasons = [self._untouched.get(use.name) for use in group]
-        if not all(one.parameter.requires_grad for use in group for one in use.carriers):
+        if any(_is_frozen(use, one.parameter) for use in group for one in use.carriers):
             return "frozen (requires_grad is False)"
         if "excluded" in reasons:
             return "excluded"
@@ -177,6 +178,15 @@ class RuleResolver:
             else f"{use.role} kept on request"
         )
         return Decision(use, initializer, reason, use.layout)
+
+    def _decide_unknown(self, use: ParameterUse) -> Decision:
+        """A parameter of unknown role is kept, unless a model-level default knows its layer."""
+        default = resolve_rule(self._rules.default)
+        if isinstance(default, ModelInitializer):
+            choice = self._choose(default, use)
+            if choice is not None:
+                return Decision(use, choice.initializer, choice.reason, choice.layout or use.layout)
+        return Decision(use, None, use.unknown, use.layout)
 
     def _find_rule(self, role: Role, usual: Initializer | None) -> Initializer | None:
         """What the rules say about a role; if they say nothing, what a model-level default says,
@@ -225,18 +235,41 @@ class RuleResolver:
 
     def _choose(self, initializer: ModelInitializer, use: ParameterUse) -> Assignment | None:
         if initializer not in self._chosen:
-            self._chosen[initializer] = initializer.assign(self._sites)
+            self._chosen[initializer] = initializer.assign(
+                [
+                    site
+                    for site in self._sites
+                    if initializer.covers_unknown or site.role != "unknown"
+                ]
+            )
         return self._chosen[initializer].get(use.name)
 
 
+def _is_frozen(use: ParameterUse, parameter: Tensor) -> bool:
+    """Whether a parameter is not to be trained. Integers never can be: those that are a layer's
+    weight are quantized, not frozen.
+    """
+    quantized = not (parameter.is_floating_point() or parameter.is_complex())
+    return not parameter.requires_grad and not (quantized and use.role != "unknown")
+
+
 def _make_site(use: ParameterUse, found: Followers) -> ModelParameter:
-    path = use.name.rpartition(".")[0]
+    path = use.bare_name.rpartition(".")[0]
     return ModelParameter(
-        use.name, use.module, use.role, use.layout, use.get_effective_layout(), found.get(path)
+        use.name,
+        use.module,
+        use.role,
+        use.layout,
+        use.get_effective_layout(),
+        found.get(path),
+        use.enclosing,
     )
 
 
 def find_followers(model: nn.Module, batch: Any) -> Followers:
-    """What follows each layer, from a trace or from a forward pass on a batch."""
-    with suspend_gathering(model, observed=batch is not None):
-        return structure.find_followers(model, batch)
+    """What follows each layer, by its bare path, from a trace or from a forward pass on a batch."""
+    with (
+        suspend_gathering(model, observed=batch is not None),
+        remove_wrappers(model) as bare,
+    ):
+        return structure.find_followers(bare, batch)

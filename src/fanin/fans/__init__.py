@@ -5,6 +5,7 @@ from fanin.fans import known_classes as known_classes
 from fanin.fans import normalization_behaviour as normalization_behaviour
 from fanin.fans import packed_attention as packed_attention
 from fanin.fans import packed_recurrent as packed_recurrent
+from fanin.fans.known_classes import is_transformers_conv1d
 from fanin.fans.layer_parameters import (
     WEIGHTS,
     LayerParameter,
@@ -44,6 +45,7 @@ __all__ = [
     "describe_parameters",
     "get_module_layout",
     "get_tensor_layout",
+    "is_transformers_conv1d",
     "pack",
     "register_layer",
     "require_fans",

@@ -21,6 +21,7 @@ _PER_TYPE = Layout(in_axis=1, out_axis=2, batch_axis=0)
 _PER_HEAD = Layout(in_axis=2, out_axis=0, batch_axis=1)
 """Attention of graphs: (1, heads, size), a scalar product of `size` numbers per head."""
 
+_CONV1D = "transformers.pytorch_utils.Conv1D"
 _GEOMETRIC = "torch_geometric.nn."
 _ATTENTION: dict[str, Layout | Role] = {
     "att_src": _PER_HEAD,
@@ -31,7 +32,7 @@ _ATTENTION: dict[str, Layout | Role] = {
 }
 
 KNOWN_CLASSES: Mapping[str, Mapping[str, Layout | Role]] = {
-    "transformers.pytorch_utils.Conv1D": {"weight": _TRANSPOSED, "bias": "bias"},
+    _CONV1D: {"weight": _TRANSPOSED, "bias": "bias"},
     _GEOMETRIC + "dense.linear.Linear": {"weight": _LINEAR, "bias": "bias"},
     _GEOMETRIC + "dense.linear.HeteroLinear": {"weight": _PER_TYPE, "bias": "bias"},
     _GEOMETRIC + "conv.gat_conv.GATConv": _ATTENTION,
@@ -56,3 +57,8 @@ def describe_by_class_name(module: nn.Module, convention: Convention) -> LayerPa
         if described is not None:
             return describe_as(module, described, convention)
     return {}
+
+
+def is_transformers_conv1d(module: nn.Module) -> bool:
+    """Whether a module is transformers' Conv1D. Another class of that name is not."""
+    return any(f"{base.__module__}.{base.__name__}" == _CONV1D for base in type(module).__mro__)

@@ -15,6 +15,17 @@ from fanin.errors import FitError, UsageError, quote
 from fanin.fans import WeightLayout
 from fanin.registry import Component
 
+_DTYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.complex32,
+    torch.complex64,
+    torch.complex128,
+)
+"""The kinds of numbers that weights are. Those of 8 bits and fewer need a scale beside them."""
+
 
 class Initializer(Component, ABC):
     """A distribution, or another rule, for the numbers of one weight.
@@ -153,7 +164,20 @@ def unfillable(tensor: Tensor, initializer: Initializer) -> str | None:
 def unfit_numbers(tensor: Tensor, initializer: Initializer) -> str | None:
     """Why the tensor's kind of numbers, or their arrangement, does not suit; None if it does."""
     if tensor.is_quantized or not (tensor.is_floating_point() or tensor.is_complex()):
-        return f"holds {tensor.dtype}: floating-point numbers are needed"
+        return (
+            f"holds {tensor.dtype}: floating-point numbers are needed, so draw weights before they "
+            "are quantized"
+        )
+    if tensor.dtype not in _DTYPES:
+        return (
+            f"holds {tensor.dtype}, which is no weight without its scale: draw weights in bfloat16 "
+            "or float32 and convert them afterwards"
+        )
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        return (
+            "was made in torch.inference_mode, outside of which it cannot be written: build the "
+            "model outside, or initialize it inside"
+        )
     if tensor.is_complex() and not (initializer.deterministic or initializer.gaussian):
         return (
             f"holds {tensor.dtype}, for which {initializer} is not defined: use a normal "

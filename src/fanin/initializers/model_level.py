@@ -5,7 +5,7 @@ tensor-level one.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -32,6 +32,8 @@ class ModelParameter:
     """With effective fans: strides taken into account."""
     follower: Follower | None = None
     """What follows its layer; None if nobody asked, or nothing is known."""
+    enclosing: tuple[nn.Module, ...] = ()
+    """The modules around it, from the model to `module`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class ModelInitializer(Initializer):
     batch.
     """
 
+    covers_unknown: ClassVar[bool] = False
+    """True if it is asked about parameters of unknown role too, such as the slope of a PReLU."""
+
     @abstractmethod
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """The choice for each parameter by name; one that is left out gets what its role gets
@@ -75,3 +80,12 @@ class ModelInitializer(Initializer):
             f"{self} looks at a whole model, not at one tensor. Use fanin.initialize(model, "
             f"'{self}', seed=0)."
         )
+
+
+def choose_all(
+    sites: Sequence[ModelParameter], recipe: Callable[[ModelParameter], Assignment | None]
+) -> dict[str, Assignment]:
+    """What a recipe chooses for each parameter, by name; those of which it knows nothing are left
+    out.
+    """
+    return {site.name: choice for site in sites if (choice := recipe(site)) is not None}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import FitError, UsageError, quote
+from fanin.fans import is_transformers_conv1d
 from fanin.structure.graph import NodeKind
 
 _LAYERS = (
@@ -96,7 +97,7 @@ def check_model(model: object) -> None:
 
 def classify_module(module: nn.Module) -> NodeKind | None:
     """The kind of a module that is one step, or None if its own code must be traced."""
-    if isinstance(module, _LAYERS) or _is_conv1d(module):
+    if isinstance(module, _LAYERS) or is_transformers_conv1d(module):
         return "layer"
     for base in type(module).__mro__:
         if base in _KINDS:
@@ -134,17 +135,6 @@ def find_weight_owners(model: nn.Module) -> dict[int, WeightSource]:
             if parameter.dim() >= 2:
                 found.setdefault(id(parameter), WeightSource((_PARAMETRIZED.sub("", path),)))
     return found
-
-
-def _is_conv1d(module: nn.Module) -> bool:
-    """transformers' Conv1D, a linear layer whose weight is transposed; known by name, since the
-    package may not be there.
-    """
-    return (
-        type(module).__name__ == "Conv1D"
-        and hasattr(module, "nf")
-        and isinstance(getattr(module, "weight", None), Tensor)
-    )
 
 
 def _classify_by_name(module: nn.Module) -> NodeKind | None:

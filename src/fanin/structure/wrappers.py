@@ -64,7 +64,9 @@ def unwrap_name(model: nn.Module, name: str) -> str:
         part = parts.pop(0)
         if module is None or part != find_wrapped(module):
             kept.append(part)
-        module = module._modules.get(part) if module is not None else None
+        # A scripted module has a mapping of its own here, without get.
+        inside = module is not None and part in module._modules
+        module = module._modules[part] if module is not None and inside else None
     return ".".join(kept)
 
 

@@ -1,0 +1,103 @@
+"""The defaults of Keras' layers, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+from torch import nn
+from torch.nn.modules.rnn import RNNBase, RNNCellBase
+
+from fanin.fans import Fans, WeightLayout
+from fanin.initializers.constant import Constant, Zero
+from fanin.initializers.fixed_scale import Uniform
+from fanin.initializers.gate_biases import ForgetGate
+from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
+from fanin.initializers.model_level import Assignment, ModelInitializer, ModelParameter, choose_all
+from fanin.initializers.orthogonal import Orthogonal
+from fanin.initializers.xavier import XavierUniform
+
+
+@final
+@dataclass(frozen=True)
+class KerasDefault(ModelInitializer):
+    """What Keras' layers of the same kind start from.
+
+    Dense, convolution, attention: Xavier's uniform (glorot_uniform); recurrent layers: that for the
+    inputs, with the gates as one map, and orthogonal over all gates at once for the state; biases
+    0, an LSTM's forget gate 1; embedding: U(±0.05); normalization: 1 and 0; PReLU: 0.
+    """
+
+    name: ClassVar[str] = "keras_default"
+    covers_unknown: ClassVar[bool] = True
+
+    def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
+        """A choice for every parameter whose role is known."""
+        return choose_all(sites, _choose_keras)
+
+
+def _choose_keras(site: ModelParameter) -> Assignment | None:
+    module = site.module
+    reason = f"Keras' default of {type(module).__name__}"
+    if isinstance(module, nn.PReLU):
+        return Assignment(Zero(), reason)
+    recurrent = isinstance(module, RNNBase | RNNCellBase)
+    match site.role:
+        case "weight" if recurrent:
+            return Assignment(XavierUniform(), reason, _unpack(site.layout))
+        case "weight":
+            return Assignment(XavierUniform(), reason, _get_keras_layout(module, site.layout))
+        case "recurrent weight":
+            return Assignment(Orthogonal(), reason, _unpack(site.layout))
+        case "bias":
+            return Assignment(
+                ForgetGate() if isinstance(module, nn.LSTM | nn.LSTMCell) else Zero(), reason
+            )
+        case "recurrent bias" | "norm shift":
+            return Assignment(Zero(), reason)
+        case "embedding":
+            return Assignment(Uniform(low=-0.05, high=0.05), reason)
+        case "norm scale":
+            return Assignment(Constant(value=1.0), reason)
+    return None
+
+
+def _get_keras_layout(module: nn.Module, layout: WeightLayout) -> WeightLayout | None:
+    """Keras' fans of a grouped convolution: the fan-out counts the channels of all groups."""
+    if layout.groups == 1 or layout.fans is None:
+        return None
+    return replace(layout, fans=Fans(layout.fans.fan_in, layout.fans.fan_out * layout.groups))
+
+
+def _unpack(layout: WeightLayout) -> WeightLayout:
+    """A packed layout as one map."""
+    return replace(layout, parts=())
+
+
+REGISTRY.add(
+    InitializerEntry(
+        component=KerasDefault,
+        level="model",
+        summary="The initial distributions of Keras' layers of the same kind, by name.",
+        formula=(
+            "kernels: w ~ U[-b, b], b = √(6/(fan_in + fan_out)); recurrent: orthogonal; biases 0, "
+            "LSTM forget gate 1"
+        ),
+        paper=Paper(
+            authors="Chollet et al.",
+            title="Keras",
+            year=2015,
+            link="https://keras.io",
+        ),
+        suited="Porting a model or a result from Keras, and as the baseline of a comparison.",
+        avoid="Deep rectifier networks: Xavier halves the second moment there at every layer.",
+        cost="One draw per weight; QR for recurrent matrices.",
+        differs=(
+            "Keras' attention layers compute fans from three-dimensional kernels; here q, k and v "
+            "are matrices. Keras' LSTM has one bias and torch's has two, whose sum is the same "
+            "here."
+        ),
+        examples=("keras_default",),
+    )
+)
