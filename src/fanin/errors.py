@@ -57,17 +57,29 @@ class UnknownName(UsageError):
     """No entry has that name."""
 
     @classmethod
-    def suggest(cls, kind: str, name: object, known: Iterable[str], *, hint: str = "") -> Self:
+    def suggest(
+        cls,
+        kind: str,
+        name: object,
+        known: Iterable[str],
+        *,
+        also: Iterable[str] = (),
+        hint: str = "",
+    ) -> Self:
         """The error, with the names nearest to `name`, or the first 30 names if none is near.
 
         Args:
             kind: what the name would be of.
             name: what was received.
             known: the names that there are.
+            also: further names that are offered if they are near, and not listed otherwise.
             hint: a sentence about what else to do.
         """
         names = sorted(known)
         near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+        # Another word is offered only where it is nearer than all names.
+        closest = difflib.get_close_matches(str(name), [*near[:1], *sorted(also)], n=1, cutoff=0.7)
+        near = [*closest, *(one for one in near if one not in closest)][:3]
         listed = [*names[:30], *([f"… ({len(names)} in all)"] if len(names) > 30 else [])]
         offer = (
             f"Did you mean {' or '.join(near)}?"

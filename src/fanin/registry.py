@@ -145,6 +145,17 @@ class PlainEntry:
         return self
 
 
+class ForeignWords(Protocol):
+    """What other frameworks call the entries of one kind, and their options."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Each foreign name, and the name of the entry that it stands for."""
+
+    def translate(self, name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """A name and options in the words of fanin; those that are so already stay as they are."""
+
+
 EntryT = TypeVar("EntryT", bound=Entry)
 ComponentT = TypeVar("ComponentT")
 
@@ -176,6 +187,7 @@ class Registry(Generic[EntryT, ComponentT]):
         self.groups = groups or (f"fanin.{kind}s",)
         self._type = entry_type
         self._load_user_entry: Callable[[str], Entry] | None = None
+        self._foreign: ForeignWords | None = None
         self._aliases = dict(aliases or {})
         self._entries: dict[str, EntryT] = {}
         self._plugins_loaded = False
@@ -190,12 +202,13 @@ class Registry(Generic[EntryT, ComponentT]):
         `fanin.user_code.load` raises.
         """
         name, written = specs.parse(spec)
-        entry = self.find(name)
         if twice := sorted(written.keys() & options.keys()):
             raise SpecError(
                 f"{quote(spec)} gives {', '.join(twice)} already. Give each option once."
             )
-        made: ComponentT = entry.make(specs.construct(entry.name, entry.options, written | options))
+        name, given = self._translate(name, written | options)
+        entry = self.find(name)
+        made: ComponentT = entry.make(specs.construct(entry.name, entry.options, given))
         return made
 
     def find(self, name: str) -> Entry:
@@ -205,7 +218,7 @@ class Registry(Generic[EntryT, ComponentT]):
         return self.get(name)
 
     def get(self, name: str) -> EntryT:
-        """The registered entry of a name or an alias.
+        """The registered entry of a name, an alias or a foreign name.
 
         Raises `UnknownName` with near names if there is none.
         """
@@ -213,8 +226,13 @@ class Registry(Generic[EntryT, ComponentT]):
         try:
             return self._entries[self._aliases.get(name, name)]
         except (KeyError, TypeError):
+            foreign = self.foreign_names
+            if isinstance(name, str) and name in foreign:
+                return self._entries[foreign[name]]
             known = (*self._entries, *self._aliases)
-            raise UnknownName.suggest(self.kind, name, known, hint=self._hint_at_own()) from None
+            raise UnknownName.suggest(
+                self.kind, name, known, also=foreign, hint=self._hint_at_own()
+            ) from None
 
     def add(self, entry: EntryT) -> EntryT:
         """Register an entry and return it; a second entry of the same name raises `UsageError`."""
@@ -236,6 +254,25 @@ class Registry(Generic[EntryT, ComponentT]):
     def load_user_entries_with(self, load: Callable[[str], Entry]) -> None:
         """Support user components: `load` returns the entry of a reference to user code."""
         self._load_user_entry = load
+
+    def understand(self, foreign: ForeignWords) -> None:
+        """Translate the words of other frameworks into those of the entries.
+
+        A registered entry goes before a foreign name, so that a plug-in keeps its name.
+        """
+        self._foreign = foreign
+
+    @property
+    def foreign_names(self) -> Mapping[str, str]:
+        """Each foreign name, and the name of the entry that it stands for."""
+        names = self._foreign.names if self._foreign is not None else {}
+        return {name: meant for name, meant in names.items() if name not in self._entries}
+
+    def _translate(self, name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        self._load_plugins()
+        if self._foreign is None or (name in self._entries and name in self._foreign.names):
+            return name, options
+        return self._foreign.translate(name, options)
 
     def _hint_at_own(self) -> str:
         """How a user's own component is named; empty if this kind does not support them."""

@@ -15,8 +15,9 @@ from fanin.apply import meta
 from fanin.apply.fill import fill, fill_all
 from fanin.apply.fully_sharded import gather_flat_parameters
 from fanin.apply.materialization import list_kept, mark_change, mark_made, materialize_model
-from fanin.apply.model_parameters import Patterns, find_untouched, find_uses
+from fanin.apply.model_parameters import find_uses
 from fanin.apply.module_function import Materialize
+from fanin.apply.patterns import Patterns, find_untouched
 from fanin.apply.planned_fill import PlannedFill
 from fanin.apply.previous_values import remember_written
 from fanin.apply.record import ParameterRecord, Record
@@ -38,7 +39,7 @@ _NEEDS_DEFAULT = (
 
 def initialize(
     model: nn.Module,
-    rules: Rule | Mapping[str, Rule] | Rules,
+    rules: Rule | Mapping[Any, Rule] | Rules,
     *,
     seed: int,
     default: Rule | None = None,
@@ -69,8 +70,9 @@ def initialize(
     Args:
         model: the module; dtype, device, memory format and sharding (DTensor, FSDP2) stay as they
             are and do not affect the draws.
-        rules: a spec or initializer for all weights, "keep", rules by pattern over qualified names
-            such as ``{"*.attn.*": "xavier_uniform"}`` (the last match counts), or `Rules`.
+        rules: a spec or initializer for all weights, "keep", `Rules`, or rules by pattern, of which
+            the last match counts: over qualified names (``{"*.attn.*": "xavier_uniform"}``), by
+            layer class (``{nn.Conv2d: "he_normal"}``, subclasses too) or by ``re.compile(…)``.
         seed: from 0 to 2**63 - 1; the global random state is neither used nor changed.
         default: the rule for weights that no pattern matches; required with patterns.
         batch: inputs on which a model-level rule may observe the model (a tuple for several, a dict
@@ -80,7 +82,8 @@ def initialize(
         materialize: a function that fills a model on "meta" before the rules do, for what only its
             constructor knew: called with each module, inner ones first, as transformers'
             ``model._init_weights``, or once without arguments, as timm's ``model.init_weights``.
-        include: pattern or patterns of the parameters to initialize, such as ``"encoder.*"``.
+        include: pattern or patterns of the parameters to initialize, such as ``"encoder.*"`` or
+            ``nn.Conv2d``.
         exclude: pattern or patterns of the parameters to leave unchanged.
         preview: return the record without changing the model.
         convention: how fans are counted, "kernel" or "effective" (see `fanin.fans`).
@@ -115,7 +118,7 @@ def initialize(
     target = meta.check_device(device)
     with gather_flat_parameters(model):
         uses = find_uses(model, convention)
-        untouched = find_untouched([use.name for use in uses], include, exclude)
+        untouched = find_untouched(uses, include, exclude)
         kept = list_kept(uses, chosen, untouched)
         with materialize_model(model, materialize, target, seed, kept=kept, undo=preview) as made:
             uses = find_uses(model, convention)

@@ -1,12 +1,8 @@
-"""The parameters of a model: the role and the layout of each, which ones are tied, and which ones
-a pattern matches.
-"""
+"""The parameters of a model: the role and the layout of each, and which ones are tied."""
 
 from __future__ import annotations
 
-import fnmatch
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fanin.apply.reparametrization import Carrier, find_reparametrized
-from fanin.errors import FitError, UnknownName, UsageError, quote
+from fanin.errors import FitError
 from fanin.fans import (
     Convention,
     LayerParameter,
@@ -25,8 +21,6 @@ from fanin.fans import (
     get_tensor_layout,
 )
 from fanin.structure import unwrap_name
-
-Patterns = str | Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -224,54 +218,3 @@ def infer_layout(use: ParameterUse) -> WeightLayout:
     """
     shape = use.layout.shape
     return get_tensor_layout(shape) if len(shape) <= 2 else WeightLayout(shape, None)
-
-
-def find_untouched(
-    names: Sequence[str], include: Patterns | None, exclude: Patterns | None
-) -> dict[str, str]:
-    """The names that are not to be touched, each with the reason."""
-    included = set(names) if include is None else _match_all(names, include, "include")
-    excluded = set() if exclude is None else _match_all(names, exclude, "exclude")
-    return {
-        name: "excluded" if name in excluded else "not included"
-        for name in names
-        if name in excluded or name not in included
-    }
-
-
-def match_names(names: Sequence[str], pattern: object, argument: str) -> list[str]:
-    """The names that a pattern matches; raises `UnknownName` if there are none, with near names."""
-    if not isinstance(pattern, str) or not pattern:
-        raise UsageError(
-            f"{argument}: expected a pattern over parameter names, such as 'encoder.*', not "
-            f"{quote(pattern)}."
-        )
-    found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
-    if not found and "[" in pattern:
-        # Not a choice of characters then, but a bracket that is part of a name.
-        literal = pattern.replace("[", "[[]")
-        found = [name for name in names if fnmatch.fnmatchcase(name, literal)]
-    if not found:
-        kind = f"parameter that {argument} could mean"
-        raise UnknownName.suggest(kind, pattern, _list_near(names, pattern) or names)
-    return found
-
-
-def _list_near(names: Sequence[str], pattern: str) -> list[str]:
-    """What is meant by the name of a module, or by an index in brackets: patterns that match."""
-    dotted = re.sub(r"\[(\w+)\]", r".\1", pattern).strip(".")
-    tries = dict.fromkeys((dotted, f"{dotted}.*", f"*.{dotted}", f"*.{dotted}.*"))
-    return [
-        other
-        for other in tries
-        if other != pattern and any(fnmatch.fnmatchcase(name, other) for name in names)
-    ][:1]
-
-
-def _match_all(names: Sequence[str], patterns: Patterns, argument: str) -> set[str]:
-    if not isinstance(patterns, Sequence) or (argument == "include" and not patterns):
-        raise UsageError(
-            f"{argument} takes one or more patterns such as 'encoder.*', not {quote(patterns)}."
-        )
-    listed = [patterns] if isinstance(patterns, str) else patterns
-    return {name for pattern in listed for name in match_names(names, pattern, argument)}

@@ -16,7 +16,7 @@ from fanin.apply.record import ParameterRecord, PartRecord
 from fanin.apply.refusals import find_write_obstacle
 from fanin.apply.shared_stream import STREAM
 from fanin.errors import FitError
-from fanin.fans import PackedPart, WeightLayout
+from fanin.fans import WEIGHTS, PackedPart, WeightLayout
 from fanin.initializers import Initializer
 from fanin.initializers.initializer import unfit_numbers
 
@@ -78,10 +78,24 @@ def plan_fill(
     stream = STREAM if shared and use.role == "weight" else group[0].bare_name
     pieces = _split_into_pieces(layout, initializer, stream)
     through = f", set through {use.through}" if use.through else ""
+    remark = _describe_surprise(record, initializer)
     record = replace(
-        _complete_record(record, pieces, initializer, seed), reason=decision.reason + through
+        _complete_record(record, pieces, initializer, seed),
+        reason=decision.reason + through + remark,
     )
     return PlannedFill(group, initializer, pieces, (record, *others, *carriers))
+
+
+def _describe_surprise(record: ParameterRecord, initializer: Initializer) -> str:
+    """What a caller may not expect of the numbers: that there are none, or that a weight's have a
+    mean.
+    """
+    if math.prod(record.shape) == 0:
+        return "; it has no elements, so nothing is drawn"
+    mean = initializer.intended_mean
+    if record.role in WEIGHTS and mean:
+        return f"; its intended mean is {mean:.4g}, not 0"
+    return ""
 
 
 def _require_settable(use: ParameterUse, initializer: Initializer) -> None:

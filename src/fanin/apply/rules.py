@@ -1,5 +1,5 @@
-"""Rules: which initializer each parameter gets, by pattern over its name or else by its role; from
-Python or from TOML.
+"""Rules: which initializer each parameter gets, by pattern over its name or the class of its layer,
+or else by its role; from Python or from TOML.
 
     default = "auto"                      # weights that no pattern matches
     biases = "zero"
@@ -7,6 +7,8 @@ Python or from TOML.
     [patterns]                            # of several that match, the last one counts
     "*.attn.*" = "xavier_uniform"
     "head.weight" = "zero"
+    "class:Conv2d" = "he_normal"          # by the class of the layer, subclasses included
+    "re:.*[.](q|k)[.].*" = "orthogonal"   # a regular expression over the whole name
 
     [split]                               # parameters that pack several maps, along their outputs
     "*.qkv.*" = { q = 768, k = 256, v = 256 }
@@ -24,7 +26,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fanin.apply.model_parameters import ParameterUse, match_names
+from fanin.apply.model_parameters import ParameterUse
+from fanin.apply.patterns import match_uses, write_patterns
 from fanin.apply.told_layouts import Split
 from fanin.errors import SpecError, UnknownName, UsageError, quote
 from fanin.fans import Layout, Role
@@ -59,9 +62,10 @@ class Rules:
 
     default: Rule
     """Weights of linear layers, convolutions, attention and recurrent layers."""
-    patterns: Mapping[str, Rule] = field(default_factory=dict)
-    """Rules by pattern over qualified names, such as ``"*.attn.*"``; of several that match, the
-    last one counts.
+    patterns: Mapping[Any, Rule] = field(default_factory=dict)
+    """Rules by pattern (`fanin.apply.patterns`): ``"*.attn.*"``, ``nn.Conv2d`` or
+    ``"class:Conv2d"``, ``re.compile(…)`` or ``"re:…"``, all kept as text; of several that match,
+    the last one counts.
     """
     recurrent: Rule | None = None
     """Hidden-to-hidden weights of RNN, LSTM and GRU; None: the same as other weights."""
@@ -73,11 +77,11 @@ class Rules:
     """
     embeddings: Rule | None = None
     """None: normal(std=0.02), or what a model-level default says."""
-    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    layouts: Mapping[Any, Layout] = field(default_factory=dict)
     """Which axes of a parameter are which, by pattern; see `fanin.Layout`."""
     special: Literal["keep", "overwrite"] = "keep"
     """What happens to values that the model set on purpose, if no rule names them."""
-    split: Mapping[str, Split] = field(default_factory=dict)
+    split: Mapping[Any, Split] = field(default_factory=dict)
     """Parts of packed parameters by pattern: sizes by name, a list of sizes, or into how many equal
     parts.
     """
@@ -89,6 +93,8 @@ class Rules:
                 raise UsageError(
                     f"{what} maps patterns such as '*.attn.*' to rules, not {quote(value)}."
                 )
+            argument = "rules" if what == "patterns" else what
+            object.__setattr__(self, what, write_patterns(value, argument))
         if self.special not in _SPECIAL:
             raise UnknownName.suggest("treatment of special values", self.special, _SPECIAL)
         object.__setattr__(self, "layouts", _parse_layouts(self.layouts))
@@ -185,12 +191,10 @@ def match_patterns(patterns: Mapping[str, Rule], uses: Sequence[ParameterUse]) -
     """The deciding pattern of each parameter that one is about, by name. A pattern that matches
     nothing is an error.
     """
-    names = [use.name for use in uses]
-    by_name = {use.name: use for use in uses}
     found: dict[str, Match] = {}
     for order, (pattern, rule) in enumerate(patterns.items()):
         initializer = resolve_rule(rule)
-        hits = [by_name[name] for name in match_names(names, pattern, "rules")]
+        hits = match_uses(uses, pattern, "rules")
         for use in hits if initializer is None else _select_class(hits):
             earlier = found.get(use.name)
             over = (*earlier.over, earlier.pattern) if earlier else ()

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fanin.apply.model_parameters import ParameterUse, match_names
+from fanin.apply.model_parameters import ParameterUse
+from fanin.apply.patterns import match_uses
 from fanin.errors import FitError, quote
 from fanin.fans import Layout, WeightLayout, pack
 from fanin.fans.packing import find_output_axis, split_evenly
@@ -32,11 +33,11 @@ def apply_layouts(
 
     A parameter whose role fanin does not know becomes a weight.
     """
-    told: dict[str, WeightLayout] = {}
-    by_name = {use.name: use for use in uses}
-    for pattern, layout in layouts.items():
-        for name in match_names(list(by_name), pattern, "layouts"):
-            told[name] = _arrange(by_name[name], layout)
+    told = {
+        use.name: _arrange(use, layout)
+        for pattern, layout in layouts.items()
+        for use in match_uses(uses, pattern, "layouts")
+    }
     return tuple(
         replace(use, layout=told[use.name], role="weight" if use.role == "unknown" else use.role)
         if use.name in told
@@ -56,13 +57,11 @@ def split_layouts(
     split: Mapping[str, Split], uses: Sequence[ParameterUse]
 ) -> dict[str, WeightLayout]:
     """The layouts of the parameters that are split by hand, by name."""
-    names = [use.name for use in uses]
-    by_name = {use.name: use for use in uses}
-    found: dict[str, WeightLayout] = {}
-    for pattern, sizes in split.items():
-        for name in match_names(names, pattern, "split"):
-            found[name] = _split_layout(by_name[name], sizes)
-    return found
+    return {
+        use.name: _split_layout(use, sizes)
+        for pattern, sizes in split.items()
+        for use in match_uses(uses, pattern, "split")
+    }
 
 
 def _split_layout(use: ParameterUse, split: Split) -> WeightLayout:

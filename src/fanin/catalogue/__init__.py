@@ -30,6 +30,8 @@ from fanin.study import builtin_studies
 class _Kind:
     names: Callable[[], tuple[str, ...]]
     describe: Callable[[str], Description]
+    other_words: Callable[[], tuple[str, ...]] = tuple
+    """Further names that `describe` takes: those of other frameworks."""
 
 
 def kinds() -> tuple[str, ...]:
@@ -54,6 +56,16 @@ def names(kind: str) -> tuple[str, ...]:
     return _KINDS[find_kind(kind)].names()
 
 
+def words(kind: str) -> tuple[str, ...]:
+    """The names of one kind, and what other frameworks call them; raises `UnknownName`.
+
+    >>> "kaiming_normal_" in words("initializers")
+    True
+    """
+    found = _KINDS[find_kind(kind)]
+    return (*found.names(), *found.other_words())
+
+
 def describe(kind: str, name: str) -> Description:
     """What there is to know about an entry; raises `UnknownName`."""
     return _KINDS[find_kind(kind)].describe(name)
@@ -71,7 +83,7 @@ def summarize(kind: str, name: str) -> str:
 
 def find(text: str) -> Description:
     """The entry that ``NAME`` or ``KIND:NAME`` means; raises as `locate` does."""
-    return describe(*locate(text, names))
+    return describe(*locate(text, words))
 
 
 def locate(text: str, list_names: Callable[[str], Iterable[str]]) -> tuple[str, str]:
@@ -79,7 +91,7 @@ def locate(text: str, list_names: Callable[[str], Iterable[str]]) -> tuple[str, 
 
     Args:
         text: what is looked for.
-        list_names: kind → its names.
+        list_names: kind → its names, foreign ones included.
 
     Raises `UnknownName`, or `UsageError` where several kinds have the name; the latter lists the
     qualified names.
@@ -90,9 +102,9 @@ def locate(text: str, list_names: Callable[[str], Iterable[str]]) -> tuple[str, 
     known = {kind: tuple(list_names(kind)) for kind in _KINDS}
     found = [kind for kind, names in known.items() if text in names]
     if not found:
-        raise UnknownName.suggest(
-            "entry of the catalogue", text, {name for names in known.values() for name in names}
-        )
+        every = {name for names in known.values() for name in names}
+        offered = (name for name in every if not (name.endswith("_") and name[:-1] in every))
+        raise UnknownName.suggest("entry of the catalogue", text, offered)
     if len(found) > 1:
         qualified = " or ".join(f"{kind}:{text}" for kind in found)
         raise UsageError(f"{quote(text)} is the name of {len(found)} things. Write {qualified}.")
@@ -119,6 +131,12 @@ def _list_initializers() -> tuple[str, ...]:
     return initializers.names()
 
 
+def _list_foreign_names() -> tuple[str, ...]:
+    from fanin import initializers
+
+    return tuple(initializers.REGISTRY.foreign_names)
+
+
 def _list_models() -> tuple[str, ...]:
     from fanin import models
 
@@ -136,7 +154,7 @@ def _list_studies() -> tuple[str, ...]:
 
 
 _KINDS: dict[str, _Kind] = {
-    "initializers": _Kind(_list_initializers, describe_initializer),
+    "initializers": _Kind(_list_initializers, describe_initializer, _list_foreign_names),
     "models": _Kind(_list_models, describe_model),
     "datasets": _Kind(_list_datasets, describe_dataset),
     "studies": _Kind(_list_studies, describe_study),

@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 def describe_initializer(name: str) -> Description:
     from fanin import initializers
+    from fanin.initializers.foreign_words import WORDS
 
     entry = initializers.REGISTRY.get(name)
+    foreign = WORDS.find(name) if name != entry.name else None
     return Description(
         kind="initializers",
-        name=name,
+        name=entry.name,
         summary=entry.summary,
         facts={
+            **({"you asked": f"{foreign}"} if foreign else {}),
             "formula": entry.formula,
             "when to use": entry.suited,
             "when not": entry.avoid,
@@ -36,9 +39,21 @@ def describe_initializer(name: str) -> Description:
             "cost": entry.cost,
             "paper": str(entry.paper),
             "differs": entry.differs,
+            **({"also called": also} if (also := _list_foreign_names(entry.name)) else {}),
         },
         options=list_options(entry.component),
         examples=_list_uses(entry),
+    )
+
+
+def _list_foreign_names(entry: str) -> str:
+    """What torch and Keras call an entry, and the options that this implies."""
+    from fanin.initializers.foreign_names import FOREIGN_NAMES
+
+    return "; ".join(
+        listed.name + (f" = {listed.meant}" if listed.meant != entry else "") + f" ({listed.home})"
+        for listed in FOREIGN_NAMES
+        if listed.entry == entry and listed.home != "fanin"
     )
 
 

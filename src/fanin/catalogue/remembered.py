@@ -61,6 +61,11 @@ class RememberedCatalogue:
         kind = catalogue.find_kind(kind)
         return tuple(self._remember(f"names {kind}", lambda: list(catalogue.names(kind))))
 
+    def words(self, kind: str) -> tuple[str, ...]:
+        """As `fanin.catalogue.words`."""
+        kind = catalogue.find_kind(kind)
+        return tuple(self._remember(f"words {kind}", lambda: list(catalogue.words(kind))))
+
     def summarize(self, kind: str, name: str) -> str:
         """As `fanin.catalogue.summarize`."""
         summary = self._remember(
@@ -72,7 +77,7 @@ class RememberedCatalogue:
         """As `fanin.catalogue.find`."""
         if self._file is None:
             return catalogue.find(text)
-        kind, name = catalogue.locate(text, self.names)
+        kind, name = catalogue.locate(text, self.words)
         record = self._remember(
             f"description {kind} {name}", lambda: asdict(catalogue.describe(kind, name))
         )

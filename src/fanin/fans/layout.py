@@ -26,7 +26,7 @@ from torch import Tensor
 from fanin.errors import FitError, SpecError, UnknownName, quote
 
 Convention = Literal["kernel", "effective"]
-Mode = Literal["fan_in", "fan_out", "fan_avg"]
+Mode = Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 EvenCentre = Literal["left", "right"]
 """Which of the two middle taps of an even kernel counts as its centre."""
 
@@ -39,13 +39,16 @@ class Fans:
     fan_out: float
 
     def of(self, mode: Mode) -> float:
-        """The fan that `mode` names; fan_avg is the mean of the two."""
+        """The fan that `mode` names; fan_avg is the mean of the two, fan_geo_avg the geometric
+        mean.
+        """
         if mode not in get_args(Mode):
             raise UnknownName.suggest("mode", mode, get_args(Mode))
         return {
             "fan_in": self.fan_in,
             "fan_out": self.fan_out,
             "fan_avg": (self.fan_in + self.fan_out) / 2,
+            "fan_geo_avg": math.sqrt(self.fan_in * self.fan_out),
         }[mode]
 
 

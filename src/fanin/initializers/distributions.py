@@ -39,7 +39,11 @@ def normal(
 def uniform(
     shape: tuple[int, ...], generator: torch.Generator, *, low: float, high: float
 ) -> Tensor:
-    """U[low, high]; both ends are possible, after rounding to fp32."""
+    """U[low, high]; both ends are possible, after rounding to fp32. Of equal ends nothing is
+    drawn.
+    """
+    if low == high:
+        return torch.full(shape, low, dtype=torch.float32, device="cpu")
     u = _draw_signed_uniform(shape, generator).mul_((high - low) / 2)
     middle = (high + low) / 2
     return u.add_(middle).clamp_(low, high) if middle else u

@@ -58,6 +58,13 @@ class Initializer(Component, ABC):
         """
         return False
 
+    @property
+    def intended_mean(self) -> float:
+        """The mean of the entries of a weight, where it is the same for every layout: 0, unless
+        the initializer has another.
+        """
+        return 0.0
+
     @abstractmethod
     def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """Draw a weight of that layout: contiguous fp32 on the CPU, of shape ``layout.shape``, not
@@ -85,9 +92,13 @@ class Initializer(Component, ABC):
             generator: a generator on the CPU; weights are drawn there in fp32 and copied, so every
                 device gets the same.
 
+        A tensor without elements is returned as it is, without a warning, and nothing is drawn.
+
         Raises `FitError`, with the tensor unchanged, if it cannot be filled or the initializer does
-        not fit its shape.
+        not fit its shape, and for biases of gates, which a tensor alone does not have.
         """
+        if self.gate_bias:
+            raise FitError(_GATES_UNKNOWN.format(self))
         require_fillable(tensor, self)
         return self.fill(tensor, fans.get_tensor_layout(tensor), generator=generator)
 
@@ -117,6 +128,14 @@ class Initializer(Component, ABC):
             return self.sample(layout, generator)
         real, imaginary = (self.sample(layout, generator).mul_(math.sqrt(0.5)) for _ in range(2))
         return torch.complex(real, imaginary)
+
+
+_GATES_UNKNOWN = (
+    "{0} fills the biases of gates, and a tensor alone does not say which of its entries belong to "
+    "which gate. For nn.LSTM, nn.GRU and their cells: fanin.initialize(model, 'orthogonal', "
+    "biases='{0}', seed=0). For a layer of your own: name the gates with split={{'*.bias': {{'i': "
+    "64, 'f': 64, 'g': 64, 'o': 64}}}} there, or write into the gate's slice."
+)
 
 
 def require_generator(generator: object) -> None:

@@ -103,6 +103,11 @@ class InitializerFactory(Initializer):
         """As the initializer that was made."""
         return _make_inner(self).gaussian
 
+    @property
+    def intended_mean(self) -> float:
+        """As the initializer that was made."""
+        return _make_inner(self).intended_mean
+
     def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """What the initializer that was made draws."""
         inner, component = _make_inner(self), self.user_component

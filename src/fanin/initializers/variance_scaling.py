@@ -29,7 +29,8 @@ class VarianceScaling(Initializer):
     Args:
         scale: the product of variance and fan; 1 keeps the variance of a linear layer, 2 of a ReLU
             layer. Above 0.
-        mode: the fan: fan_in, fan_out, or fan_avg for their mean.
+        mode: the fan: fan_in, fan_out, fan_avg for their mean, or fan_geo_avg for the geometric
+            mean √(fan_in·fan_out).
         distribution: normal, uniform, or truncated: a normal cut at two of its standard deviations
             and widened by 1/0.8796 beforehand, so that the variance after the cut is exact.
     """
@@ -101,7 +102,9 @@ REGISTRY.add(
             "Variance inversely proportional to a fan: the family that contains Xavier, He and "
             "LeCun."
         ),
-        formula="Var w = scale / fan, fan = fan_in | fan_out | (fan_in + fan_out)/2",
+        formula=(
+            "Var w = scale / fan, fan = fan_in | fan_out | (fan_in + fan_out)/2 | √(fan_in·fan_out)"
+        ),
         paper=EFFICIENT_BACKPROP,
         suited=(
             "Any feed-forward layer, with the scale for its activation (1/E f(z)²: 2 for ReLU); "
@@ -117,14 +120,15 @@ REGISTRY.add(
             "O(n) for n weights."
         ),
         differs=(
-            "Defaults as in Keras (scale 1, fan_in, truncated). JAX has the same distribution, and "
-            "also a mode fan_geo_avg. torch has no such function. truncated is called "
+            "Defaults as in Keras (scale 1, fan_in, truncated), which has no mode fan_geo_avg. JAX "
+            "has the same distributions and modes. torch has no such function. truncated is called "
             "truncated_normal there."
         ),
         examples=(
             "variance_scaling(scale=2.0, distribution=normal)",
             "variance_scaling(mode=fan_out)",
             "variance_scaling(scale=0.5, mode=fan_avg, distribution=uniform)",
+            "variance_scaling(mode=fan_geo_avg)",
         ),
     )
 )

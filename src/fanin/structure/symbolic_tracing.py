@@ -13,7 +13,7 @@ from fanin.errors import FitError, quote
 from fanin.structure import model_state
 from fanin.structure.call_arguments import CallArguments, Source
 from fanin.structure.function_kinds import normalize_name
-from fanin.structure.graph import Graph
+from fanin.structure.graph import Graph, NodeKind
 from fanin.structure.graph_builder import GraphBuilder
 from fanin.structure.module_kinds import check_model, classify_module, find_weight_owners
 
@@ -22,7 +22,8 @@ def trace_symbolically(model: nn.Module) -> Graph:
     """The graph of a model by symbolic tracing (``torch.fx``): layers, activations and
     normalizations stay whole.
 
-    Optional arguments of the forward pass are taken at their defaults. The model is not changed.
+    Optional arguments of the forward pass are taken at their defaults. A model that is itself one
+    step, such as a bare LSTM, is not traced: it is the whole graph. The model is not changed.
 
     Raises:
         UsageError: not a module.
@@ -31,8 +32,18 @@ def trace_symbolically(model: nn.Module) -> Graph:
             model.
     """
     check_model(model)
+    if (kind := classify_module(model)) is not None:
+        return _describe_single_step(model, kind)
     with model_state.preserve_model(model):
         return _GraphReader(model).build(run_tracer(model))
+
+
+def _describe_single_step(model: nn.Module, kind: NodeKind) -> Graph:
+    """Input, the module, output."""
+    builder = GraphBuilder(model)
+    step = builder.add_module("", model, kind, (builder.add("input", "input"),))
+    builder.add("output", "output", (step,))
+    return builder.build()
 
 
 class _Tracer(fx.Tracer):
