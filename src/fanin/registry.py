@@ -266,7 +266,11 @@ class Registry(Generic[EntryT, ComponentT]):
     def foreign_names(self) -> Mapping[str, str]:
         """Each foreign name, and the name of the entry that it stands for."""
         names = self._foreign.names if self._foreign is not None else {}
-        return {name: meant for name, meant in names.items() if name not in self._entries}
+        return {
+            name: meant
+            for name, meant in names.items()
+            if meant in self._entries and name not in self._entries
+        }
 
     def _translate(self, name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         self._load_plugins()

@@ -113,9 +113,9 @@ def _round_inwards(low: float, high: float) -> tuple[float, float]:
     if low == high:
         return low, high
     lowest, highest = np.float32(low), np.float32(high)
-    if lowest < low:
+    if float(lowest) < low:
         lowest = np.nextafter(lowest, np.float32(np.inf))
-    if highest > high:
+    if float(highest) > high:
         highest = np.nextafter(highest, np.float32(-np.inf))
     return float(lowest), float(highest)
 
