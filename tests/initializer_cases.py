@@ -78,8 +78,13 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def filled(spec: str, tensor: Tensor, seed: int = 0) -> Tensor:
-    """The tensor, filled as ``torch.nn.init`` would see it."""
-    return initializers.get(spec)(tensor, generator=generator(seed))
+    """The tensor, filled as ``torch.nn.init`` would see it; with biases of gates, which do not fill
+    a bare tensor, as one without gates.
+    """
+    initializer = initializers.get(spec)
+    if initializer.gate_bias:
+        return initializer.fill(tensor, fans.get_tensor_layout(tensor), generator=generator(seed))
+    return initializer(tensor, generator=generator(seed))
 
 
 def home(initializer: Initializer) -> WeightLayout:

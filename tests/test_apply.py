@@ -161,6 +161,16 @@ def test_an_empty_weight_is_left_in_silence() -> None:
     assert record["2.weight"].changed
 
 
+def test_a_layer_without_outputs_is_planned_and_the_record_says_that_nothing_is_drawn() -> None:
+    model = mlp()
+    model[0].out_features, model[0].bias = 0, None
+    model[0].weight = nn.Parameter(torch.empty(0, 20))
+    for rule in ("he_normal", "kaiming_uniform_", "xavier_normal", "orthogonal", "sparse", "auto"):
+        weight = initialize(model, rule, seed=0)["0.weight"]
+        assert (weight.role, weight.changed, weight.stream) == ("weight", False, None)
+        assert weight.reason.endswith("it has no elements, so nothing is drawn")
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
 def test_dtype_memory_format_and_gradients_are_kept(dtype: torch.dtype) -> None:
     reference, model = everything(), everything().to(dtype)

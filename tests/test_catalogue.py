@@ -48,7 +48,7 @@ def test_options_have_the_defaults_of_the_entry() -> None:
         option.name: option for option in catalogue.describe("initializers", "he_normal").options
     }
     assert options["mode"].default == "fan_in"
-    assert options["mode"].takes == "fan_in or fan_out or fan_avg"
+    assert options["mode"].takes == "fan_in or fan_out or fan_avg or fan_geo_avg"
     assert options["truncated"].default == "false"
 
 

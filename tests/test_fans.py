@@ -139,6 +139,11 @@ def test_fan_avg_is_the_mean() -> None:
     assert [Fans(3, 5).of(mode) for mode in ("fan_in", "fan_out", "fan_avg")] == [3, 5, 4]
 
 
+def test_fan_geo_avg_is_the_geometric_mean() -> None:
+    assert Fans(2, 8).of("fan_geo_avg") == 4
+    assert Fans(0, 8).of("fan_geo_avg") == 0
+
+
 def test_an_unknown_mode_offers_the_near_one() -> None:
     with pytest.raises(UnknownName, match="fan_out"):
         Fans(3, 5).of("fan_uot")  # type: ignore[arg-type]

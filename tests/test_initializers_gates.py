@@ -14,7 +14,8 @@ import torch
 from initializer_cases import ATTENTION, GATE_BIASES, LAYOUTS, LSTM, VECTORS, filled, generator
 from torch import Tensor, nn
 
-from fanin import fans, initializers, seeds
+from fanin import fans, initialize, initializers, seeds
+from fanin.errors import FitError
 from fanin.fans import Fans, WeightLayout, pack
 
 integrate = pytest.importorskip(
@@ -175,3 +176,25 @@ def test_the_intended_std_of_chrono_is_that_of_an_integral(t_max: float) -> None
     )
     assert lstm == pytest.approx(math.sqrt(square / 2), rel=1e-5)
     assert gru == pytest.approx(math.sqrt(square / 3 - (mean / 3) ** 2), rel=1e-5)
+
+
+# --- what has no gates
+# -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", LAWS)
+def test_a_bare_tensor_has_no_gates_and_the_error_says_what_to_do(spec: str) -> None:
+    for tensor in (torch.ones(32), torch.ones(12, 8)):
+        with pytest.raises(FitError) as caught:
+            initializers.get(spec)(tensor, generator=generator())
+        assert (tensor == 1).all()
+        for says in (f"biases='{spec}'", "fanin.initialize(model", "split={'*.bias'", "'f': 64"):
+            assert says in str(caught.value)
+
+
+def test_what_the_error_says_works_on_a_layer_of_ones_own() -> None:
+    with seeds.preserve_torch_state(0):
+        model = nn.Sequential(nn.Linear(3, 8))
+    sizes = {"i": 2, "f": 2, "g": 2, "o": 2}
+    initialize(model, "orthogonal", biases="forget_gate", split={"*.bias": sizes}, seed=0)
+    assert model[0].bias.tolist() == [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]

@@ -38,7 +38,7 @@ LAWS: dict[str, Make] = {
     "orthogonal(gain=1.5)": lambda j: j.orthogonal(1.5),
 }
 
-MODES = ["fan_in", "fan_out", "fan_avg"]
+MODES = ["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 DISTRIBUTIONS = {"normal": "normal", "truncated": "truncated_normal", "uniform": "uniform"}
 
 

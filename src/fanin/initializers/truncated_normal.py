@@ -148,7 +148,7 @@ REGISTRY.add(
         ),
         cost=(
             "One draw per weight, one erf and one inverse erf: O(n) for n weights. With low or "
-            "high in double precision, so with two times the memory while drawing."
+            "high in double precision, which takes more time and memory."
         ),
         differs=(
             "std is that of the normal before the cut, as in torch, Keras and JAX. torch's "
