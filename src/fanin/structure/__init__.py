@@ -1,9 +1,21 @@
-"""What follows each weighted layer of a model, from which a rule can choose the layer's gain."""
+"""A model as a graph: what follows each weighted layer, and what each layer does in the model."""
 
 from fanin.structure.elementwise import ElementwiseExpression
 from fanin.structure.followers import Follower, find_followers, find_graph_followers
 from fanin.structure.forward_tracing import trace_forward
 from fanin.structure.graph import Graph, Node
+from fanin.structure.model_structure import ModelStructure
+from fanin.structure.structure_description import describe_structure
+from fanin.structure.structure_records import (
+    ROLES,
+    AttentionLayers,
+    ExpertMixture,
+    GatedUnit,
+    LayerRole,
+    PackedRows,
+    ResidualBranch,
+    ResidualStream,
+)
 from fanin.structure.symbolic_tracing import trace_symbolically
 from fanin.structure.watched_passes import find_weight_uses
 from fanin.structure.weight_uses import WeightUse
@@ -16,11 +28,21 @@ from fanin.structure.wrappers import (
 )
 
 __all__ = [
+    "ROLES",
+    "AttentionLayers",
     "ElementwiseExpression",
+    "ExpertMixture",
     "Follower",
+    "GatedUnit",
     "Graph",
+    "LayerRole",
+    "ModelStructure",
     "Node",
+    "PackedRows",
+    "ResidualBranch",
+    "ResidualStream",
     "WeightUse",
+    "describe_structure",
     "find_followers",
     "find_graph_followers",
     "find_weight_uses",

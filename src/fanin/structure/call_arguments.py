@@ -10,7 +10,15 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from fanin.structure.module_kinds import WeightSource
+
+@dataclass(frozen=True)
+class WeightSource:
+    """What a tensor is that was made of parameters alone: the weights of these layers."""
+
+    owners: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+    """Their qualified names."""
+
 
 Source = int | WeightSource
 """Where a tensor comes from: the index of a node, or the weights that it was made of. Constants
@@ -34,6 +42,7 @@ class CallArguments:
         inputs: the nodes among them, each once, in order.
         slots: as `inputs`, with repetitions.
         owners: the layers whose weights are among them.
+        parameters: the names of these weights.
         args, kwargs: the arguments with a placeholder for each computed tensor.
     """
 
@@ -41,10 +50,12 @@ class CallArguments:
         self.inputs: list[int] = []
         self.slots: list[int] = []
         self.owners: list[str] = []
+        self.parameters: list[str] = []
         self._find = find
         self._complete = True
         self.args = [self._read(value) for value in args]
         self.kwargs = {key: self._read(value) for key, value in kwargs.items()}
+        del self._find  # it would keep every tensor of the pass alive
 
     def get_node(self, position: int, keyword: str) -> int | None:
         """The node that was passed as one argument, by its position or keyword; None if that is
@@ -52,6 +63,11 @@ class CallArguments:
         """
         value = self.args[position] if position < len(self.args) else self.kwargs.get(keyword)
         return self.inputs[value.position] if isinstance(value, _Placeholder) else None
+
+    def get_option(self, position: int, keyword: str) -> Any:
+        """One argument that is no tensor, by its position or keyword; None if it was not given."""
+        value = self.args[position] if position < len(self.args) else self.kwargs.get(keyword)
+        return None if isinstance(value, _Placeholder) else value
 
     def call_again(self, function: Callable[..., Any] | None) -> Callable[..., Tensor] | None:
         """The call as a function of the values of `inputs`; None if it needs tensors that are
@@ -77,6 +93,7 @@ class CallArguments:
             return self._add_placeholder(source)
         if isinstance(source, WeightSource):
             self.owners += [owner for owner in source.owners if owner not in self.owners]
+            self.parameters += [name for name in source.parameters if name not in self.parameters]
         return self._keep_constant(value)
 
     def _add_placeholder(self, source: int) -> _Placeholder:

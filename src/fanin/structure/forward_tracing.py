@@ -41,7 +41,7 @@ def trace_forward(model: nn.Module, batch: Batch) -> Graph:
     check_model(model)
     args, kwargs = split_batch(batch)
     with model_state.preserve_model(model):
-        return _ForwardTracer(model).build(args, kwargs)
+        return ForwardTracer(model).build(args, kwargs)
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,26 @@ class _ModuleCall:
     inputs: tuple[int, ...]
 
 
-class _ForwardTracer(TorchFunctionMode):
+class ForwardTracer(TorchFunctionMode):
     """Sees every call of a module, by hooks, and every call of a function of tensors outside
     modules that are one step.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, thorough: bool = False) -> None:
         super().__init__()
         self._model = model
+        self._thorough = thorough
+        """Whether what is written into views is followed, and what a subclass of a layer does
+        beside that layer.
+        """
         self._builder = GraphBuilder(model)
         self._paths = {module: path for path, module in model.named_modules()}
         self._sources: dict[int, Source] = dict(find_weight_owners(model))
         self._alive: list[Tensor] = []
         """Every tensor that has a source: an id means one tensor only while that lives."""
         self._calls: list[_ModuleCall] = []
+        self.values: dict[int, Tensor] = {}
+        """The tensor of each node; what is changed in place is the tensor of several."""
         self._failed: tuple[BaseException | None, _ModuleCall] | None = None
         """The latest error, and the innermost module that it left."""
 
@@ -112,7 +118,18 @@ class _ForwardTracer(TorchFunctionMode):
         )
         if outputs and (arguments.inputs or arguments.owners):
             self._register(outputs, self._builder.add_call(name, func, arguments))
+            if self._thorough and _is_in_place(func) and isinstance(args[0], Tensor):
+                self._register_base(args[0])
         return result
+
+    def _register_base(self, view: Tensor) -> None:
+        """What is written into a view is written into the tensor that it is a view of: a key whose
+        halves are copied into an empty tensor.
+        """
+        base = view._base
+        if base is not None and base is not view:
+            sources = self._find_nodes([base, view])
+            self._register([base], self._builder.add("transparent", "setitem", sources))
 
     def _register_hooks(self) -> Iterator[RemovableHandle]:
         for module in self._paths:
@@ -122,9 +139,19 @@ class _ForwardTracer(TorchFunctionMode):
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         outer = self._calls[-1] if self._calls else None
         hidden = outer is not None and (outer.hidden or outer.kind is not None)
-        kind = None if hidden else classify_module(module)
+        kind = None if hidden or self._is_more_than_layer(module) else classify_module(module)
         self._calls.append(
             _ModuleCall(self._paths[module], module, kind, hidden, self._find_nodes([args, kwargs]))
+        )
+
+    def _is_more_than_layer(self, module: nn.Module) -> bool:
+        """Whether it is a linear layer with a forward pass of its own, such as a router that also
+        selects.
+        """
+        return (
+            self._thorough
+            and isinstance(module, nn.Linear)
+            and type(module).forward is not nn.Linear.forward
         )
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -161,6 +188,8 @@ class _ForwardTracer(TorchFunctionMode):
                 else source
             )
             self._sources[id(tensor)] = part
+            if isinstance(part, int):
+                self.values[part] = tensor
             self._alive.append(tensor)
 
     def _find_source(self, value: Any) -> Source | None:
@@ -219,6 +248,11 @@ def _collect_tensors(value: Any) -> list[Tensor]:
     if hasattr(type(value), "__dataclass_fields__"):
         return _collect_tensors([getattr(value, name) for name in type(value).__dataclass_fields__])
     return []
+
+
+def _is_in_place(function: Callable[..., Any]) -> bool:
+    name = getattr(function, "__name__", "")
+    return name == "__setitem__" or name.startswith("__i") or name.strip("_") + "_" == name
 
 
 def _carries_signal(tensor: Tensor) -> bool:

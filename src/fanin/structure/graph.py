@@ -11,6 +11,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from fanin.structure.call_arguments import CallArguments
+
 NodeKind = Literal[
     "input",
     "layer",
@@ -50,6 +52,12 @@ class Node:
     """Of an elementwise step: its value from the values of `inputs`. None if it is none, or
     needs other tensors.
     """
+    parameters: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Of a layer that is a function of weights: the qualified names of these weights."""
+    used_by: str | None = field(default=None, repr=False, compare=False)
+    """The name of that function; None if the layer is a module that was called."""
+    call: CallArguments | None = field(default=None, repr=False, compare=False)
+    """The arguments of a function."""
 
     @property
     def label(self) -> str:

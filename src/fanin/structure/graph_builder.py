@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from fanin.structure import function_kinds
-from fanin.structure.call_arguments import CallArguments, Source
+from fanin.structure.call_arguments import CallArguments, Source, WeightSource
 from fanin.structure.function_kinds import classify_function, is_elementwise, is_ignored
 from fanin.structure.graph import Graph, Node, NodeKind
-from fanin.structure.module_kinds import WeightSource, list_layers
+from fanin.structure.module_kinds import list_layers
 
 
 class GraphBuilder:
@@ -41,11 +41,25 @@ class GraphBuilder:
         module: nn.Module | None = None,
         spec: str | None = None,
         function: Callable[..., Tensor] | None = None,
+        parameters: Sequence[str] = (),
+        used_by: str | None = None,
+        call: CallArguments | None = None,
     ) -> int:
         """Add one step and return its index."""
         index = len(self._nodes)
         self._nodes.append(
-            Node(index, kind, target, module, tuple(dict.fromkeys(inputs)), spec, function)
+            Node(
+                index,
+                kind,
+                target,
+                module,
+                tuple(dict.fromkeys(inputs)),
+                spec,
+                function,
+                tuple(parameters),
+                used_by,
+                call,
+            )
         )
         if kind == "layer" or not self._computed.isdisjoint(inputs):
             self._computed.add(index)
@@ -79,9 +93,9 @@ class GraphBuilder:
         ):
             return None
         if owners and name in function_kinds.LAYERS and (inputs or name in function_kinds.LOOKUPS):
-            return self._add_layers(owners, inputs)
+            return self._add_layers(name, arguments)
         if not inputs:
-            return WeightSource(tuple(owners)) if owners else None
+            return WeightSource(tuple(owners), tuple(arguments.parameters)) if owners else None
         if name == function_kinds.ATTENTION:
             return self._add_attention(name, arguments)
         again = arguments.call_again(function) if is_elementwise(name) else None
@@ -91,12 +105,21 @@ class GraphBuilder:
             if kind == "activation"
             else None
         )
-        return self.add(kind, name, inputs, spec=spec, function=again)
+        return self.add(kind, name, inputs, spec=spec, function=again, call=arguments)
 
-    def _add_layers(self, owners: Sequence[str], inputs: Sequence[int]) -> int:
+    def _add_layers(self, name: str, arguments: CallArguments) -> int:
         """A function that was given the weights of these layers."""
         found = [
-            self.add("layer", owner, inputs, self._model.get_submodule(owner)) for owner in owners
+            self.add(
+                "layer",
+                owner,
+                arguments.inputs,
+                self._model.get_submodule(owner),
+                parameters=arguments.parameters,
+                used_by=name,
+                call=arguments,
+            )
+            for owner in arguments.owners
         ]
         return found[0] if len(found) == 1 else self.add("transparent", "several layers", found)
 
@@ -108,8 +131,11 @@ class GraphBuilder:
             arguments.get_node(*place)
             for place in ((2, "value"), (0, "query"), (1, "key"), (3, "attn_mask"))
         )
-        scores = self.add("softmax", name, [node for node in met if node is not None])
-        return self.add("transparent", name, [scores] if value is None else [value, scores])
+        scores = self.add(
+            "softmax", name, [node for node in met if node is not None], call=arguments
+        )
+        mixed = [scores] if value is None else [value, scores]
+        return self.add("transparent", name, mixed, call=arguments)
 
     def _classify(self, name: str, arguments: CallArguments) -> NodeKind:
         if name in function_kinds.SUMS:

@@ -29,6 +29,29 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def require_gradients(model: nn.Module) -> Iterator[None]:
+    """Gradients flow from every parameter that can have one, frozen or not; afterwards the flags
+    are as before.
+    """
+    changed = [
+        parameter
+        for parameter in model.parameters()
+        if not parameter.requires_grad
+        and parameter.is_leaf
+        and not parameter.is_inference()
+        and (parameter.is_floating_point() or parameter.is_complex())
+    ]
+    try:
+        for parameter in changed:
+            parameter.requires_grad_(True)
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter in changed:
+            parameter.requires_grad_(False)
+
+
+@contextmanager
 def _preserve_attributes(model: nn.Module) -> Iterator[None]:
     """What every name means, in every module: flags, counters, caches, buffers that are replaced
     rather than written.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -11,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from fanin.errors import FitError, UsageError, quote
 from fanin.fans import is_transformers_conv1d
+from fanin.structure.call_arguments import WeightSource
 from fanin.structure.graph import NodeKind
 
 _LAYERS = (
@@ -75,13 +75,6 @@ _GATED = re.compile(r"glu", re.IGNORECASE)
 _PARAMETRIZED = re.compile(r"(^|\.)parametrizations(\.|$).*")
 
 
-@dataclass(frozen=True)
-class WeightSource:
-    """What a tensor is that was made of parameters alone: the weights of these layers."""
-
-    owners: tuple[str, ...]
-
-
 def check_model(model: object) -> None:
     """A `UsageError` for what is not a module, a `FitError` for one whose parameters have no shape
     yet.
@@ -131,9 +124,11 @@ def find_weight_owners(model: nn.Module) -> dict[int, WeightSource]:
     """
     found: dict[int, WeightSource] = {}
     for path, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
+        for name, parameter in module.named_parameters(recurse=False):
             if parameter.dim() >= 2:
-                found.setdefault(id(parameter), WeightSource((_PARAMETRIZED.sub("", path),)))
+                owner = _PARAMETRIZED.sub("", path)
+                own = f"{path}.{name}" if path else name
+                found.setdefault(id(parameter), WeightSource((owner,), (own,)))
     return found
 
 
