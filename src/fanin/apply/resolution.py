@@ -12,6 +12,8 @@ from torch import nn
 
 from fanin.apply.model_parameters import ParameterUse
 from fanin.apply.observed_layouts import describe_by_use
+from fanin.apply.observed_packing import describe_packing
+from fanin.apply.patterns import match_uses
 from fanin.apply.previous_values import PreviousValues, measure_previous
 from fanin.apply.refusals import refuse_unreadable
 from fanin.apply.rule_resolver import RuleResolver, find_followers, needs_followers
@@ -41,6 +43,8 @@ def resolve_rules(
     uses = apply_layouts(rules.layouts, uses)
     refuse_unreadable(model, uses, {*untouched, *match_patterns(rules.patterns, uses)})
     uses = describe_by_use(model, uses, batch, untouched)
+    told = {use.name for pattern in rules.split for use in match_uses(uses, pattern, "split")}
+    uses = describe_packing(model, uses, batch, told)
     previous = {use.name: measure_previous(use.parameter) for use in uses if not use.through}
     protected = find_special(uses, previous) if rules.special == KEEP else {}
     followers = find_followers(model, batch) if needs_followers(rules) else {}
