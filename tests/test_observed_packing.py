@@ -59,12 +59,9 @@ def test_q_k_and_v_are_told_apart(order: str, shapes: dict[str, tuple[int, int]]
     assert {part.name: part.shape for part in record["qkv.weight"].parts} == shapes
     assert record["qkv.weight"].reason == "weight of Linear, which packs q, k, v"
     assert record["proj.weight"].parts == ()
-    weight, size = model.qkv.weight, D // HEADS
-    q = {
-        "blocks": weight[:D],
-        "heads": weight.reshape(HEADS, 3, size, D)[:, 0].reshape(D, D),
-        "grouped": weight.reshape(2, 4, size, D)[:, :2].reshape(D, D),
-    }[order]
+    divided = {"blocks": (1, 3 * D), "heads": (HEADS, 12), "grouped": (2, 16)}[order]
+    first = {"blocks": D, "heads": 4, "grouped": 8}[order]
+    q = model.qkv.weight.reshape(*divided, D)[:, :first].reshape(D, D)
     assert torch.allclose(q @ q.T, torch.eye(D), atol=1e-5)
 
 
