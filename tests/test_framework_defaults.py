@@ -214,7 +214,7 @@ def test_a_preset_leaves_what_no_preset_knows(name: str) -> None:
     model.register_parameter("own", nn.Parameter(torch.ones(3, 4)))
     record = initialize(model, name, seed=0)
     assert record["own"].rule is None
-    assert record["own"].reason == "unknown role in Everything"
+    assert record["own"].reason == "a parameter of its own in Everything"
     assert record["frozen.weight"].rule is None
     assert all(
         parameter.rule

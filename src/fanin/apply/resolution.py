@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from fanin.apply.keras_parameters import describe_keras_layers
 from fanin.apply.model_parameters import ParameterUse
 from fanin.apply.observed_layouts import describe_by_use
 from fanin.apply.observed_packing import describe_packing
@@ -40,7 +41,7 @@ def resolve_rules(
     batch: Any,
 ) -> Resolution:
     """Find out what each parameter is, if the model's layers can be seen."""
-    uses = apply_layouts(rules.layouts, uses)
+    uses = apply_layouts(rules.layouts, describe_keras_layers(model, uses))
     refuse_unreadable(model, uses, {*untouched, *match_patterns(rules.patterns, uses)})
     uses = describe_by_use(model, uses, batch, untouched)
     told = {use.name for pattern in rules.split for use in match_uses(uses, pattern, "split")}

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.rnn import RNNBase, RNNCellBase
 
 from fanin.fans import Fans, WeightLayout
+from fanin.fans.keras_layers import calculate_keras_fans, is_keras_layer
 from fanin.initializers.constant import Constant, Zero
 from fanin.initializers.fixed_scale import Uniform
 from fanin.initializers.gate_biases import ForgetGate
@@ -26,7 +27,8 @@ class KerasDefault(ModelInitializer):
 
     Dense, convolution, attention: Xavier's uniform (glorot_uniform); recurrent layers: that for the
     inputs, with the gates as one map, and orthogonal over all gates at once for the state; biases
-    0, an LSTM's forget gate 1; embedding: U(±0.05); normalization: 1 and 0; PReLU: 0.
+    0, an LSTM's forget gate 1; embedding: U(±0.05); normalization: 1 and 0; PReLU: 0. Keras' own
+    layers, where it runs on torch, get the same.
     """
 
     name: ClassVar[str] = "keras_default"
@@ -38,6 +40,8 @@ class KerasDefault(ModelInitializer):
 
 
 def _choose_keras(site: ModelParameter) -> Assignment | None:
+    if site.enclosing and is_keras_layer(site.enclosing[-1]):
+        return _choose_own(site, site.enclosing[-1])
     module = site.module
     reason = f"Keras' default of {type(module).__name__}"
     if isinstance(module, nn.PReLU):
@@ -61,6 +65,29 @@ def _choose_keras(site: ModelParameter) -> Assignment | None:
         case "norm scale":
             return Assignment(Constant(value=1.0), reason)
     return None
+
+
+def _choose_own(site: ModelParameter, layer: nn.Module) -> Assignment | None:
+    """For a layer of Keras itself: Keras' fans of whatever shape the kernel has."""
+    kind = type(layer).__name__
+    reason = f"Keras' default of {kind}"
+    shape = site.layout.shape
+    match site.role:
+        case "weight":
+            # EinsumDense tells Keras which axes count; other kernels are read by their shape.
+            told = site.layout.fans if kind == "EinsumDense" else calculate_keras_fans(shape)
+            return Assignment(XavierUniform(), reason, WeightLayout(shape, told))
+        case "recurrent weight":
+            return Assignment(Orthogonal(), reason, _unpack(site.layout))
+        case "bias":
+            return Assignment(ForgetGate() if kind == "LSTMCell" else Zero(), reason)
+        case "norm shift":
+            return Assignment(Zero(), reason)
+        case "embedding":
+            return Assignment(Uniform(low=-0.05, high=0.05), reason)
+        case "norm scale":
+            return Assignment(Constant(value=1.0), reason)
+    return Assignment(Zero(), reason) if kind == "PReLU" else None
 
 
 def _get_keras_layout(module: nn.Module, layout: WeightLayout) -> WeightLayout | None:
@@ -94,9 +121,9 @@ REGISTRY.add(
         avoid="Deep rectifier networks: Xavier halves the second moment there at every layer.",
         cost="One draw per weight; QR for recurrent matrices.",
         differs=(
-            "Keras' attention layers compute fans from three-dimensional kernels; here q, k and v "
-            "are matrices. Keras' LSTM has one bias and torch's has two, whose sum is the same "
-            "here."
+            "Earlier versions of Keras 3 compute the fans of attention from three-dimensional "
+            "kernels; here q, k and v are matrices, as in later ones. Keras' LSTM has one bias and "
+            "torch's has two, whose sum is the same here."
         ),
         examples=("keras_default",),
     )
