@@ -132,7 +132,7 @@ def test_two_ways_to_write_a_factor_give_one_id(
         ({"metrics": ["acuracy"]}, UnknownName, "Did you mean accuracy"),
         ({"metrics": "accuracy(k=3)"}, SpecError, "no options"),
         ({"schedule": "cosin"}, UnknownName, "Did you mean cosine"),
-        ({"biases": "zeros"}, UnknownName, "Did you mean zero"),
+        ({"biases": "zerro"}, UnknownName, "Did you mean zero"),
         ({"data.length": 3}, FaninError, "digits"),
     ],
 )

@@ -19,7 +19,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from torch import nn
@@ -129,20 +129,20 @@ def _find_by_kind(uses: Sequence[ParameterUse], text: str, argument: str) -> Ite
 # --- classes ------------------------------------------------------------------------------------
 
 
-def _find_in_class(uses: Sequence[ParameterUse], name: str) -> Iterator[ParameterUse]:
+def _find_in_class(uses: Sequence[ParameterUse], name: str) -> Iterable[ParameterUse]:
     known = _find_class(name)
-    for use in uses:
-        if any(_is_of_class(module, name, known) for module in use.enclosing):
-            yield use
+    classes = {type(module) for use in uses for module in use.enclosing}
+    meant = {cls for cls in classes if _is_of_class(cls, name, known)}
+    return (use for use in uses if any(type(module) in meant for module in use.enclosing))
 
 
-def _is_of_class(module: nn.Module, name: str, known: object) -> bool:
-    """Whether a module is of the class of that name, or of a subclass."""
+def _is_of_class(cls: type, name: str, known: object) -> bool:
+    """Whether a class has that name, or is a subclass of one that has it."""
     return any(
         base is known
         or fnmatch.fnmatchcase(f"{base.__module__}.{base.__qualname__}", name)
         or ("." not in name and fnmatch.fnmatchcase(base.__name__, name))
-        for base in type(module).__mro__
+        for base in cls.__mro__
         if base is not object
     )
 
