@@ -26,11 +26,12 @@ which route. It reads the graph of the model's computation and no name. The mode
 
 ```python
 from fanin.structure import describe_structure
+
 structure = describe_structure(model, {"input_ids": ids})
-print(structure)                      # 80 columns
-structure.writers                     # the layers that end a residual branch
+print(structure)  # 80 columns
+structure.writers  # the layers that end a residual branch
 structure.list_layers("router")
-structure.streams[0].branches[3]      # readers, writers, layers, norms, step
+structure.streams[0].branches[3]  # readers, writers, layers, norms, step
 structure.to_json()
 ```
 
