@@ -13,7 +13,7 @@ CORE := activations apply* atomic auto combinations dropout fans framework_defau
 export KERAS_BACKEND := jax
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-core test-wheel lint check coverage docs
+.PHONY: help run test test-all test-core test-wheel test-zoo lint check coverage docs
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -36,6 +36,10 @@ test-wheel: ## build the distributions, install the wheel into .venv-wheel and t
 	$(MAKE) VENV=.venv-wheel .venv-wheel/installed-wheel
 	tests/try_wheel.sh "$(CURDIR)/.venv-wheel/bin"
 
+test-zoo: ## install timm, peft and PyTorch Geometric into .venv-zoo and initialize what they build
+	$(MAKE) VENV=.venv-zoo .venv-zoo/installed-zoo
+	.venv-zoo/bin/python -m pytest -m "slow or not slow" tests/test_zoo.py tests/test_packages.py
+
 lint: $(VENV)/installed-test ## check format, style and types
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
@@ -56,6 +60,12 @@ $(VENV)/installed-study: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 $(VENV)/installed-test: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[study,peers,dev]"
 	@touch $@ $(VENV)/installed-study
+
+# Without dependencies: timm asks for a torchvision, and that for a torch of its own release.
+$(VENV)/installed-zoo: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt timm torchvision peft torch_geometric \
+	  accelerate psutil aiohttp aiosignal aiohappyeyeballs attrs frozenlist multidict propcache pyparsing xxhash yarl
+	@touch $@
 
 $(VENV)/installed-core: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]"

@@ -152,9 +152,9 @@ def test_more_than_sixty_types_of_transformers() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_more_than_forty_families_of_timm() -> None:
-    timm = zoo_cases.import_timm()
+    timm = zoo_cases.import_beside_torchvision("timm")
     if timm is None:
-        pytest.skip("timm is not installed: pip install 'fanin[zoo]'")
+        pytest.skip("timm is not installed: make test-zoo")
     count, failures = collect_failures(zoo_cases.TIMM, lambda name: check_family(timm, name))
     assert failures == []
     assert count >= 40

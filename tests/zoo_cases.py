@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -158,17 +159,33 @@ def make_batch(model: nn.Module) -> dict[str, Tensor] | None:
     return None
 
 
-def import_timm() -> Any:
-    """timm, or None if it is not installed.
+def import_beside_torchvision(name: str) -> Any:
+    """A package that imports torchvision where that is installed, or None if it is not there.
 
-    It imports torchvision, whose package registers operators that a torch without CUDA does not
-    define; their signatures are enough.
+    torchvision registers operators that a torch without CUDA does not define; their signatures are
+    enough for its import.
     """
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _VISION.define_once()
     try:
-        import timm  # type: ignore[import-not-found]
+        return importlib.import_module(name)
     except ImportError:
         return None
-    return timm
+
+
+class _VisionOperators:
+    """The signatures of torchvision's operators, defined when they are first needed."""
+
+    def __init__(self) -> None:
+        self._library: torch.library.Library | None = None
+
+    def define_once(self) -> None:
+        """Define them unless that was done."""
+        if self._library is None:
+            self._library = torch.library.Library("torchvision", "FRAGMENT")
+            for name in ("nms", "qnms"):
+                self._library.define(
+                    f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                )
+
+
+_VISION = _VisionOperators()
