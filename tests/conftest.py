@@ -13,6 +13,8 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "jax")
 # Tests of downloads talk to a server of their own, and remove this.
 os.environ["FANIN_OFFLINE"] = "1"
+# Test processes run side by side, one per core, and so do the processes that they start.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import pytest
 import torch
