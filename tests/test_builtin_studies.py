@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,19 @@ IMAGES = {
     "cifar10": (32, 3, 10),
     "cifar100": (32, 3, 100),
 }
+
+TRAINED_IN_EVERY_RUN = {
+    "quick",
+    "case-study",
+    "shared-stream",
+    "learning-rate",
+    "phase-diagram",
+    "autoencoder",
+    "recurrent",
+}
+"""All models and data sets of the studies. The others tune an `mlp` on digits as well, and differ
+in the values of their axes; they are slow tests.
+"""
 
 every_study = pytest.mark.parametrize("name", NAMES)
 
@@ -59,6 +73,14 @@ def shorten(study: Study) -> dict[str, list[str]]:
     }
 
 
+def shorten_tuning(study: Study) -> Study:
+    """The study with one trial of each of two learning rates, if it tunes them."""
+    if study.tuning is None:
+        return study
+    tuning = replace(study.tuning, rates=study.tuning.rates[:2], replicates=1)
+    return replace(study, tuning=tuning)
+
+
 @every_study
 def test_a_study_states_its_question_in_two_lines_and_its_time(name: str) -> None:
     study = Study.load(name)
@@ -81,7 +103,13 @@ def test_a_study_can_be_tested_statistically_or_says_that_it_is_a_first_look(nam
     assert study.replicates >= 10 or name in ("quick", "case-study")
 
 
-@every_study
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in TRAINED_IN_EVERY_RUN))
+        for name in NAMES
+    ],
+)
 def test_a_study_runs_shortened_without_any_download(
     name: str,
     stand_ins: None,
@@ -90,7 +118,7 @@ def test_a_study_runs_shortened_without_any_download(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(learning_rate_tuning, "MAX_EXTENSIONS", 0)
-    study = Study.load(name)
+    study = shorten_tuning(Study.load(name))
     results = fanin.run(
         study, out=tmp_path / "out", replicates=1, max_epochs=1, only=shorten(study), workers=1
     )
