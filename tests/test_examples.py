@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from cli_session import fanin as run_command
 from torch import nn
 
 import fanin
@@ -35,45 +35,32 @@ def part(name: str, contract: Contract, **options: object) -> object:
     return found, specs.construct(found.name, found.options, options)
 
 
-def finished(*command: str, folder: Path) -> str:
-    """What a Python program prints, run in a folder; it must end well."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_every_file_is_run_by_a_test() -> None:
     there = {file.name for file in EXAMPLES.iterdir() if file.is_file() and file.suffix != ".pyc"}
     assert there == {*SCRIPTS, *PARTS, STUDY}
 
 
+@pytest.mark.usefixtures("preloaded_workers", "draws_globally")
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_ends_well(name: str, tmp_path: Path) -> None:
-    assert finished(str(EXAMPLES / name), *SCRIPTS[name], folder=tmp_path)
+def test_a_script_ends_well(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name, *SCRIPTS[name]])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    assert capsys.readouterr().out
 
 
-def test_the_study_of_own_parts_runs(tmp_path: Path) -> None:
-    command = (
-        "-m",
-        "fanin",
-        "run",
-        f"examples/{STUDY}",
-        "--max-epochs",
-        "1",
-        "--replicates",
-        "1",
-        "--workers",
-        "1",
-    )
-    assert "laplace" in finished(*command, "--out", str(tmp_path / "runs"), folder=ROOT)
+@pytest.mark.usefixtures("preloaded_workers")
+def test_the_study_of_own_parts_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    less = ("--max-epochs", 1, "--replicates", 1, "--workers", 1)
+    done = run_command("run", f"examples/{STUDY}", *less, "--out", tmp_path / "runs")
+    assert done.code == 0, done.err
+    assert "laplace" in done.out
 
 
 @pytest.mark.parametrize("name", PARTS)
