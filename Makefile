@@ -11,6 +11,8 @@ CORE := activations apply* atomic auto combinations dropout fans framework_defau
   layer_parameters model* public_api record* registry seeds specs structure traps* user_code user_code_initializers user_code_models
 
 export KERAS_BACKEND := jax
+# Without compiled files every process that a test starts would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all test-core test-wheel test-zoo lint check coverage docs

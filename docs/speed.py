@@ -25,43 +25,43 @@ _TEXT = """
 # Speed
 
 Figures are medians of {rounds} rounds (smallest and largest in brackets), measured on {device}, two
-cores, torch {torch}, with nothing else running. Ratios are taken within a round, because machines and
-hours differ.
+cores, torch {torch}, with nothing else running. Ratios are taken within a round, because machines
+and hours differ.
 
 ## Against the case study's own program
 
     python benchmarks/peer.py --rounds {rounds} --output results/peer.json  # extras study and bench
 
 The program was written again from its protocol for Keras 3 on TensorFlow
-(`benchmarks/keras_program.py`). Both sides train the same arrays on the same cores, and build, train,
-validate after every epoch, restore the best weights and evaluate. Start-up and reading of data are left
-out on both sides. The published program is one process with as many threads as TensorFlow chooses; fanin
-runs two workers with one thread each. The table gives trainings per hour, each of the stated number of
-epochs:
+(`benchmarks/keras_program.py`). Both sides train the same arrays on the same cores, and build,
+train, validate after every epoch, restore the best weights and evaluate. Start-up and reading of
+data are left out on both sides. The published program is one process with as many threads as
+TensorFlow chooses; fanin runs two workers with one thread each. The table gives trainings per hour,
+each of the stated number of epochs:
 
 {peer}
 
-The most that this machine could do with one thread, for a 2048³ product in fp32: {default} GFLOP/s with
-torch's default, {onednn} through oneDNN.
+The most that this machine could do with one thread, for a 2048³ product in fp32: {default} GFLOP/s
+with torch's default, {onednn} through oneDNN.
 
-What makes the difference: one thread per worker and one worker per core; memory that glibc keeps; images
-kept in memory as bytes and gathered many batches at a time; channels_last, and pooling before
-rectifying; fused Adam; no synchronisation within an epoch; and the faster of two matmul backends, if it
-is exact on the cells' own shapes (`src/fanin/execution/process_settings.py`).
+What makes the difference: one thread per worker and one worker per core; memory that glibc keeps;
+images kept in memory as bytes and gathered many batches at a time; channels_last, and pooling
+before rectifying; fused Adam; no synchronisation within an epoch; and the faster of two matmul
+backends, if it is exact on the cells' own shapes (`src/fanin/execution/process_settings.py`).
 
 ## Initializing a large model
 
     python benchmarks/initialize.py --rounds {init_rounds} --output results/initialize.json
 
-A transformer of {parameters} million parameters, {threads} threads. fanin's time includes the record,
-for which the standard deviation of every weight is measured. Measured on {init_device}, torch
-{init_torch}.
+A transformer of {parameters} million parameters, {threads} threads. fanin's time includes the
+record, for which the standard deviation of every weight is measured. Measured on {init_device},
+torch {init_torch}.
 
 {initialize}
 
-Several parameters are filled at a time, since each has a random stream of its own, and they are drawn in
-their own memory. Uniform and truncated distributions are made from the same normal draw as all others,
-so that a comparison of initializers is paired.
+Several parameters are filled at a time, since each has a random stream of its own, and they are
+drawn in their own memory. Uniform and truncated distributions are made from the same normal draw as
+all others, so that a comparison of initializers is paired.
 """
 
 

@@ -1,4 +1,6 @@
-"""A contract over many combinations is one test: it tries them all, then names those that failed."""
+"""A contract over many combinations is one test: it tries them all, then names those that
+failed.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ global random state.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ["FANIN_OFFLINE"] = "1"
 # Test processes run side by side, one per core, and so do the processes that they start.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+# JAX compiles each function for each shape; here most are called once.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import pytest
 import torch
@@ -82,3 +85,36 @@ def forget_user_files() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fanin.user_code.variables._AT_IMPORT", {})
         yield
+
+
+LONG_FILES = {
+    f"test_{name}.py"
+    for name in (
+        "faults",
+        "faults_training",
+        "builtin_studies",
+        "framework_defaults",
+        "models_transformer",
+        "models_training",
+        "apply_sharded",
+        "report_figures",
+        "report_page",
+        "report_escaping",
+        "initializers_peers",
+        "initializers_jax",
+        "cli",
+        "docs",
+    )
+}
+"""Files that take longest. They come first, so that no process works on one while others idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

@@ -29,8 +29,8 @@ KINDS: dict[str, tuple[Mapping[str, Any], Axes]] = {
     "phase-diagram": (
         {"model": "mlp(widths=[64])", "data": "mnist", "initializer": "lecun_normal"},
         {
-            "initializer.gain": tuple(round(0.5 + 0.25 * i, 2) for i in range(13)),
-            "model.depth": (4, 8, 16, 32, 64, 128),
+            "initializer.gain": (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5),
+            "model.depth": (4, 16, 64, 128),
             "activation": ("relu", "tanh"),
         },
     ),

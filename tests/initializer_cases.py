@@ -101,8 +101,10 @@ def at_home(spec: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
     )
 
 
-def drawn(initializer: Initializer, layout: WeightLayout, g: torch.Generator) -> Tensor:
-    """A draw for a layer's parameter: of a pack each part for itself, unless the initializer packs."""
+def drawn(initializer: Initializer, layout: Layout, g: torch.Generator) -> Tensor:
+    """A draw for a layer's parameter: of a pack each part for itself, unless the initializer
+    packs.
+    """
     if initializer.packs or not layout.parts:
         return initializer.sample(layout, g)
     return torch.cat(
@@ -112,7 +114,9 @@ def drawn(initializer: Initializer, layout: WeightLayout, g: torch.Generator) ->
 
 
 def intended(initializer: Initializer, layout: WeightLayout) -> float | None:
-    """The intended standard deviation of what `drawn` gives; the parts of the packs here are alike."""
+    """The intended standard deviation of what `drawn` gives; the parts of the packs here are
+    alike.
+    """
     return initializer.intended_std(
         layout if initializer.packs or not layout.parts else layout.parts[0].layout
     )

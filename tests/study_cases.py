@@ -1,4 +1,6 @@
-"""Synthetic plans and results for the tests of analysis and report: realistic curves, no training."""
+"""Synthetic plans and results for the tests of analysis and report: realistic curves, no
+training.
+"""
 
 from __future__ import annotations
 

@@ -340,7 +340,10 @@ def test_functions_are_not_named_by_participles() -> None:
 
 
 def test_a_planted_participle_is_found() -> None:
-    code = "def shown(): ...\ndef _described(): ...\nclass A:\n    def tried(self): ...\ndef show(): ..."
+    code = (
+        "def shown(): ...\ndef _described(): ...\n"
+        "class A:\n    def tried(self): ...\ndef show(): ..."
+    )
     assert find_participles(ast.parse(code)) == {"shown", "_described", "tried"}
 
 

@@ -1,4 +1,6 @@
-"""docs/architecture.md is held to the tree: its folders, its paths, and where it says things are."""
+"""docs/architecture.md is held to the tree: its folders, its paths, and where it says things
+are.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ from fanin.study.canonical_cell import make_cell
 from fanin.study.study import Study
 
 BASE = '[base]\\ndata = "digits"\\nmodel = "mlp"\\ninitializer = "zero"\\n'
-study = Study.from_toml(BASE + '[axes]\\nsharpness = [0.0, 0.5, { label = "much", use = 0.75 }]\\n', "s")
+AXES = '[axes]\\nsharpness = [0.0, 0.5, { label = "much", use = 0.75 }]\\n'
+study = Study.from_toml(BASE + AXES, "s")
 plan = study.plan()
 cells = [planned.cell for planned in plan.cells]
 try:

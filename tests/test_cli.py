@@ -225,7 +225,10 @@ HEAVY = ("torch", "pandas", "scipy", "sklearn", "matplotlib")
     "words", [["--help"], ["run", "--help"], ["status"], ["status", "--json"]], ids=" ".join
 )
 def test_help_and_status_import_no_torch(words: list[str], folder: Path) -> None:
-    code = "import sys; from fanin.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    code = (
+        "import sys; from fanin.cli import main; main(sys.argv[1:]); "
+        "print(*sys.modules, file=sys.stderr)"
+    )
     where = [str(folder)] if words[0] == "status" else []
     done = subprocess.run(
         [sys.executable, "-c", code, *words, *where], capture_output=True, text=True, check=True
@@ -242,7 +245,10 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(
     words = {"pydantic": ["run", "quick", "--dry-run"], "matplotlib": ["report", str(folder)]}[
         package
     ]
-    code = f"import sys; sys.modules[{package!r}] = None; from fanin.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; "
+        "from fanin.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,6 @@
-"""A terminal, a pipe or a disk that cannot be written: the work goes on, and its exit code stays."""
+"""A terminal, a pipe or a disk that cannot be written: the work goes on, and its exit code
+stays.
+"""
 
 from __future__ import annotations
 

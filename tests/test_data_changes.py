@@ -1,4 +1,6 @@
-"""Data that change under one name: between two commands, between runner and worker, in one table."""
+"""Data that change under one name: between two commands, between runner and worker, in one
+table.
+"""
 
 from __future__ import annotations
 

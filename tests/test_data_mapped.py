@@ -1,4 +1,6 @@
-"""Large files of the user's own: mapped instead of read, with the same numbers, and bounded memory."""
+"""Large files of the user's own: mapped instead of read, with the same numbers, and bounded
+memory.
+"""
 
 import subprocess
 import sys

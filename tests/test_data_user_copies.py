@@ -1,4 +1,6 @@
-"""A user's own NPZ copy: what is taken, what is refused, and that nothing in it is ever executed."""
+"""A user's own NPZ copy: what is taken, what is refused, and that nothing in it is ever
+executed.
+"""
 
 import os
 import pickle

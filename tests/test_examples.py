@@ -1,4 +1,6 @@
-"""Examples: every file in examples/ runs, and each part of the user's own is what its kind must be."""
+"""Examples: every file in examples/ runs, and each part of the user's own is what its kind must
+be.
+"""
 
 from __future__ import annotations
 

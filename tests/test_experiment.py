@@ -1,4 +1,6 @@
-"""The one driver: stages in order, each watched, and what it returns. Training itself is replaced."""
+"""The one driver: stages in order, each watched, and what it returns. Training itself is
+replaced.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Exports say the same in every format, compile with a real LaTeX, and run nothing in a spreadsheet."""
+"""Exports say the same in every format, compile with a real LaTeX, and run nothing in a
+spreadsheet.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ def interior(x: Tensor, period: int) -> Tensor:
 
 
 def counted(layer: nn.Module) -> Fans:
-    """Connections per output and per input in the interior, by sending ones forward and backward."""
+    """Connections per output and per input in the interior, by sending ones forward and
+    backward.
+    """
     side = 30 if layer.weight.dim() < 5 else 14
     x = torch.ones(1, layer.in_channels, *[side] * (layer.weight.dim() - 2), requires_grad=True)
     period = math.lcm(*layer.stride)

@@ -96,15 +96,18 @@ def test_killed_at_any_crash_point_and_started_again_the_run_ends_as_if_undistur
     assert list((out / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_twenty_times_at_random_moments_the_run_ends_as_if_undisturbed(
-    tmp_path: Path,
+    tmp_path: Path, kills: int
 ) -> None:
+    """`make test` kills five times only, where cells take less time."""
     plan = plan_of(*(cell(initializer=f"init_{i}", epochs=4) for i in range(16)))
+    seconds = "0.1" if kills == 20 else "0.02"
     assert run(plan, tmp_path / "undisturbed")[0] == 0
     out, moments, before, started = tmp_path / "out", random.Random(0), set[str](), 0
-    for _ in range(20):
+    for _ in range(kills):
         (out / "progress.json").unlink(missing_ok=True)
-        runner = start(plan, out, workers=2, env={"STAND_IN_SECONDS": "0.1"})
+        runner = start(plan, out, workers=2, env={"STAND_IN_SECONDS": seconds})
         if moments.random() < 0.7:  # the other moments are spent before any cell trains
             eventually((out / "progress.json").exists)
             started += 1
@@ -116,10 +119,9 @@ def test_killed_twenty_times_at_random_moments_the_run_ends_as_if_undisturbed(
         stays = set(read(out).results) if (out / "results.sqlite").exists() else set()
         assert before | acknowledged <= stays  # never lost
         before = stays
-    assert started > 10
-    assert (
-        3 < len(before) < 16
-    )  # cells ended before some of the kills, and there was work left for the last
+    assert started > kills // 2
+    # Cells ended before some of the kills, and there was work left for the last.
+    assert kills < 20 or 3 < len(before) < 16
     assert run(plan, out)[0] == 0
     assert stored(out) == stored(tmp_path / "undisturbed")
     assert verify(out) == []
@@ -276,9 +278,9 @@ def test_a_full_disk_stops_the_run_and_the_same_command_continues(tmp_path: Path
         plan_of(*(cell(initializer=f"init_{i}", epochs=400) for i in range(8))),
     )
     rarely = {"checkpoint_interval": 1e9}
-    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))"
     (tmp_path / "sitecustomize.py").write_text(
-        f"import sys\nif 'run_study.py' in sys.argv[0]:\n    {limited}\n"
+        "import resource, sys\nif 'run_study.py' in sys.argv[0]:\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))\n"
     )
     code, output, errors = run(
         plan,

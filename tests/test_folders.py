@@ -1,4 +1,6 @@
-"""Which folder a study's results go to, what is removed there, and where user components are found."""
+"""Which folder a study's results go to, what is removed there, and where user components are
+found.
+"""
 
 from __future__ import annotations
 

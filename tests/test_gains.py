@@ -430,7 +430,9 @@ Nets = list[tuple[Tensor, list[Tensor]]]
 
 @pytest.fixture(scope="module")
 def nets() -> Nets:
-    """Inputs of shape (64, width) and one matrix of variance 1/width per layer, for each network."""
+    """Inputs of shape (64, width) and one matrix of variance 1/width per layer, for each
+    network.
+    """
     found = []
     for net in range(NETS):
         inputs = seeds.standard_normal(

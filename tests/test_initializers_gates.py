@@ -138,7 +138,9 @@ def follows(bias: np.ndarray, t_max: float) -> bool:
 @pytest.mark.parametrize("t_max", [3.0, 100.0, 10_000.0])
 @pytest.mark.parametrize("gates", ["ifgo", "rzn"])
 def test_chrono_follows_its_law(gates: str, t_max: float) -> None:
-    """n = 250,000 units; a t_max that is 3 % off, and a uniform bias of the same range, are caught."""
+    """n = 250,000 units; a t_max that is 3 % off, and a uniform bias of the same range, are
+    caught.
+    """
     layout = wide(gates)
     bias = bias_of(f"chrono(t_max={t_max})", layout)
     parts = {part.name: part.of(bias).double().numpy() for part in layout.parts}

@@ -353,7 +353,9 @@ def test_every_unit_has_the_stated_number_of_connections(
 
 
 def test_the_connections_of_sparse_are_normal_and_evenly_placed() -> None:
-    """n = 240,000 connections (KS at 1e-4, a planted 3 % is caught); 60 places, χ² at level 1e-5."""
+    """n = 240,000 connections (KS at 1e-4, a planted 3 % is caught); 60 places, χ² at level
+    1e-5.
+    """
     layout = WeightLayout((16_000, 60), Fans(60, 16_000))
     weight = initializers.Sparse(15, std=0.5).sample(layout, torch.Generator().manual_seed(0))
     values = weight[weight != 0].double().numpy()

@@ -19,7 +19,9 @@ Facts = tuple[str, tuple[int, ...], float | None, float | None]
 
 
 def facts(held: LayerParameter) -> Facts:
-    """Role, shape, fan-in and fan-out; of a packed parameter those of its parts, which must agree."""
+    """Role, shape, fan-in and fan-out; of a packed parameter those of its parts, which must
+    agree.
+    """
     found = {part.layout.fans for part in held.layout.parts} or {held.layout.fans}
     assert len(found) == 1
     (one,) = found
@@ -105,9 +107,7 @@ def test_a_subclass_is_what_its_base_is() -> None:
     )
 
 
-def test_a_bilinear_layer_keeps_the_variance_of_the_products_with_weights_of_variance_one_over_fan_in() -> (
-    None
-):
+def test_a_bilinear_layer_with_weights_of_variance_one_over_fan_in_keeps_the_variance() -> None:
     """n = 20,000 outputs of 200 draws of weights: standard error below 4 %, tolerance 20 %; in1
     alone would give a factor 7.
     """

@@ -1,4 +1,6 @@
-"""A word that is not known leads to the one that was meant: keys, names, formats, patterns, files."""
+"""A word that is not known leads to the one that was meant: keys, names, formats, patterns,
+files.
+"""
 
 from __future__ import annotations
 

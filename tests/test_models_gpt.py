@@ -243,9 +243,7 @@ def test_an_initializer_knows_every_parameter(rule: str, tied: str) -> None:
     assert [one.name for one in record if "not known" in one.reason] == []
 
 
-def test_weights_of_attention_have_the_fans_of_their_own_maps_and_tables_the_rule_for_embeddings() -> (
-    None
-):
+def test_weights_of_attention_have_their_own_fans_and_tables_the_rule_for_embeddings() -> None:
     record = record_of(next_token("gpt"), "xavier_uniform", tokens())
     for name in ("query", "key", "value", "output"):
         one = record[f"blocks.0.attention.{name}.weight"]

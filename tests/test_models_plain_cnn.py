@@ -137,7 +137,10 @@ def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(
 
 
 def test_the_default_options_written_out_are_the_default_identity() -> None:
-    spec = "plain_cnn(depth=8, channels=32, kernel=3, padding=zeros, activation=relu, norm=none, bias=true, dropout=0)"
+    spec = (
+        "plain_cnn(depth=8, channels=32, kernel=3, padding=zeros, activation=relu, norm=none, "
+        "bias=true, dropout=0)"
+    )
     assert models.get(spec).spec == "plain_cnn"
     assert models.get("plain_cnn(activation=swish)").spec == "plain_cnn(activation=silu)"
 

@@ -81,9 +81,7 @@ def phase(module: nn.Module) -> float:
     return float(seen[0].std())
 
 
-def test_the_layer_of_the_coordinates_says_so_in_its_layout_and_has_the_fans_of_a_linear_layer() -> (
-    None
-):
+def test_the_layer_of_the_coordinates_says_so_and_has_the_fans_of_a_linear_layer() -> None:
     module = models.get("siren(width=5)").build_for(PLACES)
     layouts = [get_module_layout(layer) for layer in module.get_submodule("hidden").children()]
     assert [layout and layout.part for layout in layouts] == [COORDINATES, "", ""]

@@ -201,6 +201,7 @@ def test_an_option_out_of_range_is_an_error_that_says_what_was_expected(
 def test_images_that_patches_do_not_cover_do_not_fit(name: str) -> None:
     with pytest.raises(
         FitError,
-        match=f"{name} with patch=5 needs images whose sides are multiples of 5; the data has 1×8×8",
+        match=f"{name} with patch=5 needs images whose sides are multiples of 5; "
+        "the data has 1×8×8",
     ):
         models.get(f"{name}(patch=5)").build(DIGITS, CLASSES)

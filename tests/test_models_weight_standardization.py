@@ -220,9 +220,7 @@ def test_the_rules_that_differ_in_scale_only_give_the_same_network() -> None:
         torch.testing.assert_close(other, outputs[0], rtol=1e-3, atol=1e-6)
 
 
-def test_a_gain_of_one_over_the_standard_deviation_behind_relu_keeps_signals_in_a_deep_plain_chain() -> (
-    None
-):
+def test_a_gain_of_one_over_the_deviation_behind_relu_keeps_signals_in_a_deep_chain() -> None:
     """256 units, 20 layers, 64 samples: within a factor of 2 of the first layer, against 0.34^19 of
     the variance without.
     """

@@ -246,9 +246,7 @@ def test_after_a_drop_by_10_keras_momentum_goes_on_with_the_rates_of_old_gradien
     assert moves["keras"] / moves["torch"] == pytest.approx(9.1, rel=1e-2)
 
 
-def test_the_first_small_step_of_keras_rmsprop_is_a_tenth_of_that_with_epsilon_outside_the_root() -> (
-    None
-):
+def test_a_small_first_step_of_keras_rmsprop_is_a_tenth_of_that_with_epsilon_outside() -> None:
     gradients = [np.full((5, 3), 1e-4, dtype=np.float32)]
     (inside,) = _trajectory("rmsprop(form=keras)", gradients, [0.001])
     (outside,) = _trajectory("rmsprop(rho=0.9, epsilon=1e-7)", gradients, [0.001])

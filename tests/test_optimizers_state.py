@@ -1,4 +1,6 @@
-"""Optimizers between steps: state restored exactly, rates that are set, gradients that are clipped."""
+"""Optimizers between steps: state restored exactly, rates that are set, gradients that are
+clipped.
+"""
 
 from __future__ import annotations
 

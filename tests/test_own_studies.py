@@ -41,11 +41,10 @@ def test_the_toml_of_a_study_runs_the_same_plan(name: str) -> None:
     own, original = Study.load(path), Study.load(name)
     assert own == original
     assert Study.from_toml(own.to_toml(), name) == original
-    if len(own.plan(replicates=1).cells) < 200:
-        assert list_ids(own) == list_ids(original)
-    else:
-        first = {axis: [values[0].label] for axis, values in own.grids[0].items()}
-        assert list_ids(own, only=first) == list_ids(original, only=first)
+    # All values of the last axis, and the first of every other: planning tries out each model.
+    *others, _ = own.grids[0]
+    first = {axis: [own.grids[0][axis][0].label] for axis in others}
+    assert list_ids(own, only=first) == list_ids(original, only=first)
 
 
 def test_only_studies_are_printed_as_toml() -> None:

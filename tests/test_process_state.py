@@ -1,4 +1,6 @@
-"""From cell to cell: what user code changes in a worker's process is put back, or the worker goes."""
+"""From cell to cell: what user code changes in a worker's process is put back, or the worker
+goes.
+"""
 
 from __future__ import annotations
 

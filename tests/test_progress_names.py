@@ -1,4 +1,6 @@
-"""The live view tells cells apart at 80 columns, in a notebook, and when learning rates are tuned."""
+"""The live view tells cells apart at 80 columns, in a notebook, and when learning rates are
+tuned.
+"""
 
 from __future__ import annotations
 

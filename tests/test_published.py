@@ -1,4 +1,6 @@
-"""The comparison with the published table: intervals, zero cells, and the distribution of misses."""
+"""The comparison with the published table: intervals, zero cells, and the distribution of
+misses.
+"""
 
 from __future__ import annotations
 

@@ -120,7 +120,10 @@ def test_a_spec_error_shows_no_more_than_a_line_of_what_was_received() -> None:
 
 
 def test_words_numbers_and_lists_are_what_they_look_like() -> None:
-    text = "mlp(widths=[256, 128], activation=[sigmoid, 'my act'], bias=false, cut=none, gain=-1.5e-3, deep=[[1], []])"
+    text = (
+        "mlp(widths=[256, 128], activation=[sigmoid, 'my act'], bias=false, cut=none, "
+        "gain=-1.5e-3, deep=[[1], []])"
+    )
     assert specs.parse(text) == (
         "mlp",
         {

@@ -1,7 +1,8 @@
 """A storm: hundreds of random corruptions of each kind of file that fanin reads.
 
 A damaged file is refused in words, or it says exactly what it said before. Nothing else happens: no
-row vanishes, no number changes, no other exception is raised. docs/reliability.md states the counts.
+row vanishes, no number changes, no other exception is raised. docs/reliability.md states the
+counts.
 """
 
 from __future__ import annotations

@@ -747,7 +747,7 @@ def test_observing_leaves_model_batch_and_random_state_as_they_were_also_where_i
     if fails:
         with pytest.raises(
             FitError,
-            match=r"failed in layer \(Linear\): RuntimeError.*Expected a batch that the model takes",
+            match=r"failed in layer \(Linear\): RuntimeError.*Expected a batch that the model",
         ):
             trace_forward(model, batch)
     else:

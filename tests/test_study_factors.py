@@ -75,7 +75,10 @@ def test_an_option_beside_its_spec_that_is_not_quoted_says_how_to_write_it() -> 
 
 
 def test_a_quoted_key_is_an_option_beside_an_axis_of_the_same_head() -> None:
-    text = '[base]\ndata = "digits"\ninitializer = "zero"\n[[grid]]\nmodel = ["mlp"]\n"model.bias" = [true, false]\n'
+    text = (
+        '[base]\ndata = "digits"\ninitializer = "zero"\n'
+        '[[grid]]\nmodel = ["mlp"]\n"model.bias" = [true, false]\n'
+    )
     assert [p.cell.model for p in study(text).plan().cells] == ["mlp", "mlp(bias=false)"]
 
 
@@ -217,9 +220,10 @@ def test_a_mistake_is_reported_with_study_line_and_key(old: str, new: str, says:
 
 
 def test_an_axis_that_does_not_apply_to_the_model_is_refused_with_its_line() -> None:
-    text = '[base]\ndata = "digits"\ninitializer = "zero"\nmodel = "lenet5"\n[axes]\nmodel.depth = [1, 2]\n'
+    base = '[base]\ndata = "mnist"\ninitializer = "zero"\nmodel = "lenet5"\n[axes]\n'
+    text = base + "model.depth = [1, 2]\n"
     assert re.search(r"line 6 \(model.depth = 1\) and line 4 \(model\)", message(text))
-    text = '[base]\ndata = "mnist"\ninitializer = "zero"\nmodel = "lenet5"\n[axes]\nnormalization = ["batch"]\n'
+    text = base + 'normalization = ["batch"]\n'
     assert re.search(
         r"line 6 \(normalization = batch\): A normalization does not apply to lenet5", message(text)
     )
@@ -258,7 +262,8 @@ def test_the_resolved_copy_of_a_built_in_study_reads_back_as_the_same_study(name
 
 def test_the_resolved_copy_holds_exclusions_tuning_and_what_toml_must_escape() -> None:
     text = DEPTH.replace('"How deep?"', '"A \\"quote\\", a \\\\ and a\\u0007 bell\\u007f?"')
-    text += '\n[[exclude]]\nmodel.depth = 8\n[tune]\nlearning_rate = [0.1, 1e-5]\nper = ["initializer"]\nat.initializer = "wide"\n'
+    text += "\n[[exclude]]\nmodel.depth = 8\n[tune]\nlearning_rate = [0.1, 1e-5]\n"
+    text += 'per = ["initializer"]\nat.initializer = "wide"\n'
     original = study(text)
     assert Study.from_toml(original.to_toml(), "mine") == original
 
@@ -275,7 +280,9 @@ initializer = "zero"
 "optimizer.momentum" = 0.5
 optimizer = "sgd"
 [axes]
-activation = [{{ label = "both \\" \\\\ ' # = ]", use = ["relu", "tanh"] }}, "relu", ["tanh", "tanh"]]
+activation = [
+    {{ label = "both \\" \\\\ ' # = ]", use = ["relu", "tanh"] }}, "relu", ["tanh", "tanh"],
+]
 "model.bias" = [true, false]
 learning_rate = [1e-5, {{ label = "1", use = 1 }}]
 model = [{{ label = "long", use = "{long_spec}" }}, "mlp(widths=[8, 8])"]

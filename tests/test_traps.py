@@ -276,7 +276,9 @@ def test_trap_09_short_floats_get_the_fp32_draw_rounded(dtype: torch.dtype) -> N
 
 
 def test_trap_09_moments_of_a_truncated_normal_survive_short_floats() -> None:
-    """n = 60,000: mean, spread and kurtosis (2.37 of this law; it was 28,000 in a broken version)."""
+    """n = 60,000: mean, spread and kurtosis (2.37 of this law; it was 28,000 in a broken
+    version).
+    """
     layer = built(lambda: nn.Linear(200, 300, dtype=torch.bfloat16))
     initialize(layer, "truncated_normal(std=0.02)", seed=0)
     z = layer.weight.detach().double().flatten() / 0.02

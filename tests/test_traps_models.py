@@ -171,9 +171,7 @@ def test_trap_17_a_pattern_that_matches_nothing_is_an_error() -> None:
         initialize(built(Language), {"c_proj.weight": "zero"}, default="normal(std=0.02)", seed=0)
 
 
-def test_trap_18_a_table_tied_to_the_head_is_filled_once_and_the_first_loss_is_that_of_guessing() -> (
-    None
-):
+def test_trap_18_a_table_tied_to_the_head_is_filled_once_and_at_first_the_loss_is_ln_rows() -> None:
     """With N(0, 1) for the table the first cross entropy is in the tens; it should be ln(rows)."""
     model = built(Language)
     tokens = torch.randint(200, (400,), generator=generator())

@@ -236,17 +236,15 @@ def test_a_missing_file_is_told_with_those_that_are_there(tmp_path: Path) -> Non
 
 
 def test_a_missing_callable_is_told_with_near_names(tmp_path: Path) -> None:
+    file = write_file(tmp_path, "from math import cos\ndef make_model(): ...")
     with pytest.raises(UnknownName, match="Did you mean make_model"):
-        user_code.load(
-            f"{write_file(tmp_path, 'from math import cos' + chr(10) + 'def make_model(): ...')}:make_modle"
-        )
+        user_code.load(f"{file}:make_modle")
 
 
 def test_the_callables_offered_are_those_that_the_file_defines(tmp_path: Path) -> None:
+    file = write_file(tmp_path, "from math import cos\ndef other(): ...\ndef build(): ...")
     with pytest.raises(UnknownName, match="Known: build, other") as caught:
-        user_code.load(
-            f"{write_file(tmp_path, 'from math import cos' + chr(10) + 'def other(): ...' + chr(10) + 'def build(): ...')}:zzz"
-        )
+        user_code.load(f"{file}:zzz")
     assert "cos" not in str(caught.value)
 
 
@@ -443,10 +441,8 @@ def test_a_wrong_return_value_is_named(tmp_path: Path) -> None:
 
 
 def test_a_seeded_call_draws_the_same_from_torchs_global_generator(tmp_path: Path) -> None:
-    component = user_code.load_component(
-        f"{write_file(tmp_path, 'import torch' + chr(10) + 'def make(): return torch.rand(3)')}:make",
-        FREE,
-    )
+    file = write_file(tmp_path, "import torch\ndef make(): return torch.rand(3)")
+    component = user_code.load_component(f"{file}:make", FREE)
     one, two, other = (component.call(component.options(), seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)

@@ -162,7 +162,11 @@ def test_what_is_wrong_is_said_before_anything_is_written(
 ) -> None:
     model = perceptron()
     before = [parameter.clone() for parameter in model.parameters()]
-    only_the_last = f"def fill_(tensor):\n    if tensor.shape == (4, 16):\n        {body}\n    else: tensor.fill_(1)"
+    only_the_last = (
+        "def fill_(tensor):\n"
+        f"    if tensor.shape == (4, 16):\n        {body}\n"
+        "    else: tensor.fill_(1)"
+    )
     with pytest.raises(FitError, match=said):
         fanin.initialize(model, f"{write_file(tmp_path, only_the_last)}:fill_", seed=0)
     assert all(torch.equal(one, two) for one, two in zip(before, model.parameters(), strict=True))

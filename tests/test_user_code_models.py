@@ -16,7 +16,9 @@ from fanin.errors import FitError, SpecError, UnknownName, UserCodeError
 LINEAR = """
     import math
     from torch import nn
-    def make(input_shape, outputs, *, width: int = 64, activation: str = "relu", norm: str | None = None):
+    def make(
+        input_shape, outputs, *, width: int = 64, activation: str = "relu", norm: str | None = None
+    ):
         layers = nn.Linear(math.prod(input_shape), width), nn.Linear(width, outputs)
         return nn.Sequential(nn.Flatten(), *layers)
     """
@@ -24,7 +26,9 @@ LINEAR = """
 TOKENS = """
     from torch import nn
     class Make(nn.Module):
-        def __init__(self, input_shape, outputs, vocabulary=None, per_step=False, *, width: int = 8):
+        def __init__(
+            self, input_shape, outputs, vocabulary=None, per_step=False, *, width: int = 8
+        ):
             super().__init__()
             self.embedding = nn.Embedding(vocabulary, width)
             self.head = nn.Linear(width, outputs)

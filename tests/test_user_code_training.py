@@ -24,7 +24,8 @@ import torch
 from torch import nn
 
 def dropping(input_shape, outputs):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.5), nn.ReLU(), nn.Linear(16, outputs))
+    hidden = nn.Linear(64, 16), nn.Dropout(0.5), nn.ReLU()
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(16, outputs))
 
 class Tied(nn.Module):
     def __init__(self, outputs):
@@ -39,7 +40,8 @@ def tied(input_shape, outputs):
 
 def halves(parameters, lr):
     parameters = list(parameters)
-    return torch.optim.SGD([{"params": parameters[:2]}, {"params": parameters[2:], "lr": lr / 10}], lr)
+    groups = [{"params": parameters[:2]}, {"params": parameters[2:], "lr": lr / 10}]
+    return torch.optim.SGD(groups, lr)
 
 class Counting(torch.optim.SGD):
     def step(self, closure=None):
@@ -221,7 +223,8 @@ def message(text: str) -> str:
 
 
 def test_smoothing_of_a_regression_is_refused_behind_a_value_that_fits() -> None:
-    text = 'data = ["diabetes"]\nmodel = ["regression"]\ninitializer = ["zero"]\nlabel_smoothing = [0, 0.1]\n'
+    text = 'data = ["diabetes"]\nmodel = ["regression"]\ninitializer = ["zero"]\n'
+    text += "label_smoothing = [0, 0.1]\n"
     assert "spreads a label over classes" in message(text)
 
 

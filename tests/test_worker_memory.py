@@ -22,9 +22,11 @@ from fanin.study.canonical_cell import make_cell
 
 data, model, folder = sys.argv[1:]
 engine = load_engine(DEFAULT_ENGINE)
-cell = make_cell({"data": data, "model": model, "initializer": "he_normal", "epochs": 1, "protocol": "case-study"})
+given = {"data": data, "model": model, "initializer": "he_normal", "epochs": 1}
+cell = make_cell({**given, "protocol": "case-study"})
 engine.set_up("cpu", engine.choose_matmul([cell]))
-result = engine.train(TrainingJob(cell=cell, checkpoints=Path(folder), checkpoint_interval=0), lambda row: None, lambda: False)
+job = TrainingJob(cell=cell, checkpoints=Path(folder), checkpoint_interval=0)
+result = engine.train(job, lambda row: None, lambda: False)
 peak = int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 print(json.dumps({"outcome": result.outcome, "peak": peak}))
 """

@@ -1,4 +1,6 @@
-"""What fault tests share: plans, runs in processes of their own, and a look at which workers live."""
+"""What fault tests share: plans, runs in processes of their own, and a look at which workers
+live.
+"""
 
 from __future__ import annotations
 
