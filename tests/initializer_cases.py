@@ -101,7 +101,7 @@ def at_home(spec: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
     )
 
 
-def drawn(initializer: Initializer, layout: Layout, g: torch.Generator) -> Tensor:
+def drawn(initializer: Initializer, layout: WeightLayout, g: torch.Generator) -> Tensor:
     """A draw for a layer's parameter: of a pack each part for itself, unless the initializer
     packs.
     """

@@ -1,5 +1,5 @@
-"""Keras' layers on its torch backend, which a process chooses when it imports Keras: what they start
-from, and what keras_default and other rules make of them.
+"""Keras' layers on its torch backend, which a process chooses when it imports Keras: what they
+start from, and what keras_default and other rules make of them.
 
 python keras_on_torch.py    prints, as JSON, what differs, and facts of records
 """

@@ -23,7 +23,7 @@ needs_transformers = pytest.mark.skipif(
 
 
 class Tabled(nn.Module):
-    """What only its constructor knows: a frozen table, a buffer and a scale; and ordinary layers."""
+    """What its constructor alone knows: a frozen table, a buffer, a scale; and ordinary layers."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Patterns: by layer class, by regular expression, and names with characters of patterns in them."""
+"""Patterns: by layer class, by regular expression, and names that hold characters of patterns."""
 
 from __future__ import annotations
 

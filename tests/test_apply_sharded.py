@@ -1,5 +1,5 @@
-"""Sharded parameters (DTensor, FSDP2, FSDP1): two processes on the CPU get, put together, the weights of
-one.
+"""Sharded parameters (DTensor, FSDP2, FSDP1): two processes on the CPU get, put together, the
+weights of one.
 """
 
 from __future__ import annotations

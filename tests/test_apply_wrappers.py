@@ -23,7 +23,7 @@ RULES = ("he_normal", "orthogonal", "auto", "torch_default", "keras_default", "i
 
 
 class Network(nn.Module):
-    """Layers on two levels, packed parts, a reparametrized weight, a tie and a table with padding."""
+    """Layers on two levels, packed parts, a reparametrized weight, a tie, a table with padding."""
 
     def __init__(self) -> None:
         super().__init__()

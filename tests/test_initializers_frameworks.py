@@ -2,9 +2,9 @@
 
 Every row of `framework_cases` is drawn once: mean and standard deviation must lie within 4.9
 standard errors (level 1e-6 each; two checks on fewer than 100 rows make a family-wise level below
-2e-4), n is at least 40,000. What is not drawn is exact to fp32. In every row a scale that is 3 % off
-and a mean that is a tenth of a standard deviation off are shown to be caught. The frameworks' own
-functions are held to the same rows, so a wrong row would be noticed.
+2e-4), n is at least 40,000. What is not drawn is exact to fp32. In every row a scale that is 3 %
+off and a mean that is a tenth of a standard deviation off are shown to be caught. The frameworks'
+own functions are held to the same rows, so a wrong row would be noticed.
 """
 
 from __future__ import annotations

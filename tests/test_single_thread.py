@@ -1,4 +1,4 @@
-"""The number of threads changes no weight: factorizations run on one, and set back what was there."""
+"""The number of threads changes no weight: factorizations run on one, and restore what was."""
 
 from __future__ import annotations
 

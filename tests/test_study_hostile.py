@@ -1,5 +1,5 @@
-"""Hostile studies: names that are paths, labels that no file can hold, numbers that are none. All are
-refused in words before anything is written, or are names and nothing more.
+"""Hostile studies: names that are paths, labels that no file can hold, numbers that are none. All
+are refused in words before anything is written, or are names and nothing more.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""torch_default is torch's default everywhere: every class of ``torch.nn`` that has parameters, found
-by walking it, against freshly built modules.
+"""torch_default is torch's default everywhere: every class of ``torch.nn`` that has parameters,
+found by walking it, against freshly built modules.
 
 Of each parameter n = 3,000 numbers or more on either side; mean, mean square and mean fourth power
-are compared, each within 5 standard errors of the difference (level 6e-7 per comparison). A standard
-deviation that is 15 % off is shown to be seen.
+are compared, each within 5 standard errors of the difference (level 6e-7 per comparison). A
+standard deviation that is 15 % off is shown to be seen.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A wall clock that jumps by days, forward and back, for every process that imports this when Python
-starts: as ``sitecustomize.py`` in a folder of PYTHONPATH (`install`).
+"""A wall clock that jumps by days, forward and back, for every process that imports this when
+Python starts: as ``sitecustomize.py`` in a folder of PYTHONPATH (`install`).
 
 The monotonic clock is left alone, as it is when somebody sets the time. Files that are put into
 their place get the times of the jumping clock.
