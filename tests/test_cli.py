@@ -234,7 +234,7 @@ def test_help_and_status_import_no_torch(words: list[str], folder: Path) -> None
         [sys.executable, "-c", code, *words, *where], capture_output=True, text=True, check=True
     )
     imported = done.stderr.split()
-    assert "fanin.cli.app" in imported
+    assert "fanin.cli.command_line" in imported
     assert [name for name in HEAVY if name in imported] == []
 
 
@@ -340,7 +340,7 @@ def test_a_terminal_without_unicode_gets_words_it_can_show(folder: Path) -> None
 def test_status_shows_where_it_failed_and_where_the_log_is() -> None:
     from fanin.cell.cell import Cell
     from fanin.cell.result import Result
-    from fanin.cli.status import find_place
+    from fanin.cli.folder_state import find_place
 
     cell = Cell(data="digits", model="mlp", initializer="zero")
     traceback = (

@@ -14,7 +14,7 @@ import fanin
 from fanin import experiment
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
-from fanin.cli.app import main
+from fanin.cli import main
 from fanin.errors import FaninError, StudyError
 from fanin.study import learning_rate_tuning
 from fanin.study.learning_rate_tuning import LearningRateTuning

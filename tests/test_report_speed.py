@@ -17,7 +17,8 @@ from fanin.cell import cell as cells
 from fanin.report.figures import rendering
 from fanin.report.figures.curve_panel import MAX_REPLICATES
 from fanin.report.results import Results
-from fanin.store.results_store import Store, read, read_outcomes, read_summaries
+from fanin.store.outcomes import read_outcomes
+from fanin.store.results_store import Store, read, read_summaries
 
 PLAN = plan_of(pairs=[("mlp", "mnist")], initializers=("zero", "he_normal"), replicates=3)
 
@@ -54,7 +55,7 @@ def test_an_id_is_computed_once_and_another_cell_has_its_own(
     cell = replace(PLAN.cells[0].cell, replicate=77)
     first = cell.id
     assert replace(cell, replicate=78).id != first
-    monkeypatch.setattr(cells, "_hash", None)
+    monkeypatch.setattr(cells, "compute_id", None)
     assert cell.id == first
 
 

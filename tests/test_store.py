@@ -28,7 +28,8 @@ from fanin.crash_points import AT
 from fanin.errors import OutputError, StoreCorrupt, StoreError, StoreFull, StoreLocked, UsageError
 from fanin.store import database
 from fanin.store.lock import Lock, find_holder
-from fanin.store.results_store import Store, compute_digest, read
+from fanin.store.outcomes import read_outcomes
+from fanin.store.results_store import Store, compute_digest, read, read_lazily
 from fanin.store.verify import verify
 
 CELL = Cell(data="digits", model="mlp", initializer="he_normal")
@@ -374,7 +375,7 @@ def test_a_store_of_a_newer_fanin_is_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     for opening in (read, Store.create_or_open):
         with pytest.raises(
-            StoreError, match="schema version 99; this version of fanin reads versions up to 1"
+            StoreError, match="schema version 99; this version of fanin reads versions up to 2"
         ):
             opening(tmp_path)
 
@@ -405,9 +406,9 @@ def test_an_older_store_is_migrated_by_the_writer_with_a_copy_kept_and_in_memory
     with Store.create_or_open(tmp_path) as store:
         store.add(result(replicate=9))
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
         assert connection.execute("SELECT count(*), count(note) FROM result").fetchone() == (6, 0)
-    with contextlib.closing(sqlite3.connect(tmp_path / "results.sqlite.version-1")) as connection:
+    with contextlib.closing(sqlite3.connect(tmp_path / "results.sqlite.version-2")) as connection:
         assert connection.execute("SELECT count(*) FROM result").fetchone() == (5,)
 
 
@@ -432,9 +433,10 @@ def test_verify_finds_a_wrong_outcome_and_a_missing_attempt(tmp_path: Path) -> N
         connection.execute("UPDATE result SET attempt = 3 WHERE number = 2")
         connection.commit()
     problems = verify(tmp_path)
-    assert len(problems) == 2
+    assert len(problems) == 3
     assert "another outcome than failed" in problems[0]
-    assert "expected attempt 1" in problems[1]
+    assert "its bytes have changed" in problems[1]
+    assert "expected attempt 1" in problems[2]
 
 
 # Full disks and folders that cannot be written
@@ -547,3 +549,47 @@ def test_a_process_killed_while_it_makes_the_store_leaves_nothing_in_the_way(
     assert not (tmp_path / "results.sqlite").exists()
     filled(tmp_path)
     assert len(read(tmp_path).results) == 5
+
+
+def test_rows_of_the_first_version_are_read_by_their_digests_and_can_be_added_to(
+    tmp_path: Path,
+) -> None:
+    path = filled(tmp_path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE result DROP COLUMN checksum")
+        connection.execute("PRAGMA user_version = 1")
+    before = read(tmp_path).results
+    assert set(read_outcomes(tmp_path).results) == set(before)
+    assert read_lazily(tmp_path).results == before
+    assert verify(tmp_path) == []
+    with Store.create_or_open(tmp_path) as store:
+        store.add(result(replicate=9))
+        assert {cell: store.read_results()[cell] for cell in before} == before
+    assert len(read_outcomes(tmp_path).results) == len(before) + 1
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        counted = connection.execute("SELECT count(*), count(checksum) FROM result").fetchone()
+        assert counted == (len(before) + 1, 1)
+        connection.execute("UPDATE result SET record = replace(record, '0.5', '0.6')")
+        connection.commit()
+    for look in (read, read_outcomes):
+        with pytest.raises(StoreCorrupt, match="its bytes have changed"):
+            look(tmp_path)
+
+
+def test_the_checksum_of_a_row_protects_every_column(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    content = path.read_bytes()
+    for change in (
+        "outcome = 'diverged'",
+        "attempt = 2",
+        "checksum = checksum + 1",
+        "digest = replace(digest, '0', '1')",
+        "record = replace(record, '0.14', '0.15')",
+    ):
+        path.write_bytes(content)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"UPDATE result SET {change} WHERE number = 2")
+            connection.commit()
+        with pytest.raises(StoreCorrupt):
+            read_outcomes(tmp_path)
+        assert verify(tmp_path) != []

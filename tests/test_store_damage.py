@@ -15,7 +15,8 @@ from cli_session import fanin
 from study_cases import plan_of, result_of
 
 from fanin.errors import OutputError, StoreError, UsageError
-from fanin.store.results_store import Store, read, read_outcomes
+from fanin.store.outcomes import read_outcomes
+from fanin.store.results_store import Store, read
 from fanin.store.salvage import salvage
 from fanin.store.verify import verify
 

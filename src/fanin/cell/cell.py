@@ -103,14 +103,22 @@ class Cell(_Identified):
         }
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Cell:
-        """The cell whose `to_json` gave `fields`; raises TypeError for an unknown field."""
-        return cls(
+    def from_json(cls, fields: Mapping[str, Any], known_id: str = "") -> Cell:
+        """The cell whose `to_json` gave `fields`; raises TypeError for an unknown field.
+
+        Args:
+            fields: as `to_json` gave them.
+            known_id: the cell's id, if it was computed from these fields before.
+        """
+        cell = cls(
             **{
                 name: _from_json_value(value) if type(value) is list else value
                 for name, value in fields.items()
             }
         )
+        if known_id:
+            object.__setattr__(cell, "_id", known_id)
+        return cell
 
     @property
     def id(self) -> str:
@@ -118,7 +126,7 @@ class Cell(_Identified):
         try:
             return self._id
         except AttributeError:
-            object.__setattr__(self, "_id", _hash(self.to_json()))
+            object.__setattr__(self, "_id", compute_id(self.to_json()))
             return self._id
 
     @property
@@ -129,7 +137,7 @@ class Cell(_Identified):
         """
         compared = ("initializer", "learning_rate") if self.tuned else ("initializer",)
         fields = self.to_json()
-        return _hash({name: value for name, value in fields.items() if name not in compared})
+        return compute_id({name: value for name, value in fields.items() if name not in compared})
 
     def derive_seed(self, purpose: str) -> int:
         """The seed of one purpose, such as "init" for `init_seed`.
@@ -160,5 +168,6 @@ def _from_json_value(value: Any) -> Any:
     return tuple(_from_json_value(item) for item in value) if isinstance(value, list) else value
 
 
-def _hash(fields: dict[str, Any]) -> str:
+def compute_id(fields: Mapping[str, Any]) -> str:
+    """The id of the cell whose `Cell.to_json` gave `fields`."""
     return hashlib.sha256(_ENCODER.encode(fields).encode()).hexdigest()[:16]

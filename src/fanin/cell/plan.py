@@ -72,7 +72,11 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which `from_json` makes an equal plan."""
         cells = [
-            {"cell": planned.cell.to_json(), "labels": dict(planned.labels)}
+            {
+                "id": planned.cell.id,
+                "cell": planned.cell.to_json(),
+                "labels": dict(planned.labels),
+            }
             for planned in self.cells
         ]
         return {
@@ -91,7 +95,7 @@ class Plan:
         try:
             cells = tuple(
                 PlannedCell(
-                    Cell.from_json(dict(item["cell"])),
+                    Cell.from_json(dict(item["cell"]), item.get("id", "")),
                     {str(k): str(v) for k, v in item["labels"].items()},
                 )
                 for item in record["cells"]

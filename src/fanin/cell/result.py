@@ -41,7 +41,7 @@ class Result:
     cell: Cell
     outcome: Outcome
     message: str = ""
-    history: dict[str, list[float]] = field(default_factory=dict)
+    history: Mapping[str, list[float]] = field(default_factory=dict)
     """Column → value by epoch: loss, val_loss, seconds, and each metric m as m and val_m."""
     metrics: dict[str, float] = field(default_factory=dict)
     """epochs, best_epoch, val_loss, test_loss, val_m, test_m; only epochs if the cell diverged.
@@ -92,8 +92,20 @@ class Result:
         }
 
     @classmethod
-    def from_json(cls, record: Any) -> Result:
-        """The result whose `to_json` gave `record`; raises `StoreCorrupt` for anything else."""
+    def from_json(
+        cls,
+        record: Any,
+        *,
+        cell: Cell | None = None,
+        history: Mapping[str, list[float]] | None = None,
+    ) -> Result:
+        """The result whose `to_json` gave `record`; raises `StoreCorrupt` for anything else.
+
+        Args:
+            record: the JSON object, which is kept in part.
+            cell: its cell, if that is known to be made of the same fields.
+            history: what stands for the history of `record`; by default that itself.
+        """
         try:
             if record["schema"] != SCHEMA:
                 raise StoreCorrupt(
@@ -101,16 +113,14 @@ class Result:
                     f"{quote(record['schema'])}. Use the version of fanin that wrote it."
                 )
             result = cls(
-                cell=Cell.from_json(dict(record["cell"])),
+                cell=Cell.from_json(dict(record["cell"])) if cell is None else cell,
                 outcome=record["outcome"],
                 message=str(record["message"]),
-                history={
-                    str(name): _decode_column(column) for name, column in record["history"].items()
-                },
+                history=decode_history(record["history"]) if history is None else history,
                 metrics={str(name): _decode(value) for name, value in record["metrics"].items()},
                 timings={str(name): _decode(value) for name, value in record["timings"].items()},
-                environment=dict(record["environment"]),
-                data=dict(record["data"]),
+                environment=_require_object(record["environment"]),
+                data=_require_object(record["data"]),
             )
             is_inconsistent = (
                 result.outcome not in get_args(Outcome) or result.cell.id != record["id"]
@@ -130,6 +140,17 @@ class Result:
 def _encode(value: float) -> float | str:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def decode_history(columns: Any) -> dict[str, list[float]]:
+    """The history that `Result.to_json` gave as `columns`."""
+    return {str(name): _decode_column(column) for name, column in columns.items()}
+
+
+def _require_object(value: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise TypeError(f"expected an object, received {quote(value)}")
     return value
 
 

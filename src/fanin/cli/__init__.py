@@ -1,3 +1,3 @@
 """The command line: one file per command. Each parses, calls the library, and prints."""
 
-from fanin.cli.app import main as main
+from fanin.cli.command_line import main as main

@@ -5,20 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TextIO
-
-import typer
+from typing import Any, TextIO
 
 from fanin.report.escaping import escape_lines
 
 SCHEMA = 1
-
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object; all else goes to standard error.")
-]
-"""The option that every command has. `fanin.cli.main` looks for it in the command line itself, so
-that errors come as JSON too.
-"""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from fanin import atomic
-from fanin.cli.command_output import CommandOutput, JsonOption, print_to_stderr
+from fanin.cli.command_output import CommandOutput, print_to_stderr
+from fanin.cli.json_option import JsonOption
 
 
 def export(

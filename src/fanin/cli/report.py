@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fanin.cli.command_output import CommandOutput, JsonOption
+from fanin.cli.command_output import CommandOutput
+from fanin.cli.json_option import JsonOption
 from fanin.errors import UsageError
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fanin.cli.command_output import CommandOutput, JsonOption, print_lines, print_to_stderr
+from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
+from fanin.cli.json_option import JsonOption
 
 if TYPE_CHECKING:
     from fanin.cell.plan import PlannedCell

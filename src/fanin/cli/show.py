@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fanin.cli.command_output import CommandOutput, JsonOption, print_lines
+from fanin.cli.command_output import CommandOutput, print_lines
+from fanin.cli.json_option import JsonOption
 from fanin.cli.listing import format_columns
 
 if TYPE_CHECKING:

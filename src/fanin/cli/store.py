@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fanin.cli.command_output import CommandOutput, JsonOption, print_lines, print_to_stderr
+from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
+from fanin.cli.json_option import JsonOption
 from fanin.errors import StoreCorrupt
 
 app = typer.Typer(

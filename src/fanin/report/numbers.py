@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 NOTHING = "—"
 
 _ACCURACY_DECIMALS = 4
@@ -55,19 +53,23 @@ def choose_number_format(
     sizes, widths = _sizes(values), _sizes(spreads)
     if metric.endswith("epochs"):
         return NumberFormat(0 if all(size == round(size) for size in sizes) and not widths else 1)
-    typical = float(np.median(sizes)) if sizes else 1.0
+    typical = _find_median(sizes) if sizes else 1.0
     scaled = typical >= (_LARGE if metric.endswith("loss") else _LARGE * 1e3) or typical < _SMALL
     exponent = math.floor(math.log10(typical)) if scaled else 0
     digits = (
-        1 - _magnitude(float(np.median(widths)))
-        if widths
-        else _SIGNIFICANT - 1 - _magnitude(typical)
+        1 - _magnitude(_find_median(widths)) if widths else _SIGNIFICANT - 1 - _magnitude(typical)
     )
     return NumberFormat(min(max(digits + exponent, 0), _MAX_DECIMALS), exponent)
 
 
 def _sizes(values: Iterable[float]) -> Sequence[float]:
     return [abs(value) for value in values if math.isfinite(value) and value != 0]
+
+
+def _find_median(values: Sequence[float]) -> float:
+    ordered = sorted(map(float, values))
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _magnitude(value: float) -> int:

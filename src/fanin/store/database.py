@@ -37,6 +37,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             digest TEXT NOT NULL
         )""",
     ),
+    # of the whole row, for readers in a hurry (fanin.store.stored_rows); none in older rows
+    ("ALTER TABLE result ADD COLUMN checksum INTEGER",),
 )
 """Entry i holds the statements that lead from version i to version i + 1."""
 
@@ -108,6 +110,18 @@ def open_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
             yield copy
 
 
+def connect_for_lookups(path: Path) -> sqlite3.Connection:
+    """Connect to an existing store of any version, to read single rows now and then.
+
+    It is locked only while a statement is executed. Any thread may use the connection, one at a
+    time.
+    """
+    with translate_errors(path):
+        connection = _connect(path, "rw", check_same_thread=False)
+        _check_header(connection, path)
+        return connection
+
+
 @contextlib.contextmanager
 def open_damaged(path: Path) -> Iterator[sqlite3.Connection]:
     """Open what may be left of a store, for reading alone. Errors of SQLite are its own."""
@@ -149,6 +163,20 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 @contextlib.contextmanager
+def explain_damage(path: Path) -> Iterator[None]:
+    """As `translate_errors`, and raise the errors of damaged rows with the file's name and what can
+    be done.
+    """
+    try:
+        with translate_errors(path):
+            yield
+    except StoreCorrupt as error:
+        text = str(error)
+        is_explained = text.startswith(str(path))
+        raise error if is_explained else to_corrupt_error(path, text.rstrip(".")) from None
+
+
+@contextlib.contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
     """Raise fanin's errors in place of SQLite's."""
     try:
@@ -157,9 +185,13 @@ def translate_errors(path: Path) -> Iterator[None]:
         raise _translate(path, error) from error
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, *, check_same_thread: bool = True) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}", uri=True, timeout=_SLICE, isolation_level=None
+        f"{path.as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_SLICE,
+        isolation_level=None,
+        check_same_thread=check_same_thread,
     )
     # Damaged text is found by its digest.
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,6 +89,8 @@ class Lock:
         self.release()
 
     def _sign(self) -> None:
+        import socket  # takes long, and readers need it not
+
         holder = LockHolder(
             pid=os.getpid(), host=socket.gethostname(), started=time.strftime("%Y-%m-%dT%H:%M:%S")
         )

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from fanin import atomic
 from fanin.atomic import to_output_error
-from fanin.errors import OutputError, quote
+from fanin.errors import OutputError, UsageError, quote
 
 _MOST_NUMBERED = 1000
 """Folders ``runs/<study>-2`` and so on that are tried."""
@@ -164,3 +164,14 @@ class ResultsFolder:
         for path in self.checkpoints.glob(f"{cell_id}.*"):
             with contextlib.suppress(OSError):  # a file left behind only costs space
                 path.unlink()
+
+
+def require_store(out: Path | str) -> ResultsFolder:
+    """The results folder `out`; raises `UsageError` if it holds no store."""
+    folder = ResultsFolder.from_path(out)
+    if not folder.database.is_file():
+        raise UsageError(
+            f"No results in {out}: expected a folder with {folder.database.name}. `fanin run` "
+            "creates one."
+        )
+    return folder

@@ -10,47 +10,42 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from fanin.cell.plan import Plan, PlannedCell
-from fanin.cell.result import SETTLED, Result
+from fanin.cell.result import Result
 from fanin.crash_points import pass_crash_point
-from fanin.errors import StoreCorrupt, StoreError, UsageError
 from fanin.store import database
-from fanin.store.lock import Lock, LockHolder, find_holder
-from fanin.store.progress_file import RunProgress, read_progress
-from fanin.store.results_folder import ResultsFolder
-from fanin.store.stored_rows import StoredRow, compute_digest, iterate_rows, read_plan_text
+from fanin.store.lock import Lock, LockHolder
+from fanin.store.progress_file import RunProgress
+from fanin.store.results_folder import ResultsFolder, require_store
+from fanin.store.row_parser import RowParser, parse_plan
+from fanin.store.stored_histories import HistoryReader
+from fanin.store.stored_rows import (
+    StoredRow,
+    compute_checksum,
+    compute_digest,
+    iterate_rows,
+    read_plan_text,
+)
+from fanin.store.writer import find_writer
 
 _LATEST_PLAN = "SELECT record, digest FROM plan ORDER BY number DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
-class StoredOutcome:
-    """The outcome of a result whose record is not opened."""
-
-    outcome: str
-    message: str = ""
-    """Of a failed or killed cell."""
-
-
-R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Snapshot(Generic[R]):
+class Snapshot:
     """What a results folder held at one moment."""
 
     path: Path
     plan: Plan | None
     """The latest plan that was run; None if results were only merged."""
-    results: Mapping[str, R]
+    results: Mapping[str, Result]
     """The latest attempt by cell id, in the order of their commits."""
     attempts: Mapping[str, int]
     """The number of attempts by cell id."""
@@ -62,7 +57,7 @@ class Snapshot(Generic[R]):
     """Why it cannot be told who writes the store, if it cannot."""
 
     @cached_property
-    def planned_results(self) -> list[tuple[PlannedCell, R | None]]:
+    def planned_results(self) -> list[tuple[PlannedCell, Result | None]]:
         """The latest plan's cells, each with its result if there is one."""
         return [
             (planned, self.results.get(planned.cell.id))
@@ -126,13 +121,14 @@ class Store:
 
     def read_plan(self) -> Plan | None:
         """The latest plan."""
-        with _explain_damage(self.folder.database):
-            return _parse_plan(read_plan_text(self._connection))
+        with database.explain_damage(self.folder.database):
+            text = read_plan_text(self._connection)
+            return None if text is None else parse_plan(*text)
 
     def read_results(self) -> dict[str, Result]:
         """The latest attempt by cell id, in the order of their commits."""
-        with _explain_damage(self.folder.database):
-            return _read_latest(self._connection, parse_row)[0]
+        with database.explain_damage(self.folder.database):
+            return _read_latest(self._connection, RowParser().parse)[0]
 
     def close(self) -> None:
         """Close the file and release the lock."""
@@ -155,137 +151,59 @@ class Store:
         counted = self._connection.execute(
             "SELECT coalesce(max(attempt), 0) FROM result WHERE cell = ?", (cell,)
         )
-        attempt = int(counted.fetchone()[0]) + 1
+        attempt, digest = int(counted.fetchone()[0]) + 1, compute_digest(text)
+        checksum = compute_checksum(cell, attempt, result.outcome, text.encode(), digest)
         self._connection.execute(
-            "INSERT INTO result (cell, attempt, outcome, record, digest) VALUES (?, ?, ?, ?, ?)",
-            (cell, attempt, result.outcome, text, compute_digest(text)),
+            "INSERT INTO result (cell, attempt, outcome, record, digest, checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (cell, attempt, result.outcome, text, digest, checksum),
         )
         return attempt
 
 
-def read(out: Path | str) -> Snapshot[Result]:
+def read(out: Path | str) -> Snapshot:
     """What a results folder holds now, also while a runner writes it.
 
     Raises `UsageError` if there is no store, and `StoreCorrupt`.
     """
-    return _read(out, parse_row)
+    return _read(out, RowParser.parse)
 
 
-def read_summaries(out: Path | str) -> Snapshot[Result]:
+def read_summaries(out: Path | str) -> Snapshot:
     """As `read`, with empty histories: in less time and memory, for tables of results."""
-    return _read(out, _parse_summary)
+    return _read(out, RowParser.parse_summary)
 
 
-def read_outcomes(out: Path | str) -> Snapshot[StoredOutcome]:
-    """As `read`, with nothing of the results but their outcomes: fast, whatever their number."""
-    return _read(out, _parse_outcome)
+def read_lazily(out: Path | str) -> Snapshot:
+    """As `read`, with histories that stay in the file until they are looked at."""
+    reader = HistoryReader(require_store(out).database)
+    return _read(out, lambda parser, row: parser.parse_summary(row, reader.defer))
 
 
-def _read(out: Path | str, parse: Callable[[StoredRow], R]) -> Snapshot[R]:
+def _read(out: Path | str, parse: Callable[[RowParser, StoredRow], Result]) -> Snapshot:
     folder = require_store(out)
     with (
-        _explain_damage(folder.database),
+        database.explain_damage(folder.database),
         database.open_for_reading(folder.database) as connection,
     ):
-        results, attempts = _read_latest(connection, parse)
-        plan = _parse_plan(read_plan_text(connection))
-    holder, without_lock = None, ""
-    try:
-        holder = find_holder(folder.lock)
-    except StoreError as error:  # it can be read all the same
-        without_lock = str(error)
-    return Snapshot(
-        path=folder.path,
-        plan=plan,
-        results=results,
-        attempts=attempts,
-        holder=holder,
-        progress=read_progress(folder.progress) if holder else None,
-        without_lock=without_lock,
-    )
+        parser = RowParser(read_plan_text(connection))
+        results, attempts = _read_latest(connection, partial(parse, parser))
+    return Snapshot(folder.path, parser.plan, results, attempts, *find_writer(folder))
 
 
 def _read_latest(
-    connection: sqlite3.Connection, parse: Callable[[StoredRow], R]
-) -> tuple[dict[str, R], dict[str, int]]:
+    connection: sqlite3.Connection, parse: Callable[[StoredRow], Result]
+) -> tuple[dict[str, Result], dict[str, int]]:
     """The latest attempt by cell id, in the order of their commits, and its number.
 
     One row is in memory at a time, apart from what `parse` makes of it.
     """
-    results, attempts = dict[str, R](), dict[str, int]()
+    results, attempts = dict[str, Result](), dict[str, int]()
     for row in iterate_rows(connection):
         results.pop(row.cell, None)
         results[row.cell] = parse(row)
         attempts[row.cell] = row.attempt
     return results, attempts
-
-
-@contextmanager
-def _explain_damage(path: Path) -> Iterator[None]:
-    """Raise the errors of damaged rows with the file's name and what can be done."""
-    try:
-        with database.translate_errors(path):
-            yield
-    except StoreCorrupt as error:
-        text = str(error)
-        is_explained = text.startswith(str(path))
-        raise error if is_explained else database.to_corrupt_error(path, text.rstrip(".")) from None
-
-
-def require_store(out: Path | str) -> ResultsFolder:
-    """The results folder `out`; raises `UsageError` if it holds no store."""
-    folder = ResultsFolder.from_path(out)
-    if not folder.database.is_file():
-        raise UsageError(
-            f"No results in {out}: expected a folder with {folder.database.name}. `fanin run` "
-            "creates one."
-        )
-    return folder
-
-
-def parse_row(row: StoredRow) -> Result:
-    """The result in a row; raises `StoreCorrupt` if the row is not what was written."""
-    result = Result.from_json(parse_record(f"result of cell {row.cell}", row.record, row.digest))
-    if result.cell.id != row.cell:
-        raise StoreCorrupt(
-            f"The record of cell {row.cell} holds a result of cell {result.cell.id}."
-        )
-    if result.outcome != row.outcome:
-        raise StoreCorrupt(f"The record of cell {row.cell} has another outcome than {row.outcome}.")
-    return result
-
-
-def _parse_summary(row: StoredRow) -> Result:
-    """The result in a row without its history, which is most of the text and is cut out of it."""
-    record, whole = row.record, row
-    start = record.find(b',"history":{')
-    end = record.find(b'},"metrics":{', start)
-    if 0 < start < end:  # as every record is written; the digest of the whole has been compared
-        record = record[:start] + b',"history":{' + record[end:]
-        row = row._replace(record=record, digest=compute_digest(record))
-    result = parse_row(row)
-    return result if not result.history else replace(parse_row(whole), history={})
-
-
-def _parse_outcome(row: StoredRow) -> StoredOutcome:
-    """The outcome of a row, whose record is opened only if it has a message."""
-    if row.outcome in SETTLED:
-        return StoredOutcome(row.outcome)
-    return StoredOutcome(row.outcome, parse_row(row).message)
-
-
-def parse_record(name: str, record: Any, stored_digest: str) -> Any:
-    """The JSON value of a stored text; raises `StoreCorrupt` if its bytes have changed."""
-    if not isinstance(record, str | bytes) or compute_digest(record) != stored_digest:
-        raise StoreCorrupt(f"The stored {name} is damaged: its bytes have changed.")
-    try:
-        return json.loads(record)
-    except (ValueError, RecursionError):
-        raise StoreCorrupt(f"The stored {name} is not JSON.") from None
-
-
-def _parse_plan(row: tuple[str, str] | None) -> Plan | None:
-    return None if row is None else Plan.from_json(parse_record("plan", *row))
 
 
 def _to_text(record: dict[str, Any]) -> str:

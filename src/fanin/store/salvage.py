@@ -12,8 +12,9 @@ from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.errors import FaninError, UsageError
 from fanin.store import database
-from fanin.store.results_folder import ResultsFolder
-from fanin.store.results_store import Store, parse_record, parse_row, require_store
+from fanin.store.results_folder import ResultsFolder, require_store
+from fanin.store.results_store import Store
+from fanin.store.row_parser import parse_plan, parse_row
 from fanin.store.stored_rows import SELECT_ROWS, StoredRow
 from fanin.store.verify import verify
 
@@ -107,7 +108,7 @@ def _find_plan(connection: sqlite3.Connection, problems: list[str]) -> Plan | No
         return None
     for record, digest in rows:
         try:
-            return Plan.from_json(parse_record("plan", record, digest))
+            return parse_plan(record, digest)
         except FaninError as error:
             problems.append(f"plan: {error}")
     return None

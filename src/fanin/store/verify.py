@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from fanin.cell.plan import Plan
+from fanin.cell.cell import compute_id
 from fanin.errors import FaninError, StoreCorrupt
 from fanin.store import database
-from fanin.store.results_store import parse_record, parse_row, require_store
-from fanin.store.stored_rows import SELECT_ROWS, StoredRow
+from fanin.store.results_folder import require_store
+from fanin.store.row_parser import parse_plan, parse_row
+from fanin.store.stored_rows import SELECT_ALL, StoredRow, find_mismatch
 
 
 def verify(out: Path | str) -> list[str]:
@@ -35,7 +36,7 @@ def _check_structure(connection: sqlite3.Connection) -> list[str]:
 
 def _check_results(connection: sqlite3.Connection) -> list[str]:
     problems, attempts, last = list[str](), dict[str, int](), 0
-    for values in connection.execute(f"{SELECT_ROWS} ORDER BY number"):
+    for values in connection.execute(SELECT_ALL):
         row = StoredRow(*values)
         where = f"cell {row.cell}, attempt {row.attempt}"
         if row.number != last + 1:
@@ -43,6 +44,8 @@ def _check_results(connection: sqlite3.Connection) -> list[str]:
         last = row.number
         try:
             parse_row(row)
+            if problem := find_mismatch(row):
+                raise StoreCorrupt(problem)
         except StoreCorrupt as error:
             problems.append(f"{where}: {error}")
         expected = attempts.get(row.cell, 0) + 1
@@ -58,7 +61,9 @@ def _check_plans(connection: sqlite3.Connection) -> list[str]:
         "SELECT number, record, digest FROM plan ORDER BY number"
     ):
         try:
-            Plan.from_json(parse_record("plan", record, stored))
+            cells = [planned.cell for planned in parse_plan(record, stored).cells]
+            if any(compute_id(cell.to_json()) != cell.id for cell in cells):
+                raise StoreCorrupt("the id of a cell is not that of its fields")
         except StoreCorrupt as error:
             problems.append(f"plan {number}: {error}")
     return problems
