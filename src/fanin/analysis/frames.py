@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import MissingExtra
@@ -43,11 +43,14 @@ def build_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     ``frame.attrs["directions"]`` says which way users' metrics are better, as results recorded it.
     """
     identify = _Identifier(plan)
-    rows = [_make_row(planned, results.get(planned.cell.id), identify) for planned in plan.cells]
-    dotted = identify.dotted
-    metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    found = [results.get(planned.cell.id) for planned in plan.cells]
+    metrics = list(dict.fromkeys(name for result in found if result for name in result.metrics))
+    columns = identify.list_columns() | _list_outcomes(plan, found)
+    columns |= {
+        name: [result.metrics.get(name) if result else None for result in found] for name in metrics
+    }
     later = [name for name in FACTORS if name not in LEADING]
-    columns = [
+    order = [
         *LEADING,
         "replicate",
         "outcome",
@@ -55,23 +58,37 @@ def build_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
         "seconds",
         *PROVENANCE,
         *later,
-        *dotted,
+        *identify.dotted,
         *SEEDS,
     ]
-    frame = pd.DataFrame(
-        [row["fields"] | row["metrics"] for row in rows], columns=pd.Index(columns)
-    )
+    frame = pd.DataFrame({name: columns[name] for name in order})
     frame = frame.astype(
         {
             **dict.fromkeys([*metrics, "seconds"], "float64"),
-            **dict.fromkeys([*dotted, *SEEDS], "object"),
+            **dict.fromkeys([*identify.dotted, *SEEDS], "object"),
         }
     )
-    frame.attrs["directions"] = _collect_directions(plan, results)
-    shown = (row["fields"]["data"] for row in rows)
+    frame.attrs["directions"] = _Facts(_collect_directions(found))
     specs = (planned.cell.data for planned in plan.cells)
-    frame.attrs["datasets"] = dict(zip(shown, specs, strict=True))
+    frame.attrs["datasets"] = _Facts(zip(columns["data"], specs, strict=True))
     return frame
+
+
+def _list_outcomes(plan: Plan, found: Sequence[Result | None]) -> dict[str, list[Any]]:
+    """The columns that do not tell what a cell is: its result and its origin."""
+    cells = [planned.cell for planned in plan.cells]
+    environments = {id(result.environment): result for result in found if result}
+    keys = {key: result.environment_key for key, result in environments.items()}
+    seeds = {name: [getattr(cell, name) for cell in cells] for name in SEEDS}
+    return {
+        "outcome": [result.outcome if result else "missing" for result in found],
+        "seconds": [result.timings.get("total") if result else None for result in found],
+        "block": [cell.block for cell in cells],
+        "environment": [keys[id(result.environment)] if result else "" for result in found],
+        "fingerprint": [result.fingerprint if result else "" for result in found],
+        "message": [result.message if result else "" for result in found],
+        **{name: ["" if seed is None else seed for seed in seeds[name]] for name in SEEDS},
+    }
 
 
 def build_history(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
@@ -91,43 +108,55 @@ def build_history(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     return frame[[*leading, *(name for name in frame.columns if name not in leading)]]
 
 
-def _make_row(
-    planned: PlannedCell, result: Result | None, identify: _Identifier
-) -> dict[str, dict[str, Any]]:
-    cell = planned.cell
-    fields = identify(planned) | {
-        "outcome": result.outcome if result else "missing",
-        "seconds": result.timings.get("total") if result else None,
-        "block": cell.block,
-        "environment": result.environment_key if result else "",
-        "fingerprint": result.fingerprint if result else "",
-        "message": result.message if result else "",
-        **{name: "" if (seed := getattr(cell, name)) is None else seed for name in SEEDS},
-    }
-    return {"fields": fields, "metrics": dict(result.metrics) if result else {}}
-
-
 class _Identifier:
     """Tells what a frame shows of a planned cell: its factors by name, its replicate and id."""
 
     def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._names, self.dotted = name_levels(plan), list_option_axes(plan)
         self._shown: dict[Hashable, dict[str, Any]] = {}
 
     def __call__(self, planned: PlannedCell) -> dict[str, Any]:
+        shown = self._name_factors(planned)
+        return shown | {"replicate": planned.cell.replicate, "cell": planned.cell.id}
+
+    def list_columns(self) -> dict[str, Any]:
+        """The same of all planned cells, as columns."""
+        conditions: dict[int, tuple[int, dict[str, Any]]] = {}
+        numbers = []
+        for planned in self._plan.cells:
+            shown = self._name_factors(planned)
+            numbers.append(conditions.setdefault(id(shown), (len(conditions), shown))[0])
+        names = [*FACTORS, *self.dotted]
+        table = pd.DataFrame(
+            {name: [shown[name] for _, shown in conditions.values()] for name in names}
+        )
+        cells = [planned.cell for planned in self._plan.cells]
+        return {name: table[name].take(numbers).array for name in names} | {
+            "replicate": [cell.replicate for cell in cells],
+            "cell": [cell.id for cell in cells],
+        }
+
+    def _name_factors(self, planned: PlannedCell) -> dict[str, Any]:
         key = identify_levels(planned)
         if key not in self._shown:  # once for all replicates of a condition
             self._shown[key] = {
                 column: self._names[column, value]
                 for column, value in read_levels(planned, self.dotted).items()
             }
-        return self._shown[key] | {"replicate": planned.cell.replicate, "cell": planned.cell.id}
+        return self._shown[key]
 
 
-def _collect_directions(plan: Plan, results: Mapping[str, Result]) -> dict[str, str]:
+class _Facts(dict[str, str]):
+    """Facts about a whole frame. pandas copies them, deeply, for every part that is taken of it."""
+
+    def __deepcopy__(self, memo: object) -> _Facts:
+        return self
+
+
+def _collect_directions(found: Iterable[Result | None]) -> dict[str, str]:
     """Metric, without ``val_`` or ``test_`` → ``max`` or ``min``."""
-    found = (results[planned.cell.id] for planned in plan.cells if planned.cell.id in results)
-    given = (result.data.get("metrics") for result in found)
+    given = (result.data.get("metrics") for result in found if result)
     return {
         str(name): str(way)
         for ways in given

@@ -99,6 +99,16 @@ def rank(values: ArrayLike, *, higher_is_better: bool) -> NDArray[np.float64]:
     return np.asarray(below + (equal + 1) / 2, dtype=np.float64)
 
 
+def rank_rows(table: NDArray[np.float64], *, higher_is_better: bool) -> NDArray[np.float64]:
+    """`rank` of every row of a matrix."""
+    x = np.where(np.isnan(table), np.inf, -table if higher_is_better else table)
+    ranks = [
+        (x < column[:, None]).sum(axis=1) + ((x == column[:, None]).sum(axis=1) + 1) / 2
+        for column in x.T
+    ]
+    return np.array(ranks, dtype=np.float64).T.reshape(table.shape)
+
+
 def compare_pairs(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> PairedDifference:
     """Student's t test of the differences a − b of paired replicates, both of shape (n,)."""
     x, y = _to_vector(a), _to_vector(b)

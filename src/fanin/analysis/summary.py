@@ -140,8 +140,10 @@ def _compute_mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, 
         complete = outcomes.isin(("ok", "diverged")).all(axis=1) & ~unmeasured.any(axis=1)
         table = values[complete]
         higher = is_higher_better(metric, get_directions(frame))
-        ranked = [statistics.rank(row, higher_is_better=higher) for row in table.to_numpy()]
-        if ranked:
+        ranked = statistics.rank_rows(
+            table.to_numpy(dtype=np.float64), higher_is_better=higher
+        )
+        if len(ranked):
             means |= {
                 (*key, name): float(rank)
                 for name, rank in zip(table.columns, np.mean(ranked, axis=0), strict=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fanin import data, specs
+from fanin import specs
+from fanin.analysis.own_data import BUILT_IN
 from fanin.errors import FaninError
 
 _SYMBOLS = {"US dollars": "$"}
@@ -32,10 +33,12 @@ def _find_target_units(dataset: str) -> str:
         name, options = specs.parse(dataset)
     except FaninError:
         return ""
-    if name not in data.REGISTRY:
-        return ""
     inner = options.get("of")
     if isinstance(inner, str):
         return ""  # another task, of which nothing is known
-    units = data.REGISTRY.get(name).units
+    units = BUILT_IN.get(name)
+    if units is None:
+        from fanin import data  # imports torch
+
+        units = data.REGISTRY.get(name).units if name in data.REGISTRY else ""
     return _SYMBOLS.get(units, units)

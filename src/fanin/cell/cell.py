@@ -7,6 +7,7 @@ import json
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fanin.cell.fields import Bookkeeping, CellField, Factor, Seed, describe_fields
@@ -135,9 +136,8 @@ class Cell(_Identified):
 
         Cells of a block may differ in their learning rates too if these are tuned.
         """
-        compared = ("initializer", "learning_rate") if self.tuned else ("initializer",)
-        fields = self.to_json()
-        return compute_id({name: value for name, value in fields.items() if name not in compared})
+        values = _READ_SHARED[self.tuned](self)
+        return _compute_block(self.tuned, values, tuple(map(type, values)))
 
     def derive_seed(self, purpose: str) -> int:
         """The seed of one purpose, such as "init" for `init_seed`.
@@ -155,6 +155,12 @@ FIELDS: Mapping[str, CellField] = describe_fields(Cell)
 
 _read_fields = operator.attrgetter(*FIELDS)
 _DEFAULTS = tuple(described.default for described in FIELDS.values())
+_SHARED = {
+    False: [name for name in FIELDS if name != "initializer"],
+    True: [name for name in FIELDS if name not in ("initializer", "learning_rate")],
+}
+"""Whether the learning rate is tuned → the fields that the cells of a block share."""
+_READ_SHARED = {tuned: operator.attrgetter(*names) for tuned, names in _SHARED.items()}
 _ENCODER = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
 )
@@ -166,6 +172,20 @@ def _to_json_value(value: Any) -> Any:
 
 def _from_json_value(value: Any) -> Any:
     return tuple(_from_json_value(item) for item in value) if isinstance(value, list) else value
+
+
+@lru_cache(maxsize=10_000)
+def _compute_block(tuned: bool, values: tuple[Any, ...], types: tuple[type, ...]) -> str:
+    """The block of the cells that share these values of `_SHARED`. By their types ``1`` and ``1.0``
+    differ, which are equal.
+    """
+    return compute_id(
+        {
+            name: _to_json_value(value)
+            for name, value in zip(_SHARED[tuned], values, strict=True)
+            if value != FIELDS[name].default
+        }
+    )
 
 
 def compute_id(fields: Mapping[str, Any]) -> str:

@@ -14,6 +14,8 @@ SCHEMA = 1
 
 Outcome = Literal["ok", "diverged", "failed", "killed"]
 
+_OUTCOMES = get_args(Outcome)
+
 SETTLED = ("ok", "diverged")
 """Outcomes that are never retried."""
 
@@ -117,14 +119,12 @@ class Result:
                 outcome=record["outcome"],
                 message=str(record["message"]),
                 history=decode_history(record["history"]) if history is None else history,
-                metrics={str(name): _decode(value) for name, value in record["metrics"].items()},
-                timings={str(name): _decode(value) for name, value in record["timings"].items()},
+                metrics=_decode_numbers(record["metrics"]),
+                timings=_decode_numbers(record["timings"]),
                 environment=_require_object(record["environment"]),
                 data=_require_object(record["data"]),
             )
-            is_inconsistent = (
-                result.outcome not in get_args(Outcome) or result.cell.id != record["id"]
-            )
+            is_inconsistent = result.outcome not in _OUTCOMES or result.cell.id != record["id"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreCorrupt(
                 f"Not a result of fanin ({type(error).__name__}: {error}): {quote(record)}"
@@ -148,10 +148,20 @@ def decode_history(columns: Any) -> dict[str, list[float]]:
     return {str(name): _decode_column(column) for name, column in columns.items()}
 
 
+_NUMBERS = {float, int}
+
+
 def _require_object(value: Any) -> dict[str, Any]:
     if type(value) is not dict:
         raise TypeError(f"expected an object, received {quote(value)}")
     return value
+
+
+def _decode_numbers(values: Any) -> dict[str, float]:
+    """Numbers by name; nearly always they are finite and stand for themselves."""
+    if type(values) is dict and _NUMBERS.issuperset(map(type, values.values())):
+        return values
+    return {str(name): _decode(value) for name, value in values.items()}
 
 
 def _decode_column(column: Any) -> list[float]:

@@ -8,21 +8,24 @@ written.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.errors import StoreCorrupt
 from fanin.store.stored_rows import StoredRow, compute_digest
 
 _BEFORE_HISTORY, _AFTER_HISTORY = b',"history":{', b'},"metrics":{'
+_BEFORE_CELL, _AFTER_CELL = b',"cell":{', b'},"outcome":"'
 _BEFORE_ENVIRONMENT = b',"environment":{'
-_MOST_TAILS = 1000
-_HEAD = {"schema", "id", "cell", "outcome", "message", "history", "metrics", "timings"}
+_HEAD = {"schema", "id", "outcome", "message", "history", "metrics", "timings"}
 _TAIL = {"environment", "data"}
+_MOST_TAILS = 1000
+_BATCH = 256
+"""Rows whose texts are parsed together."""
 
 
 def parse_record(name: str, record: Any, stored_digest: str) -> Any:
@@ -34,8 +37,8 @@ def parse_record(name: str, record: Any, stored_digest: str) -> Any:
 
 def parse_row(row: StoredRow) -> Result:
     """The result in a row, whose digest is compared."""
-    name = f"result of cell {row.cell}"
-    return _check(row, Result.from_json(parse_record(name, row.record, row.digest)))
+    record = parse_record(_name(row), row.record, row.digest)
+    return _check(row, Result.from_json(record))
 
 
 def find_history(record: bytes) -> tuple[int, int]:
@@ -66,55 +69,86 @@ class RowParser:
     """
 
     def __init__(self, plan_text: tuple[str, str] | None = None) -> None:
-        self.plan: Plan | None = None
-        self._cells: dict[str, tuple[Any, Cell]] = {}
+        self.plan = None if plan_text is None else parse_plan(*plan_text)
+        cells = self.plan.cells if self.plan else ()
+        self._cells = {planned.cell.id: planned.cell for planned in cells}
         self._tails: dict[bytes, dict[str, Any]] = {}
-        if plan_text is not None:
-            record = parse_record("plan", *plan_text)
-            self.plan = Plan.from_json(record)
-            for item, planned in zip(record["cells"], self.plan.cells, strict=True):
-                self._cells[planned.cell.id] = item["cell"], planned.cell
 
-    def parse(self, row: StoredRow) -> Result:
-        """The result in a row."""
-        return self._make_result(row, self._load(row, row.record))
+    def parse(self, rows: Iterable[StoredRow]) -> Iterator[tuple[StoredRow, Result]]:
+        """Rows and their results."""
+        for row in rows:
+            record = load_json(_name(row), row.record)
+            yield row, _check(row, Result.from_json(record, cell=self._cells.get(row.cell)))
 
-    def parse_summary(self, row: StoredRow, load_history: LoadHistory = lambda row: {}) -> Result:
-        """The result in a row without its history, which is most of the text and is cut out of it.
+    def parse_summaries(
+        self, rows: Iterable[StoredRow], load_history: LoadHistory = lambda row: {}
+    ) -> Iterator[tuple[StoredRow, Result]]:
+        """Rows and their results without histories, which are most of a row's text and are cut out
+        of it.
 
         Args:
-            row: the row.
-            load_history: makes what stands in the place of the history; by default nothing does.
+            rows: the rows.
+            load_history: makes what stands in the place of a history; by default nothing does.
         """
-        start, end = find_history(row.record)
-        record = self._load(row, row.record[:start] + row.record[end:])
-        has_history = start < end or bool(record["history"])
-        return self._make_result(row, record, load_history(row) if has_history else {})
+        rows = iter(rows)
+        while batch := list(itertools.islice(rows, _BATCH)):
+            for row, record in zip(batch, self._load_summaries(batch), strict=True):
+                history = load_history(row) if record["history"] else {}
+                cell = self._cells.get(row.cell)
+                yield row, _check(row, Result.from_json(record, cell=cell, history=history))
 
-    def _make_result(
-        self, row: StoredRow, record: Any, history: Mapping[str, list[float]] | None = None
-    ) -> Result:
-        fields, cell = self._cells.get(row.cell, (None, None))
-        if cell is not None and record["cell"] != fields:
-            cell = None
-        return _check(row, Result.from_json(record, cell=cell, history=history))
+    def _load_summaries(self, rows: Sequence[StoredRow]) -> Iterator[Any]:
+        """The JSON values of records, whose histories are true if there are some.
 
-    def _load(self, row: StoredRow, record: bytes) -> Any:
-        """The JSON value of a record. Its end, which many rows share, is parsed once."""
-        cut = record.rfind(_BEFORE_ENVIRONMENT)
-        if cut > 0:
-            with contextlib.suppress(ValueError):
-                head, tail = json.loads(record[:cut] + b"}"), self._load_tail(record[cut:])
-                if head.keys() == _HEAD and tail.keys() == _TAIL:  # cut where it was meant to be
-                    return head | tail
-        return load_json(f"result of cell {row.cell}", record)
+        What is known is cut out of the texts: the cell, if it is the plan's, whose id names it; and
+        the end, which many rows share. A record that is not as `Result.to_json` gives it is read
+        whole.
+        """
+        found = [self._cut(row) for row in rows]
+        try:
+            heads = json.loads(b"[" + b",".join(head for head, _, _ in found) + b"]")
+        except ValueError:
+            heads = []
+        if len(heads) != len(rows):
+            heads = [{}] * len(rows)
+        for row, head, (_, tail, has_history) in zip(rows, heads, found, strict=True):
+            if head.keys() - {"cell"} == _HEAD and head["id"] == row.cell and tail:
+                yield {"cell": None, **head, **tail, "history": has_history}
+            else:
+                yield load_json(_name(row), row.record)
+
+    def _cut(self, row: StoredRow) -> tuple[bytes, dict[str, Any], bool]:
+        """What of a record is still to be parsed, its end, and whether it has a history.
+
+        No text inside of a record looks like what is searched for: its quotes are written ``\\"``.
+        """
+        record = row.record
+        cell_start = record.find(_BEFORE_CELL)
+        cell_end = record.find(_AFTER_CELL, cell_start) + 1
+        start, end = find_history(record)
+        tail_start = record.rfind(_BEFORE_ENVIRONMENT)
+        if not 0 < cell_start < cell_end < start <= end < tail_start:
+            return b"{}", {}, False
+        if row.cell not in self._cells:
+            cell_start = cell_end
+        head = record[:cell_start] + record[cell_end:start] + record[end:tail_start] + b"}"
+        return head, self._load_tail(record[tail_start:]), start < end
 
     def _load_tail(self, text: bytes) -> dict[str, Any]:
+        """The environment and the data at the end of a record; nothing if that is not its end."""
         if text not in self._tails:
             if len(self._tails) == _MOST_TAILS:
                 self._tails.clear()
-            self._tails[text] = json.loads(b"{" + text[1:])
+            self._tails[text] = {}
+            with contextlib.suppress(ValueError):
+                tail = json.loads(b"{" + text[1:])
+                if tail.keys() == _TAIL:
+                    self._tails[text] = tail
         return self._tails[text]
+
+
+def _name(row: StoredRow) -> str:
+    return f"result of cell {row.cell}"
 
 
 def _check(row: StoredRow, result: Result) -> Result:

@@ -8,9 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from fanin import gains, specs
+from fanin import specs
 from fanin.cell.plan import Plan, PlannedCell
-from fanin.gains.mean_field import TRAINABLE
 from fanin.report.figures.heat_map import Curve
 
 _GAUSSIAN_IN_THE_LIMIT = ("lecun_normal", "lecun_uniform", "orthogonal")
@@ -45,6 +44,9 @@ def _compute_curves(activation: str, low: float, high: float, points: int) -> tu
 
     Cached, because a fixed point near criticality takes hundreds of integrals.
     """
+    from fanin import gains  # imports torch
+    from fanin.gains.mean_field import TRAINABLE
+
     grid = [float(sigma) for sigma in np.linspace(low, high, points)]
     states = [gains.mean_field(activation, sigma) for sigma in grid]
     curves: list[Curve] = []
