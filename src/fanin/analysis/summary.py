@@ -140,9 +140,7 @@ def _compute_mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, 
         complete = outcomes.isin(("ok", "diverged")).all(axis=1) & ~unmeasured.any(axis=1)
         table = values[complete]
         higher = is_higher_better(metric, get_directions(frame))
-        ranked = statistics.rank_rows(
-            table.to_numpy(dtype=np.float64), higher_is_better=higher
-        )
+        ranked = statistics.rank_rows(table.to_numpy(dtype=np.float64), higher_is_better=higher)
         if len(ranked):
             means |= {
                 (*key, name): float(rank)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from fanin.cell.result import Result
+from fanin.report.figures.gathered_curves import Column, GatheredCurves, Lines
 from fanin.report.figures.palette import LOSS, METRIC, QUIET, WARNING
 from fanin.report.figures.plot_axes import draw_grid, set_metric_axis, style_frame
-from fanin.report.figures.scales import Scale, fit_scale
-
-MAX_REPLICATES = 100
-"""The most lines of one kind in a panel; their mean is that of all replicates."""
-
-_NOT_METRICS = {"loss", "val_loss", "seconds"}
+from fanin.report.figures.scales import Extent, Scale, fit_extent
 
 _TRAINING: dict[str, Any] = {"linestyle": (0, (3, 1.5)), "linewidth": 1.0, "alpha": 0.75}
 _VALIDATION: dict[str, Any] = {"linestyle": "-", "linewidth": 1.4, "alpha": 1.0}
@@ -60,33 +57,26 @@ class CurvePanel:
         )
 
 
-def fit_curve_scales(results: Iterable[Result]) -> CurveScales:
-    """Axes that hold all finite values of the results.
+def fit_curve_scales(conditions: Sequence[GatheredCurves]) -> CurveScales:
+    """Axes that hold all finite values of the curves.
 
     Diverged results do not count, unless there are no others.
     """
-    trained = [result for result in results if result.history]
-    finished = [result for result in trained if result.outcome == "ok"] or trained
-    name = next((name for name in map(find_metric, trained) if name), "")
+    name = next((curves.metric for curves in conditions if curves.metric), "")
+    has_finished = any(curves.finished for curves in conditions)
+    found = [curves.ok_extents if has_finished else curves.extents for curves in conditions]
     return CurveScales(
-        epochs=max((len(result.history["loss"]) for result in trained), default=1),
-        loss=fit_scale(_collect_values(finished, "loss")),
-        metric=fit_scale(_collect_values(finished, name), may_be_log=name != "accuracy"),
+        epochs=max((curves.epochs for curves in conditions if curves.trained), default=1),
+        loss=fit_extent(_join_extents(found, "loss")),
+        metric=fit_extent(_join_extents(found, name), may_be_log=name != "accuracy"),
         metric_name=name,
     )
-
-
-def find_metric(result: Result) -> str:
-    """The task's metric among a history's columns; empty if there is none."""
-    names = (
-        name for name in result.history if name not in _NOT_METRICS and not name.startswith("val_")
-    )
-    return next(names, "")
 
 
 def draw_curve_panel(
     left: Axes,
     panel: CurvePanel,
+    curves: GatheredCurves,
     scales: CurveScales,
     *,
     outer_left: bool,
@@ -97,7 +87,8 @@ def draw_curve_panel(
 
     Args:
         left: the axes of the loss; those of the metric are added to the figure.
-        panel: what to draw.
+        panel: the results.
+        curves: their curves.
         scales: the scales of the panel's row.
         outer_left: whether to label the ticks of the loss.
         outer_right: whether to label the ticks of the metric.
@@ -111,47 +102,54 @@ def draw_curve_panel(
     _set_epoch_axis(left, scales.epochs, font)
     for axes, name, colour in ((left, "loss", LOSS), (right, scales.metric_name, METRIC)):
         for prefix, style in (("", _TRAINING), ("val_", _VALIDATION)):
-            _draw_curves(axes, panel.results, prefix + name, {**style, "color": colour})
-    for result in panel.results[:MAX_REPLICATES]:
-        _mark_epochs(left, right, result, single=panel.planned == 1)
+            if lines := curves.lines.get(prefix + name):
+                has_mean = not any(result.outcome == "diverged" for result in panel.results)
+                _draw_lines(axes, lines, {**style, "color": colour}, has_mean=has_mean)
+    _mark_divergences(right, curves)
+    if panel.planned == 1 and panel.results:
+        _mark_best_epoch(left, panel.results[0], curves)
     if panel.status:
-        is_empty = not any(result.history for result in panel.results)
-        _write_status(right, panel.status, font, is_empty=is_empty)
+        _write_status(right, panel.status, font, is_empty=not curves.trained)
 
 
-def _draw_curves(axes: Axes, results: Sequence[Result], name: str, style: dict[str, Any]) -> None:
+def _draw_lines(axes: Axes, lines: Lines, style: dict[str, Any], *, has_mean: bool) -> None:
     """Draw a line per replicate; if there are several, their mean over the epochs all have."""
-    columns = [column for result in results if (column := result.history.get(name))]
     # One artist for all replicates, a gap after each, is much faster than one for each.
-    shown = columns[:MAX_REPLICATES]
-    epochs = [epoch for column in shown for epoch in (*range(1, len(column) + 1), math.nan)]
-    values = [value for column in shown for value in (*_replace_infinite(column), math.nan)]
-    axes.plot(epochs, values, **(style if len(columns) == 1 else {**style, **_REPLICATE}))
-    common = min(map(len, columns), default=0)
-    if len(columns) > 1 and common and all(result.outcome != "diverged" for result in results):
-        shortened = (column[:common] for column in columns)
-        mean = [sum(values) / len(values) for values in zip(*shortened, strict=True)]
-        axes.plot(range(1, common + 1), mean, **style)
+    gap = [math.nan]
+    epochs = [part for column in lines.shown for part in (np.arange(1, len(column) + 1), gap)]
+    values = [part for column in lines.shown for part in (_replace_infinite(column), gap)]
+    one = lines.count == 1
+    axes.plot(
+        np.concatenate(epochs),
+        np.concatenate(values),
+        **(style if one else {**style, **_REPLICATE}),
+    )
+    if not one and len(lines.total) and has_mean:
+        axes.plot(np.arange(1, len(lines.total) + 1), lines.total / lines.count, **style)
 
 
-def _mark_epochs(left: Axes, right: Axes, result: Result, *, single: bool) -> None:
-    """Draw a cross where a run diverged, and a dot at the epoch whose weights a single run kept."""
-    history = result.history.get("val_loss", [])
-    if result.outcome == "diverged" and result.history:
-        right.plot(
-            [len(result.history["loss"])],
+def _mark_divergences(axes: Axes, curves: GatheredCurves) -> None:
+    """Draw a cross where a run diverged."""
+    for epoch in curves.diverged_at:
+        axes.plot(
+            [epoch],
             [0.94],
             marker="X",
             color=WARNING,
             markersize=6,
-            transform=right.get_xaxis_transform(),
+            transform=axes.get_xaxis_transform(),
             clip_on=False,
         )
+
+
+def _mark_best_epoch(axes: Axes, result: Result, curves: GatheredCurves) -> None:
+    """Draw a dot at the epoch whose weights a single run kept."""
+    losses = curves.lines.get("val_loss", Lines()).shown
     best = int(result.metrics.get("best_epoch", 0))
-    if single and result.outcome == "ok" and 0 < best <= len(history):
-        left.plot(
+    if result.outcome == "ok" and losses and 0 < best <= len(losses[0]):
+        axes.plot(
             [best],
-            [history[best - 1]],
+            [losses[0][best - 1]],
             marker="o",
             markersize=3.2,
             color=LOSS,
@@ -190,12 +188,15 @@ def _set_epoch_axis(axes: Axes, epochs: int, font: float) -> None:
     draw_grid(axes)
 
 
-def _collect_values(results: Iterable[Result], name: str) -> list[float]:
-    """All finite values of a metric, on training and validation data."""
-    columns = (result.history.get(key, []) for result in results for key in (name, f"val_{name}"))
-    return [value for column in columns for value in column if math.isfinite(value)]
+def _join_extents(found: Sequence[Mapping[str, Extent]], name: str) -> Extent:
+    """The range of a metric, on training and validation data."""
+    joined = Extent()
+    for extents in found:
+        for key in (name, f"val_{name}"):
+            joined = joined.join(extents.get(key, Extent()))
+    return joined
 
 
-def _replace_infinite(column: Sequence[float]) -> list[float]:
+def _replace_infinite(column: Column) -> Column:
     """The column with nan, which makes a gap in a line, for what is not finite."""
-    return [value if math.isfinite(value) else math.nan for value in column]
+    return np.where(np.isfinite(column), column, math.nan)

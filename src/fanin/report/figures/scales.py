@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 _LOG_SPAN = 30.0
 """Ratio of the largest to the smallest value from which an axis is logarithmic."""
@@ -95,18 +96,51 @@ class Scale:
         return f"{name} ({words})" if words else name
 
 
+@dataclass(frozen=True)
+class Extent:
+    """The range of finite values; empty without any."""
+
+    low: float = math.inf
+    high: float = -math.inf
+    smallest: float = math.inf
+    """The smallest positive value."""
+
+    @classmethod
+    def measure(cls, values: ArrayLike) -> Extent:
+        """The extent of some values."""
+        x = np.asarray(values, dtype=np.float64)
+        x = x[np.isfinite(x)]
+        if not len(x):
+            return cls()
+        low, high = float(x.min()), float(x.max())
+        return cls(low, high, low if low > 0 else float(x[x > 0].min()) if high > 0 else math.inf)
+
+    def join(self, other: Extent) -> Extent:
+        """The extent of the values of both."""
+        return Extent(
+            min(self.low, other.low),
+            max(self.high, other.high),
+            min(self.smallest, other.smallest),
+        )
+
+
 def fit_scale(values: Sequence[float], *, may_be_log: bool = True) -> Scale:
+    """`fit_extent` of finite values."""
+    return fit_extent(Extent.measure(values), may_be_log=may_be_log)
+
+
+def fit_extent(extent: Extent, *, may_be_log: bool = True) -> Scale:
     """A scale that holds all values; logarithmic if they span more than a factor of 30.
 
     A value of 0 beside such magnitudes gets a place of its own.
     """
-    if not values:
+    low, high = extent.low, extent.high
+    if low > high:
         return Scale(0.0, 1.0, log=False)
-    low, high = min(values), max(values)
     if may_be_log and low > 0 and high / low > _LOG_SPAN:
         margin = (high / low) ** 0.05
         return Scale(low / margin, high * margin, log=True)
-    smallest = min((value for value in values if value > 0), default=0.0)
+    smallest = extent.smallest if math.isfinite(extent.smallest) else 0.0
     if may_be_log and low == 0 and smallest and high / smallest > _LOG_SPAN:
         return Scale(-0.3 * smallest, high * (high / smallest) ** 0.05, log=True, smallest=smallest)
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5

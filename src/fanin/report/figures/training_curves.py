@@ -19,12 +19,8 @@ from fanin.analysis.factors import format_title, format_value
 from fanin.cell.plan import PlannedCell
 from fanin.cell.result import Result
 from fanin.report.escaping import escape_invisible
-from fanin.report.figures.curve_panel import (
-    MAX_REPLICATES,
-    CurvePanel,
-    draw_curve_panel,
-    fit_curve_scales,
-)
+from fanin.report.figures.curve_panel import CurvePanel, draw_curve_panel, fit_curve_scales
+from fanin.report.figures.gathered_curves import MAX_REPLICATES, GatheredCurves, gather_curves
 from fanin.report.figures.metric_titles import find_common_unit
 from fanin.report.figures.palette import LOSS, METRIC, QUIET, WARNING
 from fanin.report.figures.rendering import (
@@ -91,9 +87,10 @@ def write_cell_curves(planned: PlannedCell, result: Result | None, path: str | P
     results = [result] if result is not None else []
     figure = Figure(figsize=(6.4, 4.2))
     axes = figure.subplots(gridspec_kw={"left": 0.12, "right": 0.88, "top": 0.78, "bottom": 0.13})
-    scales = fit_curve_scales(results)
+    curves = gather_curves(results)
+    scales = fit_curve_scales([curves])
     panel = CurvePanel(results, planned=1)
-    draw_curve_panel(axes, panel, scales, outer_left=True, outer_right=True, font=9)
+    draw_curve_panel(axes, panel, curves, scales, outer_left=True, outer_right=True, font=9)
     axes.set_xlabel("epoch", color=QUIET)
     datasets = {planned.cell.data}
     axes.set_ylabel(_format_axis(scales.loss, "loss", datasets), color=LOSS)
@@ -155,11 +152,13 @@ def _draw_row(
     """Draw the panels of a row; axis titles are written at its two ends only."""
     width = figure.get_figwidth()
     panel_width = row_axes[0].get_position().width * width
-    scales = fit_curve_scales(result for panel in row.panels.values() for result in panel.results)
+    gathered = {name: gather_curves(panel.results) for name, panel in row.panels.items()}
+    scales = fit_curve_scales([*gathered.values()])
     last = len(row_axes) - 1
     for i, (name, axes) in enumerate(zip(names, row_axes, strict=True)):
         panel = row.panels.get(name, CurvePanel([], planned=0))
-        draw_curve_panel(axes, panel, scales, outer_left=i == 0, outer_right=i == last)
+        curves = gathered.get(name, GatheredCurves())
+        draw_curve_panel(axes, panel, curves, scales, outer_left=i == 0, outer_right=i == last)
         title = fit_text(name, panel_width, 7.5)
         axes.set_title(title, fontsize=7.5, loc="left", pad=3, parse_math=False)
     _write_row_heading(row_axes[0], fit_text(row.heading, width - _LEFT, 9.5))

@@ -1,0 +1,100 @@
+"""Gathered curves: what a figure needs of many histories, taken from one history after the other.
+
+Histories may stay in the store until they are looked at (`fanin.store.stored_histories`). Here each
+is looked at once, and only those that are drawn as lines are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanin.cell.result import Result
+from fanin.report.figures.scales import Extent
+
+MAX_REPLICATES = 100
+"""The most lines of one kind in a panel; their mean is that of all replicates."""
+
+_NOT_METRICS = {"loss", "val_loss", "seconds"}
+
+Column = NDArray[np.float64]
+
+
+@dataclass
+class Lines:
+    """One column of the histories of a condition."""
+
+    shown: list[Column] = field(default_factory=list)
+    """The first `MAX_REPLICATES`."""
+    count: int = 0
+    """How many there are."""
+    total: Column = field(default_factory=lambda: np.zeros(0))
+    """Their sum, over the epochs that all of them have."""
+
+    def add(self, column: Column) -> None:
+        """Add a replicate's values by epoch."""
+        if self.count < MAX_REPLICATES:
+            self.shown.append(column)
+        if self.count == 0:
+            self.total = column.copy()
+        else:
+            common = min(len(self.total), len(column))
+            self.total = self.total[:common] + column[:common]
+        self.count += 1
+
+
+@dataclass
+class GatheredCurves:
+    """The curves of one condition, and the ranges of their values."""
+
+    lines: dict[str, Lines] = field(default_factory=dict)
+    """By name in the history, such as ``val_loss``."""
+    extents: dict[str, Extent] = field(default_factory=dict)
+    """The same name → the range of its finite values."""
+    ok_extents: dict[str, Extent] = field(default_factory=dict)
+    """Those of the replicates that trained to their end."""
+    epochs: int = 0
+    """The most that a replicate trained."""
+    metric: str = ""
+    """The task's metric; empty if there is none."""
+    diverged_at: list[int] = field(default_factory=list)
+    """The epochs in which the first `MAX_REPLICATES` diverged, if they did."""
+    trained: int = 0
+    """Replicates that have a history."""
+    finished: int = 0
+    """Those of them that trained to their end."""
+
+    def add(self, result: Result, *, may_be_marked: bool) -> None:
+        """Add a result that has a history."""
+        columns = {name: np.array(column, np.float64) for name, column in result.history.items()}
+        metrics = (
+            name for name in columns if name not in _NOT_METRICS and not name.startswith("val_")
+        )
+        self.metric = self.metric or next(metrics, "")
+        is_ok = result.outcome == "ok"
+        for name, column in columns.items():
+            if name == "seconds" or not len(column):
+                continue
+            self.lines.setdefault(name, Lines()).add(column)
+            extent = Extent.measure(column)
+            for extents in (self.extents, self.ok_extents) if is_ok else (self.extents,):
+                extents[name] = extents.get(name, Extent()).join(extent)
+        epochs = len(columns.get("loss", ()))
+        self.epochs = max(self.epochs, epochs)
+        self.trained += 1
+        self.finished += is_ok
+        if may_be_marked and result.outcome == "diverged":
+            self.diverged_at.append(epochs)
+
+
+def gather_curves(results: Iterable[Result]) -> GatheredCurves:
+    """The curves of the results of one condition."""
+    curves = GatheredCurves()
+    with np.errstate(invalid="ignore", over="ignore"):  # sums of runs that diverged
+        for number, result in enumerate(results):
+            if result.history:
+                curves.add(result, may_be_marked=number < MAX_REPLICATES)
+    return curves
