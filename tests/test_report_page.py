@@ -14,6 +14,7 @@ from study_cases import of_outcomes, plan_of, result_of, results_of
 from fanin.errors import OutputError, UnknownName
 from fanin.report.figures import training_curves
 from fanin.report.figures.curve_panel import CurvePanel, fit_curve_scales
+from fanin.report.figures.gathered_curves import gather_curves
 from fanin.report.figures.scales import format_tick
 from fanin.report.results import Results
 from fanin.report.tables import notes
@@ -179,9 +180,11 @@ def test_a_row_shares_axes_that_diverged_runs_do_not_stretch():
     plan = plan_of([("mlp", "cifar10")], ("he_normal", "orthogonal"))
     ok = result_of(plan.cells[0].cell)
     wild = result_of(plan.cells[1].cell, "diverged", history={"loss": [1e30], "val_loss": [1e35]})
-    assert fit_curve_scales([ok, wild]).loss == fit_curve_scales([ok]).loss
-    assert fit_curve_scales([wild]).loss.log
-    assert fit_curve_scales([wild]).loss.high > 1e35
+    row = [gather_curves([ok]), gather_curves([wild])]
+    assert fit_curve_scales(row).loss == fit_curve_scales(row[:1]).loss
+    assert fit_curve_scales([gather_curves([ok, wild])]).loss == fit_curve_scales(row[:1]).loss
+    assert fit_curve_scales(row[1:]).loss.log
+    assert fit_curve_scales(row[1:]).loss.high > 1e35
     assert fit_curve_scales([]).loss.low < fit_curve_scales([]).loss.high
 
 

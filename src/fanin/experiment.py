@@ -272,8 +272,8 @@ def load_results(*folders: Path | str, histories: bool = True) -> Results:
 
     If two folders have a result for the same cell, a settled one counts more than one that failed
     or was killed, then that of the folder named first. Raises `UsageError` if a folder holds no
-    store, or none holds a plan to show results by, and `StoreCorrupt`. Histories stay in the file until
-    they are looked at; without them loading takes less time.
+    store, or none holds a plan to show results by, and `StoreCorrupt`. Histories stay in the file
+    until they are looked at; without them loading takes less time.
     """
     read = results_store.read_lazily if histories else results_store.read_summaries
     snapshots = [read(folder) for folder in folders]

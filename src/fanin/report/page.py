@@ -23,17 +23,15 @@ except ModuleNotFoundError:
 from fanin import atomic
 from fanin._version import __version__
 from fanin.analysis.analysis import Analysis
-from fanin.analysis.factors import format_value
 from fanin.analysis.frames import OUTCOMES
 from fanin.analysis.own_data import has_published_bytes
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
+from fanin.report.cell_list import list_cells
 from fanin.report.escaping import escape_invisible
 from fanin.report.figures.study_figures import draw_study_figures
 from fanin.report.figures.training_curves import render_curve_grid
 from fanin.report.tables.table import Table
-
-_MESSAGE = 2000
 
 
 def write_page(analysis: Analysis, table: Table, path: str | Path, *, command: str) -> Path:
@@ -71,7 +69,7 @@ def render_page(analysis: Analysis, table: Table, *, command: str) -> str:
         ],
         curves=_to_data_uri(render_curve_grid(analysis, "png")) if table.rows else "",
         factors=[(name, design.format_title(name)) for name in factors],
-        cells=frame.to_dict("records"),
+        cells=list_cells(frame, factors),
         environments=_count_environments(analysis.planned_results),
         data=_list_data_sets(analysis.planned_results),
         command=escape_invisible(command),
@@ -97,15 +95,7 @@ def _load_template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["visible"] = escape_invisible
-    environment.filters["message"] = _clip_message
-    environment.filters["value_text"] = format_value
     return environment.get_template("page.html.j2")
-
-
-def _clip_message(text: str) -> str:
-    """An error's text, cut to a length that fits a page."""
-    shown = "\n".join(escape_invisible(line) for line in str(text).splitlines())
-    return shown if len(shown) <= _MESSAGE else shown[: _MESSAGE - 1] + "…"
 
 
 def _to_data_uri(png: bytes) -> str:
@@ -114,9 +104,12 @@ def _to_data_uri(png: bytes) -> str:
 
 def _count_environments(found: Sequence[Result]) -> list[dict[str, Any]]:
     """Each environment of the results with its number of cells, the most frequent first."""
-    counted = Counter(
-        tuple(sorted((str(k), str(v)) for k, v in result.environment.items())) for result in found
-    )
+    by_object = Counter(id(result.environment) for result in found)  # results share them
+    environments = {id(result.environment): result.environment for result in found}
+    counted: Counter[tuple[tuple[str, str], ...]] = Counter()
+    for key, environment in environments.items():
+        facts = tuple(sorted((str(k), str(v)) for k, v in environment.items()))
+        counted[facts] += by_object[key]
     return [
         {
             "cells": count,

@@ -6,8 +6,9 @@ more memory for a large store than for a small one.
 
 from __future__ import annotations
 
+import itertools
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fanin.cell.result import decode_history
@@ -17,6 +18,9 @@ from fanin.store.row_parser import find_history, load_json, parse_row
 from fanin.store.stored_rows import SELECT_ROWS, StoredRow, find_problem
 
 History = Mapping[str, list[float]]
+
+_BATCH = 64
+"""Histories that are read together."""
 
 
 class HistoryReader:
@@ -39,32 +43,58 @@ class HistoryReader:
     def load(self, number: int, cell: str) -> History:
         """The history of a row. Raises `StoreCorrupt` if the row is not what was written."""
         if self._latest[0] != number:
-            self._latest = number, self._read(number, cell)
+            self._latest = number, self.load_all({number: cell})[number]
         return self._latest[1]
 
-    def _read(self, number: int, cell: str) -> History:
+    def load_all(self, cells: Mapping[int, str]) -> dict[int, History]:
+        """The histories of some rows by number, of which the cells are known."""
+        numbers = ", ".join(f"{number:d}" for number in cells)
+        query = f"{SELECT_ROWS} WHERE number IN ({numbers})"
         with database.explain_damage(self._path):
-            query = f"{SELECT_ROWS} WHERE number = {number:d}"
-            values = database.execute_patiently(self._connection, query).fetchone()
-            if values is None or values[1] != cell:
-                raise StoreCorrupt(f"the result of cell {cell} is missing")
-            row = StoredRow(*values)
-            if problem := find_problem(row):
-                raise StoreCorrupt(problem)
-            start, end = find_history(row.record)
-            if start == end:
-                return parse_row(row).history
-            columns = b"{" + row.record[start:end] + b"}"
-            return decode_history(load_json(f"history of cell {cell}", columns))
+            rows = (
+                StoredRow(*values) for values in database.execute_patiently(self._connection, query)
+            )
+            found = {
+                row.number: _parse_history(row) for row in rows if row.cell == cells[row.number]
+            }
+            if missing := cells.keys() - found.keys():
+                raise StoreCorrupt(f"the result of cell {cells[min(missing)]} is missing")
+        return found
+
+
+def iterate_histories(histories: Iterable[History]) -> Iterator[History]:
+    """The same histories, in memory. Those that stay in a file are read some at a time."""
+    waiting = iter(histories)
+    while batch := list(itertools.islice(waiting, _BATCH)):
+        wanted: dict[HistoryReader, dict[int, str]] = {}
+        for history in batch:
+            if isinstance(history, StoredHistory):
+                wanted.setdefault(history.reader, {})[history.number] = history.cell
+        loaded = {reader: reader.load_all(cells) for reader, cells in wanted.items()}
+        for history in batch:
+            if isinstance(history, StoredHistory):
+                yield loaded[history.reader][history.number]
+            else:
+                yield history
+
+
+def _parse_history(row: StoredRow) -> History:
+    if problem := find_problem(row):
+        raise StoreCorrupt(problem)
+    start, end = find_history(row.record)
+    if start == end:
+        return parse_row(row).history
+    columns = "{" + row.record[start:end].decode() + "}"
+    return decode_history(load_json(f"history of cell {row.cell}", columns))
 
 
 class StoredHistory(Mapping[str, list[float]]):
     """A history that is read when it is looked at. It is never empty."""
 
-    __slots__ = ("_cell", "_number", "_reader")
+    __slots__ = ("cell", "number", "reader")
 
     def __init__(self, reader: HistoryReader, number: int, cell: str) -> None:
-        self._reader, self._number, self._cell = reader, number, cell
+        self.reader, self.number, self.cell = reader, number, cell
 
     def __getitem__(self, name: str) -> list[float]:
         return self._load()[name]
@@ -85,4 +115,4 @@ class StoredHistory(Mapping[str, list[float]]):
         return dict, (dict(self._load()),)  # a copy holds the numbers
 
     def _load(self) -> History:
-        return self._reader.load(self._number, self._cell)
+        return self.reader.load(self.number, self.cell)

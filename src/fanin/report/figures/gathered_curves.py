@@ -6,7 +6,7 @@ is looked at once, and only those that are drawn as lines are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,9 +14,13 @@ from numpy.typing import NDArray
 
 from fanin.cell.result import Result
 from fanin.report.figures.scales import Extent
+from fanin.store.stored_histories import iterate_histories
 
 MAX_REPLICATES = 100
 """The most lines of one kind in a panel; their mean is that of all replicates."""
+
+_TOGETHER = 64
+"""Histories that are measured together."""
 
 _NOT_METRICS = {"loss", "val_loss", "seconds"}
 
@@ -66,10 +70,14 @@ class GatheredCurves:
     """Replicates that have a history."""
     finished: int = 0
     """Those of them that trained to their end."""
+    _waiting: dict[tuple[str, bool], list[Column]] = field(default_factory=dict)
+    """(name, whether the run finished) → columns that are not measured yet."""
 
-    def add(self, result: Result, *, may_be_marked: bool) -> None:
-        """Add a result that has a history."""
-        columns = {name: np.array(column, np.float64) for name, column in result.history.items()}
+    def add(
+        self, result: Result, history: Mapping[str, list[float]], *, may_be_marked: bool
+    ) -> None:
+        """Add a result that has this history."""
+        columns = {name: np.array(column, np.float64) for name, column in history.items()}
         metrics = (
             name for name in columns if name not in _NOT_METRICS and not name.startswith("val_")
         )
@@ -79,22 +87,32 @@ class GatheredCurves:
             if name == "seconds" or not len(column):
                 continue
             self.lines.setdefault(name, Lines()).add(column)
-            extent = Extent.measure(column)
-            for extents in (self.extents, self.ok_extents) if is_ok else (self.extents,):
-                extents[name] = extents.get(name, Extent()).join(extent)
+            self._waiting.setdefault((name, is_ok), []).append(column)
         epochs = len(columns.get("loss", ()))
         self.epochs = max(self.epochs, epochs)
         self.trained += 1
+        if self.trained % _TOGETHER == 0:
+            self.close()
         self.finished += is_ok
         if may_be_marked and result.outcome == "diverged":
             self.diverged_at.append(epochs)
+
+    def close(self) -> None:
+        """Measure what was added last: many columns together take as long as one."""
+        for (name, is_ok), columns in self._waiting.items():
+            extent = Extent.measure(np.concatenate(columns))
+            for extents in (self.extents, self.ok_extents) if is_ok else (self.extents,):
+                extents[name] = extents.get(name, Extent()).join(extent)
+        self._waiting.clear()
 
 
 def gather_curves(results: Iterable[Result]) -> GatheredCurves:
     """The curves of the results of one condition."""
     curves = GatheredCurves()
+    trained = [(number, result) for number, result in enumerate(results) if result.history]
+    histories = iterate_histories(result.history for _, result in trained)
     with np.errstate(invalid="ignore", over="ignore"):  # sums of runs that diverged
-        for number, result in enumerate(results):
-            if result.history:
-                curves.add(result, may_be_marked=number < MAX_REPLICATES)
+        for (number, result), history in zip(trained, histories, strict=True):
+            curves.add(result, history, may_be_marked=number < MAX_REPLICATES)
+    curves.close()
     return curves
