@@ -28,8 +28,10 @@ def summarise(frame: pd.DataFrame, design: Design) -> pd.DataFrame:
     replicates in which every condition of the section finished.
     """
     metrics = list_metrics(frame)
+    factors = {name: frame[name] for name in design.factors}
     rows = [
-        _summarise_condition(rows, metrics, design, get_directions(frame))
+        {name: column.at[rows.index[0]] for name, column in factors.items()}
+        | _summarise_condition(rows, metrics, get_directions(frame))
         for _, section in split_sections(frame, design)
         for _, rows in group_rows(section, [design.compared])
     ]
@@ -88,12 +90,11 @@ def get_directions(frame: pd.DataFrame) -> Mapping[str, str]:
 
 
 def _summarise_condition(
-    group: pd.DataFrame, metrics: list[str], design: Design, directions: Mapping[str, str]
+    group: pd.DataFrame, metrics: list[str], directions: Mapping[str, str]
 ) -> dict[Hashable, Any]:
     outcomes = group["outcome"].tolist()
     counts = {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
-    row: dict[Hashable, Any] = {name: group[name].iloc[0] for name in design.factors}
-    row.update(planned=len(group), **counts)
+    row: dict[Hashable, Any] = {"planned": len(group), **counts}
     row["divergence_rate"] = statistics.compute_divergence_rate(counts["diverged"], counts["ok"])
     values = group[metrics].to_numpy(dtype=np.float64)[np.array(outcomes) == "ok"]
     for metric, column in zip(metrics, values.T, strict=True):

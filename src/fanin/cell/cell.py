@@ -111,12 +111,9 @@ class Cell(_Identified):
             fields: as `to_json` gave them.
             known_id: the cell's id, if it was computed from these fields before.
         """
-        cell = cls(
-            **{
-                name: _from_json_value(value) if type(value) is list else value
-                for name, value in fields.items()
-            }
-        )
+        if list in map(type, fields.values()):
+            fields = {name: _from_json_value(value) for name, value in fields.items()}
+        cell = cls(**fields)
         if known_id:
             object.__setattr__(cell, "_id", known_id)
         return cell

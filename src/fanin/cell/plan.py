@@ -95,7 +95,7 @@ class Plan:
         try:
             cells = tuple(
                 PlannedCell(
-                    Cell.from_json(dict(item["cell"]), item.get("id", "")),
+                    Cell.from_json(item["cell"], item.get("id", "")),
                     {str(k): str(v) for k, v in item["labels"].items()},
                 )
                 for item in record["cells"]
