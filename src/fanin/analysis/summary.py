@@ -94,7 +94,8 @@ def _summarise_condition(
 ) -> dict[Hashable, Any]:
     outcomes = group["outcome"].tolist()
     counts = {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
-    row: dict[Hashable, Any] = {"planned": len(group), **counts}
+    row: dict[Hashable, Any] = {"planned": len(group)}
+    row.update(counts)
     row["divergence_rate"] = statistics.compute_divergence_rate(counts["diverged"], counts["ok"])
     values = group[metrics].to_numpy(dtype=np.float64)[np.array(outcomes) == "ok"]
     for metric, column in zip(metrics, values.T, strict=True):
