@@ -22,7 +22,7 @@ MAX_REPLICATES = 100
 _TOGETHER = 64
 """Histories that are measured together."""
 
-_NOT_METRICS = {"loss", "val_loss", "seconds"}
+_NOT_METRICS = {"loss", "val_loss"}
 
 Column = NDArray[np.float64]
 
@@ -77,14 +77,18 @@ class GatheredCurves:
         self, result: Result, history: Mapping[str, list[float]], *, may_be_marked: bool
     ) -> None:
         """Add a result that has this history."""
-        columns = {name: np.array(column, np.float64) for name, column in history.items()}
+        columns = {
+            name: np.array(column, np.float64)
+            for name, column in history.items()
+            if name != "seconds"
+        }
         metrics = (
             name for name in columns if name not in _NOT_METRICS and not name.startswith("val_")
         )
         self.metric = self.metric or next(metrics, "")
         is_ok = result.outcome == "ok"
         for name, column in columns.items():
-            if name == "seconds" or not len(column):
+            if not len(column):
                 continue
             self.lines.setdefault(name, Lines()).add(column)
             self._waiting.setdefault((name, is_ok), []).append(column)
