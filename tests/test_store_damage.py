@@ -16,13 +16,14 @@ from study_cases import plan_of, result_of
 
 from fanin.errors import OutputError, StoreError, UsageError
 from fanin.store.outcomes import read_outcomes
-from fanin.store.results_store import Store, read
+from fanin.store.results_store import Store, read, read_lazily
 from fanin.store.salvage import salvage
 from fanin.store.verify import verify
 
 PAGE = 4096
 PLAN = plan_of(pairs=[("mlp", "mnist"), ("cnn", "mnist")], replicates=2)
 CELLS = [planned.cell for planned in PLAN.cells]
+OUTCOMES = {cell.id: "ok" for cell in CELLS}
 RESULTS = {cell.id: result_of(cell) for cell in CELLS}
 
 
@@ -78,7 +79,8 @@ def test_no_result_vanishes_whatever_is_changed_in_the_file(sound: Path, tmp_pat
     for name, changes in list_damages(sound / "results.sqlite"):
         out = damage_copy(sound, tmp_path / "out", changes)
         try:
-            snapshot, outcomes = read(out), read_outcomes(out)
+            snapshot, outcomes, lazy = read(out), read_outcomes(out), read_lazily(out)
+            looked_at = in_json(lazy.results)
             with Store.create_or_open(out) as store:
                 written = store.read_results()
         except (StoreError, OutputError):
@@ -90,7 +92,9 @@ def test_no_result_vanishes_whatever_is_changed_in_the_file(sound: Path, tmp_pat
         if (
             in_json(snapshot.results) != whole
             or in_json(written) != whole
-            or len(outcomes.results) != len(whole)
+            or looked_at != whole
+            or {cell: found.outcome for cell, found in outcomes.results.items()} != OUTCOMES
+            or [result for _, _, result in outcomes.planned] != [*outcomes.results.values()]
             or snapshot.plan != PLAN
         ):
             silent.append(f"{name}: {len(snapshot.results)} of {len(whole)}")

@@ -10,6 +10,9 @@
 | 2026-11-25-evening | 35d46ac | the plan holds the study file |
 | 2026-11-28 | 0c171fc | keys and columns in another order |
 | 2026-11-29 | 9994226 | what the labels are like; the command that continues the study |
+| 2026-11-29-checksums | the next | schema version 2: a checksum of each row; the plan names ids |
+
+The last holds the results of the one before it, written by the program of version 2.
 
 A change of the schema adds a store of the version that it replaces.
 """

@@ -23,7 +23,8 @@ from fanin.cell.result import Result
 from fanin.errors import FaninError
 from fanin.store import jsonl
 from fanin.store.merge import merge
-from fanin.store.results_store import Store, read
+from fanin.store.outcomes import read_outcomes
+from fanin.store.results_store import Store, read, read_lazily
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -116,7 +117,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_corrupted_store_is_refused_or_says_what_it_said(folder: Path) -> None:
     def look() -> object:
-        snapshot = read(folder)
+        snapshot, lazy, outcomes = read(folder), read_lazily(folder), read_outcomes(folder)
+        assert to_texts(lazy.results) == to_texts(snapshot.results)
+        shown = [(cell, found.outcome) for cell, found in outcomes.results.items()]
+        assert shown == [(cell, result.outcome) for cell, result in snapshot.results.items()]
         return to_texts(snapshot.results), snapshot.plan, sorted(snapshot.attempts.items())
 
     try_all("store", folder / "results.sqlite", look)
