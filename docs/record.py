@@ -133,9 +133,8 @@ def make_mixtral_example() -> Example:
         num_local_experts=4,
     )
     call = """
-fanin.initialize(
-    model, "xavier_uniform", split={"*.gate_up_proj": {"gate": 96, "up": 96}}, seed=0
-)
+split = {"*.gate_up_proj": {"gate": 96, "up": 96}}
+fanin.initialize(model, "xavier_uniform", split=split, seed=0)
 """
     text = """
 Most of the numbers of a mixture of experts are raw parameters: one stack (expert, out, in) for all
