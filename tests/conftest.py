@@ -19,12 +19,19 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS
 # JAX compiles each function for each shape; here most are called once.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+import hypothesis
 import pytest
 import torch
 from global_state import describe_moves, read_global_state
 from preloaded_workers import Nursery, open_nursery
 
 torch.set_num_threads(1)
+
+# That a machine is busy is no failure.
+hypothesis.settings.register_profile(
+    "fanin", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("fanin")
 
 # These draw from Python's global generator when they are first imported, in whichever test that is.
 for _module in ("rich.progress", "sklearn.datasets"):

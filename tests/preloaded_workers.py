@@ -87,7 +87,8 @@ def open_nursery() -> Iterator[Nursery]:
     theirs.close()
     with ours:
         yield Nursery(ours)
-    process.wait(20)
+    process.kill()  # its workers are their runners' to end
+    process.wait()
 
 
 def serve(orders: socket.socket) -> None:
