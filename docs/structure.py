@@ -25,8 +25,6 @@ read from a residual stream and which write to it, which make queries, keys and 
 which route. It reads the graph of the model's computation and no name. The model is left unchanged.
 
 ```python
-from fanin.structure import describe_structure
-
 structure = describe_structure(model, {"input_ids": ids})
 print(structure)  # 80 columns
 structure.writers  # the layers that end a residual branch

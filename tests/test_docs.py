@@ -175,6 +175,14 @@ def test_the_record_page_is_what_initialize_gives(monkeypatch: pytest.MonkeyPatc
     check("record", monkeypatch)
 
 
+def test_the_structure_page_is_what_describe_structure_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if importlib.util.find_spec("transformers") is None:
+        pytest.skip('needs the extra "peers"')
+    check("structure", monkeypatch)
+
+
 def check(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run ``python docs/PAGE.py --check`` in this process, which has imported torch already."""
     script = ROOT / "docs" / f"{page}.py"

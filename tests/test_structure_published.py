@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import runpy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -287,12 +285,3 @@ def test_adapters_leave_the_structure_of_their_base() -> None:
     assert found.attentions == expected.attentions
     assert all(found.get_role(one.layer) == one for one in expected.layers)
     assert len(found.list_layers("adapter")) == 12
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_the_page_shows_what_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers")
-    docs = Path(__file__).parent.parent / "docs"
-    monkeypatch.syspath_prepend(docs)
-    written = (docs / "structure.md").read_text(encoding="utf-8")
-    assert runpy.run_path(str(docs / "structure.py"))["render_page"]() == written
