@@ -148,6 +148,16 @@ def test_the_record_has_the_names_of_the_model_that_was_given() -> None:
     assert record["_orig_mod.body.0.weight"].changed
 
 
+@pytest.mark.parametrize("pattern", ["body.*", "re:body[.].*", "_orig_mod.body.*", "*.body.*"])
+def test_patterns_mean_the_names_of_the_bare_model_or_those_of_the_wrapped_one(
+    pattern: str,
+) -> None:
+    bare, model = network(), compile_model(network())
+    initialize(bare, {"body.*": "orthogonal"}, default="he_normal", seed=0)
+    initialize(model, {pattern: "orthogonal"}, default="he_normal", seed=0)
+    assert unchanged(bare, bare_state(model))
+
+
 def test_wrappers_are_back_also_after_a_trace_that_failed() -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:

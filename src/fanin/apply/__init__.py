@@ -15,8 +15,13 @@ parameters:
 - A reparametrized weight (weight_norm, spectral_norm, orthogonal) is set through its
   parametrization.
 - A parameter on the device "meta" gets memory on the device that the caller names.
+  What no rule fills there is filled by its module's reset method or, if it is frozen, by the
+  function that the caller gives as ``materialize``; otherwise it is an error.
+- Wrappers (torch.compile, data parallelism, FSDP, peft) change no weight: patterns and streams are
+  about the names of the bare model.
+- Weights of 8 bits, quantized, scripted and exported modules are refused.
 
-Every parameter has its own random stream, a function of (seed, qualified name), so that adding a
+Every parameter has its own random stream, a function of (seed, name in the bare model), so that adding a
 layer does not change the draws of another.
 """
 

@@ -10,7 +10,8 @@
 | ``class:torch.nn.Conv2d`` | ``nn.Conv2d``   | the same, of this very class                 |
 
 A pattern that is a parameter's name means that parameter, whatever characters the name has in it:
-brackets, a star. A layer's parameters are its own and those of the modules inside it, such as the
+brackets, a star. Under a wrapper such as torch.compile's, a pattern means what it means in the bare
+model, or, if that is nothing, the names that the wrapped model has. A layer's parameters are its own and those of the modules inside it, such as the
 out_proj of attention. The name of a class takes ``*`` and ``?`` too: ``class:*Norm*``.
 """
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from torch import nn
@@ -80,12 +81,21 @@ def match_uses(
     pattern.
     """
     text = write_pattern(pattern, argument)
-    found = tuple(use for use in uses if use.name == text) or tuple(
-        _find_by_kind(uses, text, argument)
-    )
-    if not found:
-        raise _make_error(uses, text, argument)
-    return found
+    for get_name in (_get_bare_name, _get_name):
+        found = tuple(use for use in uses if get_name(use) == text) or tuple(
+            _find_by_kind(uses, text, argument, get_name)
+        )
+        if found:
+            return found
+    raise _make_error(uses, text, argument)
+
+
+def _get_bare_name(use: ParameterUse) -> str:
+    return use.bare_name
+
+
+def _get_name(use: ParameterUse) -> str:
+    return use.name
 
 
 def find_untouched(
@@ -112,18 +122,23 @@ def _match_all(uses: Sequence[ParameterUse], patterns: Patterns, argument: str) 
     return {use.name for pattern in listed for use in match_uses(uses, pattern, argument)}
 
 
-def _find_by_kind(uses: Sequence[ParameterUse], text: str, argument: str) -> Iterable[ParameterUse]:
+def _find_by_kind(
+    uses: Sequence[ParameterUse],
+    text: str,
+    argument: str,
+    get_name: Callable[[ParameterUse], str],
+) -> Iterable[ParameterUse]:
     if text.startswith(_CLASS):
         return _find_in_class(uses, text.removeprefix(_CLASS))
     if text.startswith(_EXPRESSION):
         expression = _compile(text, argument)
-        return (use for use in uses if expression.fullmatch(use.name))
-    found = [use for use in uses if fnmatch.fnmatchcase(use.name, text)]
+        return (use for use in uses if expression.fullmatch(get_name(use)))
+    found = [use for use in uses if fnmatch.fnmatchcase(get_name(use), text)]
     if found or "[" not in text:
         return found
     # Not a choice of characters then, but a bracket that is part of a name.
     literal = text.replace("[", "[[]")
-    return (use for use in uses if fnmatch.fnmatchcase(use.name, literal))
+    return (use for use in uses if fnmatch.fnmatchcase(get_name(use), literal))
 
 
 # --- classes ------------------------------------------------------------------------------------
