@@ -21,8 +21,8 @@ parameters:
   about the names of the bare model.
 - Weights of 8 bits, quantized, scripted and exported modules are refused.
 
-Every parameter has its own random stream, a function of (seed, name in the bare model), so that adding a
-layer does not change the draws of another.
+Every parameter has its own random stream, a function of (seed, name in the bare model), so that
+adding a layer does not change the draws of another.
 """
 
 from fanin.apply.initialization import initialize

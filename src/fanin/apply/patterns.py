@@ -11,8 +11,9 @@
 
 A pattern that is a parameter's name means that parameter, whatever characters the name has in it:
 brackets, a star. Under a wrapper such as torch.compile's, a pattern means what it means in the bare
-model, or, if that is nothing, the names that the wrapped model has. A layer's parameters are its own and those of the modules inside it, such as the
-out_proj of attention. The name of a class takes ``*`` and ``?`` too: ``class:*Norm*``.
+model or, if that is nothing, the names that the wrapped model has. A layer's parameters are its own
+and those of the modules inside it, such as the out_proj of attention. The name of a class takes
+``*`` and ``?`` too: ``class:*Norm*``.
 """
 
 from __future__ import annotations
