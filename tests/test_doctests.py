@@ -51,7 +51,7 @@ def test_the_functions_people_start_with_have_examples() -> None:
 @for_each("example", EXAMPLES, ids=lambda example: example.name)
 def test_examples_of_docstrings(example: doctest.DocTest) -> None:
     report: list[str] = []
-    example.globs |= {"fanin": fanin, "nn": nn}
+    example.globs |= {"fanin": fanin, "nn": nn, "torch": torch}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)

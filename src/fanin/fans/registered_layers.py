@@ -32,7 +32,7 @@ def register_layer(cls: type[nn.Module], /, **parameters: Description) -> None:
     >>> class Graph(nn.Module):
     ...     def __init__(self):
     ...         super().__init__()
-    ...         self.theta = nn.Parameter(torch.empty(3, 16, 32))
+    ...         self.theta = nn.Parameter(torch.randn(3, 16, 32))
     >>> fanin.register_layer(Graph, theta=fanin.Layout(in_axis=1, out_axis=2, batch_axis=0))
     >>> fanin.initialize(Graph(), "he_normal", seed=0)["theta"].fan_in
     16
