@@ -179,3 +179,16 @@ def test_a_planted_wrong_fan_is_found() -> None:
 
     with pytest.raises(AssertionError, match="fan-in 8, used with"):
         check_model(nn.Sequential(Wrong(8, 4)), {"input": torch.randn(3, 8)})
+
+
+def test_mamba_keeps_what_its_start_depends_on() -> None:
+    """dt's bias (softplus gives 0.001 to 0.1), A's logarithms and the skips D."""
+    pytest.importorskip("transformers")
+    model = zoo_cases.build("mamba")
+    assert model is not None
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    record = fanin.initialize(model, "he_normal", batch=zoo_cases.make_batch(model), seed=0)
+    kept = [one.name for one in record if one.rule is None]
+    assert {name.rpartition("mixer.")[2] for name in kept} >= {"dt_proj.bias", "A_log", "D"}
+    assert all(torch.equal(model.get_parameter(name), before[name]) for name in kept)
+    assert record["layers.0.mixer.dt_proj.bias"].reason.startswith("special: from -")
