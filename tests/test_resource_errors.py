@@ -4,7 +4,6 @@ had them trains nothing more.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -181,16 +180,12 @@ def test_an_error_of_a_gpu_costs_its_cell_and_the_worker_is_replaced(
 # --- memory ---------------------------------------------------------------------------------------
 
 
-def limit_address_space() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (12 * 10**9, 12 * 10**9))
-
-
 def test_a_model_that_exceeds_a_real_limit_of_memory_costs_its_own_cell(home: Path) -> None:
     """A limit as ``ulimit -v`` sets it, for the command and its workers."""
     write_study("hoard(gigabytes=30)", "hoard")
+    run = f"{sys.executable} -m fanin run study.toml --workers 1 --out out"
     done = subprocess.run(
-        [sys.executable, "-m", "fanin", "run", "study.toml", "--workers", "1", "--out", "out"],
-        preexec_fn=limit_address_space,
+        ["sh", "-c", f"ulimit -v {12 * 10**9 // 1024} && exec {run}"],
         capture_output=True,
         text=True,
         check=False,
