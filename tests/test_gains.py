@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from combinations import for_each
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.integrate import quad
 from torch import Tensor, nn
 
 from fanin import seeds
 from fanin.errors import SpecError, UnknownName, UsageError
 from fanin.gains import Moments, calculate_gain, critical_gain, gain, gain_rules, moments
 from fanin.gains.activation_functions import resolve_activation
+
+quad = pytest.importorskip("scipy.integrate").quad
 
 # E f, E f², forward, centred and backward gain at unit variance, by a quadrature that is not
 # fanin's; to 4 digits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import subprocess
 import sys
@@ -21,6 +22,10 @@ HEAVY = (
     "rich.console",
 )
 
+HAS_STUDIES = importlib.util.find_spec("tomli_w") is not None
+NAMES = sorted(set(fanin.__all__) - ({"__version__"} if HAS_STUDIES else {"__version__", "Study"}))
+"""The names that this installation has; `Study` needs the extra."""
+
 
 def imported_by(code: str) -> set[str]:
     """The modules that a fresh interpreter has loaded after running the code."""
@@ -30,17 +35,17 @@ def imported_by(code: str) -> set[str]:
 
 def test_all_lists_what_exists_and_nothing_else() -> None:
     assert sorted(fanin.__all__) == fanin.__all__ == sorted({*fanin._HOMES, "__version__"})
-    for name in fanin.__all__:
+    for name in NAMES:
         assert getattr(fanin, name) is not None
     assert dir(fanin) == sorted(fanin.__all__)
 
 
 def test_every_public_name_lives_where_its_home_says() -> None:
-    for name, home in fanin._HOMES.items():
-        assert getattr(sys.modules[home], name) is getattr(fanin, name)
+    for name in NAMES:
+        assert getattr(fanin, name) is getattr(sys.modules[fanin._HOMES[name]], name)
 
 
-@pytest.mark.parametrize("name", sorted(set(fanin.__all__) - {"__version__"}))
+@pytest.mark.parametrize("name", NAMES)
 def test_every_public_name_is_documented_and_so_are_its_methods(name: str) -> None:
     thing = getattr(fanin, name)
     assert inspect.getdoc(thing)
@@ -54,6 +59,22 @@ def test_every_public_name_is_documented_and_so_are_its_methods(name: str) -> No
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'initialise'"):
         fanin.__getattr__("initialise")
+
+
+def test_a_name_that_needs_an_extra_says_how_to_install_it() -> None:
+    code = """
+import sys
+sys.modules["tomli_w"] = None
+import fanin
+try:
+    fanin.Study
+except fanin.FaninError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("fanin.Study needs ")
+    assert 'pip install ".[study]"' in said
 
 
 def test_importing_fanin_loads_neither_torch_nor_anything_heavy() -> None:

@@ -63,7 +63,14 @@ def __getattr__(name: str) -> Any:
 
     if name not in _HOMES:
         raise AttributeError(f"module 'fanin' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from fanin.errors import STUDY_EXTRA, MissingExtra
+
+        if (error.name or "").partition(".")[0] not in STUDY_EXTRA:
+            raise
+        raise MissingExtra(str(error.name), "study", f"fanin.{name}") from None
     globals()[name] = value
     return value
 

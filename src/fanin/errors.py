@@ -105,6 +105,27 @@ class FitError(UsageError):
     """A model does not fit the data, or an initializer does not fit a tensor."""
 
 
+STUDY_EXTRA = frozenset(
+    (
+        "jinja2",
+        "markupsafe",
+        "matplotlib",
+        "pandas",
+        "pooch",
+        "pydantic",
+        "requests",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "tomli_w",
+        "urllib3",
+    )
+)
+"""What the library imports beyond the light core, by the names of the modules. Whoever lacks one is
+told how to install it.
+"""
+
+
 class MissingExtra(UsageError):
     """An optional dependency is not installed."""
 

@@ -16,19 +16,7 @@ from typing import Any
 
 from fanin.cli.command_output import SCHEMA, CommandOutput, print_to_stderr
 from fanin.cli.output_stream import OutputStream, open_output
-from fanin.errors import FaninError, MissingExtra, OutputError, UsageError, quote
-
-# What the library imports beyond the light core. A command that lacks one says how to install it.
-_STUDY_EXTRA = {
-    "scipy",
-    "pandas",
-    "sklearn",
-    "pydantic",
-    "pooch",
-    "safetensors",
-    "jinja2",
-    "matplotlib",
-}
+from fanin.errors import STUDY_EXTRA, FaninError, MissingExtra, OutputError, UsageError, quote
 
 _INTERRUPTED = 130
 """The exit code after Ctrl-C."""
@@ -86,7 +74,7 @@ class _Printer:
         except FaninError as error:
             return self.print_error(type(error).__name__, str(error), error.exit_code)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in _STUDY_EXTRA:
+            if (error.name or "").partition(".")[0] not in STUDY_EXTRA:
                 return self.print_bug(error)
             missing = MissingExtra(str(error.name), "study", "This command")
             return self.print_error("MissingExtra", str(missing), missing.exit_code)
