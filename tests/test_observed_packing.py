@@ -92,3 +92,16 @@ def test_a_told_split_counts_and_without_a_batch_nothing_is_packed() -> None:
 def test_a_batch_that_the_model_does_not_take_packs_nothing() -> None:
     record = fanin.initialize(Attention("blocks"), "he_normal", batch=torch.randn(2, 3), seed=0)
     assert record["qkv.weight"].parts == ()
+
+
+def test_looking_at_a_compiled_model_compiles_nothing() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    calls = []
+
+    def compile_nothing(graph: torch.fx.GraphModule, _: object) -> object:
+        calls.append(graph)
+        return graph.forward
+
+    model.compile(backend=compile_nothing)
+    fanin.initialize(model, "he_normal", batch=torch.randn(3, 4), seed=0)
+    assert calls == []

@@ -180,6 +180,7 @@ def test_an_error_of_a_gpu_costs_its_cell_and_the_worker_is_replaced(
 # --- memory ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_model_that_exceeds_a_real_limit_of_memory_costs_its_own_cell(home: Path) -> None:
     """A limit as ``ulimit -v`` sets it, for the command and its workers."""
     write_study("hoard(gigabytes=30)", "hoard")

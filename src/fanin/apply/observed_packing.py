@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from fanin import structure
+from fanin.apply.bare_model import remove_wrappers
 from fanin.apply.fully_sharded import suspend_gathering
 from fanin.apply.model_parameters import ParameterUse
 from fanin.errors import FaninError
@@ -32,8 +33,8 @@ def describe_packing(
     if batch is None or not asked:
         return tuple(uses)
     try:
-        with suspend_gathering(model, observed=True):
-            packed = structure.describe_structure(model, batch).packed
+        with suspend_gathering(model, observed=True), remove_wrappers(model) as bare:
+            packed = structure.describe_structure(bare, batch).packed
     except FaninError:
         return tuple(uses)
     by_layer = {rows.layer: rows for rows in packed}
