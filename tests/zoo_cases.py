@@ -78,7 +78,7 @@ gemma2 git glm gpt_bigcode gpt_oss gptj granite granitemoe hubert ibert jamba je
 lxmert marian mbart megatron-bert mistral mobilebert mobilenet_v2 mobilevit mpnet mpt mt5
 nystromformer olmo olmo2 olmoe opt pegasus persimmon phi phimoe plbart poolformer pvt qwen2
 qwen2_moe qwen3 qwen3_moe recurrent_gemma regnet rembert resnet roberta roc_bert roformer rwkv
-segformer sew speech_to_text squeezebert stablelm starcoder2 swin swinv2 switch_transformers
+segformer sew speech_to_text squeezebert stablelm starcoder2 swin switch_transformers
 tapas umt5 unispeech vit_mae vit_msn vivit wav2vec2 wavlm whisper xglm xlm xlm-roberta xmod
 """
 TYPES = (*TEN, *_OTHER_TYPES.split())
