@@ -188,8 +188,10 @@ def test_a_model_of_which_little_is_known_is_a_warning_and_strictly_an_error() -
     with pytest.raises(fanin.errors.FitError, match=r"(?s)95\.5 % of the numbers.*strict=True"):
         fanin.initialize(model, "he_normal", strict=True, seed=0)
     assert torch.equal(model.head.weight, before)
-    with pytest.warns(UnfilledWarning, match="stack 4×9×7: a parameter of its own in Unseen"):
+    text = "stack 4×9×7: a parameter of its own in Unseen"
+    with pytest.warns(UnfilledWarning, match=text) as caught:
         fanin.initialize(model, "he_normal", seed=0)
+    assert caught[0].filename == __file__  # the line that called it
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def require_known(plan: Sequence[PlannedFill], *, strict: bool) -> None:
         raise FitError(f"{text} Nothing was changed, since strict=True.")
     collected = _COLLECTED.get()
     if collected is None:
-        warnings.warn(text, UnfilledWarning, stacklevel=4)
+        warnings.warn(text, UnfilledWarning, stacklevel=3)
     else:
         collected.append(text)
 
