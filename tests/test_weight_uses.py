@@ -186,3 +186,21 @@ def test_a_vector_that_is_no_scale_of_a_normalization_is_not_taken_for_one() -> 
     record = fanin.initialize(nn.Sequential(nn.Linear(90, 8), Slope()), "he_normal", seed=0)
     assert record["1.slope"].role == "unknown"
     assert record["1.slope"].reason.endswith("test_weight_uses.Slope")
+
+
+def test_the_bias_of_a_raw_linear_is_a_bias_and_one_map_is_no_pack() -> None:
+    class Router(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.randn(6, 4)), nn.Parameter(torch.randn(6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, self.weight, self.bias)
+
+    record = fanin.initialize(nn.Sequential(Router()), "he_normal", seed=0)
+    assert record["0.bias"].rule == "zero"
+    assert record["0.bias"].reason == "bias, added after 0.weight in Router"
+    heads = Raw((4, 3, 2), lambda x, w: torch.einsum("bld,dhk->blhk", x, w))
+    record = fanin.initialize(heads, "he_normal", batch=X, seed=0)
+    assert record["w"].parts == ()
+    assert record["w"].stream is not None

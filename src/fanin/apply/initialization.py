@@ -75,8 +75,9 @@ def initialize(
             layer class (``{nn.Conv2d: "he_normal"}``, subclasses too) or by ``re.compile(…)``.
         seed: from 0 to 2**63 - 1; the global random state is neither used nor changed.
         default: the rule for weights that no pattern matches; required with patterns.
-        batch: inputs on which a model-level rule may observe the model (a tuple for several, a dict
-            for named ones); without it the model is traced.
+        batch: inputs (a tuple for several, a dict for named ones) of a forward pass that shows what
+            follows each layer, how raw parameters are used and which maps a layer packs. Without it
+            the model is traced, and no packed maps are found.
         device: the device for a model on "meta". Buffers, and trainable parameters that no rule
             fills, are filled by their module's reset method, or raise; frozen ones raise.
         materialize: a function that fills a model on "meta" before the rules do, for what only its
@@ -97,7 +98,7 @@ def initialize(
             describes: ``{"*.experts.up": fanin.Layout(in_axis=2, out_axis=1, batch_axis=0)}``.
         special: "keep" (the default) or "overwrite" values that the model has set on purpose and
             that no rule names, such as zero gammas and LoRA's B (see `fanin.apply`).
-        strict: raise if more than a tenth of the numbers would stay as they are because fanin does
+        strict: raise if a tenth of the numbers or more would stay as they are because fanin does
             not know their parameters; without it that is a warning.
         shared_stream: draw every weight from one stream, as Keras 3 does with a shared initializer.
 

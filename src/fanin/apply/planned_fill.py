@@ -133,8 +133,8 @@ def _complete_record(
         rule=initializer.spec,
         gain=gains.pop() if len(gains) == 1 else None,
         intended_std=stds.pop() if len(stds) == 1 else _combine_stds(parts),
-        stream=parts[0].stream if len(parts) == 1 and pieces[0].part is None else None,
-        parts=tuple(parts) if pieces[0].part is not None else (),
+        stream=parts[0].stream if len(parts) == 1 else None,
+        parts=tuple(parts) if len(parts) > 1 else (),
     )
 
 

@@ -100,6 +100,8 @@ class UseObserver(TorchFunctionMode):
     ) -> WeightUse | None:
         if name == "linear" and position == 1:
             return self._make_use(name, view, ins=-1, outs=-2)
+        if name == "linear" and position == 2:
+            return WeightUse("added", name)
         if name in _MATRIX_PRODUCTS and position in (0, 1) and len(view.axes) >= 2:
             ins, outs = (-2, -1) if position == 1 else (-1, -2)
             return self._make_use(name, view, ins=ins, outs=outs)
