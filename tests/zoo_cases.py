@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -106,6 +106,8 @@ MOST_NUMBERS = 30_000_000
 
 def build(kind: str) -> nn.Module | None:
     """A small model of transformers of this type; None if this release has none."""
+    if importlib.util.find_spec("torchvision") is not None:
+        _VISION.define_once()  # transformers imports it too
     import transformers
 
     if kind not in transformers.CONFIG_MAPPING:
