@@ -1,0 +1,35 @@
+"""What the findings are judged by: everything that is known of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from fanin.diagnosis.measurement import Measurement
+from fanin.structure import ModelStructure
+
+Level = Literal["fast", "full"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """One model, what it was given, and what was measured. Judges read it and change nothing."""
+
+    model: nn.Module
+    """The bare model."""
+    batch: Any
+    target: Any
+    loss: Callable[..., Tensor] | None
+    """The caller's loss of (output, target), if any."""
+    measurement: Measurement | None
+    """None if the model could not be run: `problem` says why."""
+    structure: ModelStructure | None
+    problem: str = ""
+    expected: Mapping[str, Tensor] | None = None
+    """A state dict that the model should hold."""
+    level: Level = "fast"
+    notes: list[str] = field(default_factory=list)
+    """What could not be looked at, and why."""
