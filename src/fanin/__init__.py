@@ -4,6 +4,7 @@
     fanin.names("initializers")
     init = fanin.get("he_normal", mode="fan_out")
     record = fanin.initialize(model, "orthogonal", seed=0)
+    audit = fanin.audit(model, batch, target=labels)
     results = fanin.run("quick", out="runs/quick")
 
 This module holds the public names, and nothing else.
@@ -18,6 +19,7 @@ from fanin._version import __version__
 if TYPE_CHECKING:
     from fanin.apply import Record, Rules, initialize
     from fanin.catalogue import names
+    from fanin.diagnosis import Audit, Finding, audit
     from fanin.errors import FaninError
     from fanin.experiment import Results, run
     from fanin.fans import Layout, register_layer
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from fanin.study.study import Study
 
 __all__ = [
+    "Audit",
     "FaninError",
+    "Finding",
     "Initializer",
     "Layout",
     "Record",
@@ -33,6 +37,7 @@ __all__ = [
     "Rules",
     "Study",
     "__version__",
+    "audit",
     "get",
     "initialize",
     "names",
@@ -43,13 +48,16 @@ __all__ = [
 # Each name is imported when it is first used. So `import fanin` is fast, and `fanin status` imports
 # no torch.
 _HOMES = {
+    "Audit": "fanin.diagnosis",
     "FaninError": "fanin.errors",
+    "Finding": "fanin.diagnosis",
     "Initializer": "fanin.initializers",
     "Layout": "fanin.fans",
     "Record": "fanin.apply",
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
     "Study": "fanin.study.study",
+    "audit": "fanin.diagnosis",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
     "names": "fanin.catalogue",

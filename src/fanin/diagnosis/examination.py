@@ -31,5 +31,6 @@ class Examination:
     expected: Mapping[str, Tensor] | None = None
     """A state dict that the model should hold."""
     level: Level = "fast"
+    seed: int = 0
     notes: list[str] = field(default_factory=list)
     """What could not be looked at, and why."""

@@ -15,7 +15,7 @@ from fanin.errors import FitError, UsageError, quote
 from fanin.structure import model_state
 from fanin.structure.call_arguments import CallArguments, Source
 from fanin.structure.function_kinds import normalize_name
-from fanin.structure.graph import Graph, NodeKind
+from fanin.structure.graph import Graph, Node, NodeKind
 from fanin.structure.graph_builder import GraphBuilder
 from fanin.structure.module_kinds import check_model, classify_module, find_weight_owners, is_layer
 
@@ -79,12 +79,14 @@ class ForwardTracer(TorchFunctionMode):
         """The tensor of each node; what is changed in place is the tensor of several."""
         self._failed: tuple[BaseException | None, _ModuleCall] | None = None
         """The latest error, and the innermost module that it left."""
+        self.result: Any = None
+        """What the model returned."""
 
     def build(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Graph:
         """The graph of one call."""
         names = [*map(str, range(len(args))), *kwargs]
         for name, value in zip(names, [*args, *kwargs.values()], strict=True):
-            self._register(_collect_tensors(value), self._builder.add("input", name))
+            self._register(collect_tensors(value), self._builder.add("input", name))
         handles = list(self._register_hooks())
         try:
             with self:
@@ -94,8 +96,21 @@ class ForwardTracer(TorchFunctionMode):
         finally:
             for handle in handles:
                 handle.remove()
+        self.result = result
         self._builder.add("output", "output", self._find_nodes(result))
         return self._builder.build()
+
+    def get_node(self, tensor: Tensor) -> int | None:
+        """The node that computed a tensor of the pass."""
+        source = self._sources.get(id(tensor))
+        return source if isinstance(source, int) else None
+
+    def get_caller(self) -> str:
+        """The path of the module whose code is being run; empty for the model itself."""
+        return self._calls[-1].path if self._calls else ""
+
+    def observe(self, node: Node, tensor: Tensor) -> None:
+        """Called with every tensor when it has been computed; for subclasses."""
 
     def __torch_function__(
         self,
@@ -114,7 +129,7 @@ class ForwardTracer(TorchFunctionMode):
         outputs = (
             [args[0]]
             if name == "setitem"
-            else [tensor for tensor in _collect_tensors(result) if _carries_signal(tensor)]
+            else [tensor for tensor in collect_tensors(result) if _carries_signal(tensor)]
         )
         if outputs and (arguments.inputs or arguments.owners):
             self._register(outputs, self._builder.add_call(name, func, arguments))
@@ -164,7 +179,7 @@ class ForwardTracer(TorchFunctionMode):
             self._failed = error, visit
         if visit.hidden or output is None:
             return
-        outputs = [tensor for tensor in _collect_tensors(output) if _carries_signal(tensor)]
+        outputs = [tensor for tensor in collect_tensors(output) if _carries_signal(tensor)]
         if visit.kind is not None:
             self._register(
                 outputs, self._builder.add_module(visit.path, module, visit.kind, visit.inputs)
@@ -190,13 +205,14 @@ class ForwardTracer(TorchFunctionMode):
             self._sources[id(tensor)] = part
             if isinstance(part, int):
                 self.values[part] = tensor
+                self.observe(self._builder.get_node(part), tensor)
             self._alive.append(tensor)
 
     def _find_source(self, value: Any) -> Source | None:
         return self._sources.get(id(value)) if isinstance(value, Tensor) else None
 
     def _find_nodes(self, values: Any) -> tuple[int, ...]:
-        found = (self._sources.get(id(tensor)) for tensor in _collect_tensors(values))
+        found = (self._sources.get(id(tensor)) for tensor in collect_tensors(values))
         return tuple(source for source in found if isinstance(source, int))
 
     def _describe_failure(self, error: Exception) -> str:
@@ -237,16 +253,16 @@ def _copy(value: Any) -> Any:
     return type(value)(map(_copy, value)) if type(value) in (list, tuple) else value
 
 
-def _collect_tensors(value: Any) -> list[Tensor]:
+def collect_tensors(value: Any) -> list[Tensor]:
     """The tensors of nested lists, tuples, mappings and records, in order."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, Mapping):
-        return _collect_tensors(list(value.values()))
+        return collect_tensors(list(value.values()))
     if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in _collect_tensors(item)]
+        return [tensor for item in value for tensor in collect_tensors(item)]
     if hasattr(type(value), "__dataclass_fields__"):
-        return _collect_tensors([getattr(value, name) for name in type(value).__dataclass_fields__])
+        return collect_tensors([getattr(value, name) for name in type(value).__dataclass_fields__])
     return []
 
 

@@ -33,6 +33,10 @@ class GraphBuilder:
         paths |= dict.fromkeys(node.target for node in self._nodes if node.kind == "layer")
         return Graph(tuple(self._nodes), tuple(paths))
 
+    def get_node(self, index: int) -> Node:
+        """One step that was added."""
+        return self._nodes[index]
+
     def add(
         self,
         kind: NodeKind,

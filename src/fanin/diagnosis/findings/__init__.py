@@ -1,0 +1,12 @@
+"""The judges: each reads an examination and yields findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from fanin.diagnosis.examination import Examination
+from fanin.diagnosis.finding import Finding
+
+Judge = Callable[[Examination], Iterator[Finding]]
+
+JUDGES: tuple[Judge, ...] = ()

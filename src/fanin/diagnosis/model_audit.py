@@ -1,0 +1,146 @@
+"""The audit of a model's start: `audit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from torch import Tensor, nn
+
+from fanin.diagnosis.examination import Examination, Level
+from fanin.diagnosis.finding import SEVERITIES, Finding
+from fanin.diagnosis.findings import JUDGES
+from fanin.diagnosis.measurement import Measurement, Signal
+from fanin.diagnosis.probe import measure_start
+from fanin.errors import FaninError, FitError, UnknownName
+from fanin.structure import ModelStructure, describe_structure
+from fanin.structure.forward_tracing import Batch
+from fanin.structure.module_kinds import check_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What an audit found; nothing of the model was changed."""
+
+    findings: tuple[Finding, ...]
+    """The worst first."""
+    measurement: Measurement | None
+    """None if the model could not be run; `notes` says why."""
+    structure: ModelStructure | None
+    notes: tuple[str, ...]
+    """What could not be looked at, and why."""
+    level: Level
+    model_name: str
+    examination: Examination = field(repr=False, compare=False)
+
+    @property
+    def layers(self) -> tuple[Signal, ...]:
+        """What each layer put out, in the order of computation."""
+        return self.measurement.layers if self.measurement else ()
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that are errors."""
+        return self.list_findings("error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings that are warnings."""
+        return self.list_findings("warning")
+
+    def list_findings(self, severity: str) -> tuple[Finding, ...]:
+        """The findings of one severity."""
+        return tuple(one for one in self.findings if one.severity == severity)
+
+
+def audit(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    target: Any = None,
+    loss: Callable[..., Tensor] | None = None,
+    expected: Mapping[str, Tensor] | None = None,
+    level: Level = "fast",
+    seed: int = 0,
+) -> Audit:
+    """Find what is wrong with a model's start, before it is trained. The model is left unchanged.
+
+    Args:
+        model: any module.
+        batch: one tensor, a list or tuple of the model's arguments, or a dict of its keywords. Real
+            data show more than random numbers: input scales, labels that a bias should fit.
+        target: what the output is compared with: whole numbers for cross-entropy, real numbers for
+            the mean squared error. Without it, and without a loss of the model's own, gradients
+            start from a random cotangent, and nothing is said of the loss.
+        loss: a module or function of (output, target), if it is another one.
+        expected: a state dict that the model should hold, to find weights that were not loaded, or
+            initialized again afterwards.
+        level: ``fast``: a few passes. ``full``: also Jacobian, several seeds and steps.
+        seed: of all random numbers that the audit draws.
+
+    Raises:
+        UsageError: not a module, or not a batch.
+    """
+    check_model(model)
+    if level not in get_args(Level):
+        raise UnknownName.suggest("level", level, get_args(Level))
+    examination = examine(
+        model, batch, target=target, loss=loss, expected=expected, level=level, seed=seed
+    )
+    findings = judge(examination)
+    return Audit(
+        findings=findings,
+        measurement=examination.measurement,
+        structure=examination.structure,
+        notes=tuple(examination.notes),
+        level=level,
+        model_name=type(examination.model).__name__,
+        examination=examination,
+    )
+
+
+def examine(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    target: Any = None,
+    loss: Callable[..., Tensor] | None = None,
+    expected: Mapping[str, Tensor] | None = None,
+    level: Level = "fast",
+    seed: int = 0,
+) -> Examination:
+    """Measure a model and describe its structure; what cannot be done is noted."""
+    notes: list[str] = []
+    structure = measurement = None
+    problem = ""
+    try:
+        measurement = measure_start(model, batch, target, loss)
+    except FitError as error:
+        problem = str(error)
+        notes.append(f"{problem} Only the parameters were looked at.")
+    try:
+        structure = describe_structure(model, batch if measurement else None)
+    except FaninError as error:
+        notes.append(f"The structure could not be read: {error}")
+    return Examination(
+        model=model,
+        batch=batch,
+        target=target,
+        loss=loss,
+        measurement=measurement,
+        structure=structure,
+        problem=problem,
+        expected=expected,
+        level=level,
+        seed=seed,
+        notes=notes,
+    )
+
+
+def judge(examination: Examination) -> tuple[Finding, ...]:
+    """What all judges find, the worst first."""
+    found: list[Finding] = []
+    for one in JUDGES:
+        found += one(examination)
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -1,0 +1,209 @@
+"""One forward pass that measures what every step puts out, and a backward pass that measures the
+gradient that comes back to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from fanin.diagnosis.measurement import Signal
+from fanin.diagnosis.probe.signal_statistics import (
+    SampleSpread,
+    compare_samples,
+    measure_moments,
+    measure_rms,
+    measure_units,
+    pick_any,
+)
+from fanin.structure import Graph, Node, unwrap_name
+from fanin.structure.forward_tracing import ForwardTracer
+from fanin.structure.layer_names import LayerNames
+
+_MEASURED = ("input", "layer", "activation", "normalization", "add", "product", "softmax", "other")
+_WITH_UNITS = ("layer", "activation", "normalization")
+_FIRST_AXIS_LAYERS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+
+
+@dataclass
+class _Gradient:
+    """What came back to one tensor; several users of it give one sum."""
+
+    rms: float
+    finite: bool
+
+
+class SignalRecorder(ForwardTracer):
+    """A tracer that measures. Numbers are taken when they are computed, for what is changed in
+    place afterwards is another signal.
+    """
+
+    def __init__(self, model: nn.Module, samples: int) -> None:
+        super().__init__(model, thorough=True)
+        self._root = model
+        self._layer_names = LayerNames(model)
+        self._samples = samples
+        self._signals: dict[int, Signal] = {}
+        self._gradients: dict[int, _Gradient] = {}
+        self._unit_axes: dict[int, int] = {}
+        self.picked: dict[int, Tensor] = {}
+        """Some numbers of each node, as they were when it was computed."""
+
+    def observe(self, node: Node, tensor: Tensor) -> None:
+        if node.index in self._signals or tensor.is_meta or type(tensor).__name__ == "DTensor":
+            return
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            return
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            axis = self._find_unit_axis(node, tensor)
+            if axis is not None:
+                self._unit_axes[node.index] = axis
+            if not tensor.is_complex():
+                self.picked[node.index] = pick_any(tensor)
+            if node.kind in _MEASURED:
+                self._signals[node.index] = self._measure(node, tensor, axis)
+        if tensor.requires_grad and node.kind in _MEASURED:
+            tensor.register_hook(self._make_hook(node.index))
+
+    def list_signals(self, graph: Graph) -> dict[int, Signal]:
+        """The signals with their gradients, in order, named as in the bare model."""
+        found = {}
+        for index in sorted(self._signals):
+            signal, gradient = self._signals[index], self._gradients.get(index)
+            if gradient is not None:
+                signal = replace(signal, gradient_rms=gradient.rms, gradient_finite=gradient.finite)
+            saturated = measure_saturation(graph, index, self.picked)
+            found[index] = replace(signal, saturated=saturated)
+        return found
+
+    def _make_hook(self, index: int) -> Callable[[Tensor], None]:
+        def hook(gradient: Tensor) -> None:
+            self._gradients[index] = _Gradient(*measure_rms(gradient))
+
+        return hook
+
+    def _measure(self, node: Node, tensor: Tensor, axis: int | None) -> Signal:
+        moments = measure_moments(tensor)
+        units = (
+            measure_units(tensor, axis)
+            if axis is not None and node.kind in _WITH_UNITS and moments.finite
+            else None
+        )
+        sample_axis = self.find_sample_axis(tensor)
+        spread = (
+            SampleSpread(None, None, None)
+            if sample_axis is None or tensor.is_complex()
+            else compare_samples(tensor, sample_axis)
+        )
+        return Signal(
+            node=node.index,
+            name=self._name(node),
+            kind=node.kind,
+            label=node.label,
+            inputs=node.inputs,
+            shape=tuple(tensor.shape),
+            finite=moments.finite,
+            mean=moments.mean,
+            std=moments.std,
+            rms=moments.rms,
+            maximum=moments.maximum,
+            zero_share=units.zero_share if units else 0.0,
+            units=units.units if units else None,
+            zero_units=units.zero_units if units else None,
+            constant_units=units.constant_units if units else None,
+            effective_rank=spread.effective_rank,
+            similarity=spread.similarity,
+            input_distance=spread.distance,
+        )
+
+    def find_sample_axis(self, tensor: Tensor) -> int | None:
+        """The first axis that is as long as the batch."""
+        return next((axis for axis, size in enumerate(tensor.shape) if size == self._samples), None)
+
+    def _find_unit_axis(self, node: Node, tensor: Tensor) -> int | None:
+        if tensor.dim() < 2:
+            return None
+        if node.kind == "layer" or node.module is not None:
+            return self._read_unit_axis(node, tensor)
+        before = [self._unit_axes[one] for one in node.inputs if one in self._unit_axes]
+        return before[0] if before and before[0] < tensor.dim() else None
+
+    def _read_unit_axis(self, node: Node, tensor: Tensor) -> int | None:
+        module = node.module
+        if node.kind == "layer":
+            by_channel = (
+                isinstance(module, nn.modules.conv._ConvNd)
+                if node.used_by is None
+                else "conv" in node.used_by
+            )
+            return 1 if by_channel else tensor.dim() - 1
+        if isinstance(module, _FIRST_AXIS_LAYERS):
+            return 1
+        before = [self._unit_axes[one] for one in node.inputs if one in self._unit_axes]
+        return before[0] if before and before[0] < tensor.dim() else None
+
+    def _name(self, node: Node) -> str:
+        if node.kind == "layer":
+            return self._layer_names.get_name(node)
+        if node.module is not None:
+            return unwrap_name(self._root, node.target)
+        if node.kind == "input":
+            return node.target
+        caller = unwrap_name(self._root, self.get_caller())
+        return f"{caller}:{node.target}" if caller else f":{node.target}"
+
+
+def measure_saturation(graph: Graph, index: int, picked: dict[int, Tensor]) -> float | None:
+    """The share of numbers at which a bounded activation is nearly flat; None for others."""
+    node = graph.nodes[index]
+    if node.kind != "activation" or node.function is None or len(node.inputs) != 1:
+        return None
+    before = picked.get(node.inputs[0])
+    if before is None or not before.numel() or not bool(torch.isfinite(before).all()):
+        return None
+    steepest = _find_steepest_slope(node)
+    if steepest is None:
+        return None
+    slope = _differentiate(node, before)
+    return None if slope is None else float((slope.abs() < FLAT * steepest).float().mean())
+
+
+FLAT = 0.02
+"""A slope below 2 % of the steepest: a sigmoid beyond ±5, a tanh beyond ±2.7."""
+
+
+def _find_steepest_slope(node: Node) -> float | None:
+    """The largest slope of a bounded function; None if it is not bounded on both sides."""
+    ends = _evaluate(node, torch.tensor([-1e6, -1e4, 1e4, 1e6]))
+    if ends is None or not bool(torch.isfinite(ends).all()):
+        return None
+    if abs(float(ends[0] - ends[1])) > 1e-3 or abs(float(ends[2] - ends[3])) > 1e-3:
+        return None
+    slopes = _differentiate(node, torch.linspace(-8, 8, 257))
+    steepest = None if slopes is None else float(slopes.abs().max())
+    return steepest or None
+
+
+def _evaluate(node: Node, values: Tensor) -> Tensor | None:
+    assert node.function is not None
+    try:
+        with torch.no_grad():
+            found = node.function(values.clone())
+    except Exception:
+        return None  # a function of one shape only, such as a PReLU of several slopes
+    return found if isinstance(found, Tensor) and found.shape == values.shape else None
+
+
+def _differentiate(node: Node, values: Tensor) -> Tensor | None:
+    assert node.function is not None
+    try:
+        with torch.enable_grad():
+            leaf = values.clone().requires_grad_()
+            found = node.function(leaf.clone())
+            (slope,) = torch.autograd.grad(found.sum(), leaf)
+    except Exception:
+        return None
+    return slope.detach() if slope.shape == values.shape else None
