@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from fanin.diagnosis.measurement import Measurement
+from fanin.diagnosis.probe.probe_loss import compute_loss
 from fanin.structure import ModelStructure
 
 Level = Literal["fast", "full"]
@@ -34,3 +35,14 @@ class Examination:
     seed: int = 0
     notes: list[str] = field(default_factory=list)
     """What could not be looked at, and why."""
+
+    @property
+    def loss_function(self) -> Callable[..., Tensor] | None:
+        """The loss as a function of (output, target): the caller's, or what the target implies;
+        None if there is none.
+        """
+        if self.loss is not None:
+            return self.loss
+        if self.target is None:
+            return None
+        return lambda output, target: compute_loss(output, target, None).value
