@@ -36,6 +36,10 @@ class Examination:
     notes: list[str] = field(default_factory=list)
     """What could not be looked at, and why."""
 
+    def add_note(self, text: str) -> None:
+        """Say that something could not be looked at."""
+        self.notes.append(text)
+
     @property
     def loss_function(self) -> Callable[..., Tensor] | None:
         """The loss as a function of (output, target): the caller's, or what the target implies;

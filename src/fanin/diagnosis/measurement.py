@@ -127,12 +127,14 @@ class AttentionState:
     name: str
     """The module that called it."""
     node: int
-    entropy: float
+    entropy: float | None
     """The mean entropy of the weights over ln of the number of keys that a mask lets through; 1:
-    uniform, 0: one key takes all.
+    uniform, 0: one key takes all. None if there are no weights of real numbers.
     """
     logit_std: float | None
-    """The standard deviation of the scores before the softmax."""
+    """The standard deviation of the scores before the softmax, over keys."""
+    causal: bool
+    """Whether no query sees a later key."""
     hidden_rows: float
     """The share of queries that every key is hidden from."""
 
@@ -150,9 +152,6 @@ class Measurement:
     attentions: tuple[AttentionState, ...]
     samples: int
     """The size of the batch."""
-    sample_axis: int
-    training: bool
-    """Whether the pass was in train mode."""
     output: Tensor | None
     """What the loss took: a copy without gradient."""
     target: Tensor | None
@@ -165,6 +164,18 @@ class Measurement:
     def layers(self) -> tuple[Signal, ...]:
         """The signals that weighted layers put out, in the order of their computation."""
         return tuple(one for one in self.signals.values() if one.kind == "layer")
+
+    def list_ancestors(self) -> frozenset[int]:
+        """The nodes that the output was computed from, itself included; none if its node is
+        unknown.
+        """
+        waiting = [] if self.output_node is None else [self.output_node]
+        found = set(waiting)
+        while waiting:
+            new = set(self.graph.nodes[waiting.pop()].inputs) - found
+            found |= new
+            waiting += new
+        return frozenset(found)
 
     def get_layer(self, name: str) -> Signal | None:
         """The first output of one layer; None if the pass did not reach it."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fanin.diagnosis.examination import Examination, Level
 from fanin.diagnosis.finding import SEVERITIES, Finding
 from fanin.diagnosis.findings import JUDGES
+from fanin.diagnosis.findings.consequences import drop_consequences
 from fanin.diagnosis.measurement import Measurement, Signal
 from fanin.diagnosis.probe import measure_start
 from fanin.errors import FaninError, FitError, UnknownName
@@ -139,8 +140,9 @@ def examine(
 
 
 def judge(examination: Examination) -> tuple[Finding, ...]:
-    """What all judges find, the worst first."""
+    """What all judges find, without what follows from another finding, the worst first."""
     found: list[Finding] = []
     for one in JUDGES:
         found += one(examination)
-    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+    kept = drop_consequences(found)
+    return tuple(sorted(kept, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -6,8 +6,31 @@ from collections.abc import Callable, Iterator
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
+from fanin.diagnosis.findings.attention import judge_attention
+from fanin.diagnosis.findings.data_scale import judge_data
+from fanin.diagnosis.findings.dead_units import judge_dead_units, judge_saturation
+from fanin.diagnosis.findings.dropped_signals import judge_dropout, judge_reach
+from fanin.diagnosis.findings.initial_loss import judge_initial_loss
+from fanin.diagnosis.findings.learnability import judge_learnability
+from fanin.diagnosis.findings.mixed_samples import judge_causality, judge_sample_independence
+from fanin.diagnosis.findings.not_finite import judge_finite
 from fanin.diagnosis.findings.output_fit import judge_output_fit
+from fanin.diagnosis.findings.signal_drift import judge_drift
 
 Judge = Callable[[Examination], Iterator[Finding]]
 
-JUDGES: tuple[Judge, ...] = (judge_output_fit,)
+JUDGES: tuple[Judge, ...] = (
+    judge_finite,
+    judge_output_fit,
+    judge_data,
+    judge_drift,
+    judge_dead_units,
+    judge_saturation,
+    judge_initial_loss,
+    judge_learnability,
+    judge_attention,
+    judge_dropout,
+    judge_reach,
+    judge_sample_independence,
+    judge_causality,
+)

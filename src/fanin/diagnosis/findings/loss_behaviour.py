@@ -96,11 +96,9 @@ class _Trial:
                 loss = self._loss(leaf, self._target).mean()
                 if not loss.requires_grad:
                     return 0.0
-                (gradient,) = torch.autograd.grad(loss, leaf, allow_unused=True)
+                (gradient,) = torch.autograd.grad(loss, leaf)
         except Exception:
             return None
-        if gradient is None:
-            return 0.0
         rms = float(gradient.square().mean().sqrt()) * gradient.numel()
         return rms if math.isfinite(float(loss.detach())) and math.isfinite(rms) else None
 

@@ -27,8 +27,8 @@ LOSS_GAP = 0.2
 unreachable. A softmax before the cross-entropy of ten classes: 0.63; of two: 0.45.
 """
 USELESS_GAIN = 0.01
-"""If knowing every target lowers the loss by less than this share, below the best constant, there is
-nothing to learn from it.
+"""If knowing every target lowers the loss by less than this share, below the best constant, there
+is nothing to learn from it.
 """
 
 
@@ -210,7 +210,7 @@ def _format_reach(final: FinalActivation) -> str:
 
 def _judge_logits(fit: OutputFit) -> Finding | None:
     """A loss with a softmax or sigmoid of its own gets numbers that one has squashed before."""
-    final, loss = fit.final, fit.loss
+    final = fit.final
     squashed = final.low > -2 and final.high < 2
     if not squashed or fit.behaviour.takes_probabilities or fit.behaviour.is_quadratic:
         return None

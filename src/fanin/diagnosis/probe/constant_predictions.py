@@ -70,7 +70,12 @@ def fit_outputs(
     if not 0 < like.numel() <= _NUMBER_LIMIT or not like.is_floating_point() or not like.dim():
         return None
     shape = (1, *like.shape[1:]) if constant else tuple(like.shape)
-    free = torch.zeros(shape, dtype=torch.float32, device=like.device, requires_grad=True)
+    if through is None and bool(torch.isfinite(like).all()):
+        middle = like.float().mean(0, keepdim=True)
+        start = middle if constant else middle.expand(shape)
+    else:
+        start = torch.zeros(shape, device=like.device)
+    free = start.clone().requires_grad_()
 
     def produce() -> Tensor:
         made = free if through is None else through(free)

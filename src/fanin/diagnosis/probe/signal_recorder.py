@@ -4,13 +4,15 @@ gradient that comes back to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fanin.diagnosis.measurement import Signal
+from fanin.diagnosis.measurement import AttentionState, Signal
+from fanin.diagnosis.probe.attention_weights import describe_attention_call, describe_scores
 from fanin.diagnosis.probe.signal_statistics import (
     SampleSpread,
     compare_samples,
@@ -21,6 +23,7 @@ from fanin.diagnosis.probe.signal_statistics import (
 )
 from fanin.structure import Graph, Node, unwrap_name
 from fanin.structure.forward_tracing import ForwardTracer
+from fanin.structure.function_kinds import ATTENTION
 from fanin.structure.layer_names import LayerNames
 
 _MEASURED = ("input", "layer", "activation", "normalization", "add", "product", "softmax", "other")
@@ -51,8 +54,36 @@ class SignalRecorder(ForwardTracer):
         self._unit_axes: dict[int, int] = {}
         self.picked: dict[int, Tensor] = {}
         """Some numbers of each node, as they were when it was computed."""
+        self.attentions: list[AttentionState] = []
+        self._scores: Callable[[Node], AttentionState | None] | None = None
+        """What the call of a softmax that is running was given."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == ATTENTION:
+            self._scores = lambda node: describe_attention_call(
+                self._name(node), node.index, args, kwargs
+            )
+        elif name == "softmax" and args and isinstance(args[0], Tensor) and args[0].dim() >= 3:
+            scores = args[0]
+            self._scores = lambda node: describe_scores(self._name(node), node.index, scores)
+        try:
+            return super().__torch_function__(func, types, args, kwargs)
+        finally:
+            # Inside a module such as nn.Softmax the node comes when the module returns.
+            if not (self._calls and self._calls[-1].kind == "softmax"):
+                self._scores = None
 
     def observe(self, node: Node, tensor: Tensor) -> None:
+        if (self._scores is not None and node.kind == "transparent") or node.kind == "softmax":
+            self._describe_attention(node)
         if node.index in self._signals or tensor.is_meta or type(tensor).__name__ == "DTensor":
             return
         if not (tensor.is_floating_point() or tensor.is_complex()):
@@ -67,6 +98,15 @@ class SignalRecorder(ForwardTracer):
                 self._signals[node.index] = self._measure(node, tensor, axis)
         if tensor.requires_grad and node.kind in _MEASURED:
             tensor.register_hook(self._make_hook(node.index))
+
+    def _describe_attention(self, node: Node) -> None:
+        describe, self._scores = self._scores, None
+        if describe is None:
+            return
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            state = describe(node)
+        if state is not None:
+            self.attentions.append(state)
 
     def list_signals(self, graph: Graph) -> dict[int, Signal]:
         """The signals with their gradients, in order, named as in the bare model."""

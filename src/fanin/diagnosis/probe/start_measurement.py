@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fanin.diagnosis.measurement import LossState, Measurement, ParameterState, Signal
+from fanin.diagnosis.measurement import LossState, Measurement, ParameterState
 from fanin.diagnosis.probe.constant_predictions import find_reference_losses
 from fanin.diagnosis.probe.probe_loss import ProbeLoss, compute_loss
 from fanin.diagnosis.probe.signal_recorder import SignalRecorder
 from fanin.diagnosis.probe.signal_statistics import measure_moments
 from fanin.errors import FitError, quote
-from fanin.structure import Graph, list_bare_names
+from fanin.structure import list_bare_names
 from fanin.structure.forward_tracing import Batch, collect_tensors, split_batch
 from fanin.structure.model_state import preserve_model
 from fanin.structure.module_kinds import check_model
@@ -53,7 +54,19 @@ def measure_start(
         found = compute_loss(recorder.result, target, loss)
         gradients = _differentiate(model, found, leaves)
         signals = recorder.list_signals(graph)
-        return _assemble(model, graph, signals, recorder, found, target, loss, gradients, samples)
+        prediction = found.prediction
+        return Measurement(
+            graph=graph,
+            signals=signals,
+            parameters=_describe_parameters(model, gradients),
+            loss=_describe_loss(found, target, loss, batch),
+            attentions=tuple(recorder.attentions),
+            samples=samples,
+            output=None if prediction is None else prediction.detach().clone(),
+            target=target.detach() if isinstance(target, Tensor) else None,
+            output_node=None if prediction is None else recorder.get_node(prediction),
+            batch_stats={one.name: one for one in signals.values() if one.kind == "input"},
+        )
 
 
 def set_train_mode(model: nn.Module) -> None:
@@ -105,34 +118,6 @@ def _differentiate(
     return {id(one): gradient for one, gradient in zip(parameters, found, strict=False)}
 
 
-def _assemble(
-    model: nn.Module,
-    graph: Graph,
-    signals: Mapping[int, Signal],
-    recorder: SignalRecorder,
-    loss: ProbeLoss,
-    target: Any,
-    given: Callable[..., Tensor] | None,
-    gradients: Mapping[int, Tensor | None],
-    samples: int,
-) -> Measurement:
-    prediction = loss.prediction
-    return Measurement(
-        graph=graph,
-        signals=signals,
-        parameters=_describe_parameters(model, gradients),
-        loss=_describe_loss(loss, target, given),
-        attentions=(),
-        samples=samples,
-        sample_axis=0,
-        training=True,
-        output=None if prediction is None else prediction.detach().clone(),
-        target=target.detach() if isinstance(target, Tensor) else None,
-        output_node=None if prediction is None else recorder.get_node(prediction),
-        batch_stats={one.name: one for one in signals.values() if one.kind == "input"},
-    )
-
-
 def _describe_parameters(
     model: nn.Module, gradients: Mapping[int, Tensor | None]
 ) -> dict[str, ParameterState]:
@@ -168,9 +153,15 @@ def _count_zeros(gradient: Tensor) -> float:
     return 1 - int(torch.count_nonzero(gradient)) / gradient.numel()
 
 
-def _describe_loss(loss: ProbeLoss, target: Any, given: Callable[..., Tensor] | None) -> LossState:
+def _describe_loss(
+    loss: ProbeLoss, target: Any, given: Callable[..., Tensor] | None, batch: Any
+) -> LossState:
     value = float(loss.value.detach()) if loss.kind != "cotangent" else None
     uninformed, prior = find_reference_losses(loss, target, given)
+    classes = loss.classes
+    if loss.kind == "model" and loss.prediction is not None and _has_labels(batch):
+        classes = loss.prediction.shape[-1]
+        uninformed = math.log(classes)
     return LossState(
         kind=loss.kind,
         name=loss.name,
@@ -178,5 +169,11 @@ def _describe_loss(loss: ProbeLoss, target: Any, given: Callable[..., Tensor] | 
         finite=bool(torch.isfinite(loss.value.detach())),
         uninformed=uninformed,
         prior=prior,
-        classes=loss.classes,
+        classes=classes,
     )
+
+
+def _has_labels(batch: Any) -> bool:
+    """Whether the model was given labels that are class numbers, one for each row of its output."""
+    labels = batch.get("labels") if isinstance(batch, Mapping) else None
+    return isinstance(labels, Tensor) and not labels.is_floating_point() and labels.dim() > 0

@@ -1,0 +1,69 @@
+"""Dropout that drops everything, and parts that a pass did not reach: F047, F050."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from fanin.diagnosis.examination import Examination
+from fanin.diagnosis.finding import Finding
+
+
+def judge_dropout(examination: Examination) -> Iterator[Finding]:
+    """F047: a dropout of 1 multiplies its input by 0 in training."""
+    found = [
+        path
+        for path, module in examination.model.named_modules()
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p >= 1
+    ]
+    measurement = examination.measurement
+    if measurement is not None:
+        found += [
+            f"{node.target} called as a function"
+            for node in measurement.graph.nodes
+            if node.module is None
+            and node.target in ("dropout", "feature_dropout", "alpha_dropout")
+            and node.call is not None
+            and node.call.get_option(1, "p") == 1
+            and node.call.get_option(2, "training") is not False
+        ]
+    if found:
+        yield Finding(
+            code="F047",
+            severity="error",
+            where=found[0],
+            also=tuple(found[1:]),
+            summary="Dropout with p = 1 drops every number in training: nothing before it learns.",
+            remedy="p is the share that is dropped, not the share that is kept: use 0.1 to 0.5.",
+            evidence={"p": 1},
+        )
+
+
+def judge_reach(examination: Examination) -> Iterator[Finding]:
+    """F050: layers that the pass did not reach, and that were therefore not judged."""
+    structure, measurement = examination.structure, examination.measurement
+    if structure is None or measurement is None:
+        return
+    called = {one.name for one in measurement.layers}
+    missed = [
+        name
+        for name in structure.unreached
+        if name not in called and not any(one.startswith(f"{name}.") for one in called)
+    ]
+    states = measurement.parameters.values()
+    missed = [
+        name
+        for name in missed
+        if any(not one.trainable for one in states if one.layer == name)  # others: F021
+    ]
+    if missed:
+        yield Finding(
+            code="F050",
+            severity="note",
+            where=missed[0],
+            also=tuple(missed[1:]),
+            summary=f"{len(missed)} frozen layers took no part in the pass, and were not judged.",
+            remedy="Give a batch that reaches them, if they matter.",
+            evidence={"layers": len(missed)},
+        )

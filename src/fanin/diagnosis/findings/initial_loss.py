@@ -1,0 +1,162 @@
+"""The loss before training against what a model that knows nothing has: F031, F037, F038."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from fanin.diagnosis.examination import Examination
+from fanin.diagnosis.finding import Finding, Severity
+from fanin.diagnosis.findings.final_activation import FinalActivation, find_final_activation
+from fanin.diagnosis.measurement import Measurement
+from fanin.diagnosis.patch import Patch
+from fanin.diagnosis.probe.probe_loss import IGNORED
+
+FAR, FURTHER = 1.5, 4.0
+"""The loss over that of an uninformed prediction. Logits of standard deviation σ add σ²/2 to ln C:
+a default head is within 1.4 for ten classes."""
+MIN_EXCESS = 1.0
+"""In nats: with few classes ln C is small, and a ratio says little."""
+FAR_SQUARES, FURTHER_SQUARES = 20.0, 200.0
+"""The same of a squared error, against that of the best constant."""
+LARGE_LOGITS = 4.0
+"""The rms from which on a softmax is nearly decided before it has seen anything."""
+PRIOR_GAIN = 0.1
+"""The share of the uninformed loss that a bias of the label prior saves, from which on it is worth
+setting.
+"""
+LABELS_PER_CLASS = 5
+"""Fewer labels do not show a prior."""
+
+
+def judge_initial_loss(examination: Examination) -> Iterator[Finding]:
+    """The initial loss, the last layer that causes it, and the bias that labels ask for."""
+    measurement = examination.measurement
+    if measurement is None or measurement.loss.value is None or not measurement.loss.finite:
+        return
+    final = find_final_activation(measurement)
+    found = _judge_value(examination, measurement, final)
+    if found is not None:
+        yield found
+    prior = _judge_prior(measurement, final)
+    if prior is not None:
+        yield prior
+
+
+def _judge_value(
+    examination: Examination, measurement: Measurement, final: FinalActivation | None
+) -> Finding | None:
+    loss = measurement.loss
+    assert loss.value is not None
+    reference = loss.uninformed if loss.uninformed is not None else loss.prior
+    if reference is None or not math.isfinite(reference) or reference <= 1e-6:
+        return None
+    classes = loss.classes is not None
+    ratio = loss.value / reference
+    if classes and (ratio < FAR or loss.value - reference < MIN_EXCESS):
+        return None
+    if not classes and ratio < FAR_SQUARES:
+        return None
+    severe = ratio > (FURTHER if classes else FURTHER_SQUARES)
+    return _report_value(examination, measurement, final, reference, severe)
+
+
+def _report_value(
+    examination: Examination,
+    measurement: Measurement,
+    final: FinalActivation | None,
+    reference: float,
+    severe: bool,
+) -> Finding:
+    loss = measurement.loss
+    assert loss.value is not None
+    ratio = loss.value / reference
+    known = (
+        "a prediction that knows nothing"
+        if loss.uninformed is not None
+        else ("the best constant prediction")
+    )
+    text = f"The loss is {loss.value:.3g} before training, and {known} has {reference:.3g}"
+    head = None if final is None else measurement.get_layer(final.layer)
+    tied = head is not None and _is_tied(examination, head.name)
+    output = measurement.output
+    # Of a head that is normalized and then scaled by design, the layer's own output is small.
+    made_by_head = (
+        head is not None
+        and output is not None
+        and head.rms > LARGE_LOGITS
+        and math.isclose(head.rms, float(output.float().square().mean().sqrt()), rel_tol=0.1)
+    )
+    severity: Severity = "error" if severe and made_by_head else "warning"
+    if head is None or not made_by_head or tied:
+        return Finding(
+            code="F037",
+            severity=severity,
+            where="loss" if head is None else head.name,
+            summary=f"{text}: the first steps only undo that.",
+            remedy="Make the last layer small (std 0.02 or 0), or standardize the targets.",
+            evidence={"loss": loss.value, "uninformed": reference, "ratio": ratio},
+        )
+    factor = 0.5 / head.rms
+    weight = f"{head.name}.weight"
+    patches = (
+        (Patch(operation="scale", parameters=(weight,), value=float(f"{factor:.3g}")),)
+        if weight in measurement.parameters
+        else ()
+    )
+    return Finding(
+        code="F031",
+        severity=severity,
+        where=head.name,
+        summary=f"{text}: the outputs of {head.name} are {head.rms:.3g} in rms.",
+        remedy=f"Scale its weight by {factor:.2g}, or start it at 0.",
+        evidence={
+            "loss": loss.value,
+            "uninformed": reference,
+            "ratio": ratio,
+            "output rms": head.rms,
+        },
+        patches=patches,
+    )
+
+
+def _is_tied(examination: Examination, layer: str) -> bool:
+    structure = examination.structure
+    return structure is not None and any(
+        name.rpartition(".")[0] == layer for names in structure.ties for name in names
+    )
+
+
+def _judge_prior(measurement: Measurement, final: FinalActivation | None) -> Finding | None:
+    loss, target = measurement.loss, measurement.target
+    if loss.kind != "cross_entropy" or loss.classes is None or target is None or final is None:
+        return None
+    if loss.uninformed is None or loss.prior is None or final.label:
+        return None
+    bias = measurement.parameters.get(f"{final.layer}.bias")
+    labels = target.reshape(-1)
+    labels = labels[labels != IGNORED].long()
+    if bias is None or len(labels) < LABELS_PER_CLASS * loss.classes:
+        return None
+    saved = (loss.uninformed - loss.prior) / loss.uninformed
+    if saved < PRIOR_GAIN or bias.shape not in ((loss.classes,), (1,)):
+        return None
+    shares = (torch.bincount(labels, minlength=loss.classes).double() + 0.5) / (
+        len(labels) + 0.5 * loss.classes
+    )
+    values = shares.log() if bias.shape == (loss.classes,) else (shares[1] / shares[0]).log()
+    numbers = tuple(round(float(one), 4) for one in values.reshape(-1))
+    return Finding(
+        code="F038",
+        severity="note",
+        where=bias.name,
+        summary=(
+            f"The labels are uneven: knowing their shares alone lowers the loss from "
+            f"{loss.uninformed:.3g} to {loss.prior:.3g}, which a bias can do from the start."
+        ),
+        remedy="Set the last bias to the logarithm of the classes' shares.",
+        evidence={"uninformed loss": loss.uninformed, "loss of the prior": loss.prior},
+        patches=(Patch(operation="set", parameters=(bias.name,), value=numbers),),
+    )
