@@ -29,6 +29,8 @@ class Examination:
     """None if the model could not be run: `problem` says why."""
     structure: ModelStructure | None
     problem: str = ""
+    loss_problem: str = ""
+    """Why the loss of the target could not be computed, if so."""
     expected: Mapping[str, Tensor] | None = None
     """A state dict that the model should hold."""
     level: Level = "fast"

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+import torch
 from torch import Tensor, nn
 
+from fanin.apply.bare_model import remove_wrappers
 from fanin.diagnosis.examination import Examination, Level
 from fanin.diagnosis.finding import SEVERITIES, Finding
 from fanin.diagnosis.findings import JUDGES
@@ -112,18 +114,34 @@ def examine(
     seed: int = 0,
 ) -> Examination:
     """Measure a model and describe its structure; what cannot be done is noted."""
+    with remove_wrappers(model) as bare:
+        return _examine_bare(bare, batch, target, loss, expected, level, seed)
+
+
+def _examine_bare(
+    model: nn.Module,
+    batch: Batch,
+    target: Any,
+    loss: Callable[..., Tensor] | None,
+    expected: Mapping[str, Tensor] | None,
+    level: Level,
+    seed: int,
+) -> Examination:
     notes: list[str] = []
     structure = measurement = None
-    problem = ""
-    try:
-        measurement = measure_start(model, batch, target, loss)
-    except FitError as error:
-        problem = str(error)
+    problem, loss_problem = _find_obstacle(model), ""
+    if not problem:
+        try:
+            measurement, loss_problem = _measure(model, batch, target, loss)
+        except FitError as error:
+            problem = str(error)
+    if problem:
         notes.append(f"{problem} Only the parameters were looked at.")
-    try:
-        structure = describe_structure(model, batch if measurement else None)
-    except FaninError as error:
-        notes.append(f"The structure could not be read: {error}")
+    elif measurement is not None:
+        try:
+            structure = describe_structure(model, batch)
+        except FaninError as error:
+            notes.append(f"The structure could not be read: {error}")
     return Examination(
         model=model,
         batch=batch,
@@ -132,11 +150,42 @@ def examine(
         measurement=measurement,
         structure=structure,
         problem=problem,
+        loss_problem=loss_problem,
         expected=expected,
         level=level,
         seed=seed,
         notes=notes,
     )
+
+
+def _measure(
+    model: nn.Module, batch: Batch, target: Any, loss: Callable[..., Tensor] | None
+) -> tuple[Measurement, str]:
+    """The measurement, and why the loss could not be computed: gradients then start from a random
+    cotangent.
+    """
+    try:
+        return measure_start(model, batch, target, loss), ""
+    except FitError as error:
+        if target is None and loss is None:
+            raise
+        measurement = measure_start(model, batch)  # raises again if the model is what fails
+        return measurement, str(error)
+
+
+def _find_obstacle(model: nn.Module) -> str:
+    """Why a model cannot be run and watched; empty if it can."""
+    if isinstance(model, torch.jit.ScriptModule):
+        return (
+            "A scripted module cannot be watched. Audit the module that torch.jit.script was given."
+        )
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(one.is_meta for one in tensors):
+        return (
+            "The model is on the device meta and has no numbers. Give it memory (to_empty, or "
+            "fanin.initialize(…, materialize='cpu')) first."
+        )
+    return ""
 
 
 def judge(examination: Examination) -> tuple[Finding, ...]:

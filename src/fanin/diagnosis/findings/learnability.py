@@ -25,7 +25,9 @@ def judge_learnability(examination: Examination) -> Iterator[Finding]:
     measurement = examination.measurement
     if measurement is None or not measurement.loss.finite:
         return
-    trainable = [one for one in measurement.parameters.values() if one.trainable]
+    trainable = [
+        one for one in measurement.parameters.values() if one.trainable and 0 not in one.shape
+    ]
     if not trainable:
         examination.add_note(
             "No parameter is trainable (requires_grad is False everywhere): gradients were not "
@@ -74,7 +76,7 @@ def _explain(examination: Examination, measurement: Measurement, parameter: Para
 _REASONS: dict[str, tuple[Severity, str, str]] = {
     "cut": (
         "error",
-        "Signals of {what} reach the loss, and no gradient comes back: something between cuts it.",
+        "{what} reaches the loss, and no gradient comes back: something between cuts it.",
         "Look for detach(), no_grad(), .data, argmax, rounding or NumPy between there and the "
         "loss; if it is meant, set requires_grad=False.",
     ),
@@ -166,9 +168,12 @@ def _follow(examination: Examination, silent: list[ParameterState]) -> Awakening
 def _report_stuck(
     examination: Examination, stuck: list[ParameterState], awakening: Awakening
 ) -> Finding:
-    places = _list_places(stuck)
-    sure = awakening.steps >= STEPS
-    total = len(examination.measurement.parameters) if examination.measurement else 0
+    parameters = examination.measurement.parameters if examination.measurement else {}
+    learning = {one.layer for one in parameters.values() if one.gradient_rms}
+    partly = all(one.layer in learning for one in stuck)
+    places = tuple(one.name for one in stuck) if partly else _list_places(stuck)
+    sure = awakening.steps >= STEPS and not partly
+    total = len(parameters)
     return Finding(
         code="F023",
         severity="error" if sure else "warning",

@@ -24,6 +24,8 @@ def judge_sample_independence(examination: Examination) -> Iterator[Finding]:
     measurement = examination.measurement
     if measurement is None or measurement.samples < 3 or measurement.output is None:
         return
+    if not any(one.trainable for one in measurement.parameters.values()):
+        return  # a quantized model scales its numbers by those of the whole batch
     count = measurement.samples
     tensors = collect_tensors(examination.batch)
     if not tensors or any(not one.dim() or len(one) != count for one in tensors):

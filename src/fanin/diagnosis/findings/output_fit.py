@@ -54,6 +54,9 @@ def judge_output_fit(examination: Examination) -> Iterator[Finding]:
     measurement = examination.measurement
     if measurement is None or measurement.output is None:
         return
+    if examination.loss_problem:
+        yield _report_failure(examination.loss_problem)
+        return
     final = find_final_activation(measurement)
     if final is not None and final.is_softmax and final.units == 1:
         yield _report_constant(final)
@@ -79,6 +82,16 @@ def judge_output_fit(examination: Examination) -> Iterator[Finding]:
         if found is not None:
             yield found
             return
+
+
+def _report_failure(problem: str) -> Finding:
+    return Finding(
+        code="F040",
+        severity="error",
+        where="target",
+        summary=f"The loss cannot be computed. {problem}",
+        remedy="Give the last layer as many units as the loss wants, or the target its shape.",
+    )
 
 
 def _report_constant(final: FinalActivation) -> Finding:

@@ -28,7 +28,7 @@ def find_prediction(result: Any) -> Tensor:
 
     Raises `FitError` if there is none.
     """
-    if isinstance(result, Tensor):
+    if isinstance(result, Tensor) and _is_number(result):
         return result
     for name in _PREDICTIONS:
         found = _get(result, name)
@@ -37,8 +37,9 @@ def find_prediction(result: Any) -> Tensor:
     for found in collect_tensors(result):
         if _is_number(found) and found.dim():
             return found
+    what = str(result.dtype) if isinstance(result, Tensor) else type(result).__name__
     raise FitError(
-        f"The model returned {type(result).__name__} with no floating-point tensor in it. Expected "
+        f"The model returned {what}, with no floating-point tensor in it. Expected "
         "an output that gradients can start from. Audit the part of the model before rounding or "
         "argmax, or give loss=, a function of the output."
     )

@@ -119,9 +119,10 @@ class SignalRecorder(ForwardTracer):
             found[index] = replace(signal, saturated=saturated)
         return found
 
-    def _make_hook(self, index: int) -> Callable[[Tensor], None]:
-        def hook(gradient: Tensor) -> None:
-            self._gradients[index] = _Gradient(*measure_rms(gradient))
+    def _make_hook(self, index: int) -> Callable[[Tensor | None], None]:
+        def hook(gradient: Tensor | None) -> None:
+            if gradient is not None:  # as what a quantized layer gives
+                self._gradients[index] = _Gradient(*measure_rms(gradient))
 
         return hook
 
