@@ -19,6 +19,7 @@ from fanin.catalogue.components import (
     describe_model,
 )
 from fanin.catalogue.data_and_studies import describe_dataset, describe_study
+from fanin.catalogue.described_findings import describe_finding
 from fanin.catalogue.description import Description as Description
 from fanin.catalogue.description import Option as Option
 from fanin.catalogue.description import get_registry, import_part
@@ -45,8 +46,8 @@ def singular(kind: str) -> str:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """The names of one kind: "initializers", "models", "datasets" or "studies"; the singular is
-    understood too.
+    """The names of one kind: "initializers", "models", "datasets", "studies", "findings", …; the
+    singular is understood too.
 
     >>> "he_normal" in names("initializers")
     True
@@ -153,6 +154,12 @@ def _list_studies() -> tuple[str, ...]:
     return builtin_studies.list_builtin_studies()
 
 
+def _list_findings() -> tuple[str, ...]:
+    from fanin.diagnosis import codes
+
+    return tuple(kind.code for kind in codes.list_kinds())
+
+
 _KINDS: dict[str, _Kind] = {
     "initializers": _Kind(_list_initializers, describe_initializer, _list_foreign_names),
     "models": _Kind(_list_models, describe_model),
@@ -167,6 +174,7 @@ _KINDS: dict[str, _Kind] = {
     },
     "metrics": _Kind(lambda: import_part("training.metrics").REGISTRY.names(), describe_metric),
     "activations": _Kind(_list_activations, describe_activation),
+    "findings": _Kind(_list_findings, describe_finding),
 }
 
 _SINGULAR = {
