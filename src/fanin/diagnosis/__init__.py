@@ -3,8 +3,32 @@
 probe (measure) → theory (predict) → findings (judge) → advice (remedy, measured again).
 """
 
-from fanin.diagnosis.finding import Finding, Severity
-from fanin.diagnosis.model_audit import Audit, audit
-from fanin.diagnosis.patch import Patch
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fanin.diagnosis.finding import Finding, Severity
+    from fanin.diagnosis.model_audit import Audit, audit
+    from fanin.diagnosis.patch import Patch
 
 __all__ = ["Audit", "Finding", "Patch", "Severity", "audit"]
+
+# Imported when first used: what a code means (`codes`) is said without torch.
+_HOMES = {
+    "Audit": "model_audit",
+    "Finding": "finding",
+    "Patch": "patch",
+    "Severity": "finding",
+    "audit": "model_audit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fanin.diagnosis' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fanin.diagnosis.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
