@@ -34,7 +34,7 @@ def test_a_code_is_explained_in_whole_sentences(code: str) -> None:
     assert 38 <= len(kind.meaning.split()) <= 100
     assert re.search(r"https?://\S+", kind.reference)
     assert kind.severity in ("error", "warning", "note")
-    assert [line for line in kind.example.splitlines() if len(line) > 88] == []
+    assert [line for line in kind.example.splitlines() if len(line) > 78] == []
 
 
 @for_each("code", CODES)

@@ -5,6 +5,7 @@
     init = fanin.get("he_normal", mode="fan_out")
     record = fanin.initialize(model, "orthogonal", seed=0)
     audit = fanin.audit(model, batch, target=labels)
+    fanin.assert_healthy(model, batch, target=labels)
     results = fanin.run("quick", out="runs/quick")
 
 This module holds the public names, and nothing else.
@@ -19,7 +20,7 @@ from fanin._version import __version__
 if TYPE_CHECKING:
     from fanin.apply import Record, Rules, initialize
     from fanin.catalogue import names
-    from fanin.diagnosis import Audit, Finding, audit
+    from fanin.diagnosis import Audit, Finding, assert_healthy, audit
     from fanin.errors import FaninError
     from fanin.experiment import Results, run
     from fanin.fans import Layout, register_layer
@@ -37,6 +38,7 @@ __all__ = [
     "Rules",
     "Study",
     "__version__",
+    "assert_healthy",
     "audit",
     "get",
     "initialize",
@@ -57,6 +59,7 @@ _HOMES = {
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
     "Study": "fanin.study.study",
+    "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",

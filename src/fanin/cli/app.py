@@ -7,7 +7,7 @@ from typing import Annotated, cast
 import typer
 
 from fanin._version import __version__
-from fanin.cli import data, export, listing, report, run, show, status, store
+from fanin.cli import audit, data, explain, export, listing, report, run, show, status, store
 
 # Typer's error for a command line that it does not understand. Older versions import it from click,
 # newer ones define it.
@@ -15,15 +15,16 @@ Misuse = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 
 app = typer.Typer(
     name="fanin",
-    epilog="Exit codes: 0 done · 1 some cells failed · 2 usage · 3 store corrupt, locked or full · "
-    "4 data missing or damaged · "
-    "130 / 143 interrupted.",
+    epilog="Exit codes: 0 done · 1 some cells failed, or the audit found errors · 2 usage · "
+    "3 store corrupt, locked or full · 4 data missing or damaged · 130 / 143 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(audit.audit)
+app.command()(explain.explain)
 app.command()(run.run)
 app.command()(status.status)
 app.command()(report.report)
@@ -52,7 +53,8 @@ def _describe_program(
     """Which initialization should this network start from? Measure it, don't guess.
 
     \b
-    A first look, in a minute or two:   fanin run quick
+    Does my model start well?           fanin audit net.py:Net --input 64x20
+    A first study, in a minute or two:  fanin run quick
     What you can choose from:           fanin list
     How to use a command:               fanin COMMAND --help
     """

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanin.diagnosis.finding import Finding, Severity
+    from fanin.diagnosis.healthy import UnhealthyStart, assert_healthy
     from fanin.diagnosis.model_audit import Audit, audit
     from fanin.diagnosis.patch import Patch
 
-__all__ = ["Audit", "Finding", "Patch", "Severity", "audit"]
+__all__ = [
+    "Audit",
+    "Finding",
+    "Patch",
+    "Severity",
+    "UnhealthyStart",
+    "assert_healthy",
+    "audit",
+]
 
 # Imported when first used: what a code means (`codes`) is said without torch.
 _HOMES = {
@@ -20,6 +29,8 @@ _HOMES = {
     "Finding": "finding",
     "Patch": "patch",
     "Severity": "finding",
+    "UnhealthyStart": "healthy",
+    "assert_healthy": "healthy",
     "audit": "model_audit",
 }
 

@@ -12,12 +12,14 @@ from fanin.diagnosis.examination import Level
 from fanin.diagnosis.finding import SEVERITIES, Finding, Severity
 from fanin.diagnosis.ignoring import drop_accepted, drop_ignored, read_baseline
 from fanin.diagnosis.model_audit import Audit, audit
-from fanin.diagnosis.views import conclude, count_findings, format_finding, join_lines
+from fanin.diagnosis.views.audit_text import format_finding
+from fanin.diagnosis.views.conclusion import conclude, count_findings
+from fanin.diagnosis.views.styled_lines import join_lines
 from fanin.errors import UnknownName
 from fanin.structure.forward_tracing import Batch
 
 
-class UnhealthyStartError(AssertionError):
+class UnhealthyStart(AssertionError):
     """A model does not start well. The text has all findings; `findings` has them as records."""
 
     def __init__(self, text: str, findings: tuple[Finding, ...]) -> None:
@@ -50,9 +52,10 @@ def assert_healthy(
         The audit, if it does not fail.
 
     Raises:
-        UnhealthyStartError: an `AssertionError` whose text is what the audit found.
+        UnhealthyStart: an `AssertionError` whose text is what the audit found.
         UsageError: as for `fanin.audit`; a pattern that is none, or a file that is no baseline.
     """
+    __tracebackhide__ = True  # pytest shows the caller's line
     if at_least not in SEVERITIES:
         raise UnknownName.suggest("severity", at_least, SEVERITIES)
     known = read_baseline(baseline) if baseline is not None else frozenset()
@@ -63,7 +66,7 @@ def assert_healthy(
     counted = SEVERITIES[: SEVERITIES.index(at_least) + 1]
     failing = tuple(one for one in findings if one.severity in counted)
     if failing or found.measurement is None:
-        raise UnhealthyStartError(_explain(found, failing), failing)
+        raise UnhealthyStart(_explain(found, failing), failing)
     return found
 
 

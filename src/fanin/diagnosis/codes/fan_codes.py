@@ -34,10 +34,14 @@ KINDS = (
             hidden = []
             for _ in range(4):
                 depthwise = nn.Conv2d(64, 64, 3, padding=1, groups=64)
-                nn.init.kaiming_normal_(depthwise.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.kaiming_normal_(depthwise.weight, mode="fan_out")
                 hidden += [depthwise, nn.ReLU()]
             model = nn.Sequential(
-                nn.Conv2d(3, 64, 3), *hidden, nn.AvgPool2d(14), nn.Flatten(), nn.Linear(64, 3)
+                nn.Conv2d(3, 64, 3),
+                *hidden,
+                nn.AvgPool2d(14),
+                nn.Flatten(),
+                nn.Linear(64, 3),
             )
             batch, target = torch.randn(8, 3, 16, 16), torch.randint(0, 3, (8,))
             """,
@@ -70,14 +74,14 @@ KINDS = (
                 def __init__(self, width=64, heads=4):
                     super().__init__()
                     self.heads = heads
-                    self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+                    self.qkv = nn.Linear(width, 3 * width)
+                    self.out = nn.Linear(width, width)
                     nn.init.xavier_uniform_(self.qkv.weight)
 
                 def forward(self, x):
                     shape = (*x.shape[:2], self.heads, -1)
-                    q, k, v = (
-                        part.reshape(shape).transpose(1, 2) for part in self.qkv(x).chunk(3, -1)
-                    )
+                    parts = self.qkv(x).chunk(3, -1)
+                    q, k, v = (part.reshape(shape).transpose(1, 2) for part in parts)
                     mixed = scaled_dot_product_attention(q, k, v).transpose(1, 2)
                     return self.out(mixed.reshape(x.shape))
 
@@ -196,7 +200,7 @@ KINDS = (
 
 
             blocks = [Block() for _ in range(24)]
-            model = nn.Sequential(nn.Linear(64, 64), *blocks, nn.LayerNorm(64), nn.Linear(64, 3))
+            model = nn.Sequential(nn.Linear(64, 64), *blocks, nn.Linear(64, 3))
             batch, target = torch.randn(64, 64), torch.randint(0, 3, (64,))
             """,
     ),
@@ -232,8 +236,9 @@ KINDS = (
                     self.norm = nn.LayerNorm(64)
                     self.w1, self.w3 = nn.Linear(64, 256), nn.Linear(64, 256)
                     self.w2 = nn.Linear(256, 64)
-                    for layer, scale in ((self.w1, 1), (self.w2, 1), (self.w3, branches**-0.5)):
-                        nn.init.normal_(layer.weight, std=0.1 * scale)
+                    for layer in (self.w1, self.w2):
+                        nn.init.normal_(layer.weight, std=0.1)
+                    nn.init.normal_(self.w3.weight, std=0.1 / branches**0.5)
 
                 def forward(self, x):
                     h = self.norm(x)
@@ -241,7 +246,7 @@ KINDS = (
 
 
             blocks = [Block(16) for _ in range(16)]
-            model = nn.Sequential(nn.Linear(64, 64), *blocks, nn.LayerNorm(64), nn.Linear(64, 3))
+            model = nn.Sequential(nn.Linear(64, 64), *blocks, nn.Linear(64, 3))
             batch, target = torch.randn(64, 64), torch.randint(0, 3, (64,))
             """,
     ),

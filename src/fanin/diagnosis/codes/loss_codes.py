@@ -122,7 +122,9 @@ KINDS = (
             import torch
             from torch import nn
 
-            model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1), nn.Sigmoid())
+            model = nn.Sequential(
+                nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1), nn.Sigmoid()
+            )
             batch = torch.randn(64, 16)
             target = 10 * torch.randn(64, 1)
             """,
@@ -177,7 +179,9 @@ KINDS = (
             import torch
             from torch import nn
 
-            model = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.ReLU(), nn.Linear(64, 10))
+            model = nn.Sequential(
+                nn.Flatten(), nn.Linear(192, 64), nn.ReLU(), nn.Linear(64, 10)
+            )
             batch = torch.randint(0, 256, (64, 3, 8, 8)).float()
             target = torch.randint(0, 10, (64,))
             """,

@@ -116,9 +116,11 @@ KINDS = (
                     self.head = nn.Linear(32, 3)
 
                 def forward(self, x):
-                    padding = torch.zeros(x.shape[:2], dtype=torch.bool)  # no place is padding
-                    mask = padding[:, None, :].expand(-1, x.shape[1], -1)  # but True means visible
-                    x = x + scaled_dot_product_attention(self.q(x), self.k(x), self.v(x), mask)
+                    # No place is padding. But True in a mask means: visible.
+                    padding = torch.zeros(x.shape[:2], dtype=torch.bool)
+                    mask = padding[:, None, :].expand(-1, x.shape[1], -1)
+                    q, k, v = self.q(x), self.k(x), self.v(x)
+                    x = x + scaled_dot_product_attention(q, k, v, mask)
                     return self.head(x.mean(1))
 
 

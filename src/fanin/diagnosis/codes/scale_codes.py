@@ -138,7 +138,8 @@ KINDS = (
                 def __init__(self):
                     super().__init__()
                     self.tokens, self.body = nn.Embedding(500, 256), nn.Linear(256, 256)
-                    self.norm, self.head = nn.LayerNorm(256), nn.Linear(256, 500, bias=False)
+                    self.norm = nn.LayerNorm(256)
+                    self.head = nn.Linear(256, 500, bias=False)
                     self.head.weight = self.tokens.weight
 
                 def forward(self, ids):
@@ -238,7 +239,11 @@ KINDS = (
             from torch import nn
 
             model = nn.Sequential(
-                nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)
+                nn.Linear(32, 64),
+                nn.ReLU(),
+                nn.Linear(64, 64),
+                nn.ReLU(),
+                nn.Linear(64, 3),
             )
             batch, target = torch.randn(64, 32), torch.randint(0, 3, (64,))
             """,

@@ -94,7 +94,11 @@ KINDS = (
             from torch import nn
 
             model = nn.Sequential(
-                nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 3)
+                nn.Linear(64, 64),
+                nn.Tanh(),
+                nn.Linear(64, 64),
+                nn.Tanh(),
+                nn.Linear(64, 3),
             )
             for layer in (model[0], model[2]):
                 nn.init.normal_(layer.weight, std=2.0)
@@ -193,7 +197,9 @@ KINDS = (
             import torch
             from torch import nn
 
-            hidden = [part for _ in range(8) for part in (nn.Linear(32, 32), nn.Sigmoid())]
+            hidden = []
+            for _ in range(8):
+                hidden += [nn.Linear(32, 32), nn.Sigmoid()]
             model = nn.Sequential(*hidden, nn.Linear(32, 3))
             batch, target = torch.randn(64, 32), torch.randint(0, 3, (64,))
             """,

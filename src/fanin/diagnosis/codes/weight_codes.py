@@ -60,7 +60,8 @@ KINDS = (
             from torch import nn
 
             layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
-            model = nn.Sequential(nn.TransformerEncoder(layer, 4), nn.Flatten(), nn.Linear(320, 3))
+            encoder = nn.TransformerEncoder(layer, 4)
+            model = nn.Sequential(encoder, nn.Flatten(), nn.Linear(320, 3))
             batch, target = torch.randn(8, 10, 32), torch.randint(0, 3, (8,))
             """,
     ),
@@ -88,7 +89,11 @@ KINDS = (
             from torch import nn
 
             model = nn.Sequential(
-                nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3)
+                nn.Linear(16, 64),
+                nn.ReLU(),
+                nn.Linear(64, 32),
+                nn.ReLU(),
+                nn.Linear(32, 3),
             )
             for layer in (model[0], model[2]):
                 generator = torch.Generator().manual_seed(0)
