@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from fanin.diagnosis.held_parameters import HeldParameter, list_held
 from fanin.diagnosis.measurement import Measurement
 from fanin.diagnosis.probe.probe_loss import compute_loss
 from fanin.structure import ModelStructure
@@ -52,3 +54,8 @@ class Examination:
         if self.target is None:
             return None
         return lambda output, target: compute_loss(output, target, None).value
+
+    @cached_property
+    def held(self) -> tuple[HeldParameter, ...]:
+        """Every parameter once, with its role and the numbers that it holds."""
+        return list_held(self.model)

@@ -1,0 +1,76 @@
+"""Whether numbers look as if they had been drawn at random, and from what."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fanin.diagnosis.held_parameters import take_sample
+
+_LOOKED_AT = 4096
+_SHARE_DISTINCT = 0.25
+"""Of random float32 numbers nearly all are distinct; of rows that repeat, such as those of Mamba's
+A_log, few."""
+_ENOUGH_DISTINCT = 100
+"""So many distinct values are random in bfloat16 too, whose normal draws have about a thousand."""
+_MOST_ZEROS = 0.75
+"""A sparse start has more; so do identities."""
+_SMOOTH = 0.5
+"""Neighbours of a table of sines, or of a ramp, correlate more than that; of a random draw they do
+not, at 128 numbers or more."""
+_SMOOTH_FROM = 128
+_FLAT = -0.9
+"""The excess kurtosis of a uniform draw is -1.2, of a normal one 0, of one cut at two standard
+deviations -0.63."""
+_UNIFORM_EDGE = 1.9
+"""The largest number of a uniform draw is 1.73 standard deviations from its mean."""
+
+
+def is_random(values: Tensor) -> bool:
+    """Whether numbers look drawn: neither constant nor structured, as an identity, a table of sines
+    or a ramp is.
+    """
+    some = take_sample(values, _LOOKED_AT)
+    if len(some) < 2 or not bool(some.isfinite().all()):
+        return False
+    if int((some == 0).sum()) > _MOST_ZEROS * len(some):
+        return False
+    distinct = len(some.abs().unique())
+    if distinct < min(max(2.0, _SHARE_DISTINCT * len(some)), _ENOUGH_DISTINCT):
+        return False
+    return not _is_smooth(values)
+
+
+def _is_smooth(values: Tensor) -> bool:
+    """Whether neighbours along the first or the last axis are alike."""
+    matrix = values.reshape(len(values), -1) if values.dim() > 1 else values.reshape(1, -1)
+    matrix = matrix[:256, :256].double()
+    pairs = ((matrix[:, :-1], matrix[:, 1:]), (matrix[:-1], matrix[1:]))
+    return any(
+        one.numel() >= _SMOOTH_FROM and abs(correlate(one.flatten(), other.flatten())) > _SMOOTH
+        for one, other in pairs
+    )
+
+
+def correlate(one: Tensor, other: Tensor) -> float:
+    """Pearson's correlation; 0 if one of them is constant."""
+    one, other = (part.double() - part.double().mean() for part in (one, other))
+    size = one.norm() * other.norm()
+    return float(one @ other / size) if float(size) > 0 else 0.0
+
+
+def describe_draw(values: Tensor) -> str:
+    """The spec of an initializer that draws numbers such as these."""
+    some = take_sample(values).double()
+    std, mean = (one.item() for one in torch.std_mean(some, correction=0))
+    if std == 0:
+        return f"constant(value={mean:.4g})"
+    if abs(mean) < 4 * std / math.sqrt(len(some)):
+        mean = 0.0
+    score = (some - some.mean()) / std
+    if float(score.pow(4).mean()) - 3 < _FLAT and float(score.abs().max()) < _UNIFORM_EDGE:
+        edge = math.sqrt(3) * std
+        return f"uniform(low={mean - edge:.4g}, high={mean + edge:.4g})"
+    return f"normal(std={std:.4g})" if mean == 0 else f"normal(mean={mean:.4g}, std={std:.4g})"
