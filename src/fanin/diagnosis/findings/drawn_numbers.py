@@ -71,6 +71,6 @@ def describe_draw(values: Tensor) -> str:
         mean = 0.0
     score = (some - some.mean()) / std
     if float(score.pow(4).mean()) - 3 < _FLAT and float(score.abs().max()) < _UNIFORM_EDGE:
-        edge = math.sqrt(3) * std
+        edge = math.sqrt(3) * std if mean else float(some.abs().max()) * (1 + 1 / len(some))
         return f"uniform(low={mean - edge:.4g}, high={mean + edge:.4g})"
     return f"normal(std={std:.4g})" if mean == 0 else f"normal(mean={mean:.4g}, std={std:.4g})"

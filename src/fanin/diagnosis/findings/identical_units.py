@@ -105,6 +105,8 @@ def _is_odd(equal: EqualUnits, examination: Examination) -> bool:
     """
     if equal.held.constant is not None:
         return equal.held.constant != 0
+    if equal.held.use.note and equal.held.values.dim() > 2:
+        return False  # stacked maps that are equal are identical layers
     role = examination.structure and examination.structure.get_role(equal.held.layer)
     if role and "head" in role.roles:
         return False

@@ -6,6 +6,18 @@ from collections.abc import Callable, Iterator
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
+from fanin.diagnosis.findings.identical_layers import find_identical_layers
 from fanin.diagnosis.findings.identical_units import find_identical_units
+from fanin.diagnosis.findings.repeated_streams import find_repeated_streams
+from fanin.diagnosis.findings.unfilled_parameters import find_unfilled_parameters
+from fanin.diagnosis.findings.unfilled_rows import find_unfilled_rows
+from fanin.diagnosis.findings.unlike_siblings import find_unlike_siblings
 
-JUDGES: tuple[Callable[[Examination], Iterator[Finding]], ...] = (find_identical_units,)
+JUDGES: tuple[Callable[[Examination], Iterator[Finding]], ...] = (
+    find_identical_units,
+    find_identical_layers,
+    find_repeated_streams,
+    find_unfilled_parameters,
+    find_unfilled_rows,
+    find_unlike_siblings,
+)

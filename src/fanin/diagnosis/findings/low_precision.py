@@ -1,0 +1,181 @@
+"""F018: weights drawn in low precision, which have few distinct values.
+
+Random numbers of eight bits have 256 values, and their tails are cut or rounded. A weight that was
+drawn in float32 and rounded to bfloat16 is sound; one that was drawn in bfloat16, and computes in
+float32, has lost its lower bits for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from fanin import seeds
+from fanin.diagnosis.examination import Examination
+from fanin.diagnosis.finding import Finding
+from fanin.diagnosis.findings.drawn_numbers import describe_draw, is_random
+from fanin.diagnosis.held_parameters import HeldParameter
+from fanin.diagnosis.patch import Patch
+
+CODE = "F018"
+
+LEAST = 1024
+"""Fewer numbers than that say little about how many values they were drawn from."""
+FEW = 0.6
+"""Of the number of distinct values that rounding a draw of float32 leaves. Draws of eight bits have
+0.55 of it at 1,024 numbers and 0.17 at 16,384; a normal draw that is scaled in low precision, 0.9.
+"""
+LEAST_LEVELS = 33
+"""Weights of fewer values are quantized, or signs, on purpose."""
+_DRAWN_KURTOSIS = (0.0, -0.63, -1.2)
+"""Of normal, truncated (at two standard deviations) and uniform draws."""
+_NOISES = 6.0
+"""Trained weights have heavier tails than any draw: their excess kurtosis is off by more than this,
+in units of √(24/n)."""
+_MOST = 0.5
+_LOW = (torch.bfloat16, torch.float16)
+
+
+def find_low_precision(examination: Examination) -> Iterator[Finding]:
+    """One finding for weights of few values, and one for weights on a coarse grid."""
+    weights = [
+        one
+        for one in examination.held
+        if one.trainable
+        and one.values.dim() >= 2
+        and one.values.numel() >= LEAST
+        and one.finite
+        and one.constant is None
+    ]
+    coarse = [one for one in weights if _has_few_values(one) and is_random(one.values)]
+    if coarse:
+        yield _report_few(coarse)
+    names = {one.name for one in coarse}
+    rounded = [
+        (one, dtype)
+        for one in weights
+        if one.name not in names and (dtype := _find_grid(one)) and is_random(one.values)
+    ]
+    if rounded:
+        yield _report_rounded([one for one, _ in rounded], rounded[0][1])
+
+
+def _has_few_values(held: HeldParameter) -> bool:
+    """Whether it has far fewer distinct values than a draw of float32, rounded to its dtype."""
+    own = held.sample[held.sample != 0]
+    if len(own) < LEAST:
+        return False
+    count = len(own.unique())
+    return LEAST_LEVELS <= count < FEW * _count_expected(held, len(own))
+
+
+def _count_expected(held: HeldParameter, count: int) -> float:
+    """The number of distinct values of a sound draw of the same size and scale."""
+    if held.values.dtype not in _LOW:
+        return float(count)
+    z = seeds.standard_normal((count,), seeds.make_generator(0, "low precision"))
+    if describe_draw(held.values).startswith("uniform"):
+        z = torch.erf(z / math.sqrt(2)) * math.sqrt(3)
+    return float(len((held.mean + held.std * z).to(held.values.dtype).unique()))
+
+
+def _find_grid(held: HeldParameter) -> torch.dtype | None:
+    """The low precision that represents all numbers of a float32 or float64 weight."""
+    if held.values.dtype in _LOW:
+        return None
+    start = held.values.reshape(-1)[:64]
+    for dtype in _LOW:
+        if _is_exact(start, dtype) and _is_exact(held.sample, dtype):
+            return dtype
+    return None
+
+
+def _is_exact(numbers: Tensor, dtype: torch.dtype) -> bool:
+    return bool((numbers.to(dtype).to(numbers.dtype) == numbers).all())
+
+
+def _looks_drawn(held: HeldParameter) -> bool:
+    """Whether its kurtosis is that of a fresh draw."""
+    score = (held.sample.double() - held.mean) / held.std
+    kurtosis = float(score.pow(4).mean()) - 3
+    noise = math.sqrt(24 / len(score))
+    return any(abs(kurtosis - one) < _NOISES * noise for one in _DRAWN_KURTOSIS)
+
+
+def _report_few(weights: Sequence[HeldParameter]) -> Finding:
+    worst = min(weights, key=lambda one: len(one.sample.unique()) / len(one.sample))
+    names = tuple(dict.fromkeys([worst.name, *(one.name for one in weights)]))
+    count, size = len(worst.sample.unique()), len(worst.sample)
+    expected = round(_count_expected(worst, size))
+    return Finding(
+        code=CODE,
+        severity="warning",
+        where=names[0],
+        also=names[1:],
+        summary=(
+            f"{worst.name} has {count:,} distinct values among {size:,} numbers; a draw of float32 "
+            f"has about {expected:,} in {_name(worst.values.dtype)}."
+        ),
+        remedy="Draw in float32 and convert the result.",
+        evidence={
+            "distinct_values": count,
+            "expected_distinct_values": expected,
+            "numbers_looked_at": size,
+            "dtype": _name(worst.values.dtype),
+            "weights": len(names),
+        },
+        patches=_make_patches(weights),
+    )
+
+
+def _report_rounded(weights: Sequence[HeldParameter], dtype: torch.dtype) -> Finding:
+    drawn = [one for one in weights if _looks_drawn(one)]
+    fresh = len(drawn) > _MOST * len(weights)
+    names = tuple(one.name for one in weights)
+    first = weights[0]
+    reason = (
+        "They were drawn in low precision and converted."
+        if fresh
+        else "They come from a file in low precision, or were rounded on purpose."
+    )
+    return Finding(
+        code=CODE,
+        severity="warning" if fresh else "note",
+        where=names[0],
+        also=names[1:],
+        summary=(
+            f"All numbers of {len(names)} weights in {_name(first.values.dtype)} are exact in "
+            f"{_name(dtype)}. {reason}"
+        ),
+        remedy=(
+            "Draw in float32: make the model in float32, initialize it, and convert it afterwards."
+            if fresh
+            else "Nothing, if these weights were loaded."
+        ),
+        evidence={
+            "weights": len(names),
+            "dtype": _name(first.values.dtype),
+            "exact_in": _name(dtype),
+            "look_drawn": len(drawn),
+            "distinct_values": len(first.sample.unique()),
+            "numbers_looked_at": len(first.sample),
+        },
+        patches=_make_patches(weights) if fresh else (),
+    )
+
+
+def _make_patches(weights: Sequence[HeldParameter]) -> tuple[Patch, ...]:
+    specs: dict[str, list[str]] = {}
+    for one in weights:
+        specs.setdefault(describe_draw(one.values), []).append(one.name)
+    return tuple(
+        Patch(operation="initialize", parameters=tuple(names), initializer=spec)
+        for spec, names in specs.items()
+    )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,41 @@
+"""Parameters of the same place in repeated blocks, in the order of their depth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from fanin.diagnosis.held_parameters import HeldParameter
+
+_INDEX = re.compile(r"(?<![^.])\d+(?![^.])")
+"""A part of a name that is a number, as in a list of modules."""
+_DIGITS = re.compile(r"\d+")
+
+LEAST = 4
+"""Of three parameters nobody knows which one is odd."""
+
+
+def group_siblings(parameters: Iterable[HeldParameter]) -> list[list[HeldParameter]]:
+    """The parameters whose names differ in a number only, with the same shape and role; at least
+    `LEAST` of them.
+
+    Numbers of modules in a list count first (``blocks.3.up``); names that end in numbers (``fc3``)
+    where that finds no group.
+    """
+    found: list[list[HeldParameter]] = []
+    rest = list(parameters)
+    for pattern in (_INDEX, _DIGITS):
+        groups: dict[object, list[HeldParameter]] = {}
+        for one in rest:
+            key = pattern.sub("*", one.name), tuple(one.values.shape), one.role
+            groups.setdefault(key, []).append(one)
+        found += [group for group in groups.values() if len(group) >= LEAST]
+        rest = [one for group in groups.values() if len(group) == 1 for one in group]
+    return found
+
+
+def is_schedule(numbers: Sequence[float]) -> bool:
+    """Whether numbers rise or fall with depth all the way, as 1/√l does."""
+    steps = [after - before for before, after in pairwise(numbers)]
+    return all(step > 0 for step in steps) or all(step < 0 for step in steps)

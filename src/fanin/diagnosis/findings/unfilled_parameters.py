@@ -1,0 +1,105 @@
+"""F016: parameters that nobody filled: memory of ``torch.empty``, as it was found.
+
+Such memory reads as zeros, as numbers without any common size, or as no numbers at all. A whole
+parameter of zeros is not told from one that is zero by design; that is another finding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from fanin.diagnosis.examination import Examination
+from fanin.diagnosis.finding import Finding
+from fanin.diagnosis.held_parameters import HeldParameter
+from fanin.diagnosis.patch import Patch
+
+CODE = "F016"
+
+ABSURD = 1e10
+"""A magnitude that no start has: memory that was never filled often reads like this."""
+TINY = 1e-30
+"""Numbers closer to zero than this, and not zero, occur in memory that was never filled; in trained
+models too, where weight decay shrank dead units."""
+_MOST_ZEROS = 0.5
+_RUBBISH = 0.05
+"""Where most numbers are 0, so large a share of tiny or absurd ones among the others is no trace of
+training: weights that a model has pruned are of ordinary size."""
+_FEW = 2
+"""Constants such as -inf or -1e12, which forbid something, are the same number everywhere."""
+
+
+def find_unfilled_parameters(examination: Examination) -> Iterator[Finding]:
+    """One finding for all parameters whose numbers are rubbish."""
+    found = [(one, why) for one in examination.held if (why := _describe_rubbish(one))]
+    if not found:
+        return
+    worst, why = found[0]
+    names = tuple(one.name for one, _ in found)
+    weights = tuple(one.name for one, _ in found if one.values.dim() >= 2)
+    biases = tuple(one.name for one, _ in found if one.role in _NEUTRAL and one.name not in weights)
+    yield Finding(
+        code=CODE,
+        severity="error",
+        where=names[0],
+        also=names[1:],
+        summary=f"{worst.name} was never filled: {why}.",
+        remedy="Initialize it where it is made: torch.empty leaves the memory as it was.",
+        evidence={
+            "smallest": worst.low,
+            "largest": worst.high,
+            "zero_share": float((worst.values == 0).double().mean()),
+            "parameters": len(names),
+        },
+        patches=(
+            *(
+                (Patch(operation="initialize", parameters=weights, initializer="auto"),)
+                * bool(weights)
+            ),
+            *(
+                Patch(operation="set", parameters=(one.name,), value=_NEUTRAL[one.role])
+                for one, _ in found
+                if one.name in biases
+            ),
+        ),
+    )
+
+
+_NEUTRAL = {"bias": 0.0, "recurrent bias": 0.0, "norm scale": 1.0, "norm offset": 0.0}
+
+
+def _describe_rubbish(held: HeldParameter) -> str:
+    """What is odd about the numbers; empty if they are in order."""
+    if held.finite and TINY <= held.largest < ABSURD:
+        return _describe_sparse_rubbish(held) if _is_mostly_zero(held) else ""
+    if held.largest == 0:
+        return ""
+    values = held.values[held.values.isfinite()]
+    odd = values[(values.abs() >= ABSURD) | ((values.abs() < TINY) & (values != 0))]
+    if held.finite and held.largest < TINY:
+        return f"its largest number is {held.largest:.3g}"
+    if len(odd.unique()) >= _FEW:
+        return f"it has numbers such as {_pick_extreme(odd):.3g}"
+    return ""
+
+
+def _is_mostly_zero(held: HeldParameter) -> bool:
+    sample = held.sample
+    return len(sample) > 1 and float((sample == 0).double().mean()) > _MOST_ZEROS
+
+
+def _describe_sparse_rubbish(held: HeldParameter) -> str:
+    values = held.values[held.values != 0].double()
+    tiny = values[values.abs() < TINY]
+    if len(tiny) >= _FEW and len(tiny) > _RUBBISH * len(values):
+        return f"most of it is 0, and {len(tiny):,} numbers are such as {float(tiny[0]):.3g}"
+    return ""
+
+
+def _pick_extreme(values: torch.Tensor) -> float:
+    """The number whose size is the oddest."""
+    sizes = values.double().abs().log10().abs()
+    found = float(values[int(sizes.argmax())])
+    return found if math.isfinite(found) else math.inf
