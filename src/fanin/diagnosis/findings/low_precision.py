@@ -8,7 +8,7 @@ float32, has lost its lower bits for nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.findings.drawn_numbers import describe_draw, is_random
 from fanin.diagnosis.held_parameters import HeldParameter
 from fanin.diagnosis.patch import Patch
+from fanin.structure.structure_text import count
 
 CODE = "F018"
 
@@ -50,47 +51,49 @@ def find_low_precision(examination: Examination) -> Iterator[Finding]:
         and one.finite
         and one.constant is None
     ]
-    coarse = [one for one in weights if _has_few_values(one) and is_random(one.values)]
+    grids = {one.name: _find_grid(one) for one in weights}
+    coarse = [
+        one for one in weights if _has_few_values(one, grids[one.name]) and is_random(one.values)
+    ]
     if coarse:
-        yield _report_few(coarse)
-    names = {one.name for one in coarse}
+        yield _report_few(coarse, grids)
     rounded = [
-        (one, dtype)
+        one
         for one in weights
-        if one.name not in names and (dtype := _find_grid(one)) and is_random(one.values)
+        if one not in coarse and grids[one.name] != one.values.dtype and is_random(one.values)
     ]
     if rounded:
-        yield _report_rounded([one for one, _ in rounded], rounded[0][1])
+        yield _report_rounded(rounded, grids[rounded[0].name], examination)
 
 
-def _has_few_values(held: HeldParameter) -> bool:
-    """Whether it has far fewer distinct values than a draw of float32, rounded to its dtype."""
+def _has_few_values(held: HeldParameter, grid: torch.dtype) -> bool:
+    """Whether it has far fewer distinct values than a draw of float32, rounded to its grid."""
     own = held.sample[held.sample != 0]
     if len(own) < LEAST:
         return False
-    count = len(own.unique())
-    return LEAST_LEVELS <= count < FEW * _count_expected(held, len(own))
+    values = len(own.unique())
+    return LEAST_LEVELS <= values < FEW * _count_expected(held, len(own), grid)
 
 
-def _count_expected(held: HeldParameter, count: int) -> float:
+def _count_expected(held: HeldParameter, numbers: int, grid: torch.dtype) -> float:
     """The number of distinct values of a sound draw of the same size and scale."""
-    if held.values.dtype not in _LOW:
-        return float(count)
-    z = seeds.standard_normal((count,), seeds.make_generator(0, "low precision"))
+    if grid not in _LOW:
+        return float(numbers)
+    z = seeds.standard_normal((numbers,), seeds.make_generator(0, "low precision"))
     if describe_draw(held.values).startswith("uniform"):
         z = torch.erf(z / math.sqrt(2)) * math.sqrt(3)
-    return float(len((held.mean + held.std * z).to(held.values.dtype).unique()))
+    return float(len((held.mean + held.std * z).to(grid).unique()))
 
 
-def _find_grid(held: HeldParameter) -> torch.dtype | None:
-    """The low precision that represents all numbers of a float32 or float64 weight."""
+def _find_grid(held: HeldParameter) -> torch.dtype:
+    """The low precision that represents all numbers of a weight; its dtype if there is none."""
     if held.values.dtype in _LOW:
-        return None
+        return held.values.dtype
     start = held.values.reshape(-1)[:64]
     for dtype in _LOW:
         if _is_exact(start, dtype) and _is_exact(held.sample, dtype):
             return dtype
-    return None
+    return held.values.dtype
 
 
 def _is_exact(numbers: Tensor, dtype: torch.dtype) -> bool:
@@ -105,23 +108,24 @@ def _looks_drawn(held: HeldParameter) -> bool:
     return any(abs(kurtosis - one) < _NOISES * noise for one in _DRAWN_KURTOSIS)
 
 
-def _report_few(weights: Sequence[HeldParameter]) -> Finding:
+def _report_few(weights: Sequence[HeldParameter], grids: Mapping[str, torch.dtype]) -> Finding:
     worst = min(weights, key=lambda one: len(one.sample.unique()) / len(one.sample))
     names = tuple(dict.fromkeys([worst.name, *(one.name for one in weights)]))
-    count, size = len(worst.sample.unique()), len(worst.sample)
-    expected = round(_count_expected(worst, size))
+    values, size = len(worst.sample.unique()), len(worst.sample)
+    grid = grids[worst.name]
+    expected = round(_count_expected(worst, size, grid))
     return Finding(
         code=CODE,
         severity="warning",
         where=names[0],
         also=names[1:],
         summary=(
-            f"{worst.name} has {count:,} distinct values among {size:,} numbers; a draw of float32 "
-            f"has about {expected:,} in {_name(worst.values.dtype)}."
+            f"{worst.name} has {values:,} distinct values among {size:,} numbers; a draw of float32 "
+            f"in {_name(grid)} has about {expected:,}."
         ),
         remedy="Draw in float32 and convert the result.",
         evidence={
-            "distinct_values": count,
+            "distinct_values": values,
             "expected_distinct_values": expected,
             "numbers_looked_at": size,
             "dtype": _name(worst.values.dtype),
@@ -131,9 +135,11 @@ def _report_few(weights: Sequence[HeldParameter]) -> Finding:
     )
 
 
-def _report_rounded(weights: Sequence[HeldParameter], dtype: torch.dtype) -> Finding:
+def _report_rounded(
+    weights: Sequence[HeldParameter], dtype: torch.dtype, examination: Examination
+) -> Finding:
     drawn = [one for one in weights if _looks_drawn(one)]
-    fresh = len(drawn) > _MOST * len(weights)
+    fresh = len(drawn) > _MOST * len(weights) and examination.expected is None
     names = tuple(one.name for one in weights)
     first = weights[0]
     reason = (
@@ -147,7 +153,7 @@ def _report_rounded(weights: Sequence[HeldParameter], dtype: torch.dtype) -> Fin
         where=names[0],
         also=names[1:],
         summary=(
-            f"All numbers of {len(names)} weights in {_name(first.values.dtype)} are exact in "
+            f"All numbers of {count(len(names), 'weight')} in {_name(first.values.dtype)} are exact in "
             f"{_name(dtype)}. {reason}"
         ),
         remedy=(
