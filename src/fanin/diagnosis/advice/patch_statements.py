@@ -92,12 +92,11 @@ def _write_statement(
         return None
     if isinstance(patch.value, tuple):
         method = "copy_" if patch.operation == "set" else "mul_"
-        return f"{TARGET}.{method}({_write_tensor(patch.value)})"
+        return f"{target}.{method}({_write_tensor(patch.value)})"
+    number = write_number(patch.value)
     if patch.operation == "scale":
-        return f"{TARGET}.mul_({write_number(patch.value)})"
-    return (
-        f"{TARGET}.zero_()" if patch.value == 0 else f"{TARGET}.fill_({write_number(patch.value)})"
-    )
+        return f"{target}.mul_({number})"
+    return f"{target}.zero_()" if patch.value == 0 else f"{target}.fill_({number})"
 
 
 def _write_tensor(values: Sequence[float]) -> str:
@@ -133,7 +132,7 @@ def _write_fanin_call(
         **({} if patch.rows is None else {"rows": patch.rows}),
     }
     inner = [f"{name}={value!r}".replace("'", '"') for name, value in fields.items()]
-    arguments = ["model", f"Patch({', '.join(inner)})", f"seed={seed}", *([shown] * bool(shown))]
+    arguments = ["model", _write_call("Patch", inner), f"seed={seed}", *([shown] * bool(shown))]
     return Block("", (_write_call("apply_patch", arguments),), bare=True)
 
 
@@ -141,4 +140,6 @@ def _write_call(function: str, arguments: Sequence[str]) -> str:
     line = f"{function}({', '.join(arguments)})"
     if len(line) <= _WIDTH:
         return line
-    return f"{function}(\n" + "".join(f"    {one},\n" for one in arguments) + ")"
+    return (
+        f"{function}(\n" + textwrap.indent("".join(f"{one},\n" for one in arguments), "    ") + ")"
+    )

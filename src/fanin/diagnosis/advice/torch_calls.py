@@ -89,14 +89,14 @@ def _write_scaled(initializer: Initializer, record: ParameterRecord) -> str | No
     std = stds.pop() if len(stds) == 1 else None
     if kind is None or std is None:
         return None
-    fan = f"  # {initializer.spec}, fan-in {record.fan_in:g}" if record.fan_in else ""
+    fan = f"# {initializer.spec}, fan-in {record.fan_in:g}\n" if record.fan_in else ""
     match kind:
         case "normal":
-            return _call("normal_", std=std) + fan
+            return fan + _call("normal_", std=std)
         case "uniform":
-            return _call("uniform_", -math.sqrt(3) * std, math.sqrt(3) * std) + fan
+            return fan + _call("uniform_", -math.sqrt(3) * std, math.sqrt(3) * std)
     before = std / truncated_std(CUT)
-    return _call("trunc_normal_", std=before, a=-CUT * before, b=CUT * before) + fan
+    return fan + _call("trunc_normal_", std=before, a=-CUT * before, b=CUT * before)
 
 
 def _get_distribution(initializer: Initializer) -> str | None:
