@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from fanin.apply.bare_model import remove_wrappers
+from fanin.diagnosis.advice.code import write_code
+from fanin.diagnosis.advice.comparing import USUAL, compare
+from fanin.diagnosis.advice.comparison import Comparison
+from fanin.diagnosis.advice.fix_report import FixReport
+from fanin.diagnosis.advice.fixing import fix
 from fanin.diagnosis.examination import Examination, Level
 from fanin.diagnosis.finding import SEVERITIES, Finding
 from fanin.diagnosis.findings import JUDGES
 from fanin.diagnosis.findings.consequences import drop_consequences
+from fanin.diagnosis.ignoring import drop_ignored, parse_ignored
 from fanin.diagnosis.measurement import Measurement, Signal
 from fanin.diagnosis.probe import measure_start
-from fanin.errors import FaninError, FitError, UnknownName
+from fanin.diagnosis.views.audit_page import render_page
+from fanin.diagnosis.views.audit_text import format_audit
+from fanin.diagnosis.views.plain_records import to_record
+from fanin.diagnosis.views.sarif_log import to_sarif
+from fanin.errors import FaninError, FitError, MissingExtra, UnknownName
 from fanin.structure import ModelStructure, describe_structure
 from fanin.structure.forward_tracing import Batch
 from fanin.structure.module_kinds import check_model
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +48,11 @@ class Audit:
     """What could not be looked at, and why."""
     level: Level
     model_name: str
+    ignored: tuple[str, ...] = ()
+    """The findings that were meant: `ignore`."""
     examination: Examination = field(repr=False, compare=False)
+    repair: FixReport | None = field(default=None, repr=False, compare=False)
+    """Of the audit of a repaired copy: what was changed, and whether it helped."""
 
     @property
     def layers(self) -> tuple[Signal, ...]:
@@ -52,6 +69,88 @@ class Audit:
         """The findings that are warnings."""
         return self.list_findings("warning")
 
+    def fix(
+        self, model: nn.Module | None = None, *, seed: int | None = None, notes: bool = False
+    ) -> tuple[nn.Module, Audit]:
+        """A repaired copy of the model, and its own audit, whose `repair` says what helped.
+
+        Patches are applied to the copy, which is audited again; what did not help is undone
+        (`fanin.diagnosis.advice.fix`). Findings without patches need a change of code.
+
+        Args:
+            model: the model that was audited; it is left unchanged.
+            seed: of the numbers that patches draw; that of the audit if None.
+            notes: whether to apply the patches of notes too.
+
+        Raises `UsageError` if the model cannot be copied.
+        """
+        seen = self.examination
+        after: tuple[nn.Module, Audit, FixReport] = fix(
+            self._audit_again,
+            seen.model if model is None else model,
+            self,
+            seed=seen.seed if seed is None else seed,
+            batch=seen.batch,
+            notes=notes,
+        )
+        return after[0], replace(after[1], repair=after[2])
+
+    def compare(self, initializers: Sequence[str] = USUAL, *, seeds: int = 3) -> Comparison:
+        """Initializers ranked for this model by how it starts from each, without training."""
+        seen = self.examination
+        return compare(
+            self._audit_again,
+            seen.model,
+            initializers,
+            seeds=seeds,
+            seed=seen.seed,
+            batch=seen.batch,
+        )
+
+    def code(self, *, notes: bool = False) -> str:
+        """PyTorch code that does to a variable named ``model`` what the findings' patches do."""
+        chosen = [one for one in self.findings if notes or one.severity != "note"]
+        patches = [patch for one in chosen for patch in one.patches]
+        seen = self.examination
+        return write_code(seen.model, patches, seed=seen.seed, batch=seen.batch)
+
+    def _audit_again(self, model: nn.Module) -> Audit:
+        seen = self.examination
+        return audit(
+            model,
+            seen.batch,
+            target=seen.target,
+            loss=seen.loss,
+            expected=seen.expected,
+            ignore=self.ignored,
+            level=self.level,
+            seed=seen.seed,
+        )
+
+    def __str__(self) -> str:
+        """The audit in 80 columns."""
+        return format_audit(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Findings with their patches, layers, loss and structure, as plain lists and dicts."""
+        return to_record(self)
+
+    def to_sarif(self, file: str = "", line: int = 1) -> dict[str, Any]:
+        """A SARIF 2.1.0 log, for code hosts; `file` and `line` are where the model is made."""
+        return to_sarif(self, file=file, line=line)
+
+    def to_html(self) -> str:
+        """A page with charts by depth and all layers, as one file."""
+        return render_page(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each layer, as a pandas table. Raises `MissingExtra` without pandas."""
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise MissingExtra("pandas", "study", "Audit.to_frame") from None
+        return pd.DataFrame([asdict(one) for one in self.layers])
+
     def list_findings(self, severity: str) -> tuple[Finding, ...]:
         """The findings of one severity."""
         return tuple(one for one in self.findings if one.severity == severity)
@@ -64,6 +163,7 @@ def audit(
     target: Any = None,
     loss: Callable[..., Tensor] | None = None,
     expected: Mapping[str, Tensor] | None = None,
+    ignore: Sequence[str] = (),
     level: Level = "fast",
     seed: int = 0,
 ) -> Audit:
@@ -79,26 +179,28 @@ def audit(
         loss: a module or function of (output, target), if it is another one.
         expected: a state dict that the model should hold, to find weights that were not loaded, or
             initialized again afterwards.
+        ignore: findings that are meant, by code and place: ``["F036", "F031:head.*"]``.
         level: ``fast``: a few passes. ``full``: also Jacobian, several seeds and steps.
         seed: of all random numbers that the audit draws.
 
     Raises:
-        UsageError: not a module, or not a batch.
+        UsageError: not a module, not a batch, or not a pattern of findings.
     """
     check_model(model)
+    parse_ignored(ignore)
     if level not in get_args(Level):
         raise UnknownName.suggest("level", level, get_args(Level))
     examination = examine(
         model, batch, target=target, loss=loss, expected=expected, level=level, seed=seed
     )
-    findings = judge(examination)
     return Audit(
-        findings=findings,
+        findings=drop_ignored(judge(examination), ignore),
         measurement=examination.measurement,
         structure=examination.structure,
         notes=tuple(examination.notes),
         level=level,
         model_name=type(examination.model).__name__,
+        ignored=tuple(ignore),
         examination=examination,
     )
 

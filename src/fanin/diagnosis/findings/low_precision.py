@@ -120,8 +120,8 @@ def _report_few(weights: Sequence[HeldParameter], grids: Mapping[str, torch.dtyp
         where=names[0],
         also=names[1:],
         summary=(
-            f"{worst.name} has {values:,} distinct values among {size:,} numbers; a draw of float32 "
-            f"in {_name(grid)} has about {expected:,}."
+            f"{worst.name} has {values:,} distinct values among {size:,} numbers; a draw of "
+            f"float32 in {_name(grid)} has about {expected:,}."
         ),
         remedy="Draw in float32 and convert the result.",
         evidence={
@@ -153,8 +153,8 @@ def _report_rounded(
         where=names[0],
         also=names[1:],
         summary=(
-            f"All numbers of {count(len(names), 'weight')} in {_name(first.values.dtype)} are exact in "
-            f"{_name(dtype)}. {reason}"
+            f"All numbers of {count(len(names), 'weight')} in {_name(first.values.dtype)} are "
+            f"exact in {_name(dtype)}. {reason}"
         ),
         remedy=(
             "Draw in float32: make the model in float32, initialize it, and convert it afterwards."
