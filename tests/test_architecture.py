@@ -54,8 +54,12 @@ DATA_ORDER = ("dataset", "split", "sources", "formats", "datasets")
 
 FILE_LIMIT = 400
 FUNCTION_LIMIT = 80
-LONG_FUNCTIONS = {"training/train.py:train", "apply/initialization.py:initialize"}
-"""The training of one cell is read from top to bottom; most of `initialize` describes arguments."""
+LONG_FUNCTIONS = {
+    "training/train.py:train",
+    "apply/initialization.py:initialize",
+    "cli/audit.py:audit",
+}
+"""The training of one cell is read from top to bottom; most of the others describes arguments."""
 
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 

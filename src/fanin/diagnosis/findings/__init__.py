@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
-from fanin.diagnosis.findings.attention import judge_attention
+from fanin.diagnosis.findings.attention_weighing import judge_attention
 from fanin.diagnosis.findings.data_scale import judge_data
 from fanin.diagnosis.findings.dead_units import judge_dead_units, judge_saturation
 from fanin.diagnosis.findings.dropped_signals import judge_dropout, judge_reach
