@@ -29,7 +29,7 @@ def describe_packing(
     or alternating by head. Without a batch nothing is looked at; `split` tells it then. A batch
     that the model does not take shows nothing. Parameters that are told by name are left alone.
     """
-    asked = {use.name for use in uses if _could_be_packed(use)} - set(told)
+    asked = {use.name for use in uses if could_be_packed(use)} - set(told)
     if batch is None or not asked:
         return tuple(uses)
     try:
@@ -38,10 +38,11 @@ def describe_packing(
     except FaninError:
         return tuple(uses)
     by_layer = {rows.layer: rows for rows in packed}
-    return tuple(_divide(use, by_layer) if use.name in asked else use for use in uses)
+    return tuple(divide_use(use, by_layer) if use.name in asked else use for use in uses)
 
 
-def _could_be_packed(use: ParameterUse) -> bool:
+def could_be_packed(use: ParameterUse) -> bool:
+    """Whether a use is a matrix, or its bias, that is one map as far as its layer says."""
     return (
         use.role in ("weight", "bias")
         and not use.layout.parts
@@ -50,7 +51,8 @@ def _could_be_packed(use: ParameterUse) -> bool:
     )
 
 
-def _divide(use: ParameterUse, by_layer: Mapping[str, PackedRows]) -> ParameterUse:
+def divide_use(use: ParameterUse, by_layer: Mapping[str, PackedRows]) -> ParameterUse:
+    """The use with the parts of its layer; as it is if the layer packs none."""
     rows = by_layer.get(use.bare_name.rpartition(".")[0])
     if rows is None:
         return use

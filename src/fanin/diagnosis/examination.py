@@ -39,6 +39,8 @@ class Examination:
     seed: int = 0
     notes: list[str] = field(default_factory=list)
     """What could not be looked at, and why."""
+    worked_out: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What several judges need and one has worked out, such as the moments of every weight."""
 
     def add_note(self, text: str) -> None:
         """Say that something could not be looked at."""
