@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class CallArguments:
         slots: as `inputs`, with repetitions.
         owners: the layers whose weights are among them.
         parameters: the names of these weights.
+        direct: whether these weights were given as they are, or as views, not as what was computed
+            from them.
         args, kwargs: the arguments with a placeholder for each computed tensor.
     """
 
@@ -51,6 +53,7 @@ class CallArguments:
         self.slots: list[int] = []
         self.owners: list[str] = []
         self.parameters: list[str] = []
+        self.direct = True
         self._find = find
         self._complete = True
         self.args = [self._read(value) for value in args]
@@ -94,6 +97,7 @@ class CallArguments:
         if isinstance(source, WeightSource):
             self.owners += [owner for owner in source.owners if owner not in self.owners]
             self.parameters += [name for name in source.parameters if name not in self.parameters]
+            self.direct &= _is_stored(value)
         return self._keep_constant(value)
 
     def _add_placeholder(self, source: int) -> _Placeholder:
@@ -112,6 +116,13 @@ class CallArguments:
             self._complete = False
             return None
         return value
+
+
+def _is_stored(value: Any) -> bool:
+    """Whether a tensor is a parameter, or a view of one."""
+    return isinstance(value, nn.Parameter) or isinstance(
+        getattr(value, "_base", None), nn.Parameter
+    )
 
 
 def _substitute(template: Any, values: Sequence[Tensor]) -> Any:

@@ -1,0 +1,316 @@
+"""Second moments of the signals by depth: from what was measured at the input to the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from fanin.diagnosis.theory.layer_maps import LayerMap, LayerReader, Shapes
+from fanin.diagnosis.theory.normal_response import Activation
+from fanin.diagnosis.theory.normalizations import NormalizationReader
+from fanin.diagnosis.theory.passages import Passage, get_pool_growth, read_passage
+from fanin.diagnosis.theory.signal_moments import (
+    TINY,
+    SignalMoments,
+    add_moments,
+    mix_moments,
+    multiply_moments,
+)
+from fanin.errors import FaninError
+from fanin.structure import ElementwiseExpression, Graph, Node
+from fanin.structure.elementwise import find_elementwise
+
+MIN_FAN = 8
+"""Terms of a sum from which its distribution is close enough to normal for E f² (error < 2 %)."""
+
+
+@dataclass
+class ForwardMoments:
+    """What theory says of each node, and what the way back needs again."""
+
+    signals: dict[int, SignalMoments] = field(default_factory=dict)
+    """Where theory knows nothing, what was measured there."""
+    reasons: dict[int, str] = field(default_factory=dict)
+    """Why theory knows nothing of a node."""
+    maps: dict[int, LayerMap] = field(default_factory=dict)
+    passages: dict[int, Passage] = field(default_factory=dict)
+    activations: dict[int, tuple[int, Activation]] = field(default_factory=dict)
+    """By the node that ends an activation: the node of its argument, and itself."""
+    slopes: dict[int, float] = field(default_factory=dict)
+    """Of normalizations: what they multiply a small difference by, squared."""
+    growths: dict[int, float] = field(default_factory=dict)
+    """χ₁ of layers, at the measured variances."""
+    inside: dict[int, int] = field(default_factory=dict)
+    """Nodes inside an activation that is written out, and the node of its argument."""
+
+
+class ForwardPredictor:
+    """Walks through the graph once."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        model: nn.Module,
+        measured: Mapping[int, SignalMoments],
+        shapes: Shapes,
+        *,
+        training: bool,
+    ) -> None:
+        self._graph, self._model, self._training = graph, model, training
+        self._measured, self._shapes = measured, shapes
+        self._layers = LayerReader(graph, model, shapes)
+        self._norms = NormalizationReader(shapes, training=training)
+        self._origins: dict[int, int] = {}
+        self._found = ForwardMoments()
+
+    def predict(self) -> ForwardMoments:
+        """Every node, in order."""
+        for node in self._graph.nodes:
+            found = self._predict_node(node)
+            if isinstance(found, str):
+                self._found.reasons[node.index] = found
+                measured = self._measured.get(node.index)
+                if measured is not None:
+                    self._found.signals[node.index] = replace(
+                        measured,
+                        origins=self._make_origin(node.index),
+                        growth=self._pass_growth(node),
+                    )
+                continue
+            self._found.signals[node.index] = found
+            if found.normal:
+                self._find_expressions(node.index)
+        return self._found
+
+    def _predict_node(self, node: Node) -> SignalMoments | str:
+        if node.kind == "input":
+            return "measured"
+        if node.kind == "layer":
+            return self._predict_layer(node)
+        if node.index in self._found.activations:
+            return self._predict_activation(node)
+        if node.kind == "activation":
+            return self._start_activation(node)
+        sources = [self._found.signals.get(source) for source in node.inputs]
+        known = [one for one in sources if one is not None]
+        if not known or len(known) < len(sources):
+            return "what enters is not known"
+        match node.kind:
+            case "normalization":
+                return self._predict_normalization(node, known[0])
+            case "transparent":
+                return self._predict_passage(node, known)
+            case "add":
+                return self._predict_sum(node, known)
+            case "product":
+                return self._predict_product(node, known)
+            case "output":
+                return known[0] if len(known) == 1 else "several outputs"
+            case "softmax":
+                return "softmax: its sharpness depends on the data"
+            case _:
+                return f"{node.label}: theory has no rule"
+
+    def _predict_layer(self, node: Node) -> SignalMoments | str:
+        found = self._layers.read(node)
+        if isinstance(found, str):
+            return found
+        self._found.maps[node.index] = found
+        origin = self._make_origin(self._layers.get_key(node))
+        if found.table:
+            return self._predict_lookup(node, found, origin)
+        source = self._found.signals.get(node.inputs[0]) if len(node.inputs) == 1 else None
+        if source is None:
+            return "what enters is not known"
+        if source.growth is not None:
+            self._found.growths[node.index] = source.growth * found.weight_variance
+        return apply_layer(found, source, origin)
+
+    def _predict_lookup(self, node: Node, found: LayerMap, origin: int) -> SignalMoments:
+        measured = self._measured.get(node.index)
+        difference = None
+        if measured is not None and measured.difference is not None and measured.second > TINY:
+            difference = measured.difference / measured.second * found.second
+        return SignalMoments(
+            mean=found.mean,
+            second=found.second,
+            difference=difference,
+            own=2 / max(found.outputs, 1),
+            width=found.outputs,
+            normal=True,
+            origins=origin,
+            growth=1.0,
+            start=node.index,
+        )
+
+    def _start_activation(self, node: Node) -> SignalMoments | str:
+        if len(node.inputs) != 1:
+            return "an activation of several tensors"
+        what: object = node.module or node.spec
+        if what is None and node.function is not None:
+            what = ElementwiseExpression(node.inputs[0], [node])
+        if what is None:
+            return f"{node.label} cannot be evaluated by itself"
+        try:
+            self._found.activations[node.index] = node.inputs[0], Activation(what)
+        except FaninError as error:
+            return str(error)
+        return self._predict_activation(node)
+
+    def _predict_activation(self, node: Node) -> SignalMoments | str:
+        start, activation = self._found.activations[node.index]
+        source = self._found.signals.get(start)
+        if source is None:
+            return "what enters is not known"
+        if not source.normal:
+            return "its input is not normal: theory knows E f² of normal numbers"
+        try:
+            signal = apply_activation(activation, source)
+            growth = self._pass_slope(start, activation, source)
+        except FaninError as error:
+            return str(error)
+        return replace(signal, growth=growth)
+
+    def _pass_slope(
+        self, start: int, activation: Activation, source: SignalMoments
+    ) -> float | None:
+        """The growth behind an activation, at the measured variance of its input."""
+        slope2 = activation.respond(*get_law(self._measured.get(start, source))).slope2
+        return None if source.growth is None else source.growth * slope2
+
+    def _pass_growth(self, node: Node) -> float | None:
+        """The growth behind a pooling, which theory knows though it does not know its size."""
+        source = self._found.signals.get(node.inputs[0]) if len(node.inputs) == 1 else None
+        share = get_pool_growth(node, self._shapes)
+        if source is None or source.growth is None or share is None:
+            return None
+        return source.growth * share
+
+    def _predict_normalization(self, node: Node, source: SignalMoments) -> SignalMoments | str:
+        found = self._norms.read(node, source)
+        if isinstance(found, str):
+            return found
+        signal, self._found.slopes[node.index] = found
+        if signal.difference is None:
+            signal = replace(signal, difference=self._scale_measured(node.index, signal.second))
+        return signal
+
+    def _predict_passage(self, node: Node, sources: list[SignalMoments]) -> SignalMoments | str:
+        found = read_passage(node, self._shapes, self._model, training=self._training)
+        if isinstance(found, str):
+            return found
+        self._found.passages[node.index] = found
+        if found.beside:
+            sizes = [_count(self._shapes.get(source)) for source in node.inputs]
+            if 0 in sizes:
+                return "the shapes of what it joins are not known"
+            return mix_moments(sources, sizes)
+        signal = sources[0].scale(found.factor)
+        if found.thin != 1:
+            signal = signal.thin(found.thin)
+        if found.second:
+            origin = self._make_origin(-1 - node.index) if found.independent else 0
+            signal = signal.shift(found.mean, found.second, origin)
+        return signal
+
+    def _predict_sum(self, node: Node, sources: list[SignalMoments]) -> SignalMoments | str:
+        signs = node.target in ("sub", "subtract", "rsub")
+        if len(sources) < 2 or (node.call is not None and "alpha" in node.call.kwargs):
+            return "a sum that the graph does not keep whole"
+        if signs:
+            sources = [sources[0], sources[1].scale(-1.0)]
+        found = add_moments(sources)
+        return "the summands share weights or inputs" if found is None else found
+
+    def _predict_product(self, node: Node, sources: list[SignalMoments]) -> SignalMoments | str:
+        if node.target not in ("mul", "multiply") or len(sources) != 2:
+            return f"{node.label}: theory has no rule"
+        found = multiply_moments(*sources)
+        return "the factors share weights or inputs" if found is None else found
+
+    def _find_expressions(self, index: int) -> None:
+        """Activations that are written out and begin at this node."""
+        for user in self._graph.users[index]:
+            node = self._graph.nodes[user]
+            if node.function is None or node.index in self._found.inside:
+                continue
+            expression = find_elementwise(self._graph, index, user)
+            if expression is None:
+                continue
+            try:
+                activation = Activation(expression)
+            except FaninError:
+                continue
+            end = max(expression.indices)
+            self._found.activations[end] = index, activation
+            for inner in expression.indices:
+                self._found.inside[inner] = index
+
+    def _make_origin(self, key: int) -> int:
+        """One bit for each source of independent numbers."""
+        return 1 << self._origins.setdefault(key, len(self._origins))
+
+    def _scale_measured(self, index: int, second: float) -> float | None:
+        """The measured difference of two samples, at a predicted size."""
+        measured = self._measured.get(index)
+        if measured is None or measured.difference is None or measured.second <= TINY:
+            return None
+        return measured.difference / measured.second * second
+
+
+def apply_layer(found: LayerMap, source: SignalMoments, origin: int) -> SignalMoments:
+    """q' = fan_in·Var w·q + (fan_in·E w)²·E x̄² + E b², where x̄ is the mean of what meets a unit."""
+    fan, variance = found.fan_in, max(found.second - found.mean**2, 0.0)
+    average = source.mean**2 + source.variance / max(fan, 1.0)
+    weighed = fan * variance * source.second + (fan * found.mean) ** 2 * average
+    second = weighed + found.bias_second
+    share = weighed / second if second > TINY else 0.0
+    return SignalMoments(
+        mean=fan * found.mean * source.mean + found.bias_mean,
+        second=second,
+        difference=None if source.difference is None else found.weight_variance * source.difference,
+        drift=share * share * source.spread,
+        own=2 / max(found.outputs, 1),
+        width=found.outputs,
+        normal=fan >= MIN_FAN,
+        origins=origin,
+        growth=1.0,
+        start=source.start,
+    )
+
+
+def apply_activation(activation: Activation, source: SignalMoments) -> SignalMoments:
+    """E f² and E f at the moments of what enters."""
+    mean, variance = get_law(source)
+    response = activation.respond(mean, variance)
+    difference = source.difference
+    if difference is not None:
+        difference = activation.separate(mean, variance, difference)
+    return SignalMoments(
+        mean=response.mean,
+        second=response.second,
+        difference=difference,
+        drift=response.sensitivity**2 * source.drift,
+        own=response.spread / max(source.width, 1),
+        width=source.width,
+        origins=source.origins,
+        start=source.start,
+    )
+
+
+def get_law(signal: SignalMoments) -> tuple[float, float]:
+    """Mean and variance of the normal numbers that an activation takes; a mean that does not
+    matter is 0, for which there are closed forms.
+    """
+    if signal.mean * signal.mean < 1e-6 * signal.variance:
+        return 0.0, signal.second
+    return signal.mean, max(signal.variance, TINY)
+
+
+def _count(shape: tuple[int, ...] | None) -> int:
+    total = 1
+    for size in shape or (0,):
+        total *= size
+    return total

@@ -1,0 +1,121 @@
+"""Normalizations as theory sees them: numbers of size γ come out, whatever goes in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from fanin.diagnosis.theory.layer_maps import Shapes, measure_tensor
+from fanin.diagnosis.theory.signal_moments import TINY, SignalMoments
+from fanin.fans import describe_parameters
+from fanin.structure import Node
+
+_CENTRED = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
+"""Those that subtract the mean; the others are taken for RMSNorm."""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Second moment and mean of γ and β."""
+
+    second: float
+    shift_second: float
+    shift_mean: float
+
+
+class NormalizationReader:
+    """Reads normalizations of tensors of these shapes."""
+
+    def __init__(self, shapes: Shapes, *, training: bool) -> None:
+        self._shapes, self._training = shapes, training
+
+    def read(self, node: Node, source: SignalMoments) -> tuple[SignalMoments, float] | str:
+        """What comes out, and what a small difference is multiplied by, squared."""
+        module = node.module
+        if module is None:
+            return f"{node.label}: its scale cannot be seen"
+        scale = _read_scale(module)
+        if isinstance(scale, str):
+            return scale
+        if self._uses_running_statistics(module):
+            return _apply_running(module, source, scale)
+        centred = isinstance(module, _CENTRED)
+        size = source.variance if centred else source.second
+        if size <= TINY:
+            return "what it normalizes is constant"
+        slope = scale.second / (size + _get_epsilon(module))
+        batch = isinstance(module, _BatchNorm)
+        # Normalization over the batch takes away what all samples share: two samples are then
+        # as different as chance makes them, which is measured.
+        difference = None if batch or source.difference is None else source.difference * slope
+        width = source.width
+        return (
+            SignalMoments(
+                mean=scale.shift_mean,
+                second=slope * size + scale.shift_second,
+                difference=difference,
+                width=width,
+                normal=source.normal,
+                origins=source.origins,
+                growth=None if source.growth is None else source.growth * slope,
+                start=source.start,
+            ),
+            slope,
+        )
+
+    def _uses_running_statistics(self, module: nn.Module) -> bool:
+        return (
+            isinstance(module, _BatchNorm) and not self._training and module.running_var is not None
+        )
+
+
+def _apply_running(
+    module: nn.Module, source: SignalMoments, scale: _Scale
+) -> tuple[SignalMoments, float] | str:
+    """(x − running mean)·γ/√(running variance): a constant scale and shift per channel."""
+    mean, variance = module.running_mean, module.running_var
+    if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
+        return "its running statistics cannot be seen"
+    slope = scale.second * measure_tensor((variance.detach() + _get_epsilon(module)).rsqrt())[0]
+    offset, average = measure_tensor(mean)
+    if not math.isfinite(slope + offset):
+        return "its running statistics are not finite"
+    moved = source.scale(math.sqrt(slope)).shift(
+        scale.shift_mean - average * math.sqrt(slope), offset * slope + scale.shift_second
+    )
+    return replace(moved, normal=source.normal), slope
+
+
+def _read_scale(module: nn.Module) -> _Scale | str:
+    held = describe_parameters(module)
+    roles = {one.role: name for name, one in held.items()}
+    if any(True for _ in module.parameters(recurse=False)) and not roles:
+        return f"{type(module).__name__}: its scale cannot be seen"
+    second, shift, mean = 1.0, 0.0, 0.0
+    if "norm scale" in roles:
+        second = measure_tensor(_get(module, roles["norm scale"]))[0]
+    if "norm offset" in roles:
+        second = measure_tensor(1 + _get(module, roles["norm offset"]).detach())[0]
+    if "norm shift" in roles:
+        shift, mean = measure_tensor(_get(module, roles["norm shift"]))
+    if not math.isfinite(second + shift):
+        return "its parameters are not finite"
+    return _Scale(second, shift, mean)
+
+
+def _get(module: nn.Module, name: str) -> Tensor:
+    found = getattr(module, name)
+    assert isinstance(found, Tensor)
+    return found
+
+
+def _get_epsilon(module: nn.Module) -> float:
+    for name in ("eps", "variance_epsilon", "epsilon"):
+        value = getattr(module, name, None)
+        if isinstance(value, float):
+            return value
+    return 0.0
