@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fanin.diagnosis.theory.forward_moments import ForwardMoments, get_law
 from fanin.diagnosis.theory.layer_maps import LayerMap
+from fanin.diagnosis.theory.passages import is_max_pool
 from fanin.diagnosis.theory.signal_moments import (
     GradientMoments,
     SignalMoments,
@@ -66,6 +67,8 @@ class BackwardPredictor:
     def _predict_node(self, node: Node) -> GradientMoments | str:
         if node.index == self._output:
             return "measured"
+        if self._is_inside(node.index):
+            return "inside an activation that is written out"
         users = [
             user
             for user in self._graph.users[node.index]
@@ -81,6 +84,9 @@ class BackwardPredictor:
             if found is not None:
                 parts.append(found)
         return add_gradients(parts) if parts else "no gradient is expected"
+
+    def _is_inside(self, index: int) -> bool:
+        return index in self._forward.inside and index not in self._forward.activations
 
     def _find_end(self, index: int, user: int) -> int:
         """The end of an activation that is written out and begins at `index`."""
@@ -101,7 +107,10 @@ class BackwardPredictor:
         match user.kind:
             case "normalization":
                 slope = self._forward.slopes.get(user.index)
-                return "its scale is not known" if slope is None else gradient.scale(slope)
+                if slope is None:
+                    return "its scale is not known"
+                passed = gradient.scale(slope.square)
+                return replace(passed, drift=passed.drift + slope.drift)
             case "transparent":
                 return self._pass_passage(user, gradient)
             case "add":
@@ -118,6 +127,8 @@ class BackwardPredictor:
         signal = self._forward.signals.get(start)
         if signal is None or not signal.normal or start != source.index:
             return "theory knows E f'² of normal numbers only"
+        if any(is_max_pool(self._graph.nodes[index]) for index in self._graph.users[user.index]):
+            return "the maximum selects where the slope is large"
         try:
             response = activation.respond(*get_law(self._laws.get(start, signal)))
         except FaninError as error:

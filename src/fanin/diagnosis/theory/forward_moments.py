@@ -9,7 +9,7 @@ from torch import nn
 
 from fanin.diagnosis.theory.layer_maps import LayerMap, LayerReader, Shapes
 from fanin.diagnosis.theory.normal_response import Activation
-from fanin.diagnosis.theory.normalizations import NormalizationReader
+from fanin.diagnosis.theory.normalizations import NormalizationReader, NormalizationSlope
 from fanin.diagnosis.theory.passages import Passage, get_pool_growth, read_passage
 from fanin.diagnosis.theory.signal_moments import (
     TINY,
@@ -38,8 +38,10 @@ class ForwardMoments:
     passages: dict[int, Passage] = field(default_factory=dict)
     activations: dict[int, tuple[int, Activation]] = field(default_factory=dict)
     """By the node that ends an activation: the node of its argument, and itself."""
-    slopes: dict[int, float] = field(default_factory=dict)
-    """Of normalizations: what they multiply a small difference by, squared."""
+    slopes: dict[int, NormalizationSlope] = field(default_factory=dict)
+    """Of normalizations."""
+    activation_slopes: dict[int, float] = field(default_factory=dict)
+    """E f'² of activations at the measured variances, by the node that ends each."""
     growths: dict[int, float] = field(default_factory=dict)
     """χ₁ of layers, at the measured variances."""
     inside: dict[int, int] = field(default_factory=dict)
@@ -168,25 +170,20 @@ class ForwardPredictor:
             return "its input is not normal: theory knows E f² of normal numbers"
         try:
             signal = apply_activation(activation, source)
-            growth = self._pass_slope(start, activation, source)
+            law = get_law(self._measured.get(start, source))
+            slope = self._found.activation_slopes[node.index] = activation.respond(*law).slope2
         except FaninError as error:
             return str(error)
-        return replace(signal, growth=growth)
-
-    def _pass_slope(
-        self, start: int, activation: Activation, source: SignalMoments
-    ) -> float | None:
-        """The growth behind an activation, at the measured variance of its input."""
-        slope2 = activation.respond(*get_law(self._measured.get(start, source))).slope2
-        return None if source.growth is None else source.growth * slope2
+        return replace(signal, growth=None if source.growth is None else source.growth * slope)
 
     def _pass_growth(self, node: Node) -> float | None:
         """The growth behind a pooling, which theory knows though it does not know its size."""
         source = self._found.signals.get(node.inputs[0]) if len(node.inputs) == 1 else None
-        share = get_pool_growth(node, self._shapes)
-        if source is None or source.growth is None or share is None:
+        if source is None or source.growth is None:
             return None
-        return source.growth * share
+        slope = self._found.activation_slopes.get(node.inputs[0], 1.0)
+        share = get_pool_growth(node, self._shapes, slope)
+        return None if share is None else source.growth * share
 
     def _predict_normalization(self, node: Node, source: SignalMoments) -> SignalMoments | str:
         found = self._norms.read(node, source)

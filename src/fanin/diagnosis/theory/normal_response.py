@@ -24,7 +24,7 @@ from fanin.errors import FaninError, UsageError
 from fanin.gains.activation_functions import NamedActivation, UnnamedActivation, resolve_activation
 
 _REACH = 10.0
-_POINTS = 2048
+_POINTS = 2000
 """Torch computes up to so many numbers without starting threads."""
 _STEP = 2 * _REACH / _POINTS
 _Z = (torch.arange(_POINTS, dtype=torch.float64, device="cpu") + 0.5) * _STEP - _REACH

@@ -27,13 +27,25 @@ class _Scale:
     shift_mean: float
 
 
+@dataclass(frozen=True)
+class NormalizationSlope:
+    """What a small difference is multiplied by, squared, and the variance of its logarithm that
+    theory leaves open.
+    """
+
+    square: float
+    drift: float
+
+
 class NormalizationReader:
     """Reads normalizations of tensors of these shapes."""
 
     def __init__(self, shapes: Shapes, *, training: bool) -> None:
         self._shapes, self._training = shapes, training
 
-    def read(self, node: Node, source: SignalMoments) -> tuple[SignalMoments, float] | str:
+    def read(
+        self, node: Node, source: SignalMoments
+    ) -> tuple[SignalMoments, NormalizationSlope] | str:
         """What comes out, and what a small difference is multiplied by, squared."""
         module = node.module
         if module is None:
@@ -43,12 +55,12 @@ class NormalizationReader:
             return scale
         if self._uses_running_statistics(module):
             return _apply_running(module, source, scale)
-        centred = isinstance(module, _CENTRED)
-        size = source.variance if centred else source.second
-        if size <= TINY:
-            return "what it normalizes is constant"
-        slope = scale.second / (size + _get_epsilon(module))
         batch = isinstance(module, _BatchNorm)
+        least, most = _get_sizes(source, batch, isinstance(module, _CENTRED))
+        if least <= TINY:
+            return "what it normalizes is constant"
+        size = math.sqrt(least * most)
+        slope = scale.second / (size + _get_epsilon(module))
         # Normalization over the batch takes away what all samples share: two samples are then
         # as different as chance makes them, which is measured.
         difference = None if batch or source.difference is None else source.difference * slope
@@ -64,7 +76,7 @@ class NormalizationReader:
                 growth=None if source.growth is None else source.growth * slope,
                 start=source.start,
             ),
-            slope,
+            NormalizationSlope(slope, (math.log(most / least) / 2) ** 2),
         )
 
     def _uses_running_statistics(self, module: nn.Module) -> bool:
@@ -73,9 +85,21 @@ class NormalizationReader:
         )
 
 
+def _get_sizes(source: SignalMoments, batch: bool, centred: bool) -> tuple[float, float]:
+    """What is divided by, at least and at most.
+
+    Over a batch it is the variance of each unit over samples and places: how much samples differ at
+    one place, and places too, but not what all samples and places share.
+    """
+    whole = source.variance if centred else source.second
+    if batch and source.difference is not None:
+        return min(source.difference, whole), whole
+    return whole, whole
+
+
 def _apply_running(
     module: nn.Module, source: SignalMoments, scale: _Scale
-) -> tuple[SignalMoments, float] | str:
+) -> tuple[SignalMoments, NormalizationSlope] | str:
     """(x − running mean)·γ/√(running variance): a constant scale and shift per channel."""
     mean, variance = module.running_mean, module.running_var
     if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
@@ -87,7 +111,7 @@ def _apply_running(
     moved = source.scale(math.sqrt(slope)).shift(
         scale.shift_mean - average * math.sqrt(slope), offset * slope + scale.shift_second
     )
-    return replace(moved, normal=source.normal), slope
+    return replace(moved, normal=source.normal), NormalizationSlope(slope, 0.0)
 
 
 def _read_scale(module: nn.Module) -> _Scale | str:

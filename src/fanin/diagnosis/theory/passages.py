@@ -182,21 +182,36 @@ def _compare_sizes(node: Node, shapes: Shapes) -> float:
 
 def _describe_unknown(node: Node, shapes: Shapes) -> str:
     label = node.label
-    if any(word in label.lower() for word in _POOLS):
-        ratio = _compare_sizes(node, shapes)
-        if 0 < ratio < 1 and "max" not in label.lower():
-            low = math.sqrt(ratio)
-            return f"averages: the size is multiplied by {low:.2g} to 1, as neighbours are alike"
+    ratio = _compare_sizes(node, shapes)
+    if is_max_pool(node):
         return f"{label}: what is selected depends on the data"
+    if is_pool(node) and 0 < ratio < 1:
+        low = math.sqrt(ratio)
+        return f"averages: the size is multiplied by {low:.2g} to 1, as neighbours are alike"
     return f"{label}: theory has no rule"
 
 
-def get_pool_growth(node: Node, shapes: Shapes) -> float | None:
+def get_pool_growth(node: Node, shapes: Shapes, slope: float) -> float | None:
     """What a pooling multiplies the squared length of a gradient by; None if it is no pooling.
 
-    A maximum gives the whole gradient to one number; an average of k gives 1/k of it to each of k.
+    An average of k gives 1/k of the gradient to each of k numbers. A maximum gives all of it to
+    one, and that is more often where the activation before it has a slope than `slope`, its E f'²,
+    says: behind a ReLU, unless all k are 0.
     """
-    label = node.label.lower()
-    if node.kind != "transparent" or not any(word in label for word in _POOLS):
+    if not is_pool(node):
         return None
-    return 1.0 if "max" in label else min(_compare_sizes(node, shapes), 1.0)
+    share = min(_compare_sizes(node, shapes), 1.0)
+    if not is_max_pool(node) or not share:
+        return share
+    return (1 - (1 - min(slope, 1.0)) ** (1 / share)) / slope if slope else 1.0
+
+
+def is_pool(node: Node) -> bool:
+    """Whether a step averages, or takes the maximum of, neighbours."""
+    label = node.label.lower()
+    return node.kind == "transparent" and any(word in label for word in _POOLS)
+
+
+def is_max_pool(node: Node) -> bool:
+    """Whether a step takes the maximum of neighbours."""
+    return is_pool(node) and "max" in node.label.lower()
