@@ -14,11 +14,11 @@ from fanin.structure import Graph, model_state
 from fanin.structure.forward_tracing import Batch, ForwardTracer, split_batch
 
 
-def measure(model: nn.Module, batch: Batch, *, seed: int = 0, training: bool = True) -> Measurement:
+def measure(model: nn.Module, batch: Batch, *, seed: int = 0) -> Measurement:
     """Signals and gradients of one pass, whose gradient at the output is random."""
     args, kwargs = split_batch(batch)
     with model_state.preserve_model(model), model_state.require_gradients(model):
-        model.train(training)
+        model.train()
         tracer = ForwardTracer(model, thorough=True)
         graph = tracer.build(args, kwargs)
         values = dict(tracer.values)
@@ -41,12 +41,11 @@ def measure(model: nn.Module, batch: Batch, *, seed: int = 0, training: bool = T
         loss=LossState(kind="cotangent", name="a random cotangent", value=None, finite=True),
         attentions=(),
         samples=len(values[output]),
-        sample_axis=0,
-        training=training,
         output=values[output].detach(),
         target=None,
         output_node=output,
         batch_stats={},
+        shapes={index: tuple(value.shape) for index, value in values.items()},
     )
 
 

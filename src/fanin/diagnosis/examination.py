@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fanin.diagnosis.held_parameters import HeldParameter, list_held
 from fanin.diagnosis.measurement import Measurement
 from fanin.diagnosis.probe.probe_loss import compute_loss
+from fanin.diagnosis.theory import Prediction, predict
 from fanin.structure import ModelStructure
 
 Level = Literal["fast", "full"]
@@ -45,6 +46,11 @@ class Examination:
     def add_note(self, text: str) -> None:
         """Say that something could not be looked at."""
         self.notes.append(text)
+
+    @cached_property
+    def prediction(self) -> Prediction | None:
+        """What theory says of the measured model; None if nothing was measured."""
+        return None if self.measurement is None else predict(self.model, self.measurement)
 
     @property
     def loss_function(self) -> Callable[..., Tensor] | None:

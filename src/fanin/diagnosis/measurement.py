@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -159,6 +159,8 @@ class Measurement:
     """The node of `output`."""
     batch_stats: Mapping[str, Signal]
     """The floating-point inputs, by name."""
+    shapes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """The shape of every node's tensor, also of steps that only move numbers."""
 
     @cached_property
     def layers(self) -> tuple[Signal, ...]:

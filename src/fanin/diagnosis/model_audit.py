@@ -22,6 +22,7 @@ from fanin.diagnosis.findings.consequences import drop_consequences
 from fanin.diagnosis.ignoring import drop_ignored, parse_ignored
 from fanin.diagnosis.measurement import Measurement, Signal
 from fanin.diagnosis.probe import measure_start
+from fanin.diagnosis.theory import Prediction
 from fanin.diagnosis.views.audit_page import render_page
 from fanin.diagnosis.views.audit_text import format_audit
 from fanin.diagnosis.views.plain_records import to_record
@@ -58,6 +59,11 @@ class Audit:
     def layers(self) -> tuple[Signal, ...]:
         """What each layer put out, in the order of computation."""
         return self.measurement.layers if self.measurement else ()
+
+    @property
+    def theory(self) -> Prediction | None:
+        """What theory predicts of the same signals; None if nothing was measured."""
+        return self.examination.prediction
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -16,6 +16,7 @@ from fanin.diagnosis.findings.mixed_samples import judge_causality, judge_sample
 from fanin.diagnosis.findings.not_finite import judge_finite
 from fanin.diagnosis.findings.output_fit import judge_output_fit
 from fanin.diagnosis.findings.signal_drift import judge_drift
+from fanin.diagnosis.findings.scale_judges import JUDGES as SCALE_JUDGES
 from fanin.diagnosis.findings.weight_judges import JUDGES as WEIGHT_JUDGES
 
 Judge = Callable[[Examination], Iterator[Finding]]
@@ -35,4 +36,5 @@ JUDGES: tuple[Judge, ...] = (
     judge_sample_independence,
     judge_causality,
     *WEIGHT_JUDGES,
+    *SCALE_JUDGES,
 )

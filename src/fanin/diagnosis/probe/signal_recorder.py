@@ -52,6 +52,8 @@ class SignalRecorder(ForwardTracer):
         self._signals: dict[int, Signal] = {}
         self._gradients: dict[int, _Gradient] = {}
         self._unit_axes: dict[int, int] = {}
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        """Of every node's tensor."""
         self.picked: dict[int, Tensor] = {}
         """Some numbers of each node, as they were when it was computed."""
         self.attentions: list[AttentionState] = []
@@ -84,6 +86,7 @@ class SignalRecorder(ForwardTracer):
     def observe(self, node: Node, tensor: Tensor) -> None:
         if (self._scores is not None and node.kind == "transparent") or node.kind == "softmax":
             self._describe_attention(node)
+        self.shapes.setdefault(node.index, tuple(tensor.shape))
         if node.index in self._signals or tensor.is_meta or type(tensor).__name__ == "DTensor":
             return
         if not (tensor.is_floating_point() or tensor.is_complex()):

@@ -66,6 +66,7 @@ def measure_start(
             target=target.detach() if isinstance(target, Tensor) else None,
             output_node=None if prediction is None else recorder.get_node(prediction),
             batch_stats={one.name: one for one in signals.values() if one.kind == "input"},
+            shapes=dict(recorder.shapes),
         )
 
 

@@ -3,6 +3,6 @@ shows.
 """
 
 from fanin.diagnosis.theory.predict import predict
-from fanin.diagnosis.theory.prediction import PlainPath, PredictedSignal, Prediction
+from fanin.diagnosis.theory.prediction import PathPhase, PredictedSignal, Prediction
 
-__all__ = ["PlainPath", "PredictedSignal", "Prediction", "predict"]
+__all__ = ["PathPhase", "PredictedSignal", "Prediction", "predict"]

@@ -10,7 +10,7 @@ from torch import nn
 from fanin.diagnosis.theory.layer_maps import LayerMap, LayerReader, Shapes
 from fanin.diagnosis.theory.normal_response import Activation
 from fanin.diagnosis.theory.normalizations import NormalizationReader, NormalizationSlope
-from fanin.diagnosis.theory.passages import Passage, get_pool_growth, read_passage
+from fanin.diagnosis.theory.passages import Passage, read_passage
 from fanin.diagnosis.theory.signal_moments import (
     TINY,
     SignalMoments,
@@ -42,8 +42,6 @@ class ForwardMoments:
     """Of normalizations."""
     activation_slopes: dict[int, float] = field(default_factory=dict)
     """E f'² of activations at the measured variances, by the node that ends each."""
-    growths: dict[int, float] = field(default_factory=dict)
-    """χ₁ of layers, at the measured variances."""
     inside: dict[int, int] = field(default_factory=dict)
     """Nodes inside an activation that is written out, and the node of its argument."""
 
@@ -57,13 +55,11 @@ class ForwardPredictor:
         model: nn.Module,
         measured: Mapping[int, SignalMoments],
         shapes: Shapes,
-        *,
-        training: bool,
+        layers: LayerReader,
     ) -> None:
-        self._graph, self._model, self._training = graph, model, training
-        self._measured, self._shapes = measured, shapes
-        self._layers = LayerReader(graph, model, shapes)
-        self._norms = NormalizationReader(shapes, training=training)
+        self._graph, self._model = graph, model
+        self._measured, self._shapes, self._layers = measured, shapes, layers
+        self._norms = NormalizationReader(model)
         self._origins: dict[int, int] = {}
         self._found = ForwardMoments()
 
@@ -73,18 +69,30 @@ class ForwardPredictor:
             found = self._predict_node(node)
             if isinstance(found, str):
                 self._found.reasons[node.index] = found
-                measured = self._measured.get(node.index)
-                if measured is not None:
-                    self._found.signals[node.index] = replace(
-                        measured,
-                        origins=self._make_origin(node.index),
-                        growth=self._pass_growth(node),
-                    )
-                continue
-            self._found.signals[node.index] = found
-            if found.normal:
+                self._start_anew(node)
+            else:
+                self._found.signals[node.index] = found
+            if self._is_normal(node.index):
                 self._find_expressions(node.index)
         return self._found
+
+    def _start_anew(self, node: Node) -> None:
+        """Take what was measured, if it was."""
+        measured = self._measured.get(node.index)
+        if measured is None:
+            return
+        layer = self._found.maps.get(node.index)
+        key = node.index if layer is None else self._layers.get_key(node)
+        self._found.signals[node.index] = replace(
+            measured,
+            width=measured.width if layer is None else layer.outputs,
+            normal=layer is not None and layer.fan_in >= MIN_FAN,
+            origins=self._make_origin(key),
+        )
+
+    def _is_normal(self, index: int) -> bool:
+        signal = self._found.signals.get(index)
+        return signal is not None and signal.normal
 
     def _predict_node(self, node: Node) -> SignalMoments | str:
         if node.kind == "input":
@@ -126,8 +134,6 @@ class ForwardPredictor:
         source = self._found.signals.get(node.inputs[0]) if len(node.inputs) == 1 else None
         if source is None:
             return "what enters is not known"
-        if source.growth is not None:
-            self._found.growths[node.index] = source.growth * found.weight_variance
         return apply_layer(found, source, origin)
 
     def _predict_lookup(self, node: Node, found: LayerMap, origin: int) -> SignalMoments:
@@ -143,7 +149,6 @@ class ForwardPredictor:
             width=found.outputs,
             normal=True,
             origins=origin,
-            growth=1.0,
             start=node.index,
         )
 
@@ -169,21 +174,11 @@ class ForwardPredictor:
         if not source.normal:
             return "its input is not normal: theory knows E f² of normal numbers"
         try:
-            signal = apply_activation(activation, source)
             law = get_law(self._measured.get(start, source))
-            slope = self._found.activation_slopes[node.index] = activation.respond(*law).slope2
+            self._found.activation_slopes[node.index] = activation.respond(*law).slope2
+            return apply_activation(activation, source)
         except FaninError as error:
             return str(error)
-        return replace(signal, growth=None if source.growth is None else source.growth * slope)
-
-    def _pass_growth(self, node: Node) -> float | None:
-        """The growth behind a pooling, which theory knows though it does not know its size."""
-        source = self._found.signals.get(node.inputs[0]) if len(node.inputs) == 1 else None
-        if source is None or source.growth is None:
-            return None
-        slope = self._found.activation_slopes.get(node.inputs[0], 1.0)
-        share = get_pool_growth(node, self._shapes, slope)
-        return None if share is None else source.growth * share
 
     def _predict_normalization(self, node: Node, source: SignalMoments) -> SignalMoments | str:
         found = self._norms.read(node, source)
@@ -195,7 +190,7 @@ class ForwardPredictor:
         return signal
 
     def _predict_passage(self, node: Node, sources: list[SignalMoments]) -> SignalMoments | str:
-        found = read_passage(node, self._shapes, self._model, training=self._training)
+        found = read_passage(node, self._shapes, self._model)
         if isinstance(found, str):
             return found
         self._found.passages[node.index] = found
@@ -273,7 +268,6 @@ def apply_layer(found: LayerMap, source: SignalMoments, origin: int) -> SignalMo
         width=found.outputs,
         normal=fan >= MIN_FAN,
         origins=origin,
-        growth=1.0,
         start=source.start,
     )
 

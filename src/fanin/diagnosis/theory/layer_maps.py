@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from fanin.diagnosis.theory.tap_counts import count_taps
 from fanin.fans import describe_parameters, is_transformers_conv1d
-from fanin.structure import Graph, Node
+from fanin.structure import Node
 
 Shapes = Mapping[int, tuple[int, ...]]
 """The shape of each node's tensor."""
@@ -59,11 +59,14 @@ class LayerMap:
 
 
 class LayerReader:
-    """Reads layers off a graph whose tensors have these shapes."""
+    """Reads the layers of a graph whose tensors have these shapes."""
 
-    def __init__(self, graph: Graph, model: nn.Module, shapes: Shapes) -> None:
-        self._graph, self._model, self._shapes = graph, model, shapes
-        self._moments: dict[int, tuple[float, float]] = {}
+    def __init__(
+        self, model: nn.Module, shapes: Shapes, moments: Mapping[int, tuple[float, float]]
+    ) -> None:
+        self._model, self._shapes = model, shapes
+        self._moments = dict(moments)
+        """E w² and E w of tensors by their ids: those of parameters were measured before."""
 
     def read(self, node: Node) -> LayerMap | str:
         """The map of a layer's node, or why theory has none."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from fanin.diagnosis.theory.layer_maps import Shapes, measure_tensor
+from fanin.diagnosis.theory.layer_maps import measure_tensor
+from fanin.diagnosis.theory.passages import is_training
 from fanin.diagnosis.theory.signal_moments import TINY, SignalMoments
 from fanin.fans import describe_parameters
 from fanin.structure import Node
@@ -38,10 +39,10 @@ class NormalizationSlope:
 
 
 class NormalizationReader:
-    """Reads normalizations of tensors of these shapes."""
+    """Reads the normalizations of a model."""
 
-    def __init__(self, shapes: Shapes, *, training: bool) -> None:
-        self._shapes, self._training = shapes, training
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
 
     def read(
         self, node: Node, source: SignalMoments
@@ -73,7 +74,6 @@ class NormalizationReader:
                 width=width,
                 normal=source.normal,
                 origins=source.origins,
-                growth=None if source.growth is None else source.growth * slope,
                 start=source.start,
             ),
             NormalizationSlope(slope, (math.log(most / least) / 2) ** 2),
@@ -81,7 +81,9 @@ class NormalizationReader:
 
     def _uses_running_statistics(self, module: nn.Module) -> bool:
         return (
-            isinstance(module, _BatchNorm) and not self._training and module.running_var is not None
+            isinstance(module, _BatchNorm)
+            and not is_training(self._model, module)
+            and module.running_var is not None
         )
 
 

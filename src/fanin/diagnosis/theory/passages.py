@@ -59,10 +59,17 @@ class Passage:
     """Whether several tensors are put beside one another."""
 
 
-def read_passage(node: Node, shapes: Shapes, model: nn.Module, *, training: bool) -> Passage | str:
+def is_training(model: nn.Module, module: nn.Module) -> bool:
+    """Whether a module is in train mode in the probe: a model in eval mode is set to it as a whole,
+    one in train mode is left as it is.
+    """
+    return module.training or not model.training
+
+
+def read_passage(node: Node, shapes: Shapes, model: nn.Module) -> Passage | str:
     """What a transparent step does, or why theory cannot say."""
     if node.module is not None:
-        return _read_module(node, shapes, training)
+        return _read_module(node, node.module, shapes, is_training(model, node.module))
     name = node.target
     if name in _BESIDE:
         return Passage(beside=True)
@@ -79,12 +86,11 @@ def read_passage(node: Node, shapes: Shapes, model: nn.Module, *, training: bool
     if name in ("mul", "multiply") or name in DIVISIONS:
         return _read_product(node)
     if "dropout" in name:
-        return _read_dropout(_get_number(node, 1, "p", 0.5), _get_flag(node, training))
+        return _read_dropout(_get_number(node, 1, "p", 0.5), _is_training_call(node))
     return _describe_unknown(node, shapes)
 
 
-def _read_module(node: Node, shapes: Shapes, training: bool) -> Passage | str:
-    module = node.module
+def _read_module(node: Node, module: nn.Module, shapes: Shapes, training: bool) -> Passage | str:
     if isinstance(module, _MODULE_MOVES):
         return Passage(backward=_compare_sizes(node, shapes))
     if isinstance(module, (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)):
@@ -166,10 +172,9 @@ def _get_number(node: Node, position: int, keyword: str, default: float) -> floa
     return default if value is None else value
 
 
-def _get_flag(node: Node, default: bool) -> bool:
-    """Whether a functional dropout was told that it trains."""
-    value = None if node.call is None else node.call.get_option(2, "training")
-    return value if isinstance(value, bool) else default
+def _is_training_call(node: Node) -> bool:
+    """Whether a functional dropout drops."""
+    return node.call is None or node.call.get_option(2, "training") is not False
 
 
 def _compare_sizes(node: Node, shapes: Shapes) -> float:

@@ -10,11 +10,12 @@ from torch import nn
 from fanin.diagnosis.measurement import Measurement, Signal
 from fanin.diagnosis.theory.backward_moments import BackwardMoments, BackwardPredictor
 from fanin.diagnosis.theory.forward_moments import ForwardMoments, ForwardPredictor
-from fanin.diagnosis.theory.layer_maps import Shapes
-from fanin.diagnosis.theory.plain_paths import find_plain_paths
+from fanin.diagnosis.theory.growths import find_growths
+from fanin.diagnosis.theory.layer_maps import LayerReader, Shapes
+from fanin.diagnosis.theory.phases import find_phases
 from fanin.diagnosis.theory.prediction import PredictedSignal, Prediction
 from fanin.diagnosis.theory.signal_moments import TINY, SignalMoments
-from fanin.structure import Graph
+from fanin.structure import Graph, list_bare_names
 
 _LARGEST_SPREAD = 4.0
 """The variance of ln q beyond which a prediction says nothing: a factor of e² either way."""
@@ -37,16 +38,20 @@ def predict(model: nn.Module, measurement: Measurement) -> Prediction:
     """
     graph = measurement.graph
     measured = _read_signals(measurement)
-    shapes = _complete_shapes(graph, {index: one.shape for index, one in _list(measurement)})
-    forward = ForwardPredictor(
-        graph, model, measured, shapes, training=measurement.training
-    ).predict()
+    known = {index: one.shape for index, one in _list(measurement)} | dict(measurement.shapes)
+    shapes = _complete_shapes(graph, known)
+    layers = LayerReader(model, shapes, _read_weights(model, measurement))
+    forward = ForwardPredictor(graph, model, measured, shapes, layers).predict()
     backward = BackwardPredictor(
         graph, forward, _read_gradients(measurement), measured, measurement.output_node
     ).predict()
+    growths = find_growths(graph, forward, shapes)
     return Prediction(
-        signals={node.index: _describe(node.index, forward, backward) for node in graph.nodes},
-        paths=find_plain_paths(graph, forward, measured),
+        signals={
+            node.index: _describe(node.index, forward, backward, growths.get(node.index))
+            for node in graph.nodes
+        },
+        phases=find_phases(graph, forward, growths, measured),
         notes=tuple(_list_notes(graph, forward)),
     )
 
@@ -88,6 +93,17 @@ def _read_gradients(measurement: Measurement) -> dict[int, float]:
     }
 
 
+def _read_weights(model: nn.Module, measurement: Measurement) -> dict[int, tuple[float, float]]:
+    """E w² and E w of each parameter by its id."""
+    names = list_bare_names(model)
+    found = {}
+    for name, parameter in model.named_parameters():
+        state = measurement.parameters.get(names[name])
+        if state is not None and state.finite and parameter.numel():
+            found[id(parameter)] = state.rms**2, state.mean
+    return found
+
+
 def _complete_shapes(graph: Graph, shapes: Mapping[int, tuple[int, ...]]) -> Shapes:
     """The shape of a step that gave several tensors, such as a split, is that of its input."""
     found = dict(shapes)
@@ -99,7 +115,9 @@ def _complete_shapes(graph: Graph, shapes: Mapping[int, tuple[int, ...]]) -> Sha
     return found
 
 
-def _describe(index: int, forward: ForwardMoments, backward: BackwardMoments) -> PredictedSignal:
+def _describe(
+    index: int, forward: ForwardMoments, backward: BackwardMoments, growth: float | None
+) -> PredictedSignal:
     signal, gradient = forward.signals.get(index), backward.gradients.get(index)
     reason, gradient_reason = forward.reasons.get(index, ""), backward.reasons.get(index, "")
     if signal is not None and not reason and signal.spread > _LARGEST_SPREAD:
@@ -123,7 +141,7 @@ def _describe(index: int, forward: ForwardMoments, backward: BackwardMoments) ->
         if gradient is not None and returned
         else None,
         gradient_start=gradient.start if gradient is not None and returned else None,
-        predicted_gradient_growth=forward.growths.get(index),
+        predicted_gradient_growth=growth,
         reason=reason,
         gradient_reason=gradient_reason,
     )

@@ -60,10 +60,10 @@ class PredictedSignal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainPath:
-    """Layers one after another without normalization and without sums: what mean-field theory is
-    about. There the weights alone must keep the signal, the gradient and the differences between
-    inputs.
+class PathPhase:
+    """The phase of a plain path: of layers one after another, without normalization and without
+    sums. There the weights alone must keep the signal, the gradient and the differences between
+    inputs: what mean-field theory is about.
     """
 
     nodes: tuple[int, ...]
@@ -110,20 +110,20 @@ class Prediction:
 
     signals: Mapping[int, PredictedSignal]
     """By node, of every node of the graph."""
-    paths: tuple[PlainPath, ...] = ()
-    """The plain paths of at least `plain_paths.MIN_LAYERS` layers, the longest first."""
+    phases: tuple[PathPhase, ...] = ()
+    """Of the plain paths of at least `phases.MIN_LAYERS` layers, the longest first."""
     notes: tuple[str, ...] = ()
     """What theory does not cover here."""
 
     @property
-    def phase(self) -> PlainPath | None:
-        """The plain path of the most depth scales; None if the model has none."""
-        return max(self.paths, key=lambda path: path.depth_scales, default=None)
+    def phase(self) -> PathPhase | None:
+        """That of the plain path with the most depth scales; None if there is none."""
+        return max(self.phases, key=lambda one: one.depth_scales, default=None)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain lists and dicts."""
         return {
             "signals": [asdict(one) for one in self.signals.values()],
-            "paths": [asdict(one) for one in self.paths],
+            "phases": [asdict(one) for one in self.phases],
             "notes": list(self.notes),
         }

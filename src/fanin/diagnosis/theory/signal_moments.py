@@ -32,8 +32,6 @@ class SignalMoments:
     """Whether the numbers of one sample are about normal."""
     origins: int = 0
     """The layers and inputs that it was made by, as bits: what shares none is independent."""
-    growth: float | None = None
-    """What a small difference of two signals was multiplied by (squared) since the last layer."""
     start: int = 0
     """The node that the prediction starts from, where the numbers were measured."""
 
@@ -55,7 +53,6 @@ class SignalMoments:
             mean=self.mean * factor,
             second=self.second * square,
             difference=None if self.difference is None else self.difference * square,
-            growth=None if self.growth is None else self.growth * square,
         )
 
     def thin(self, share: float) -> SignalMoments:

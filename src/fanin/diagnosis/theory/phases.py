@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fanin.diagnosis.theory.forward_moments import ForwardMoments
 from fanin.diagnosis.theory.layer_maps import LayerMap
 from fanin.diagnosis.theory.normal_response import Activation
-from fanin.diagnosis.theory.prediction import Phase, PlainPath
+from fanin.diagnosis.theory.prediction import PathPhase, Phase
 from fanin.diagnosis.theory.settled_state import SettledState, find_settled_state
 from fanin.diagnosis.theory.signal_moments import SignalMoments
 from fanin.errors import FaninError
@@ -32,19 +32,26 @@ class _Step:
     activation: Activation | None
 
 
-def find_plain_paths(
-    graph: Graph, forward: ForwardMoments, measured: Mapping[int, SignalMoments]
-) -> tuple[PlainPath, ...]:
+def find_phases(
+    graph: Graph,
+    forward: ForwardMoments,
+    growths: Mapping[int, float],
+    measured: Mapping[int, SignalMoments],
+) -> tuple[PathPhase, ...]:
     """The plain paths of at least `MIN_LAYERS` layers, the longest first."""
     steps = {
         node.index: step
         for node in graph.nodes
-        if node.index in forward.growths and (step := _step_back(graph, forward, node.index))
+        if node.index in growths and (step := _step_back(graph, forward, node.index))
     }
     followed = {step.before for step in steps.values()}
     ends = [index for index in steps if index not in followed]
     paths = [_follow(steps, end) for end in ends]
-    found = [_describe(path, steps, forward, measured) for path in paths if len(path) >= MIN_LAYERS]
+    found = [
+        _describe(path, steps, forward, growths, measured)
+        for path in paths
+        if len(path) >= MIN_LAYERS
+    ]
     return tuple(sorted(found, key=lambda path: -path.depth))
 
 
@@ -74,10 +81,11 @@ def _describe(
     path: Sequence[int],
     steps: Mapping[int, _Step],
     forward: ForwardMoments,
+    growths: Mapping[int, float],
     measured: Mapping[int, SignalMoments],
-) -> PlainPath:
+) -> PathPhase:
     maps = [forward.maps[index] for index in path]
-    total = sum(_log(forward.growths[index]) for index in path[1:])
+    total = sum(_log(growths[index]) for index in path[1:])
     logarithm = total / (len(path) - 1)
     between = [step.activation for index in path[1:] if (step := steps[index]) is not None]
     names = Counter("linear" if one is None else one.name for one in between)
@@ -92,7 +100,7 @@ def _describe(
     phase: Phase = "chaotic" if chaotic else "ordered"
     if abs(total) < 1:
         phase = "critical"
-    return PlainPath(
+    return PathPhase(
         nodes=tuple(path),
         activation=names.most_common(1)[0][0],
         weight_std=math.exp(sum(_log(one.weight_variance) for one in maps) / len(maps) / 2),
@@ -127,8 +135,3 @@ def _are_alike(maps: Sequence[LayerMap]) -> bool:
 
 def _log(value: float) -> float:
     return math.log(max(value, _LEAST))
-
-
-def list_layers(paths: Sequence[PlainPath]) -> Iterator[int]:
-    """The layers of all paths, each once."""
-    yield from dict.fromkeys(index for path in paths for index in path.nodes)
