@@ -15,8 +15,8 @@ from fanin.diagnosis.findings.learnability import judge_learnability
 from fanin.diagnosis.findings.mixed_samples import judge_causality, judge_sample_independence
 from fanin.diagnosis.findings.not_finite import judge_finite
 from fanin.diagnosis.findings.output_fit import judge_output_fit
-from fanin.diagnosis.findings.signal_drift import judge_drift
 from fanin.diagnosis.findings.scale_judges import JUDGES as SCALE_JUDGES
+from fanin.diagnosis.findings.signal_drift import judge_drift
 from fanin.diagnosis.findings.weight_judges import JUDGES as WEIGHT_JUDGES
 
 Judge = Callable[[Examination], Iterator[Finding]]
