@@ -34,14 +34,15 @@ def format_audit(audit: ShownAudit) -> str:
 
 def list_lines(audit: ShownAudit) -> list[StyledLine]:
     """The whole view, line by line."""
-    lines = [*_answer(audit)]
+    notes = _section("Not looked at", [line for note in audit.notes for line in _bullet(note)])
+    lines = [*_answer(audit), *(notes if audit.measurement is None else [])]
     for finding in audit.findings[:_MOST_FINDINGS]:
         lines += [make_line(), *format_finding(finding)]
     if hidden := len(audit.findings) - _MOST_FINDINGS:
         lines += [make_line(), *wrap_lines(f"… and {hidden} more.")] if hidden > 0 else []
     lines += format_layers(audit)
     lines += _section("Roles, as the graph shows them", [*_describe_structure(audit.structure)])
-    lines += _section("Not looked at", [line for note in audit.notes for line in _bullet(note)])
+    lines += notes if audit.measurement is not None else []
     return [*lines, *_next_steps(audit)]
 
 

@@ -6,6 +6,7 @@ https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 from fanin._version import __version__
@@ -62,7 +63,7 @@ def _describe_rule(kind: FindingKind) -> dict[str, Any]:
     title = f"{kind.title[:1].upper()}{kind.title[1:]}"
     return {
         "id": kind.code,
-        "name": "".join(word.capitalize() for word in kind.title.replace("-", " ").split()),
+        "name": "".join(re.findall(r"\w+", kind.title.title().replace("'S", "s"))),
         "shortDescription": {"text": f"{title}."},
         "fullDescription": {"text": kind.meaning},
         "help": {"text": f"{kind.meaning}\n\n{kind.remedy}\n\nfanin explain {kind.code}"},
