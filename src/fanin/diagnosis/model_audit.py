@@ -27,7 +27,7 @@ from fanin.diagnosis.views.audit_page import render_page
 from fanin.diagnosis.views.audit_text import format_audit
 from fanin.diagnosis.views.plain_records import to_record
 from fanin.diagnosis.views.sarif_log import to_sarif
-from fanin.errors import FaninError, FitError, MissingExtra, UnknownName
+from fanin.errors import FaninError, FitError, MissingExtra, UnknownName, quote
 from fanin.structure import ModelStructure, describe_structure
 from fanin.structure.forward_tracing import Batch
 from fanin.structure.module_kinds import check_model
@@ -300,6 +300,12 @@ def judge(examination: Examination) -> tuple[Finding, ...]:
     """What all judges find, without what follows from another finding, the worst first."""
     found: list[Finding] = []
     for one in JUDGES:
-        found += one(examination)
+        try:
+            found += one(examination)
+        except Exception as error:  # the other judges must still be heard
+            examination.add_note(
+                f"{one.__name__} could not judge this model: {type(error).__name__}: "
+                f"{quote(str(error), 200)}."
+            )
     kept = drop_consequences(found)
     return tuple(sorted(kept, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -61,7 +61,8 @@ def _preserve_attributes(model: nn.Module) -> Iterator[None]:
     own = [vars(module) for module in model.modules()]
     held = [
         (names, dict(names))
-        for names in (*own, *(names[table] for names in own for table in _TABLES))
+        for names in (*own, *(names[table] for names in own for table in _TABLES if table in names))
+        if isinstance(names, dict)  # those of a scripted module cannot be written
     ]
     try:
         yield

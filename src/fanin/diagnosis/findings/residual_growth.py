@@ -126,8 +126,8 @@ def _describe(
         also=names[1:],
         summary=(
             f"Without normalization, {len(found)} residual branches multiply the size of the "
-            f"stream by {growth:.3g}{'' if measured else ' (predicted)'}; independent ones of equal "
-            f"size would by {math.sqrt(len(found)):.2g}."
+            f"stream by {growth:.3g}{'' if measured else ' (predicted)'}; independent ones of "
+            f"equal size would by {math.sqrt(len(found)):.2g}."
         ),
         remedy=(
             f"Multiply the last weight of each branch by 1/√{len(found)} = {factor:.3g}, or start "

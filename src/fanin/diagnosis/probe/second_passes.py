@@ -18,7 +18,8 @@ def predict(model: nn.Module, batch: Any) -> Tensor:
     args, kwargs = split_batch(batch)
     with torch.inference_mode(False), preserve_model(model):
         model.eval()
-        return find_prediction(model(*args, **kwargs)).detach()
+        found = find_prediction(model(*args, **kwargs)).detach()
+        return torch.view_as_real(found) if found.is_complex() else found
 
 
 def change_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
