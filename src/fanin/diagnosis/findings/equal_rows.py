@@ -33,23 +33,38 @@ def are_distinct(rows: Tensor) -> bool:
 def _find_equal(rows: Tensor) -> list[list[int]]:
     if len(rows) < 2:
         return []
-    keys, order = _hash_rows(rows).sort()
+    numbers = _remove_signs(rows.float())
+    keys, order = _hash_rows(numbers).sort()
     cuts = (keys[1:] != keys[:-1]).nonzero().flatten() + 1
     if len(cuts) == len(rows) - 1:
         return []
     groups = torch.tensor_split(order, cuts.tolist())
-    return [sorted(group.tolist()) for group in groups if len(group) > 1]
+    return [
+        sorted(group.tolist())
+        for group in groups
+        if len(group) > 1 and bool((numbers[group] == numbers[group[0]]).all())
+    ]
 
 
-def _hash_rows(rows: Tensor) -> Tensor:
-    """One 64-bit number per row, of the numbers divided by the sign of the first that is not 0."""
-    numbers = rows.float()
+def _remove_signs(numbers: Tensor) -> Tensor:
+    """The rows divided by the sign of their first number that is not 0."""
     first = (numbers != 0).to(torch.uint8).argmax(dim=1, keepdim=True)
     negative = numbers.gather(1, first) < 0
-    canonical = torch.where(negative, -numbers, numbers) + 0.0  # -0 becomes 0
-    bits = canonical.contiguous().view(torch.int32).long()
-    powers = torch.arange(1, bits.shape[1] + 1, device=bits.device) * 2 + 1
-    return ((bits * (_FACTOR * powers)) ^ (bits >> 7)).mul(powers).sum(dim=1)
+    return torch.where(negative, -numbers, numbers) + 0.0  # -0 becomes 0
+
+
+def _hash_rows(numbers: Tensor) -> Tensor:
+    """One 64-bit number per row."""
+    bits = numbers.contiguous().view(torch.int32).long()
+    places = _mix(torch.arange(1, bits.shape[1] + 1, device=bits.device)) | 1
+    return (_mix(bits) * places).sum(dim=1)
+
+
+def _mix(numbers: Tensor) -> Tensor:
+    """Spread every bit over all 64."""
+    mixed = numbers * _FACTOR
+    mixed = (mixed ^ (mixed >> 32)) * _FACTOR
+    return mixed ^ (mixed >> 29)
 
 
 def read_rows(values: Tensor, layout: WeightLayout, columns: int | None = None) -> list[Tensor]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from fanin.apply.model_parameters import is_matrix_like
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.findings.drawn_numbers import correlate, describe_draw, is_random
@@ -34,7 +35,11 @@ def find_repeated_streams(examination: Examination) -> Iterator[Finding]:
     weights = [
         one
         for one in examination.held
-        if one.trainable and one.values.dim() >= 2 and one.values.numel() >= FEW and one.std > 0
+        if one.trainable
+        and is_matrix_like(one.values.shape)
+        and one.values.numel() >= FEW
+        and one.finite
+        and one.constant is None
     ]
     for group in _group_pairs(len(weights), _find_pairs(weights)):
         chosen = _drop_clones([weights[index] for index in group])

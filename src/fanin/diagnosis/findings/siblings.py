@@ -17,8 +17,8 @@ LEAST = 4
 
 
 def group_siblings(parameters: Iterable[HeldParameter]) -> list[list[HeldParameter]]:
-    """The parameters whose names differ in a number only, with the same shape and role; at least
-    `LEAST` of them.
+    """The parameters whose names differ in a number only, in modules of the same classes with
+    parameters of the same shapes; at least `LEAST` of them.
 
     Numbers of modules in a list count first (``blocks.3.up``); names that end in numbers (``fc3``)
     where that finds no group.
@@ -28,11 +28,22 @@ def group_siblings(parameters: Iterable[HeldParameter]) -> list[list[HeldParamet
     for pattern in (_INDEX, _DIGITS):
         groups: dict[object, list[HeldParameter]] = {}
         for one in rest:
-            key = pattern.sub("*", one.name), tuple(one.values.shape), one.role
+            key = pattern.sub("*", one.name), _describe_place(one)
             groups.setdefault(key, []).append(one)
         found += [group for group in groups.values() if len(group) >= LEAST]
         rest = [one for group in groups.values() if len(group) == 1 for one in group]
     return found
+
+
+def _describe_place(held: HeldParameter) -> object:
+    """The classes of the modules around a parameter, and the shapes beside it: a bias of the same
+    length may belong to a layer with other inputs.
+    """
+    beside = {
+        name: tuple(one.shape) for name, one in held.use.module.named_parameters(recurse=False)
+    }
+    classes = tuple(type(module).__name__ for module in held.use.enclosing)
+    return classes, tuple(beside.items()), tuple(held.values.shape), held.role
 
 
 def is_schedule(numbers: Sequence[float]) -> bool:
