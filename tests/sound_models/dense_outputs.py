@@ -163,7 +163,7 @@ class Quantized(nn.Module):
         return self.decoder(z + (code - z).detach()), commitment
 
 
-@sound(rate=1e-3)
+@sound(rate=3e-4)
 def vector_quantized() -> Case:
     def loss(output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
         return F.mse_loss(output[0], target) + output[1]

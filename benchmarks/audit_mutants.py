@@ -1,0 +1,271 @@
+"""Does the audit find the faults that harm, and does its fix repair them?
+
+    python benchmarks/audit_mutants.py train --output results/audit_mutants.jsonl
+    python benchmarks/audit_mutants.py audit --labels results/audit_mutants.jsonl --fix
+
+`train` trains every mutant and every sound twin on several seeds and appends one row to the file
+for each; the same command again trains what is missing. A fault is harmful if the mean loss after
+200 steps is worse than the sound twin's by more than three standard deviations over seeds
+(tests/audit_faults/harm.py). `audit` audits every mutant once and counts those with an error or a
+warning that the sound twin does not have; with --fix it applies the audit's fix to those, trains
+again and judges by the same rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+import torch
+from audit_faults.bases import BASES
+from audit_faults.harm import SEEDS, Spread, Verdict, get_uninformed, take, train
+from audit_mutants import Mutant, build_twin, make_mutants
+from sound_models.entry import Case
+
+import fanin
+from fanin import seeds
+
+TWIN_SEEDS = 2 * SEEDS
+AUDITED = 64
+"""The samples of the batch that the audit is given."""
+FIX_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: of a mutant, or of a sound twin."""
+
+    name: str
+    seed: int
+    build: Callable[[int], Case]
+
+
+def list_jobs() -> list[Job]:
+    """All trainings: the twins first, then mutants in a random order, so that what there is of an
+    unfinished file stands for all.
+    """
+    twins = [
+        Job(f"{base}/sound", seed, lambda seed, base=base: build_twin(base, seed))
+        for base in BASES
+        for seed in range(TWIN_SEEDS)
+    ]
+    mutants = make_mutants()
+    order = torch.randperm(len(mutants), generator=seeds.make_generator(0, "order")).tolist()
+    return twins + [
+        Job(mutants[index].name, seed, mutants[index].build)
+        for index in order
+        for seed in range(SEEDS)
+    ]
+
+
+def train_missing(path: Path) -> None:
+    """Append a row for each training that the file lacks."""
+    done = {(row["name"], row["seed"]) for row in read_rows(path)}
+    jobs = [job for job in list_jobs() if (job.name, job.seed) not in done]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        for index, job in enumerate(jobs):
+            loss = train(job.build(job.seed), job.seed)
+            row = {"name": job.name, "seed": job.seed, "loss": encode(loss)}
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            if index % 100 == 99:
+                print(f"{index + 1} of {len(jobs)}", file=sys.stderr)
+
+
+def encode(loss: float) -> float | None:
+    """None is infinite: JSON has no number for it."""
+    return float(f"{loss:.6g}") if math.isfinite(loss) else None
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file; a last line that was cut off is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def read_losses(path: Path) -> dict[str, list[float]]:
+    """The losses by name."""
+    losses: dict[str, list[float]] = {}
+    for row in read_rows(path):
+        loss = math.inf if row["loss"] is None else row["loss"]
+        losses.setdefault(row["name"], []).append(loss)
+    return losses
+
+
+def read_spreads(losses: dict[str, list[float]]) -> dict[str, Spread]:
+    """What harm is measured in, by base."""
+    return {
+        base: Spread.of(losses[f"{base}/sound"], get_uninformed(build_twin(base))) for base in BASES
+    }
+
+
+# --- audits
+
+
+@dataclass
+class Row:
+    """One mutant: its label, what was found, and whether the fix repaired it."""
+
+    mutant: Mutant
+    label: Verdict
+    found: str = ""
+    """error, warning or empty: the worst finding that the sound twin does not have."""
+    placed: bool | None = None
+    codes: str = ""
+    fixed: Verdict | None = None
+    failure: str = ""
+
+
+def audit(case: Case) -> Any:
+    """The audit of a model with a part of its data."""
+    chosen = torch.arange(AUDITED)
+    batch, target = take(case.batch, chosen), take(case.target, chosen)
+    return fanin.audit(case.model, batch, target=target, loss=case.loss)
+
+
+def list_findings(result: Any) -> dict[tuple[str, str], Any]:
+    """Errors and warnings by code and place."""
+    return {
+        (one.code, place): one
+        for one in result.findings
+        if one.severity in ("error", "warning")
+        for place in one.places
+    }
+
+
+def judge(mutant: Mutant, label: Verdict, spread: Spread, fix: bool) -> Row:
+    """Audit one mutant, and repair it if something was found."""
+    row = Row(mutant, label)
+    try:
+        known = list_findings(audit(build_twin(mutant.base)))
+        result = audit(mutant.build())
+        new = {key: one for key, one in list_findings(result).items() if key not in known}
+        severities = {one.severity for one in new.values()}
+        row.found = next((one for one in ("error", "warning") if one in severities), "")
+        row.codes = " ".join(sorted({code for code, _ in new}))
+        row.placed = is_placed(mutant, [place for _, place in new])
+        if fix and row.found and label == "worse":
+            row.fixed = spread.judge([repair(mutant, seed) for seed in range(FIX_SEEDS)])
+    except Exception as error:
+        row.failure = f"{type(error).__name__}: {error}"
+    return row
+
+
+def is_placed(mutant: Mutant, places: Iterable[str]) -> bool | None:
+    """Whether a finding names the layer that was changed; None if the fault has no place."""
+    layers = {
+        part.removesuffix(".weight").removesuffix(".bias") for part in mutant.place.split(">")
+    }
+    if not mutant.place:
+        return None
+    return any(
+        layer and (place + ".").find(layer + ".") >= 0 for layer in layers for place in places
+    )
+
+
+def repair(mutant: Mutant, seed: int) -> float:
+    """The loss of the repaired model after training."""
+    case = mutant.build(seed)
+    fixed, _ = audit(case).fix(seed=seed)
+    return train(Case(fixed, case.batch, case.target, case.loss), seed)
+
+
+def print_table(title: str, groups: dict[str, list[Row]]) -> None:
+    """One line per group: harmful ones and others apart."""
+    header = ("harmful", "found", "by error", "placed", "repaired", "alike", "found", "by error")
+    print(f"\n{title:<28}" + "".join(f"{one:>10}" for one in header))
+    for name, rows in groups.items():
+        worse = [row for row in rows if row.label == "worse"]
+        alike = [row for row in rows if row.label != "worse"]
+        tried = [row for row in worse if row.fixed is not None]
+        cells = [
+            str(len(worse)),
+            share(row.found != "" for row in worse),
+            share(row.found == "error" for row in worse),
+            share(bool(row.placed) for row in worse if row.found and row.placed is not None),
+            share(row.fixed != "worse" for row in tried),
+            str(len(alike)),
+            share(row.found != "" for row in alike),
+            share(row.found == "error" for row in alike),
+        ]
+        print(f"{name:<28}" + "".join(f"{cell:>10}" for cell in cells))
+
+
+def share(flags: Iterable[bool]) -> str:
+    """In percent."""
+    values = list(flags)
+    return f"{100 * sum(values) / len(values):.0f} %" if values else "–"
+
+
+def group(rows: list[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
+    """Rows by a key, sorted."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return dict(sorted(groups.items()))
+
+
+def report(labels: Path, fix: bool, only: str, limit: int) -> list[Row]:
+    """Audit every mutant that has a label."""
+    losses = read_losses(labels)
+    spreads = read_spreads(losses)
+    mutants = [one for one in make_mutants() if len(losses.get(one.name, ())) == SEEDS]
+    mutants = [one for one in mutants if only in one.name][: limit or None]
+    rows = []
+    for mutant in mutants:
+        spread = spreads[mutant.base]
+        rows.append(judge(mutant, spread.judge(losses[mutant.name]), spread, fix))
+    print_table("kind", group(rows, lambda row: row.mutant.kind))
+    print_table("kind × size", group(rows, lambda row: f"{row.mutant.kind} {row.mutant.size:g}"))
+    print_table("model", group(rows, lambda row: row.mutant.base))
+    print_table("all", {"": rows})
+    for title, chosen in (
+        ("harmful and not found", [r for r in rows if r.label == "worse" and not r.found]),
+        ("harmless, but an error", [r for r in rows if r.label != "worse" and r.found == "error"]),
+        ("found, not repaired", [r for r in rows if r.found and r.fixed == "worse"]),
+        ("failed", [r for r in rows if r.failure]),
+    ):
+        print(f"\n{title} ({len(chosen)})")
+        for row in chosen:
+            print(f"  {row.mutant.name}  {row.codes}{row.failure[:160]}")
+    return rows
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    trainer = commands.add_parser("train")
+    trainer.add_argument("--output", type=Path, required=True)
+    auditor = commands.add_parser("audit")
+    auditor.add_argument("--labels", type=Path, required=True)
+    auditor.add_argument("--fix", action="store_true")
+    auditor.add_argument("--only", default="", help="mutants whose name contains this")
+    auditor.add_argument("--limit", type=int, default=0, help="the first so many")
+    arguments = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if arguments.command == "train":
+        train_missing(arguments.output)
+    else:
+        report(arguments.labels, arguments.fix, arguments.only, arguments.limit)
+
+
+if __name__ == "__main__":
+    main()
