@@ -27,17 +27,20 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import torch
 from audit_faults.bases import BASES
-from audit_faults.harm import SEEDS, Spread, Verdict, get_uninformed, take, train
+from audit_faults.harm import SEEDS, Spread, Verdict, get_uninformed
+from audit_faults.kinds import WEIGHT_KINDS
+from audit_faults.training import can_train_together, take, train, train_together
 from audit_mutants import Mutant, build_twin, make_mutants
 from sound_models.entry import Case
 
 import fanin
-from fanin import seeds
 
 TWIN_SEEDS = 2 * SEEDS
 AUDITED = 64
 """The samples of the batch that the audit is given."""
 FIX_SEEDS = 3
+TOGETHER = 100
+"""So many models train at once, where they differ in their weights alone."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +49,28 @@ class Job:
 
     name: str
     seed: int
-    build: Callable[[int], Case]
+    base: str
+    mutant: Mutant | None = None
+
+    def build(self) -> Case:
+        """What is trained."""
+        if self.mutant is None:
+            return build_twin(self.base, self.seed)
+        return self.mutant.build(self.seed)
+
+    @property
+    def group(self) -> str:
+        """Jobs of one group can train together; empty if this one trains alone."""
+        same = self.mutant is None or self.mutant.kind in WEIGHT_KINDS
+        return self.base if same and can_train_together(build_twin(self.base).model) else ""
 
 
 def list_jobs() -> list[Job]:
-    """All trainings: the twins first, then mutants in a random order, so that what there is of an
-    unfinished file stands for all.
-    """
-    twins = [
-        Job(f"{base}/sound", seed, lambda seed, base=base: build_twin(base, seed))
-        for base in BASES
-        for seed in range(TWIN_SEEDS)
-    ]
-    mutants = make_mutants()
-    order = torch.randperm(len(mutants), generator=seeds.make_generator(0, "order")).tolist()
-    return twins + [
-        Job(mutants[index].name, seed, mutants[index].build)
-        for index in order
-        for seed in range(SEEDS)
-    ]
+    """All trainings."""
+    found = [Job(f"{base}/sound", seed, base) for base in BASES for seed in range(TWIN_SEEDS)]
+    for mutant in make_mutants():
+        found += [Job(mutant.name, seed, mutant.base, mutant) for seed in range(SEEDS)]
+    return found
 
 
 def train_missing(path: Path) -> None:
@@ -73,13 +79,28 @@ def train_missing(path: Path) -> None:
     jobs = [job for job in list_jobs() if (job.name, job.seed) not in done]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        for index, job in enumerate(jobs):
-            loss = train(job.build(job.seed), job.seed)
-            row = {"name": job.name, "seed": job.seed, "loss": encode(loss)}
-            file.write(json.dumps(row) + "\n")
+        for chunk in list_chunks(jobs):
+            cases, chosen = [job.build() for job in chunk], [job.seed for job in chunk]
+            if len(chunk) == 1:
+                losses = [train(cases[0], chosen[0])]
+            else:
+                losses = train_together(cases, chosen)
+            for job, loss in zip(chunk, losses, strict=True):
+                row = {"name": job.name, "seed": job.seed, "loss": encode(loss)}
+                file.write(json.dumps(row) + "\n")
             file.flush()
-            if index % 100 == 99:
-                print(f"{index + 1} of {len(jobs)}", file=sys.stderr)
+
+
+def list_chunks(jobs: list[Job]) -> Iterable[list[Job]]:
+    """Jobs that train together, and single ones."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.group, []).append(job)
+    for job in groups.pop("", []):
+        yield [job]
+    for group in groups.values():
+        for start in range(0, len(group), TOGETHER):
+            yield group[start : start + TOGETHER]
 
 
 def encode(loss: float) -> float | None:

@@ -1,20 +1,16 @@
-"""How a mutant is trained, and when its fault counts as harmful."""
+"""When the fault of a mutant counts as harmful."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from sound_models.entry import Case, call, compute_loss
-from torch import Tensor
+from sound_models.entry import Case
 
-from fanin import seeds
-
-STEPS, BATCH, RATE = 200, 32, 2e-3
 SEEDS = 5
 """Of a mutant; the sound twin has twice as many, because its spread is what harm is measured in."""
 DEVIATIONS = 3.0
@@ -23,51 +19,6 @@ LEAST_SPREAD = 0.01
 be noticed by no one, however exactly the seeds agree."""
 
 Verdict = Literal["worse", "alike", "better"]
-
-
-def train(case: Case, seed: int, steps: int = STEPS) -> float:
-    """The loss of the whole data after some steps of Adam on minibatches; inf if it is no number.
-
-    Nothing but the arguments decides the result, and the global random state stays as it was.
-    """
-    trainable = [one for one in case.model.parameters() if one.requires_grad]
-    if not trainable:
-        return measure(case)
-    optimizer = torch.optim.Adam(trainable, lr=RATE, fused=True)
-    size = len(first_tensor(case.batch))
-    generator = seeds.make_generator(seed, "order")
-    case.model.train()
-    with seeds.preserve_torch_state(seed):
-        for _ in range(steps):
-            chosen = torch.randint(size, (BATCH,), generator=generator)
-            part = replace(case, batch=take(case.batch, chosen), target=take(case.target, chosen))
-            output = call(part.model, part.batch)
-            if not output.isfinite().all() or not output.requires_grad:
-                break
-            loss = compute_loss(part, output)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return measure(case)
-
-
-def measure(case: Case) -> float:
-    """The loss of the whole data, in train mode; infinite if it is no number."""
-    with torch.no_grad():
-        output = call(case.model, case.batch)
-        loss = float(compute_loss(case, output)) if output.isfinite().all() else math.inf
-    return loss if math.isfinite(loss) else math.inf
-
-
-def take(value: Any, chosen: Tensor) -> Any:
-    """These samples of a tensor, or of each in a tuple."""
-    return tuple(one[chosen] for one in value) if isinstance(value, tuple) else value[chosen]
-
-
-def first_tensor(batch: Any) -> Tensor:
-    """The first input."""
-    tensor: Tensor = batch[0] if isinstance(batch, tuple) else batch
-    return tensor
 
 
 @dataclass(frozen=True)
