@@ -18,7 +18,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,10 +73,10 @@ def list_jobs() -> list[Job]:
     return found
 
 
-def train_missing(path: Path) -> None:
+def train_missing(path: Path, bases: Sequence[str]) -> None:
     """Append a row for each training that the file lacks."""
     done = {(row["name"], row["seed"]) for row in read_rows(path)}
-    jobs = [job for job in list_jobs() if (job.name, job.seed) not in done]
+    jobs = [job for job in list_jobs() if (job.name, job.seed) not in done and job.base in bases]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         for chunk in list_chunks(jobs):
@@ -96,11 +96,12 @@ def list_chunks(jobs: list[Job]) -> Iterable[list[Job]]:
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(job.group, []).append(job)
-    for job in groups.pop("", []):
-        yield [job]
+    alone = groups.pop("", [])
     for group in groups.values():
         for start in range(0, len(group), TOGETHER):
             yield group[start : start + TOGETHER]
+    for job in alone:
+        yield [job]
 
 
 def encode(loss: float) -> float | None:
@@ -275,6 +276,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     trainer = commands.add_parser("train")
     trainer.add_argument("--output", type=Path, required=True)
+    trainer.add_argument("--bases", nargs="+", default=list(BASES), choices=list(BASES))
     auditor = commands.add_parser("audit")
     auditor.add_argument("--labels", type=Path, required=True)
     auditor.add_argument("--fix", action="store_true")
@@ -283,7 +285,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     if arguments.command == "train":
-        train_missing(arguments.output)
+        train_missing(arguments.output, arguments.bases)
     else:
         report(arguments.labels, arguments.fix, arguments.only, arguments.limit)
 

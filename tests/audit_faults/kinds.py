@@ -327,9 +327,9 @@ def target_scale(case: Case, place: str, size: float) -> Case:
     return replace(case, target=size * case.target, loss=loss)
 
 
-WEIGHT_KINDS = frozenset(
-    """scale fill shift equal_rows zero_rows low_rank standard_normal uniform_positive wrong_fan
+_WEIGHT_KINDS = """
+    scale fill shift equal_rows zero_rows low_rank standard_normal uniform_positive wrong_fan
     not_finite half_scaled shut_gate scale_all fill_all draw_all shift_biases copy_layer freeze
-    """.split()
-)
+"""
+WEIGHT_KINDS = frozenset(_WEIGHT_KINDS.split())
 """Kinds after which the model computes as before, with other parameters."""

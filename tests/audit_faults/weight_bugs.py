@@ -14,8 +14,8 @@ from sound_models.attention import Language, Style, model_language
 from sound_models.dense_outputs import prior_bias_binary
 from sound_models.entry import Case, draw_classes, draw_images
 from sound_models.plain import classify, fill_weights, he, lecun, stack
-from sound_models.recurrent import classify_series, rnn, start_recurrent
 from sound_models.recurrent import Last as LastStep
+from sound_models.recurrent import classify_series, rnn, start_recurrent
 from sound_models.relations import lora
 from torch import Tensor, nn
 from torch.nn import init
