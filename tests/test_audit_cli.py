@@ -35,6 +35,12 @@ class Two(nn.Module):
         return self.head((self.tokens(ids) * scale).mean(1))
 
 
+def loud():
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
+    nn.init.normal_(model[2].weight, std=100.0)
+    return model
+
+
 ready = nn.Linear(8, 3)
 
 
@@ -101,6 +107,33 @@ def test_a_page_is_written_and_named(here: Path) -> None:
     done = fanin(*words)
     assert "Page: out/audit.html" in done.out
     assert (here / "out" / "audit.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_fix_repairs_a_copy_and_prints_the_code_to_paste() -> None:
+    words = ("audit", "nets.py:loud", "--input", "32x8", "--target", "32:int:3", "--fix")
+    done = fanin(*words)
+    assert "Repaired copy" in done.out
+    assert "Audited again: " in done.out
+    code = done.out.partition("To paste, after the model is built:\n")[2]
+    compile(code, "the code to paste", "exec")
+    assert "model" in code
+    fixed = fanin(*words, "--json").record["fix"]
+    assert fixed["loss_after"] < fixed["loss_before"]
+    assert len(fixed["after"]["findings"]) < len(fixed["findings"])
+
+
+def test_compare_ranks_initializers() -> None:
+    specs = "he_normal,normal(mean=0,std=0.001)"
+    words = ("audit", "nets.py:loud", "--input", "32x8", "--target", "32:int:3")
+    done = fanin(*words, "--compare", specs)
+    assert "Compared, without training" in done.out
+    ranking = fanin(*words, "--compare", specs, "--json").record["comparison"]
+    assert {row["initializer"] for row in ranking["rows"]} == {
+        "as it is",
+        "he_normal",
+        "normal(std=0.001)",
+    }
+    assert fanin(*words, "--compare", "he_norml").code == 2
 
 
 def test_what_is_ignored_or_accepted_does_not_count(here: Path) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from fanin import atomic
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
+from fanin.cli.only_option import split_items
 from fanin.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from fanin.cli.audit_input import AuditInput
     from fanin.cli.audit_target import BuiltModel
     from fanin.diagnosis import Audit
+    from fanin.diagnosis.advice import Comparison
 
 FORMATS = ("text", "json", "sarif")
 
@@ -55,10 +56,33 @@ def answer(request: AuditRequest) -> CommandOutput:
         request.inputs, request.target, seed=request.seed, keywords=built.list_keywords()
     )
     _initialize(request, built, given)
-    level = cast(Any, request.level)
-    run = partial(audit, batch=given.batch, target=given.target, level=level, seed=request.seed)
-    found = _drop_known(run(built.model), request)
-    return _to_output(request, built, found)
+    found = audit(
+        built.model,
+        given.batch,
+        target=given.target,
+        ignore=request.ignore,
+        level=cast(Any, request.level),
+        seed=request.seed,
+    )
+    found = _drop_known(found, request)
+    after = found.fix()[1] if request.fix else None
+    ranking = found.compare(_list_initializers(request.compared)) if request.compared else None
+    return _to_output(request, built, Answer(found, after, ranking))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found, and what else was asked for."""
+
+    found: Audit
+    after: Audit | None
+    """The audit of a repaired copy."""
+    ranking: Comparison | None
+
+
+def _list_initializers(text: str | None) -> list[str]:
+    """``he_normal,normal(mean=0,std=1)`` → both specs."""
+    return [item.strip() for item in split_items(text or "") if item.strip()]
 
 
 def _check(request: AuditRequest) -> None:
@@ -85,10 +109,10 @@ def _initialize(request: AuditRequest, built: BuiltModel, given: AuditInput) -> 
 
 
 def _drop_known(found: Audit, request: AuditRequest) -> Audit:
-    """The audit without what is ignored or accepted."""
-    from fanin.diagnosis.ignoring import drop_accepted, drop_ignored, read_baseline, write_baseline
+    """The audit without what a baseline accepts."""
+    from fanin.diagnosis.ignoring import drop_accepted, read_baseline, write_baseline
 
-    findings = drop_ignored(found.findings, request.ignore)
+    findings = found.findings
     if request.baseline is not None and request.writes_baseline:
         path = write_baseline(request.baseline, findings)
         print_to_stderr(f"Accepted: {len(findings)} findings, in {path}")
@@ -98,19 +122,21 @@ def _drop_known(found: Audit, request: AuditRequest) -> Audit:
     return replace(found, findings=findings)
 
 
-def _to_output(request: AuditRequest, built: BuiltModel, found: Audit) -> CommandOutput:
-    from fanin.diagnosis.views.audit_page import render_page
-    from fanin.diagnosis.views.plain_records import to_record
-    from fanin.diagnosis.views.sarif_log import to_sarif
-
-    files = {}
+def _to_output(request: AuditRequest, built: BuiltModel, answer: Answer) -> CommandOutput:
+    found, files = answer.found, {}
     if request.html is not None:
-        files["page"] = str(atomic.write(request.html, render_page(found), create_parent=True))
-    record = to_record(found) | {"target": built.reference, "files": files}
+        page = atomic.write(request.html, found.to_html(), create_parent=True)
+        files["page"] = str(page)
+    record = found.to_json() | {"target": built.reference, "files": files}
+    if answer.after is not None and answer.after.repair is not None:
+        record["fix"] = make_record(answer.after.repair.to_json())
+        record["fix"]["after"] = answer.after.to_json()
+    if answer.ranking is not None:
+        record["comparison"] = make_record(answer.ranking.to_json())
     forms: dict[str, Callable[[], None]] = {
-        "text": lambda: _show(found, files),
+        "text": lambda: _show(answer, files),
         "json": lambda: _print_json(record),
-        "sarif": lambda: _print_json(to_sarif(found, file=built.shown_file, line=built.line)),
+        "sarif": lambda: _print_json(found.to_sarif(built.shown_file, built.line)),
     }
     return CommandOutput(
         record,
@@ -120,19 +146,52 @@ def _to_output(request: AuditRequest, built: BuiltModel, found: Audit) -> Comman
     )
 
 
+def make_record(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with finite numbers only, as the audit's own."""
+    from fanin.diagnosis.views.plain_records import make_finite
+
+    finite: dict[str, Any] = make_finite(record)
+    return finite
+
+
 def _find_exit_code(found: Audit) -> int:
     if found.errors:
         return 1
     return 0 if found.measurement is not None else UsageError.exit_code
 
 
-def _show(found: Audit, files: dict[str, str]) -> None:
+def _show(answer: Answer, files: dict[str, str]) -> None:
     from fanin.diagnosis.views.audit_text import list_lines
     from fanin.diagnosis.views.styled_lines import print_styled
 
-    print_styled(list_lines(found))
+    print_styled(list_lines(answer.found))
+    if answer.after is not None:
+        print_lines(["", *_describe_fix(answer.after)])
+    if answer.ranking is not None:
+        print_lines(["", "Compared, without training", *str(answer.ranking).splitlines()])
     if files:
         print_lines(["", *(f"Page: {path}" for path in files.values())])
+
+
+def _describe_fix(after: Audit) -> list[str]:
+    """What was repaired, and what the repaired copy is like; the code to paste."""
+    from fanin.diagnosis.views.conclusion import conclude, count_findings
+    from fanin.diagnosis.views.styled_lines import wrap_lines
+
+    report = after.repair
+    assert report is not None
+    lines = ["Repaired copy", *str(report).splitlines()]
+    if not report.patches:
+        return lines
+    again = f"Audited again: {conclude(after)} In all {count_findings(after.findings)}."
+    lines += ["", *(line.text for line in wrap_lines(again))]
+    return [
+        *lines,
+        "",
+        "To paste, after the model is built:",
+        "",
+        *report.code.rstrip().split("\n"),
+    ]
 
 
 def _print_json(record: dict[str, Any]) -> None:

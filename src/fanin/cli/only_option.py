@@ -25,7 +25,7 @@ def parse_only(texts: Iterable[str], option: str = "--only") -> dict[str, list[s
     selected: dict[str, list[str]] = {}
     for text in texts:
         key = ""
-        for item in _split(text):
+        for item in split_items(text):
             before, equals, after = item.partition("=")
             if equals and _KEY.fullmatch(before.strip()):
                 key, item = before.strip(), after
@@ -39,7 +39,7 @@ def parse_only(texts: Iterable[str], option: str = "--only") -> dict[str, list[s
     return selected
 
 
-def _split(text: str) -> Iterator[str]:
+def split_items(text: str) -> Iterator[str]:
     """The parts between commas outside brackets and quotes."""
     depth, quote, start = 0, "", 0
     for position, character in enumerate(text):

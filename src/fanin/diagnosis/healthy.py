@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fanin.diagnosis.examination import Level
 from fanin.diagnosis.finding import SEVERITIES, Finding, Severity
-from fanin.diagnosis.ignoring import drop_accepted, drop_ignored, read_baseline
+from fanin.diagnosis.ignoring import drop_accepted, read_baseline
 from fanin.diagnosis.model_audit import Audit, audit
 from fanin.diagnosis.views.audit_text import format_finding
 from fanin.diagnosis.views.conclusion import conclude, count_findings
@@ -34,7 +34,7 @@ def assert_healthy(
     target: Any = None,
     loss: Callable[..., Tensor] | None = None,
     expected: Mapping[str, Tensor] | None = None,
-    ignore: Iterable[str] = (),
+    ignore: Sequence[str] = (),
     baseline: str | Path | None = None,
     at_least: Severity = "error",
     level: Level = "fast",
@@ -59,10 +59,17 @@ def assert_healthy(
     if at_least not in SEVERITIES:
         raise UnknownName.suggest("severity", at_least, SEVERITIES)
     known = read_baseline(baseline) if baseline is not None else frozenset()
-    patterns = tuple(ignore) if not isinstance(ignore, str) else ignore
-    drop_ignored((), patterns)  # a pattern that is none is an error before the audit takes its time
-    found = audit(model, batch, target=target, loss=loss, expected=expected, level=level, seed=seed)
-    findings = drop_accepted(drop_ignored(found.findings, patterns), known)
+    found = audit(
+        model,
+        batch,
+        target=target,
+        loss=loss,
+        expected=expected,
+        ignore=ignore,
+        level=level,
+        seed=seed,
+    )
+    findings = drop_accepted(found.findings, known)
     counted = SEVERITIES[: SEVERITIES.index(at_least) + 1]
     failing = tuple(one for one in findings if one.severity in counted)
     if failing or found.measurement is None:
