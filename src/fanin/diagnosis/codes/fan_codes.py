@@ -33,15 +33,15 @@ KINDS = (
 
             hidden = []
             for _ in range(4):
-                depthwise = nn.Conv2d(64, 64, 3, padding=1, groups=64)
+                depthwise = nn.Conv2d(256, 256, 3, padding=1, groups=256)
                 nn.init.kaiming_normal_(depthwise.weight, mode="fan_out")
                 hidden += [depthwise, nn.ReLU()]
             model = nn.Sequential(
-                nn.Conv2d(3, 64, 3),
+                nn.Conv2d(3, 256, 3),
                 *hidden,
                 nn.AvgPool2d(14),
                 nn.Flatten(),
-                nn.Linear(64, 3),
+                nn.Linear(256, 3),
             )
             batch, target = torch.randn(8, 3, 16, 16), torch.randint(0, 3, (8,))
             """,

@@ -63,9 +63,10 @@ KINDS = (
             import torch
             from torch import nn
 
-            hidden = []
-            for _ in range(50):
-                hidden += [nn.Linear(64, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU()]
+            layers = [nn.Linear(64, 64) for _ in range(20)]
+            for layer in layers:
+                nn.init.normal_(layer.weight, std=0.75)
+            hidden = [part for layer in layers for part in (layer, nn.Tanh())]
             model = nn.Sequential(*hidden, nn.Linear(64, 3))
             batch, target = torch.randn(64, 64), torch.randint(0, 3, (64,))
             """,
@@ -138,20 +139,21 @@ KINDS = (
         code="F021",
         title="trainable parameter without gradient",
         severity="error",
-        meaning="""The parameter asks for a gradient, the layer took part in the forward pass, and
-            no gradient came back. Something on the way to the loss cuts the graph. The parameter
-            stays as it was drawn for the whole training, although the optimizer lists it.""",
+        meaning="""The parameter asks for a gradient, and none came back: the forward method does not
+            use it, or something on the way to the loss cuts the graph. It stays as it was drawn
+            for the whole training, although the optimizer lists it.""",
         measured="""After the backward pass, a parameter with requires_grad whose gradient is
-            missing. Parameters of modules that the pass did not reach are F050. A gradient that is
-            there and zero is judged by F002, F023 and F024.""",
+            missing. A frozen layer that the pass did not reach is F050. A gradient that is there
+            and zero is judged by F002, F023 and F024.""",
         causes=(
+            "A layer that is built and not called.",
             "detach(), .data, .item() or torch.no_grad() in the forward method.",
             "argmax, round or another operation without a slope.",
             "A tensor that was made anew from numbers: torch.tensor(output).",
             "Weights of a part that is frozen on purpose, but still require a gradient.",
         ),
-        remedy="""Remove what cuts the graph. Is the part frozen on purpose, say so with
-            requires_grad_(False), so that the optimizer leaves it out.""",
+        remedy="""Call the layer, or remove what cuts the graph. If the part is frozen on purpose, say
+            so with requires_grad_(False), so that the optimizer leaves it out.""",
         reference="""PyTorch, Autograd mechanics,
             https://docs.pytorch.org/docs/stable/notes/autograd.html""",
         example="""

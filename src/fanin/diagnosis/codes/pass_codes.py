@@ -228,17 +228,18 @@ KINDS = (
         code="F050",
         title="part of the model that the pass did not reach",
         severity="note",
-        meaning="""These layers took no part in the pass, so the audit says nothing about their
-            signals, and they receive no gradient from this batch. Often that is meant: experts
-            without a token, heads for another task, branches for longer inputs. If it is not, the
-            forward method forgets them.""",
-        measured="""Layers whose parameters no step of the pass has used.""",
+        meaning="""These layers are frozen and took no part in the pass, so the audit says nothing
+            about their signals. Often that is meant: a copy of the model that only another loss
+            uses, a head for another task, a branch for longer inputs. If it is not, the forward
+            method forgets them.""",
+        measured="""Layers whose parameters no step of the pass has used and that ask for no
+            gradient. If they ask for one, they are F021.""",
         causes=(
-            "A layer that is built and not called.",
+            "A frozen layer that is built and not called.",
             "A branch that depends on the input, on the mode, or on an option.",
-            "Experts that no token was sent to, in a small batch.",
         ),
-        remedy="""Call the layer, remove it, or audit with a batch that reaches it.""",
+        remedy="""Nothing if it is meant so; else call the layer, or audit with a batch that
+            reaches it.""",
         reference="""PyTorch, find_unused_parameters of DistributedDataParallel,
             https://docs.pytorch.org/docs/stable/generated/torch.nn.parallel.DistributedDataParallel.html
             """,
@@ -252,6 +253,7 @@ KINDS = (
                     super().__init__()
                     self.first, self.second = nn.Linear(16, 64), nn.Linear(64, 64)
                     self.head = nn.Linear(64, 3)
+                    self.second.requires_grad_(False)
 
                 def forward(self, x):
                     return self.head(torch.relu(self.first(x)))

@@ -131,12 +131,11 @@ KINDS = (
             import torch
             from torch import nn
 
-            layers = [nn.Linear(64, 64) for _ in range(16)]
-            for layer in layers:
+            hidden = [part for _ in range(8) for part in (nn.Linear(64, 64), nn.ReLU())]
+            model = nn.Sequential(*hidden, nn.Linear(64, 3))
+            for layer in model[::2]:
                 nn.init.normal_(layer.weight, std=0.01)
                 nn.init.zeros_(layer.bias)
-            hidden = [part for layer in layers for part in (layer, nn.ReLU())]
-            model = nn.Sequential(*hidden, nn.Linear(64, 3))
             batch, target = torch.randn(32, 64), torch.randint(0, 3, (32,))
             """,
     ),
@@ -208,31 +207,29 @@ KINDS = (
         code="F011",
         title="the output does not depend on the input",
         severity="error",
-        meaning="""The output is the same whatever goes in, and stays so when the parameters are
-            trained for some steps. The model can learn one constant, such as the mean of the
-            target, and nothing else. The loss falls a little at first and then stands still, which
-            is easily taken for a learning rate that is too small.""",
-        measured="""The batch's samples are compared at the output, and where they are all alike,
-            after some optimizer steps on a copy. A last layer that starts at zero on purpose
-            passes this test and is F024.""",
+        meaning="""The output is the same whatever goes in. The model can learn one constant, such as
+            the mean of the target, and nothing else. The loss falls a little at first and then
+            stands still, which is easily taken for a learning rate that is too small.""",
+        measured="""The samples of the batch are compared at the input, at the output and at the
+            layers between. A last layer that starts at zero on purpose learns, and is F024.""",
         causes=(
+            "Inputs that are all alike: shares between 0 and 1 that were cast to whole numbers.",
             "A normalization over a single number: LayerNorm(1) puts out its bias.",
             "A layer of dead units that everything goes through (F002).",
             "A softmax over one unit (F041).",
             "A forward method that uses the wrong variable.",
         ),
-        remedy="""Look at the first place where all samples are alike, which the finding names, and
-            remove what makes them so.""",
+        remedy="""Look at the first place where all samples are alike, and remove what makes them
+            so.""",
         reference="""A LayerNorm over one number puts out zeros:
             https://github.com/pytorch/pytorch/issues/108956""",
         example="""
             import torch
             from torch import nn
 
-            model = nn.Sequential(
-                nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 1), nn.LayerNorm(1)
-            )
-            batch, target = torch.randn(64, 8), torch.randn(64, 1)
+            model = nn.Sequential(nn.Embedding(50, 16), nn.Flatten(), nn.Linear(128, 3))
+            batch = torch.rand(64, 8).long()  # meant: (50 * torch.rand(64, 8)).long()
+            target = torch.randint(0, 3, (64,))
             """,
     ),
 )
