@@ -23,6 +23,7 @@ ORDER = (
     "atomic",
     "toml_text",
     "screen",
+    "garbage_collection",
     "specs",
     "registry",
     "seeds",
@@ -87,6 +88,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "torch.cuda.manual_seed": (),
     "numpy.random": ("seeds.py",),
     "random": ("seeds.py",),
+    "gc": ("garbage_collection.py",),
     "secrets": (),
     "sqlite3": (
         "store/database.py",

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from fanin.cell.cell import compute_id
 from fanin.cell.result import SETTLED
 from fanin.errors import StoreCorrupt, quote
+from fanin.garbage_collection import pause_garbage_collection
 from fanin.store import database
 from fanin.store.lock import LockHolder
 from fanin.store.progress_file import RunProgress
@@ -64,6 +65,7 @@ class OutcomeSnapshot:
 _SETTLED = {outcome: StoredOutcome(outcome) for outcome in SETTLED}
 
 
+@pause_garbage_collection()
 def read_outcomes(out: Path | str) -> OutcomeSnapshot:
     """The outcomes that a results folder holds now, also while a runner writes it.
 

@@ -20,6 +20,7 @@ from typing import Any
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
 from fanin.crash_points import pass_crash_point
+from fanin.garbage_collection import pause_garbage_collection
 from fanin.store import database
 from fanin.store.lock import Lock, LockHolder
 from fanin.store.progress_file import RunProgress
@@ -182,6 +183,7 @@ def read_lazily(out: Path | str) -> Snapshot:
     return _read(out, lambda parser, rows: parser.parse_summaries(rows, reader.defer))
 
 
+@pause_garbage_collection()
 def _read(out: Path | str, parse: Callable[[RowParser, Iterable[StoredRow]], Parsed]) -> Snapshot:
     folder = require_store(out)
     with (
