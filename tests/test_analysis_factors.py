@@ -12,7 +12,6 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import estimate_condition
 from fanin.analysis.design import split_sections
 from fanin.analysis.factors import LEADING, format_title, format_value
-from fanin.analysis.frames import build_frame, build_history
 from fanin.analysis.summary import is_higher_better
 from fanin.cell.plan import Plan
 from fanin.study.builtin_studies import list_builtin_studies
@@ -32,10 +31,12 @@ def frame_of(plan: Plan, **fields: object):
 
 
 def test_an_option_that_is_an_axis_is_a_column_of_numbers_and_leaves_its_spec():
-    frame = build_frame(*kind_of_study("depth", 1))
+    frame = Analysis(*kind_of_study("depth", 1)).frame
     assert set(frame["model"]) == {"mlp(widths=[64])"}
     assert list(dict.fromkeys(frame["model.depth"])) == [2, 4, 8, 16, 32, 64]
-    assert set(build_frame(*kind_of_study("phase-diagram", 1))["initializer"]) == {"lecun_normal"}
+    assert set(Analysis(*kind_of_study("phase-diagram", 1)).frame["initializer"]) == {
+        "lecun_normal"
+    }
 
 
 def test_an_option_that_its_spec_leaves_out_as_a_default_is_still_shown():
@@ -66,7 +67,7 @@ def test_a_label_that_is_a_number_written_otherwise_gives_way_to_the_number():
 
 
 def test_new_columns_come_after_those_that_exports_already_have():
-    columns = list(build_frame(*kind_of_study("depth", 1)).columns)
+    columns = list(Analysis(*kind_of_study("depth", 1)).frame.columns)
     assert columns[:12] == [*LEADING, "replicate", "outcome"]
     assert (
         columns.index("message")
@@ -125,7 +126,7 @@ def test_every_section_of_every_built_in_study_has_each_condition_once(name: str
 
 def test_history_has_the_factors_too():
     plan, results = kind_of_study("depth", 1)
-    assert set(build_history(plan, results)["model.depth"]) == {2, 4, 8, 16, 32, 64}
+    assert set(Analysis(plan, results).history["model.depth"]) == {2, 4, 8, 16, 32, 64}
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ def test_a_users_metric_is_better_the_way_its_results_say():
 
 def test_a_condition_with_a_diverged_replicate_has_a_median_and_no_interval():
     plan = plan_of([("mlp", "digits")], ("he_normal",), replicates=6)
-    frame = build_frame(plan, results_of(plan))
+    frame = Analysis(plan, results_of(plan)).frame
     whole = estimate_condition(frame, "test_accuracy", higher_is_better=True)
     assert whole.is_mean
     assert whole.half_width > 0

@@ -10,7 +10,6 @@ from study_cases import of_outcomes, plan_of, result_of, results_of
 
 from fanin import seeds
 from fanin.analysis.analysis import Analysis
-from fanin.analysis.frames import build_frame, build_history
 from fanin.analysis.ranking import judge_sections
 from fanin.analysis.summary import find_main_metric
 from fanin.cell.cell import Cell
@@ -37,7 +36,7 @@ def with_accuracies(accuracies: dict[str, list[float | None]]) -> tuple[Plan, di
 
 def test_every_planned_cell_has_a_row_in_the_plans_order():
     plan = plan_of()
-    frame = build_frame(plan, of_outcomes(plan, "ok", None, "diverged", "failed"))
+    frame = Analysis(plan, of_outcomes(plan, "ok", None, "diverged", "failed")).frame
     assert frame["cell"].tolist() == [planned.cell.id for planned in plan.cells]
     assert frame["outcome"].tolist()[:4] == ["ok", "missing", "diverged", "failed"]
     assert frame["initializer"].tolist()[:2] == ["zero", "random_normal"]
@@ -47,14 +46,14 @@ def test_every_planned_cell_has_a_row_in_the_plans_order():
 
 def test_results_outside_the_plan_are_not_shown():
     plan, other = plan_of(DIGITS), plan_of([("cnn", "digits")])
-    assert set(build_frame(plan, results_of(other))["outcome"]) == {"missing"}
+    assert set(Analysis(plan, results_of(other)).frame["outcome"]) == {"missing"}
 
 
 def test_an_empty_plan_gives_frames_without_rows():
     plan = plan_of([])
     assert (
-        len(build_frame(plan, {}))
-        == len(build_history(plan, {}))
+        len(Analysis(plan, {}).frame)
+        == len(Analysis(plan, {}).history)
         == len(Analysis(plan, {}).summary)
         == 0
     )
@@ -68,7 +67,7 @@ def test_a_label_of_two_values_never_merges_them():
     plan = replace(
         plan_of([]), cells=tuple(PlannedCell(cell, {"initializer": "he"}) for cell in cells)
     )
-    assert build_frame(plan, {})["initializer"].tolist() == [
+    assert Analysis(plan, {}).frame["initializer"].tolist() == [
         "he = he_normal",
         "he = he_normal(truncated=true)",
     ]
@@ -83,7 +82,7 @@ def test_a_value_of_two_labels_is_shown_as_it_is():
     labelled = tuple(
         PlannedCell(cell, {"model": f"mlp(activation={cell.activation})"}) for cell in cells
     )
-    frame = build_frame(replace(plan_of([]), cells=labelled), {})
+    frame = Analysis(replace(plan_of([]), cells=labelled), {}).frame
     assert frame["model"].tolist() == ["mlp", "mlp"]
     assert frame["activation"].tolist() == ["relu", "tanh"]
 
@@ -91,7 +90,7 @@ def test_a_value_of_two_labels_is_shown_as_it_is():
 def test_history_has_a_row_per_cell_and_epoch():
     plan = plan_of([("mlp", "mnist"), ("regression", "california-housing")])
     results = of_outcomes(plan, "ok", "failed", None)
-    history = build_history(plan, results)
+    history = Analysis(plan, results).history
     expected = sum(len(result.history.get("loss", [])) for result in results.values())
     assert len(history) == expected
     assert history.groupby("cell")["epoch"].min().eq(1).all()
@@ -151,10 +150,10 @@ def test_a_summary_keeps_sections_together_whatever_the_plans_order():
 def test_the_main_metric_is_the_test_metric_and_else_the_test_loss():
     plan = plan_of([("regression", "california-housing")])
     results = results_of(plan)
-    assert find_main_metric(build_frame(plan, results)) == "test_mae"
+    assert find_main_metric(Analysis(plan, results).frame) == "test_mae"
     bare = {key: replace(result, metrics={"test_loss": 1.0}) for key, result in results.items()}
-    assert find_main_metric(build_frame(plan, bare)) == "test_loss"
-    assert find_main_metric(build_frame(plan, {})) is None
+    assert find_main_metric(Analysis(plan, bare).frame) == "test_loss"
+    assert find_main_metric(Analysis(plan, {}).frame) is None
 
 
 def spread(center: float, n: int = 12) -> list[float | None]:

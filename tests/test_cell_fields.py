@@ -23,8 +23,8 @@ NEW_FACTOR = '    sharpness: Annotated[float, Factor(form="share")] = 0.0\n'
 
 USE_NEW_FACTOR = """
 import json
+from fanin.analysis.analysis import Analysis
 from fanin.analysis.factors import format_title
-from fanin.analysis.frames import build_frame
 from fanin.cell.cell import Cell
 from fanin.errors import FaninError
 from fanin.study.canonical_cell import make_cell
@@ -39,7 +39,7 @@ try:
     make_cell({**study.base, "sharpness": 2})
 except FaninError as error:
     refused, about = str(error), error.about
-frame = build_frame(plan, {})
+frame = Analysis(plan, {}).frame
 print(json.dumps({
     "values": [cell.sharpness for cell in cells],
     "json": [cell.to_json() for cell in cells],

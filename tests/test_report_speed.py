@@ -18,7 +18,7 @@ from study_cases import plan_of, result_of, results_of
 
 from fanin import experiment
 from fanin.analysis import factors
-from fanin.analysis.frames import build_frame
+from fanin.analysis.analysis import Analysis
 from fanin.analysis.own_data import BUILT_IN
 from fanin.cell import cell as cells
 from fanin.errors import StoreCorrupt
@@ -72,7 +72,7 @@ def test_an_id_is_computed_once_and_another_cell_has_its_own(
 def test_the_levels_of_a_condition_are_read_once_for_all_its_replicates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expected = build_frame(PLAN, {})
+    expected = Analysis(PLAN, {}).frame
     read_levels, calls = factors.read_levels, list[object]()
 
     def count(*arguments: object) -> object:
@@ -80,8 +80,7 @@ def test_the_levels_of_a_condition_are_read_once_for_all_its_replicates(
         return read_levels(*arguments)
 
     monkeypatch.setattr(factors, "read_levels", count)
-    monkeypatch.setattr("fanin.analysis.frames.read_levels", count)
-    assert build_frame(PLAN, {}).equals(expected)
+    assert Analysis(PLAN, {}).frame.equals(expected)
     assert len(calls) == 4  # two conditions, once for names and once for rows
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from fanin import specs
 from fanin.cell.cell import Cell
-from fanin.cell.plan import Plan, merge_plans
+from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.errors import FaninError, MissingExtra, UsageError, quote
 from fanin.execution.blocks import find_unfinished
@@ -33,8 +33,8 @@ from fanin.execution.run_summary import RunSummary, sum_up
 from fanin.execution.runner import run_plan
 from fanin.execution.usable_cores import count_usable_cores
 from fanin.report.results import Results
+from fanin.report.stored_results import load_results
 from fanin.store import results_store
-from fanin.store.merge import merge_latest
 from fanin.store.results_folder import ResultsFolder, choose_folder, claim_folder, is_claimed
 from fanin.study.python_call import format_python_call
 
@@ -265,28 +265,6 @@ def make_evaluation_plan(study: Study, results: Mapping[str, Result]) -> Plan:
         return plan
     *_, evaluation = learning_rate_tuning.plan_stages(study.tuning, plan, lambda: results)
     return evaluation
-
-
-def load_results(*folders: Path | str, histories: bool = True) -> Results:
-    """The results in a folder, or those of several folders as one study.
-
-    If two folders have a result for the same cell, a settled one counts more than one that failed
-    or was killed, then that of the folder named first. Raises `UsageError` if a folder holds no
-    store, or none holds a plan to show results by, and `StoreCorrupt`. Histories stay in the file
-    until they are looked at; without them loading takes less time.
-    """
-    read = results_store.read_lazily if histories else results_store.read_summaries
-    snapshots = [read(folder) for folder in folders]
-    plans = [snapshot.plan for snapshot in snapshots if snapshot.plan is not None]
-    if not plans:
-        raise UsageError(
-            f"{folders[0]} holds results and no plan to show them by. Run the study that they "
-            "belong to with --out."
-        )
-    results = merge_latest(snapshot.results for snapshot in snapshots)
-    if len(snapshots) == 1:
-        return Results(plans[0], results, snapshots[0].path)
-    return Results(merge_plans(plans), results)
 
 
 def _plan_stages(

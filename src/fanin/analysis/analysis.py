@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from fanin.analysis.cell_table import CellTable
 from fanin.analysis.design import Design, infer_design
-from fanin.analysis.frames import build_frame, build_history
-from fanin.analysis.ranking import Verdict, judge_sections
-from fanin.analysis.summary import summarise
+from fanin.analysis.summary import Summary, summarise
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fanin.analysis.ranking import Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Analysis:
     """Frame, design, summary and verdicts of one plan and its results.
 
     Each is computed when it is first asked for, and kept: whoever draws or writes takes the same
-    analysis. Nobody changes a frame in place.
+    analysis. Nobody changes a frame in place. Only frames and verdicts need pandas.
 
     Args:
         plan: the planned cells.
@@ -34,28 +35,46 @@ class Analysis:
     results: Mapping[str, Result]
 
     @cached_property
+    def table(self) -> CellTable:
+        """One row per planned cell, in plain columns."""
+        return CellTable(self.plan, self.results)
+
+    @cached_property
     def frame(self) -> pd.DataFrame:
         """One row per planned cell (`fanin.analysis.frames.build_frame`)."""
-        return build_frame(self.plan, self.results)
+        from fanin.analysis.frames import build_frame
+
+        return build_frame(self.table)
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row per cell and epoch (`fanin.analysis.frames.build_history`)."""
-        return build_history(self.plan, self.results)
+        from fanin.analysis.frames import build_history
+
+        return build_history(self.table)
 
     @cached_property
     def design(self) -> Design:
         """Which factor is compared, and within what."""
-        return infer_design(self.frame)
+        return infer_design(self.table)
+
+    @cached_property
+    def condition_summary(self) -> Summary:
+        """One row per condition, over its replicates (`fanin.analysis.summary.summarise`)."""
+        return summarise(self.table, self.design)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row per condition, over its replicates (`fanin.analysis.summary.summarise`)."""
-        return summarise(self.frame, self.design)
+        """The same as a frame."""
+        from fanin.analysis.frames import frame_summary
+
+        return frame_summary(self.condition_summary)
 
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:
         """For each section that compares something, whether one condition is the best."""
+        from fanin.analysis.ranking import judge_sections
+
         return tuple(judge_sections(self.frame, self.design))
 
     @cached_property

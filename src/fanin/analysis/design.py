@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from fanin.analysis.factors import format_title, format_value, is_number, needs_title
 
-from fanin.analysis.factors import (
-    FACTORS,
-    SEEDS,
-    format_title,
-    format_value,
-    is_number,
-    needs_title,
-    sort_for_reading,
-)
-from fanin.analysis.frames import PROVENANCE
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fanin.analysis.cell_table import CellTable
 
 # A metric on other data, by another protocol, is another quantity.
 _INCOMPARABLE = {"data", "protocol", "metrics"}
@@ -86,28 +81,18 @@ class Design:
         return format_title(name, self.factors)
 
 
-def infer_design(frame: pd.DataFrame) -> Design:
-    """The design of a frame of cells (`fanin.analysis.frames.build_frame`)."""
-    factors = list_factors(frame)
-    varying = [name for name in factors if frame[name].nunique(dropna=False) > 1]
-    tuned = "learning_rate" in varying and _count_side_by_side(frame, "learning_rate", varying) == 1
+def infer_design(table: CellTable) -> Design:
+    """The design of a plan's cells."""
+    factors = table.factors
+    varying = [name for name in factors if len(_list_values(table, name)) > 1]
+    tuned = "learning_rate" in varying and _count_side_by_side(table, "learning_rate", varying) == 1
     conditions = [name for name in varying if not (tuned and name == "learning_rate")]
-    compared = _choose_compared(frame, conditions)
+    compared = _choose_compared(table, conditions)
     section = tuple(
         name for name in factors if name != compared and not (tuned and name == "learning_rate")
     )
-    pairing = ("replicate", *(name for name in SEEDS if frame[name].nunique() > 1))
+    pairing = ("replicate", *table.varying_seeds)
     return Design(factors, tuple(varying), compared, section, tuned, pairing)
-
-
-def list_factors(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The factors among a frame's columns, in reading order.
-
-    Options such as ``model.depth`` come after the provenance columns, metrics before them.
-    """
-    names = [str(name) for name in frame.columns]
-    behind = names[names.index(PROVENANCE[-1]) + 1 :]
-    return sort_for_reading([*FACTORS, *(name for name in behind if "." in name)])
 
 
 def split_sections(
@@ -132,24 +117,33 @@ def group_rows(
 
 def is_numeric(frame: pd.DataFrame, name: str) -> bool:
     """Whether all values of a factor are numbers, ignoring cells that do not have it."""
-    values = [value for value in frame[name].unique() if not isinstance(value, str) or value]
-    return bool(values) and all(map(is_number, values))
+    return _are_numbers(frame[name].unique())
 
 
-def _choose_compared(frame: pd.DataFrame, conditions: Sequence[str]) -> str:
+def _are_numbers(values: Iterable[Any]) -> bool:
+    found = [value for value in values if not isinstance(value, str) or value]
+    return bool(found) and all(map(is_number, found))
+
+
+def _list_values(table: CellTable, name: str) -> set[Any]:
+    return {levels[name] for levels in table.conditions}
+
+
+def _choose_compared(table: CellTable, conditions: Sequence[str]) -> str:
     candidates = [
         name for name in conditions if name not in _INCOMPARABLE and not name.startswith("data.")
     ]
-    counts = {name: _count_side_by_side(frame, name, conditions) for name in candidates}
+    counts = {name: _count_side_by_side(table, name, conditions) for name in candidates}
     found = [name for name in candidates if counts[name] > 1]
     if "initializer" in found or not found:
         return "initializer"
-    return max(found, key=lambda name: (not is_numeric(frame, name), counts[name]))
+    return max(found, key=lambda name: (not _are_numbers(_list_values(table, name)), counts[name]))
 
 
-def _count_side_by_side(frame: pd.DataFrame, name: str, varying: Sequence[str]) -> int:
+def _count_side_by_side(table: CellTable, name: str, varying: Sequence[str]) -> int:
     """The most values of a factor among cells that agree in the other varying ones."""
     others = [other for other in varying if other != name]
-    if not others:
-        return int(frame[name].nunique(dropna=False))
-    return int(frame.groupby(others, sort=False, dropna=False)[name].nunique(dropna=False).max())
+    values = defaultdict[tuple[Any, ...], set[Any]](set)
+    for levels in table.conditions:
+        values[tuple(levels[other] for other in others)].add(levels[name])
+    return max(map(len, values.values()))

@@ -59,6 +59,9 @@ _SPELT_OUT = {
     "val_accuracy": "val accuracy",
 }
 
+Levels = Mapping[str, Any]
+"""Factor → its value in one condition."""
+
 Names = Mapping[tuple[str, Any], Any]
 
 _read_factors = operator.attrgetter(*FACTORS.values())
@@ -122,6 +125,15 @@ def name_levels(plan: Plan) -> Names:
     return {
         key: _choose_name(key[0], key[1], list(given), meanings) for key, given in labels.items()
     }
+
+
+def name_factors(plan: Plan) -> list[Levels]:
+    """What tables show of each planned cell: the values of its factors, options included."""
+    names, dotted = name_levels(plan), list_option_axes(plan)
+    return [
+        {column: names[column, value] for column, value in read_levels(planned, dotted).items()}
+        for planned in plan.cells
+    ]
 
 
 def sort_for_reading(columns: Iterable[str]) -> tuple[str, ...]:

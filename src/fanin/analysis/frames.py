@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import MissingExtra
@@ -12,27 +11,18 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra("pandas", "study", "A frame of results") from None
 
-from fanin.analysis.factors import (
-    FACTORS,
-    LEADING,
-    SEEDS,
-    identify_levels,
-    list_option_axes,
-    name_levels,
-    read_levels,
-)
+from fanin.analysis.factors import FACTORS, LEADING, SEEDS
 
 if TYPE_CHECKING:
-    from fanin.cell.plan import Plan, PlannedCell
+    from fanin.analysis.cell_table import CellTable
+    from fanin.analysis.summary import Summary
     from fanin.cell.result import Result
-
-OUTCOMES = ("ok", "diverged", "failed", "killed", "missing")
 
 PROVENANCE = ("cell", "block", "environment", "fingerprint", "message")
 """Columns that tell a row's origin."""
 
 
-def build_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
+def build_frame(table: CellTable) -> pd.DataFrame:
     """One row per planned cell, in the plan's order.
 
     Columns: the `LEADING` factors (the plan's label if it gives one), replicate, outcome
@@ -42,65 +32,49 @@ def build_frame(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
 
     ``frame.attrs["directions"]`` says which way users' metrics are better, as results recorded it.
     """
-    identify = _Identifier(plan)
-    found = [results.get(planned.cell.id) for planned in plan.cells]
-    metrics = list(dict.fromkeys(name for result in found if result for name in result.metrics))
-    columns = identify.list_columns() | _list_outcomes(plan, found)
-    columns |= {
-        name: [result.metrics.get(name) if result else None for result in found] for name in metrics
-    }
+    columns = _list_factors(table) | _list_outcomes(table)
     later = [name for name in FACTORS if name not in LEADING]
     order = [
         *LEADING,
         "replicate",
         "outcome",
-        *metrics,
+        *table.metrics,
         "seconds",
         *PROVENANCE,
         *later,
-        *identify.dotted,
+        *table.dotted,
         *SEEDS,
     ]
     frame = pd.DataFrame({name: columns[name] for name in order})
     frame = frame.astype(
         {
-            **dict.fromkeys([*metrics, "seconds"], "float64"),
-            **dict.fromkeys([*identify.dotted, *SEEDS], "object"),
+            **dict.fromkeys([*table.metrics, "seconds"], "float64"),
+            **dict.fromkeys([*table.dotted, *SEEDS], "object"),
         }
     )
-    frame.attrs["directions"] = _Facts(_collect_directions(found))
-    specs = (planned.cell.data for planned in plan.cells)
+    specs = (planned.cell.data for planned in table.plan.cells)
+    frame.attrs["directions"] = _Facts(table.directions)
     frame.attrs["datasets"] = _Facts(zip(columns["data"], specs, strict=True))
     return frame
 
 
-def _list_outcomes(plan: Plan, found: Sequence[Result | None]) -> dict[str, list[Any]]:
-    """The columns that do not tell what a cell is: its result and its origin."""
-    cells = [planned.cell for planned in plan.cells]
-    environments = {id(result.environment): result for result in found if result}
-    keys = {key: result.environment_key for key, result in environments.items()}
-    seeds = {name: [getattr(cell, name) for cell in cells] for name in SEEDS}
-    return {
-        "outcome": [result.outcome if result else "missing" for result in found],
-        "seconds": [result.timings.get("total") if result else None for result in found],
-        "block": [cell.block for cell in cells],
-        "environment": [keys[id(result.environment)] if result else "" for result in found],
-        "fingerprint": [result.fingerprint if result else "" for result in found],
-        "message": [result.message if result else "" for result in found],
-        **{name: ["" if seed is None else seed for seed in seeds[name]] for name in SEEDS},
-    }
-
-
-def build_history(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
+def build_history(table: CellTable) -> pd.DataFrame:
     """One row per cell and epoch (from 1): the factors, replicate, cell, outcome, epoch, and the
     history's columns.
     """
-    identify = _Identifier(plan)
-    leading = [*FACTORS, *identify.dotted, "replicate", "cell", "outcome", "epoch"]
+    leading = [*FACTORS, *table.dotted, "replicate", "cell", "outcome", "epoch"]
     parts = [
-        pd.DataFrame({**identify(planned), "outcome": result.outcome, **_pad_history(result)})
-        for planned in plan.cells
-        if (result := results.get(planned.cell.id)) is not None and any(result.history.values())
+        pd.DataFrame(
+            {
+                **table.conditions[number],
+                "replicate": result.cell.replicate,
+                "cell": result.cell.id,
+                "outcome": result.outcome,
+                **_pad_history(result),
+            }
+        )
+        for number, result in zip(table.numbers, table.found, strict=True)
+        if result is not None and any(result.history.values())
     ]
     if not parts:
         return pd.DataFrame(columns=pd.Index(leading))
@@ -108,43 +82,39 @@ def build_history(plan: Plan, results: Mapping[str, Result]) -> pd.DataFrame:
     return frame[[*leading, *(name for name in frame.columns if name not in leading)]]
 
 
-class _Identifier:
-    """Tells what a frame shows of a planned cell: its factors by name, its replicate and id."""
+def frame_summary(summary: Summary) -> pd.DataFrame:
+    """A summary as a frame (`fanin.analysis.summary.summarise` has the columns)."""
+    frame = pd.DataFrame(summary.rows, columns=pd.Index(summary.columns))
+    return frame.astype({"mean_rank": "float64"})
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._names, self.dotted = name_levels(plan), list_option_axes(plan)
-        self._shown: dict[Hashable, dict[str, Any]] = {}
 
-    def __call__(self, planned: PlannedCell) -> dict[str, Any]:
-        shown = self._name_factors(planned)
-        return shown | {"replicate": planned.cell.replicate, "cell": planned.cell.id}
+def _list_factors(table: CellTable) -> dict[str, Any]:
+    """The columns that tell what a cell is. Each condition's values are repeated for its rows."""
+    names = table.factors
+    conditions = pd.DataFrame(
+        {name: [levels[name] for levels in table.conditions] for name in names}
+    )
+    return {name: conditions[name].take(table.numbers).array for name in names} | {
+        "replicate": table.list_replicates(),
+        "cell": [planned.cell.id for planned in table.plan.cells],
+    }
 
-    def list_columns(self) -> dict[str, Any]:
-        """The same of all planned cells, as columns."""
-        conditions: dict[int, tuple[int, dict[str, Any]]] = {}
-        numbers = []
-        for planned in self._plan.cells:
-            shown = self._name_factors(planned)
-            numbers.append(conditions.setdefault(id(shown), (len(conditions), shown))[0])
-        names = [*FACTORS, *self.dotted]
-        table = pd.DataFrame(
-            {name: [shown[name] for _, shown in conditions.values()] for name in names}
-        )
-        cells = [planned.cell for planned in self._plan.cells]
-        return {name: table[name].take(numbers).array for name in names} | {
-            "replicate": [cell.replicate for cell in cells],
-            "cell": [cell.id for cell in cells],
-        }
 
-    def _name_factors(self, planned: PlannedCell) -> dict[str, Any]:
-        key = identify_levels(planned)
-        if key not in self._shown:  # once for all replicates of a condition
-            self._shown[key] = {
-                column: self._names[column, value]
-                for column, value in read_levels(planned, self.dotted).items()
-            }
-        return self._shown[key]
+def _list_outcomes(table: CellTable) -> dict[str, Any]:
+    """The columns that do not tell what a cell is: its result and its origin."""
+    found = table.found
+    environments = {id(result.environment): result for result in found if result}
+    keys = {key: result.environment_key for key, result in environments.items()}
+    return {
+        "outcome": table.outcomes,
+        **{name: table.get_metric(name) for name in table.metrics},
+        "seconds": [result.timings.get("total") if result else None for result in found],
+        "block": [planned.cell.block for planned in table.plan.cells],
+        "environment": [keys[id(result.environment)] if result else "" for result in found],
+        "fingerprint": [result.fingerprint if result else "" for result in found],
+        "message": [result.message if result else "" for result in found],
+        **{name: table.list_seed(name) for name in SEEDS},
+    }
 
 
 class _Facts(dict[str, str]):
@@ -152,17 +122,6 @@ class _Facts(dict[str, str]):
 
     def __deepcopy__(self, memo: object) -> _Facts:
         return self
-
-
-def _collect_directions(found: Iterable[Result | None]) -> dict[str, str]:
-    """Metric, without ``val_`` or ``test_`` → ``max`` or ``min``."""
-    given = (result.data.get("metrics") for result in found if result)
-    return {
-        str(name): str(way)
-        for ways in given
-        if isinstance(ways, Mapping)
-        for name, way in ways.items()
-    }
 
 
 def _pad_history(result: Result) -> dict[str, list[Any]]:

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from fanin.analysis import statistics
-from fanin.analysis.design import Design, group_rows, split_sections
+from fanin.analysis.cell_table import OUTCOMES, CellTable
+from fanin.analysis.design import Design
 from fanin.analysis.factors import FACTORS, LEADING, format_value
-from fanin.analysis.frames import OUTCOMES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = ("", "_sd", "_half_width", "_median")
 """What follows a metric's name in the columns of a summary; the mean has the bare name."""
 
 
-def summarise(frame: pd.DataFrame, design: Design) -> pd.DataFrame:
-    """One row per condition of a frame: sections in the plan's order, the compared values in each.
+@dataclass(frozen=True)
+class Summary:
+    """One row per condition."""
+
+    columns: Sequence[str]
+    """In the order in which frames and files show them."""
+    rows: Sequence[Mapping[str, Any]]
+    """Column → value; None or nan where there is none."""
+
+
+def summarise(table: CellTable, design: Design) -> Summary:
+    """One row per condition of a plan: sections in the plan's order, the compared values in each.
 
     Columns: the `LEADING` factors; planned and the number of cells of each outcome;
     divergence_rate; mean_rank; for each metric m its mean over the ok replicates as m, then m_sd,
@@ -27,27 +42,22 @@ def summarise(frame: pd.DataFrame, design: Design) -> pd.DataFrame:
     diverged, there is no mean, and the median counts it as the worst value. mean_rank is over the
     replicates in which every condition of the section finished.
     """
-    metrics = list_metrics(frame)
-    factors = {name: frame[name] for name in design.factors}
-    rows = [
-        {name: column.at[rows.index[0]] for name, column in factors.items()}
-        | _summarise_condition(rows, metrics, get_directions(frame))
-        for _, section in split_sections(frame, design)
-        for _, rows in group_rows(section, [design.compared])
-    ]
-    counts = ["planned", *OUTCOMES, "divergence_rate", "mean_rank"]
-    later = [name for name in (*FACTORS, *design.factors) if name not in LEADING]
+    rows: list[dict[str, Any]] = []
+    pairs = table.pair_rows(design.pairing[1:])
+    for section in table.group_rows(design.section).values():
+        compared = _split_rows(table, section, design.compared)
+        mean_ranks = _compute_mean_ranks(table, pairs, compared)
+        for value, members in compared.items():
+            levels = table.conditions[table.numbers[members[0]]]
+            summary = _summarise_condition(table, members)
+            rows.append({**levels, **summary, "mean_rank": mean_ranks.get(format_value(value))})
     columns = [
         *LEADING,
-        *counts,
-        *(metric + suffix for metric in metrics for suffix in SUFFIXES),
-        *dict.fromkeys(later),
+        *("planned", *OUTCOMES, "divergence_rate", "mean_rank"),
+        *(metric + suffix for metric in table.metrics for suffix in SUFFIXES),
+        *dict.fromkeys(name for name in (*FACTORS, *design.factors) if name not in LEADING),
     ]
-    summary = pd.DataFrame(rows, columns=pd.Index(columns))
-    mean_ranks = _compute_mean_ranks(frame, design)
-    keys = summary[[*design.section, design.compared]].itertuples(index=False, name=None)
-    summary["mean_rank"] = [mean_ranks.get((*key[:-1], format_value(key[-1]))) for key in keys]
-    return summary.astype({"mean_rank": "float64"})
+    return Summary(columns, rows)
 
 
 def list_metrics(frame: pd.DataFrame) -> list[str]:
@@ -61,12 +71,11 @@ def find_main_metric(section: pd.DataFrame) -> str | None:
     other.
     """
     ok = section[section["outcome"] == "ok"]
-    measured = [
+    return _choose_main_metric(
         name
         for name in list_metrics(section)
         if name.startswith("test_") and ok[name].notna().any()
-    ]
-    return min(measured, key=lambda name: name == "test_loss", default=None)
+    )
 
 
 def is_higher_better(metric: str, directions: Mapping[str, str] | None = None) -> bool:
@@ -89,28 +98,30 @@ def get_directions(frame: pd.DataFrame) -> Mapping[str, str]:
     return directions
 
 
-def _summarise_condition(
-    group: pd.DataFrame, metrics: list[str], directions: Mapping[str, str]
-) -> dict[Hashable, Any]:
-    outcomes = group["outcome"].tolist()
-    counts = {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
-    row: dict[Hashable, Any] = {"planned": len(group)}
-    row.update(counts)
-    row["divergence_rate"] = statistics.compute_divergence_rate(counts["diverged"], counts["ok"])
-    values = group[metrics].to_numpy(dtype=np.float64)[np.array(outcomes) == "ok"]
-    for metric, column in zip(metrics, values.T, strict=True):
-        row |= _summarise_metric(
-            metric,
-            column[~np.isnan(column)],
-            counts["diverged"],
-            is_higher_better(metric, directions),
-        )
-    return row
+def _split_rows(table: CellTable, rows: Sequence[int], factor: str) -> dict[Any, list[int]]:
+    """The rows of each value of a factor, in order of appearance."""
+    groups: dict[Any, list[int]] = {}
+    for row in rows:
+        groups.setdefault(table.conditions[table.numbers[row]][factor], []).append(row)
+    return groups
+
+
+def _summarise_condition(table: CellTable, rows: Sequence[int]) -> dict[str, Any]:
+    counts = Counter(table.outcomes[row] for row in rows)
+    ok = [row for row in rows if table.outcomes[row] == "ok"]
+    summary: dict[str, Any] = {"planned": len(rows)}
+    summary |= {outcome: counts[outcome] for outcome in OUTCOMES}
+    summary["divergence_rate"] = statistics.compute_divergence_rate(counts["diverged"], len(ok))
+    for metric in table.metrics:
+        column = table.get_metric(metric)[ok]
+        higher = is_higher_better(metric, table.directions)
+        summary |= _summarise_metric(metric, column[~np.isnan(column)], counts["diverged"], higher)
+    return summary
 
 
 def _summarise_metric(
     metric: str, values: np.ndarray, diverged: int, higher: bool
-) -> dict[Hashable, float]:
+) -> dict[str, float]:
     median = statistics.compute_median(values, diverged, higher_is_better=higher)
     if diverged:
         return dict(
@@ -125,27 +136,44 @@ def _summarise_metric(
     return dict(zip((metric + suffix for suffix in SUFFIXES), numbers, strict=True))
 
 
-def _compute_mean_ranks(frame: pd.DataFrame, design: Design) -> dict[tuple[Any, ...], float]:
-    """(section, compared value as text) → its rank, averaged over the complete replicates."""
-    means: dict[tuple[Any, ...], float] = {}
-    for key, section in split_sections(frame, design):
-        metric = find_main_metric(section)
-        if metric is None or section[design.compared].nunique() < 2:
-            continue
-        named = section.assign(
-            compared=section[design.compared].map(format_value),
-            value=section[metric].where(section["outcome"] == "ok"),
-        )
-        outcomes = named.pivot(index=list(design.pairing), columns="compared", values="outcome")
-        values = named.pivot(index=list(design.pairing), columns="compared", values="value")
-        unmeasured = (outcomes == "ok") & values.isna()
-        complete = outcomes.isin(("ok", "diverged")).all(axis=1) & ~unmeasured.any(axis=1)
-        table = values[complete]
-        higher = is_higher_better(metric, get_directions(frame))
-        ranked = statistics.rank_rows(table.to_numpy(dtype=np.float64), higher_is_better=higher)
-        if len(ranked):
-            means |= {
-                (*key, name): float(rank)
-                for name, rank in zip(table.columns, np.mean(ranked, axis=0), strict=True)
-            }
-    return means
+def _compute_mean_ranks(
+    table: CellTable, pairs: Sequence[Hashable], compared: Mapping[Any, Sequence[int]]
+) -> dict[str, float]:
+    """Compared value as text → its rank, averaged over the complete replicates of a section.
+
+    Args:
+        table: the cells.
+        pairs: what each row shares with those that it is paired with.
+        compared: the section's rows of each compared value.
+    """
+    metric = _find_section_metric(table, compared.values())
+    if metric is None or len(compared) < 2:
+        return {}
+    values = table.get_metric(metric).tolist()
+    replicates: defaultdict[Hashable, list[float]] = defaultdict(list)
+    for row in itertools.chain(*compared.values()):
+        if table.outcomes[row] == "diverged":
+            replicates[pairs[row]].append(math.nan)
+        elif table.outcomes[row] == "ok" and not math.isnan(values[row]):
+            replicates[pairs[row]].append(values[row])
+    complete = [values for values in replicates.values() if len(values) == len(compared)]
+    if not complete:
+        return {}
+    higher = is_higher_better(metric, table.directions)
+    ranks = statistics.rank_rows(np.array(complete, dtype=np.float64), higher_is_better=higher)
+    names = map(format_value, compared)
+    return dict(zip(names, map(float, np.mean(ranks, axis=0)), strict=True))
+
+
+def _find_section_metric(table: CellTable, conditions: Iterable[Sequence[int]]) -> str | None:
+    """As `find_main_metric`, of the rows of a section's conditions."""
+    ok = [row for row in itertools.chain(*conditions) if table.outcomes[row] == "ok"]
+    return _choose_main_metric(
+        name
+        for name in table.metrics
+        if name.startswith("test_") and not np.isnan(table.get_metric(name)[ok]).all()
+    )
+
+
+def _choose_main_metric(measured: Iterable[str]) -> str | None:
+    return min(measured, key=lambda name: name == "test_loss", default=None)

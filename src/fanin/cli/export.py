@@ -10,6 +10,7 @@ import typer
 from fanin import atomic
 from fanin.cli.command_output import CommandOutput, print_to_stderr
 from fanin.cli.json_option import JsonOption
+from fanin.garbage_collection import pause_garbage_collection
 
 
 def export(
@@ -57,12 +58,14 @@ def export(
     )
 
 
+@pause_garbage_collection()
 def _export_table(folder: Path, form: str) -> str:
-    from fanin.experiment import load_results
+    from fanin.report.stored_results import load_results
 
     return load_results(folder, histories=False).export(form)
 
 
+@pause_garbage_collection()
 def _export_results(folder: Path) -> str:
     from fanin.store import jsonl, results_store
 

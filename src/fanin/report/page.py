@@ -23,7 +23,7 @@ except ModuleNotFoundError:
 from fanin import atomic
 from fanin._version import __version__
 from fanin.analysis.analysis import Analysis
-from fanin.analysis.frames import OUTCOMES
+from fanin.analysis.cell_table import OUTCOMES
 from fanin.analysis.own_data import has_published_bytes
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result

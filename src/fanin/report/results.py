@@ -137,7 +137,7 @@ class Results:
         from fanin.store import jsonl
 
         return {
-            "csv": lambda: documents.summary_to_csv(self.analysis.summary),
+            "csv": lambda: documents.summary_to_csv(self.analysis.condition_summary),
             "csv-cells": lambda: documents.frame_to_csv(self.analysis.frame),
             "jsonl": lambda: jsonl.to_text(self.results.values()),
             "markdown": lambda: documents.to_markdown(self.table()),

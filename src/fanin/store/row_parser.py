@@ -110,10 +110,14 @@ class RowParser:
         except ValueError:
             heads = []
         if len(heads) != len(rows):
-            heads = [{}] * len(rows)
+            heads = [{} for _ in rows]
         for row, head, (_, tail, has_history) in zip(rows, heads, found, strict=True):
-            if head.keys() - {"cell"} == _HEAD and head["id"] == row.cell and tail:
-                yield {"cell": None, **head, **tail, "history": has_history}
+            fields = head.keys()
+            is_whole = fields == _HEAD or fields - {"cell"} == _HEAD
+            if is_whole and head["id"] == row.cell and tail:
+                head.update(tail, history=has_history)
+                head.setdefault("cell", None)
+                yield head
             else:
                 yield load_json(_name(row), row.record)
 

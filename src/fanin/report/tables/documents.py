@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
-
-import pandas as pd
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fanin.report.escaping import escape_csv, escape_markdown
 from fanin.report.latex_text import UNICODE_COMMAND, escape_latex, make_label
 from fanin.report.tables.table import Table, TableEntry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fanin.analysis.summary import Summary
 
 _PUBLISHED = (
     "model",
@@ -96,29 +100,24 @@ def _put_head(body: str) -> str:
     return "\n".join([*head, body])
 
 
-def summary_to_csv(summary: pd.DataFrame) -> str:
+def summary_to_csv(summary: Summary) -> str:
     """One row per condition at full precision, the published case study's columns first."""
-    return _to_csv(
-        summary.reindex(
-            columns=[*_PUBLISHED, *(name for name in summary.columns if name not in _PUBLISHED)]
-        )
-    )
+    names = [*_PUBLISHED, *(name for name in summary.columns if name not in _PUBLISHED)]
+    return _to_csv(names, ([row.get(name) for name in names] for row in summary.rows))
 
 
 def frame_to_csv(frame: pd.DataFrame) -> str:
     """One row per planned cell at full precision; published columns and outcome first."""
     first = [*_PUBLISHED[:3], "replicate", "outcome", *_PUBLISHED[3:]]
-    return _to_csv(
-        frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
-    )
+    names = [*first, *(str(name) for name in frame.columns if name not in first)]
+    return _to_csv(names, frame.reindex(columns=names).itertuples(index=False, name=None))
 
 
-def _to_csv(frame: pd.DataFrame) -> str:
+def _to_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [str(name) for name in frame.columns]
     writer.writerow([escape_csv(_RENAMED.get(name, name)) for name in names])
-    for row in frame.itertuples(index=False, name=None):
+    for row in rows:
         writer.writerow(
             [
                 escape_csv(_to_whole_number(name, value))

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from fanin.analysis.analysis import Analysis
+from fanin.analysis.cell_table import OUTCOMES
 from fanin.analysis.design import Design
 from fanin.analysis.factors import format_title
-from fanin.analysis.frames import OUTCOMES
 from fanin.analysis.own_data import has_published_bytes
 from fanin.analysis.ranking import Verdict
 from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fanin.analysis.frames import OUTCOMES
+from fanin.analysis.cell_table import OUTCOMES
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
 from fanin.report.numbers import NumberFormat, choose_number_format
 from fanin.report.tables.table import TableEntry
