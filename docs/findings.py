@@ -26,12 +26,12 @@ FOLDER = Path(__file__).resolve().parent / "findings"
 _HEAD = """
 # Findings of the audit
 
-What `fanin.audit` and `fanin audit` can find. Each page has an example, and what the audit prints for
-it. `fanin explain F012` prints the same on a terminal.
+What `fanin.audit` and `fanin audit` can find. Each page has an example, and what the audit prints
+for it. `fanin explain F012` prints the same on a terminal.
 
-An *error* means that parameters can never learn, or that training ends clearly worse. A *warning* is a
-defect that usually costs something. A *note* is a convention, or a choice that is worth knowing. The
-table has the usual one; what was measured decides.
+An *error* means that parameters can never learn, or that training ends clearly worse. A *warning*
+is a defect that usually costs something. A *note* is a convention, or a choice that is worth
+knowing. The table has the usual one; what was measured decides.
 """
 
 

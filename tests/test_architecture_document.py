@@ -25,7 +25,7 @@ QUESTIONS = dict(
     )
 )
 
-TO_COME = {"diagnosis"}
+TO_COME: set[str] = set()
 """Folders that the document announces."""
 
 

@@ -139,8 +139,8 @@ KINDS = (
         code="F021",
         title="trainable parameter without gradient",
         severity="error",
-        meaning="""The parameter asks for a gradient, and none came back: the forward method does not
-            use it, or something on the way to the loss cuts the graph. It stays as it was drawn
+        meaning="""The parameter asks for a gradient, and none came back: the forward method does
+            not use it, or something on the way to the loss cuts the graph. It stays as it was drawn
             for the whole training, although the optimizer lists it.""",
         measured="""After the backward pass, a parameter with requires_grad whose gradient is
             missing. A frozen layer that the pass did not reach is F050. A gradient that is there
@@ -152,8 +152,8 @@ KINDS = (
             "A tensor that was made anew from numbers: torch.tensor(output).",
             "Weights of a part that is frozen on purpose, but still require a gradient.",
         ),
-        remedy="""Call the layer, or remove what cuts the graph. If the part is frozen on purpose, say
-            so with requires_grad_(False), so that the optimizer leaves it out.""",
+        remedy="""Call the layer, or remove what cuts the graph. If the part is frozen on purpose,
+            say so with requires_grad_(False), so that the optimizer leaves it out.""",
         reference="""PyTorch, Autograd mechanics,
             https://docs.pytorch.org/docs/stable/notes/autograd.html""",
         example="""

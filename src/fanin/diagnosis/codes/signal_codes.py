@@ -207,8 +207,8 @@ KINDS = (
         code="F011",
         title="the output does not depend on the input",
         severity="error",
-        meaning="""The output is the same whatever goes in. The model can learn one constant, such as
-            the mean of the target, and nothing else. The loss falls a little at first and then
+        meaning="""The output is the same whatever goes in. The model can learn one constant, such
+            as the mean of the target, and nothing else. The loss falls a little at first and then
             stands still, which is easily taken for a learning rate that is too small.""",
         measured="""The samples of the batch are compared at the input, at the output and at the
             layers between. A last layer that starts at zero on purpose learns, and is F024.""",
