@@ -1,4 +1,4 @@
-"""F044 to F050: how a pass goes through the model: samples, masks, precision, attention."""
+"""F044 to F051: how a pass goes through the model: samples, masks, precision, attention."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ KINDS = (
     FindingKind(
         code="F044",
         title="samples of a batch influence one another",
-        severity="error",
+        severity="warning",
         meaning="""What the model says of one sample changes when another sample of the batch does.
             Then the model learns to use its neighbours in the batch, which it will not have, or
             not the same, when it is used. The loss may look fine.""",
@@ -260,6 +260,32 @@ KINDS = (
 
 
             model = Forgotten()
+            batch, target = torch.randn(64, 16), torch.randint(0, 3, (64,))
+            """,
+    ),
+    FindingKind(
+        code="F051",
+        title="nothing but linear steps between layers",
+        severity="warning",
+        meaning="""Layers that follow one another with nothing between are one linear layer: the
+            product of their matrices. The model has more parameters than that layer, and can
+            represent nothing more. An activation was probably forgotten.""",
+        measured="""The graph of the forward pass is searched for steps that are not linear:
+            activations, normalizations, products, maxima. It is reported if there is none before
+            the last layer.""",
+        causes=(
+            "An activation that was left out, or created and not called.",
+            "A linear autoencoder or a factorized layer, on purpose.",
+        ),
+        remedy="""Put an activation after each layer but the last. Nothing, if the model is meant to
+            be linear.""",
+        reference="""Saxe, McClelland and Ganguli 2014, Exact solutions to the nonlinear dynamics of
+            learning in deep linear neural networks, https://arxiv.org/abs/1312.6120""",
+        example="""
+            import torch
+            from torch import nn
+
+            model = nn.Sequential(nn.Linear(16, 64), nn.Linear(64, 64), nn.Linear(64, 3))
             batch, target = torch.randn(64, 16), torch.randint(0, 3, (64,))
             """,
     ),

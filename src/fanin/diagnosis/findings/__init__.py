@@ -12,6 +12,7 @@ from fanin.diagnosis.findings.dead_units import judge_dead_units, judge_saturati
 from fanin.diagnosis.findings.dropped_signals import judge_dropout, judge_reach
 from fanin.diagnosis.findings.initial_loss import judge_initial_loss
 from fanin.diagnosis.findings.learnability import judge_learnability
+from fanin.diagnosis.findings.linear_model import judge_linear_model
 from fanin.diagnosis.findings.mixed_samples import judge_causality, judge_sample_independence
 from fanin.diagnosis.findings.not_finite import judge_finite
 from fanin.diagnosis.findings.output_fit import judge_output_fit
@@ -24,6 +25,7 @@ Judge = Callable[[Examination], Iterator[Finding]]
 JUDGES: tuple[Judge, ...] = (
     judge_finite,
     judge_output_fit,
+    judge_linear_model,
     judge_data,
     judge_drift,
     judge_dead_units,

@@ -26,6 +26,8 @@ LOSS_GAP = 0.2
 """The share of the loss between the best constant and the best output that the activation makes
 unreachable. A softmax before the cross-entropy of ten classes: 0.63; of two: 0.45.
 """
+STUCK_SHARE = 0.5
+"""Outputs at the bound of a ReLU learn nothing from their samples."""
 USELESS_GAIN = 0.01
 """If knowing every target lowers the loss by less than this share, below the best constant, there
 is nothing to learn from it.
@@ -74,6 +76,7 @@ def judge_output_fit(examination: Examination) -> Iterator[Finding]:
         _judge_probabilities,
         _judge_range,
         _judge_logits,
+        _judge_rectified,
         _judge_useless,
         _judge_squares,
         _judge_exclusive,
@@ -244,6 +247,25 @@ def _judge_logits(fit: OutputFit) -> Finding | None:
         ),
         remedy=f"Remove {final.place}: the loss has a softmax or sigmoid of its own.",
         evidence={"best reachable loss": reached, "best loss": free, "share lost": share},
+    )
+
+
+def _judge_rectified(fit: OutputFit) -> Finding | None:
+    """Logits, or outputs of which many are stuck at the bound of a one-sided activation."""
+    final = fit.final
+    if not (final.low > -torch.inf and final.high == torch.inf and final.label):
+        return None
+    stuck = float((fit.output == final.low).float().mean())
+    if fit.behaviour.ignores_shift:
+        reason = f"The loss takes logits, of which {final.label} cuts off the lower half"
+    elif stuck >= STUCK_SHARE and fit.is_elementwise:
+        reason = f"{final.label} is the output, and half of it or more lies at its bound"
+    else:
+        return None
+    return _report_weak(
+        fit,
+        f"{reason}: {stuck:.0%} of the outputs are {final.low:.3g} and get no gradient.",
+        f"Remove {final.place}; softplus or exp keep an output positive and let gradients pass.",
     )
 
 
