@@ -22,6 +22,7 @@ from fanin.diagnosis.findings.consequences import drop_consequences
 from fanin.diagnosis.ignoring import drop_ignored, parse_ignored
 from fanin.diagnosis.measurement import Measurement, Signal
 from fanin.diagnosis.probe import measure_start
+from fanin.diagnosis.probe.thorough import ThoroughMeasurement, measure_thoroughly
 from fanin.diagnosis.theory import Prediction
 from fanin.diagnosis.views.audit_page import render_page
 from fanin.diagnosis.views.audit_text import format_audit
@@ -52,6 +53,8 @@ class Audit:
     ignored: tuple[str, ...] = ()
     """The findings that were meant: `ignore`."""
     examination: Examination = field(repr=False, compare=False)
+    thorough: ThoroughMeasurement | None = field(default=None, repr=False)
+    """Jacobians and first steps, at the level full."""
     repair: FixReport | None = field(default=None, repr=False, compare=False)
     """Of the audit of a repaired copy: what was changed, and whether it helped."""
 
@@ -186,7 +189,8 @@ def audit(
         expected: a state dict that the model should hold, to find weights that were not loaded, or
             initialized again afterwards.
         ignore: findings that are meant, by code and place: ``["F036", "F031:head.*"]``.
-        level: ``fast``: a few passes. ``full``: also Jacobian, several seeds and steps.
+        level: ``fast``: a few passes. ``full``: also the Jacobian's singular values, partial
+            Jacobian norms, and the first steps of training from several seeds.
         seed: of all random numbers that the audit draws.
 
     Raises:
@@ -199,7 +203,12 @@ def audit(
     examination = examine(
         model, batch, target=target, loss=loss, expected=expected, level=level, seed=seed
     )
+    thorough = None
+    if level == "full" and examination.measurement is not None:
+        thorough = measure_thoroughly(examination.model, batch, target, loss, seed)
+        examination.notes.extend(thorough.notes)
     return Audit(
+        thorough=thorough,
         findings=drop_ignored(judge(examination), ignore),
         measurement=examination.measurement,
         structure=examination.structure,

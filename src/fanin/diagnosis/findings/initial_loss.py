@@ -14,10 +14,10 @@ from fanin.diagnosis.measurement import Measurement
 from fanin.diagnosis.patch import Patch
 from fanin.diagnosis.probe.probe_loss import IGNORED
 
-FAR, FURTHER = 1.5, 4.0
+FAR, FURTHER = 2.0, 4.0
 """The loss over that of an uninformed prediction. Logits of standard deviation σ add σ²/2 to ln C:
-a default head is within 1.4 for ten classes."""
-MIN_EXCESS = 1.0
+a head drawn by He's rule is within 1.5 for ten classes."""
+MIN_EXCESS = 1.5
 """In nats: with few classes ln C is small, and a ratio says little."""
 FAR_SQUARES, FURTHER_SQUARES = 20.0, 200.0
 """The same of a squared error, against that of the best constant."""

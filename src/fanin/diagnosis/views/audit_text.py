@@ -41,6 +41,7 @@ def list_lines(audit: ShownAudit) -> list[StyledLine]:
     if hidden := len(audit.findings) - _MOST_FINDINGS:
         lines += [make_line(), *wrap_lines(f"… and {hidden} more.")] if hidden > 0 else []
     lines += format_layers(audit)
+    lines += _section("Measured thoroughly", [*_describe_thorough(audit)])
     lines += _section("Roles, as the graph shows them", [*_describe_structure(audit.structure)])
     lines += notes if audit.measurement is not None else []
     return [*lines, *_next_steps(audit)]
@@ -81,6 +82,33 @@ def format_finding(finding: Finding) -> list[StyledLine]:
     lines += wrap_lines(finding.summary, indent="  ")
     lines += wrap_lines(finding.remedy, indent="    ", first="  → ")
     return lines
+
+
+def _describe_thorough(audit: ShownAudit) -> Iterator[StyledLine]:
+    """Jacobians and first steps, of the level full."""
+    found = getattr(audit, "thorough", None)
+    if found is None:
+        return
+    jacobian, steps, partial = found.jacobian, found.first_steps, found.partial_jacobians
+    if jacobian is not None:
+        text = f"Jacobian of the output by the input: singular values {jacobian.rms:.3g} in rms"
+        if jacobian.largest is not None:
+            text += f", {jacobian.largest:.3g} the largest"
+        if jacobian.smallest is not None:
+            text += f", {jacobian.smallest:.3g} the smallest"
+        yield from _bullet(f"{text} (all 1: every direction is kept)")
+    if partial:
+        first = partial[0]
+        yield from _bullet(
+            f"Averaged partial Jacobian norm from {first.layer} to the output: {first.apjn:.3g} "
+            f"± {first.error:.2g} (1: critical)"
+        )
+    if steps is not None:
+        before, after = (sum(one) / len(one) for one in (steps.before, steps.after))
+        yield from _bullet(
+            f"Loss on this batch after {steps.steps} steps of Adam at {steps.learning_rate:g}: "
+            f"{before:.3g} → {after:.3g} (mean of {len(steps.after)} seeds)"
+        )
 
 
 def _describe_structure(structure: ModelStructure | None) -> Iterator[StyledLine]:

@@ -35,11 +35,17 @@ def to_record(audit: ShownAudit) -> dict[str, Any]:
         "loss": None if audit.measurement is None else asdict(audit.measurement.loss),
         "layers": [_to_layer(signal) for signal in audit.layers],
         **_describe_pass(audit.measurement),
+        "thorough": _describe_thorough(audit),
         "structure": None if audit.structure is None else audit.structure.to_json(),
         "notes": list(audit.notes),
     }
     finite: dict[str, Any] = make_finite(record)
     return finite
+
+
+def _describe_thorough(audit: ShownAudit) -> dict[str, Any] | None:
+    found = getattr(audit, "thorough", None)
+    return None if found is None else asdict(found)
 
 
 def _to_layer(signal: Signal) -> dict[str, Any]:
