@@ -90,7 +90,7 @@ class FixReport:
         shown = [one for one in self.findings if one.outcome != "note"]
         lines += ["", *map(_format_row, shown)] if shown else []
         for one in shown:
-            if one.outcome in ("left", "code"):
+            if one.outcome in ("left", "code", "eased"):
                 heading = f"{one.finding.code} {one.finding.where}".rstrip()
                 lines += ["", *_wrap(f"{heading}: {one.why}")]
         for finding in self.new:

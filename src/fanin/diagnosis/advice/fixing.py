@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from torch import nn
@@ -18,20 +20,21 @@ from fanin.diagnosis.advice.improvement import (
     find_remains,
     get_loss_value,
     is_eased,
+    is_gone,
     is_serious,
     rank_severity,
 )
+from fanin.diagnosis.advice.patch_choice import Patched, choose_patches, drop_overwritten
 from fanin.diagnosis.advice.patching import ParameterPlace, apply_patches, find_places
 from fanin.diagnosis.finding import Finding
-from fanin.diagnosis.patch import Patch
 from fanin.errors import FaninError
 
 MOST_AUDITS = 12
 """An audit takes about four forward and backward passes, so a fix takes as long as some 50 steps of
 training at most."""
-MOST_ROUNDS = 4
-"""How often the findings of the last audit are repaired in their turn: what an error hid comes to
-light in one round, and what that hid in the next."""
+SMALL = 0.25
+"""A change of this share of the numbers that another one changes, or less, is tried before it: a
+bias that is off may be all that is wrong, and then the weights stay as they are."""
 
 AuditT = TypeVar("AuditT", bound=Audited)
 
@@ -50,11 +53,15 @@ def fix(
 ) -> tuple[nn.Module, AuditT, FixReport]:
     """Repair a copy of a model, as far as patches can, and say what helped.
 
-    All patches of errors and warnings are applied together, and the copy is audited. If every
-    finding is gone and nothing is worse, they are kept. Otherwise those whose finding is still
+    Patches of errors and warnings are applied together, and the copy is audited. If every finding
+    is gone or milder and nothing is worse, they are kept. Otherwise those whose finding is still
     there are left out; if the rest does harm, each finding is tried alone, worst first, on top of
-    what was kept. Of several patches for one parameter that of the worst finding counts. Then the
-    findings of the last audit have their turn, since an error may have hidden them.
+    what was kept. Then the findings of the last audit have their turn, since an error may have
+    hidden them.
+
+    Changes of few numbers are tried before changes of many, and factors (``scale``) last: they are
+    calculated from signals that a new draw changes. Of several patches for one parameter that of
+    the worst finding counts.
 
     Harm is a new error or warning, or an initial loss that rises (`improvement.find_harm` says
     when it counts). What was not gone and not eased is undone.
@@ -74,57 +81,31 @@ def fix(
     Raises `UsageError` if the model cannot be copied.
     """
     repair = _Repair(audit, model, before, seed, batch, most_audits)
-    for _ in range(MOST_ROUNDS):
-        candidates = repair.list_candidates(notes=notes)
-        if not candidates or not repair.improve(candidates):
-            break
+    while candidates := repair.list_candidates(notes=notes):
+        repair.improve(candidates)
     return repair.build(()), repair.current, _make_report(repair, before)
 
 
-def choose_patches(
-    findings: Sequence[Finding], places: Mapping[str, ParameterPlace]
-) -> list[_Patched]:
-    """The patches of each finding, without the parameters that an earlier finding changes."""
-    owned: list[tuple[int, tuple[int, int] | None]] = []
-    chosen: list[_Patched] = []
-    for finding in findings:
-        patches = []
-        for patch in finding.patches:
-            names = tuple(
-                name
-                for name in patch.parameters
-                if name not in places or not _is_owned(places[name], patch.rows, owned)
-            )
-            patches += [replace(patch, parameters=names)] if names else []
-        owned += [
-            (places[name].identity, patch.rows)
-            for patch in patches
-            for name in patch.parameters
-            if name in places
-        ]
-        chosen.append((finding, tuple(patches)))
-    return chosen
-
-
-def _is_owned(
-    place: ParameterPlace,
-    rows: tuple[int, int] | None,
-    owned: Sequence[tuple[int, tuple[int, int] | None]],
-) -> bool:
-    """Whether an earlier patch changes some of the same rows."""
-    return any(
-        identity == place.identity
-        and (rows is None or other is None or (rows[0] < other[1] and other[0] < rows[1]))
-        for identity, other in owned
-    )
-
-
 _Key = tuple[str, str]
-_Patched = tuple[Finding, tuple[Patch, ...]]
 
 
 def _get_key(finding: Finding) -> _Key:
     return finding.code, finding.where
+
+
+def _scales(finding: Finding) -> bool:
+    return any(patch.operation == "scale" for patch in finding.patches)
+
+
+def _count_numbers(finding: Finding, places: Mapping[str, ParameterPlace]) -> int:
+    """How many numbers its patches change."""
+    changed = {
+        places[name].identity: math.prod(places[name].shape)
+        for patch in finding.patches
+        for name in patch.parameters
+        if name in places
+    }
+    return sum(changed.values())
 
 
 class _Inapplicable(Exception):
@@ -145,31 +126,40 @@ class _Repair(Generic[AuditT]):
     seed: int
     batch: Any
     most_audits: int
-    kept: list[_Patched] = field(default_factory=list)
+    kept: list[Patched] = field(default_factory=list)
     reasons: dict[_Key, str] = field(default_factory=dict)
     """Why findings were left out."""
     audits: int = 0
 
+    @cached_property
+    def places(self) -> dict[str, ParameterPlace]:
+        """The model's parameters by bare name."""
+        return find_places(self.model)
+
     def list_candidates(self, *, notes: bool) -> list[Finding]:
-        """The findings of the last audit whose patches have not failed yet, worst first."""
-        return [
+        """The findings of the last audit whose turn it is, worst first."""
+        waiting = [
             finding
             for finding in sorted(self.current.findings, key=rank_severity)
             if finding.patches
             and (notes or is_serious(finding))
             and _get_key(finding) not in self.reasons
         ]
+        if any(not _scales(finding) for finding in waiting):
+            waiting = [finding for finding in waiting if not _scales(finding)]
+        sizes = [_count_numbers(finding, self.places) for finding in waiting]
+        most = min(sizes, default=0) / SMALL
+        return [one for one, size in zip(waiting, sizes, strict=True) if size < most or not size]
 
-    def improve(self, candidates: Sequence[Finding]) -> bool:
-        """Keep what helps of the candidates' patches; whether any was kept."""
-        count = len(self.kept)
-        if not self._improve_together(candidates):
-            for finding in candidates:
-                if _get_key(finding) not in self.reasons:
-                    self._try([finding])
-        return len(self.kept) > count
+    def improve(self, candidates: Sequence[Finding]) -> None:
+        """Keep what helps of the candidates' patches; of what is left out, the reason."""
+        if self._improve_together(candidates):
+            return
+        for finding in candidates:
+            if _get_key(finding) not in self.reasons and not is_gone(finding, self.current):
+                self._try([finding])
 
-    def build(self, patched: Sequence[_Patched]) -> nn.Module:
+    def build(self, patched: Sequence[Patched]) -> nn.Module:
         """A copy with what is kept and what is tried."""
         copied = copy_model(self.model)
         for finding, patches in (*self.kept, *patched):
@@ -200,7 +190,7 @@ class _Repair(Generic[AuditT]):
             for finding in findings:
                 self.reasons[_get_key(finding)] = f"not tried: {self.audits} audits were made"
             return False, None
-        patched = choose_patches(findings, find_places(self.model))
+        patched = choose_patches(findings, self.places)
         copied = None
         while copied is None and patched:
             try:
@@ -223,7 +213,8 @@ class _Repair(Generic[AuditT]):
 
 
 def _make_report(repair: _Repair[AuditT], before: AuditT) -> FixReport:
-    kept = tuple(patch for _, patches in repair.kept for patch in patches)
+    every = [patch for _, patches in repair.kept for patch in patches]
+    kept = drop_overwritten(every, repair.places)
     return FixReport(
         findings=tuple(_describe_outcome(repair, finding) for finding in before.findings),
         new=tuple(find_new(before, repair.current)),
@@ -248,7 +239,7 @@ def _describe_outcome(repair: _Repair[AuditT], finding: Finding) -> FixedFinding
     if not remains:
         outcome, why = "repaired", "" if own else "gone with what else was repaired"
     elif own and is_eased(finding, repair.current):
-        outcome, why = "eased", remains[0].summary
+        outcome, why = "eased", f"{remains[0].summary} {finding.remedy}"
     elif not is_serious(finding):
         outcome, why = "note", finding.remedy
     elif not finding.patches:

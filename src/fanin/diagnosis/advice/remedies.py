@@ -115,8 +115,11 @@ def shrink(parameters: Sequence[str], measured: float, wanted: float = HEAD_STD)
     return Patch(operation="scale", parameters=tuple(parameters), value=factor)
 
 
+PriorKind = Literal["classes", "probabilities", "numbers"]
+
+
 def suggest_prior_bias(
-    parameter: str, target: Tensor, *, kind: Literal["classes", "probabilities", "numbers"]
+    parameter: str, target: Tensor, *, kind: PriorKind, outputs: int | None = None
 ) -> Patch:
     """A patch that lets a last layer's bias predict what is known without an input.
 
@@ -127,23 +130,22 @@ def suggest_prior_bias(
     numbers
         A float target, one column per output: the means.
 
+    Args:
+        parameter: the bias.
+        target: what a batch, or better the whole training set, is to give.
+        kind: what the numbers are.
+        outputs: the number of classes; None: as many as the largest label says.
+
     Raises `UsageError` if there is no target to count.
     """
-    values = calculate_prior(target, kind=kind, outputs=None)
+    values = calculate_prior(target, kind=kind, outputs=outputs)
     return Patch(operation="set", parameters=(parameter,), value=values)
 
 
 def calculate_prior(
-    target: Tensor,
-    *,
-    kind: Literal["classes", "probabilities", "numbers"],
-    outputs: int | None,
+    target: Tensor, *, kind: PriorKind, outputs: int | None = None
 ) -> tuple[float, ...]:
-    """The bias of `suggest_prior_bias`, one number per output.
-
-    Args:
-        outputs: the number of classes; None: as many as the largest label says.
-    """
+    """The numbers of `suggest_prior_bias`, one per output."""
     target = target.detach().cpu()
     if target.numel() == 0:
         raise UsageError("Expected a target to count, and received one without elements.")
@@ -207,6 +209,13 @@ def _correct_for_strides(model: nn.Module, layer: str, name: str, spec: str) -> 
     return _name_gain(known[spec] * math.sqrt(ratio)) if spec in known else spec
 
 
+def list_roles(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """A layer's own parameters by their names in it, and their roles."""
+    for local, found in describe_parameters(module, "kernel").items():
+        if getattr(module, local, None) is not None:
+            yield local, found.role
+
+
 def _list_roles(model: nn.Module, layer: str) -> Iterator[tuple[str, str]]:
     """The bare names of a layer's own parameters, and their roles."""
     try:
@@ -214,6 +223,4 @@ def _list_roles(model: nn.Module, layer: str) -> Iterator[tuple[str, str]]:
     except AttributeError:
         return
     prefix = f"{layer}." if layer else ""
-    for local, found in describe_parameters(module, "kernel").items():
-        if getattr(module, local, None) is not None:
-            yield prefix + local, found.role
+    yield from ((prefix + local, role) for local, role in list_roles(module))
