@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding, Severity
 from fanin.diagnosis.findings.incoming_rows import EqualUnits, find_equal_units
-from fanin.diagnosis.findings.rehearsal import STEPS, rehearse
+from fanin.diagnosis.findings.rehearsal import STEPS, Changes, rehearse
 from fanin.diagnosis.findings.unit_readers import UnitReaders
 from fanin.diagnosis.patch import Patch
 
 CODE = "F013"
 
-SEPARATE = 1e-3
-"""Equal rows differ after some steps by rounding errors of 1e-6; rows that separate, by about 1."""
+SEPARATE = 1e-4
+"""Equal rows differ after some steps by rounding errors of 1e-6; rows that separate, by about 1,
+though two of many may be close by chance in one step."""
 MUCH = 0.1
 """From this share of a layer's units on, the loss of width is an error."""
 MOST = 0.25
@@ -70,33 +72,36 @@ def find_identical_units(examination: Examination) -> Iterator[Finding]:
         yield _report_apart(apart, tried=changes is not None)
 
 
-def _find_stuck(
-    equal: EqualUnits, changes: dict[str, Tensor], readers: UnitReaders
-) -> _StuckUnits | None:
-    """The units that changed alike; None if all separate, or no gradient came."""
-    change = changes.get(equal.held.name)
-    if change is None:
+def _find_stuck(equal: EqualUnits, changes: Changes, readers: UnitReaders) -> _StuckUnits | None:
+    """The units that changed alike in all steps; None if all separate, or no gradient came."""
+    steps = [equal.read_rows(change) for change in changes.get(equal.held.name, ())]
+    if not steps:
         return None
-    rows = equal.read_rows(change)
-    if not bool(rows.any()):
+    if not bool(steps[-1].any()):
         constant = equal.held.constant is not None and readers.are_constant(equal.held)
         return _StuckUnits(equal, equal.count, len(equal.groups)) if constant else None
     sizes: list[int] = []
     for group in equal.groups:
-        sizes += _count_alike(rows[list(group)] * equal.find_signs(group)[:, None])
+        signs = equal.find_signs(group)[:, None]
+        sizes += _count_alike([rows[list(group)] * signs for rows in steps])
     return _StuckUnits(equal, sum(sizes), len(sizes)) if sizes else None
 
 
-def _count_alike(rows: Tensor) -> list[int]:
-    """The sizes of the groups of rows that are equal but for rounding."""
+def _count_alike(steps: Sequence[Tensor]) -> list[int]:
+    """The sizes of the groups of rows that are equal, but for rounding, in all steps."""
     found = []
-    while len(rows) > 1:
-        sizes = rows.norm(dim=1)
-        same = (rows - rows[0]).norm(dim=1) <= SEPARATE * (sizes + sizes[0])
+    while len(steps[0]) > 1:
+        same = torch.stack([_find_like_first(rows) for rows in steps]).all(dim=0)
         if int(same.sum()) > 1:
             found.append(int(same.sum()))
-        rows = rows[~same]
+        steps = [rows[~same] for rows in steps]
     return found
+
+
+def _find_like_first(rows: Tensor) -> Tensor:
+    sizes = torch.linalg.vector_norm(rows, dim=1)
+    same: Tensor = torch.linalg.vector_norm(rows - rows[0], dim=1) <= SEPARATE * (sizes + sizes[0])
+    return same
 
 
 def _is_odd(equal: EqualUnits, examination: Examination) -> bool:

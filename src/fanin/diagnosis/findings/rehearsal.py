@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin import seeds
-from fanin.apply.model_parameters import find_uses
+from fanin.apply.model_parameters import ParameterUse, find_uses
 from fanin.diagnosis.examination import Examination
 from fanin.structure.forward_tracing import split_batch
 
@@ -25,11 +25,16 @@ MOST_NUMBERS = 400_000_000
 """A larger model is not copied."""
 
 
-def rehearse(examination: Examination, names: Iterable[str]) -> dict[str, Tensor] | None:
-    """By how much some parameters change in `STEPS` gradient steps on a copy, in eval mode; those
-    that no gradient comes to are left out. None if the copy cannot be trained.
+Changes = dict[str, tuple[Tensor, ...]]
+"""Of each parameter by how much it has changed after each step."""
 
-    The loss is a fixed random combination of the outputs, which treats no two outputs alike.
+
+def rehearse(examination: Examination, names: Iterable[str]) -> Changes | None:
+    """How some parameters change in `STEPS` gradient steps on a copy, in eval mode; those that no
+    gradient comes to are left out. None if the copy cannot be trained.
+
+    The loss of each step is a new random combination of the outputs, which treats no two outputs
+    alike.
     """
     model = examination.model
     if sum(one.numel() for one in model.parameters()) > MOST_NUMBERS:
@@ -48,36 +53,28 @@ def rehearse(examination: Examination, names: Iterable[str]) -> dict[str, Tensor
         return None
 
 
-def _train_copy(model: nn.Module, batch: Any, names: tuple[str, ...]) -> dict[str, Tensor]:
+def _train_copy(model: nn.Module, batch: Any, names: tuple[str, ...]) -> Changes:
     twin = copy.deepcopy(model).float().eval()
     places = {use.bare_name: use for use in find_uses(twin, "kernel") if use.bare_name in names}
-    before = {name: _read(use.module, use.local) for name, use in places.items()}
+    before = {name: _read(use) for name, use in places.items()}
     generator = seeds.make_generator(_SEED, "rehearsal")
-    cotangents: list[Tensor] = []
+    changes: dict[str, list[Tensor]] = {name: [] for name in places}
     reached: set[str] = set()
     for _ in range(STEPS):
         args, kwargs = _widen(split_batch(batch))
-        _step(twin, list_outputs(twin(*args, **kwargs)), cotangents, generator)
-        reached |= {
-            name
-            for name, use in places.items()
-            if any(one.parameter.grad is not None for one in use.carriers)
-        }
-    return {
-        name: _read(use.module, use.local) - before[name]
-        for name, use in places.items()
-        if name in reached
-    }
+        _step(twin, list_outputs(twin(*args, **kwargs)), generator)
+        for name, use in places.items():
+            changes[name].append(_read(use) - before[name])
+            if any(one.parameter.grad is not None for one in use.carriers):
+                reached.add(name)
+    return {name: tuple(changes[name]) for name in places if name in reached}
 
 
-def _step(
-    twin: nn.Module, outputs: list[Tensor], cotangents: list[Tensor], generator: torch.Generator
-) -> None:
+def _step(twin: nn.Module, outputs: list[Tensor], generator: torch.Generator) -> None:
     """Each parameter moves by the same share of its size, however small its gradient is."""
-    if not cotangents:
-        cotangents += [
-            torch.randn(one.shape, generator=generator).to(one.device, one.dtype) for one in outputs
-        ]
+    cotangents = [
+        torch.randn(one.shape, generator=generator).to(one.device, one.dtype) for one in outputs
+    ]
     twin.zero_grad()
     torch.autograd.backward(outputs, cotangents)
     with torch.no_grad():
@@ -95,8 +92,9 @@ def _measure_rms(parameter: Tensor) -> float:
 
 
 @torch.no_grad()
-def _read(module: nn.Module, local: str) -> Tensor:
-    found: Tensor = getattr(module, local)
+def _read(use: ParameterUse) -> Tensor:
+    """The numbers that the layer computes with."""
+    found: Tensor = getattr(use.module, use.local)
     return found.detach().clone()
 
 

@@ -50,3 +50,14 @@ def is_schedule(numbers: Sequence[float]) -> bool:
     """Whether numbers rise or fall with depth all the way, as 1/√l does."""
     steps = [after - before for before, after in pairwise(numbers)]
     return all(step > 0 for step in steps) or all(step < 0 for step in steps)
+
+
+def is_periodic(places: Sequence[int], count: int) -> bool:
+    """Whether places among `count` follow one another at the same distance from end to end, as
+    every fourth block does.
+    """
+    steps = {after - before for before, after in pairwise(places)}
+    if len(steps) != 1:
+        return False
+    step = steps.pop()
+    return step > 1 and places[0] < step and places[-1] + step >= count

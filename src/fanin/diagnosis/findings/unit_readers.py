@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -10,11 +11,16 @@ from fanin.diagnosis.findings.equal_rows import are_distinct, read_columns
 from fanin.diagnosis.held_parameters import HeldParameter
 from fanin.errors import FaninError
 from fanin.structure import Graph, trace_forward
+from fanin.structure.graph import Node
 from fanin.structure.layer_names import LayerNames
 from fanin.structure.signal_graph import SignalGraph
 
 _ONE_TO_ONE = ("activation", "softmax")
-"""Steps between a layer and the output that leave each unit in its place."""
+_MOVES = re.compile(
+    "dropout|identity|view|reshape|(un)?flatten|permute|transpose|(un)?squeeze|contiguous|clone|to|"
+    "float|getitem"
+)
+"""Steps between a layer and the output that leave each unit a number of its own."""
 _BY_ONE_ANOTHER = ("query", "key")
 """Queries are told apart by the keys alone, whatever comes after the attention."""
 
@@ -79,7 +85,7 @@ class UnitReaders:
         assert view is not None
         for user in view.users[index]:
             node = view.nodes[user]
-            if node.kind == "output" or (node.kind in _ONE_TO_ONE and self._is_output(user)):
+            if node.kind == "output" or (_keeps_units(node) and self._is_output(user)):
                 return True
         return False
 
@@ -110,3 +116,10 @@ class UnitReaders:
                 if columns is not None and are_distinct(columns):
                     return True
         return False
+
+
+def _keeps_units(node: Node) -> bool:
+    name = type(node.module).__name__.lower() if node.module is not None else node.target
+    return node.kind in _ONE_TO_ONE or (
+        node.kind == "transparent" and _MOVES.fullmatch(name) is not None
+    )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.findings.drawn_numbers import describe_draw
-from fanin.diagnosis.findings.siblings import LEAST, group_siblings, is_schedule
+from fanin.diagnosis.findings.siblings import group_siblings, is_periodic, is_schedule
 from fanin.diagnosis.held_parameters import SAMPLE, HeldParameter
 from fanin.diagnosis.patch import Patch
 
@@ -28,7 +28,7 @@ spread widely, and their ends are no defects."""
 NOISES = 8.0
 """In units of what chance does to the standard deviation of so many numbers: 1/√(2n)."""
 MOST = 0.25
-"""A larger share is a kind of its own: every fourth block may differ by design."""
+"""A larger share is a kind of its own."""
 LEAST_NUMBERS = 8
 """A parameter of fewer numbers is not compared."""
 
@@ -62,7 +62,7 @@ def _find_odd(siblings: Sequence[HeldParameter]) -> list[_Odd]:
     constant = [one for one in siblings if one.constant is not None]
     drawn = [one for one in siblings if one.constant is None]
     few, many = sorted((constant, drawn), key=len)
-    if few and len(few) <= MOST * len(siblings):
+    if few and _are_exceptions(few, siblings):
         return [_describe_kind(one, many) for one in few]
     if len(drawn) == len(siblings):
         return _find_odd_sizes(siblings, [math.log(one.rms) for one in siblings])
@@ -84,9 +84,9 @@ def _find_odd_constants(siblings: Sequence[HeldParameter]) -> list[_Odd]:
     values = [float(one.constant or 0.0) for one in siblings]
     usual = sorted(values)[len(values) // 2]
     odd = [one for one, value in zip(siblings, values, strict=True) if not _is_near(value, usual)]
-    if not 0 < len(odd) <= MOST * len(siblings):
-        return []
     rest = tuple(one for one in siblings if one not in odd)
+    if not odd or not _are_exceptions(odd, siblings) or len({one.constant for one in rest}) > 1:
+        return []
     return [
         _Odd(one, rest, (one.constant or 0.0) / usual if usual else math.inf, text)
         for one in odd
@@ -104,22 +104,26 @@ def _find_odd_sizes(siblings: Sequence[HeldParameter], logs: Sequence[float]) ->
     spread = 1.4826 * _take_median([abs(log - middle) for log in logs])
     noise = 1 / math.sqrt(2 * min(siblings[0].values.numel(), SAMPLE))
     limit = max(math.log(FACTOR), SPREADS * spread, NOISES * noise)
-    odd = [index for index, log in enumerate(logs) if abs(log - middle) > limit]
-    rest = [log for index, log in enumerate(logs) if index not in odd]
-    if not odd or len(odd) > MOST * len(siblings) or is_schedule(logs) or len(rest) < LEAST - 1:
+    odd = [one for one, log in zip(siblings, logs, strict=True) if abs(log - middle) > limit]
+    if not odd or not _are_exceptions(odd, siblings) or is_schedule(logs):
         return []
-    others = tuple(one for index, one in enumerate(siblings) if index not in odd)
-    size = math.exp(middle)
+    rest = tuple(one for one in siblings if one not in odd)
     return [
         _Odd(
-            siblings[index],
-            others,
-            math.exp(logs[index] - middle),
-            f"has numbers of size {siblings[index].rms:.3g} (rms), where its siblings have "
-            f"{size:.3g}",
+            one,
+            rest,
+            one.rms / math.exp(middle),
+            f"has numbers of size {one.rms:.3g} (rms), where its siblings have "
+            f"{math.exp(middle):.3g}",
         )
-        for index in odd
+        for one in odd
     ]
+
+
+def _are_exceptions(odd: Sequence[HeldParameter], siblings: Sequence[HeldParameter]) -> bool:
+    """Whether so few differ that nobody meant it, at no regular distance."""
+    places = [index for index, one in enumerate(siblings) if one in odd]
+    return len(odd) <= MOST * len(siblings) and not is_periodic(places, len(siblings))
 
 
 def _take_median(numbers: Sequence[float]) -> float:
