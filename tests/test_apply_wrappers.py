@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from apply_cases import built, state, unchanged
 from torch import Tensor, distributed, nn
-from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
-from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
 
@@ -47,6 +46,20 @@ def network() -> nn.Module:
     return built(Network)
 
 
+def shard_flat(model: nn.Module, **options: Any) -> nn.Module:
+    """The model under FSDP1, whose import takes seconds."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    return FullyShardedDataParallel(model, **options)
+
+
+def checkpoint(model: nn.Module) -> nn.Module:
+    """The model under torch's wrapper for checkpointing, whose import takes seconds."""
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    return checkpoint_wrapper(model)
+
+
 def compile_model(model: nn.Module) -> nn.Module:
     """Nothing is compiled before the model is called, which `initialize` does not do."""
     wrapped: nn.Module = torch.compile(model)  # type: ignore[assignment]
@@ -55,7 +68,7 @@ def compile_model(model: nn.Module) -> nn.Module:
 
 def compile_layers(model: nn.Module) -> nn.Module:
     model.body = compile_model(model.body)
-    model.lstm = checkpoint_wrapper(model.lstm)
+    model.lstm = checkpoint(model.lstm)
     return model
 
 
@@ -73,10 +86,8 @@ WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "averaged": AveragedModel,
     "two": lambda model: nn.DataParallel(compile_model(compile_layers(model))),
     "DDP": nn.parallel.DistributedDataParallel,
-    "FSDP1": lambda model: FullyShardedDataParallel(
-        model, device_id=torch.device("cpu"), use_orig_params=True
-    ),
-    "FSDP1, flat": lambda model: FullyShardedDataParallel(model, device_id=torch.device("cpu")),
+    "FSDP1": lambda model: shard_flat(model, device_id=torch.device("cpu"), use_orig_params=True),
+    "FSDP1, flat": lambda model: shard_flat(model, device_id=torch.device("cpu")),
 }
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
-from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
 
@@ -52,6 +51,20 @@ NAMES = [
 ]
 
 
+def shard_flat(model: nn.Module, **options: Any) -> nn.Module:
+    """The model under FSDP1, whose import takes seconds."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    return FullyShardedDataParallel(model, **options)
+
+
+def checkpoint(model: nn.Module) -> nn.Module:
+    """The model under torch's wrapper for checkpointing, whose import takes seconds."""
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    return checkpoint_wrapper(model)
+
+
 def compiled(model: nn.Module) -> nn.Module:
     """Wrapped as by every backend; nothing is compiled before it is called."""
     wrapped: nn.Module = torch.compile(model, backend="eager")  # type: ignore[assignment]
@@ -63,7 +76,7 @@ WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "compile": compiled,
     "DataParallel": nn.DataParallel,
     "averaged": AveragedModel,
-    "checkpoint": checkpoint_wrapper,
+    "checkpoint": checkpoint,
     "compiled twice": lambda model: compiled(nn.DataParallel(compiled(model))),
 }
 
@@ -91,17 +104,15 @@ def test_distributed_wrappers_are_seen_through() -> None:
     parallel = nn.parallel.DistributedDataParallel(bare())
     assert list(list_bare_names(parallel).values()) == NAMES
     model = bare()
-    model.module = FullyShardedDataParallel(
-        model.module, use_orig_params=True, device_id=torch.device("cpu")
-    )
-    sharded = FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+    model.module = shard_flat(model.module, use_orig_params=True, device_id=torch.device("cpu"))
+    sharded = shard_flat(model, use_orig_params=True, device_id=torch.device("cpu"))
     assert list(list_bare_names(sharded)) != NAMES
     assert list(list_bare_names(sharded).values()) == NAMES
 
 
 def test_a_layer_inside_may_be_wrapped() -> None:
     model = bare()
-    model.module[0] = checkpoint_wrapper(model.module[0])
+    model.module[0] = checkpoint(model.module[0])
     assert list(list_bare_names(model).values()) == NAMES
     paths = list_bare_paths(model)
     assert paths["module.0"] == paths["module.0._checkpoint_wrapped_module"] == "module.0"

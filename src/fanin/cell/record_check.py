@@ -73,8 +73,10 @@ def _check_history(record: Mapping[str, Any]) -> None:
         _require(isinstance(column, list), key, "a list of numbers", column)
         length = len(column) if length is None else length
         _require(len(column) == length, key, f"{length} numbers, as in the others", len(column))
-        for epoch, value in enumerate(column, 1):
-            _check_number(value, f"{key} of epoch {epoch}", key.removeprefix("history."))
+        name = key.removeprefix("history.")
+        if not _is_plausible_column(column, name):
+            for epoch, value in enumerate(column, 1):
+                _check_number(value, f"{key} of epoch {epoch}", name)
     epochs = record["cell"].get("epochs", FIELDS["epochs"].default)
     _require((length or 0) <= epochs, "history", f"at most {epochs} epochs", length)
 
@@ -133,6 +135,14 @@ def _check_data(data: Any) -> None:
         elif name == "metrics":
             for metric, better in _read_items(value, key):
                 _require(better in ("min", "max"), metric, "min or max", better)
+
+
+def _is_plausible_column(column: list[Any], name: str) -> bool:
+    """Whether all numbers are finite and as `_check_number` wants them, told at once."""
+    if set(map(type, column)) != {float} or not math.isfinite(sum(column)):
+        return False
+    is_signed = name not in _SHARES and name not in _LOSSES and name != "seconds"
+    return is_signed or (min(column) >= 0 and (name not in _SHARES or max(column) <= 1))
 
 
 def _check_number(value: Any, key: str, name: str) -> None:
