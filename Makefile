@@ -7,7 +7,7 @@ MARKS := not slow and not realdata and not gpu
 # As many test processes as there are cores. A process that is done takes tests from the slowest.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --durations=25
 # What works without any extra: names of test files, without test_ and .py.
-CORE := activations apply* atomic auto combinations dropout fans framework_defaults gains* initializers* \
+CORE := activations apply* atomic audit* auto combinations dropout fans framework_defaults gains* initializers* \
   layer_parameters model* public_api record* registry seeds specs structure traps* user_code user_code_initializers user_code_models
 
 export KERAS_BACKEND := jax

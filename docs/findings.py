@@ -34,6 +34,12 @@ is a defect that usually costs something. A *note* is a convention, or a choice 
 knowing. The table has the usual one; what was measured decides.
 """
 
+PENDING = ("F008", "F009")
+"""Codes that no judge gives yet."""
+
+
+_FOUND = "What `fanin.audit` finds in it:\n\n```text\n{}\n```"
+
 
 def render_pages() -> dict[str, str]:
     """The text of every page by its file name."""
@@ -57,16 +63,16 @@ def render_page(kind: FindingKind) -> str:
     parts = [
         f"# {kind.code}: {kind.title}",
         f"{article} {kind.severity}, usually.",
-        wrap(kind.meaning),
+        wrap(_escape(kind.meaning)),
         "## How the audit sees it",
-        wrap(kind.measured),
+        wrap(_escape(kind.measured)),
         "## Usual causes",
         "\n".join(wrap_item(_escape(cause)) for cause in kind.causes),
         "## What to do",
         wrap(_escape(kind.remedy)),
         "## An example",
         f"```python\n{kind.example}\n```",
-        f"What `fanin.audit` finds in it, seed 0:\n\n```text\n{show_findings(kind)}\n```",
+        *([] if kind.code in PENDING else [_FOUND.format(show_findings(kind))]),
         "## Reference",
         wrap(kind.reference),
     ]
@@ -93,6 +99,10 @@ def audit_example(kind: FindingKind) -> fanin.Audit:
         return fanin.audit(variables["model"], variables["batch"], **given)
     finally:
         torch.set_num_threads(threads)
+
+
+def _read(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
 
 
 def _escape(text: str) -> str:

@@ -26,6 +26,7 @@ DOCUMENTS = [
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "studies").glob("*.md")),
+    *sorted((ROOT / "docs" / "findings").glob("*.md")),
 ]
 
 
@@ -181,6 +182,10 @@ def test_the_structure_page_is_what_describe_structure_finds(
     if importlib.util.find_spec("transformers") is None:
         pytest.skip('needs the extra "peers"')
     check("structure", monkeypatch)
+
+
+def test_the_pages_of_findings_are_what_the_audit_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    check("findings", monkeypatch)
 
 
 def check(page: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,9 @@ from fanin.diagnosis.advice.comparing import USUAL, compare
 from fanin.diagnosis.advice.comparison import Comparison
 from fanin.diagnosis.advice.fix_report import FixReport
 from fanin.diagnosis.advice.fixing import fix
+from fanin.diagnosis.advice.patch_choice import choose_patches
+from fanin.diagnosis.advice.patching import find_places
+from fanin.diagnosis.advice.proposing import complete_findings
 from fanin.diagnosis.examination import Examination, Level
 from fanin.diagnosis.finding import SEVERITIES, Finding
 from fanin.diagnosis.findings import JUDGES
@@ -119,8 +122,10 @@ class Audit:
     def code(self, *, notes: bool = False) -> str:
         """PyTorch code that does to a variable named ``model`` what the findings' patches do."""
         chosen = [one for one in self.findings if notes or one.severity != "note"]
-        patches = [patch for one in chosen for patch in one.patches]
         seen = self.examination
+        # A parameter that several findings want to change is changed by the worst one alone.
+        owned = choose_patches(chosen, find_places(seen.model))
+        patches = [patch for _, found in owned for patch in found]
         return write_code(seen.model, patches, seed=seen.seed, batch=seen.batch)
 
     def _audit_again(self, model: nn.Module) -> Audit:
@@ -316,5 +321,5 @@ def judge(examination: Examination) -> tuple[Finding, ...]:
                 f"{one.__name__} could not judge this model: {type(error).__name__}: "
                 f"{quote(str(error), 200)}."
             )
-    kept = drop_consequences(found)
+    kept = complete_findings(examination, drop_consequences(found))
     return tuple(sorted(kept, key=lambda finding: SEVERITIES.index(finding.severity)))

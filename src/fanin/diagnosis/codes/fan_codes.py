@@ -31,19 +31,20 @@ KINDS = (
             import torch
             from torch import nn
 
-            hidden = []
-            for _ in range(4):
-                depthwise = nn.Conv2d(256, 256, 3, padding=1, groups=256)
-                nn.init.kaiming_normal_(depthwise.weight, mode="fan_out")
-                hidden += [depthwise, nn.ReLU()]
-            model = nn.Sequential(
-                nn.Conv2d(3, 256, 3),
-                *hidden,
-                nn.AvgPool2d(14),
-                nn.Flatten(),
-                nn.Linear(256, 3),
-            )
-            batch, target = torch.randn(8, 3, 16, 16), torch.randint(0, 3, (8,))
+
+            class Project(nn.Module):
+                def __init__(self, inputs, outputs):
+                    super().__init__()
+                    # (in, out), but kaiming_normal_ takes it for (out, in).
+                    self.weight = nn.Parameter(torch.empty(inputs, outputs))
+                    nn.init.kaiming_normal_(self.weight)
+
+                def forward(self, x):
+                    return torch.relu(x @ self.weight)
+
+
+            model = nn.Sequential(Project(512, 64), Project(64, 256), nn.Linear(256, 3))
+            batch, target = torch.randn(64, 512), torch.randint(0, 3, (64,))
             """,
     ),
     FindingKind(

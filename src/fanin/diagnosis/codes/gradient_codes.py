@@ -140,8 +140,8 @@ KINDS = (
         title="trainable parameter without gradient",
         severity="error",
         meaning="""The parameter asks for a gradient, and none came back: the forward method does
-            not use it, or something on the way to the loss cuts the graph. It stays as it was drawn
-            for the whole training, although the optimizer lists it.""",
+            not use it, or something on the way to the loss cuts the graph. It stays as it was
+            drawn for the whole training, although the optimizer lists it.""",
         measured="""After the backward pass, a parameter with requires_grad whose gradient is
             missing. A frozen layer that the pass did not reach is F050. A gradient that is there
             and zero is judged by F002, F023 and F024.""",
