@@ -1,98 +1,99 @@
-"""A small probe for the tests of theory: what one pass of a model shows, by the obvious way."""
+"""Models whose signals theory predicts, and how far predictions are from what was measured."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fanin import seeds
-from fanin.diagnosis.measurement import LossState, Measurement, Signal
-from fanin.structure import Graph, model_state
-from fanin.structure.forward_tracing import Batch, ForwardTracer, split_batch
+from fanin.diagnosis.measurement import Measurement, Signal
+from fanin.diagnosis.probe import measure_start
+from fanin.diagnosis.theory import PredictedSignal, Prediction, predict
+
+LEVEL = 4.0
+"""Standard errors that a mean over draws may be off: a level of 1e-4 for each comparison."""
+BIAS = 0.02
+"""What the limit of infinite width may be off by besides, in ln rms."""
+
+Build = Callable[[], nn.Module]
 
 
-def measure(model: nn.Module, batch: Batch, *, seed: int = 0) -> Measurement:
-    """Signals and gradients of one pass, whose gradient at the output is random."""
-    args, kwargs = split_batch(batch)
-    with model_state.preserve_model(model), model_state.require_gradients(model):
-        model.train()
-        tracer = ForwardTracer(model, thorough=True)
-        graph = tracer.build(args, kwargs)
-        values = dict(tracer.values)
-        output = max(index for index, value in values.items() if value.requires_grad)
-        gradients = _differentiate(values, output, seed)
-    given = [*args, *kwargs.values()]
-    inputs = [node.index for node in graph.nodes if node.kind == "input"]
-    values |= {
-        index: value
-        for index, value in zip(inputs, given, strict=False)
-        if isinstance(value, Tensor) and value.is_floating_point()
-    }
-    return Measurement(
-        graph=graph,
-        signals={
-            index: _describe(graph, index, values[index].detach(), gradients.get(index))
-            for index in sorted(values)
-        },
-        parameters={},
-        loss=LossState(kind="cotangent", name="a random cotangent", value=None, finite=True),
-        attentions=(),
-        samples=len(values[output]),
-        output=values[output].detach(),
-        target=None,
-        output_node=output,
-        batch_stats={},
-        shapes={index: tuple(value.shape) for index, value in values.items()},
-    )
+@dataclass(frozen=True)
+class Gap:
+    """ln of measured over predicted rms, and the spread that was allowed."""
+
+    log: float
+    spread: float
 
 
-def _differentiate(values: Mapping[int, Tensor], output: int, seed: int) -> dict[int, Tensor]:
-    cotangent = seeds.standard_normal(
-        tuple(values[output].shape), seeds.make_generator(seed, "test-cotangent")
-    )
-    indices = [index for index, value in values.items() if value.requires_grad]
-    found = torch.autograd.grad(
-        values[output],
-        [values[index] for index in indices],
-        cotangent.to(values[output].dtype),
-        allow_unused=True,
-    )
-    return {
-        index: gradient
-        for index, gradient in zip(indices, found, strict=True)
-        if gradient is not None
-    }
+def draw_models(build: Build, count: int, seed: int = 0) -> Iterator[nn.Module]:
+    """`count` draws of a model."""
+    for index in range(count):
+        with seeds.preserve_torch_state(seed + index):
+            yield build()
 
 
-def _describe(graph: Graph, index: int, value: Tensor, gradient: Tensor | None) -> Signal:
-    node = graph.nodes[index]
-    wide = value.double()
-    rms = float(wide.square().mean().sqrt())
-    return Signal(
-        node=index,
-        name=node.target,
-        kind=node.kind,
-        label=node.label,
-        inputs=node.inputs,
-        shape=tuple(value.shape),
-        finite=bool(value.isfinite().all()),
-        mean=float(wide.mean()),
-        std=float(wide.std()) if wide.numel() > 1 else 0.0,
-        rms=rms,
-        maximum=float(wide.abs().max()) if wide.numel() else 0.0,
-        zero_share=float((wide == 0).double().mean()),
-        units=value.shape[1] if value.dim() > 1 else None,
-        input_distance=_get_distance(wide, rms),
-        gradient_rms=None if gradient is None else float(gradient.double().square().mean().sqrt()),
-    )
+def draw_batch(*shape: int, seed: int = 0) -> Tensor:
+    """Standard-normal numbers."""
+    return seeds.standard_normal(shape, seeds.make_generator(seed, "test-batch"))
 
 
-def _get_distance(value: Tensor, rms: float) -> float | None:
-    """Over all pairs of neighbours."""
-    if value.dim() < 2 or len(value) < 2 or not rms:
-        return None
-    gap = value - value.roll(1, 0)
-    return float(gap.square().mean().sqrt()) / (math.sqrt(2) * rms)
+def build_mlp(
+    activation: Callable[[], nn.Module],
+    widths: Sequence[int],
+    weight_std: float,
+    bias_std: float = 0.0,
+) -> nn.Sequential:
+    """Linear layers with σ_w and σ_b, an activation between each two."""
+    parts: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layer = nn.Linear(inputs, outputs)
+        nn.init.normal_(layer.weight, std=weight_std / math.sqrt(inputs))
+        nn.init.normal_(layer.bias, std=bias_std)
+        parts += [layer, activation()]
+    return nn.Sequential(*parts[:-1])
+
+
+def measure_and_predict(model: nn.Module, batch: Any) -> tuple[Measurement, Prediction]:
+    """Both."""
+    measurement = measure_start(model, batch)
+    return measurement, predict(model, measurement)
+
+
+def predict_wrongly(model: nn.Module, measurement: Measurement, layer: nn.Linear) -> Prediction:
+    """The prediction if one layer's σ_w is told to theory 1.5 times too large."""
+    with torch.no_grad():
+        layer.weight.mul_(1.5)
+    found = predict(model, replace(measurement, parameters={}))
+    with torch.no_grad():
+        layer.weight.div_(1.5)
+    return found
+
+
+def compare_signal(measured: Signal, predicted: PredictedSignal) -> Gap:
+    """Of one node's signal."""
+    assert predicted.predicted_rms is not None, predicted.reason
+    assert predicted.spread is not None
+    return Gap(math.log(measured.rms / predicted.predicted_rms), predicted.spread)
+
+
+def compare_gradient(measured: Signal, predicted: PredictedSignal) -> Gap:
+    """Of the gradient at one node."""
+    assert predicted.predicted_gradient_rms is not None, predicted.gradient_reason
+    assert predicted.gradient_spread is not None
+    assert measured.gradient_rms is not None
+    ratio = measured.gradient_rms / predicted.predicted_gradient_rms
+    return Gap(math.log(ratio), predicted.gradient_spread)
+
+
+def agree(gaps: Sequence[Gap], bias: float = BIAS) -> bool:
+    """Whether the mean over independent draws is 0 as far as they can tell."""
+    error = fmean(gap.spread for gap in gaps) / math.sqrt(len(gaps))
+    return abs(fmean(gap.log for gap in gaps)) < LEVEL * error + bias

@@ -16,6 +16,7 @@ from fanin.diagnosis.findings.linear_model import judge_linear_model
 from fanin.diagnosis.findings.mixed_samples import judge_causality, judge_sample_independence
 from fanin.diagnosis.findings.not_finite import judge_finite
 from fanin.diagnosis.findings.output_fit import judge_output_fit
+from fanin.diagnosis.findings.phase import judge_phase
 from fanin.diagnosis.findings.scale_judges import JUDGES as SCALE_JUDGES
 from fanin.diagnosis.findings.signal_drift import judge_drift
 from fanin.diagnosis.findings.weight_judges import JUDGES as WEIGHT_JUDGES
@@ -28,6 +29,7 @@ JUDGES: tuple[Judge, ...] = (
     judge_linear_model,
     judge_data,
     judge_drift,
+    judge_phase,
     judge_dead_units,
     judge_saturation,
     judge_initial_loss,

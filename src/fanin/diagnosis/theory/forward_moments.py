@@ -103,6 +103,7 @@ class ForwardPredictor:
             return self._predict_activation(node)
         if node.kind == "activation":
             return self._start_activation(node)
+        passage = self._read_passage(node) if node.kind == "transparent" else None
         sources = [self._found.signals.get(source) for source in node.inputs]
         known = [one for one in sources if one is not None]
         if not known or len(known) < len(sources):
@@ -111,7 +112,8 @@ class ForwardPredictor:
             case "normalization":
                 return self._predict_normalization(node, known[0])
             case "transparent":
-                return self._predict_passage(node, known)
+                assert passage is not None
+                return self._predict_passage(node, passage, known)
             case "add":
                 return self._predict_sum(node, known)
             case "product":
@@ -189,11 +191,17 @@ class ForwardPredictor:
             signal = replace(signal, difference=self._scale_measured(node.index, signal.second))
         return signal
 
-    def _predict_passage(self, node: Node, sources: list[SignalMoments]) -> SignalMoments | str:
+    def _read_passage(self, node: Node) -> Passage | str:
         found = read_passage(node, self._shapes, self._model)
+        if isinstance(found, Passage):
+            self._found.passages[node.index] = found
+        return found
+
+    def _predict_passage(
+        self, node: Node, found: Passage | str, sources: list[SignalMoments]
+    ) -> SignalMoments | str:
         if isinstance(found, str):
             return found
-        self._found.passages[node.index] = found
         if found.beside:
             sizes = [_count(self._shapes.get(source)) for source in node.inputs]
             if 0 in sizes:

@@ -99,9 +99,17 @@ class PathPhase:
         return 0.0 if not self.depth_scale else (self.depth - 1) / self.depth_scale
 
     @property
+    def gradient_scales(self) -> float:
+        """By how many factors of e the squared length of a gradient falls or grows on its way; as
+        `depth_scales` in the ordered phase. In the chaotic phase correlations may settle slowly,
+        or not at all, while gradients explode.
+        """
+        return 2 * abs(math.log(self.gradient_ratio)) if self.gradient_ratio else math.inf
+
+    @property
     def is_trainable(self) -> bool:
         """Whether it is no longer than the six depth scales that Schoenholz et al. 2017 found."""
-        return self.depth_scales <= TRAINABLE
+        return max(self.depth_scales, self.gradient_scales) <= TRAINABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +125,8 @@ class Prediction:
 
     @property
     def phase(self) -> PathPhase | None:
-        """That of the plain path with the most depth scales; None if there is none."""
-        return max(self.phases, key=lambda one: one.depth_scales, default=None)
+        """That of the plain path whose gradients change most; None if there is none."""
+        return max(self.phases, key=lambda one: one.gradient_scales, default=None)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain lists and dicts."""
