@@ -55,8 +55,9 @@ def test_one_constant_layer_separates_and_is_a_warning(layers: tuple[int, ...]) 
 
 
 @for_each("layer", [2, 4])
-def test_one_layer_of_zeros_is_by_design(layer: int) -> None:
-    assert find(fill(make_mlp(10, 16, 16, 4), 0.0, layer), draw(8, 10)) == []
+def test_one_layer_of_zeros_separates_where_the_slope_at_0_is_not_0(layer: int) -> None:
+    model = fill(make_mlp(10, 16, 16, 4, act=nn.Tanh), 0.0, layer)
+    assert find(model, draw(8, 10)) == []
 
 
 def test_a_layer_of_zeros_before_a_head_of_zeros_is_stuck() -> None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-_ABSURD = 1e10
+ABSURD = 1e10
 """A magnitude that no start has: memory that was never filled often reads like this."""
-_TINY = 1e-30
+TINY = 1e-30
 """Numbers closer to zero than this, and not zero, occur in memory that was never filled."""
 
 _WRITTEN = WeakTensorKeyDictionary()
@@ -39,12 +39,12 @@ def measure_previous(parameter: Tensor) -> PreviousValues | None:
     low, high = (one.item() for one in torch.aminmax(values))
     if low == high:
         constant = float(low) if values.numel() > 1 else None
-        return PreviousValues(float(low), 0.0, constant, abs(low) < _ABSURD)
-    if not (math.isfinite(low) and math.isfinite(high)) or max(-low, high) >= _ABSURD:
+        return PreviousValues(float(low), 0.0, constant, abs(low) < ABSURD)
+    if not (math.isfinite(low) and math.isfinite(high)) or max(-low, high) >= ABSURD:
         return PreviousValues(math.nan, math.nan, None, filled=False)
     wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
     std, mean = torch.std_mean(wide, correction=0)
-    filled = max(-low, high) >= _TINY
+    filled = max(-low, high) >= TINY
     return PreviousValues(mean.item(), std.item(), None, filled)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
+from fanin.apply.previous_values import ABSURD, TINY
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.held_parameters import HeldParameter
@@ -18,15 +19,11 @@ from fanin.diagnosis.patch import Patch
 
 CODE = "F016"
 
-ABSURD = 1e10
-"""A magnitude that no start has: memory that was never filled often reads like this."""
-TINY = 1e-30
-"""Numbers closer to zero than this, and not zero, occur in memory that was never filled; in trained
-models too, where weight decay shrank dead units."""
 _MOST_ZEROS = 0.5
 _RUBBISH = 0.05
-"""Where most numbers are 0, so large a share of tiny or absurd ones among the others is no trace of
-training: weights that a model has pruned are of ordinary size."""
+"""Where most numbers are 0, so large a share of tiny ones among the others is no trace of training:
+weights that a model has pruned are of ordinary size. Elsewhere tiny numbers are ordinary: weight
+decay shrinks dead units."""
 _FEW = 2
 """Constants such as -inf or -1e12, which forbid something, are the same number everywhere."""
 
