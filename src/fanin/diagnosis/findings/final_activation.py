@@ -60,7 +60,16 @@ def find_final_activation(measurement: Measurement) -> FinalActivation | None:
     if node.kind == "softmax" and node.inputs:
         axis = _read_axis(node, measurement.output)
         if node.label.lower().startswith("log") or "log" in node.target:
-            return FinalActivation(name, node.label, layer, False, 0, -torch.inf, 0.0, None)
+            return FinalActivation(
+                name,
+                node.label,
+                layer,
+                False,
+                0,
+                -torch.inf,
+                0.0,
+                lambda values: torch.log_softmax(values, axis),
+            )
         return FinalActivation(
             name,
             node.label,

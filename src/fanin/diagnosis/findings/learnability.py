@@ -173,10 +173,13 @@ def _report_stuck(
     partly = all(one.layer in learning for one in stuck)
     places = tuple(one.name for one in stuck) if partly else _list_places(stuck)
     sure = awakening.steps >= STEPS and not partly
+    severity: Severity = "error" if sure else "warning"
+    if all(len(one.shape) == 1 for one in stuck) or _are_lone_keys(examination, stuck):
+        severity = "note"  # a bias that cancels in a difference; attention over one key
     total = len(parameters)
     return Finding(
         code="F023",
-        severity="error" if sure else "warning",
+        severity=severity,
         where=places[0],
         also=places[1:],
         summary=(
@@ -189,6 +192,15 @@ def _report_stuck(
             "layers that follow with numbers that are not 0."
         ),
         evidence={"steps": awakening.steps, "parameters": len(stuck)},
+    )
+
+
+def _are_lone_keys(examination: Examination, stuck: list[ParameterState]) -> bool:
+    """Whether all are queries and keys: with one key to choose from they make no difference."""
+    structure = examination.structure
+    roles = [None if structure is None else structure.get_role(one.layer) for one in stuck]
+    return all(
+        one is not None and set(one.roles) <= {"query", "key"} and one.roles for one in roles
     )
 
 

@@ -69,6 +69,15 @@ def try_loss(
     )
 
 
+def is_stationary(loss: Callable[[Tensor, Tensor], Tensor], output: Tensor, target: Tensor) -> bool:
+    """Whether no sample's output wants to move: the gradient is small beside that at made-up
+    outputs.
+    """
+    trial = _Trial(loss, output.detach().float(), target)
+    here, elsewhere = trial.measure_at(output), trial.measure_at(_draw_like(output))
+    return here is not None and elsewhere is not None and here <= 1e-2 * elsewhere
+
+
 class _Trial:
     def __init__(
         self, loss: Callable[[Tensor, Tensor], Tensor], output: Tensor, target: Tensor
@@ -88,6 +97,10 @@ class _Trial:
         or is not finite.
         """
         return self._differentiate(torch.full_like(self._output, value))
+
+    def measure_at(self, output: Tensor) -> float | None:
+        """The rms of the gradient at an output."""
+        return self._differentiate(output.detach().float())
 
     def _differentiate(self, output: Tensor) -> float | None:
         try:
@@ -151,9 +164,17 @@ class _Trial:
             except RuntimeError:
                 return False
             same = self.measure(output, fitted)
-            return same is not None and _are_equal([same, self.measure(output)])
+            repeated = same is not None and _are_equal([same, self.measure(output)])
+            return repeated and self._treats_alike()
         drawn = _draw_like(output).sigmoid()
         return not _are_equal([self.measure(drawn, fitted), self.measure(drawn)])
+
+    def _treats_alike(self) -> bool:
+        """Whether the last axis may be turned round: of several quantiles each has a loss of its
+        own, and one target for all of them is meant.
+        """
+        drawn = _draw_like(self._output).sigmoid()
+        return _are_equal([self.measure(drawn), self.measure(drawn.flip(-1))])
 
 
 def _drop_ones(shape: torch.Size) -> list[int]:

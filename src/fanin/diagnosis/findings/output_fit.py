@@ -12,7 +12,7 @@ from torch import Tensor
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding, Severity
 from fanin.diagnosis.findings.final_activation import FinalActivation, find_final_activation
-from fanin.diagnosis.findings.loss_behaviour import LossBehaviour, try_loss
+from fanin.diagnosis.findings.loss_behaviour import LossBehaviour, is_stationary, try_loss
 from fanin.diagnosis.measurement import Measurement
 from fanin.diagnosis.probe.constant_predictions import fit_outputs
 
@@ -296,8 +296,10 @@ def _judge_useless(fit: OutputFit) -> Finding | None:
     constant = fit_outputs(loss, fit.output, fit.target, through=fit.final.apply, constant=True)
     if free is None or constant is None:
         return None
-    if constant[1] - free[1] > USELESS_GAIN * abs(constant[1]):
-        return None
+    if not 0 <= constant[1] - free[1] <= USELESS_GAIN * abs(constant[1]):
+        return None  # a search that ends above the constant has failed, and says nothing
+    if not is_stationary(loss, constant[0], fit.target):
+        return None  # a loss without a minimum: the search only ended somewhere
     return Finding(
         code="F040",
         severity="error",

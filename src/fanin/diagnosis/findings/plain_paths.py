@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass
 
 from fanin.diagnosis.measurement import Measurement, Signal
+from fanin.structure import Node
+from fanin.structure.function_kinds import AVERAGES
 
 _BREAKS = ("normalization", "add", "product", "softmax")
 """Kinds of nodes after which a signal's size no longer tells of the layers before."""
@@ -57,11 +59,16 @@ def _link_layers(measurement: Measurement) -> dict[int, int | None]:
             if node.kind == "layer":
                 seen = node.index if node.index in measurement.signals else None
                 break
-            if node.kind in _BREAKS:
+            if node.kind in _BREAKS or _is_average(node):
                 break
             current = node.inputs
         found[layer.node] = seen
     return found
+
+
+def _is_average(node: Node) -> bool:
+    """Whether a node mixes two computed signals, as attention averages values by its weights."""
+    return node.module is None and node.target in AVERAGES and len(node.inputs) > 1
 
 
 def _find_start(measurement: Measurement, layer: Signal) -> Signal | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding, Severity
@@ -14,6 +15,8 @@ VANISHED_SIGNAL, WEAK_SIGNAL = 1e-4, 0.02
 """The rms of the last layer over what the path was given. Of 37 small models that train well the
 least was 0.07; a path that loses a factor 50 leaves later layers to their biases.
 """
+SMALL_HEAD = 0.1
+"""If so much of the signal is left before the last layer, that layer alone is small."""
 EXPLODED_SIGNAL, STRONG_SIGNAL = 1e4, 100.0
 """As above. With default learning rates steps are as large as weights, and outputs grow with the
 product of all layers.
@@ -37,12 +40,24 @@ def judge_drift(examination: Examination) -> Iterator[Finding]:
     measurement = examination.measurement
     if measurement is None or any(not one.finite for one in measurement.signals.values()):
         return  # F001 says so
-    for path in sorted(find_plain_paths(measurement), key=lambda one: -len(one.layers))[:1]:
+    paths = [_drop_zero_ends(measurement, one) for one in find_plain_paths(measurement)]
+    for path in sorted(paths, key=lambda one: -len(one.layers))[:1]:
         if len(path.layers) >= MIN_LAYERS:
-            yield from _judge_path(measurement, path)
+            yield from _judge_path(path)
 
 
-def _judge_path(measurement: Measurement, path: PlainPath) -> Iterator[Finding]:
+def _drop_zero_ends(measurement: Measurement, path: PlainPath) -> PlainPath:
+    """The path without last layers whose weights are exactly 0: a start that is often meant."""
+    layers = list(path.layers)
+    while layers:
+        weight = measurement.parameters.get(f"{layers[-1].name}.weight")
+        if weight is None or weight.rms > 0:
+            break
+        layers.pop()
+    return replace(path, layers=tuple(layers))
+
+
+def _judge_path(path: PlainPath) -> Iterator[Finding]:
     collapse = _judge_distance(path)
     signal = _judge_signal(path)
     gradient = _judge_gradient(path)
@@ -57,6 +72,9 @@ def _judge_signal(path: PlainPath) -> Finding | None:
     ratio = path.last.rms / start
     layer_count = len(hidden)
     rate = ratio ** (1 / layer_count)
+    inner = path.layers[-2].rms / start
+    if ratio < WEAK_SIGNAL and inner > SMALL_HEAD:
+        return None  # the last layer alone is small: policies and residual branches often end so
     if ratio < WEAK_SIGNAL:
         severity: Severity = "error" if ratio < VANISHED_SIGNAL else "warning"
         return _report(

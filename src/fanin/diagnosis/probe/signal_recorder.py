@@ -211,12 +211,21 @@ def measure_saturation(graph: Graph, index: int, picked: dict[int, Tensor]) -> f
     steepest = _find_steepest_slope(node)
     if steepest is None:
         return None
+    if _is_flat_below(node):
+        before = before[before > 0]  # a ReLU6 is off for half of its inputs, as every ReLU
+        if not before.numel():
+            return None
     slope = _differentiate(node, before)
     return None if slope is None else float((slope.abs() < FLAT * steepest).float().mean())
 
 
 FLAT = 0.02
 """A slope below 2 % of the steepest: a sigmoid beyond ±5, a tanh beyond ±2.7."""
+
+
+def _is_flat_below(node: Node) -> bool:
+    ends = _evaluate(node, torch.tensor([-1e4, -1.0, -0.01]))
+    return ends is not None and bool((ends == ends[0]).all())
 
 
 def _find_steepest_slope(node: Node) -> float | None:
