@@ -120,8 +120,8 @@ def _respond(
         exact.second if exact else second,
         exact.slope2 if exact else slope2,
         _average(squares * _TILT) / second if second else 0.0,
-        max(_average(squares.square()) / second**2 - 1, 0.0) if second else 0.0,
-        3 * _average(slopes.square()) / slope2**2 - 1 if slope2 else 0.0,
+        max(_average(squares.square()) / second / second - 1, 0.0) if second > 1e-150 else 0.0,
+        3 * _average(slopes.square()) / slope2 / slope2 - 1 if slope2 > 1e-150 else 0.0,
     )
 
 
