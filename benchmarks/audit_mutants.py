@@ -14,6 +14,7 @@ again and judges by the same rule.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -39,8 +40,14 @@ TWIN_SEEDS = 2 * SEEDS
 AUDITED = 64
 """The samples of the batch that the audit is given."""
 FIX_SEEDS = 3
-TOGETHER = 100
+TOGETHER = 50
 """So many models train at once, where they differ in their weights alone."""
+
+
+@functools.cache
+def can_stack(base: str) -> bool:
+    """Whether models of the base can train together."""
+    return can_train_together(build_twin(base).model)
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Job:
     def group(self) -> str:
         """Jobs of one group can train together; empty if this one trains alone."""
         same = self.mutant is None or self.mutant.kind in WEIGHT_KINDS
-        return self.base if same and can_train_together(build_twin(self.base).model) else ""
+        return self.base if same and can_stack(self.base) else ""
 
 
 def list_jobs() -> list[Job]:
@@ -170,11 +177,17 @@ def list_findings(result: Any) -> dict[tuple[str, str], Any]:
     }
 
 
+@functools.cache
+def audit_twin(base: str) -> dict[tuple[str, str], Any]:
+    """What is found in the sound twin."""
+    return list_findings(audit(build_twin(base)))
+
+
 def judge(mutant: Mutant, label: Verdict, spread: Spread, fix: bool) -> Row:
     """Audit one mutant, and repair it if something was found."""
     row = Row(mutant, label)
     try:
-        known = list_findings(audit(build_twin(mutant.base)))
+        known = audit_twin(mutant.base)
         result = audit(mutant.build())
         new = {key: one for key, one in list_findings(result).items() if key not in known}
         severities = {one.severity for one in new.values()}

@@ -16,6 +16,7 @@ import torch
 from sound_models.entry import Case, call, compute_loss
 from torch import Tensor, nn
 from torch.func import functional_call, replace_all_batch_norm_modules_, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fanin import seeds
 
@@ -114,7 +115,8 @@ class Together:
 
     def compute_losses(self, stacked: dict[str, Tensor], chosen: Tensor) -> Tensor:
         """The loss of each set of parameters on its samples."""
-        return vmap(self._compute_loss)(stacked, chosen)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernel would run once for each
+            return vmap(self._compute_loss)(stacked, chosen)
 
     def _compute_loss(self, parameters: dict[str, Tensor], chosen: Tensor) -> Tensor:
         batch = take(self.case.batch, chosen)
@@ -124,6 +126,15 @@ class Together:
 
 
 def take_likelihood(output: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy, as torch's, which refuses what is no probability."""
-    yes, no = output.clamp(min=1e-38).log(), (1 - output).clamp(min=1e-38).log()
+    """nn.BCELoss, which refuses what is no probability: logarithms of at least -100, and next to no
+    gradient where a probability is below 1e-12.
+    """
+    yes, no = take_logarithm(output), take_logarithm(1 - output)
     return -(target * yes + (1 - target) * no).mean()
+
+
+def take_logarithm(share: Tensor) -> Tensor:
+    """The value of one, and the gradient of the other."""
+    exact = share.detach().log().clamp(min=-100)
+    smooth = share.clamp(min=1e-12).log()
+    return smooth + (exact - smooth.detach())

@@ -510,7 +510,7 @@ add(
     alter(lora, change_weights("lora_A", init.zeros_)),
     lora,
     "F023",
-    r".*lora_[AB].*",
+    r"[024](\..*)?",
     "methods.md E15",
 )
 

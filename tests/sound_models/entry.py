@@ -147,7 +147,13 @@ class Training:
     losses: list[float] = field(default_factory=list)
 
     def run(self, steps: int) -> list[float]:
-        """Full-batch steps of Adam; the loss before each, and at the end."""
+        """Full-batch steps of Adam; the loss before each, and at the end. Dropout's masks are the
+        same every time.
+        """
+        with seeds.preserve_torch_state(0):
+            return self._train(steps)
+
+    def _train(self, steps: int) -> list[float]:
         trainable = [one for one in self.case.model.parameters() if one.requires_grad]
         optimizer = torch.optim.Adam(trainable, lr=self.rate)
         self.case.model.train()
