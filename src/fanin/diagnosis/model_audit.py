@@ -311,7 +311,9 @@ def _find_obstacle(model: nn.Module) -> str:
 
 
 def judge(examination: Examination) -> tuple[Finding, ...]:
-    """What all judges find, without what follows from another finding, the worst first."""
+    """What all judges find, without what follows from another finding, the worst first. Findings
+    whose judge has no patch get what may repair them.
+    """
     found: list[Finding] = []
     for one in JUDGES:
         try:

@@ -174,12 +174,13 @@ class _Repair(Generic[AuditT]):
         is_kept, after = self._try(candidates)
         if is_kept or after is None:
             return is_kept
-        useful = [finding for finding in candidates if is_eased(finding, after)]
-        if not useful or len(useful) == len(candidates):
+        tried = [finding for finding, _ in choose_patches(candidates, self.places)]
+        useful = [finding for finding in tried if is_eased(finding, after)]
+        if not useful or len(useful) == len(tried):
             return False
         is_kept, _ = self._try(useful)
         if is_kept:
-            for finding in candidates:
+            for finding in tried:
                 if finding not in useful:
                     self.reasons[_get_key(finding)] = _NOT_GONE
         return is_kept

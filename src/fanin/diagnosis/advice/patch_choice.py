@@ -15,7 +15,9 @@ Patched = tuple[Finding, tuple[Patch, ...]]
 def choose_patches(
     findings: Sequence[Finding], places: Mapping[str, ParameterPlace]
 ) -> list[Patched]:
-    """The patches of each finding, without the parameters that an earlier finding changes."""
+    """The patches of each finding, without the parameters that an earlier finding changes. Findings
+    of which nothing is left are left out: their turn comes when the others' effect is known.
+    """
     owned: list[tuple[int, tuple[int, int] | None]] = []
     chosen: list[Patched] = []
     for finding in findings:
@@ -33,7 +35,7 @@ def choose_patches(
             for name in patch.parameters
             if name in places
         ]
-        chosen.append((finding, tuple(patches)))
+        chosen += [(finding, tuple(patches))] if patches else []
     return chosen
 
 
