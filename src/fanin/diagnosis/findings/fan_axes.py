@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding, Severity
 from fanin.diagnosis.findings.anatomy import Anatomy, DrawnMap, get_anatomy
+from fanin.diagnosis.findings.quick_moments import KnownActivation
 from fanin.diagnosis.findings.scaling_schemes import (
     FAN_SCHEMES,
     TORCH,
@@ -36,6 +37,8 @@ a larger one some rule with some wrong fan fits by chance.
 """
 SURE_TOGETHER = 0.08
 """The same (80 numbers) where a second weight of another shape follows the same rule."""
+_KERNEL_MISTAKES = ("sum", "sum of taps", "no kernel")
+"""So many that some rule fits one shape by chance; two shapes must follow the same one."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ def _is_certain(anatomy: Anatomy, cases: list[_Case]) -> bool:
     """
     shapes = {one.map.layout.shape for one in cases}
     shapes |= {one.layout.shape for one in _list_followers(anatomy, cases[0].scheme)}
+    if cases[0].mistake.name in _KERNEL_MISTAKES:
+        return len({one.map.layout.shape for one in cases}) > 1
     limit = SURE_TOGETHER if len(shapes) > 1 else SURE_ALONE
     return min(one.map.draw.error for one in cases) <= limit
 
@@ -94,7 +99,10 @@ def _find_case(anatomy: Anatomy, one: DrawnMap) -> _Case | None:
         return None
     outward = not layout.transposed
     effective = one.use.get_effective_layout().fans or fans
-    if any(is_explained(one.draw, true, outward=outward) for true in (fans, effective)):
+    gains = _list_gains(anatomy, one)
+    if any(
+        is_explained(one.draw, true, outward=outward, gains=gains) for true in (fans, effective)
+    ):
         return None
     for mistake in _list_mistakes(layout, fans):
         followed = list_followed(one.draw, mistake.fans, FAN_SCHEMES)
@@ -105,6 +113,15 @@ def _find_case(anatomy: Anatomy, one: DrawnMap) -> _Case | None:
             if max(factor, 1 / factor) > 1 + one.draw.tolerance:
                 return _Case(one, mistake, scheme, factor, _is_harmless(anatomy, one, factor))
     return None
+
+
+def _list_gains(anatomy: Anatomy, one: DrawnMap) -> list[float]:
+    """The gains that suit the activation that follows."""
+    follower = anatomy.get_follower(one.use)
+    activation = KnownActivation(follower.activation if follower is not None else None)
+    if activation.identity:
+        return []
+    return [activation.compute_gain(), activation.compute_critical_gain()]
 
 
 def _is_harmless(anatomy: Anatomy, one: DrawnMap, factor: float) -> bool:

@@ -17,6 +17,7 @@ from fanin.diagnosis.findings.packed_projections import find_packed_projections
 from fanin.diagnosis.findings.recurrent_gates import find_shut_gates
 from fanin.diagnosis.findings.residual_growth import find_residual_growth
 from fanin.diagnosis.findings.residual_scaling import find_unscaled_branches
+from fanin.diagnosis.findings.scaled_tables import find_scaled_tables
 from fanin.diagnosis.findings.ties import find_tied_conflicts
 from fanin.diagnosis.findings.wrong_gains import find_wrong_gains
 
@@ -28,6 +29,7 @@ JUDGES: tuple[Callable[[Examination], Iterator[Finding]], ...] = (
     find_wrong_gains,
     find_unscaled_branches,
     find_wrong_scaling,
+    find_scaled_tables,
     find_embedding_scale,
     find_tied_conflicts,
     find_shut_gates,

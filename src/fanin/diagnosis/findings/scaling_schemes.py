@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from fanin.diagnosis.findings.weight_draws import Draw, DrawKind
@@ -53,16 +53,20 @@ def list_followed(draw: Draw, fans: Fans, schemes: tuple[Scheme, ...]) -> list[S
     ]
 
 
-def is_explained(draw: Draw, fans: Fans, *, outward: bool = True) -> bool:
+def is_explained(
+    draw: Draw, fans: Fans, *, outward: bool = True, gains: Iterable[float] = ()
+) -> bool:
     """Whether any usual rule with these fans and a usual gain, or a fixed standard deviation,
-    explains a draw. `outward`: also rules of the fan-out.
+    explains a draw. `outward`: also rules of the fan-out. `gains`: others that suit the layer.
     """
-    return any(draw.equals(std) for std in _list_usual_stds(draw, fans, outward=outward))
+    return any(draw.equals(std) for std in _list_usual_stds(draw, fans, outward, gains))
 
 
-def _list_usual_stds(draw: Draw, fans: Fans, *, outward: bool) -> Iterator[float]:
+def _list_usual_stds(
+    draw: Draw, fans: Fans, outward: bool, gains: Iterable[float]
+) -> Iterator[float]:
     yield from FIXED
     used = [fans.fan_in, (fans.fan_in + fans.fan_out) / 2, *([fans.fan_out] if outward else [])]
-    gains = (*_GAINS, math.sqrt(1 / 3)) if draw.kind == "uniform" else _GAINS
-    for fan in filter(None, used):
-        yield from (gain / math.sqrt(fan) for gain in gains)
+    torch_gain = [math.sqrt(1 / 3)] if draw.kind == "uniform" else []
+    for gain in (*_GAINS, *gains, *torch_gain):
+        yield from (gain / math.sqrt(fan) for fan in used if fan)
