@@ -14,6 +14,7 @@ from fanin import seeds, specs
 from fanin.data import DataInfo, Task
 from fanin.errors import FitError, SpecError, quote
 from fanin.models.model_options import format_shape
+from fanin.models.skeleton import build_skeletons
 from fanin.registry import Entry, Registry
 
 AcceptedInput = Literal["image", "table", "sequence", "tokens", "any", "own"]
@@ -166,7 +167,7 @@ class Model:
 
     def build_skeleton_for(self, info: DataInfo) -> nn.Module:
         """The module for a data set on the meta device, without memory for its parameters."""
-        with seeds.preserve_torch_state(), torch.device("meta"):
+        with build_skeletons():
             return self._construct(info.input_shape, info.outputs, info.vocabulary, info.per_step)
 
     def _construct(
@@ -196,7 +197,7 @@ class Model:
             )
         if outputs < 1:
             raise FitError(f"A model needs at least one output, not {quote(outputs)}.")
-        with seeds.preserve_torch_state(), torch.device("meta"):
+        with build_skeletons():
             skeleton = self._construct(input_shape, outputs, vocabulary, per_step)
         count = sum(parameter.numel() for parameter in skeleton.parameters())
         if count > MAX_PARAMETERS:

@@ -29,7 +29,9 @@ class Sinusoids(nn.Module):
         self.reset_buffers()
 
     def reset_buffers(self) -> None:
-        """Fill in the frequencies."""
+        """Fill in the frequencies, if there is memory for them."""
+        if self.frequencies.is_meta:
+            return  # torch would import its compiler for arithmetic there
         even = torch.arange(0, self.width, 2, device=self.frequencies.device)
         self.frequencies.copy_(torch.exp(even * (-math.log(10_000) / self.width)))
 
