@@ -25,7 +25,7 @@ LIMIT = 5.0
 
 pytestmark = pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
 
-CONV = {"in_channels": 6, "out_channels": 64, "kernel_size": 3}
+CONV = {"in_channels": 6, "out_channels": 256, "kernel_size": 3}
 MATERIALIZED: dict[str, tuple[int, ...]] = {
     "LazyLinear": (2, 20),
     **{
@@ -36,14 +36,15 @@ MATERIALIZED: dict[str, tuple[int, ...]] = {
 }
 """The batch with which a lazy layer gets its shape."""
 
+# Wide enough that the smallest parameter, often a bias, has `N` numbers after a dozen draws.
 ARGUMENTS: dict[str, dict[str, object]] = {
-    "Linear": {"in_features": 20, "out_features": 80},
-    "LazyLinear": {"out_features": 80},
-    "Bilinear": {"in1_features": 7, "in2_features": 5, "out_features": 80},
+    "Linear": {"in_features": 20, "out_features": 320},
+    "LazyLinear": {"out_features": 320},
+    "Bilinear": {"in1_features": 7, "in2_features": 5, "out_features": 320},
     **{f"Conv{d}d": CONV | {"groups": 2} for d in (1, 2, 3)},
     **{f"ConvTranspose{d}d": CONV | {"stride": 2, "groups": 2} for d in (1, 2, 3)},
-    **{f"LazyConv{d}d": {"out_channels": 64, "kernel_size": 3} for d in (1, 2, 3)},
-    **{f"LazyConvTranspose{d}d": {"out_channels": 64, "kernel_size": 3} for d in (1, 2, 3)},
+    **{f"LazyConv{d}d": {"out_channels": 256, "kernel_size": 3} for d in (1, 2, 3)},
+    **{f"LazyConvTranspose{d}d": {"out_channels": 256, "kernel_size": 3} for d in (1, 2, 3)},
     **{f"BatchNorm{d}d": {"num_features": 8} for d in (1, 2, 3)},
     "SyncBatchNorm": {"num_features": 8},
     **{f"InstanceNorm{d}d": {"num_features": 8, "affine": True} for d in (1, 2, 3)},
@@ -54,20 +55,20 @@ ARGUMENTS: dict[str, dict[str, object]] = {
     "GroupNorm": {"num_groups": 2, "num_channels": 8},
     "Embedding": {"num_embeddings": 40, "embedding_dim": 30, "padding_idx": 3},
     "EmbeddingBag": {"num_embeddings": 40, "embedding_dim": 30, "padding_idx": 3},
-    "RNN": {"input_size": 10, "hidden_size": 64},
-    "LSTM": {"input_size": 10, "hidden_size": 32, "bidirectional": True, "proj_size": 8},
-    "GRU": {"input_size": 10, "hidden_size": 32, "num_layers": 2},
-    "RNNCell": {"input_size": 10, "hidden_size": 64},
-    "LSTMCell": {"input_size": 10, "hidden_size": 32},
-    "GRUCell": {"input_size": 10, "hidden_size": 32},
-    "MultiheadAttention": {"embed_dim": 32, "num_heads": 2, "add_bias_kv": True, "kdim": 24},
+    "RNN": {"input_size": 10, "hidden_size": 256},
+    "LSTM": {"input_size": 10, "hidden_size": 64, "bidirectional": True, "proj_size": 8},
+    "GRU": {"input_size": 10, "hidden_size": 96, "num_layers": 2},
+    "RNNCell": {"input_size": 10, "hidden_size": 256},
+    "LSTMCell": {"input_size": 10, "hidden_size": 64},
+    "GRUCell": {"input_size": 10, "hidden_size": 96},
+    "MultiheadAttention": {"embed_dim": 256, "num_heads": 2, "add_bias_kv": True, "kdim": 24},
     "PReLU": {"num_parameters": 5},
     "Transformer": {
-        "d_model": 64, "nhead": 2, "num_encoder_layers": 1, "num_decoder_layers": 1,
-        "dim_feedforward": 64,
+        "d_model": 256, "nhead": 2, "num_encoder_layers": 1, "num_decoder_layers": 1,
+        "dim_feedforward": 256,
     },
-    "TransformerEncoderLayer": {"d_model": 64, "nhead": 2, "dim_feedforward": 64},
-    "TransformerDecoderLayer": {"d_model": 64, "nhead": 2, "dim_feedforward": 64},
+    "TransformerEncoderLayer": {"d_model": 256, "nhead": 2, "dim_feedforward": 256},
+    "TransformerDecoderLayer": {"d_model": 256, "nhead": 2, "dim_feedforward": 256},
     "AdaptiveLogSoftmaxWithLoss": {"in_features": 32, "n_classes": 100, "cutoffs": [20, 50]},
     "LinearCrossEntropyLoss": {"in_features": 32, "num_classes": 100},
 }  # fmt: skip
@@ -132,11 +133,17 @@ Values = dict[str, Tensor]
 
 
 def drawn(draw: Callable[[int], Values]) -> Values:
-    """At least `N` numbers of every parameter, from as many seeds as that takes."""
+    """At least `N` numbers of every parameter, from as many seeds as that takes, and of large ones
+    about 4 `N` from all over them.
+    """
     first = draw(0)
     sizes = [one.numel() for one in first.values() if len(one.unique()) > 1]
     draws = [first, *(draw(seed) for seed in range(1, math.ceil(N / min(sizes, default=N))))]
-    return {name: torch.cat([one[name] for one in draws]).double() for name in first}
+    steps = {name: max(1, one.numel() * len(draws) // (4 * N)) for name, one in first.items()}
+    return {
+        name: torch.cat([one[name][::step] for one in draws]).double()
+        for name, step in steps.items()
+    }
 
 
 def read(module: nn.Module) -> Values:
