@@ -57,6 +57,8 @@ class _Case:
     map: DrawnMap
     mistake: _Mistake
     scheme: Scheme
+    fans: Fans
+    """The true ones, with the stride of a transposed convolution taken into account."""
     factor: float
     """What its standard deviation should be multiplied by."""
     harmless: bool
@@ -98,20 +100,21 @@ def _find_case(anatomy: Anatomy, one: DrawnMap) -> _Case | None:
     if fans is None or one.part or one.draw.kind not in ("normal", "uniform", "truncated"):
         return None
     outward = not layout.transposed
-    effective = one.use.get_effective_layout().fans or fans
     gains = _list_gains(anatomy, one)
-    if any(
-        is_explained(one.draw, true, outward=outward, gains=gains) for true in (fans, effective)
-    ):
+    if is_explained(one.draw, fans, outward=outward, gains=gains):
         return None
-    for mistake in _list_mistakes(layout, fans):
+    fans = one.use.get_effective_layout().fans or fans
+    if any(one.draw.equals(gain / math.sqrt(fans.fan_in)) for gain in gains or (1.0,)):
+        return None
+    for mistake in _list_mistakes(layout, one.fans):
         followed = list_followed(one.draw, mistake.fans, FAN_SCHEMES)
         # Of several rules that fit a small weight, that of most other weights.
         followed.sort(key=lambda scheme: -len(_list_followers(anatomy, scheme)))
         for scheme in followed:
             factor = scheme.compute_std(fans) / scheme.compute_std(mistake.fans)
             if max(factor, 1 / factor) > 1 + one.draw.tolerance:
-                return _Case(one, mistake, scheme, factor, _is_harmless(anatomy, one, factor))
+                harmless = _is_harmless(anatomy, one, factor)
+                return _Case(one, mistake, scheme, fans, factor, harmless)
     return None
 
 
@@ -167,7 +170,7 @@ def _describe(cases: list[_Case]) -> Finding:
     worst = max(cases, key=lambda one: abs(math.log(one.factor)))
     cases = [worst, *(one for one in cases if one is not worst)]
     names = tuple(dict.fromkeys(one.map.name for one in cases))
-    first, fans = worst.map, worst.map.fans
+    first, fans = worst.map, worst.fans
     harmless = worst.harmless or worst.scheme is TORCH
     severity: Severity = "note" if harmless else "warning"
     size = (

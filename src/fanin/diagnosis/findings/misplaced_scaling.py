@@ -65,7 +65,7 @@ def _judge_role(
     if len(suspects) < 2 or len({one.role for one in others if not one.writes}) < 1:
         return
     found: list[tuple[_Pattern, float]] = []
-    for unit in choose_units(others):
+    for unit in choose_units(others, odd_role=False):
         reference = compute_reference(others, unit)
         if not reference:
             return
@@ -149,7 +149,7 @@ def _describe_wrong(
     ratio: float,
 ) -> Finding:
     names = tuple(dict.fromkeys(one.map.name for one in suspects))
-    unit = choose_units(others)[0]
+    unit = choose_units(others, odd_role=False)[0]
     reference = compute_reference(others, unit)
     assert reference
     writers = [one.measure(UNITS[unit]) / reference for one in others if one.writes]

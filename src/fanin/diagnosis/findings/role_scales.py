@@ -29,9 +29,8 @@ UNITS: dict[str, Unit] = {
     "standard deviation": lambda fans: 1.0,
     "gain over fan-in": lambda fans: math.sqrt(fans.fan_in),
     "gain over both fans": lambda fans: math.sqrt((fans.fan_in + fans.fan_out) / 2),
-    "gain over fan-out": lambda fans: math.sqrt(fans.fan_out),
 }
-"""What the standard deviation is multiplied by."""
+"""What the standard deviation is multiplied by. Nobody draws these layers by their fan-out."""
 _AS_COHERENT = 0.03
 """Of logarithms: units in which sizes differ by 3 % more are as good."""
 
@@ -110,29 +109,27 @@ def _find_end(anatomy: Anatomy, layer: str) -> BranchEnd | None:
     return find_branch_end(anatomy.graph, nodes[0])
 
 
-def choose_units(layers: Iterable[SizedLayer]) -> list[str]:
-    """The units in which readers differ least from one another, and writers too; several if they
-    are as good.
+def choose_units(layers: Iterable[SizedLayer], *, odd_role: bool = True) -> list[str]:
+    """The units in which the roles of readers differ least, and writers too; several if they are
+    as good.
 
-    Medians decide, so that one kind of layer that is unlike all others does not. Writers are
+    `odd_role`: whether one role may be unlike the others, so that the median decides. Writers are
     compared with the next one in the stream, since their sizes may fall with depth.
     """
     known = [one for one in layers if one.role != "router" and one.std > 0]
-    scatter = {
-        name: _scatter([one.measure(unit) for one in known if not one.writes])
-        + _step([one.measure(unit) for one in known if one.writes])
-        for name, unit in UNITS.items()
-    }
+    roles: dict[str, list[SizedLayer]] = {}
+    for one in known:
+        if not one.writes:
+            roles.setdefault(one.role, []).append(one)
+    average = median if odd_role else fmean
+    scatter = {}
+    for name, unit in UNITS.items():
+        sizes = [average_log(one.measure(unit) for one in some) for some in roles.values()]
+        middle = math.log(median(sizes)) if sizes else 0.0
+        apart = average([abs(math.log(size) - middle) for size in sizes]) if sizes else 0.0
+        scatter[name] = apart + _step([one.measure(unit) for one in known if one.writes])
     least = min(scatter.values())
     return [name for name, value in scatter.items() if value <= least + _AS_COHERENT]
-
-
-def _scatter(sizes: Sequence[float]) -> float:
-    """The median distance from the median, of logarithms."""
-    if len(sizes) < 2:
-        return 0.0
-    middle = math.log(median(sizes))
-    return median(abs(math.log(size) - middle) for size in sizes)
 
 
 def _step(sizes: Sequence[float]) -> float:
