@@ -147,6 +147,11 @@ def test_weights_of_the_wrong_size_on_a_plain_path_are_drawn_anew() -> None:
     assert propose(model, "F004", "0") == {("2.weight", "he_normal")}
 
 
+def test_the_size_of_a_last_layer_is_left_to_the_judge_of_the_output() -> None:
+    found = propose(cases.make_deep_relu(), "F010", "40")
+    assert found == {(f"{2 * i}.weight", "he_normal") for i in range(20)}
+
+
 def test_large_biases_are_proposed_before_weights_and_constants_anywhere() -> None:
     assert propose(cases.make_dead_biases(), "F002", "2") == {("2.bias", "set")}
     assert propose(cases.make_zeros(), "F023", "0") == {

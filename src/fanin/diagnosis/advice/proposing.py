@@ -87,7 +87,7 @@ def _propose_weights(
             return False
         layer = name.rpartition(".")[0]
         follower = followers.get(layer)
-        near = layer in finding.places or _is_on_plain_path(follower)
+        near = _is_on_plain_path(follower) or (layer in finding.places and not _is_last(follower))
         return _is_constant(state, zeros=zeros) or (near and _is_off_scale(state, record, follower))
 
     chosen = (
@@ -111,6 +111,11 @@ def _preview(model: nn.Module, patches: Sequence[Patch]) -> dict[str, ParameterR
     with collect_unfilled():
         record = initialize(model, rules, default="keep", include=list(rules), seed=0, preview=True)
     return {one.name: one for one in record}
+
+
+def _is_last(follower: Follower | None) -> bool:
+    """Whether the output follows: the size of a last layer is the task's matter."""
+    return follower is not None and follower.kind == "output"
 
 
 def _is_constant(state: ParameterState, *, zeros: bool) -> bool:
