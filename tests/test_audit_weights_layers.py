@@ -90,6 +90,20 @@ def test_equal_experts_of_a_stack() -> None:
     assert finding.evidence["equal_maps"] == 2
 
 
+def test_copies_in_every_block_are_one_finding() -> None:
+    with seeds.preserve_torch_state(0):
+        blocks = [nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)) for _ in range(3)]
+        model = nn.Sequential(*blocks)
+    for block in blocks:
+        block[2].load_state_dict(block[0].state_dict())
+    (finding,) = judge(model, draw(4, 8))
+    assert (finding.code, finding.places) == ("F014", ("0.2", "1.2", "2.2"))
+    assert finding.evidence["sets"] == 3
+    assert {name for patch in finding.patches for name in patch.parameters} == {
+        f"{block}.2.{name}" for block in range(3) for name in ("weight", "bias")
+    }
+
+
 class SharedEnds(nn.Module):
     """An embedding and a head of the same numbers, tied or not."""
 

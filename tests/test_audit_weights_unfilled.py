@@ -95,6 +95,17 @@ def test_new_rows_that_nobody_initialized(name: str, count: int, where: str) -> 
     assert patch.rows == (200 - count, 200)
 
 
+def test_new_rows_of_memory_that_nobody_filled() -> None:
+    model = Language()
+    with torch.no_grad():
+        model.embedding.weight[-8:] = draw(8, 16) * 1e20
+    (finding,) = pick(judge(model, draw_tokens(*TOKENS)), "F016")
+    assert (finding.severity, finding.where) == ("error", "embedding.weight")
+    (patch,) = finding.patches
+    assert patch.rows == (192, 200)
+    assert patch.initializer.startswith("normal(std=0.0")
+
+
 def test_rows_that_are_meant() -> None:
     assert judge(Language(padding=0), draw_tokens(*TOKENS)) == []
     assert judge(Language(padding=199), draw_tokens(*TOKENS)) == []

@@ -54,6 +54,22 @@ def test_one_constant_layer_separates_and_is_a_warning(layers: tuple[int, ...]) 
     assert (finding.severity, finding.where) == ("warning", f"{layers[0]}.weight")
 
 
+def test_constant_weights_with_biases_that_differ_are_a_warning() -> None:
+    model = make_mlp(10, 16, 16, 4)
+    for layer in (0, 2, 4):
+        nn.init.constant_(model[layer].weight, 0.1)  # type: ignore[arg-type]
+    (finding,) = find(model, draw(8, 10))
+    assert finding.severity == "warning"
+    assert set(finding.places) == {"0.weight", "2.weight", "4.weight"}
+
+
+def test_units_that_are_dead_are_not_said_to_stay_equal() -> None:
+    model = fill(make_mlp(10, 16, 16, 4), 0.0, 2, 4)
+    nn.init.constant_(model[2].bias, -1.0)  # type: ignore[arg-type]
+    nn.init.constant_(model[4].weight[:, :2], 0.5)  # type: ignore[index]
+    assert find(model, draw(8, 10)) == []
+
+
 @for_each("layer", [2, 4])
 def test_one_layer_of_zeros_separates_where_the_slope_at_0_is_not_0(layer: int) -> None:
     model = fill(make_mlp(10, 16, 16, 4, act=nn.Tanh), 0.0, layer)

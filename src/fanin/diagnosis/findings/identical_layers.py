@@ -6,7 +6,9 @@ same input and the same target, such as twin critics, never separate.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -21,23 +23,46 @@ from fanin.structure.shared_weights import find_clones
 
 CODE = "F014"
 
+_DIGITS = re.compile(r"\d+")
+
 _REMEDY = (
     "Initialize every layer by itself after it was copied: copy.deepcopy copies the numbers too."
 )
 
 
 def find_identical_layers(examination: Examination) -> Iterator[Finding]:
-    """One finding for each set of copies, and one for stacked maps that are equal."""
+    """One finding for each set of copies, one for sets that repeat from block to block, and one for
+    stacked maps that are equal.
+    """
     held = {one.name: one for one in examination.held}
     copies: dict[tuple[str, ...], list[str]] = {}
     for names in _list_clones(examination):
         if all(name in held for name in names) and is_random(held[names[0]].values):
             prefixes, suffix = split_names(names)
             copies.setdefault(prefixes, []).append(suffix)
+    alike: dict[object, list[Finding]] = {}
     for prefixes, suffixes in copies.items():
-        yield _report_copies(examination, held, prefixes, suffixes)
+        pattern = tuple(_DIGITS.sub("*", prefix) for prefix in prefixes), tuple(suffixes)
+        finding = _report_copies(examination, held, prefixes, suffixes)
+        alike.setdefault((pattern, finding.severity), []).append(finding)
+    for findings in alike.values():
+        yield _merge(findings)
     for one in examination.held:
         yield from _find_equal_maps(one)
+
+
+def _merge(findings: Sequence[Finding]) -> Finding:
+    """One finding for the same copies in several blocks."""
+    first = findings[0]
+    if len(findings) == 1:
+        return first
+    return replace(
+        first,
+        summary=f"{first.summary} So do {len(findings) - 1} more sets like this.",
+        also=tuple(place for finding in findings for place in finding.places)[1:],
+        evidence={**first.evidence, "sets": len(findings)},
+        patches=tuple(patch for finding in findings for patch in finding.patches),
+    )
 
 
 def _list_clones(examination: Examination) -> tuple[tuple[str, ...], ...]:

@@ -55,7 +55,7 @@ def find_identical_units(examination: Examination) -> Iterator[Finding]:
     if not equal:
         return
     readers = UnitReaders(examination)
-    doubtful = [one for one in equal if not readers.tell_apart(one.held)]
+    doubtful = [one for one in equal if one.groups and not readers.tell_apart(one.held)]
     changes = rehearse(examination, {one.held.name for one in doubtful}) if doubtful else {}
     stuck = [
         found
@@ -79,7 +79,8 @@ def _find_stuck(equal: EqualUnits, changes: Changes, readers: UnitReaders) -> _S
         return None
     if not bool(steps[-1].any()):
         constant = equal.held.constant is not None and readers.are_constant(equal.held)
-        return _StuckUnits(equal, equal.count, len(equal.groups)) if constant else None
+        count = sum(map(len, equal.groups))
+        return _StuckUnits(equal, count, len(equal.groups)) if constant else None
     sizes: list[int] = []
     for group in equal.groups:
         signs = equal.find_signs(group)[:, None]
@@ -88,8 +89,12 @@ def _find_stuck(equal: EqualUnits, changes: Changes, readers: UnitReaders) -> _S
 
 
 def _count_alike(steps: Sequence[Tensor]) -> list[int]:
-    """The sizes of the groups of rows that are equal, but for rounding, in all steps."""
+    """The sizes of the groups of rows that are equal, but for rounding, in all steps. Rows that do
+    not change say nothing: dead units may come alive one by one.
+    """
     found = []
+    moved = steps[-1].any(dim=1)
+    steps = [rows[moved] for rows in steps]
     while len(steps[0]) > 1:
         same = torch.stack([_find_like_first(rows) for rows in steps]).all(dim=0)
         if int(same.sum()) > 1:
@@ -105,8 +110,8 @@ def _find_like_first(rows: Tensor) -> Tensor:
 
 
 def _is_odd(equal: EqualUnits, examination: Examination) -> bool:
-    """Whether equal units that separate are worth a warning: a layer that is constant and not 0, or
-    many units that are copies of others.
+    """Whether equal weights of units that separate are worth a warning: a layer that is constant
+    and not 0, or many units that are copies of others.
     """
     if equal.held.constant is not None:
         return equal.held.constant != 0
@@ -115,13 +120,18 @@ def _is_odd(equal: EqualUnits, examination: Examination) -> bool:
     role = examination.structure and examination.structure.get_role(equal.held.layer)
     if role and "head" in role.roles:
         return False
+    return _count_copies(equal) >= MOST * equal.units
+
+
+def _count_copies(equal: EqualUnits) -> int:
+    """The units with the very weights of another one, the sign included."""
     rows = equal.read_rows(equal.held.values)
     count = 0
-    for group in equal.groups:
+    for group in equal.row_groups:
         if int((rows[group[0]] != 0).sum()) >= FEW_NUMBERS:
             positive = int((equal.find_signs(group) > 0).sum())
             count += sum(same for same in (positive, len(group) - positive) if same > 1)
-    return count >= MOST * equal.units
+    return count
 
 
 def _report_stuck(stuck: Sequence[_StuckUnits], beside: Sequence[EqualUnits]) -> Finding:
@@ -155,11 +165,12 @@ def _report_stuck(stuck: Sequence[_StuckUnits], beside: Sequence[EqualUnits]) ->
 
 
 def _report_apart(apart: Sequence[EqualUnits], *, tried: bool) -> Finding:
-    worst = max(apart, key=lambda one: (one.count / one.units, one.units))
+    worst = max(apart, key=lambda one: (sum(map(len, one.row_groups)) / one.units, one.units))
     names = _list_names([worst, *apart])
+    count = sum(map(len, worst.row_groups))
     outcome = (
-        "What comes after them tells them apart, so that they separate in training, from one "
-        "direction instead of many."
+        "Their biases, or what comes after them, tell them apart, so that they separate in "
+        "training, but from one direction instead of many."
         if tried
         else "Whether they separate in training could not be tried."
     )
@@ -168,11 +179,12 @@ def _report_apart(apart: Sequence[EqualUnits], *, tried: bool) -> Finding:
         severity="warning",
         where=names[0],
         also=names[1:],
-        summary=f"{worst.count} of the {worst.units} units of {names[0]} start equal. {outcome}",
+        summary=f"{count} of the {worst.units} units of {names[0]} start with the same weights. "
+        + outcome,
         remedy="Draw these weights at random.",
         evidence={
             "units": worst.units,
-            "identical_units": worst.count,
+            "identical_units": count,
             "constant": worst.held.constant,
             "weights": len(names),
         },

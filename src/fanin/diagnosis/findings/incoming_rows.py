@@ -31,13 +31,10 @@ class EqualUnits:
     """The place of the map among the weight's `list_blocks`."""
     units: int
     """How many the map has."""
+    row_groups: tuple[tuple[int, ...], ...]
+    """Units whose weights are equal, each group with other ones."""
     groups: tuple[tuple[int, ...], ...]
-    """Units that are equal, each group with another value."""
-
-    @property
-    def count(self) -> int:
-        """The number of units that have an equal one."""
-        return sum(map(len, self.groups))
+    """Units whose biases are equal too."""
 
     def read_rows(self, values: Tensor) -> Tensor:
         """The rows of this map in numbers that lie as the weight's do."""
@@ -50,9 +47,7 @@ class EqualUnits:
 
 
 def find_equal_units(examination: Examination) -> list[EqualUnits]:
-    """The units of every trained weight whose incoming weights and biases are equal, also up to
-    their sign.
-    """
+    """The units of every trained weight whose incoming weights are equal, also up to their sign."""
     weights = [one for one in examination.held if one.is_weight and one.trainable]
     weights += _hold_raw(examination)
     return [found for held in weights for found in _compare(held, examination.held)]
@@ -67,9 +62,11 @@ def _compare(held: HeldParameter, others: Sequence[HeldParameter]) -> Iterator[E
         whole = list_blocks(held.values, held.layout)[block][1]
         beside = [_read_beside(one, block, len(screened), len(whole)) for one in partners]
         incoming = torch.cat([whole, *(one for one in beside if one is not None)], dim=1)
-        groups = find_equal_rows(incoming)
-        if groups:
-            yield EqualUnits(held, part, block, len(whole), tuple(map(tuple, groups)))
+        alike, equal = (
+            tuple(map(tuple, find_equal_rows(numbers))) for numbers in (whole, incoming)
+        )
+        if alike:
+            yield EqualUnits(held, part, block, len(whole), alike, equal)
 
 
 def _is_partner(other: HeldParameter, held: HeldParameter) -> bool:

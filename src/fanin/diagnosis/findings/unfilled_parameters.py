@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from fanin.apply.previous_values import ABSURD, TINY
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
+from fanin.diagnosis.findings.drawn_numbers import describe_draw
 from fanin.diagnosis.held_parameters import HeldParameter
 from fanin.diagnosis.patch import Patch
 
@@ -30,13 +32,11 @@ _FEW = 2
 
 def find_unfilled_parameters(examination: Examination) -> Iterator[Finding]:
     """One finding for all parameters whose numbers are rubbish."""
-    found = [(one, why) for one in examination.held if (why := _describe_rubbish(one))]
+    found = [(one, why) for one in examination.held if (why := describe_rubbish(one))]
     if not found:
         return
     worst, why = found[0]
     names = tuple(one.name for one, _ in found)
-    weights = tuple(one.name for one, _ in found if one.values.dim() >= 2)
-    biases = tuple(one.name for one, _ in found if one.role in _NEUTRAL and one.name not in weights)
     yield Finding(
         code=CODE,
         severity="error",
@@ -50,31 +50,47 @@ def find_unfilled_parameters(examination: Examination) -> Iterator[Finding]:
             "zero_share": float((worst.values == 0).double().mean()),
             "parameters": len(names),
         },
-        patches=(
-            *(
-                (Patch(operation="initialize", parameters=weights, initializer="auto"),)
-                * bool(weights)
-            ),
-            *(
-                Patch(operation="set", parameters=(one.name,), value=_NEUTRAL[one.role])
-                for one, _ in found
-                if one.name in biases
-            ),
-        ),
+        patches=tuple(_make_patch(one) for one, _ in found),
     )
+
+
+def _make_patch(held: HeldParameter) -> Patch:
+    """Rows that are rubbish are drawn like the others; a whole parameter by its role."""
+    names = (held.name,)
+    if held.role in _NEUTRAL:
+        return Patch(operation="set", parameters=names, value=_NEUTRAL[held.role])
+    if held.values.dim() == 2 and (rows := _find_rows(held.values)) is not None:
+        sound = torch.cat([held.values[: rows[0]], held.values[rows[1] :]])
+        spec = describe_draw(sound)
+        return Patch(operation="initialize", parameters=names, initializer=spec, rows=rows)
+    width = held.values.shape[-1] if held.values.dim() else 1
+    spec = "auto" if held.is_weight else f"normal(std={1 / math.sqrt(width):.4g})"
+    return Patch(operation="initialize", parameters=names, initializer=spec)
+
+
+def _find_rows(values: Tensor) -> tuple[int, int] | None:
+    """The range of rows that are rubbish, if it is the smaller part."""
+    odd = (~values.isfinite() | _is_absurd(values)).any(dim=1).nonzero().flatten().tolist()
+    found = (odd[0], odd[-1] + 1) if odd else (0, len(values))
+    return found if 2 * (found[1] - found[0]) < len(values) else None
+
+
+def _is_absurd(values: Tensor) -> Tensor:
+    sizes = values.abs()
+    return (sizes >= ABSURD) | ((sizes < TINY) & (values != 0))
 
 
 _NEUTRAL = {"bias": 0.0, "recurrent bias": 0.0, "norm scale": 1.0, "norm offset": 0.0}
 
 
-def _describe_rubbish(held: HeldParameter) -> str:
+def describe_rubbish(held: HeldParameter) -> str:
     """What is odd about the numbers; empty if they are in order."""
     if held.finite and TINY <= held.largest < ABSURD:
         return _describe_sparse_rubbish(held) if _is_mostly_zero(held) else ""
     if held.largest == 0:
         return ""
     values = held.values[held.values.isfinite()]
-    odd = values[(values.abs() >= ABSURD) | ((values.abs() < TINY) & (values != 0))]
+    odd = values[_is_absurd(values)]
     if held.finite and held.largest < TINY:
         return f"its largest number is {held.largest:.3g}"
     if len(odd.unique()) >= _FEW:
@@ -95,7 +111,7 @@ def _describe_sparse_rubbish(held: HeldParameter) -> str:
     return ""
 
 
-def _pick_extreme(values: torch.Tensor) -> float:
+def _pick_extreme(values: Tensor) -> float:
     """The number whose size is the oddest."""
     sizes = values.double().abs().log10().abs()
     found = float(values[int(sizes.argmax())])

@@ -16,6 +16,7 @@ from torch import Tensor
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.findings.drawn_numbers import describe_draw
+from fanin.diagnosis.findings.unfilled_parameters import describe_rubbish
 from fanin.diagnosis.held_parameters import HeldParameter
 from fanin.diagnosis.patch import Patch
 
@@ -47,7 +48,12 @@ class _OddRows:
 def find_unfilled_rows(examination: Examination) -> Iterator[Finding]:
     """One finding for each embedding or head."""
     for held in examination.held:
-        if _has_classes(held, examination) and held.finite and held.largest > 0:
+        if (
+            _has_classes(held, examination)
+            and held.finite
+            and held.largest > 0
+            and not describe_rubbish(held)
+        ):
             found = _find_zero_rows(held) or _find_odd_tail(held)
             if found:
                 yield _report(held, found)
