@@ -25,7 +25,7 @@ OPEN = {
     "router_scaled": "a layer of few numbers: its size is not told from its siblings'",
     "fan_of_transposed_convolution": "a factor of √2: what torch's own rule gives there",
     "no_bias_for_a_rare_class": "F038 does not look at one logit",
-    "likelihood_of_logits": "F040 is said of the target instead",
+    "likelihood_of_logits": "a loss without a minimum, on an output that is no log-probability",
     "samples_taken_for_steps": "F044 looks at the first sample, which no other precedes",
 }
 """Bugs that are not found yet, and why. It may only become shorter."""
