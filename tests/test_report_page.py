@@ -60,9 +60,7 @@ def tied() -> Results:
 
 
 def thousand() -> Results:
-    plan = plan_of(
-        [(f"model{i}", "mnist") for i in range(5)], [f"init{i}" for i in range(5)], replicates=40
-    )
+    plan = plan_of([("mlp", "mnist")], [f"init{i}" for i in range(5)], replicates=200)
     return Results(plan, results_of(plan))
 
 
