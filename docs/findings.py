@@ -34,12 +34,6 @@ is a defect that usually costs something. A *note* is a convention, or a choice 
 knowing. The table has the usual one; what was measured decides.
 """
 
-PENDING = ("F008", "F009")
-"""Codes that no judge gives yet."""
-
-
-_FOUND = "What `fanin.audit` finds in it:\n\n```text\n{}\n```"
-
 
 def render_pages() -> dict[str, str]:
     """The text of every page by its file name."""
@@ -72,7 +66,7 @@ def render_page(kind: FindingKind) -> str:
         wrap(_escape(kind.remedy)),
         "## An example",
         f"```python\n{kind.example}\n```",
-        *([] if kind.code in PENDING else [_FOUND.format(show_findings(kind))]),
+        f"What `fanin.audit` finds in it:\n\n```text\n{show_findings(kind)}\n```",
         "## Reference",
         wrap(kind.reference),
     ]

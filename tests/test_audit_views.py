@@ -31,7 +31,13 @@ from fanin.diagnosis.codes import list_kinds
 from fanin.diagnosis.views.audit_page import render_page
 from fanin.diagnosis.views.audit_text import format_audit, list_lines
 from fanin.diagnosis.views.conclusion import conclude
-from fanin.diagnosis.views.layer_rows import draw_bars, fold_layers, format_share, format_size
+from fanin.diagnosis.views.layer_rows import (
+    draw_bars,
+    fold_layers,
+    format_share,
+    format_size,
+    list_courses,
+)
 from fanin.diagnosis.views.plain_records import to_record
 from fanin.diagnosis.views.sarif_log import to_sarif
 from fanin.diagnosis.views.styled_lines import fold_names, print_styled
@@ -80,7 +86,7 @@ def test_findings_stand_with_place_and_remedy_worst_first(audit: PlantedAudit) -
 def test_layers_of_blocks_are_one_row_with_their_course(audit: PlantedAudit) -> None:
     text = format_audit(audit)
     (row,) = re.findall(r"^\*\.up \(12×\).*$", text, flags=re.MULTILINE)
-    assert len(re.findall(r"[▁▂▃▄▅▆▇█]{12}", row)) == 2
+    assert len(re.findall(r"[▁▂▃▄▅▆▇█]{10}", row)) == 2
     assert re.search(r"^13 .*[▁-█]", text, flags=re.MULTILINE)
 
 
@@ -137,12 +143,12 @@ def test_an_encoding_without_blocks_gets_digits(audit: PlantedAudit) -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
     print_styled(list_lines(audit), stream)
-    assert re.search(r"\*\.up \(12x\) +[1-8]{12}", raw.getvalue().decode("ascii"))
+    assert re.search(r"\*\.up \(12x\) +[1-8]{10}", raw.getvalue().decode("ascii"))
 
 
 def test_numbers_are_short_and_say_what_they_are() -> None:
-    numbers = (None, math.nan, math.inf, 0.0, 0.0234, 1.0, 12.345, 12345.0, 3.1e-9, 2.5e12)
-    texts = ["–", "NaN", "inf", "0", "0.0234", "1", "12.3", "12,345", "3.1e-9", "2.5e12"]
+    numbers = (None, math.nan, math.inf, 0.0, 0.02345, 1.0, 12.345, 12345.0, 3.1e-9, 2.5e12)
+    texts = ["–", "NaN", "inf", "0", "0.023", "1", "12.3", "12,345", "3.1e-9", "2.5e12"]
     assert [format_size(number) for number in numbers] == texts
     shares = (None, 0.0, 0.004, 0.5, 0.999, 1.0)
     assert [format_share(share) for share in shares] == [
@@ -308,11 +314,37 @@ def test_predictions_are_drawn_beside_what_was_measured() -> None:
         )
         for layer in measured.layers
     }
-    with_theory = plant_audit(theory=SimpleNamespace(signals=signals))
-    page = render_page(with_theory)
-    assert page.count('<path class="predicted') == 2
-    assert page.count('<path class="band"') == 1
+    page = render_page(plant_audit(theory=SimpleNamespace(signals=signals)))
+    assert page.count('<path class="predicted') == page.count('<path class="measured') > 2
     assert '<path class="predicted' not in render_page(measured)
+
+
+def test_a_plain_network_is_one_line_with_what_its_width_allows() -> None:
+    with seeds.preserve_torch_state(0):
+        layers = [nn.Linear(16, 16) for _ in range(5)]
+    measured = plant_audit(model=nn.Sequential(*layers))
+    signals = {
+        layer.node: SimpleNamespace(
+            predicted_rms=1.0, predicted_gradient_rms=None, low=0.5, high=2.0
+        )
+        for layer in measured.layers
+    }
+    theory = SimpleNamespace(signals=signals)
+    page = render_page(plant_audit(model=nn.Sequential(*layers), theory=theory))
+    assert page.count('<path class="measured') == 2
+    assert page.count('<path class="predicted') == 1
+    assert page.count('<path class="band"') == 1
+
+
+def test_layers_of_one_role_in_a_residual_network_are_a_line_of_their_own(
+    audit: PlantedAudit,
+) -> None:
+    courses = list_courses(audit.layers)
+    names = [[audit.layers[place].name for place in course] for course in courses]
+    assert names[1] == [f"{number}.up" for number in range(1, 13)]
+    assert sorted(place for course in courses for place in course) == list(range(26))
+    page = render_page(audit)
+    assert "Each line joins the layers of one role." in page
 
 
 def test_the_page_draws_numbers_that_are_not_finite() -> None:

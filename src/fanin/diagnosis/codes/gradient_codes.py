@@ -127,11 +127,12 @@ KINDS = (
             import torch
             from torch import nn
 
-            layers = [nn.Linear(256, 256) for _ in range(24)]
-            for layer in layers:
-                nn.init.normal_(layer.weight, std=2.5 / 256**0.5)
-            hidden = [part for layer in layers for part in (layer, nn.Tanh())]
+            hidden = []
+            for _ in range(24):
+                hidden += [nn.Linear(256, 256), nn.Tanh()]
             model = nn.Sequential(*hidden, nn.Linear(256, 3))
+            for layer in model[::2]:
+                nn.init.normal_(layer.weight, std=2.5 / 256**0.5)
             batch, target = torch.randn(64, 256), torch.randint(0, 3, (64,))
             """,
     ),

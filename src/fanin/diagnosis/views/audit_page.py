@@ -16,7 +16,7 @@ from fanin.diagnosis.views.audit_text import describe_loss
 from fanin.diagnosis.views.conclusion import conclude, describe_place, find_title, find_worst
 from fanin.diagnosis.views.depth_chart import Curve, draw_depth_chart
 from fanin.diagnosis.views.heat_table import render_heat_table
-from fanin.diagnosis.views.layer_rows import format_size
+from fanin.diagnosis.views.layer_rows import format_size, list_courses
 from fanin.diagnosis.views.plain_records import make_finite
 from fanin.diagnosis.views.shown_audit import ShownAudit
 from fanin.screen import escape_invisible, escape_lines
@@ -159,13 +159,15 @@ def _render_layers(audit: ShownAudit, marks: Marks) -> Iterator[str]:
     severities = {row: found[0][2] for row, found in marks.items()}
     names = [layer.name or layer.label for layer in audit.layers]
     dashed = " Dashed: what theory predicts, shaded: what the width allows." if theory else ""
+    lines = " Each line joins the layers of one role." if len(curves[0].courses) > 1 else ""
     yield "<section>\n<h2>Signal and gradient by depth</h2>"
     yield '<div class="scroll chart" tabindex="0" role="region" aria-label="Chart by depth">'
     yield draw_depth_chart(names, curves, severities)
     yield "</div>"
     yield (
         f'<p class="legend">Root mean square of each layer’s output, and of the gradient that '
-        f"comes back to it, on logarithmic axes.{dashed} Large dots: layers with a finding.</p>"
+        f"comes back to it, on logarithmic axes.{lines}{dashed} Large dots: layers with a "
+        "finding.</p>"
     )
     yield "</section>\n<section>\n<h2>Every layer</h2>"
     yield from render_heat_table(audit.measurement, audit.layers, marks)
@@ -178,6 +180,7 @@ def _render_layers(audit: ShownAudit, marks: Marks) -> Iterator[str]:
 
 def _make_curves(layers: Sequence[Signal], predicted: Mapping[int, Any]) -> list[Curve]:
     found = [predicted.get(layer.node) for layer in layers]
+    courses = list_courses(layers)
     band = [
         (one.low, one.high)
         if one is not None and one.low is not None and one.high is not None
@@ -191,12 +194,14 @@ def _make_curves(layers: Sequence[Signal], predicted: Mapping[int, Any]) -> list
             [layer.rms for layer in layers],
             [getattr(one, "predicted_rms", None) for one in found],
             band,
+            courses,
         ),
         Curve(
             "Gradient, backward",
             "gradient",
             [layer.gradient_rms for layer in layers],
             [getattr(one, "predicted_gradient_rms", None) for one in found],
+            courses=courses,
         ),
     ]
 

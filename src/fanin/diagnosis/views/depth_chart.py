@@ -27,6 +27,8 @@ class Curve:
     predicted: Sequence[float | None] = ()
     band: Sequence[tuple[float, float] | None] = ()
     """What finite width allows."""
+    courses: Sequence[Sequence[int]] = ()
+    """The lines to draw, as places of layers; one line through all if empty."""
 
 
 def draw_depth_chart(
@@ -59,10 +61,12 @@ def _draw_panel(
     yield f'<text class="title" x="{_LEFT}" y="{top - 12:g}">{escape(curve.title)}</text>'
     yield from _draw_grid(scale, len(names))
     count = len(names)
-    yield from _draw_band(curve.band, scale, count)
+    if len(curve.courses) < 2:
+        yield from _draw_band(curve.band, scale, count)
     for values, style in ((curve.predicted, "predicted"), (curve.measured, "measured")):
-        if path := _draw_path(values, scale, count):
-            yield f'<path class="{style} {curve.style}" d="{path}"/>'
+        for course in curve.courses or [range(len(values))]:
+            if path := _draw_path(values, course, scale, count):
+                yield f'<path class="{style} {curve.style}" d="{path}"/>'
     for index, value in enumerate(curve.measured):
         severity = severities.get(index, "")
         if (y := scale.place(value)) is None or (count > _MOST_DOTS and not severity):
@@ -122,12 +126,14 @@ def _draw_band(
             run.append((_place_layer(index, count), ends[0], ends[1]))
 
 
-def _draw_path(values: Sequence[float | None], scale: _Scale, count: int) -> str:
+def _draw_path(
+    values: Sequence[float | None], course: Sequence[int], scale: _Scale, count: int
+) -> str:
     """A line through what can be drawn; what cannot interrupts it."""
     commands: list[str] = []
     move = True
-    for index, value in enumerate(values):
-        if (y := scale.place(value)) is None:
+    for index in course if values else ():
+        if (y := scale.place(values[index])) is None:
             move = True
             continue
         commands.append(f"{'M' if move else 'L'}{_place_layer(index, count):.1f} {y:.1f}")

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from fanin.diagnosis.measurement import Measurement, Signal
 
@@ -43,6 +44,20 @@ def fold_layers(signals: Iterable[Signal]) -> list[LayerRow]:
         LayerRow(name if len(same) > 1 else same[0].name, tuple(same))
         for (name, _, _), same in alike.items()
     ]
+
+
+def list_courses(signals: Sequence[Signal]) -> list[list[int]]:
+    """The lines that are drawn through layers, as their places in the order of computation.
+
+    One line through all, or one per row if rows alternate: in a transformer layers of different
+    roles have different sizes, and a line through all of them would go up and down.
+    """
+    places: dict[int, int] = {id(one): index for index, one in enumerate(signals)}
+    courses = [[places[id(one)] for one in row.signals] for row in fold_layers(signals)]
+    long = sorted(course for course in courses if len(course) > 2)
+    if any(after[0] < before[-1] for before, after in pairwise(long)):
+        return courses
+    return [list(range(len(signals)))]
 
 
 def find_activation(measurement: Measurement, signal: Signal) -> Signal | None:
@@ -97,7 +112,7 @@ def sample_evenly(values: Sequence[float | None], most: int) -> list[float | Non
 
 
 def format_size(value: float | None) -> str:
-    """A number with two or three digits: ``0.023``, ``1.4``, ``12,300``, ``3.1e-9``."""
+    """A number with two or three digits: ``0.023``, ``1.45``, ``12,300``, ``3.1e-9``."""
     if value is None:
         return "–"
     if math.isnan(value):
@@ -107,7 +122,9 @@ def format_size(value: float | None) -> str:
     if value == 0:
         return "0"
     if 0.001 <= abs(value) < 100_000:
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        if abs(value) >= 1000:
+            return f"{value:,.0f}"
+        return f"{value:.3g}" if abs(value) >= 0.1 else f"{value:.2g}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa}e{int(exponent)}"
 

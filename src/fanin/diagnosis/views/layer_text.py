@@ -10,13 +10,14 @@ from fanin.diagnosis.views.layer_rows import (
     find_range,
     fold_layers,
     format_size,
+    list_courses,
     sample_evenly,
 )
 from fanin.diagnosis.views.shown_audit import ShownAudit
 from fanin.diagnosis.views.styled_lines import StyledLine, make_line
 
-_NAME, _CHART, _NUMBERS = 25, 12, 14
-"""Columns of a name, of bars and of numbers: 25 + 2·(1 + 12 + 1 + 14) < 80."""
+_NAME, _CHART, _NUMBERS = 24, 10, 16
+"""Columns of a name, of bars and of numbers: 24 + 2·(1 + 10 + 1 + 16) = 80."""
 
 _DEPTH_CHART = 48
 _MOST_ROWS = 20
@@ -32,15 +33,17 @@ def format_layers(audit: ShownAudit) -> list[StyledLine]:
     gradients = [one.gradient_rms for one in audit.layers]
     ranges = find_range(sizes), find_range(gradients)
     lines = [make_line(), make_line(("Signal and gradient by depth", "strong"), ", log scale")]
-    lines += [
-        _draw_course("signal", sizes, ranges[0]),
-        _draw_course("gradient", gradients, ranges[1]),
-    ]
     rows = fold_layers(audit.layers)
+    if len(rows) > 1 and len(list_courses(audit.layers)) == 1:
+        lines += [
+            _draw_course("signal", sizes, ranges[0]),
+            _draw_course("gradient", gradients, ranges[1]),
+            make_line(),
+        ]
     shown, hidden = rows, 0
     if len(rows) > _MOST_ROWS:
         shown, hidden = [*rows[: _MOST_ROWS - 3], *rows[-3:]], len(rows) - _MOST_ROWS
-    lines += [make_line(), _head()]
+    lines.append(_head())
     for index, row in enumerate(shown):
         if hidden and index == len(shown) - 3:
             lines.append(
@@ -87,5 +90,9 @@ def _format_ends(values: Sequence[float | None]) -> str:
 
 
 def _shorten(name: str, width: int) -> str:
-    """The end of a name, which says more than its beginning."""
-    return name if len(name) <= width else f"…{name[len(name) - width + 1 :]}"
+    """The end of a name, which says more than its beginning; whole components if possible."""
+    if len(name) <= width:
+        return name
+    end = name[len(name) - width + 1 :]
+    _, dot, components = end.partition(".")
+    return f"…{components}" if dot and len(components) > width // 2 else f"…{end}"
