@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from fanin.diagnosis.theory.forward_moments import ForwardMoments, get_law
-from fanin.diagnosis.theory.layer_maps import LayerMap
+from fanin.diagnosis.theory.layer_maps import LayerMap, Shapes
 from fanin.diagnosis.theory.passages import is_max_pool
 from fanin.diagnosis.theory.signal_moments import (
     GradientMoments,
@@ -39,9 +40,10 @@ class BackwardPredictor:
         forward: ForwardMoments,
         measured: Mapping[int, float],
         laws: Mapping[int, SignalMoments],
+        shapes: Shapes,
         output: int | None,
     ) -> None:
-        self._graph, self._forward = graph, forward
+        self._graph, self._forward, self._shapes = graph, forward, shapes
         self._measured = measured
         """The measured second moments of gradients."""
         self._laws = laws
@@ -110,11 +112,15 @@ class BackwardPredictor:
                 if slope is None:
                     return "its scale is not known"
                 passed = gradient.scale(slope.square)
-                return replace(passed, drift=passed.drift + slope.drift)
+                return replace(
+                    passed,
+                    drift=passed.drift + slope.drift,
+                    doubt=passed.doubt + slope.doubt,
+                )
             case "transparent":
                 return self._pass_passage(user, gradient)
             case "add":
-                return gradient
+                return gradient.scale(self._count_copies(user, source))
             case "product":
                 return self._pass_product(user, source, gradient)
             case _:
@@ -137,6 +143,7 @@ class BackwardPredictor:
             second=gradient.second * response.slope2,
             drift=gradient.drift,
             own=response.slope_spread / max(signal.width, 1),
+            doubt=gradient.doubt,
             start=gradient.start,
         )
 
@@ -153,7 +160,14 @@ class BackwardPredictor:
             return self._forward.reasons[user.index]
         others = [index for index in user.inputs if index != source.index]
         signal = self._forward.signals.get(others[0]) if len(others) == 1 else None
-        return "the other factor is not known" if signal is None else gradient.scale(signal.second)
+        if signal is None:
+            return "the other factor is not known"
+        return gradient.scale(signal.second * self._count_copies(user, source))
+
+    def _count_copies(self, user: Node, source: Node) -> float:
+        """How often each number of `source` is used where it is broadcast."""
+        after, before = (math.prod(self._shapes.get(one.index, ())) for one in (user, source))
+        return max(after / before, 1.0) if before else 1.0
 
 
 def _pass_layer(found: LayerMap | None, gradient: GradientMoments) -> GradientMoments | str | None:
@@ -166,5 +180,6 @@ def _pass_layer(found: LayerMap | None, gradient: GradientMoments) -> GradientMo
         second=gradient.second * found.fan_out * found.second,
         drift=gradient.spread,
         own=2 / max(found.inputs, 1),
+        doubt=gradient.doubt,
         start=gradient.start,
     )

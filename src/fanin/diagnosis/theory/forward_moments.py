@@ -15,6 +15,7 @@ from fanin.diagnosis.theory.signal_moments import (
     TINY,
     SignalMoments,
     add_moments,
+    are_alike,
     mix_moments,
     multiply_moments,
 )
@@ -42,6 +43,8 @@ class ForwardMoments:
     """Of normalizations."""
     activation_slopes: dict[int, float] = field(default_factory=dict)
     """E f'² of activations at the measured variances, by the node that ends each."""
+    uneven: set[int] = field(default_factory=set)
+    """Nodes whose places may differ much in size, such as a token of zeros beside others."""
     inside: dict[int, int] = field(default_factory=dict)
     """Nodes inside an activation that is written out, and the node of its argument."""
 
@@ -59,13 +62,15 @@ class ForwardPredictor:
     ) -> None:
         self._graph, self._model = graph, model
         self._measured, self._shapes, self._layers = measured, shapes, layers
-        self._norms = NormalizationReader(model)
+        self._norms = NormalizationReader(model, shapes)
         self._origins: dict[int, int] = {}
         self._found = ForwardMoments()
 
     def predict(self) -> ForwardMoments:
         """Every node, in order."""
         for node in self._graph.nodes:
+            if node.kind != "normalization" and not self._found.uneven.isdisjoint(node.inputs):
+                self._found.uneven.add(node.index)
             found = self._predict_node(node)
             if isinstance(found, str):
                 self._found.reasons[node.index] = found
@@ -183,10 +188,13 @@ class ForwardPredictor:
             return str(error)
 
     def _predict_normalization(self, node: Node, source: SignalMoments) -> SignalMoments | str:
-        found = self._norms.read(node, source)
+        even = self._found.uneven.isdisjoint(node.inputs)
+        found = self._norms.read(node, source, even=even)
         if isinstance(found, str):
             return found
-        signal, self._found.slopes[node.index] = found
+        signal, slope = found
+        if slope is not None:
+            self._found.slopes[node.index] = slope
         if signal.difference is None:
             signal = replace(signal, difference=self._scale_measured(node.index, signal.second))
         return signal
@@ -195,7 +203,19 @@ class ForwardPredictor:
         found = read_passage(node, self._shapes, self._model)
         if isinstance(found, Passage):
             self._found.passages[node.index] = found
+            if found.beside and not self._joins_alike(node):
+                self._found.uneven.add(node.index)
         return found
+
+    def _joins_alike(self, node: Node) -> bool:
+        """Whether all that is put beside one another is known, and of about the same size."""
+        parts = [self._found.signals.get(source) for source in node.inputs]
+        known = [one for one in parts if one is not None]
+        return len(known) == len(parts) > 0 and self._is_whole(node) and are_alike(known)
+
+    def _is_whole(self, node: Node) -> bool:
+        sizes = [_count(self._shapes.get(source)) for source in node.inputs]
+        return 0 not in sizes and sum(sizes) == _count(self._shapes.get(node.index))
 
     def _predict_passage(
         self, node: Node, found: Passage | str, sources: list[SignalMoments]
@@ -203,9 +223,9 @@ class ForwardPredictor:
         if isinstance(found, str):
             return found
         if found.beside:
+            if not self._is_whole(node):
+                return "joins a tensor that the graph does not keep"
             sizes = [_count(self._shapes.get(source)) for source in node.inputs]
-            if 0 in sizes:
-                return "the shapes of what it joins are not known"
             return mix_moments(sources, sizes)
         signal = sources[0].scale(found.factor)
         if found.thin != 1:

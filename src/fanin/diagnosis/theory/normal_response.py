@@ -43,6 +43,9 @@ _CLOSE = 1e-5
 """Difference over variance below which two inputs differ by the derivative alone. There a kink is
 met by so few pairs that a grid would miss it."""
 
+_LEAST = 1e-100
+"""Second moments whose squares are still numbers."""
+
 Function = Callable[[Tensor], Tensor]
 
 
@@ -119,9 +122,9 @@ def _respond(
         exact.mean if exact else _average(values),
         exact.second if exact else second,
         exact.slope2 if exact else slope2,
-        _average(squares * _TILT) / second if second else 0.0,
-        max(_average(squares.square()) / second / second - 1, 0.0) if second > 1e-150 else 0.0,
-        3 * _average(slopes.square()) / slope2 / slope2 - 1 if slope2 > 1e-150 else 0.0,
+        _average(squares * _TILT) / second if second > _LEAST else 0.0,
+        max(_average(squares.square()) / second**2 - 1, 0.0) if second > _LEAST else 0.0,
+        3 * _average(slopes.square()) / slope2**2 - 1 if slope2 > _LEAST else 0.0,
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from fanin.diagnosis.theory.layer_maps import measure_tensor
+from fanin.diagnosis.theory.layer_maps import Shapes, measure_tensor
 from fanin.diagnosis.theory.passages import is_training
 from fanin.diagnosis.theory.signal_moments import TINY, SignalMoments
 from fanin.fans import describe_parameters
@@ -17,6 +17,12 @@ from fanin.structure import Node
 
 _CENTRED = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
 """Those that subtract the mean; the others are taken for RMSNorm."""
+
+
+MIN_NUMBERS = 16
+"""Numbers of a unit over a batch from which 1/variance is known on average: its expectation is
+(n − 1)/(n − 3) times 1/σ².
+"""
 
 
 @dataclass(frozen=True)
@@ -35,19 +41,23 @@ class NormalizationSlope:
     """
 
     square: float
-    drift: float
+    drift: float = 0.0
+    doubt: float = 0.0
+    """What theory may be off by, in its logarithm."""
 
 
 class NormalizationReader:
     """Reads the normalizations of a model."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, shapes: Shapes) -> None:
+        self._model, self._shapes = model, shapes
 
     def read(
-        self, node: Node, source: SignalMoments
-    ) -> tuple[SignalMoments, NormalizationSlope] | str:
-        """What comes out, and what a small difference is multiplied by, squared."""
+        self, node: Node, source: SignalMoments, *, even: bool
+    ) -> tuple[SignalMoments, NormalizationSlope | None] | str:
+        """What comes out, and what a small difference is multiplied by; `even` says whether all
+        places of what enters have about the same size.
+        """
         module = node.module
         if module is None:
             return f"{node.label}: its scale cannot be seen"
@@ -76,8 +86,24 @@ class NormalizationReader:
                 origins=source.origins,
                 start=source.start,
             ),
-            NormalizationSlope(slope, (math.log(most / least) / 2) ** 2),
+            self._find_slope(node, source, slope, math.log(most / least) / 2)
+            if even or batch
+            else None,
         )
+
+    def _find_slope(
+        self, node: Node, source: SignalMoments, slope: float, doubt: float
+    ) -> NormalizationSlope | None:
+        """None if the variance is that of so few numbers that its average says nothing of its
+        inverse.
+        """
+        if isinstance(node.module, _BatchNorm):
+            count = math.prod(self._shapes.get(node.index, ())) / max(source.width, 1)
+            if count < MIN_NUMBERS:
+                return None
+            return NormalizationSlope(slope, doubt=doubt)
+        # The variance of the variance over the units of one place.
+        return NormalizationSlope(slope, 1 / max(source.width, 1))
 
     def _uses_running_statistics(self, module: nn.Module) -> bool:
         return (
@@ -101,7 +127,7 @@ def _get_sizes(source: SignalMoments, batch: bool, centred: bool) -> tuple[float
 
 def _apply_running(
     module: nn.Module, source: SignalMoments, scale: _Scale
-) -> tuple[SignalMoments, NormalizationSlope] | str:
+) -> tuple[SignalMoments, NormalizationSlope | None] | str:
     """(x − running mean)·γ/√(running variance): a constant scale and shift per channel."""
     mean, variance = module.running_mean, module.running_var
     if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
@@ -113,7 +139,7 @@ def _apply_running(
     moved = source.scale(math.sqrt(slope)).shift(
         scale.shift_mean - average * math.sqrt(slope), offset * slope + scale.shift_second
     )
-    return replace(moved, normal=source.normal), NormalizationSlope(slope, 0.0)
+    return replace(moved, normal=source.normal), NormalizationSlope(slope)
 
 
 def _read_scale(module: nn.Module) -> _Scale | str:

@@ -43,7 +43,7 @@ def predict(model: nn.Module, measurement: Measurement) -> Prediction:
     layers = LayerReader(model, shapes, _read_weights(model, measurement))
     forward = ForwardPredictor(graph, model, measured, shapes, layers).predict()
     backward = BackwardPredictor(
-        graph, forward, _read_gradients(measurement), measured, measurement.output_node
+        graph, forward, _read_gradients(measurement), measured, shapes, measurement.output_node
     ).predict()
     growths = find_growths(graph, forward, shapes)
     return Prediction(
@@ -122,8 +122,8 @@ def _describe(
     reason, gradient_reason = forward.reasons.get(index, ""), backward.reasons.get(index, "")
     if signal is not None and not reason and signal.spread > _LARGEST_SPREAD:
         reason = "too narrow for its depth: draws of the weights differ by more than a factor of 7"
-    if gradient is not None and not gradient_reason and gradient.spread > _LARGEST_SPREAD:
-        gradient_reason = "too narrow for its depth"
+    if gradient is not None and not gradient_reason and gradient.uncertainty > _LARGEST_SPREAD:
+        gradient_reason = "too narrow, or too often normalized, for its depth"
     known = signal is not None and not reason
     returned = gradient is not None and not gradient_reason
     gap = _get_distance(signal) if signal is not None and known else None
@@ -137,7 +137,7 @@ def _describe(
         predicted_gradient_rms=math.sqrt(gradient.second)
         if gradient is not None and returned
         else None,
-        gradient_spread=math.sqrt(gradient.spread) / 2
+        gradient_spread=math.sqrt(gradient.uncertainty) / 2
         if gradient is not None and returned
         else None,
         gradient_start=gradient.start if gradient is not None and returned else None,

@@ -137,7 +137,6 @@ def mix_moments(parts: Sequence[SignalMoments], sizes: Sequence[int]) -> SignalM
     ]
     gaps = [one.difference for one in parts]
     known = [gap for gap in gaps if gap is not None]
-    alike = max(one.second for one in parts) <= 1.5 * min(one.second for one in parts)
     origins = 0
     for one in parts:
         origins |= one.origins
@@ -148,10 +147,15 @@ def mix_moments(parts: Sequence[SignalMoments], sizes: Sequence[int]) -> SignalM
         drift=_average([one.drift for one in parts], [weight**2 for weight in weights]),
         own=_average([one.own for one in parts], [weight**2 for weight in weights]),
         width=max(one.width for one in parts),
-        normal=alike and all(one.normal for one in parts),
+        normal=are_alike(parts) and all(one.normal for one in parts),
         origins=origins,
         start=max(one.start for one in parts),
     )
+
+
+def are_alike(parts: Sequence[SignalMoments]) -> bool:
+    """Whether signals have about the same size."""
+    return max(one.second for one in parts) <= 1.5 * min(one.second for one in parts)
 
 
 def _average(values: Sequence[float], shares: Sequence[float]) -> float:
@@ -165,6 +169,8 @@ class GradientMoments:
     second: float
     drift: float = 0.0
     own: float = 0.0
+    doubt: float = 0.0
+    """What theory may be off by, in ln of `second`: alike in every layer, so that it adds up."""
     start: int = 0
     """The node that the prediction starts from, on the way back."""
 
@@ -172,6 +178,11 @@ class GradientMoments:
     def spread(self) -> float:
         """The variance of the logarithm of `second` that finite width allows."""
         return self.drift + self.own
+
+    @property
+    def uncertainty(self) -> float:
+        """The same with what theory may be off by."""
+        return self.spread + self.doubt**2
 
     def scale(self, square: float) -> GradientMoments:
         """The second moment multiplied."""
@@ -186,6 +197,7 @@ def add_gradients(parts: Sequence[GradientMoments]) -> GradientMoments:
         second=second,
         drift=_average([one.drift for one in parts], shares),
         own=_average([one.own for one in parts], shares),
+        doubt=max(one.doubt for one in parts),
         start=min(one.start for one in parts),
     )
 
