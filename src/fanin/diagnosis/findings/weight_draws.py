@@ -130,10 +130,12 @@ def _with_kind(draw: Draw, kind: DrawKind) -> Draw:
 
 
 def _guess_distribution(draw: Draw) -> DrawKind:
-    """By kurtosis and by the largest number: √3 standard deviations at most if uniform."""
-    if draw.count < FEWEST_NUMBERS:
+    """By kurtosis and by the largest number, √3 standard deviations at most if uniform; around
+    zero, as every start is.
+    """
+    slack = 1 / math.sqrt(max(draw.count, 1))
+    if draw.count < FEWEST_NUMBERS or abs(draw.mean) > 5 * draw.std * slack:
         return "other"
-    slack = 1 / math.sqrt(draw.count)
     if abs(draw.kurtosis - UNIFORM_KURTOSIS) < 5 * slack and draw.maximum / draw.std < math.sqrt(
         3
     ) * (1 + 2 * slack + ROUNDING):
