@@ -30,7 +30,7 @@ import torch
 from audit_faults.bases import BASES
 from audit_faults.harm import SEEDS, Spread, Verdict, get_uninformed
 from audit_faults.kinds import WEIGHT_KINDS
-from audit_faults.training import can_train_together, take, train, train_together
+from audit_faults.training import can_train_together, count_samples, take, train, train_together
 from audit_mutants import Mutant, build_twin, make_mutants
 from sound_models.entry import Case
 
@@ -38,7 +38,7 @@ import fanin
 
 TWIN_SEEDS = 2 * SEEDS
 AUDITED = 64
-"""The samples of the batch that the audit is given."""
+"""The samples that the audit is given, at most."""
 FIX_SEEDS = 3
 TOGETHER = 50
 """So many models train at once, where they differ in their weights alone."""
@@ -162,7 +162,7 @@ class Row:
 
 def audit(case: Case) -> Any:
     """The audit of a model with a part of its data."""
-    chosen = torch.arange(AUDITED)
+    chosen = torch.arange(min(AUDITED, count_samples(case.batch)))
     batch, target = take(case.batch, chosen), take(case.target, chosen)
     return fanin.audit(case.model, batch, target=target, loss=case.loss)
 
