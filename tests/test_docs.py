@@ -79,7 +79,9 @@ def test_the_examples_of_the_readme_run(
     from fanin import seeds
 
     example = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[number]
-    assert len([line for line in example.splitlines() if line.strip()]) <= 8
+    # The first one builds the model that it audits, and reads real data.
+    most = 14 if number == 0 else 8
+    assert len([line for line in example.splitlines() if line.strip()]) <= most
     monkeypatch.chdir(tmp_path)
     with seeds.preserve_torch_state(0):
         exec(compile(example, f"README example {number + 1}", "exec"), {})

@@ -269,7 +269,7 @@ KINDS = (
         severity="warning",
         meaning="""Layers that follow one another with nothing between are one linear layer: the
             product of their matrices. The model has more parameters than that layer, and can
-            represent nothing more. An activation was probably forgotten.""",
+            represent nothing more, however deep it is. An activation was probably forgotten.""",
         measured="""The graph of the forward pass is searched for steps that are not linear:
             activations, normalizations, products, maxima. It is reported if there is none before
             the last layer.""",
