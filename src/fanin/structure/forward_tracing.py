@@ -105,6 +105,15 @@ class ForwardTracer(TorchFunctionMode):
         source = self._sources.get(id(tensor))
         return source if isinstance(source, int) else None
 
+    def release(self) -> None:
+        """Let go of all tensors. Hooks of theirs may lead back here, and such a circle would keep
+        them alive until Python searches for it.
+        """
+        self._alive.clear()
+        self._sources.clear()
+        self.values.clear()
+        self.result = None
+
     def get_caller(self) -> str:
         """The path of the module whose code is being run; empty for the model itself."""
         return self._calls[-1].path if self._calls else ""

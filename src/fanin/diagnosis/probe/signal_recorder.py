@@ -48,7 +48,7 @@ class SignalRecorder(ForwardTracer):
         super().__init__(model, thorough=True)
         self._root = model
         self._layer_names = LayerNames(model)
-        self._samples = samples
+        self.samples = samples
         self._signals: dict[int, Signal] = {}
         self._gradients: dict[int, _Gradient] = {}
         self._unit_axes: dict[int, int] = {}
@@ -165,7 +165,7 @@ class SignalRecorder(ForwardTracer):
 
     def find_sample_axis(self, tensor: Tensor) -> int | None:
         """The first axis that is as long as the batch."""
-        return next((axis for axis, size in enumerate(tensor.shape) if size == self._samples), None)
+        return next((axis for axis, size in enumerate(tensor.shape) if size == self.samples), None)
 
     def _find_unit_axis(self, node: Node, tensor: Tensor) -> int | None:
         if tensor.dim() < 2:

@@ -49,25 +49,39 @@ def measure_start(
     with torch.inference_mode(False), preserve_model(model), torch.enable_grad():
         set_train_mode(model)
         recorder = SignalRecorder(model, samples)
-        leaves: list[Tensor] = []
-        graph = recorder.build(*_follow_inputs((args, kwargs), leaves))
-        found = compute_loss(recorder.result, target, loss)
-        gradients = _differentiate(model, found, leaves)
-        signals = recorder.list_signals(graph)
-        prediction = found.prediction
-        return Measurement(
-            graph=graph,
-            signals=signals,
-            parameters=_describe_parameters(model, gradients),
-            loss=_describe_loss(found, target, loss, batch),
-            attentions=tuple(recorder.attentions),
-            samples=samples,
-            output=None if prediction is None else prediction.detach().clone(),
-            target=target.detach() if isinstance(target, Tensor) else None,
-            output_node=None if prediction is None else recorder.get_node(prediction),
-            batch_stats={one.name: one for one in signals.values() if one.kind == "input"},
-            shapes=dict(recorder.shapes),
-        )
+        try:
+            return _measure(recorder, model, (args, kwargs), batch, target, loss)
+        finally:
+            recorder.release()
+
+
+def _measure(
+    recorder: SignalRecorder,
+    model: nn.Module,
+    arguments: tuple[list[Any], dict[str, Any]],
+    batch: Batch,
+    target: Any,
+    loss: Callable[..., Tensor] | None,
+) -> Measurement:
+    leaves: list[Tensor] = []
+    graph = recorder.build(*_follow_inputs(arguments, leaves))
+    found = compute_loss(recorder.result, target, loss)
+    gradients = _differentiate(model, found, leaves)
+    signals = recorder.list_signals(graph)
+    prediction = found.prediction
+    return Measurement(
+        graph=graph,
+        signals=signals,
+        parameters=_describe_parameters(model, gradients),
+        loss=_describe_loss(found, target, loss, batch),
+        attentions=tuple(recorder.attentions),
+        samples=recorder.samples,
+        output=None if prediction is None else prediction.detach().clone(),
+        target=target.detach() if isinstance(target, Tensor) else None,
+        output_node=None if prediction is None else recorder.get_node(prediction),
+        batch_stats={one.name: one for one in signals.values() if one.kind == "input"},
+        shapes=dict(recorder.shapes),
+    )
 
 
 def set_train_mode(model: nn.Module) -> None:
