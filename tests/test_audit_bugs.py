@@ -26,7 +26,6 @@ OPEN = {
     "fan_of_transposed_convolution": "a factor of √2: what torch's own rule gives there",
     "no_bias_for_a_rare_class": "F038 does not look at one logit",
     "likelihood_of_logits": "a loss without a minimum, on an output that is no log-probability",
-    "samples_taken_for_steps": "F044 looks at the first sample, which no other precedes",
 }
 """Bugs that are not found yet, and why. It may only become shorter."""
 

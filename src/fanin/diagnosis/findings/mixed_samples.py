@@ -20,7 +20,7 @@ NEXT_TOKEN = 0.95
 
 
 def judge_sample_independence(examination: Examination) -> Iterator[Finding]:
-    """F044: in eval mode the first sample's output changes with the other samples."""
+    """F044: in eval mode the first or last sample's output changes with the others."""
     measurement = examination.measurement
     if measurement is None or measurement.samples < 3 or measurement.output is None:
         return
@@ -36,28 +36,34 @@ def judge_sample_independence(examination: Examination) -> Iterator[Finding]:
         return
     before = _try(examination, examination.batch)
     after = _try(examination, change_tensors(examination.batch, _exchange_others))
-    if before is None or after is None or not _differ(before, after, before[:1], after[:1]):
+    if before is None or after is None:
+        return
+    # In a recurrent layer only what comes before has an influence.
+    kept = [0, count - 1]
+    if not _differ(before, after, before[kept], after[kept]):
         return
     yield Finding(
         code="F044",
         severity="warning",
         where="",
         summary=(
-            "In eval mode the output for the first sample changes when the other samples are "
-            "exchanged: samples of a batch influence one another."
+            "In eval mode the output for the first or last sample changes when the samples between "
+            "are exchanged: samples of a batch influence one another."
         ),
         remedy=(
             "Look for a view, reshape, transpose, softmax or mean over the axis of samples. A view "
             "that should swap axes needs transpose or permute."
         ),
-        evidence={"change": float((before[:1] - after[:1]).abs().max())},
+        evidence={"change": float((before[kept] - after[kept]).abs().max())},
     )
 
 
 def _exchange_others(values: Tensor) -> Tensor:
-    """The samples but the first in the reverse order, and repeated: (a b c d) becomes (a d d b)."""
-    order = [0, *range(len(values) - 1, 0, -1)]
-    order[2:3] = order[1:2]
+    """The samples between the first and the last in the reverse order, the first of them replaced:
+    (a b c d e) becomes (a a c b e).
+    """
+    order = [0, *range(len(values) - 2, 0, -1), len(values) - 1]
+    order[1] = 0
     return values[order]
 
 

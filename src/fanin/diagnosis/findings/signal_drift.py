@@ -116,8 +116,8 @@ def _judge_gradient(path: PlainPath) -> Finding | None:
             path.layers[0].name,
             f"The gradient at the first of {len(path.layers)} layers is {ratio:.2g} of that at the "
             f"last, ×{ratio ** (1 / steps):.2g} a layer: the first layers hardly learn.",
-            "Use an activation that keeps gradients (ReLU, GELU, or tanh with its critical gain), "
-            "weights with its gain, normalizations or shortcuts.",
+            "Draw the weights with the gain of the activation that follows; else use an activation "
+            "that keeps gradients (ReLU, GELU, tanh), normalizations or shortcuts.",
             {"gradient at the first": first, "gradient at the last": last, "ratio": ratio},
         )
     if ratio > STRONG_GRADIENT:
