@@ -20,10 +20,6 @@ SAMPLE = BUGS[::5]
 
 
 OPEN = {
-    "up_projection_scaled_too": "F030 wants every unit of size that might hold to show the pattern",
-    "gate_scaled_by_name": "as up_projection_scaled_too",
-    "router_scaled": "a layer of few numbers: its size is not told from its siblings'",
-    "fan_of_transposed_convolution": "a factor of √2: what torch's own rule gives there",
     "no_bias_for_a_rare_class": "F038 does not look at one logit",
     "likelihood_of_logits": "a loss without a minimum, on an output that is no log-probability",
 }

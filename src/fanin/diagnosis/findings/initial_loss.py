@@ -14,7 +14,7 @@ from fanin.diagnosis.measurement import Measurement
 from fanin.diagnosis.patch import Patch
 from fanin.diagnosis.probe.probe_loss import IGNORED
 
-FAR, FURTHER = 2.0, 4.0
+FAR, FURTHER = 2.0, 6.0
 """The loss over that of an uninformed prediction. Logits of standard deviation σ add σ²/2 to ln C:
 a head drawn by He's rule is within 1.5 for ten classes."""
 MIN_EXCESS = 1.5
