@@ -133,7 +133,8 @@ def _mutate_weights(base: str, layers: Layers) -> Iterator[Mutant]:
         yield from (Mutant(base, "scale", place, size) for size in SCALES)
         yield Mutant(base, "fill", place, 0.0)
         yield Mutant(base, "fill", place, round(std, 3))
-        yield Mutant(base, "equal_rows", place, 1.0)
+        if len(weight) > 1:
+            yield Mutant(base, "equal_rows", place, 1.0)
     for place in choose(layers.weights, 3)[1:2]:
         weight = held[place]
         yield Mutant(base, "standard_normal", place, 1.0)

@@ -5,6 +5,7 @@ trained.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from audit_faults.kinds import KINDS, WEIGHT_KINDS
 from audit_faults.training import can_train_together, measure, train, train_together
 from audit_mutants import Mutant, build_twin, make_mutants
 from combinations import for_each
+from sound_models.entry import Case
 
 MUTANTS = make_mutants()
 
@@ -28,13 +30,18 @@ def test_every_mutant_differs_from_its_twin(base: str) -> None:
     twin = build_twin(base)
     for mutant in (one for one in MUTANTS if one.base == base):
         case = mutant.build()
-        if type(case.model) is not type(twin.model) or case.target is not twin.target:
-            continue
-        same = [
-            torch.equal(a, b) and a.requires_grad == b.requires_grad
-            for a, b in zip(case.model.parameters(), twin.model.parameters(), strict=False)
-        ]
-        assert not all(same) or str(case.model) != str(twin.model), mutant.name
+        assert describe(case) != describe(twin), mutant.name
+
+
+def describe(case: Case) -> list[object]:
+    """Everything that a mutant may change."""
+    held = [(n, p.requires_grad, p.tolist()) for n, p in case.model.named_parameters()]
+    data = [one.tolist() for one in (*as_tuple(case.batch), case.target)]
+    return [str(case.model), held, data]
+
+
+def as_tuple(batch: Any) -> tuple[torch.Tensor, ...]:
+    return batch if isinstance(batch, tuple) else (batch,)
 
 
 def test_a_twin_is_the_same_every_time() -> None:
