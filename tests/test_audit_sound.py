@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from audit_sound_models import SOUND_MODELS, SoundModel, Training
@@ -100,6 +106,24 @@ def test_there_is_no_error_in_families_of_timm() -> None:
         pytest.skip("timm is not installed: make test-zoo")
     assert failures == {}
     assert count >= 40
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason='needs the extra "peers"')
+def test_there_is_no_error_in_models_of_keras_on_torch() -> None:
+    script = Path(__file__).with_name("audit_keras_on_torch.py")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {name: one["error"] for name, one in found.items() if one["error"]} == {}
+    assert len(found) == 6
 
 
 def test_there_are_more_than_a_hundred_sound_models() -> None:
