@@ -138,8 +138,10 @@ def read_losses(path: Path) -> dict[str, list[float]]:
 
 def read_spreads(losses: dict[str, list[float]]) -> dict[str, Spread]:
     """What harm is measured in, by base."""
+    trained = [base for base in BASES if len(losses.get(f"{base}/sound", ())) == TWIN_SEEDS]
     return {
-        base: Spread.of(losses[f"{base}/sound"], get_uninformed(build_twin(base))) for base in BASES
+        base: Spread.of(losses[f"{base}/sound"], get_uninformed(build_twin(base)))
+        for base in trained
     }
 
 
@@ -260,7 +262,7 @@ def report(labels: Path, fix: bool, only: str, limit: int) -> list[Row]:
     losses = read_losses(labels)
     spreads = read_spreads(losses)
     mutants = [one for one in make_mutants() if len(losses.get(one.name, ())) == SEEDS]
-    mutants = [one for one in mutants if only in one.name][: limit or None]
+    mutants = [one for one in mutants if one.base in spreads and only in one.name][: limit or None]
     rows = []
     for mutant in mutants:
         spread = spreads[mutant.base]
