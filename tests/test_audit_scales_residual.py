@@ -117,6 +117,13 @@ def test_rules_of_fans_are_no_rules_of_depth(rule: str) -> None:
     assert found.evidence["ratio"] == pytest.approx(1, rel=0.15)
 
 
+def test_xavier_in_attention_beside_torchs_default_is_no_rule_of_depth() -> None:
+    model = make(lambda: Decoder(3, GatedUnit))
+    attention = {f"*.{name}.weight": "xavier_uniform" for name in ("s.a", "s.b", "s.c")}
+    fanin.initialize(model, attention, default="torch_default", seed=0)
+    assert find(model, "F030") == []
+
+
 class PostNorm(nn.Module):
     """The stream is normalized after each sum."""
 

@@ -21,6 +21,7 @@ from fanin.diagnosis.findings.role_scales import (
     compute_reference,
     list_sized_layers,
 )
+from fanin.diagnosis.findings.scaling_schemes import FAN_SCHEMES, list_followed
 from fanin.diagnosis.findings.signal_paths import is_normalized
 from fanin.diagnosis.findings.weight_draws import ERRORS
 from fanin.diagnosis.patch import Patch
@@ -62,7 +63,7 @@ def _judge_role(
     suspects: Sequence[SizedLayer],
     others: Sequence[SizedLayer],
 ) -> Iterator[Finding]:
-    if len(suspects) < 2 or len({one.role for one in others if not one.writes}) < 1:
+    if len(suspects) < 2 or all(one.writes for one in others) or _follow_fans(suspects):
         return
     found: list[tuple[_Pattern, float]] = []
     for unit in choose_units(others, odd_role=False):
@@ -76,6 +77,15 @@ def _judge_role(
         found.append((pattern, average_log(ratios)))
     if found:
         yield _describe_wrong(anatomy, stream, role, suspects, others, *found[0])
+
+
+def _follow_fans(suspects: Sequence[SizedLayer]) -> bool:
+    """Whether one usual rule of the fans explains all: torch's default is 1/√3 of LeCun's."""
+    followed = [
+        {scheme.name for scheme in list_followed(one.map.draw, one.map.fans, FAN_SCHEMES)}
+        for one in suspects
+    ]
+    return bool(set.intersection(*followed))
 
 
 def _match_pattern(
