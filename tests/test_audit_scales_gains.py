@@ -95,6 +95,17 @@ def test_one_layer_that_is_off_is_the_place() -> None:
     assert len(found.places) == 1
 
 
+@pytest.mark.parametrize("measured", [False, True])
+def test_a_last_layer_may_be_small_before_its_activation_too(measured: bool) -> None:
+    def build() -> nn.Module:
+        hidden = [nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()]
+        model = chain(*hidden, nn.Linear(64, 3), nn.Tanh())
+        nn.init.uniform_(model.get_parameter("4.weight"), -3e-3, 3e-3)
+        return model
+
+    assert list_serious(judge(make(build), numbers(32, 64), measured=measured)) == []
+
+
 def test_no_gain_is_promised_for_sigmoids() -> None:
     model = make_chain(16, nn.Sigmoid)
     fanin.initialize(model, "xavier_normal", seed=0)

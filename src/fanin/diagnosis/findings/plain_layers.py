@@ -151,8 +151,10 @@ def _describe_path(
     maps: Mapping[int, DrawnMap],
 ) -> Iterator[PathLayer]:
     followers = [anatomy.get_follower(maps[node].use) for node in nodes]
-    last = followers[-1]
-    kept = nodes[:-1] if last is None or last.kind != "activation" else nodes
+    last, graph = followers[-1], anatomy.graph
+    assert graph is not None
+    unknown = last is None or last.kind != "activation"
+    kept = nodes[:-1] if unknown or _is_last(graph, nodes[-1]) else nodes
     for number, node in enumerate(kept):
         follower = followers[number]
         activation = follower.activation if follower is not None else None
@@ -160,6 +162,19 @@ def _describe_path(
             activation = dict(following[node]).get(nodes[number + 1])
         known = KnownActivation(activation)
         yield PathLayer(node, maps[node], known, _choose_gain(follower, known, len(kept)))
+
+
+def _is_last(graph: Graph, start: int) -> bool:
+    """Whether no layer follows: an output may start small on purpose, before a tanh too."""
+    waiting, seen = [start], {start}
+    while waiting:
+        for user in graph.users[waiting.pop()]:
+            if graph.nodes[user].kind == "layer":
+                return False
+            if user not in seen:
+                seen.add(user)
+                waiting.append(user)
+    return True
 
 
 def _choose_gain(follower: Follower | None, activation: KnownActivation, depth: int) -> float:
