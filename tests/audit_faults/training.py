@@ -52,7 +52,13 @@ def train(case: Case, seed: int, steps: int = STEPS) -> float:
 
 
 def measure(case: Case) -> float:
-    """The loss of the whole data, in train mode; infinite if it is no number."""
+    """The loss of the whole data, without dropout, with each batch's own statistics; infinite if
+    it is no number.
+    """
+    case.model.train()
+    for module in case.model.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
     with torch.no_grad():
         output = call(case.model, case.batch)
         loss = float(compute_loss(case, output)) if output.isfinite().all() else math.inf
