@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from fanin.diagnosis.theory.forward_moments import ForwardMoments, get_law
+from fanin.diagnosis.theory.forward_record import ForwardMoments
 from fanin.diagnosis.theory.layer_maps import LayerMap, Shapes
+from fanin.diagnosis.theory.moment_rules import get_law
 from fanin.diagnosis.theory.passages import is_max_pool
 from fanin.diagnosis.theory.signal_moments import (
     GradientMoments,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from torch import nn
 
+from fanin.diagnosis.theory.forward_record import ForwardMoments
 from fanin.diagnosis.theory.layer_maps import LayerMap, LayerReader, Shapes
+from fanin.diagnosis.theory.moment_rules import MIN_FAN, apply_activation, apply_layer, get_law
 from fanin.diagnosis.theory.normal_response import Activation
-from fanin.diagnosis.theory.normalizations import NormalizationReader, NormalizationSlope
+from fanin.diagnosis.theory.normalizations import NormalizationReader
 from fanin.diagnosis.theory.passages import Passage, read_passage
 from fanin.diagnosis.theory.signal_moments import (
     TINY,
@@ -22,31 +24,6 @@ from fanin.diagnosis.theory.signal_moments import (
 from fanin.errors import FaninError
 from fanin.structure import ElementwiseExpression, Graph, Node
 from fanin.structure.elementwise import find_elementwise
-
-MIN_FAN = 8
-"""Terms of a sum from which its distribution is close enough to normal for E f² (error < 2 %)."""
-
-
-@dataclass
-class ForwardMoments:
-    """What theory says of each node, and what the way back needs again."""
-
-    signals: dict[int, SignalMoments] = field(default_factory=dict)
-    """Where theory knows nothing, what was measured there."""
-    reasons: dict[int, str] = field(default_factory=dict)
-    """Why theory knows nothing of a node."""
-    maps: dict[int, LayerMap] = field(default_factory=dict)
-    passages: dict[int, Passage] = field(default_factory=dict)
-    activations: dict[int, tuple[int, Activation]] = field(default_factory=dict)
-    """By the node that ends an activation: the node of its argument, and itself."""
-    slopes: dict[int, NormalizationSlope] = field(default_factory=dict)
-    """Of normalizations."""
-    activation_slopes: dict[int, float] = field(default_factory=dict)
-    """E f'² of activations at the measured variances, by the node that ends each."""
-    uneven: set[int] = field(default_factory=set)
-    """Nodes whose places may differ much in size, such as a token of zeros beside others."""
-    inside: dict[int, int] = field(default_factory=dict)
-    """Nodes inside an activation that is written out, and the node of its argument."""
 
 
 class ForwardPredictor:
@@ -278,54 +255,6 @@ class ForwardPredictor:
         if measured is None or measured.difference is None or measured.second <= TINY:
             return None
         return measured.difference / measured.second * second
-
-
-def apply_layer(found: LayerMap, source: SignalMoments, origin: int) -> SignalMoments:
-    """q' = fan_in·Var w·q + (fan_in·E w)²·E x̄² + E b², where x̄ is the mean of what meets a unit."""
-    fan, variance = found.fan_in, max(found.second - found.mean**2, 0.0)
-    average = source.mean**2 + source.variance / max(fan, 1.0)
-    weighed = fan * variance * source.second + (fan * found.mean) ** 2 * average
-    second = weighed + found.bias_second
-    share = weighed / second if second > TINY else 0.0
-    return SignalMoments(
-        mean=fan * found.mean * source.mean + found.bias_mean,
-        second=second,
-        difference=None if source.difference is None else found.weight_variance * source.difference,
-        drift=share * share * source.spread,
-        own=2 / max(found.outputs, 1),
-        width=found.outputs,
-        normal=fan >= MIN_FAN,
-        origins=origin,
-        start=source.start,
-    )
-
-
-def apply_activation(activation: Activation, source: SignalMoments) -> SignalMoments:
-    """E f² and E f at the moments of what enters."""
-    mean, variance = get_law(source)
-    response = activation.respond(mean, variance)
-    difference = source.difference
-    if difference is not None:
-        difference = activation.separate(mean, variance, difference)
-    return SignalMoments(
-        mean=response.mean,
-        second=response.second,
-        difference=difference,
-        drift=response.sensitivity**2 * source.drift,
-        own=response.spread / max(source.width, 1),
-        width=source.width,
-        origins=source.origins,
-        start=source.start,
-    )
-
-
-def get_law(signal: SignalMoments) -> tuple[float, float]:
-    """Mean and variance of the normal numbers that an activation takes; a mean that does not
-    matter is 0, for which there are closed forms.
-    """
-    if signal.mean * signal.mean < 1e-6 * signal.variance:
-        return 0.0, signal.second
-    return signal.mean, max(signal.variance, TINY)
 
 
 def _count(shape: tuple[int, ...] | None) -> int:

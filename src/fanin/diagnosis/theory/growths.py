@@ -4,7 +4,7 @@ difference by.
 
 from __future__ import annotations
 
-from fanin.diagnosis.theory.forward_moments import ForwardMoments
+from fanin.diagnosis.theory.forward_record import ForwardMoments
 from fanin.diagnosis.theory.layer_maps import Shapes
 from fanin.diagnosis.theory.passages import get_pool_growth
 from fanin.structure import Graph, Node

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fanin.diagnosis.theory.forward_moments import ForwardMoments
+from fanin.diagnosis.theory.forward_record import ForwardMoments
 from fanin.diagnosis.theory.layer_maps import LayerMap
 from fanin.diagnosis.theory.normal_response import Activation
 from fanin.diagnosis.theory.prediction import PathPhase, Phase

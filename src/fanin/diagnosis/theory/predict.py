@@ -9,7 +9,8 @@ from torch import nn
 
 from fanin.diagnosis.measurement import Measurement, Signal
 from fanin.diagnosis.theory.backward_moments import BackwardMoments, BackwardPredictor
-from fanin.diagnosis.theory.forward_moments import ForwardMoments, ForwardPredictor
+from fanin.diagnosis.theory.forward_moments import ForwardPredictor
+from fanin.diagnosis.theory.forward_record import ForwardMoments
 from fanin.diagnosis.theory.growths import find_growths
 from fanin.diagnosis.theory.layer_maps import LayerReader, Shapes
 from fanin.diagnosis.theory.phases import find_phases
