@@ -114,11 +114,9 @@ def main(words: list[str]) -> int:
     pages = render_pages()
     there = {path.name for path in FOLDER.glob("*.md")} if FOLDER.is_dir() else set()
     if "--check" in words:
-        fits = all(
-            (FOLDER / name).read_text(encoding="utf-8") == pages[name]
-            for name in there & set(pages)
-        )
-        return 0 if fits and there == set(pages) else 1
+        other = {name for name in there if _read(name) != pages.get(name)}
+        print(*sorted(other | (set(pages) - there)))
+        return 0 if not other and there == set(pages) else 1
     FOLDER.mkdir(exist_ok=True)
     for name in there - set(pages):
         (FOLDER / name).unlink()

@@ -31,7 +31,7 @@ def test_a_code_is_explained_in_whole_sentences(code: str) -> None:
         assert "  " not in text
         assert "\n" not in text
     assert kind.title == kind.title.strip(".")
-    assert 38 <= len(kind.meaning.split()) <= 100
+    assert 30 <= len(kind.meaning.split()) <= 100
     assert re.search(r"https?://\S+", kind.reference)
     assert kind.severity in ("error", "warning", "note")
     assert [line for line in kind.example.splitlines() if len(line) > 78] == []
