@@ -98,6 +98,13 @@ add(
     r"output loss 4(\.weight)?",
 )
 add(
+    "relu_before_binary_logits",
+    lambda: make_binary(nn.ReLU(), loss=nn.BCEWithLogitsLoss()),
+    lambda: make_binary(loss=nn.BCEWithLogitsLoss()),
+    "F039",
+    r"output loss 5",
+)
+add(
     "sigmoid_for_large_targets",
     stretch(follow(make_regressor, nn.Sigmoid()), 3.0, 5.0),
     make_regressor,
@@ -425,6 +432,40 @@ def hide_all() -> Tensor:
     return torch.ones(STEPS, STEPS).bool()
 
 
+class TorchEncoder(nn.Module):
+    """An encoder of torch's own layers with a mask that is added to the scores."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(29, 32)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
+        self.encoder, self.head = layer, nn.Linear(32, 29)
+        self.register_buffer("mask", torch.zeros(STEPS, STEPS).masked_fill(mask, -math.inf))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.encoder(self.embed(tokens), src_mask=self.mask)).transpose(1, 2)
+
+
+def encode_tokens(mask: Callable[[], Tensor]) -> Case:
+    """The next token, by torch's own layer."""
+    tokens = draw_tokens(8, STEPS + 1, 29)
+    return Case(TorchEncoder(mask()), tokens[:, :-1], tokens[:, 1:].contiguous())
+
+
+add(
+    "mask_of_torch_attention_hides_everything",
+    partial(encode_tokens, hide_all),
+    partial(encode_tokens, hide_future),
+    "F046",
+    r"encoder\.self_attn",
+)
+add(
+    "mask_of_torch_attention_leaks",
+    partial(encode_tokens, partial(hide_future, 2)),
+    partial(encode_tokens, hide_future),
+    "F045",
+    r".*",
+)
 sound_mask = partial(model_tokens, hide_future)
 add(
     "causal_mask_off_by_one",
@@ -461,3 +502,41 @@ add(
     "F049",
     r".*",
 )
+
+
+# --- parameters that no optimizer is given
+
+
+class ListedLayers(nn.Module):
+    """Layers in a list of Python, which the model does not look into; or in one of torch."""
+
+    def __init__(self, hold: Callable[[list[nn.Module]], object]) -> None:
+        super().__init__()
+        self.layers = hold([nn.Linear(12, 48), nn.Linear(48, 48)])
+        self.head = nn.Linear(48, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:  # type: ignore[attr-defined]
+            x = torch.relu(layer(x))
+        return self.head(x)
+
+
+class FreshLayer(nn.Module):
+    """A layer that is made at each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(12, 48), nn.Linear(48, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(nn.Linear(48, 48)(torch.relu(self.first(x)))))
+
+
+add(
+    "layers_in_a_list",
+    lambda: classify(ListedLayers(list)),
+    lambda: classify(ListedLayers(nn.ModuleList)),
+    "F052",
+    r"layers",
+)
+add("layer_made_in_forward", lambda: classify(FreshLayer()), make_classifier, "F052", r".*")

@@ -98,6 +98,17 @@ class ParameterState:
         return self.gradient_rms / self.rms
 
 
+@dataclass(frozen=True, kw_only=True)
+class StrayParameter:
+    """A parameter that the pass computed with, and that `model.parameters()` does not list."""
+
+    owner: str
+    """The module that holds it, or if nothing of the model does, the one that used it."""
+    name: str
+    """Where it is held, such as ``layers[0].weight``; empty if nothing of the model holds it."""
+    shape: tuple[int, ...]
+
+
 LossKind = Literal["cross_entropy", "mse", "model", "given", "cotangent"]
 """Where the loss comes from: an integer target, a float target, the output's ``.loss``, the
 caller's function, or a random cotangent since there was no target."""
@@ -161,6 +172,7 @@ class Measurement:
     """The floating-point inputs, by name."""
     shapes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """The shape of every node's tensor, also of steps that only move numbers."""
+    strays: tuple[StrayParameter, ...] = ()
 
     @cached_property
     def layers(self) -> tuple[Signal, ...]:

@@ -1,4 +1,4 @@
-"""F044 to F051: how a pass goes through the model: samples, masks, precision, attention."""
+"""F044 to F052: how a pass goes through the model: samples, masks, precision, attention."""
 
 from __future__ import annotations
 
@@ -287,6 +287,46 @@ KINDS = (
 
             model = nn.Sequential(nn.Linear(16, 64), nn.Linear(64, 64), nn.Linear(64, 3))
             batch, target = torch.randn(64, 16), torch.randint(0, 3, (64,))
+            """,
+    ),
+    FindingKind(
+        code="F052",
+        title="parameters outside the model",
+        severity="error",
+        meaning="""The forward pass computes with parameters that `model.parameters()` omits.
+            An optimizer that is given that list never changes them, `model.to(device)` leaves them
+            where they are, and `state_dict()` does not store them. The model trains around them:
+            the loss falls, less far than it could, and nothing fails until the model is loaded.""",
+        measured="""Every function that the pass calls is watched: a parameter that it is given and
+            that the model does not list is reported, unless it is frozen or used without
+            gradients.""",
+        causes=(
+            "Layers in a Python list, tuple or dict, which nn.Module does not look into.",
+            "A layer that the forward pass makes anew at each call.",
+        ),
+        remedy="""Hold layers in `nn.ModuleList` or `nn.ModuleDict`, parameters in
+            `nn.ParameterList`, and make both in `__init__`.""",
+        reference="""PyTorch documentation, torch.nn.ModuleList,
+            https://docs.pytorch.org/docs/stable/generated/torch.nn.ModuleList.html""",
+        example="""
+            import torch
+            from torch import nn
+
+
+            class Stack(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layers = [nn.Linear(16, 16) for _ in range(3)]
+                    self.head = nn.Linear(16, 3)
+
+                def forward(self, x):
+                    for layer in self.layers:
+                        x = torch.relu(layer(x))
+                    return self.head(x)
+
+
+            model = Stack()
+            batch, target = torch.randn(8, 16), torch.randint(0, 3, (8,))
             """,
     ),
 )

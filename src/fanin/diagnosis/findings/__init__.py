@@ -9,7 +9,7 @@ from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.findings.attention_weighing import judge_attention
 from fanin.diagnosis.findings.data_scale import judge_data
 from fanin.diagnosis.findings.dead_units import judge_dead_units, judge_saturation
-from fanin.diagnosis.findings.dropped_signals import judge_dropout, judge_reach
+from fanin.diagnosis.findings.dropped_signals import judge_dropout, judge_reach, judge_strays
 from fanin.diagnosis.findings.initial_loss import judge_initial_loss
 from fanin.diagnosis.findings.learnability import judge_learnability
 from fanin.diagnosis.findings.linear_model import judge_linear_model
@@ -37,6 +37,7 @@ JUDGES: tuple[Judge, ...] = (
     judge_attention,
     judge_dropout,
     judge_reach,
+    judge_strays,
     judge_sample_independence,
     judge_causality,
     *WEIGHT_JUDGES,

@@ -9,6 +9,7 @@ from fanin.diagnosis.finding import Finding
 _CAUSES: dict[str, frozenset[str]] = {
     "F001": frozenset(["F002", "F003", "F010", "F023", "F037", "F042", "F043"]),
     "F041": frozenset(["F010", "F023", "F024", "F037", "F043"]),
+    "F046": frozenset(["F023"]),
     "F047": frozenset(["F023", "F024", "F002", "F010"]),
     "F011": frozenset(["F010"]),
     "F040": frozenset(["F037"]),

@@ -1,7 +1,10 @@
-"""Dropout that drops everything, and parts that a pass did not reach: F047, F050."""
+"""Dropout that drops everything, and parts that a pass or an optimizer does not reach: F047, F050,
+F052.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from torch import nn
@@ -67,3 +70,32 @@ def judge_reach(examination: Examination) -> Iterator[Finding]:
             remedy="Give a batch that reaches them, if they matter.",
             evidence={"layers": len(missed)},
         )
+
+
+def judge_strays(examination: Examination) -> Iterator[Finding]:
+    """F052: the pass computes with parameters that the model does not list."""
+    strays = examination.measurement.strays if examination.measurement else ()
+    if not strays:
+        return
+    places = tuple(dict.fromkeys(one.name.partition("[")[0] or one.owner for one in strays))
+    numbers = sum(math.prod(one.shape) for one in strays)
+    held = any(one.name for one in strays)
+    yield Finding(
+        code="F052",
+        severity="error",
+        where=places[0],
+        also=places[1:],
+        summary=(
+            f"The forward pass uses {len(strays)} parameters ({numbers:,} numbers"
+            + (f", such as {strays[0].name}" if held else ", made in the pass itself")
+            + ") that model.parameters() does not list: an optimizer never changes them, and "
+            "state_dict() does not store them."
+        ),
+        remedy=(
+            "Hold layers in nn.ModuleList or nn.ModuleDict, and parameters in nn.ParameterList, "
+            "not in a list or dict."
+            if held
+            else "Make layers and parameters once, in __init__, as attributes of the module."
+        ),
+        evidence={"parameters": len(strays), "numbers": numbers},
+    )

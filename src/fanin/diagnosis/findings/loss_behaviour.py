@@ -41,6 +41,12 @@ class LossBehaviour:
     """It compares each output with a target of fewer numbers, which it repeats."""
     ignores_output: bool
     """No output changes it."""
+    picks_target: bool
+    """It is linear in the number of each target's class and ignores the others: the negative
+    logarithm of a probability, if that number is one.
+    """
+    takes_signs: bool
+    """Of targets 0 and 1: it falls as the output goes beyond them, to −∞ and +∞."""
 
 
 def try_loss(
@@ -66,6 +72,8 @@ def try_loss(
         is_squashing=trial.is_squashing(),
         broadcasts=trial.broadcasts(),
         ignores_output=not any(inside) and not any(outside) and not trial.reacts(),
+        picks_target=trial.picks_target(),
+        takes_signs=trial.takes_signs(),
     )
 
 
@@ -152,6 +160,39 @@ class _Trial:
             return False
         return near > 0 and all(0 < one < 3 * near for one in far if one is not None)
 
+    def picks_target(self) -> bool:
+        output, target = self._output, self._target
+        if target.is_floating_point() or output.dim() < 2 or output.shape[1] < 2:
+            return False
+        if target.shape != (output.shape[0], *output.shape[2:]):
+            return False
+        drawn = _draw_like(output)
+        own = torch.zeros_like(drawn, dtype=torch.bool)
+        try:
+            own.scatter_(1, target.long().unsqueeze(1), True)
+        except RuntimeError:  # a label that is ignored, or none of the classes
+            return False
+        start = self.measure(drawn)
+        ups = [self.measure(drawn + 10 * own), self.measure(drawn + 20 * own)]
+        if start is None or any(one is None for one in ups):
+            return False
+        first, second = start - ups[0], ups[0] - ups[1]  # type: ignore[operator]
+        others = self.measure(torch.where(own, drawn, drawn * 3))
+        return first > 0 and _are_equal([first, second], 1e-3) and _are_equal([start, others])
+
+    def takes_signs(self) -> bool:
+        target = self._target
+        if target.shape != self._output.shape or not target.is_floating_point():
+            return False
+        if not bool(((target == 0) | (target == 1)).all()):
+            return False
+        signs = 2 * target - 1
+        values = [self.measure(one) for one in (target, 4 * signs, 8 * signs, 8 * signs.relu())]
+        if any(one is None for one in values):
+            return False
+        exact, beyond, far, one_sided = values
+        return exact > beyond > far and one_sided > far  # type: ignore[operator]
+
     def broadcasts(self) -> bool:
         output, target = self._output, self._target
         if output.shape == target.shape or not target.is_floating_point():
@@ -181,11 +222,11 @@ def _drop_ones(shape: torch.Size) -> list[int]:
     return [size for size in shape if size != 1]
 
 
-def _are_equal(values: list[float | None]) -> bool:
+def _are_equal(values: list[float | None], tolerance: float = _SAME) -> bool:
     numbers = [one for one in values if one is not None]
     if len(numbers) < len(values):
         return False
-    return max(numbers) - min(numbers) <= _SAME * max(1e-6, *map(abs, numbers))
+    return max(numbers) - min(numbers) <= tolerance * max(1e-6, *map(abs, numbers))
 
 
 def _draw_like(output: Tensor) -> Tensor:

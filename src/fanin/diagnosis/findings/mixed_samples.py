@@ -74,10 +74,10 @@ def judge_causality(examination: Examination) -> Iterator[Finding]:
     if measurement is None or tokens is None or measurement.output is None:
         return
     length = tokens.shape[1]
-    if measurement.output.dim() != 3 or measurement.output.shape[:2] != tokens.shape[:2]:
+    if _arrange_by_step(measurement.output, tokens) is None:
         return
     middle = length // 2
-    before = _try(examination, examination.batch)
+    before = _arrange_by_step(_try(examination, examination.batch), tokens)
 
     def change(values: Tensor) -> Tensor:
         if values.shape != tokens.shape or not torch.equal(values, tokens):
@@ -86,7 +86,7 @@ def judge_causality(examination: Examination) -> Iterator[Finding]:
         changed[:, middle:] = changed[:, middle:].flip(0).flip(1)
         return changed
 
-    after = _try(examination, change_tensors(examination.batch, change))
+    after = _arrange_by_step(_try(examination, change_tensors(examination.batch, change)), tokens)
     if before is None or after is None:
         return
     if not _differ(before, after, before[:, :middle], after[:, :middle]):
@@ -106,19 +106,37 @@ def judge_causality(examination: Examination) -> Iterator[Finding]:
     )
 
 
+def _arrange_by_step(output: Tensor | None, tokens: Tensor) -> Tensor | None:
+    """Outputs as samples × steps × classes, also of a model that puts the classes second, as
+    cross_entropy takes them, or has one row for each step; None if they are not for each step.
+    """
+    if output is None:
+        return None
+    samples, length = tokens.shape
+    if output.dim() == 3 and output.shape[:2] == tokens.shape:
+        return output
+    if output.dim() == 3 and (output.shape[0], output.shape[2]) == (samples, length):
+        return output.transpose(1, 2)
+    if output.dim() == 2 and len(output) == samples * length:
+        return output.reshape(samples, length, -1)
+    return None
+
+
 def _find_tokens(examination: Examination) -> Tensor | None:
     """The input of whole numbers whose next ones are the target."""
     labels = examination.target
     if labels is None and isinstance(examination.batch, dict):
         labels = examination.batch.get("labels")
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dim() != 2:
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dim() > 2:
         return None
     given = examination.batch
     inputs = [one for key, one in _list_named(given) if key != "labels"]
     for one in inputs:
-        if one.is_floating_point() or one.shape != labels.shape or one.shape[1] < 4:
+        if one.is_floating_point() or one.dim() != 2 or one.shape[1] < 4:
             continue
-        same = (labels[:, :-1] == one[:, 1:]).float().mean()
+        if labels.numel() != one.numel() or (labels.dim() == 2 and labels.shape != one.shape):
+            continue
+        same = (labels.reshape(one.shape)[:, :-1] == one[:, 1:]).float().mean()
         if float(same) >= NEXT_TOKEN and not bool((one == one[:, :1]).all()):
             return one
     return None

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fanin.diagnosis.measurement import AttentionState
 
-_MAPS, _QUERIES = 4, 128
+MAPS, QUERIES = 4, 128
 """Heads × samples, and queries of each, that are looked at."""
-_HIDDEN = -1e4
+HIDDEN = -1e4
 """Scores from which on a key counts as masked: transformers adds the least number of the dtype."""
 
 
@@ -38,8 +38,8 @@ def describe_attention_call(
         if picked.dtype == torch.bool:
             hidden |= ~picked
         else:
-            scores = scores + picked.float().clamp(min=2 * _HIDDEN)
-            hidden |= picked <= _HIDDEN
+            scores = scores + picked.float().clamp(min=2 * HIDDEN)
+            hidden |= picked <= HIDDEN
     return summarize_scores(name, node, scores, hidden)
 
 
@@ -47,8 +47,8 @@ def describe_scores(name: str, node: int, scores: Tensor) -> AttentionState | No
     """The state of attention whose softmax takes `scores` of (…, queries, keys)."""
     if scores.dim() < 3 or scores.is_meta:
         return None
-    picked = scores.detach().flatten(0, -3)[:_MAPS, :_QUERIES].float().cpu()
-    return summarize_scores(name, node, picked.clamp(min=2 * _HIDDEN), picked <= _HIDDEN)
+    picked = scores.detach().flatten(0, -3)[:MAPS, :QUERIES].float().cpu()
+    return summarize_scores(name, node, picked.clamp(min=2 * HIDDEN), picked <= HIDDEN)
 
 
 def summarize_scores(name: str, node: int, scores: Tensor, hidden: Tensor) -> AttentionState | None:
@@ -84,12 +84,12 @@ def _score(query: Tensor, key: Tensor, scale: float) -> Tensor:
     lead = query.shape[:-2]
     if key.shape[:-2] != lead and key.dim() >= 3 and lead[-1] % key.shape[-3] == 0:
         key = key.repeat_interleave(lead[-1] // key.shape[-3], dim=-3)
-    queries = query.detach().flatten(0, -3)[:_MAPS, :_QUERIES].float().cpu()
-    keys = key.detach().flatten(0, -3)[:_MAPS].float().cpu()
+    queries = query.detach().flatten(0, -3)[:MAPS, :QUERIES].float().cpu()
+    keys = key.detach().flatten(0, -3)[:MAPS].float().cpu()
     return queries @ keys.transpose(-1, -2) * scale
 
 
 def _pick(mask: Tensor, lead: torch.Size, queries: int) -> Tensor:
     """The rows of a mask that belong to the scores that are looked at."""
     whole = mask.detach().expand(*lead, *mask.shape[-2:])
-    return whole.flatten(0, -3)[:_MAPS, :queries].cpu()
+    return whole.flatten(0, -3)[:MAPS, :queries].cpu()

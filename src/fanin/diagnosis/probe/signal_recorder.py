@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin.diagnosis.measurement import AttentionState, Signal
+from fanin.diagnosis.probe import packed_attention
 from fanin.diagnosis.probe.attention_weights import describe_attention_call, describe_scores
 from fanin.diagnosis.probe.signal_statistics import (
     SampleSpread,
@@ -21,6 +22,7 @@ from fanin.diagnosis.probe.signal_statistics import (
     measure_units,
     pick_any,
 )
+from fanin.diagnosis.probe.stray_parameters import StrayCollector
 from fanin.structure import Graph, Node, unwrap_name
 from fanin.structure.forward_tracing import ForwardTracer
 from fanin.structure.function_kinds import ATTENTION
@@ -44,8 +46,9 @@ class SignalRecorder(ForwardTracer):
     place afterwards is another signal.
     """
 
-    def __init__(self, model: nn.Module, samples: int) -> None:
+    def __init__(self, model: nn.Module, samples: int, strays: StrayCollector) -> None:
         super().__init__(model, thorough=True)
+        self._strays = strays
         self._root = model
         self._layer_names = LayerNames(model)
         self.samples = samples
@@ -68,23 +71,36 @@ class SignalRecorder(ForwardTracer):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        if name == ATTENTION:
-            self._scores = lambda node: describe_attention_call(
-                self._name(node), node.index, args, kwargs
-            )
-        elif name == "softmax" and args and isinstance(args[0], Tensor) and args[0].dim() >= 3:
-            scores = args[0]
-            self._scores = lambda node: describe_scores(self._name(node), node.index, scores)
+        self._strays.look_at((args, kwargs), self.get_caller())
+        describe = self._prepare_description(getattr(func, "__name__", ""), args, kwargs)
+        if describe is None:
+            return super().__torch_function__(func, types, args, kwargs)
+        self._scores = describe
         try:
             return super().__torch_function__(func, types, args, kwargs)
         finally:
             # Inside a module such as nn.Softmax the node comes when the module returns.
-            if not (self._calls and self._calls[-1].kind == "softmax"):
+            if not (self._calls and self._calls[-1].kind in ("softmax", "layer")):
                 self._scores = None
 
+    def _prepare_description(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Callable[[Node], AttentionState | None] | None:
+        """What will describe the attention that a function computes; None for others."""
+        if name == ATTENTION:
+            return lambda node: describe_attention_call(self._name(node), node.index, args, kwargs)
+        if name == packed_attention.FUNCTION:
+            module = unwrap_name(self._root, self.get_caller())
+            return lambda node: packed_attention.describe_packed_call(
+                module, node.index, args, kwargs
+            )
+        if name == "softmax" and args and isinstance(args[0], Tensor) and args[0].dim() >= 3:
+            scores = args[0]
+            return lambda node: describe_scores(self._name(node), node.index, scores)
+        return None
+
     def observe(self, node: Node, tensor: Tensor) -> None:
-        if (self._scores is not None and node.kind == "transparent") or node.kind == "softmax":
+        if self._scores is not None and node.kind in ("transparent", "softmax", "layer"):
             self._describe_attention(node)
         self.shapes.setdefault(node.index, tuple(tensor.shape))
         if node.index in self._signals or tensor.is_meta or type(tensor).__name__ == "DTensor":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from fanin.diagnosis.probe.constant_predictions import find_reference_losses
 from fanin.diagnosis.probe.probe_loss import ProbeLoss, compute_loss
 from fanin.diagnosis.probe.signal_recorder import SignalRecorder
 from fanin.diagnosis.probe.signal_statistics import measure_moments
+from fanin.diagnosis.probe.stray_parameters import StrayCollector
 from fanin.errors import FitError, quote
 from fanin.structure import list_bare_names
 from fanin.structure.forward_tracing import Batch, collect_tensors, split_batch
@@ -48,23 +50,27 @@ def measure_start(
     samples = count_samples([args, kwargs], target)
     with torch.inference_mode(False), preserve_model(model), torch.enable_grad():
         set_train_mode(model)
-        recorder = SignalRecorder(model, samples)
+        leaves: list[Tensor] = []
+        arguments = _follow_inputs((args, kwargs), leaves)
+        strays = StrayCollector(model, leaves)
+        recorder = SignalRecorder(model, samples, strays)
         try:
-            return _measure(recorder, model, (args, kwargs), batch, target, loss)
+            found = _measure(recorder, model, arguments, leaves, batch, target, loss)
         finally:
             recorder.release()
+    return replace(found, strays=strays.list_found())
 
 
 def _measure(
     recorder: SignalRecorder,
     model: nn.Module,
     arguments: tuple[list[Any], dict[str, Any]],
+    leaves: list[Tensor],
     batch: Batch,
     target: Any,
     loss: Callable[..., Tensor] | None,
 ) -> Measurement:
-    leaves: list[Tensor] = []
-    graph = recorder.build(*_follow_inputs(arguments, leaves))
+    graph = recorder.build(*arguments)
     found = compute_loss(recorder.result, target, loss)
     gradients = _differentiate(model, found, leaves)
     signals = recorder.list_signals(graph)
