@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -42,6 +43,15 @@ def name_of(requirement: str) -> str:
     return str(name)
 
 
+def is_import(function: ast.expr) -> bool:
+    """Whether a call of it imports, or asks for, the module that it is given by name."""
+    called = getattr(function, "attr", getattr(function, "id", ""))
+    if called == "require":
+        return ast.unparse(function).endswith("errors.require")
+    return called in ("importorskip", "import_module", "find_spec")
+
+
+@functools.cache
 def imports_of(*folders: str) -> set[str]:
     """Top-level modules that files in the folders import, at any depth."""
     found = set()
@@ -52,9 +62,7 @@ def imports_of(*folders: str) -> set[str]:
                     found |= {alias.name for alias in node.names}
                 elif isinstance(node, ast.ImportFrom):
                     found.add(node.module or "")
-                elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
-                    ("importorskip", "import_module", "find_spec", "errors.require")
-                ):
+                elif isinstance(node, ast.Call) and is_import(node.func):
                     found |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
     return {str(name).partition(".")[0] for name in found}
 
