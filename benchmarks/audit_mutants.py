@@ -2,13 +2,15 @@
 
     python benchmarks/audit_mutants.py train --output results/audit_mutants.jsonl
     python benchmarks/audit_mutants.py audit --labels results/audit_mutants.jsonl --fix
+    python benchmarks/audit_mutants.py tables --rows rows.jsonl
 
 `train` trains every mutant and every sound twin on several seeds and appends one row to the file
 for each; the same command again trains what is missing. A fault is harmful if the mean loss after
 200 steps is worse than the sound twin's by more than three standard deviations over seeds
 (tests/audit_faults/harm.py). `audit` audits every mutant once and counts those with an error or a
-warning that the sound twin does not have; with --fix it applies the audit's fix to those, trains
-again and judges by the same rule.
+warning that the sound twin does not have; with --fix it applies the audit's fix to those that harm,
+trains again and judges by the same rule. With --rows it appends what it finds to a file, leaves out
+what is there, and several processes can share the work (--bases); `tables` prints such files.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from audit_faults.harm import SEEDS, Spread, Verdict, get_uninformed
 from audit_faults.kinds import WEIGHT_KINDS
 from audit_faults.training import can_train_together, count_samples, take, train, train_together
 from audit_mutants import Mutant, build_twin, make_mutants
+from mutant_report import Row, append_row, print_report, read_rows
 from sound_models.entry import Case
 
 import fanin
@@ -82,7 +85,7 @@ def list_jobs() -> list[Job]:
 
 def train_missing(path: Path, bases: Sequence[str]) -> None:
     """Append a row for each training that the file lacks."""
-    done = {(row["name"], row["seed"]) for row in read_rows(path)}
+    done = {(row["name"], row["seed"]) for row in read_labels(path)}
     jobs = [job for job in list_jobs() if (job.name, job.seed) not in done and job.base in bases]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
@@ -116,7 +119,7 @@ def encode(loss: float) -> float | None:
     return float(f"{loss:.6g}") if math.isfinite(loss) else None
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_labels(path: Path) -> list[dict[str, Any]]:
     """The rows of a file; a last line that was cut off is left out."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
@@ -130,7 +133,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def read_losses(path: Path) -> dict[str, list[float]]:
     """The losses by name."""
     losses: dict[str, list[float]] = {}
-    for row in read_rows(path):
+    for row in read_labels(path):
         loss = math.inf if row["loss"] is None else row["loss"]
         losses.setdefault(row["name"], []).append(loss)
     return losses
@@ -146,20 +149,6 @@ def read_spreads(losses: dict[str, list[float]]) -> dict[str, Spread]:
 
 
 # --- audits
-
-
-@dataclass
-class Row:
-    """One mutant: its label, what was found, and whether the fix repaired it."""
-
-    mutant: Mutant
-    label: Verdict
-    found: str = ""
-    """error, warning or empty: the worst finding that the sound twin does not have."""
-    placed: bool | None = None
-    codes: str = ""
-    fixed: Verdict | None = None
-    failure: str = ""
 
 
 def audit(case: Case) -> Any:
@@ -185,9 +174,8 @@ def audit_twin(base: str) -> dict[tuple[str, str], Any]:
     return list_findings(audit(build_twin(base)))
 
 
-def judge(mutant: Mutant, label: Verdict, spread: Spread, fix: bool) -> Row:
-    """Audit one mutant, and repair it if something was found."""
-    row = Row(mutant, label)
+def judge(mutant: Mutant, row: Row, spread: Spread, fix_seeds: int) -> None:
+    """Audit one mutant, and repair it if it is harmful and something was found."""
     try:
         known = audit_twin(mutant.base)
         result = audit(mutant.build())
@@ -196,11 +184,10 @@ def judge(mutant: Mutant, label: Verdict, spread: Spread, fix: bool) -> Row:
         row.found = next((one for one in ("error", "warning") if one in severities), "")
         row.codes = " ".join(sorted({code for code, _ in new}))
         row.placed = is_placed(mutant, [place for _, place in new])
-        if fix and row.found and label == "worse":
-            row.fixed = spread.judge([repair(mutant, seed) for seed in range(FIX_SEEDS)])
+        if fix_seeds and row.found and row.harmful:
+            row.fixed, row.change = repair(mutant, spread, fix_seeds)
     except Exception as error:
         row.failure = f"{type(error).__name__}: {error}"
-    return row
 
 
 def is_placed(mutant: Mutant, places: Iterable[str]) -> bool | None:
@@ -215,71 +202,40 @@ def is_placed(mutant: Mutant, places: Iterable[str]) -> bool | None:
     )
 
 
-def repair(mutant: Mutant, seed: int) -> float:
-    """The loss of the repaired model after training."""
-    case = mutant.build(seed)
-    fixed, _ = audit(case).fix(seed=seed)
-    return train(Case(fixed, case.batch, case.target, case.loss), seed)
+def repair(mutant: Mutant, spread: Spread, count: int) -> tuple[Verdict, str]:
+    """Whether repaired models of some seeds train as the twin does, and what was repaired."""
+    cases, kept = [], set[str]()
+    for seed in range(count):
+        case = mutant.build(seed)
+        fixed, after = audit(case).fix(seed=seed)
+        cases.append(Case(fixed, case.batch, case.target, case.loss))
+        kept |= {one.finding.code for one in after.repair.findings if one.patches}
+    if can_stack(mutant.base) and mutant.kind in WEIGHT_KINDS:
+        losses = train_together(cases, range(count))
+    else:
+        losses = [train(case, seed) for seed, case in enumerate(cases)]
+    return spread.judge(losses), " ".join(sorted(kept))
 
 
-def print_table(title: str, groups: dict[str, list[Row]]) -> None:
-    """One line per group: harmful ones and others apart."""
-    header = ("harmful", "found", "by error", "placed", "repaired", "alike", "found", "by error")
-    print(f"\n{title:<28}" + "".join(f"{one:>10}" for one in header))
-    for name, rows in groups.items():
-        worse = [row for row in rows if row.label == "worse"]
-        alike = [row for row in rows if row.label != "worse"]
-        tried = [row for row in worse if row.fixed is not None]
-        cells = [
-            str(len(worse)),
-            share(row.found != "" for row in worse),
-            share(row.found == "error" for row in worse),
-            share(bool(row.placed) for row in worse if row.found and row.placed is not None),
-            share(row.fixed != "worse" for row in tried),
-            str(len(alike)),
-            share(row.found != "" for row in alike),
-            share(row.found == "error" for row in alike),
-        ]
-        print(f"{name:<28}" + "".join(f"{cell:>10}" for cell in cells))
-
-
-def share(flags: Iterable[bool]) -> str:
-    """In percent."""
-    values = list(flags)
-    return f"{100 * sum(values) / len(values):.0f} %" if values else "–"
-
-
-def group(rows: list[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
-    """Rows by a key, sorted."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return dict(sorted(groups.items()))
-
-
-def report(labels: Path, fix: bool, only: str, limit: int) -> list[Row]:
-    """Audit every mutant that has a label."""
-    losses = read_losses(labels)
+def audit_all(arguments: argparse.Namespace) -> list[Row]:
+    """Audit every mutant that has a label and is asked for; the rows of those."""
+    losses = read_losses(arguments.labels)
     spreads = read_spreads(losses)
-    mutants = [one for one in make_mutants() if len(losses.get(one.name, ())) == SEEDS]
-    mutants = [one for one in mutants if one.base in spreads and only in one.name][: limit or None]
+    done = {row.name: row for row in read_rows(arguments.rows)} if arguments.rows else {}
     rows = []
-    for mutant in mutants:
-        spread = spreads[mutant.base]
-        rows.append(judge(mutant, spread.judge(losses[mutant.name]), spread, fix))
-    print_table("kind", group(rows, lambda row: row.mutant.kind))
-    print_table("kind × size", group(rows, lambda row: f"{row.mutant.kind} {row.mutant.size:g}"))
-    print_table("model", group(rows, lambda row: row.mutant.base))
-    print_table("all", {"": rows})
-    for title, chosen in (
-        ("harmful and not found", [r for r in rows if r.label == "worse" and not r.found]),
-        ("harmless, but an error", [r for r in rows if r.label != "worse" and r.found == "error"]),
-        ("found, not repaired", [r for r in rows if r.found and r.fixed == "worse"]),
-        ("failed", [r for r in rows if r.failure]),
-    ):
-        print(f"\n{title} ({len(chosen)})")
-        for row in chosen:
-            print(f"  {row.mutant.name}  {row.codes}{row.failure[:160]}")
+    for mutant in make_mutants():
+        if len(losses.get(mutant.name, ())) != SEEDS or mutant.base not in spreads:
+            continue
+        if arguments.only not in mutant.name or mutant.base not in arguments.bases:
+            continue
+        if mutant.name not in done:
+            label = spreads[mutant.base].judge(losses[mutant.name])
+            row = Row(mutant.base, mutant.kind, mutant.place, mutant.size, label)
+            judge(mutant, row, spreads[mutant.base], arguments.fix and arguments.seeds)
+            if arguments.rows:
+                append_row(arguments.rows, row)
+            done[mutant.name] = row
+        rows.append(done[mutant.name])
     return rows
 
 
@@ -291,18 +247,24 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     trainer = commands.add_parser("train")
     trainer.add_argument("--output", type=Path, required=True)
-    trainer.add_argument("--bases", nargs="+", default=list(BASES), choices=list(BASES))
     auditor = commands.add_parser("audit")
     auditor.add_argument("--labels", type=Path, required=True)
     auditor.add_argument("--fix", action="store_true")
+    auditor.add_argument("--seeds", type=int, default=FIX_SEEDS, help="of each repair")
     auditor.add_argument("--only", default="", help="mutants whose name contains this")
-    auditor.add_argument("--limit", type=int, default=0, help="the first so many")
+    auditor.add_argument("--rows", type=Path, help="the file that rows are appended to")
+    for one in (trainer, auditor):
+        one.add_argument("--bases", nargs="+", default=list(BASES), choices=list(BASES))
+    tables = commands.add_parser("tables")
+    tables.add_argument("--rows", type=Path, nargs="+", required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     if arguments.command == "train":
         train_missing(arguments.output, arguments.bases)
+    elif arguments.command == "audit":
+        print_report(audit_all(arguments))
     else:
-        report(arguments.labels, arguments.fix, arguments.only, arguments.limit)
+        print_report([row for path in arguments.rows for row in read_rows(path)])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Operation = Literal["initialize", "set", "scale"]
+Operation = Literal["initialize", "set", "scale", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,8 @@ class Patch:
         Write a number, or one number per entry of a vector, into each.
     ``scale``
         Multiply each by a number.
+    ``train``
+        Let the optimizer change it: ``requires_grad`` becomes true. No number changes.
     """
 
     operation: Operation
@@ -34,7 +36,7 @@ class Patch:
         found: dict[str, Any] = {"operation": self.operation, "parameters": list(self.parameters)}
         if self.operation == "initialize":
             found["initializer"] = self.initializer
-        else:
+        elif self.operation != "train":
             found["value"] = list(self.value) if isinstance(self.value, tuple) else self.value
         if self.rows is not None:
             found["rows"] = list(self.rows)

@@ -9,10 +9,15 @@ from typing import Protocol
 from fanin.diagnosis.finding import SEVERITIES, Finding
 from fanin.diagnosis.measurement import LossState, Measurement
 
-LOSS_ROOM = 0.5
+LOSS_ROOM, SQUARES_ROOM = 1.0, 3.0
 """By this share a repaired model's initial loss may exceed both the loss before and that of an
-uninformed prediction: a network of zeros predicts nothing, with the uninformed loss exactly, and a
-healthy one starts somewhat above it."""
+uninformed prediction. A network of zeros or of dead units predicts nothing, with the uninformed
+loss exactly. A healthy one starts above it: with outputs of variance 2, as He's rule leaves them,
+by 1 nat with few classes, and by twice the variance of a target in squares."""
+LOSS_CODES = ("F031", "F037")
+"""Warnings about the initial loss itself: a loss that was high and rises a little may pass their
+threshold.
+"""
 EASED = 0.5
 """A finding at no more than this share of its places is eased."""
 
@@ -102,7 +107,8 @@ def find_harm(before: Audited, after: Audited) -> str:
         return ""
     errors = [sum(one.severity == "error" for one in audit.findings) for audit in (before, after)]
     for one in find_new(before, after):
-        if one.severity == "error" or errors[1] >= errors[0]:
+        of_loss = one.code in LOSS_CODES and one.severity != "error"  # judged by the loss, below
+        if not of_loss and (one.severity == "error" or errors[1] >= errors[0]):
             return f"{one.code} appears at {one.where or 'the model'}: {one.summary}"
     if old is not None and new is not None and _is_loss_worse(old, new):
         return f"the initial loss rises from {old.value:.4g} to {new.value:.4g}"
@@ -122,5 +128,7 @@ def _get_loss(audit: Audited) -> LossState | None:
 def _is_loss_worse(old: LossState, new: LossState) -> bool:
     if old.value is None or new.value is None or not math.isfinite(old.value):
         return False
-    reference = max(old.value, new.uninformed if new.uninformed is not None else old.value)
-    return new.value > reference + LOSS_ROOM * abs(reference)
+    known = new.uninformed if new.uninformed is not None else new.prior
+    reference = max(old.value, known if known is not None else old.value)
+    room = LOSS_ROOM if new.classes is not None else SQUARES_ROOM
+    return new.value > reference + room * abs(reference)

@@ -62,6 +62,6 @@ def drop_overwritten(
         names = tuple(name for name in patch.parameters if places[name].identity not in written)
         if names:
             left.append(replace(patch, parameters=names))
-        if patch.rows is None and patch.operation != "scale":
+        if patch.rows is None and patch.operation in ("initialize", "set"):
             written |= {places[name].identity for name in patch.parameters}
     return tuple(reversed(left))

@@ -78,6 +78,8 @@ def _write_statement(
     patch: Patch, place: ParameterPlace, record: ParameterRecord | None
 ) -> str | None:
     """One statement, in which `TARGET` stands for the parameter; None if torch has none."""
+    if patch.operation == "train":
+        return f"{TARGET}.requires_grad_()"
     target = TARGET if patch.rows is None else f"{TARGET}[{patch.rows[0]}:{patch.rows[1]}]"
     if patch.operation == "initialize":
         call = (

@@ -41,7 +41,7 @@ def apply_patches(
     ``initialize`` goes through `fanin.initialize`, so that fans, packed parts and random streams
     are those that it gives each parameter; with `rows`, all rows are drawn and the others put back.
     ``set`` and ``scale`` write numbers of the parameter's own dtype; a parametrized weight is
-    set through its parametrization.
+    set through its parametrization. ``train`` changes no number.
 
     Args:
         model: the module, bare or wrapped.
@@ -146,7 +146,7 @@ def _check_rows(patch: Patch, name: str, shape: tuple[int, ...]) -> None:
 
 def _check_value(patch: Patch, name: str, shape: tuple[int, ...]) -> None:
     """A finite number, or as many numbers as the vector has entries."""
-    if patch.operation == "initialize":
+    if patch.operation in ("initialize", "train"):
         return
     several = isinstance(patch.value, tuple)
     numbers: tuple[object, ...] = patch.value if isinstance(patch.value, tuple) else (patch.value,)
@@ -201,7 +201,10 @@ def _apply(
     model: nn.Module, patch: Patch, places: Mapping[str, ParameterPlace], seed: int, batch: Any
 ) -> None:
     for place in list_distinct(patch, places):
-        if patch.operation == "initialize":
+        if patch.operation == "train":
+            for one in place.use.carriers:
+                one.parameter.requires_grad_()
+        elif patch.operation == "initialize":
             before = _read(place)
             whole = replace(patch, parameters=(place.name,), rows=None)
             _initialize(model, [whole], {place.name: place}, seed, batch)

@@ -8,6 +8,7 @@ change are the parameters on the way:
 | signals or gradients die, explode or saturate, samples become alike | weights on the same plain \
 path whose standard deviation is not that of the rule for what follows them, drawn anew |
 | the same | weights that are constant, drawn anew |
+| saturated units | large biases of the layers before them set to 0 |
 | dead units, parameters that never learn | large biases set to 0; if there are none, as above, \
 and weights of zeros too |
 
@@ -39,6 +40,9 @@ DRIFT = ("F001", "F003", "F004", "F005", "F006", "F007", "F008", "F009", "F010",
 SILENCE = ("F002", "F023")
 """Findings that constant weights and large biases cause as well."""
 
+BIASED = ("F003",)
+"""Findings that a large bias of the layer that they name causes."""
+
 OFF_SCALE = 1.1
 """A standard deviation that is off by this factor counts: over ten layers it is 2.6."""
 LARGE_BIAS = 0.5
@@ -65,7 +69,8 @@ def propose_patches(examination: Examination, finding: Finding) -> tuple[Patch, 
     if finding.code not in (*DRIFT, *SILENCE):
         return ()
     silent = finding.code in SILENCE
-    biases = tuple(_propose_biases(measurement, finding)) if silent else ()
+    biased = silent or finding.code in BIASED
+    biases = tuple(_propose_biases(measurement, finding, anywhere=silent)) if biased else ()
     if biases:
         return biases
     try:
@@ -85,6 +90,8 @@ def _propose_weights(
         state, record = measurement.parameters.get(name), records.get(name)
         if state is None or record is None or not state.trainable:
             return False
+        if not state.finite:
+            return True  # wherever it lies
         layer = name.rpartition(".")[0]
         follower = followers.get(layer)
         near = _is_on_plain_path(follower) or (layer in finding.places and not _is_last(follower))
@@ -147,12 +154,15 @@ def _is_hopeless(follower: Follower | None) -> bool:
         return False
 
 
-def _propose_biases(measurement: Measurement, finding: Finding) -> Iterator[Patch]:
+def _propose_biases(
+    measurement: Measurement, finding: Finding, *, anywhere: bool
+) -> Iterator[Patch]:
     """Large biases of the layers where it shows, or anywhere if they have none."""
     large = list(_find_large_biases(measurement))
     near = [name for name in large if name.rpartition(".")[0] in finding.places]
-    if large:
-        yield Patch(operation="set", parameters=tuple(near or large), value=0.0)
+    chosen = near or (large if anywhere else [])
+    if chosen:
+        yield Patch(operation="set", parameters=tuple(chosen), value=0.0)
 
 
 def _find_large_biases(measurement: Measurement) -> Iterator[str]:

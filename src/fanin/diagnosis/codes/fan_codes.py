@@ -137,10 +137,13 @@ KINDS = (
         meaning="""The weights follow a known rule whose gain is for another activation. Xavier's
             rule with gain 1 keeps the signal through a linear layer, but ReLU halves its mean
             square, so ten layers lose 97 %. The mistake is reported only where it makes the signal
-            drift: before a normalization a gain has no effect.""",
+            drift, or is so large that no rule gives it: before a normalization a small deviation
+            has no effect, but weights that are several times too large hardly turn in training.""",
         measured="""The rule is inferred from the measured standard deviation and the fans. Its
             gain is compared with that of the activation that follows, and with the measured drift
-            of the signal.""",
+            of the signal. Whatever follows, gains above 2.5 times the usual one that no named rule
+            explains are reported, and below 0.015 times, or below a sixth of the model's other
+            hidden layers, unless a sum, a gate or the output follows.""",
         causes=(
             "xavier_normal_ in a network of ReLUs.",
             "He's rule, with its √2, in front of tanh or of nothing.",

@@ -82,8 +82,11 @@ KINDS = (
             pass through it all.""",
         measured="""The mean squared slope χ₁ = σ_w²·E[φ′(√q·z)²] at the measured variance q of
             each layer, and the depth scale −1/ln χ₁. Only stretches without shortcuts and
-            normalization are judged, and only where the width allows the theory.""",
+            normalization are judged, and only where the width allows the theory. Two hidden layers
+            or more whose activation is nearly constant at unit variance, as sigmoid is, are
+            reported whatever lies between.""",
         causes=(
+            "Sigmoid in hidden layers: it is for gates and probabilities.",
             "A standard deviation below the critical one of a bounded activation.",
             "Biases that are large beside the weights.",
         ),
@@ -183,14 +186,17 @@ KINDS = (
         meaning="""All parameters of the same role are trained except this one. A part that is
             frozen on purpose is usually frozen as a whole: all of an encoder, all weights beside
             an adapter. One frozen weight among trainable ones is more often left over from an
-            experiment, or from a name that did not match.""",
+            experiment, or from a name that did not match. So is one that still holds the random
+            numbers of its start.""",
         measured="""requires_grad of the parameters that have the same role in layers of the same
-            kind. A pattern, such as the first blocks of a model, is not reported.""",
+            kind; a pattern, such as the first blocks of a model, is not reported. And frozen
+            weights that look freshly drawn, if they are the smaller part of a model and trained
+            layers lie before or behind them.""",
         causes=(
             "A loop over names that freezes by a substring.",
             "A layer that was copied from a frozen model.",
         ),
-        remedy="Set requires_grad_(True), or freeze its siblings too.",
+        remedy="Set requires_grad_(True), or freeze its siblings too. The patch does the first.",
         reference="""PyTorch, Locally disabling gradient computation,
             https://docs.pytorch.org/docs/stable/notes/autograd.html""",
         example="""

@@ -6,6 +6,7 @@ from fanin.diagnosis.codes import (
     fan_codes,
     gradient_codes,
     loss_codes,
+    mean_codes,
     pass_codes,
     scale_codes,
     signal_codes,
@@ -22,6 +23,7 @@ _SUBJECTS = (
     scale_codes,
     loss_codes,
     pass_codes,
+    mean_codes,
 )
 
 _KINDS: dict[str, FindingKind] = {

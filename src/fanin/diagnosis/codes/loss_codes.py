@@ -165,7 +165,8 @@ KINDS = (
             activations saturate, ReLU units die after one step, and the learning rate that suits
             the first layer is too small for all others.""",
         measured="""The mean, the root mean square and the spread over features of every
-            floating-point input. What a first normalization takes back is a note.""",
+            floating-point input. What a first normalization takes back is not reported, nor
+            are small inputs most of which are 0.""",
         causes=(
             "Images as bytes, without division by 255 and standardization.",
             "Columns of a table in their own units: years, prices, shares.",

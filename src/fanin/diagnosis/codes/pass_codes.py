@@ -130,12 +130,14 @@ KINDS = (
     ),
     FindingKind(
         code="F047",
-        title="dropout of 1",
+        title="dropout of 1, or near it",
         severity="error",
         meaning="""In training everything is dropped: what follows sees zeros, and no gradient
             passes. In eval mode the layer does nothing, so that the model looks alive when it is
-            tried out. What lies before the layer never learns.""",
-        measured="""The probabilities of all dropout layers.""",
+            tried out. What lies before the layer never learns. From 0.8 on, which is a
+            warning, something passes, but multiplied by 5 or more, and the gradient is mostly
+            noise.""",
+        measured="""The probabilities of all dropout layers and functions.""",
         causes=(
             "The share to keep, as in old TensorFlow, given in place of the share to drop.",
             "A percentage.",
@@ -272,7 +274,7 @@ KINDS = (
             represent nothing more, however deep it is. An activation was probably forgotten.""",
         measured="""The graph of the forward pass is searched for steps that are not linear:
             activations, normalizations, products, maxima. It is reported if there is none before
-            the last layer.""",
+            the last of two layers or more; embeddings are linear steps as well.""",
         causes=(
             "An activation that was left out, or created and not called.",
             "A linear autoencoder or a factorized layer, on purpose.",

@@ -82,7 +82,8 @@ KINDS = (
             use 0.02. A large table drowns position embeddings and slows learning, since steps are
             small beside it. Behind a normalization it matters less.""",
         measured="""The root mean square of a row, beside that of what it is added to, and of the
-            branches that are added later.""",
+            branches that are added later. Learned positions that drown what they are added to
+            count too.""",
         causes=(
             "torch's default for nn.Embedding.",
             "A model that multiplies embeddings by √width, and a rule for one that does not.",

@@ -116,7 +116,7 @@ KINDS = (
             ten layers and 0.1 % after twenty.""",
         measured="""The root mean square of every layer's output, along the path of the signal. A
             decline is judged over the whole depth: one small layer before a normalization is
-            none.""",
+            none. A small constant between the last layer and the output counts too.""",
         causes=(
             "A fixed small standard deviation, such as 0.01, in a model without normalization.",
             "A gain that does not fit the activation: Xavier's before ReLU loses half per layer.",
@@ -181,7 +181,8 @@ KINDS = (
             this, if it can, and a deep plain model often stays at a constant prediction.""",
         measured="""The distance between different samples of the batch, relative to the size of
             the signal, at every layer. A distance that is small in the input already is the data's
-            and is not reported.""",
+            and is not reported. If all samples have the same output, hidden weights of zeros are
+            named.""",
         causes=(
             "A deep stack of sigmoids: their positive mean outweighs the differences.",
             "Biases that are large beside a signal that vanishes (F004).",

@@ -110,7 +110,7 @@ KINDS = (
             run to run, and often look harmless on the machine of the author. A row of a vocabulary
             that was added later is a frequent case.""",
         measured="""Numbers that no initializer draws: denormal and huge ones side by side, or
-            rows of zeros in a table that was otherwise drawn at random.""",
+            rows of zeros in a table or a weight that was otherwise drawn at random.""",
         causes=(
             "nn.Parameter(torch.empty(…)) without a line that fills it.",
             "to_empty() after building on the device meta, and a reset that forgets a parameter.",

@@ -10,15 +10,19 @@ from fanin.diagnosis.findings.attention_weighing import judge_attention
 from fanin.diagnosis.findings.data_scale import judge_data
 from fanin.diagnosis.findings.dead_units import judge_dead_units, judge_saturation
 from fanin.diagnosis.findings.dropped_signals import judge_dropout, judge_reach, judge_strays
+from fanin.diagnosis.findings.frozen_parameters import judge_frozen
 from fanin.diagnosis.findings.initial_loss import judge_initial_loss
 from fanin.diagnosis.findings.learnability import judge_learnability
 from fanin.diagnosis.findings.linear_model import judge_linear_model
+from fanin.diagnosis.findings.lost_input import find_lost_input
 from fanin.diagnosis.findings.mixed_samples import judge_causality, judge_sample_independence
 from fanin.diagnosis.findings.not_finite import judge_finite
 from fanin.diagnosis.findings.output_fit import judge_output_fit
 from fanin.diagnosis.findings.phase import judge_phase
 from fanin.diagnosis.findings.scale_judges import JUDGES as SCALE_JUDGES
+from fanin.diagnosis.findings.shrunk_output import find_shrunk_output
 from fanin.diagnosis.findings.signal_drift import judge_drift
+from fanin.diagnosis.findings.squashed_layers import find_squashed_layers
 from fanin.diagnosis.findings.weight_judges import JUDGES as WEIGHT_JUDGES
 
 Judge = Callable[[Examination], Iterator[Finding]]
@@ -29,11 +33,15 @@ JUDGES: tuple[Judge, ...] = (
     judge_linear_model,
     judge_data,
     judge_drift,
+    find_lost_input,
+    find_shrunk_output,
     judge_phase,
+    find_squashed_layers,
     judge_dead_units,
     judge_saturation,
     judge_initial_loss,
     judge_learnability,
+    judge_frozen,
     judge_attention,
     judge_dropout,
     judge_reach,

@@ -19,6 +19,9 @@ pixels have about 130, and so do the first pre-activations.
 """
 SMALL_INPUT = 0.01
 """Below it biases outweigh the data."""
+WEAK_INPUT, WEAK_MAXIMUM = 0.2, 0.75
+"""The same of dense inputs none of whose numbers is near 1: in one-hot codes, counts and images on
+black, few numbers are large and most are 0."""
 FAR_FROM_CENTRE = 0.05
 """How different samples are, relative to their size: years about 2000 ± 5."""
 LARGE_TARGET, HUGE_TARGET = 10.0, 50.0
@@ -82,7 +85,7 @@ def _judge_input(measurement: Measurement, signal: Signal) -> Finding | None:
         text = f"is {signal.rms:.3g} in rms (mean {signal.mean:.3g}, standard deviation "
         text += f"{signal.std:.3g}), where weights are made for about 1"
         advice = "Standardize it: subtract the training data's mean and divide by its deviation."
-    elif signal.rms < SMALL_INPUT:
+    elif signal.rms < SMALL_INPUT or _is_weak(signal):
         severity = "warning"
         text = f"is {signal.rms:.3g} in rms, where weights are made for about 1"
         advice = "Divide it by the training data's standard deviation."
@@ -103,6 +106,11 @@ def _judge_input(measurement: Measurement, signal: Signal) -> Finding | None:
         remedy=advice,
         evidence={"rms": signal.rms, "mean": signal.mean, "std": signal.std},
     )
+
+
+def _is_weak(signal: Signal) -> bool:
+    dense = signal.zero_share < 0.5
+    return dense and signal.rms < WEAK_INPUT and signal.maximum < WEAK_MAXIMUM
 
 
 def _is_off_centre(signal: Signal) -> bool:

@@ -14,7 +14,7 @@ from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.findings.anatomy import Anatomy, WeightState, get_anatomy
 from fanin.diagnosis.findings.signal_paths import find_branch_end
-from fanin.diagnosis.measurement import Measurement
+from fanin.diagnosis.measurement import Measurement, Signal
 from fanin.diagnosis.patch import Patch
 from fanin.structure import ResidualStream
 
@@ -185,9 +185,18 @@ def _measure_stream(
         added += signal.rms**2
         if branch.index == 0:
             shortcut = [one for one in anatomy.graph.nodes[end.sum].inputs if one != end.end]
-            first = measurement.signals.get(shortcut[0]) if len(shortcut) == 1 else None
+            first = _find_signal(anatomy, measurement, shortcut[0]) if len(shortcut) == 1 else None
             start = first.rms if first is not None else 0.0
     return start, math.sqrt(added)
+
+
+def _find_signal(anatomy: Anatomy, measurement: Measurement, index: int) -> Signal | None:
+    """What was measured at a node, or before the steps to it that only move numbers."""
+    assert anatomy.graph is not None
+    node = anatomy.graph.nodes[index]
+    while node.index not in measurement.signals and node.kind == "transparent" and node.inputs:
+        node = anatomy.graph.nodes[node.inputs[0]]
+    return measurement.signals.get(node.index)
 
 
 def _describe_large(

@@ -1,8 +1,7 @@
-"""Parameters that get no gradient, and whether they ever do: F021, F022, F023, F024."""
+"""Parameters that get no gradient, and whether they ever do: F021, F023, F024."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -17,7 +16,6 @@ STEPS = 20
 adaLN-zero need one or two."""
 LARGE, FEW_STEPS = 30_000_000, 2
 """Models of more numbers are followed for two steps only at the level fast."""
-MIN_SIBLINGS = 4
 
 
 def judge_learnability(examination: Examination) -> Iterator[Finding]:
@@ -38,7 +36,6 @@ def judge_learnability(examination: Examination) -> Iterator[Finding]:
     silent = [one for one in trainable if one.reached and one.gradient_rms == 0]
     if silent:
         yield from _judge_silent(examination, silent)
-    yield from judge_frozen(measurement)
 
 
 def _judge_unreached(
@@ -219,35 +216,3 @@ def _report_woken(woken: list[ParameterState], awakening: Awakening) -> Finding:
         remedy="Nothing to do, if the zero is meant (zero-gamma, ReZero, LoRA, a zero head).",
         evidence={"steps until it learns": latest, "parameters": len(woken)},
     )
-
-
-_NUMBER = re.compile(r"\d+")
-
-
-def judge_frozen(measurement: Measurement) -> Iterator[Finding]:
-    """F022: a frozen parameter among trainable ones of the same name in other blocks."""
-    groups: dict[str, list[ParameterState]] = defaultdict(list)
-    for one in measurement.parameters.values():
-        groups[_NUMBER.sub("*", one.name)].append(one)
-    found: list[ParameterState] = []
-    for members in groups.values():
-        frozen = [not one.trainable for one in members]
-        count = sum(frozen)
-        if len(members) < MIN_SIBLINGS or not 0 < count < len(members) / 2:
-            continue
-        if all(frozen[:count]):
-            continue  # the first blocks: fine-tuning of the later ones
-        found += [one for one, is_frozen in zip(members, frozen, strict=True) if is_frozen]
-    if found:
-        yield Finding(
-            code="F022",
-            severity="warning",
-            where=found[0].name,
-            also=tuple(one.name for one in found[1:]),
-            summary=(
-                f"{found[0].name} is frozen (requires_grad=False), and its siblings in other "
-                "blocks are not."
-            ),
-            remedy="Set requires_grad=True, unless this block is meant to stay as it is.",
-            evidence={"frozen": len(found)},
-        )

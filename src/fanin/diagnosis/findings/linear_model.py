@@ -8,6 +8,7 @@ from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.measurement import Measurement
 from fanin.structure import Node
+from fanin.structure.signal_graph import is_lookup
 
 _MOVES = ("transparent",)
 _CURVED = ("max", "min", "sort", "median", "topk", "norm", "cos", "sin")
@@ -22,7 +23,9 @@ def judge_linear_model(examination: Examination) -> Iterator[Finding]:
     between = _list_between(measurement)
     if not between or not all(_is_linear(node) for node in between):
         return
-    layers = [one.name for one in measurement.layers]
+    layers = [one.name for one in measurement.layers if not _is_table(measurement, one.node)]
+    if len(set(layers)) < 2:
+        return
     yield Finding(
         code="F051",
         severity="warning",
@@ -47,11 +50,15 @@ def _list_between(measurement: Measurement) -> list[Node]:
     ]
 
 
+def _is_table(measurement: Measurement, index: int) -> bool:
+    return is_lookup(measurement.graph.nodes[index])
+
+
 def _is_linear(node: Node) -> bool:
     if node.kind == "layer":
-        # A recurrent layer and attention are not linear, and a table of embeddings is a layer that
-        # others may follow.
-        return any(
+        # A recurrent layer and attention are not linear. A table of embeddings is, in the indices
+        # as one-hot codes.
+        return is_lookup(node) or any(
             base.__name__ in ("Linear", "_ConvNd", "Conv1D") for base in type(node.module).__mro__
         )
     name = node.label.lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Evidence, Finding, Severity
@@ -41,11 +41,23 @@ def judge_phase(examination: Examination) -> Iterator[Finding]:
         return
     gradient = _compare_gradients(first, last)
     if path.phase == "ordered":
+        gradient = _leave_out_small_head(gradient, signals)
         distance = _compare_distances(first, last)
         if min(gradient or 1.0, distance or 1.0) < LOST:
             yield _report_order(measurement, path, first, last, gradient, distance)
     elif _is_chaotic(path) and gradient is not None and gradient > GROWN:
         yield _report_chaos(measurement, path, first, gradient)
+
+
+def _leave_out_small_head(gradient: float | None, signals: Sequence[Signal | None]) -> float | None:
+    """The gradient's loss without the last layer, if that is less: a last layer that is small on
+    purpose shortens the gradient once, and not layer by layer.
+    """
+    first, before, steps = signals[0], signals[-2], len(signals) - 1
+    if gradient is None or first is None or before is None or steps < 2:
+        return gradient
+    inner = _compare_gradients(first, before)
+    return gradient if inner is None else max(gradient, inner ** (steps / (steps - 1)))
 
 
 def _is_chaotic(path: PathPhase) -> bool:

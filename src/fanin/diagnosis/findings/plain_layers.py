@@ -154,7 +154,7 @@ def _describe_path(
     last, graph = followers[-1], anatomy.graph
     assert graph is not None
     unknown = last is None or last.kind != "activation"
-    kept = nodes[:-1] if unknown or _is_last(graph, nodes[-1]) else nodes
+    kept = nodes[:-1] if unknown or is_last_layer(graph, nodes[-1]) else nodes
     for number, node in enumerate(kept):
         follower = followers[number]
         activation = follower.activation if follower is not None else None
@@ -164,7 +164,7 @@ def _describe_path(
         yield PathLayer(node, maps[node], known, _choose_gain(follower, known, len(kept)))
 
 
-def _is_last(graph: Graph, start: int) -> bool:
+def is_last_layer(graph: Graph, start: int) -> bool:
     """Whether no layer follows: an output may start small on purpose, before a tanh too."""
     waiting, seen = [start], {start}
     while waiting:

@@ -55,6 +55,14 @@ class KnownActivation:
         second, slope2 = ((one.square() * density).sum() / total for one in (y, slope))
         return QuickMoments(float(second), float(slope2))
 
+    def compute_mean_share(self) -> float:
+        """(E f)² / E f² of a unit normal input: 1 if f is constant, 0 if it is odd."""
+        z = torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64)
+        density = torch.exp(-z * z / 2)
+        y, _ = self._evaluate(z)
+        second = float((y.square() * density).sum() / density.sum())
+        return float((y * density).sum() / density.sum()) ** 2 / second if second else 0.0
+
     def evaluate_at_zero(self) -> float:
         """f(0)."""
         return float(self._evaluate(torch.zeros(1, dtype=torch.float64))[0])

@@ -109,6 +109,9 @@ def _judge_gradient(path: PlainPath) -> Finding | None:
         return None  # exact zeros are judged by what becomes of them
     ratio = first / last
     steps = len(path.layers) - 1
+    inner = measure_norm(path.layers[-2])
+    if ratio < WEAK_GRADIENT and inner and first / inner > SMALL_HEAD:
+        return None  # the last layer alone is small
     if ratio < WEAK_GRADIENT:
         return _report(
             "F006",

@@ -86,12 +86,13 @@ def find_branch_end(graph: Graph, start: int) -> BranchEnd | None:
                 continue
             seen.add(user)
             normalized |= node.kind == "normalization"
-            factor = _multiply(factor, node)
+            factor = multiply_constant(factor, node)
             waiting.append(user)
     return None
 
 
-def _multiply(factor: float | None, node: Node) -> float | None:
+def multiply_constant(factor: float | None, node: Node) -> float | None:
+    """A factor, times the constant that a step multiplies by; None if that is a tensor."""
     if node.kind == "product" or factor is None:
         return None
     if node.target not in _SCALES or node.call is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
+from fanin.diagnosis.findings.empty_rows import find_empty_rows
 from fanin.diagnosis.findings.half_range import find_range_errors
 from fanin.diagnosis.findings.identical_layers import find_identical_layers
 from fanin.diagnosis.findings.identical_units import find_identical_units
@@ -22,6 +23,7 @@ JUDGES: tuple[Callable[[Examination], Iterator[Finding]], ...] = (
     find_repeated_streams,
     find_unfilled_parameters,
     find_unfilled_rows,
+    find_empty_rows,
     find_unlike_siblings,
     find_low_precision,
     find_lost_weights,
