@@ -8,8 +8,8 @@
 for each; the same command again trains what is missing. A fault is harmful if the mean loss after
 200 steps is worse than the sound twin's by more than three standard deviations over seeds
 (tests/audit_faults/harm.py). `audit` audits every mutant once and counts those with an error or a
-warning that the sound twin does not have; with --fix it applies the audit's fix to those that harm,
-trains again and judges by the same rule. With --rows it appends what it finds to a file, leaves out
+warning that the sound twin does not have; with --fix it applies the audit's fix to those that harm
+and that weights can repair, trains again and judges by the same rule. With --rows it appends what it finds to a file, leaves out
 what is there, and several processes can share the work (--bases); `tables` prints such files.
 """
 
@@ -34,7 +34,7 @@ from audit_faults.harm import SEEDS, Spread, Verdict, get_uninformed
 from audit_faults.kinds import WEIGHT_KINDS
 from audit_faults.training import can_train_together, count_samples, take, train, train_together
 from audit_mutants import Mutant, build_twin, make_mutants
-from mutant_report import Row, append_row, print_report, read_rows
+from mutant_report import TRIED, Row, append_row, print_report, read_rows
 from sound_models.entry import Case
 
 import fanin
@@ -184,7 +184,7 @@ def judge(mutant: Mutant, row: Row, spread: Spread, fix_seeds: int) -> None:
         row.found = next((one for one in ("error", "warning") if one in severities), "")
         row.codes = " ".join(sorted({code for code, _ in new}))
         row.placed = is_placed(mutant, [place for _, place in new])
-        if fix_seeds and row.found and row.harmful:
+        if fix_seeds and row.found and row.harmful and mutant.kind in TRIED:
             row.fixed, row.change = repair(mutant, spread, fix_seeds)
     except Exception as error:
         row.failure = f"{type(error).__name__}: {error}"

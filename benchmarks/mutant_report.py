@@ -11,9 +11,10 @@ from pathlib import Path
 from audit_faults.harm import Verdict
 from audit_faults.kinds import WEIGHT_KINDS
 
-REPAIRABLE = WEIGHT_KINDS | {"end_multiplied"}
-"""What numbers of parameters can undo. The others need a change of code (a softmax too many, a
-detached layer, another activation, dropout) or of the data (inputs and targets of another scale).
+TRIED = WEIGHT_KINDS | {"end_multiplied"}
+"""The kinds whose repair is measured. The others need a change of code (a softmax too many, a
+detached layer, another activation, dropout) or of the data (inputs and targets of another scale):
+no number of a parameter undoes them. A factor behind the output lies between.
 """
 GROUPS = {
     "all weights": "scale_all fill_all draw_all shift_biases",
@@ -101,19 +102,22 @@ def print_summary(rows: Sequence[Row]) -> None:
     harmful = [row for row in rows if row.harmful]
     others = [row for row in rows if not row.harmful]
     tried = [row for row in harmful if row.fixed is not None]
-    weights = [row for row in tried if row.kind in REPAIRABLE]
+    weights = [row for row in tried if row.kind in WEIGHT_KINDS]
+    factors = [row for row in tried if row.kind not in WEIGHT_KINDS]
+    rest = [row for row in harmful if row.found and row.kind not in TRIED]
     print("\nsummary")
     for title, flags in (
         ("harmful: found", [row.found != "" for row in harmful]),
         ("  … but for dropout of 0.5", [row.found != "" for row in harmful if not is_usual(row)]),
         ("  by an error", [row.found == "error" for row in harmful]),
         ("  found in the right place", [row.placed for row in harmful if is_placeable(row)]),
-        ("  repaired, of those found", [row.fixed != "worse" for row in tried]),
-        ("  … that weights can repair", [row.fixed != "worse" for row in weights]),
+        ("  repaired: found, in weights", [row.fixed != "worse" for row in weights]),
+        ("  repaired: found, in a factor", [row.fixed != "worse" for row in factors]),
         ("harmless: any finding", [row.found != "" for row in others]),
         ("  an error", [row.found == "error" for row in others]),
     ):
         print(f"{title:<32} {describe_share([bool(one) for one in flags])}")
+    print(f"{'found, need other code or data':<32} {len(rest)}")
 
 
 def is_usual(row: Row) -> bool:

@@ -266,7 +266,7 @@ REPAIRED = {
 def test_a_broken_model_is_repaired_and_then_learns(name: str) -> None:
     model = REPAIRED[name]()
     before = audit_with_labels(model)
-    assert before.errors
+    assert before.errors or before.warnings
     fixed, after, report = fix(
         audit_with_labels, model, before, seed=0, batch=cases.make_batch()[0]
     )
