@@ -9,8 +9,9 @@ for each; the same command again trains what is missing. A fault is harmful if t
 200 steps is worse than the sound twin's by more than three standard deviations over seeds
 (tests/audit_faults/harm.py). `audit` audits every mutant once and counts those with an error or a
 warning that the sound twin does not have; with --fix it applies the audit's fix to those that harm
-and that weights can repair, trains again and judges by the same rule. With --rows it appends what it finds to a file, leaves out
-what is there, and several processes can share the work (--bases); `tables` prints such files.
+and that weights can repair, trains again and judges by the same rule. With --rows it appends what
+it finds to a file, leaves out what is there, and several processes can share the work (--bases);
+`tables` prints such files.
 """
 
 from __future__ import annotations

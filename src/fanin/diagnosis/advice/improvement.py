@@ -9,11 +9,10 @@ from typing import Protocol
 from fanin.diagnosis.finding import SEVERITIES, Finding
 from fanin.diagnosis.measurement import LossState, Measurement
 
-LOSS_ROOM, SQUARES_ROOM = 1.0, 3.0
+LOSS_ROOM = 0.5
 """By this share a repaired model's initial loss may exceed both the loss before and that of an
-uninformed prediction. A network of zeros or of dead units predicts nothing, with the uninformed
-loss exactly. A healthy one starts above it: with outputs of variance 2, as He's rule leaves them,
-by 1 nat with few classes, and by twice the variance of a target in squares."""
+uninformed prediction without a question: a network of zeros predicts nothing, with the uninformed
+loss exactly, and a healthy one starts somewhat above it."""
 LOSS_CODES = ("F031", "F037")
 """Warnings about the initial loss itself: a loss that was high and rises a little may pass their
 threshold.
@@ -95,8 +94,9 @@ def find_new(before: Audited, after: Audited) -> list[Finding]:
 def find_harm(before: Audited, after: Audited) -> str:
     """What is worse than before, in words; empty if nothing is.
 
-    What an error hid may come to light: where an error is gone, a new warning is no harm, and where
-    the loss has become finite, nothing is.
+    What an error hid may come to light: where an error is gone, a new warning is no harm, and
+    neither is a loss that rises; where the loss has become finite, nothing is. A rise that no
+    finding tells of is no harm either, if findings are gone.
     """
     old, new = _get_loss(before), _get_loss(after)
     if after.measurement is None and before.measurement is not None:
@@ -110,9 +110,20 @@ def find_harm(before: Audited, after: Audited) -> str:
         of_loss = one.code in LOSS_CODES and one.severity != "error"  # judged by the loss, below
         if not of_loss and (one.severity == "error" or errors[1] >= errors[0]):
             return f"{one.code} appears at {one.where or 'the model'}: {one.summary}"
-    if old is not None and new is not None and _is_loss_worse(old, new):
+    risen = old is not None and new is not None and _is_loss_worse(old, new)
+    if old is not None and new is not None and risen and not _is_worth(before, after):
         return f"the initial loss rises from {old.value:.4g} to {new.value:.4g}"
     return ""
+
+
+def _is_worth(before: Audited, after: Audited) -> bool:
+    """Whether what is gone is worth a loss that rises. Dead units and vanished signals predict
+    next to nothing, which costs less at the start than what random weights say.
+    """
+    told = any(one.code in LOSS_CODES and is_serious(one) for one in after.findings)
+    found = [[one for one in audit.findings if is_serious(one)] for audit in (before, after)]
+    errors = [sum(one.severity == "error" for one in some) for some in found]
+    return errors[1] < errors[0] or (len(found[1]) < len(found[0]) and not told)
 
 
 def get_loss_value(audit: Audited) -> float | None:
@@ -130,5 +141,4 @@ def _is_loss_worse(old: LossState, new: LossState) -> bool:
         return False
     known = new.uninformed if new.uninformed is not None else new.prior
     reference = max(old.value, known if known is not None else old.value)
-    room = LOSS_ROOM if new.classes is not None else SQUARES_ROOM
-    return new.value > reference + room * abs(reference)
+    return new.value > reference + LOSS_ROOM * abs(reference)

@@ -80,15 +80,10 @@ def find_far_gains(examination: Examination) -> Iterator[Finding]:
         for place in finding.places
     }
     sizes = [_measure(anatomy, one) for one in anatomy.maps if _is_judged(one)]
-    large = [
-        one
-        for one in sizes
-        if one.ratio > LARGE
-        and one.place != "last"  # the initial loss tells
-        and not _follows_rule(one)
-        and one.map.name not in told
-    ]
-    small = [one for one in _list_small(sizes) if one.map.name not in told]
+    large, small = (
+        [one for one in found if one.map.name not in told]
+        for found in (_list_large(sizes), _list_small(sizes))
+    )
     if large:
         yield _describe(max(large, key=lambda one: one.ratio), large, "large")
     if small:
@@ -131,6 +126,16 @@ def _follows_rule(one: _Size) -> bool:
     that of the fan-in where a layer narrows.
     """
     return bool(list_followed(one.map.draw, one.map.fans, FAN_SCHEMES))
+
+
+def _list_large(sizes: Sequence[_Size]) -> list[_Size]:
+    """The layers that are too large; last ones only if most of the others are too, since else the
+    initial loss tells.
+    """
+    large = [one for one in sizes if one.ratio > LARGE and not _follows_rule(one)]
+    inner = [one for one in large if one.place != "last"]
+    others = sum(one.place != "last" for one in sizes)
+    return large if len(inner) > others / 2 else inner
 
 
 def _list_small(sizes: Sequence[_Size]) -> list[_Size]:
