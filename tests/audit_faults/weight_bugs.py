@@ -328,6 +328,27 @@ add(
     "pytorch #750",
 )
 
+
+def enlarge_recurrence(case: Case) -> None:
+    """A recurrent weight that triples what it gets at each of twelve steps."""
+    with torch.no_grad():
+        case.model.get_parameter("layer.weight_hh_l0").mul_(3)
+
+
+def make_recurrent_relu() -> Case:
+    """An Elman network with ReLU."""
+    layer = nn.RNN(6, 24, nonlinearity="relu", batch_first=True)
+    return classify_series(LastStep(start_recurrent(layer, 1), 24))
+
+
+add(
+    "recurrent_relu_explodes",
+    alter(make_recurrent_relu, enlarge_recurrence),
+    make_recurrent_relu,
+    "F005",
+    r"layer(\.weight_hh_l0)?",
+)
+
 # --- convolutions
 
 

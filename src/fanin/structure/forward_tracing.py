@@ -204,6 +204,11 @@ class ForwardTracer(TorchFunctionMode):
         if source is None:
             return
         several = len(tensors) > 1 and isinstance(source, int)
+        if several and isinstance(source, int):
+            node = self._builder.get_node(source)
+            if node.kind == "layer":  # what a recurrent layer puts out, beside its last state
+                self.values[source] = tensors[0]
+                self.observe(node, tensors[0])
         for tensor in tensors:
             # The parts of a split are different signals.
             part = (

@@ -19,6 +19,7 @@ from fanin.diagnosis.findings.mixed_samples import judge_causality, judge_sample
 from fanin.diagnosis.findings.not_finite import judge_finite
 from fanin.diagnosis.findings.output_fit import judge_output_fit
 from fanin.diagnosis.findings.phase import judge_phase
+from fanin.diagnosis.findings.recurrent_growth import judge_recurrent_growth
 from fanin.diagnosis.findings.scale_judges import JUDGES as SCALE_JUDGES
 from fanin.diagnosis.findings.shrunk_output import find_shrunk_output
 from fanin.diagnosis.findings.signal_drift import judge_drift
@@ -33,6 +34,7 @@ JUDGES: tuple[Judge, ...] = (
     judge_linear_model,
     judge_data,
     judge_drift,
+    judge_recurrent_growth,
     find_lost_input,
     find_shrunk_output,
     judge_phase,

@@ -10,6 +10,7 @@ import torch
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding, Severity
 from fanin.diagnosis.findings.final_activation import FinalActivation, find_final_activation
+from fanin.diagnosis.findings.plain_paths import find_start
 from fanin.diagnosis.findings.shrunk_output import find_output_factor
 from fanin.diagnosis.measurement import Measurement, Signal
 from fanin.diagnosis.patch import Patch
@@ -119,9 +120,16 @@ def _report_value(
             "uninformed": reference,
             "ratio": ratio,
             "output rms": head.rms,
+            "gain": _measure_gain(measurement, head),
         },
         patches=patches,
     )
+
+
+def _measure_gain(measurement: Measurement, head: Signal) -> float | None:
+    """How much larger than its input a layer's output is."""
+    start = find_start(measurement, head)
+    return head.rms / start.rms if start is not None and start.rms else None
 
 
 def _is_output(measurement: Measurement, head: Signal) -> bool:

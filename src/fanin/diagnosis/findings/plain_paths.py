@@ -44,7 +44,7 @@ def find_plain_paths(measurement: Measurement) -> tuple[PlainPath, ...]:
             nodes.append(current)
             current = before[current]
         layers = tuple(measurement.signals[one] for one in reversed(nodes))
-        paths.append(PlainPath(_find_start(measurement, layers[0]), layers))
+        paths.append(PlainPath(find_start(measurement, layers[0]), layers))
     return tuple(paths)
 
 
@@ -71,7 +71,8 @@ def _is_average(node: Node) -> bool:
     return node.module is None and node.target in AVERAGES and len(node.inputs) > 1
 
 
-def _find_start(measurement: Measurement, layer: Signal) -> Signal | None:
+def find_start(measurement: Measurement, layer: Signal) -> Signal | None:
+    """The signal that a layer is computed from."""
     current = layer.inputs
     while current:
         index = current[0]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fanin.diagnosis.measurement import AttentionState, Signal
-from fanin.diagnosis.probe import packed_attention
+from fanin.diagnosis.probe import torch_attention
 from fanin.diagnosis.probe.attention_weights import describe_attention_call, describe_scores
 from fanin.diagnosis.probe.signal_statistics import (
     SampleSpread,
@@ -89,9 +89,9 @@ class SignalRecorder(ForwardTracer):
         """What will describe the attention that a function computes; None for others."""
         if name == ATTENTION:
             return lambda node: describe_attention_call(self._name(node), node.index, args, kwargs)
-        if name == packed_attention.FUNCTION:
+        if name == torch_attention.FUNCTION:
             module = unwrap_name(self._root, self.get_caller())
-            return lambda node: packed_attention.describe_packed_call(
+            return lambda node: torch_attention.describe_packed_call(
                 module, node.index, args, kwargs
             )
         if name == "softmax" and args and isinstance(args[0], Tensor) and args[0].dim() >= 3:
