@@ -30,7 +30,11 @@ KINDS = (
             from torch import nn
 
             model = nn.Sequential(
-                nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)
+                nn.Linear(16, 64),
+                nn.ReLU(),
+                nn.Linear(64, 64),
+                nn.ReLU(),
+                nn.Linear(64, 3),
             )
             nn.init.uniform_(model[2].weight)
             batch, target = torch.randn(64, 16), torch.randint(0, 3, (64,))
