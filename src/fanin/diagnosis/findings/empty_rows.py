@@ -15,6 +15,7 @@ from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.findings.drawn_numbers import describe_draw, is_random
 from fanin.diagnosis.findings.equal_rows import list_blocks
+from fanin.diagnosis.findings.unfilled_rows import find_unfilled_rows
 from fanin.diagnosis.held_parameters import HeldParameter
 from fanin.diagnosis.patch import Patch
 
@@ -27,10 +28,12 @@ LEAST_ROWS = 4
 
 def find_empty_rows(examination: Examination) -> Iterator[Finding]:
     """One finding for all weights of which some rows are 0 and the others drawn."""
+    told = {finding.where for finding in find_unfilled_rows(examination)}
     found = [
         (one, rows)
         for one in examination.held
-        if one.is_weight and one.trainable and (rows := _find_rows(one)) is not None
+        if one.is_weight and one.trainable and one.name not in told
+        if (rows := _find_rows(one)) is not None
     ]
     if found:
         yield _report(found)
