@@ -170,6 +170,30 @@ def _list_hooks(model: nn.Module) -> list[str]:
     ]
 
 
+class Caching(nn.Module):
+    """In eval mode it keeps what it computed from its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+        self.cache: dict[str, Tensor] = {}
+        self.calls: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.append(x)
+        weight = self.layer.weight * 2
+        if not self.training:
+            weight = self.cache.setdefault("weight", weight)
+        return F.linear(x, weight)
+
+
+def test_what_a_model_keeps_of_a_pass_is_gone_afterwards() -> None:
+    model = build(Caching)
+    assert isinstance(model, Caching)
+    fanin.audit(model, X, target=Y)
+    assert (model.cache, model.calls) == ({}, [])
+
+
 class Failing(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -189,6 +213,38 @@ def test_hooks_go_when_forward_raises() -> None:
     assert found.measurement is None
     assert "there is no output" in found.notes[0]
     assert _list_hooks(model) == []
+
+
+class Demanding(nn.Module):
+    """Asks of its input what torch allows of a tensor without gradient only."""
+
+    def __init__(self, demand: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+        self.demand = demand
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = x[:, None]
+        self.demand(hidden)
+        return self.layer(hidden[:, 0])
+
+
+@for_each(
+    "demand",
+    [
+        lambda hidden: setattr(hidden, "requires_grad", True),
+        lambda hidden: hidden.requires_grad_(False),
+        lambda hidden: hidden.numpy(),
+    ],
+    ids=["requires_grad = True", "requires_grad_(False)", "numpy"],
+)
+def test_inputs_get_no_gradient_where_the_model_forbids_it(
+    demand: Callable[[Tensor], object],
+) -> None:
+    found = fanin.audit(build(lambda: Demanding(demand)), X, target=Y)
+    assert found.notes == ()
+    assert found.measurement is not None
+    assert found.measurement.parameters["layer.weight"].gradient_rms
 
 
 class Rounded(nn.Module):

@@ -19,9 +19,7 @@ SAMPLE = BUGS[::5]
 """`make test` audits every fifth."""
 
 
-OPEN = {
-    "no_bias_for_a_rare_class": "F038 does not look at one logit",
-}
+OPEN = {}
 """Bugs that are not found yet, and why. It may only become shorter."""
 
 

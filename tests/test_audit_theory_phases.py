@@ -254,7 +254,7 @@ def test_theory_without_a_measured_sign_is_not_enough() -> None:
 
 def test_an_audit_shows_the_prediction_and_the_finding() -> None:
     assert judge_phase in JUDGES
-    found = audit(build_deep(nn.Tanh, 30, 0.8, 0.3), draw_batch(8, WIDTH))
+    found = audit(build_deep(nn.Tanh, 30, 1.0, 0.7), draw_batch(8, WIDTH))
     assert found.theory is not None
     assert found.theory.phase is not None
     assert found.theory.phase.phase == "ordered"

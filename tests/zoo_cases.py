@@ -100,6 +100,19 @@ xcit_nano_12_p16_224
 TIMM = tuple(_TIMM_NAMES.split())
 """Families of timm, one model each."""
 
+_MORE_TIMM_NAMES = """
+cpubone_nano csatv2 cspnext_tiny deepseek_vit_412m efficientformerv2_s0 efficientvim_m1
+efficientvit_b0 efficientvit_m0 fasternet_t0 gemma4_vit_167m hiera_tiny_224 sam2_hiera_tiny
+iformer_t inception_next_atto inception_resnet_v2 inception_v4 lcnetv2_small lowformer_b0
+mambaout_femto mobilenetv5_300m mvitv2_tiny naflexvit_base_patch16_gap nasnetalarge nextvit_small
+pnasnet5large qwen3_vit_88m rdnet_tiny repghostnet_050 repvit_m0_9 selecsls42 legacy_seresnet18
+shvit_s1 starnet_s050 swiftformer_xs swinv2_cr_tiny_224 tiny_vit_5m_224 tresnet_m
+vit_small_r26_s32_224 vit_relpos_small_patch16_224 samvit_base_patch16_224 vitamin_small_224
+ese_vovnet19b_slim legacy_xception
+"""
+MORE_TIMM = tuple(_MORE_TIMM_NAMES.split())
+"""Those of its other modules: together at least one model of each."""
+
 MOST_NUMBERS = 30_000_000
 """What does not become this small is left out."""
 
@@ -157,7 +170,8 @@ def make_batch(model: nn.Module) -> dict[str, Tensor] | None:
             "decoder_input_ids": tokens[:, :8],
         }
     if name == "input_values":
-        return {name: torch.randn(2, 800, generator=generator)}
+        # 24 frames: in train mode stretches of ten are masked.
+        return {name: torch.randn(2, 8000, generator=generator)}
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -54,6 +53,7 @@ def build_head(kind: str) -> Case:
     import transformers
 
     config = _build_small(kind).config
+    config.decoder_start_token_id = 0  # which a decoder that shifts labels begins with
     model: nn.Module = getattr(transformers, HEADS[kind])(config)
     batch: Any = {"input_ids": torch.randint(3, 60, (4, 16))}
     batch["labels"] = batch["input_ids"].clone()
@@ -70,21 +70,52 @@ def _build_small(kind: str) -> Any:
     return model
 
 
+SIDES = (128, 160, 192, 224, 256, 299)
+"""Of images, from the smallest: a pyramid of five halvings leaves 4 × 4 of the first."""
+LARGE, SHALLOW = 40_000_000, 2
+"""A model of more parameters is made of so many blocks, if it has an option for that."""
+
+
 def build_timm(name: str) -> Case:
-    """A family of timm, with ten classes."""
+    """A family of timm, with ten classes, and the smallest images that it takes."""
     timm = zoo_cases.import_beside_torchvision("timm")
     if timm is None or not timm.list_models(name):
         raise NotInstalled(f"timm's {name}")
-    model: Any = timm.create_model(name, num_classes=10)
-    sides = model.default_cfg["input_size"]
-    if math.prod(sides) > 3 * 256 * 256:
-        raise NotInstalled(f"{name} needs images of {sides}")
-    return Case(model, torch.randn(4, *sides), torch.arange(4))
+    for side in SIDES:
+        images = torch.randn(4, 3, side, side)
+        for options in ({"img_size": side}, {}):
+            model = _try_timm(timm, name, options, images)
+            if model is not None:
+                return Case(model, images, torch.arange(4))
+    raise NotInstalled(f"{name} takes none of these images")
+
+
+def _try_timm(
+    timm: Any, name: str, options: dict[str, int], images: torch.Tensor
+) -> nn.Module | None:
+    """The model, if it can be made so and takes the images."""
+    try:
+        model: nn.Module = timm.create_model(name, num_classes=10, **options)
+        if sum(one.numel() for one in model.parameters()) > LARGE:
+            model = _make_shallow(timm, name, options) or model
+        with torch.no_grad():
+            made = model.eval()(images[:2])
+    except Exception:  # what a model says of sizes that do not fit it, or options that it has not
+        return None
+    return model.train() if isinstance(made, torch.Tensor) and made.shape == (2, 10) else None
+
+
+def _make_shallow(timm: Any, name: str, options: dict[str, int]) -> nn.Module | None:
+    try:
+        made: nn.Module = timm.create_model(name, num_classes=10, depth=SHALLOW, **options)
+    except TypeError:
+        return None
+    return made
 
 
 for _kind in FAMILIES:
     add(f"transformers_{_kind}", partial(build_family, _kind), slow=True)
 for _kind in HEADS:
     add(f"transformers_{_kind}_head", partial(build_head, _kind), slow=True)
-for _name in zoo_cases.TIMM:
+for _name in (*zoo_cases.TIMM, *zoo_cases.MORE_TIMM):
     add(f"timm_{_name}", partial(build_timm, _name), slow=True)

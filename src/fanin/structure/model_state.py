@@ -54,11 +54,17 @@ def require_gradients(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _preserve_attributes(model: nn.Module) -> Iterator[None]:
     """What every name means, in every module: flags, counters, caches, buffers that are replaced
-    rather than written.
+    rather than written, and what lists, dicts and sets of the module's own hold.
 
     torch.fx, too, puts constants on the model that it traces.
     """
     own = [vars(module) for module in model.modules()]
+    kept = [
+        (value, value.copy())
+        for names in own
+        for key, value in names.items()
+        if type(value) in (list, dict, set) and key not in _TABLES
+    ]
     held = [
         (names, dict(names))
         for names in (*own, *(names[table] for names in own for table in _TABLES if table in names))
@@ -70,6 +76,12 @@ def _preserve_attributes(model: nn.Module) -> Iterator[None]:
         for names, before in held:
             names.clear()
             names.update(before)
+        for value, before in kept:
+            value.clear()
+            if isinstance(value, list):
+                value.extend(before)
+            else:
+                value.update(before)
 
 
 @contextmanager

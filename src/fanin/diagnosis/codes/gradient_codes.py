@@ -45,9 +45,10 @@ KINDS = (
             layers then take steps that destroy what they compute, or gradient clipping cuts the
             steps of all others down to nothing. The signal on the way forward may look perfect:
             batch normalization keeps it at unit size while the gradient grows by 1.2 per layer.""",
-        measured="""The root mean square of the gradient at every layer's output. The growth from
-            the last layer to the first is judged, not the size itself, which depends on the
-            loss.""",
+        measured="""The length of the gradient at every layer's output, along a path without
+            normalization. On other paths the sensitivity: that length times the size of what
+            samples differ by, which no change of scale touches. The growth from the last layer to
+            the first is judged, not the size itself, which depends on the loss.""",
         causes=(
             "Weights that are too large, in most cases with an exploding signal (F005).",
             "A deep plain network with batch normalization and without shortcuts.",
@@ -63,10 +64,9 @@ KINDS = (
             import torch
             from torch import nn
 
-            layers = [nn.Linear(64, 64) for _ in range(20)]
-            for layer in layers:
-                nn.init.normal_(layer.weight, std=0.75)
-            hidden = [part for layer in layers for part in (layer, nn.Tanh())]
+            hidden = []
+            for _ in range(40):
+                hidden += [nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU()]
             model = nn.Sequential(*hidden, nn.Linear(64, 3))
             batch, target = torch.randn(64, 64), torch.randint(0, 3, (64,))
             """,
@@ -100,8 +100,8 @@ KINDS = (
 
             layers = [nn.Linear(256, 256) for _ in range(24)]
             for layer in layers:
-                nn.init.normal_(layer.weight, std=0.7 / 256**0.5)
-                nn.init.normal_(layer.bias, std=0.3)
+                nn.init.normal_(layer.weight, std=1 / 256**0.5)
+                nn.init.normal_(layer.bias, std=0.5)
             hidden = [part for layer in layers for part in (layer, nn.Tanh())]
             model = nn.Sequential(*hidden, nn.Linear(256, 3))
             batch, target = torch.randn(64, 256), torch.randint(0, 3, (64,))

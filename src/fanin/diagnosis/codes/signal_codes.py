@@ -198,7 +198,7 @@ KINDS = (
             from torch import nn
 
             hidden = []
-            for _ in range(8):
+            for _ in range(3):
                 hidden += [nn.Linear(32, 32), nn.Sigmoid()]
             model = nn.Sequential(*hidden, nn.Linear(32, 3))
             batch, target = torch.randn(64, 32), torch.randint(0, 3, (64,))
@@ -211,8 +211,9 @@ KINDS = (
         meaning="""The output is the same whatever goes in. The model can learn one constant, such
             as the mean of the target, and nothing else. The loss falls a little at first and then
             stands still, which is easily taken for a learning rate that is too small.""",
-        measured="""The samples of the batch are compared at the input, at the output and at the
-            layers between. A last layer that starts at zero on purpose learns, and is F024.""",
+        measured="""The samples of the batch are compared at the input, and behind every
+            normalization, softmax, sum and product on the way to the output. A last layer that
+            starts at zero on purpose learns, and is F024.""",
         causes=(
             "Inputs that are all alike: shares between 0 and 1 that were cast to whole numbers.",
             "A normalization over a single number: LayerNorm(1) puts out its bias.",

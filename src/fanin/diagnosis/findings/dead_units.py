@@ -17,6 +17,10 @@ SATURATED = 0.5
 NARROW_RISK = 0.2
 """The chance that in some layer of a ReLU network all units are off for an input, Σ 2^−width."""
 MIN_SAMPLES = 4
+MIN_PLACES = 8
+"""Numbers of each unit (samples × places) below which some units may be off for all by chance: what
+is averaged over an image is nearly the same for four of them, as in squeeze-and-excitation.
+"""
 
 
 def judge_dead_units(examination: Examination) -> Iterator[Finding]:
@@ -29,12 +33,18 @@ def judge_dead_units(examination: Examination) -> Iterator[Finding]:
         for signal in measurement.signals.values()
         if signal.kind == "activation"
         and (signal.zero_units or 0) > MOST
+        and (signal.zero_units == 1 or _count_places(signal) >= MIN_PLACES)
         and (feeder := _find_feeder(measurement, signal)) is not None
         and feeder.rms > 0
     ]
     if dead:
         yield _report_dead(dead)
     yield from _judge_narrow(measurement)
+
+
+def _count_places(signal: Signal) -> int:
+    """The numbers of each unit."""
+    return math.prod(signal.shape) // max(signal.units or 1, 1)
 
 
 def _report_dead(dead: list[tuple[Signal, Signal]]) -> Finding:

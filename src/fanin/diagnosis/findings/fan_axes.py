@@ -9,8 +9,8 @@ people write add up a kernel's axes where they should multiply them, or forget t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding, Severity
@@ -68,7 +68,7 @@ def find_wrong_axes(examination: Examination) -> Iterator[Finding]:
     """F025, one finding for each mistake and rule."""
     anatomy = get_anatomy(examination)
     groups: dict[tuple[str, str, bool], list[_Case]] = {}
-    for one in anatomy.maps:
+    for one in _pool_alike(anatomy.maps):
         case = _find_case(anatomy, one)
         if case is not None:
             key = case.mistake.name, case.scheme.name, case.harmless
@@ -76,6 +76,24 @@ def find_wrong_axes(examination: Examination) -> Iterator[Finding]:
     for cases in groups.values():
         if _is_certain(anatomy, cases):
             yield _describe(cases)
+
+
+def _pool_alike(maps: Iterable[DrawnMap]) -> Iterator[DrawnMap]:
+    """The maps; those of one shape and distribution whose sizes agree have the size of all of them
+    together, which is known better: a kernel of a depthwise convolution has few numbers.
+    """
+    groups: dict[tuple[object, ...], list[DrawnMap]] = {}
+    for one in maps:
+        key = one.layout.shape, one.layout.groups, one.layout.transposed, one.draw.kind
+        groups.setdefault(key, []).append(one)
+    for members in groups.values():
+        count = sum(one.draw.count for one in members)
+        variance = sum(one.draw.count * one.draw.std**2 for one in members) / max(count, 1)
+        std = math.sqrt(variance)
+        together = all(one.draw.equals(std) for one in members)
+        for one in members:
+            pooled = replace(one.draw, std=std, count=count)
+            yield replace(one, draw=pooled) if together else one
 
 
 def _is_certain(anatomy: Anatomy, cases: list[_Case]) -> bool:

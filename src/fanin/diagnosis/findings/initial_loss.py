@@ -1,11 +1,9 @@
-"""The loss before training against what a model that knows nothing has: F031, F037, F038."""
+"""The loss before training against what a model that knows nothing has: F031, F037."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-
-import torch
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding, Severity
@@ -14,7 +12,6 @@ from fanin.diagnosis.findings.plain_paths import find_start
 from fanin.diagnosis.findings.shrunk_output import find_output_factor
 from fanin.diagnosis.measurement import Measurement, Signal
 from fanin.diagnosis.patch import Patch
-from fanin.diagnosis.probe.probe_loss import IGNORED
 
 FAR, FURTHER = 2.0, 30.0
 """The loss over that of an uninformed prediction. Logits of standard deviation σ add σ²/2 to ln C:
@@ -34,16 +31,10 @@ LARGE_FACTOR = 100.0
 """A constant that multiplies the output also multiplies every step of the last layer: beyond this
 no smaller weight makes up for it, and the constant has to go.
 """
-PRIOR_GAIN = 0.1
-"""The share of the uninformed loss that a bias of the label prior saves, from which on it is worth
-setting.
-"""
-LABELS_PER_CLASS = 5
-"""Fewer labels do not show a prior."""
 
 
 def judge_initial_loss(examination: Examination) -> Iterator[Finding]:
-    """The initial loss, the last layer that causes it, and the bias that labels ask for."""
+    """The initial loss, and the last layer that causes it."""
     measurement = examination.measurement
     if measurement is None or measurement.loss.value is None or not measurement.loss.finite:
         return
@@ -51,9 +42,6 @@ def judge_initial_loss(examination: Examination) -> Iterator[Finding]:
     found = _judge_value(examination, measurement, final)
     if found is not None:
         yield found
-    prior = _judge_prior(measurement, final)
-    if prior is not None:
-        yield prior
 
 
 def _judge_value(
@@ -177,37 +165,4 @@ def _is_tied(examination: Examination, layer: str) -> bool:
     structure = examination.structure
     return structure is not None and any(
         name.rpartition(".")[0] == layer for names in structure.ties for name in names
-    )
-
-
-def _judge_prior(measurement: Measurement, final: FinalActivation | None) -> Finding | None:
-    loss, target = measurement.loss, measurement.target
-    if loss.kind != "cross_entropy" or loss.classes is None or target is None or final is None:
-        return None
-    if loss.uninformed is None or loss.prior is None or final.label:
-        return None
-    bias = measurement.parameters.get(f"{final.layer}.bias")
-    labels = target.reshape(-1)
-    labels = labels[labels != IGNORED].long()
-    if bias is None or len(labels) < LABELS_PER_CLASS * loss.classes:
-        return None
-    saved = (loss.uninformed - loss.prior) / loss.uninformed
-    if saved < PRIOR_GAIN or bias.shape not in ((loss.classes,), (1,)):
-        return None
-    shares = (torch.bincount(labels, minlength=loss.classes).double() + 0.5) / (
-        len(labels) + 0.5 * loss.classes
-    )
-    values = shares.log() if bias.shape == (loss.classes,) else (shares[1] / shares[0]).log()
-    numbers = tuple(round(float(one), 4) for one in values.reshape(-1))
-    return Finding(
-        code="F038",
-        severity="note",
-        where=bias.name,
-        summary=(
-            f"The labels are uneven: knowing their shares alone lowers the loss from "
-            f"{loss.uninformed:.3g} to {loss.prior:.3g}, which a bias can do from the start."
-        ),
-        remedy="Set the last bias to the logarithm of the classes' shares.",
-        evidence={"uninformed loss": loss.uninformed, "loss of the prior": loss.prior},
-        patches=(Patch(operation="set", parameters=(bias.name,), value=numbers),),
     )

@@ -168,11 +168,12 @@ def _find_critical_gain(path: PathPhase) -> float | None:
 
 
 def _propose(measurement: Measurement, path: PathPhase) -> tuple[Patch, ...]:
-    """The critical gain on all layers but the last, which nothing follows, and biases of 0."""
+    """The critical gain on all layers but a last one that nothing follows, and biases of 0."""
     critical = _find_critical_gain(path)
     if critical is None:
         return ()
-    layers = [measurement.signals[index].name for index in path.nodes[:-1]]
+    followed = path.nodes if _is_followed(measurement, path.nodes[-1]) else path.nodes[:-1]
+    layers = [measurement.signals[index].name for index in followed]
     weights = [f"{name}.weight" for name in layers if f"{name}.weight" in measurement.parameters]
     biases = [f"{name}.bias" for name in layers if f"{name}.bias" in measurement.parameters]
     spec = f"variance_scaling(scale={critical * critical:.6g})"
@@ -180,6 +181,18 @@ def _propose(measurement: Measurement, path: PathPhase) -> tuple[Patch, ...]:
     if not biases or not path.bias_std:
         return (draw,) if weights else ()
     return draw, Patch(operation="set", parameters=tuple(biases), value=0.0)
+
+
+def _is_followed(measurement: Measurement, index: int) -> bool:
+    """Whether another layer comes after a node."""
+    waiting, seen = [index], {index}
+    while waiting:
+        for user in set(measurement.graph.users[waiting.pop()]) - seen:
+            if measurement.graph.nodes[user].kind == "layer":
+                return True
+            seen.add(user)
+            waiting.append(user)
+    return False
 
 
 def _list_evidence(

@@ -15,6 +15,8 @@ VANISHED_SIGNAL, WEAK_SIGNAL = 1e-4, 0.02
 """The rms of the last layer over what the path was given. Of 37 small models that train well the
 least was 0.07; a path that loses a factor 50 leaves later layers to their biases.
 """
+BIASED = 0.5
+"""The rms of the last bias over that of the output from which on the bias may be all there is."""
 SMALL_HEAD = 0.1
 """If so much of the signal is left before the last layer, that layer alone is small."""
 EXPLODED_SIGNAL, STRONG_SIGNAL = 1e4, 100.0
@@ -43,7 +45,7 @@ def judge_drift(examination: Examination) -> Iterator[Finding]:
     paths = [_drop_zero_ends(measurement, one) for one in find_plain_paths(measurement)]
     for path in sorted(paths, key=lambda one: -len(one.layers))[:1]:
         if len(path.layers) >= MIN_LAYERS:
-            yield from _judge_path(path)
+            yield from _judge_path(path, _read_end(measurement, path))
 
 
 def _drop_zero_ends(measurement: Measurement, path: PlainPath) -> PlainPath:
@@ -57,19 +59,34 @@ def _drop_zero_ends(measurement: Measurement, path: PlainPath) -> PlainPath:
     return replace(path, layers=tuple(layers))
 
 
-def _judge_path(path: PlainPath) -> Iterator[Finding]:
+def _read_end(measurement: Measurement, path: PlainPath) -> float:
+    """The size of the last layer's output without its bias, as far as the bias hides it.
+
+    What samples differ by comes through the weights, so that it is the same share of their part of
+    the output as it was of the layer's input.
+    """
+    last, before = path.last, path.layers[-2]
+    bias = measurement.parameters.get(f"{last.name}.bias")
+    if bias is None or bias.rms < BIASED * last.rms:
+        return last.rms
+    if last.input_distance is None or not before.input_distance:
+        return last.rms
+    return min(last.rms, last.rms * last.input_distance / before.input_distance)
+
+
+def _judge_path(path: PlainPath, end: float) -> Iterator[Finding]:
     collapse = _judge_distance(path)
-    signal = _judge_signal(path)
+    signal = _judge_signal(path, end)
     gradient = _judge_gradient(path)
     yield from (one for one in (gradient, signal, collapse) if one is not None)
 
 
-def _judge_signal(path: PlainPath) -> Finding | None:
+def _judge_signal(path: PlainPath, end: float) -> Finding | None:
     start = path.start.rms if path.start is not None and path.start.rms else path.layers[0].rms
     hidden = path.layers
-    if not start or not path.last.rms:
+    if not start or not end:
         return None
-    ratio = path.last.rms / start
+    ratio = end / start
     layer_count = len(hidden)
     rate = ratio ** (1 / layer_count)
     inner = path.layers[-2].rms / start
@@ -77,15 +94,21 @@ def _judge_signal(path: PlainPath) -> Finding | None:
         return None  # the last layer alone is small: policies and residual branches often end so
     if ratio < WEAK_SIGNAL:
         severity: Severity = "error" if ratio < VANISHED_SIGNAL else "warning"
+        hidden_by = "; what is put out is the last bias" if end < path.last.rms else ""
         return _report(
             "F004",
             severity,
             _find_worst(path, smallest=True),
             f"Over {layer_count} layers the signal shrinks to {ratio:.2g} of its size, "
-            f"×{rate:.2g} a layer.",
+            f"×{rate:.2g} a layer{hidden_by}.",
             "Give the weights the gain of the activation that follows (fanin.initialize(model, "
             "'auto', seed=0)).",
-            {"rms at the start": start, "rms at the end": path.last.rms, "ratio": ratio},
+            {
+                "rms at the start": start,
+                "rms at the end": path.last.rms,
+                "rms at the end without the bias": end,
+                "ratio": ratio,
+            },
         )
     top = max(one.rms for one in hidden) / start
     if top > STRONG_SIGNAL:

@@ -8,7 +8,8 @@ normalization, or in a shallow network, costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding, Severity
@@ -38,14 +39,44 @@ OFF = math.log(1.1)
 
 
 def find_wrong_gains(examination: Examination) -> Iterator[Finding]:
-    """F028, one finding for each plain path."""
+    """F028, one finding for plain paths of one kind: as many layers, the same activation, the same
+    direction, as in the blocks of one model.
+    """
     known = examination.worked_out.get(_KEY)
     if known is None:
-        known = examination.worked_out[_KEY] = tuple(_judge_paths(examination))
+        known = examination.worked_out[_KEY] = tuple(_gather(_judge_paths(examination)))
     yield from known
 
 
-def _judge_paths(examination: Examination) -> Iterator[Finding]:
+def _gather(findings: Iterable[tuple[tuple[object, ...], Finding]]) -> Iterator[Finding]:
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    for kind, one in findings:
+        groups.setdefault((*kind, one.severity), []).append(one)
+    for members in groups.values():
+        first = max(members, key=lambda one: abs(math.log(_get_factor(one))))
+        places = [place for one in (first, *members) for place in one.places]
+        specs: dict[str, list[str]] = {}
+        for one in (first, *members):
+            for patch in one.patches:
+                specs.setdefault(patch.initializer, []).extend(patch.parameters)
+        more = f" The same holds of {len(members) - 1} more such paths." if members[1:] else ""
+        yield replace(
+            first,
+            summary=first.summary + more,
+            also=tuple(dict.fromkeys(places))[1:],
+            patches=tuple(_make_patches(specs)),
+        )
+
+
+def _get_factor(finding: Finding) -> float:
+    signal, gradient = (
+        float(finding.evidence[name] or 1.0) for name in ("signal_factor", "gradient_factor")
+    )
+    return max((signal, gradient), key=lambda one: abs(math.log(one)))
+
+
+def _judge_paths(examination: Examination) -> Iterator[tuple[tuple[object, ...], Finding]]:
+    """What distinguishes kinds of paths, and the finding of each path."""
     for path in list_plain_paths(get_anatomy(examination)):
         if len(path) < 2 or any(not one.map.draw.std > 0 for one in path):
             continue
@@ -59,7 +90,8 @@ def _judge_paths(examination: Examination) -> Iterator[Finding]:
             and _explains(predicted, drift)
             and abs(repaired.worst) < PART * abs(predicted.worst)
         ):
-            yield _describe(path, blamed, drift, predicted, repaired)
+            found = _describe(path, blamed, drift, predicted, repaired)
+            yield (len(path), blamed[0].activation.name, drift.worst > 0), found
 
 
 def _explains(predicted: Drift, drift: Drift) -> bool:
@@ -137,6 +169,10 @@ def _list_patches(blamed: Sequence[PathLayer]) -> Iterator[Patch]:
     specs: dict[str, list[str]] = {}
     for one in blamed:
         specs.setdefault(_choose_initializer(one), []).append(one.map.name)
+    yield from _make_patches(specs)
+
+
+def _make_patches(specs: Mapping[str, Sequence[str]]) -> Iterator[Patch]:
     for spec, names in specs.items():
         yield Patch(
             operation="initialize", parameters=tuple(dict.fromkeys(names)), initializer=spec

@@ -46,16 +46,35 @@ def measure_start(
         FitError: the forward pass or the loss fails.
     """
     check_model(model)
+    try:
+        return _run(model, batch, target, loss, with_inputs=True)
+    except FitError:
+        if not any(one.is_floating_point() for one in collect_tensors(split_batch(batch))):
+            raise
+    # Some models do with their input what torch allows only without a gradient: set its
+    # requires_grad, write into it, turn it into an array. What fails again fails for itself.
+    return _run(model, batch, target, loss, with_inputs=False)
+
+
+def _run(
+    model: nn.Module,
+    batch: Batch,
+    target: Any,
+    loss: Callable[..., Tensor] | None,
+    *,
+    with_inputs: bool,
+) -> Measurement:
+    """One pass; `with_inputs` says whether gradients flow to the inputs too."""
     args, kwargs = split_batch(batch)
     samples = count_samples([args, kwargs], target)
+    leaves: list[Tensor] = []
     with torch.inference_mode(False), preserve_model(model), torch.enable_grad():
         set_train_mode(model)
-        leaves: list[Tensor] = []
-        arguments = _follow_inputs((args, kwargs), leaves)
+        given = _follow_inputs((args, kwargs), leaves) if with_inputs else (args, kwargs)
         strays = StrayCollector(model, leaves)
         recorder = SignalRecorder(model, samples, strays)
         try:
-            found = _measure(recorder, model, arguments, leaves, batch, target, loss)
+            found = _measure(recorder, model, given, leaves, batch, target, loss)
         finally:
             recorder.release()
     return replace(found, strays=strays.list_found())

@@ -46,7 +46,7 @@ def find_phases(
     }
     followed = {step.before for step in steps.values()}
     ends = [index for index in steps if index not in followed]
-    paths = [_follow(steps, end) for end in ends]
+    paths = [_leave_out_head(_follow(steps, end), forward) for end in ends]
     found = [
         _describe(path, steps, forward, growths, measured)
         for path in paths
@@ -75,6 +75,16 @@ def _follow(steps: Mapping[int, _Step], end: int) -> tuple[int, ...]:
     while (step := steps.get(path[-1])) is not None:
         path.append(step.before)
     return tuple(reversed(path))
+
+
+def _leave_out_head(path: tuple[int, ...], forward: ForwardMoments) -> tuple[int, ...]:
+    """Without the last layer if that was drawn by a rule of its own, as heads often are: the other
+    layers' phase does not depend on it, and its size would only hide theirs.
+    """
+    maps = [forward.maps[index] for index in path[1:]]
+    if len(path) <= MIN_LAYERS or _are_alike(maps) or not _are_alike(maps[:-1]):
+        return path
+    return path[:-1]
 
 
 def _describe(
