@@ -218,7 +218,8 @@ def test_a_head_of_its_own_rule_does_not_hide_chaos(head: float | None) -> None:
 
 
 def test_a_small_head_alone_takes_no_gradients_away() -> None:
-    assert list_serious(build(lambda: stack(4, 2**0.5, head=1e-4, act=nn.ReLU))) == []
+    found = list_serious(build(lambda: stack(4, 2**0.5, head=1e-4, act=nn.ReLU)))
+    assert {one.code for one in found}.isdisjoint({"F004", "F006", "F008", "F010"})
 
 
 def test_a_bias_of_the_head_does_not_hide_a_signal_that_vanished() -> None:
