@@ -1,0 +1,1 @@
+"""The cases that forecasts are fitted and judged on: data, networks, starts, trainings, labels."""
