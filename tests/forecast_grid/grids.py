@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forecast_grid.networks import make_network
-from forecast_grid.tasks import Task, make_task
 from torch import nn
 
 import fanin
+from forecast_grid.networks import make_network
+from forecast_grid.tasks import Task, make_task
 
 
 @dataclass(frozen=True)

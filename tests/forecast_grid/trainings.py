@@ -6,11 +6,11 @@ import copy
 from collections.abc import Iterator, Sequence
 
 import torch
-from forecast_grid.grids import Group
 from torch import Tensor, nn
 from torch.func import functional_call, replace_all_batch_norm_modules_, vmap
 
 from fanin import seeds
+from forecast_grid.grids import Group
 
 RATES = {"adam": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), "sgd": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)}
 SEEDS, BATCH = 5, 32
