@@ -24,11 +24,14 @@ class Group:
     starts: tuple[str, ...]
 
     @property
+    def network(self) -> str:
+        """The name of data and network."""
+        return f"{self.data}/{self.kind}-{self.depth}x{self.width}-{self.activation}"
+
+    @property
     def name(self) -> str:
         """A name that tells it from all others."""
-        return (
-            f"{self.data}/{self.kind}-{self.depth}x{self.width}-{self.activation}/{self.optimizer}"
-        )
+        return f"{self.network}/{self.optimizer}"
 
     @property
     def task(self) -> Task:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 TRAINS, FAILS = 0.8, 0.4
 LEAST = 0.25
 
 Label = Literal["trains", "fails", "grey"]
+LABELS: tuple[Label, ...] = get_args(Label)
 
 
 def find_best(errors: list[list[float]]) -> list[float]:

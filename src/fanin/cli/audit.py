@@ -59,6 +59,18 @@ def audit(
         bool,
         typer.Option("--fix", help="Repair a copy, audit it again, and print the code to paste."),
     ] = False,
+    forecast: Annotated[
+        str | None,
+        typer.Option(
+            "--forecast",
+            metavar="OPTIMIZER",
+            help="Whether training will work with adam, adamw or sgd, from the start alone. Needs "
+            "--target.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option("--steps", metavar="N", help="The steps that --forecast is about.")
+    ] = 150,
     ignore: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,6 +109,7 @@ def audit(
       fanin audit net.py:Net --input batch.npz --html audit.html
       fanin audit net.py:Net --input 64x20 --init he_normal --fix
       fanin audit net.py:Net --input 64x20 --compare he_normal,orthogonal
+      fanin audit net.py:Net --input batch.npz --forecast adam
       fanin audit net.py:Net --input 64x20 --baseline audit.json --write-baseline
 
     \b
@@ -113,6 +126,8 @@ def audit(
         level=level,
         compared=compare,
         fix=fix,
+        forecast=forecast,
+        steps=steps,
         ignore=tuple(part for text in ignore or () for part in text.split(",")),
         baseline=baseline,
         writes_baseline=write_baseline,

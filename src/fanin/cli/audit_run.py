@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fanin.cli.audit_target import BuiltModel
     from fanin.diagnosis import Audit
     from fanin.diagnosis.advice import Comparison
+    from fanin.diagnosis.forecast import Forecast
 
 FORMATS = ("text", "json", "sarif")
 
@@ -34,6 +35,9 @@ class AuditRequest:
     level: str
     compared: str | None
     fix: bool
+    forecast: str | None
+    """The optimizer."""
+    steps: int
     ignore: tuple[str, ...]
     baseline: Path | None
     writes_baseline: bool
@@ -67,7 +71,8 @@ def answer(request: AuditRequest) -> CommandOutput:
     found = _drop_known(found, request)
     after = found.fix()[1] if request.fix else None
     ranking = found.compare(_list_initializers(request.compared)) if request.compared else None
-    return _to_output(request, built, Answer(found, after, ranking))
+    outlook = _forecast(found, request)
+    return _to_output(request, built, Answer(found, after, ranking, outlook))
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,13 @@ class Answer:
     after: Audit | None
     """The audit of a repaired copy."""
     ranking: Comparison | None
+    outlook: Forecast | None
+
+
+def _forecast(found: Audit, request: AuditRequest) -> Forecast | None:
+    if request.forecast is None:
+        return None
+    return found.forecast(optimizer=request.forecast, steps=request.steps)
 
 
 def _list_initializers(text: str | None) -> list[str]:
@@ -87,9 +99,13 @@ def _list_initializers(text: str | None) -> list[str]:
 
 def _check(request: AuditRequest) -> None:
     from fanin.diagnosis.examination import Level
+    from fanin.diagnosis.forecast.forecasting import check_steps, find_family
     from fanin.seeds import check_seed
 
     check_seed(request.seed, "--seed")
+    check_steps(request.steps)
+    if request.forecast is not None:
+        find_family(request.forecast)
     if request.form not in FORMATS:
         raise UnknownName.suggest("format", request.form, FORMATS)
     if request.level not in get_args(Level):
@@ -133,6 +149,8 @@ def _to_output(request: AuditRequest, built: BuiltModel, answer: Answer) -> Comm
         record["fix"]["after"] = answer.after.to_json()
     if answer.ranking is not None:
         record["comparison"] = make_record(answer.ranking.to_json())
+    if answer.outlook is not None:
+        record["forecast"] = answer.outlook.to_json()
     forms: dict[str, Callable[[], None]] = {
         "text": lambda: _show(answer, files),
         "json": lambda: _print_json(record),
@@ -169,6 +187,9 @@ def _show(answer: Answer, files: dict[str, str]) -> None:
         print_lines(["", *_describe_fix(answer.after)])
     if answer.ranking is not None:
         print_lines(["", "Compared, without training", *str(answer.ranking).splitlines()])
+    if answer.outlook is not None:
+        print_lines(["", "Forecast"])
+        print_styled(answer.outlook.list_lines())
     if files:
         print_lines(["", *(f"Page: {path}" for path in files.values())])
 

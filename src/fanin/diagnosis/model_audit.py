@@ -22,6 +22,7 @@ from fanin.diagnosis.examination import Examination, Level
 from fanin.diagnosis.finding import SEVERITIES, Finding
 from fanin.diagnosis.findings import JUDGES
 from fanin.diagnosis.findings.consequences import drop_consequences
+from fanin.diagnosis.forecast import Forecast, make_forecast
 from fanin.diagnosis.ignoring import drop_ignored, parse_ignored
 from fanin.diagnosis.measurement import Measurement, Signal
 from fanin.diagnosis.probe import measure_start
@@ -118,6 +119,21 @@ class Audit:
             seed=seen.seed,
             batch=seen.batch,
         )
+
+    def forecast(self, *, optimizer: str = "adam", steps: int = 150) -> Forecast:
+        """Whether training will work, from this start: a verdict, its probability, its reasons.
+
+        Nothing is trained: the forecast reads what was measured, and runs one more forward pass.
+
+        Args:
+            optimizer: ``adam``, ``adamw`` or ``sgd``, each at its best learning rate.
+            steps: how many of them.
+
+        Raises:
+            UsageError: an unknown optimizer, steps below 1, or an audit without target and loss.
+            FitError: the model could not be run.
+        """
+        return make_forecast(self.examination, optimizer, steps, self.model_name)
 
     def code(self, *, notes: bool = False) -> str:
         """PyTorch code that does to a variable named ``model`` what the findings' patches do."""
