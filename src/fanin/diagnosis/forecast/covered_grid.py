@@ -15,7 +15,7 @@ STEPS = (50, 150)
 MOST_PARAMETERS = 100_000
 MIN_SAMPLES = 64
 """The grid's audits saw 128 samples; the readout needs some."""
-_KNOWN = (nn.Linear, nn.Conv2d)
+_KNOWN = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.BatchNorm1d)
 
 
 def list_gaps(examination: Examination, measurement: Measurement, steps: int) -> Iterator[str]:
@@ -30,13 +30,18 @@ def list_gaps(examination: Examination, measurement: Measurement, steps: int) ->
         yield f"{size:,} parameters, where the grid has at most {MOST_PARAMETERS:,}."
     if measurement.samples < MIN_SAMPLES:
         yield f"{measurement.samples} samples in the batch; give {MIN_SAMPLES} or more."
-    modules = [measurement.graph.nodes[one.node].module for one in layers]
-    names = {
-        type(one).__name__ if one is not None else "functional layers"
-        for one in modules
-        if not isinstance(one, _KNOWN)
-    }
+    names = _list_uncovered(examination.model)
     if names:
-        yield f"{', '.join(sorted(names))}, where the grid has Linear and Conv2d."
+        yield f"{', '.join(names)}, where the grid has Linear, Conv2d, LayerNorm and BatchNorm1d."
     if measurement.loss.kind not in ("cross_entropy", "mse"):
         yield f"the loss is {measurement.loss.name}, where the grid has cross-entropy and MSE."
+
+
+def _list_uncovered(model: nn.Module) -> list[str]:
+    """The classes of modules that hold parameters and are not in the grid."""
+    found = {
+        type(one).__name__
+        for one in model.modules()
+        if not isinstance(one, _KNOWN) and any(True for _ in one.parameters(recurse=False))
+    }
+    return sorted(found)

@@ -11,6 +11,7 @@ from fanin.diagnosis.forecast.start_quantities import StartQuantities, measure_q
 from fanin.diagnosis.forecast.trainability import (
     LIKELY,
     UNLIKELY,
+    USUAL_STEPS,
     Family,
     compute_penalties,
     compute_probability,
@@ -95,33 +96,40 @@ def judge_probability(probability: float) -> Outlook:
 
 def describe_quantities(found: StartQuantities, steps: int) -> dict[str, tuple[float, str]]:
     """By penalty: the number that decides it, and the sentence that says it."""
-    ratio = found.gradient
-    change = "shrinks" if ratio < 1 else "grows"
-    drift = (
-        f"The gradient keeps its length over {found.layers} layers (first over last: {ratio:.2g})."
-        if abs(math.log(ratio)) <= 1
-        else f"The gradient {change} by ×{ratio:.2g} from the last of {found.layers} layers to the "
-        "first."
-    )
-    theory = found.depth_scales
-    if theory > 1:
-        drift = drift[:-1] + f"; theory: {theory:.2g} depth scales."
-    if found.readout is None:
-        readout = "How much of the target the last layer can read was not measured."
-    else:
-        share = max(found.readout, 0.0)
-        readout = (
-            f"A linear reading of what reaches the last layer explains {100 * share:.0f} % of the "
-            f"target of samples left out; samples differ by {found.difference:.2g} where they are "
-            "most alike."
-        )
     return {
-        "drift": (ratio, drift),
-        "lost input": (math.nan if found.readout is None else found.readout, readout),
-        "loss": (
-            found.loss,
-            f"The loss starts at {found.loss:.3g} times that of a model that knows nothing.",
-        ),
-        "depth": (float(found.layers), f"{found.layers} layers have to learn together."),
-        "steps": (float(steps), f"{steps} steps."),
+        "drift": _describe_drift(found),
+        "lost input": _describe_readout(found),
+        "steps": (float(steps), f"{steps} steps; fewer than {USUAL_STEPS} leave less time."),
     }
+
+
+def _describe_drift(found: StartQuantities) -> tuple[float, str]:
+    """The larger of the two drifts, in words."""
+    ratio, effect = found.gradient, found.most_effect
+    if abs(math.log(ratio)) >= abs(math.log(effect)):
+        change = "falls" if ratio < 1 else "grows"
+        theory = f" (theory: {found.depth_scales:.2g} depth scales)" if found.depth_scales else ""
+        return ratio, (
+            f"The gradient {change} from the last to the first of {found.layers} layers, to "
+            f"{ratio:.2g} of its length{theory}."
+        )
+    start = f"it starts at {found.loss:.3g} times that of a model that knows nothing"
+    if effect < 1:
+        return effect, (
+            f"The loss hardly depends on any weight: at most {effect:.2g} for a relative change of "
+            f"1; {start}."
+        )
+    return effect, (
+        f"The loss changes by up to {effect:.2g} for a relative change of one weight tensor by 1; "
+        f"{start}."
+    )
+
+
+def _describe_readout(found: StartQuantities) -> tuple[float, str]:
+    alike = f"samples differ by {found.difference:.2g} where they are most alike"
+    if found.readout is None:
+        return math.nan, f"What the last layer can read was not measured; {alike}."
+    return found.readout, (
+        f"A linear reading of what reaches the last layer explains {max(found.readout, 0):.0%} of "
+        f"the target of samples left out; {alike}."
+    )
