@@ -36,7 +36,7 @@ from forecast_grid.grids import list_groups
 from forecast_grid.judging import (
     Numbers,
     bin_forecasts,
-    bootstrap_auroc,
+    bootstrap_aurocs,
     measure_auroc,
     measure_brier,
     measure_calibration_error,
@@ -162,8 +162,9 @@ def print_report(folder: Path) -> None:
     print_calibration(cases, chances)
     print_verdicts(cases)
     for steps in STEPS:
-        own = [one for one in cases if one.steps == steps]
-        print_scores(own, np.array([one.probability for one in own]), f"forecast, {steps} steps")
+        chosen = np.array([one.steps == steps for one in cases])
+        trains = np.array([one.label == "trains" for one in cases])
+        print(f"{steps} steps: AUROC {measure_auroc(chances[chosen], trains[chosen]):.3f}")
 
 
 def print_counts(grid: str, cases: list[StoredCase]) -> None:
@@ -184,11 +185,11 @@ def print_scores(cases: list[StoredCase], scores: Numbers, name: str) -> None:
     baselines = [one.score_baselines(USUAL[one.optimizer]) for one in cases]
     for key in baselines[0]:
         rows[key] = np.array([max(one[key], -1e30) for one in baselines])
-    print(f"\n{'AUROC, n = ' + str(len(cases)):36}{'all':22}{'adam':8}{'sgd':8}")
-    for key, values in rows.items():
-        apart = [measure_auroc(values[families == f], trains[families == f]) for f in USUAL]
-        whole = bootstrap_auroc(values, trains, groups)
-        print(f"{key:36}{whole!s:22}{apart[0]:<8.3f}{apart[1]:<8.3f}")
+    title = f"AUROC, n = {len(cases)}"
+    print(f"\n{title:36}{'all':22}{'adam':8}{'sgd':8}{'the first is better by'}")
+    for key, (whole, gap) in bootstrap_aurocs(rows, trains, groups).items():
+        apart = [measure_auroc(rows[key][families == f], trains[families == f]) for f in USUAL]
+        print(f"{key:36}{whole!s:22}{apart[0]:<8.3f}{apart[1]:<8.3f}{gap}")
 
 
 def print_calibration(cases: list[StoredCase], chances: Numbers) -> None:

@@ -267,3 +267,34 @@ def test_explain_offers_near_codes() -> None:
     done = fanin("explain", "F12")
     assert done.code == 2
     assert "F012" in done.err
+
+
+def test_a_forecast_is_shown_and_recorded() -> None:
+    words = (
+        "audit",
+        "nets.py:loud",
+        "--input",
+        "32x8",
+        "--target",
+        "32:int:3",
+        "--forecast",
+        "sgd",
+    )
+    shown = fanin(*words).out
+    assert "By sgd, in 150 steps" in shown.partition("\nForecast\n")[2]
+    record = fanin(*words, "--steps", "60", "--json").record
+    assert record["forecast"]["steps"] == 60
+    assert record["forecast"]["verdict"] == "does not train"
+    assert "forecast" not in fanin(*words[:-2], "--json").record
+
+
+def test_a_forecast_that_cannot_be_made_is_refused() -> None:
+    words = ("audit", "nets.py:loud", "--input", "32x8")
+    for more, problem in (
+        (("--forecast", "adam"), "no target"),
+        (("--forecast", "adm"), "Did you mean adam"),
+        (("--forecast", "adam", "--steps", "0"), "whole number of at least 1"),
+    ):
+        done = fanin(*words, *more)
+        assert done.code == 2
+        assert problem in done.err

@@ -7,17 +7,10 @@ import json
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from combinations import for_each
-from forecast_grid.fitting import fit_logistic
-from forecast_grid.grids import list_groups
-from forecast_grid.judging import bin_forecasts, measure_auroc, measure_calibration_error
-from forecast_grid.labels import label_group
 from forecast_grid.networks import make_network
-from forecast_grid.probes import take_batch
-from forecast_grid.stored_cases import StoredCase, read_cases
 from torch import Tensor, nn
 
 import fanin
@@ -233,70 +226,3 @@ def test_there_is_no_readout_without_single_targets_or_of_few_samples() -> None:
         tokens = nn.Sequential(nn.Embedding(11, 16), nn.Linear(16, 11))
     indices = torch.arange(32).reshape(4, 8) % 11
     assert read(tokens, indices, indices) is not None
-
-
-# --- labels, the stored grid, and the constants
-
-
-def test_a_label_takes_the_best_rate_and_the_majority_of_seeds() -> None:
-    errors = {
-        "best": [[0.9] * 5, [0.1] * 5],
-        "works": [[0.2, 0.2, 0.2, 0.9, 0.9], [0.9] * 5],
-        "fails": [[0.9] * 5, [0.9, 0.9, 0.9, 0.1, 0.1]],
-        "between": [[0.5] * 5, [math.inf] * 5],
-    }
-    found = {name: label for name, (label, _) in label_group(errors, 0.9).items()}
-    assert found == {"best": "trains", "works": "trains", "fails": "fails", "between": "grey"}
-    hopeless = {"one": [[0.85] * 5], "other": [[0.9] * 5]}
-    assert {label for label, _ in label_group(hopeless, 0.9).values()} == {"grey"}
-
-
-def read_answered(grid: str) -> list[StoredCase]:
-    """The stored cases outside the grey zone."""
-    return [one for one in read_cases(grid) if one.label != "grey"]
-
-
-@for_each("family", FITS)
-def test_the_constants_are_the_fit_of_the_development_grid(family: str) -> None:
-    own = [one for one in read_answered("development") if one.optimizer == family]
-    fit = fit_logistic([one.penalties for one in own], [one.label == "trains" for one in own])
-    assert FITS[family].intercept == pytest.approx(fit.intercept, abs=0.006)  # type: ignore[index]
-    for name, value in FITS[family].coefficients.items():  # type: ignore[index]
-        assert value == pytest.approx(fit.coefficients[name], abs=0.006)
-        assert value >= 0
-
-
-def test_the_forecast_tells_the_held_out_grid() -> None:
-    cases = read_answered("held-out")
-    trains = [one.label == "trains" for one in cases]
-    assert len({(one.network, one.start, one.optimizer) for one in cases}) >= 200
-    score = measure_auroc([one.probability for one in cases], trains)  # type: ignore[arg-type]
-    assert score > AUROC
-
-
-AUROC = 0.85
-"""What docs/audit.md reports is more; a forecast that is constant has 0.5."""
-
-
-def test_a_stored_start_is_measured_the_same_again() -> None:
-    stored = next(
-        one
-        for one in read_cases("development")
-        if one.network == "wine/plain-6x24-relu" and one.start == "torch_default"
-    )
-    group = next(one for one in list_groups("development") if one.network == stored.network)
-    x, y = take_batch(group.task)
-    found = fanin.audit(group.build(stored.start, 0), x, target=y).forecast(
-        optimizer=stored.optimizer, steps=stored.steps
-    )
-    assert found.probability == pytest.approx(stored.probability, abs=0.02)
-
-
-def test_bins_count_every_case_once() -> None:
-    chances = np.array([0.0, 0.1, 0.2, 0.5, 0.99, 1.0])
-    trains = np.array([False, False, True, True, True, True])
-    bins = bin_forecasts(chances, trains)
-    assert sum(one.count for one in bins) == 6
-    assert measure_calibration_error(bins) == pytest.approx(
-        (2 * 0.05 + 0.8 + 0.5 + 2 * 0.005) / 6, abs=1e-9
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,19 +34,35 @@ def measure_auroc(scores: Numbers, trains: NDArray[np.bool_]) -> float:
     return float(roc_auc_score(trains, scores))
 
 
-def bootstrap_auroc(scores: Numbers, trains: NDArray[np.bool_], groups: Sequence[str]) -> Interval:
-    """AUROC, and its interval by drawing whole networks: their cases are alike."""
+def bootstrap_aurocs(
+    scores: Mapping[str, Numbers], trains: NDArray[np.bool_], groups: Sequence[str]
+) -> dict[str, tuple[Interval, Interval]]:
+    """The AUROC of each score, and by how much that of the first is larger, with intervals by
+    drawing whole networks: their cases are alike.
+    """
     generator = seeds.make_numpy_generator(0, "bootstrap")
     names = sorted(set(groups))
     members = {name: np.array([i for i, one in enumerate(groups) if one == name]) for name in names}
-    found = []
+    draws: dict[str, list[float]] = {name: [] for name in scores}
     for _ in range(DRAWS):
         drawn = generator.choice(len(names), len(names))
         chosen = np.concatenate([members[names[index]] for index in drawn])
         if len(set(trains[chosen].tolist())) == 2:
-            found.append(measure_auroc(scores[chosen], trains[chosen]))
-    low, high = np.quantile(found, (0.025, 0.975))
-    return Interval(measure_auroc(scores, trains), float(low), float(high))
+            for name, values in scores.items():
+                draws[name].append(measure_auroc(values[chosen], trains[chosen]))
+    whole = {name: measure_auroc(values, trains) for name, values in scores.items()}
+    first = next(iter(scores))
+    found = {}
+    for name in scores:
+        more = np.array(draws[first]) - np.array(draws[name])
+        gap = Interval(whole[first] - whole[name], *_take_middle(more))
+        found[name] = Interval(whole[name], *_take_middle(np.array(draws[name]))), gap
+    return found
+
+
+def _take_middle(values: Numbers) -> tuple[float, float]:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The audit: what is wrong with a model's start, why, and how to repair it.
 
-probe (measure) → theory (predict) → findings (judge) → advice (remedy, measured again).
+probe (measure) → theory (predict) → findings (judge) → advice (remedy, measured again); forecast
+(whether training will work).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanin.diagnosis.finding import Finding, Severity
+    from fanin.diagnosis.forecast import Forecast
     from fanin.diagnosis.healthy import UnhealthyStart, assert_healthy
     from fanin.diagnosis.model_audit import Audit, audit
     from fanin.diagnosis.patch import Patch
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Audit",
     "Finding",
+    "Forecast",
     "Patch",
     "Severity",
     "UnhealthyStart",
@@ -27,6 +30,7 @@ __all__ = [
 _HOMES = {
     "Audit": "model_audit",
     "Finding": "finding",
+    "Forecast": "forecast",
     "Patch": "patch",
     "Severity": "finding",
     "UnhealthyStart": "healthy",
