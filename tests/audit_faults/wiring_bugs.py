@@ -449,7 +449,8 @@ class TorchEncoder(nn.Module):
 def encode_tokens(mask: Callable[[], Tensor]) -> Case:
     """The next token, by torch's own layer."""
     tokens = draw_tokens(8, STEPS + 1, 29)
-    return Case(TorchEncoder(mask()), tokens[:, :-1], tokens[:, 1:].contiguous())
+    inputs, targets = tokens[:, :-1], tokens[:, 1:].contiguous()
+    return Case(TorchEncoder(mask()), inputs, targets, nn.CrossEntropyLoss())
 
 
 add(
