@@ -19,7 +19,7 @@ SAMPLE = BUGS[::5]
 """`make test` audits every fifth."""
 
 
-OPEN = {}
+OPEN: dict[str, str] = {}
 """Bugs that are not found yet, and why. It may only become shorter."""
 
 

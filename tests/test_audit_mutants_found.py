@@ -43,7 +43,7 @@ FOUND = {
 REPAIRED = [
     ("relu_3", "freeze", "0", 1.0),
     ("relu_3", "not_finite", "6.weight", float("inf")),
-    ("batch_norm_4", "scale_all", "", 3.0),
+    ("batch_norm_4", "scale", "0.weight", 1000.0),
     ("regressor", "shift", "0.bias", -10.0),
     ("regressor", "shift", "4.bias", -10.0),
     ("regressor", "end_multiplied", "", 30.0),

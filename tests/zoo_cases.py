@@ -142,8 +142,23 @@ def build(kind: str) -> nn.Module | None:
 
 
 def _choose_small(default: Any) -> dict[str, Any]:
-    """The small values for the options that the type has, if they are of the same kind there."""
-    return {key: value for key, value in _SMALL.items() if type(getattr(default, key, None)) is int}
+    """The small values for the options that the type has, if they are of the same kind there, and
+    lists of stages that fit them.
+    """
+    chosen = {
+        key: value for key, value in _SMALL.items() if type(getattr(default, key, None)) is int
+    }
+    stages = chosen.get("num_hidden_layers") if hasattr(default, "num_stages") else None
+    for key in ("hidden_sizes", "depths") if stages else ():
+        listed = getattr(default, key, None)
+        if isinstance(listed, (list, tuple)) and len(listed) > stages:
+            chosen[key] = listed[:stages]
+    heads = getattr(default, "num_heads", None)
+    if isinstance(heads, (list, tuple)) and "embed_dim" in chosen:
+        chosen["num_heads"] = [2] * len(heads)
+    if getattr(default, "window_size", None) == 7 and "patch_size" in chosen:
+        chosen |= {"patch_size": 4, "image_size": 56}  # 14 × 14 patches are four windows
+    return chosen
 
 
 def make_batch(model: nn.Module) -> dict[str, Tensor] | None:

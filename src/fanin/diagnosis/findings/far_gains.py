@@ -30,6 +30,10 @@ LARGE = 2.5
 """Times the gain that suits what follows. Of 1,700 weights of 178 sound models the largest is 2.4,
 and the next 1.6.
 """
+LARGE_NORMALIZED = 8.0
+"""The same before a normalization, which undoes the size of a signal: only the optimizer notices,
+and Inception v3, whose last blocks start at 4.5, trains.
+"""
 SMALL = 0.015
 """As above. GPT-2's 0.02, scaled by depth, in a model of width 32 is 0.03."""
 SMALL_STATE = 0.2
@@ -41,6 +45,10 @@ SMALL_END = 0.004
 UNLIKE = 1 / 6
 """Of the median of the hidden layers of one model. Layers that are smaller by design end a residual
 branch, a gate or the model, and are not compared.
+"""
+USUAL_STDS = 0.018, 0.022
+"""0.02, whatever the fan-in: a convention (BERT, GPT-2, most vision transformers) that narrow
+models and narrow stages have taken over, if three layers and more of a model follow it.
 """
 MIN_COMPARED = 3
 MIN_NUMBERS = 16
@@ -64,6 +72,7 @@ class _Size:
     wanted: float
     gain: float
     place: Place
+    normalized: bool
 
     @property
     def ratio(self) -> float:
@@ -103,7 +112,8 @@ def _measure(anatomy: Anatomy, one: DrawnMap) -> _Size:
     gain = one.draw.std * math.sqrt(fans.fan_in)
     activation = KnownActivation(follower.activation if follower is not None else None)
     wanted = min(max(activation.compute_gain(), 1.0), _WIDEST_GAIN)
-    return _Size(one, wanted, gain, find_place(anatomy, one.use))
+    normalized = follower is not None and follower.kind == "normalization"
+    return _Size(one, wanted, gain, find_place(anatomy, one.use), normalized)
 
 
 def find_place(anatomy: Anatomy, use: ParameterUse) -> Place:
@@ -132,7 +142,11 @@ def _list_large(sizes: Sequence[_Size]) -> list[_Size]:
     """The layers that are too large; last ones only if most of the others are too, since else the
     initial loss tells.
     """
-    large = [one for one in sizes if one.ratio > LARGE and not _follows_rule(one)]
+    large = [
+        one
+        for one in sizes
+        if one.ratio > (LARGE_NORMALIZED if one.normalized else LARGE) and not _follows_rule(one)
+    ]
     inner = [one for one in large if one.place != "last"]
     others = sum(one.place != "last" for one in sizes)
     return large if len(inner) > others / 2 else inner
@@ -145,12 +159,19 @@ def _list_small(sizes: Sequence[_Size]) -> list[_Size]:
     hidden = [one for one in sizes if one.place == "hidden"]
     usual = statistics.median(one.ratio for one in hidden) if len(hidden) >= MIN_COMPARED else 0.0
     limits: dict[Place, float] = {
-        "hidden": max(SMALL, UNLIKE * usual),
+        "hidden": SMALL,
         "recurrent": SMALL,
         "last": SMALL_END,
         "other": 0.0,
     }
     small = [one for one in sizes if one.ratio < limits[one.place]]
+    conventional = [one for one in sizes if USUAL_STDS[0] < one.map.draw.std < USUAL_STDS[1]]
+    meant = conventional if len(conventional) >= MIN_COMPARED else []
+    small += [
+        one
+        for one in hidden
+        if SMALL <= one.ratio < UNLIKE * usual and not any(one is other for other in meant)
+    ]
     states = {
         one.map.use.module
         for one in sizes
