@@ -48,6 +48,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+SLOW_TESTS = Path(__file__).with_name("slow_tests.txt")
+"""Tests that took more than 2.5 s on one core: one in eighty, and four tenths of the time."""
+
+
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
     """A process that has imported torch, from which workers can be forked."""
@@ -118,6 +122,10 @@ LONG_FILES = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONG_FILES)
+    listed = set(SLOW_TESTS.read_text(encoding="utf-8").split("\n"))
+    for item in items:
+        if f"{item.path.parent.name}/{item.nodeid.rpartition('/')[2]}" in listed:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:

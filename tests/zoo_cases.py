@@ -156,8 +156,6 @@ def _choose_small(default: Any) -> dict[str, Any]:
     heads = getattr(default, "num_heads", None)
     if isinstance(heads, (list, tuple)) and "embed_dim" in chosen:
         chosen["num_heads"] = [2] * len(heads)
-    if getattr(default, "window_size", None) == 7 and "patch_size" in chosen:
-        chosen |= {"patch_size": 4, "image_size": 56}  # 14 × 14 patches are four windows
     return chosen
 
 

@@ -18,7 +18,7 @@ class NotInstalled(Exception):
 _FAMILIES = """
 gpt2 bert llama mixtral t5 vit convnext mamba bloom gpt_neox albert bart beit biogpt convnextv2
 deberta-v2 deit dinov2 distilbert electra fnet gemma gptj hubert mistral mobilenet_v2 mpnet opt
-phi poolformer qwen2 qwen2_moe qwen3 regnet resnet roberta roformer rwkv segformer stablelm swin
+phi poolformer qwen2 qwen2_moe qwen3 regnet resnet roberta roformer rwkv segformer stablelm
 switch_transformers wav2vec2 whisper xglm olmo2 granite mobilevit
 """
 FAMILIES = tuple(_FAMILIES.split())
