@@ -148,7 +148,7 @@ def _choose_small(default: Any) -> dict[str, Any]:
     chosen = {
         key: value for key, value in _SMALL.items() if type(getattr(default, key, None)) is int
     }
-    stages = chosen.get("num_hidden_layers") if hasattr(default, "num_stages") else None
+    stages = chosen.get("num_hidden_layers", 0) if hasattr(default, "num_stages") else 0
     for key in ("hidden_sizes", "depths") if stages else ():
         listed = getattr(default, key, None)
         if isinstance(listed, (list, tuple)) and len(listed) > stages:
