@@ -146,7 +146,8 @@ def _describe(
         summary=(
             f"The gain {worst.gain:.3g}{rule} is not the {worst.best:.3g} that "
             f"{worst.activation.name} needs: over {len(path)} layers without "
-            f"normalization the {what} {direction} {math.exp(abs(drift.worst)):.3g}-fold."
+            f"normalization what the weights make of the {what} {direction} "
+            f"{math.exp(abs(drift.worst)):.3g}-fold."
         ),
         remedy=(
             f"Draw these weights by {', '.join(sorted({_choose_initializer(o) for o in blamed}))}, "
