@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fanin.cell.plan import Plan
     from fanin.cell.result import Result
     from fanin.execution.run_summary import RunSummary
+    from fanin.report.study_conclusion import Conclusion
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,6 +65,49 @@ class Results:
     def summary(self) -> pd.DataFrame:
         """One row per condition, over its replicates; see `fanin.analysis.summary.summarise`."""
         return self.analysis.summary.copy()
+
+    def differences(
+        self,
+        reference: str | None = None,
+        *,
+        metric: str | None = None,
+        margin: float | None = None,
+    ) -> pd.DataFrame:
+        """One row per compared value and section: its paired difference from the reference.
+
+        `fanin.analysis.frames.frame_differences` has the columns, and
+        `fanin.analysis.section_comparisons` says how they are judged.
+
+        Args:
+            reference: the compared value to subtract; by default the study's own.
+            metric: what to compare; by default the test metric.
+            margin: the smallest difference that matters: one that is shown to be smaller is judged
+                ``equivalent``.
+        """
+        from fanin.analysis.frames import frame_differences
+
+        analysis = self.compare_with(reference).analysis
+        comparisons = analysis.compare(metric=metric, margin=margin)
+        return frame_differences(analysis.design, comparisons)
+
+    def verdict(self, reference: str | None = None) -> Conclusion:
+        """What may be concluded, a sentence for each section and one over all; ``print`` shows it.
+
+        Args:
+            reference: the compared value that others are compared with; by default the study's own.
+        """
+        from fanin.report.study_conclusion import draw_conclusion
+
+        return draw_conclusion(self.compare_with(reference).analysis)
+
+    def compare_with(self, reference: str | None) -> Results:
+        """The same results with another reference; raises `UnknownName` if it is none of them."""
+        from fanin.analysis.reference import check_reference
+
+        if reference is None or reference == self.plan.reference:
+            return self
+        check_reference(self.analysis.table, self.analysis.design, reference)
+        return replace(self, plan=replace(self.plan, reference=reference))
 
     def table(self) -> Table:
         """The study's table with its notes; ``print`` shows it."""

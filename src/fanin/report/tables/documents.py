@@ -39,6 +39,7 @@ def to_markdown(table: Table) -> str:
     Best entries are bold and have the star that the notes explain.
     """
     parts = [f"**{escape_markdown(table.title.strip())}**"]
+    parts += [escape_markdown(sentence) for sentence in table.answer]
     if table.rows:
         titles = _format_markdown_row([escape_markdown(column.title) for column in table.columns])
         rule = _format_markdown_row(
@@ -73,7 +74,7 @@ def to_latex(table: Table) -> str:
         lines += [r"\midrule"] if section != before else []
         lines.append(" & ".join(_mark_best(entry, escape_latex, _TEXTBF) for entry in row) + r" \\")
         before = section
-    notes = [rf"\par\footnotesize {escape_latex(note)}" for note in table.notes]
+    notes = [rf"\par\footnotesize {escape_latex(note)}" for note in (*table.answer, *table.notes)]
     body = "\n".join(
         [
             r"\begin{table}",
