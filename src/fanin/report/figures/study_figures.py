@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -37,6 +37,19 @@ class StudyFigure(NamedTuple):
     image: bytes
 
 
+class FigureChoice(NamedTuple):
+    """What one figure is to show."""
+
+    kind: Literal["dots", "heat", "response"]
+    x: str
+    """The factor on the horizontal axis; of dots, the one that is compared."""
+    y: str = ""
+    """The other factor of a heat map."""
+    lines: str | None = None
+    """The factor whose values are the lines of response curves; by default the compared one."""
+    overlays: Overlays = ()
+
+
 @draw_once
 def draw_study_figures(
     analysis: Analysis,
@@ -64,7 +77,7 @@ def draw_study_figures(
     if analysis.is_empty or find_main_metric(analysis.frame) is None:
         return []
 
-    figures = _draw_figures(analysis, overlays)
+    figures = [_draw(analysis, choice) for choice in choose_figures(analysis, overlays)]
     return [StudyFigure(_read_title(figure), render(figure, kind)) for figure in figures]
 
 
@@ -96,35 +109,36 @@ def _list_varying(design: Design) -> list[str]:
     return [name for name in design.varying if name in (*design.section, design.compared)]
 
 
-def _draw_figures(analysis: Analysis, overlays: Overlays | None) -> list[Figure]:
+def choose_figures(analysis: Analysis, overlays: Overlays | None = None) -> list[FigureChoice]:
+    """Which figures fit a study's factors, and of what: see `draw_study_figures`."""
     numbers = list_numeric_factors(analysis)
     if not _list_varying(analysis.design):
         return []
     if len(numbers) >= 2:
-        return _draw_two_numeric(analysis, numbers[0], numbers[1], overlays)
+        return _choose_two_numeric(analysis, numbers[0], numbers[1], overlays)
     if numbers:
-        return [draw_response_curves(analysis, numbers[0])]
-    return _draw_categories(analysis)
+        return [FigureChoice("response", numbers[0])]
+    return _choose_categories(analysis)
 
 
-def _draw_two_numeric(
+def _choose_two_numeric(
     analysis: Analysis, x: str, y: str, overlays: Overlays | None
-) -> list[Figure]:
+) -> list[FigureChoice]:
     frame, design = analysis.frame, analysis.design
     if overlays is None:
         overlays = compute_depth_scales(analysis.plan, x, y)
-    figures = [draw_heat_map(analysis, x, y, overlays=overlays)]
+    chosen = [FigureChoice("heat", x, y, overlays=overlays)]
     lines = y if design.compared == x else design.compared
     rest = [name for name in _list_varying(design) if name not in (x, lines)]
     panels = len(frame[rest].drop_duplicates()) if rest else 1
     if panels <= _MAX_PANELS:
-        figures.append(draw_response_curves(analysis, x, lines=lines))
-    return figures
+        chosen.append(FigureChoice("response", x, lines=lines))
+    return chosen
 
 
-def _draw_categories(analysis: Analysis) -> list[Figure]:
+def _choose_categories(analysis: Analysis) -> list[FigureChoice]:
     frame, design = analysis.frame, analysis.design
-    figures = [draw_dot_plot(analysis)]
+    chosen = [FigureChoice("dots", design.compared)]
     others = [
         name
         for name in design.further
@@ -132,8 +146,16 @@ def _draw_categories(analysis: Analysis) -> list[Figure]:
     ]
     if others and design.compared in _list_varying(design):
         largest = max(others, key=lambda name: frame[name].nunique())
-        figures.append(draw_heat_map(analysis, design.compared, largest))
-    return figures
+        chosen.append(FigureChoice("heat", design.compared, largest))
+    return chosen
+
+
+def _draw(analysis: Analysis, choice: FigureChoice) -> Figure:
+    if choice.kind == "heat":
+        return draw_heat_map(analysis, choice.x, choice.y, overlays=choice.overlays)
+    if choice.kind == "response":
+        return draw_response_curves(analysis, choice.x, lines=choice.lines)
+    return draw_dot_plot(analysis)
 
 
 def _varies_everywhere(analysis: Analysis, name: str) -> bool:
