@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +50,16 @@ _KEYS = {
     "ArrowLeft": 37,
     "ArrowRight": 39,
 }
+
+# The browser reads descriptor 3 and writes descriptor 4.
+_START = """
+import os, sys
+ends = [os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))]
+high = [os.dup2(end, 100 + i) for i, end in enumerate(ends)]
+for i, end in enumerate(high):
+    os.dup2(end, 3 + i)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 _PATIENCE = 60.0
 """Seconds for an answer of the browser."""
@@ -193,10 +204,9 @@ def start_browser(profile: Path) -> Iterator[Browser]:
     answers, their_out = os.pipe()
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     command = [CHROMIUM, *_FLAGS, *root, f"--user-data-dir={profile}", "about:blank"]
-    # The browser reads descriptor 3 and writes descriptor 4.
-    shell = ["sh", "-c", f'exec "$0" "$@" 3<&{their_in} 4>&{their_out}', *command]
+    starter = [sys.executable, "-c", _START, str(their_in), str(their_out), *command]
     process = subprocess.Popen(
-        shell,
+        starter,
         pass_fds=(their_in, their_out),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

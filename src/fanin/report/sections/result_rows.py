@@ -103,7 +103,7 @@ def _split(
             together = []
         before = key
         entries = [entry for i, entry in enumerate(row) if i not in heads]
-        facts = json.dumps({table.columns[first].key: entries[0].text})
+        facts = json.dumps({table.columns[first].key: escape_invisible(entries[0].text)})
         shown = (_make_entry(entry, column) for entry, column in zip(entries, columns, strict=True))
         together.append(PageRow(tuple(shown), facts))
     if before is not None:
@@ -118,7 +118,7 @@ def _make_section(
         f"{column.title} {text}" if column.named else text
         for column, text in zip(columns, key, strict=True)
     )
-    facts = {column.key: text for column, text in zip(columns, key, strict=True)}
+    facts = {column.key: escape_invisible(text) for column, text in zip(columns, key, strict=True)}
     return RowSection(escape_invisible(" · ".join(named)), json.dumps(facts), tuple(rows))
 
 
@@ -134,7 +134,7 @@ def _list_filters(table: Table, heads: Sequence[int]) -> Iterator[RowFilter]:
     """Heading columns and the one that names rows, if they have some values to choose from."""
     naming = [i for i, column in enumerate(table.columns) if i not in heads][:1]
     for i in (*heads, *naming):
-        values = list(dict.fromkeys(row[i].text for row in table.rows[:MAX_ROWS]))
+        values = list(dict.fromkeys(escape_invisible(row[i].text) for row in table.rows[:MAX_ROWS]))
         if 2 <= len(values) <= _MAX_CHOICES:
             column = table.columns[i]
             yield RowFilter(column.key, escape_invisible(column.title), tuple(values))
