@@ -281,7 +281,8 @@ CONTRAST = """
   const found = [];
   for (const element of document.querySelectorAll('body *')) {
     const isText = (node) => node.nodeType === 3 && node.textContent.trim();
-    if (![...element.childNodes].some(isText) || !element.checkVisibility() || element.closest('script, noscript')) continue;
+    if (![...element.childNodes].some(isText) || !element.checkVisibility()) continue;
+    if (element.closest('script, noscript')) continue;
     const style = getComputedStyle(element);
     const ink = parse(element.namespaceURI.endsWith('svg') ? style.fill : style.color);
     const [a, b] = [light(ink), light(behind(element))].sort((x, y) => y - x);
