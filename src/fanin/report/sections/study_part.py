@@ -14,7 +14,9 @@ from fanin.report.sections.answer import Answer, write_answer
 from fanin.report.sections.cell_columns import list_cell_columns
 from fanin.report.sections.condition_figures import make_condition_figures
 from fanin.report.sections.curve_figure import make_curve_figure
+from fanin.report.sections.difference_rows import make_difference_figure, make_difference_table
 from fanin.report.sections.page_figure import PageFigure
+from fanin.report.sections.rank_figure import make_rank_figure
 from fanin.report.sections.result_rows import ResultRows, arrange_rows
 from fanin.report.tables.table import Table
 
@@ -43,6 +45,10 @@ class StudyPart:
     answer: Answer
     table: Table
     rows: ResultRows
+    differences: ResultRows
+    difference_table: Table
+    difference_figures: list[NumberedFigure]
+    ranks: list[NumberedFigure]
     curves: list[NumberedFigure]
     figures: list[NumberedFigure]
     cells: dict[str, Any]
@@ -76,6 +82,9 @@ def make_study_part(
     plan, frame, design = analysis.plan, analysis.frame, analysis.design
     factors = [*design.headings, design.compared, *(["learning_rate"] if design.tuned else [])]
     counts = Counter(frame["outcome"])
+    difference_table = make_difference_table(analysis)
+    difference_figures = counter.add(make_difference_figure(analysis))
+    ranks = counter.add(make_rank_figure(analysis))
     figures = [one for made in make_condition_figures(analysis) for one in counter.add(made)]
     curves = counter.add(make_curve_figure(analysis))
     return StudyPart(
@@ -89,6 +98,10 @@ def make_study_part(
         answer=write_answer(analysis),
         table=table,
         rows=arrange_rows(table),
+        differences=arrange_rows(difference_table),
+        difference_table=difference_table,
+        difference_figures=difference_figures,
+        ranks=ranks,
         curves=curves,
         figures=figures,
         cells=list_cell_columns(frame, [(name, design.format_title(name)) for name in factors]),

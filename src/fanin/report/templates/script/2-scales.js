@@ -39,7 +39,15 @@ function makeLogarithmic(low, high, from, to) {
   return { low, high, log: true, place, invert, list: (count) => listPowers(low, high, count) };
 }
 
+// Round numbers, about as many as asked for and at least three.
 function listTicks(low, high, count, whole = false) {
+  for (let wanted = count; ; wanted++) {
+    const ticks = listSteps(low, high, wanted, whole);
+    if (ticks.length >= 3 || wanted > count + 3) return ticks;
+  }
+}
+
+function listSteps(low, high, count, whole) {
   const rough = (high - low) / Math.max(count, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
   let step = [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough * 0.999) * power;
@@ -87,7 +95,13 @@ function drawAxes(svg, box, x, y, { xTitle, yTitle, xTicks, whole = false, yTick
     );
   }
   grid.append(makeSvg("line", { class: "frame", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }));
-  if (xTitle) grid.append(makeSvg("text", { class: "title", x: (box.left + box.right) / 2, y: box.bottom + 28, "text-anchor": "middle" }, xTitle));
+  if (xTitle) grid.append(makeTitle(xTitle, box.left, box.right, box.bottom + 28));
   if (yTitle) grid.append(makeSvg("text", { class: "title", x: 4, y: box.top - 8 }, yTitle));
   svg.append(grid);
+}
+
+// Below an axis: in its middle, or against its right end if it is longer than the axis.
+function makeTitle(text, left, right, y) {
+  const isLong = text.length * 5.4 > right - left;
+  return makeSvg("text", { class: "title", x: isLong ? right : (left + right) / 2, y, "text-anchor": isLong ? "end" : "middle" }, text);
 }

@@ -6,7 +6,7 @@ function drawDotPanel(figure, panel, state, size) {
   const rows = panel.rows.filter((row) => !state.hidden.has(row.c));
   const names = rows.map((row) => shorten(figure.names[row.c] ?? row.name, 22));
   const left = 14 + Math.max(6, ...names.map((name) => name.length)) * 6.1;
-  const top = 24, height = top + rows.length * ROW + 36;
+  const top = 8, height = top + rows.length * ROW + 36;
   const svg = makeSvg("svg", { viewBox: `0 0 ${size.width} ${height}`, "aria-hidden": "true", focusable: "false" });
   const near = rows.filter((row) => !row.far);
   const values = near.flatMap((row) => [row.y, row.lo, row.hi, ...(row.points ?? [])]);
@@ -21,7 +21,7 @@ function drawDotPanel(figure, panel, state, size) {
       makeSvg("text", { x: at, y: bottom + 14, "text-anchor": "middle" }, formatTick(tick)),
     );
   }
-  grid.append(makeSvg("text", { class: "title", x: (left + size.width) / 2, y: bottom + 29, "text-anchor": "middle" }, x.log ? `${panel.axis} (log)` : panel.axis));
+  grid.append(makeTitle(x.log ? `${panel.axis} (log)` : panel.axis, left, size.width - 12, bottom + 29));
   svg.append(grid);
   rows.forEach((row, i) => drawDotRow(svg, row, names[i], { x, y: top + (i + 0.5) * ROW, left, right: size.width - 12 }));
   return { svg, lines: [], title: panel.axis };

@@ -55,7 +55,7 @@ function drawHeatAxes(svg, panel, box, { px, py, slanted }) {
       : makeSvg("text", { x, y: box.bottom + 13, "text-anchor": "middle" }, text));
   });
   axis.append(
-    makeSvg("text", { class: "title", x: (box.left + box.right) / 2, y: box.bottom + (slanted ? 62 : 29), "text-anchor": "middle" }, panel.x.title),
+    makeTitle(panel.x.title, box.left, box.right, box.bottom + (slanted ? 62 : 29)),
     makeSvg("text", { class: "title", transform: `translate(10 ${(box.top + box.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, panel.y.title),
   );
   svg.append(axis);

@@ -77,9 +77,8 @@ const TOGETHER = 12;
 
 function drawPanels(stage, figure, state) {
   for (const holder of stage.children) { unseen.delete(holder); observer.unobserve(holder); }
-  const size = figure.panels.length === 1 ? { width: 720, height: 320 } : { width: 340, height: 224 };
   const shown = figure.panels.slice(0, state.pages * TOGETHER);
-  stage.replaceChildren(...shown.map((panel) => makePanel(figure, panel, state, size)));
+  stage.replaceChildren(...shown.map((panel) => makePanel(figure, panel, state)));
   if (shown.length < figure.panels.length) {
     const more = make("button", { type: "button", class: "more" }, `Show ${Math.min(TOGETHER, figure.panels.length - shown.length)} more of ${figure.panels.length} panels`);
     more.addEventListener("click", () => {
@@ -92,12 +91,13 @@ function drawPanels(stage, figure, state) {
   }
 }
 
-function makePanel(figure, panel, state, size) {
+function makePanel(figure, panel, state) {
   const isReadable = figure.kind === "lines";
   const holder = make("div", { class: `panel ${figure.kind}`, role: "group", "aria-label": panel.title || figure.title, tabindex: isReadable ? "0" : "-1" });
   if (panel.title) holder.append(make("p", { class: "panel-title" }, panel.title));
   holder.append(make("div", { class: "space" }));
   unseen.set(holder, () => {
+    const size = measure(holder);
     const drawn = DRAW[figure.kind](figure, panel, state, size);
     holder.querySelector(".space").replaceWith(drawn.svg);
     if (isReadable) addReading(holder, drawn, figure, size);
@@ -106,6 +106,12 @@ function makePanel(figure, panel, state, size) {
   });
   observer.observe(holder);
   return holder;
+}
+
+// One unit of a drawing is one pixel where it stands, so that letters have one size everywhere.
+function measure(holder) {
+  const width = Math.min(Math.max(holder.clientWidth, 280), 760);
+  return { width, height: Math.round(Math.min(Math.max(width * 0.5, 224), 320)) };
 }
 
 // The same numbers as a table, made when it is opened.
