@@ -14,10 +14,11 @@ from fanin.report.sections.answer import Answer, write_answer
 from fanin.report.sections.cell_columns import list_cell_columns
 from fanin.report.sections.condition_figures import make_condition_figures
 from fanin.report.sections.curve_figure import make_curve_figure
-from fanin.report.sections.difference_rows import make_difference_figure, make_difference_table
+from fanin.report.sections.difference_figure import make_difference_figure
 from fanin.report.sections.page_figure import PageFigure
 from fanin.report.sections.rank_figure import make_rank_figure
 from fanin.report.sections.result_rows import ResultRows, arrange_rows
+from fanin.report.tables.difference_table import make_difference_table
 from fanin.report.tables.table import Table
 
 
