@@ -50,14 +50,15 @@ def write_page(analysis: Analysis, table: Table, path: str | Path, *, command: s
 
 def render_page(analysis: Analysis, table: Table, *, command: str) -> str:
     """The page's HTML; arguments as for `write_page`."""
-    counter = FigureCounter()
-    part = make_study_part(analysis, table, counter, command=command)
-    return render_parts([part], counter, title=part.name)
+    counter, environment = FigureCounter(), make_environment()
+    part = make_study_part(analysis, table, counter, environment, command=command)
+    return render_parts([part], counter, environment, title=part.name)
 
 
-def render_parts(parts: list[StudyPart], counter: FigureCounter, *, title: str) -> str:
+def render_parts(
+    parts: list[StudyPart], counter: FigureCounter, environment: jinja2.Environment, *, title: str
+) -> str:
     """The page of some studies, one after the other."""
-    environment = _make_environment()
     style = environment.get_template("page.css").render(
         colours=list(zip(LINE_COLOURS, DARK_COLOURS, strict=True))
     )
@@ -109,7 +110,8 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
-def _make_environment() -> jinja2.Environment:
+def make_environment() -> jinja2.Environment:
+    """What renders templates: everything is escaped, and a name that is not there is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fanin.report"),
         autoescape=True,

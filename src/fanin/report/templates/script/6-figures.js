@@ -100,7 +100,7 @@ function makePanel(figure, panel, state) {
     const size = measure(holder);
     const drawn = DRAW[figure.kind](figure, panel, state, size);
     holder.querySelector(".space").replaceWith(drawn.svg);
-    if (isReadable) addReading(holder, drawn, figure, size);
+    if (isReadable) addReading(holder, drawn, figure, panel, size);
     if (panel.note) holder.append(make("p", { class: "panel-note" }, panel.note));
     holder.dataset.drawn = "yes";
   });
