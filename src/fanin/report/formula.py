@@ -46,8 +46,9 @@ OPERATORS = {
     "times": "×",
     "to": "→",
     "top": "⊤",
-    "quad": " ",
-    ",": " ",
+    "quad": "\u2003",
+    ",": "\u2009",
+    ";": "\u2005",
 }
 
 NAMES = ("Var", "E", "diag", "sign", "max", "min", "erf", "MAE")
@@ -55,8 +56,11 @@ NAMES = ("Var", "E", "diag", "sign", "max", "min", "erf", "MAE")
 
 SYMBOLS = (*LETTERS, *OPERATORS, *NAMES)
 
+_FENCES = "()[]|"
+"""They keep the size of letters, also where a reader has no font for mathematics."""
+
 _LARGE = ("∑", "∏")
-_TOKEN = re.compile(r"\\([A-Za-z]+|,)|([A-Za-z])|(\d+(?:\.\d+)?)|([{}^_])|(\s+)|(.)")
+_TOKEN = re.compile(r"\\([A-Za-z]+|[,;])|([A-Za-z])|(\d+(?:\.\d+)?)|([{}^_])|(\s+)|(.)")
 
 
 def render_formula(text: str, *, block: bool = False) -> str:
@@ -118,6 +122,8 @@ class _Reader:
             return f"<mrow>{''.join(self.read_row('}'))}</mrow>"
         if mark is not None:
             raise FaninError(f"Did not expect {mark} in the formula {self.text!r}.")
+        if other in _FENCES:
+            return f'<mo stretchy="false">{other}</mo>'
         return f"<mo>{escape('−' if other == '-' else other)}</mo>"
 
     def _read_command(self, name: str) -> str:

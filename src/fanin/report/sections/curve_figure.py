@@ -259,7 +259,7 @@ def _write_caption(frame: pd.DataFrame, compared: str, sections: int, names: int
         left_out.append(f"the first {MAX_LINES} of {names:,} lines")
     return join_sentences(
         [
-            f"One panel for each model and data set, one line for each {compared}.",
+            f"One line for each {compared}; the legend switches lines off, and axes follow.",
             band,
             diverged,
             f"Shown: {' and '.join(left_out)}." if left_out else "",

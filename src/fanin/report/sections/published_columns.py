@@ -12,9 +12,9 @@ from fanin.report.numbers import NOTHING, NumberFormat
 from fanin.report.tables.table import Column, Table, TableEntry
 
 ADDED = (
-    Column("published", "test, published"),
-    Column("published_interval", "95 % for one run", numeric=False),
+    Column("published", "published"),
     Column("published_agrees", "agrees", numeric=False),
+    Column("published_interval", "95 % for one run", numeric=False),
     Column("published_loss", "loss, published"),
     Column("published_epochs", "epochs, published"),
 )
@@ -67,8 +67,8 @@ def _make_entries(comparison: Comparison | None) -> tuple[TableEntry, ...]:
     agrees = {True: "yes", False: "no", None: NOTHING}[comparison.agrees]
     return (
         TableEntry(form.text(run.verdict), run.verdict),
-        TableEntry(interval, interval),
         TableEntry(agrees, agrees),
+        TableEntry(interval, interval),
         TableEntry(loss.text(run.test_loss), run.test_loss),
         TableEntry(NumberFormat(0).text(run.epochs), run.epochs),
     )

@@ -56,6 +56,7 @@ function shorten(text, length) {
 
 // Mean ranks from 1 (best), with bars over those that cannot be told apart.
 function drawRankPanel(figure, panel, state, size) {
+  if (size.width < 520) return drawRankRows(figure, panel, state, size);
   const rows = panel.rows.filter((row) => !state.hidden.has(row.c)).sort((a, b) => a.rank - b.rank);
   const count = panel.rows.length, groups = panel.groups ?? [];
   const half = Math.ceil(rows.length / 2);
@@ -89,4 +90,11 @@ function drawRankPanel(figure, panel, state, size) {
     );
   });
   return { svg, lines: [], title: "mean rank" };
+}
+
+// On a narrow page, a row for each.
+function drawRankRows(figure, panel, state, size) {
+  const rows = [...panel.rows].sort((a, b) => a.rank - b.rank).map(({ c, rank }) => ({ c, y: rank, note: rank.toFixed(2) }));
+  const words = isNumber(panel.cd) ? `mean rank (critical difference ${formatValue(panel.cd)})` : "mean rank";
+  return drawDotPanel(figure, { axis: words, rows }, state, size);
 }
