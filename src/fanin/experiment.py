@@ -32,6 +32,7 @@ from fanin.execution.planning import Planner, names_user_code
 from fanin.execution.run_summary import RunSummary, sum_up
 from fanin.execution.runner import run_plan
 from fanin.execution.usable_cores import count_usable_cores
+from fanin.report.compared_stores import ComparedStores, compare_results, compare_stores
 from fanin.report.results import Results
 from fanin.report.stored_results import load_results
 from fanin.store import results_store
@@ -43,8 +44,11 @@ if TYPE_CHECKING:
     from fanin.study.study import Study
 
 __all__ = [
+    "ComparedStores",
     "Estimate",
     "Results",
+    "compare_results",
+    "compare_stores",
     "estimate",
     "load_results",
     "load_study",

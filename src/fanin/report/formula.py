@@ -46,15 +46,14 @@ OPERATORS = {
     "times": "×",
     "to": "→",
     "top": "⊤",
-    "quad": "\u2003",
-    ",": "\u2009",
-    ";": "\u2005",
 }
+
+SPACES = {",": "0.17em", ";": "0.28em", "quad": "1em"}
 
 NAMES = ("Var", "E", "diag", "sign", "max", "min", "erf", "MAE")
 """Names of functions, upright."""
 
-SYMBOLS = (*LETTERS, *OPERATORS, *NAMES)
+SYMBOLS = (*LETTERS, *OPERATORS, *SPACES, *NAMES)
 
 _FENCES = "()[]|"
 """They keep the size of letters, also where a reader has no font for mathematics."""
@@ -137,6 +136,8 @@ class _Reader:
             return f"<mtext>{escape(self._read_words())}</mtext>"
         if name in LETTERS:
             return f"<mi>{LETTERS[name]}</mi>"
+        if name in SPACES:
+            return f'<mspace width="{SPACES[name]}"/>'
         if name in OPERATORS:
             return f"<mo>{OPERATORS[name]}</mo>"
         if name in NAMES:

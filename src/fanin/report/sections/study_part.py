@@ -24,6 +24,7 @@ from fanin.report.sections.published_columns import compare_published, make_publ
 from fanin.report.sections.rank_figure import make_rank_figure
 from fanin.report.sections.result_rows import ResultRows, arrange_rows
 from fanin.report.sections.signal_figures import make_signal_figures
+from fanin.report.sections.tuning_figure import make_tuning_figure
 from fanin.report.tables.difference_table import make_difference_table
 from fanin.report.tables.table import Table
 
@@ -43,6 +44,8 @@ class StudyPart:
 
     prefix: str
     """What the ids of its elements begin with."""
+    store: str
+    """What its store is called; empty if it is the only one."""
     name: str
     question: str
     protocols: list[tuple[str, str]]
@@ -92,6 +95,7 @@ def make_study_part(
     *,
     command: str,
     prefix: str = "",
+    store: str = "",
 ) -> StudyPart:
     """Compute all that the page shows of one study.
 
@@ -102,6 +106,7 @@ def make_study_part(
         environment: renders the study's chapters.
         command: that continues the study.
         prefix: what the ids of its elements begin with.
+        store: what its store is called, if the page shows several.
     """
     plan, frame, design = analysis.plan, analysis.frame, analysis.design
     factors = [*design.headings, design.compared, *(["learning_rate"] if design.tuned else [])]
@@ -110,6 +115,7 @@ def make_study_part(
     difference_figures = counter.add(make_difference_figure(analysis))
     ranks = counter.add(make_rank_figure(analysis))
     figures = [one for made in make_condition_figures(analysis) for one in counter.add(made)]
+    figures += counter.add(make_tuning_figure(analysis))
     curves = counter.add(make_curve_figure(analysis))
     signals = [one for made in make_signal_figures(analysis) for one in counter.add(made)]
     answer = write_answer(analysis)
@@ -120,6 +126,7 @@ def make_study_part(
     numbers = ChapterNumbers(analysis, published, answer.sentences)
     return StudyPart(
         prefix=prefix,
+        store=escape_invisible(store),
         name=escape_invisible(plan.study),
         question=escape_invisible(plan.question),
         protocols=provenance.list_protocols(plan),
