@@ -13,15 +13,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from fanin import seeds
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
 from fanin.errors import UsageError
+
+if TYPE_CHECKING:
+    from fanin import seeds
 
 LEVEL = 0.95
 ZERO = "zero"
@@ -161,6 +164,8 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
     independent published run per initializer, all from one normal distribution. It then applies the
     same comparison.
     """
+    from fanin import seeds  # torch, which most reports need not import
+
     judged = [c for c in comparisons if c.interval is not None]
     if not judged:
         raise UsageError(

@@ -244,9 +244,9 @@ def _compare_store(
         statistics.compute_flip_p_value(some) if len(some) >= MIN_FOR_TEST else math.nan
         for some in differences
     ]
-    corrected = statistics.correct_holm(p_values) if p_values else []
+    corrected = statistics.correct_holm(p_values).tolist() if p_values else p_values
     return [
-        _judge(some, p, float(p_holm), higher)
+        _judge(some, p, p_holm, higher)
         for some, p, p_holm, (_, _, higher) in zip(
             differences, p_values, corrected, pairs, strict=True
         )

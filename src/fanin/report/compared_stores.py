@@ -36,9 +36,10 @@ class ComparedStores:
 
     def report(self, path: str | Path) -> Path:
         """Write the HTML page: the stores side by side, then each of them; return its path."""
-        from fanin.report.page import render_stores
+        from fanin.report.store_page import render_stores
 
-        return atomic.write(path, render_stores(self), create_parent=True)
+        text = render_stores(self.comparison, self.table(), self.members)
+        return atomic.write(path, text, create_parent=True)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the stores' names and outcomes, and the table."""

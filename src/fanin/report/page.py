@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fanin.errors import MissingExtra
 
@@ -31,13 +31,8 @@ from fanin.cell.plan import Plan
 from fanin.report.escaping import escape_invisible, escape_lines
 from fanin.report.figures.palette import DARK_COLOURS, LINE_COLOURS
 from fanin.report.sections.page_figure import encode_json
-from fanin.report.sections.result_rows import arrange_rows
-from fanin.report.sections.store_figure import make_store_figure
 from fanin.report.sections.study_part import FigureCounter, StudyPart, make_study_part
 from fanin.report.tables.table import Table
-
-if TYPE_CHECKING:
-    from fanin.report.compared_stores import ComparedStores
 
 
 def write_page(analysis: Analysis, table: Table, path: str | Path, *, command: str) -> Path:
@@ -60,32 +55,6 @@ def render_page(analysis: Analysis, table: Table, *, command: str) -> str:
     counter, environment = FigureCounter(), make_environment()
     part = make_study_part(analysis, table, counter, environment, command=command)
     return render_parts([part], counter, environment, title=part.name)
-
-
-def render_stores(stores: ComparedStores) -> str:
-    """The page of some stores: side by side, then one after the other."""
-    counter, environment = FigureCounter(), make_environment()
-    comparison, table = stores.comparison, stores.table()
-    side = {
-        "answer": [escape_invisible(sentence) for sentence in table.answer],
-        "table": table,
-        "rows": arrange_rows(table),
-        "figures": counter.add(make_store_figure(comparison)),
-    }
-    parts = [
-        make_study_part(
-            member.analysis,
-            member.table(),
-            counter,
-            environment,
-            command=member.command or format_command(member.plan, member.out),
-            prefix=f"store-{number}-",
-            store=name,
-        )
-        for number, (name, member) in enumerate(zip(stores.names, stores.members, strict=True), 1)
-    ]
-    title = escape_invisible(" and ".join(stores.names))
-    return render_parts(parts, counter, environment, title=title, side=side)
 
 
 def render_parts(

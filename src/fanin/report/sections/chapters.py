@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 from fanin.analysis import published
 from fanin.analysis.analysis import Analysis
+from fanin.analysis.published import Summary as PublishedSummary
+from fanin.analysis.published import summarise as count_misses
 from fanin.report.escaping import escape_invisible
 from fanin.report.formula import render_formula
 from fanin.report.sections.impact_rows import ImpactRow, list_impact
@@ -38,7 +40,8 @@ class ChapterNumbers:
     """What chapters may show of the results."""
 
     analysis: Analysis
-    published: Mapping[published.Key, published.Comparison]
+    runs: Mapping[published.Key, published.Comparison]
+    """The published runs beside ours; empty for any study but the published one."""
     answer: tuple[str, ...]
     """The sentences on top of the page."""
 
@@ -48,16 +51,16 @@ class ChapterNumbers:
         return list_impact(self.analysis)
 
     @cached_property
-    def agreement(self) -> published.Summary | None:
+    def agreement(self) -> PublishedSummary | None:
         """How many published runs lie where ours would; None if that cannot be told."""
-        if not any(c.interval for c in self.published.values()):
+        if not any(c.interval for c in self.runs.values()):
             return None
-        return published.summarise([*self.published.values()])
+        return count_misses([*self.runs.values()])
 
     @cached_property
     def zeros(self) -> tuple[int, int]:
         """How many zero cells equal the published ones, and how many there are."""
-        zeros = [c for c in self.published.values() if c.key[2] == published.ZERO]
+        zeros = [c for c in self.runs.values() if c.key[2] == published.ZERO]
         return sum(bool(c.agrees) for c in zeros), len(zeros)
 
     @cached_property
@@ -65,7 +68,7 @@ class ChapterNumbers:
         """The published runs outside their interval."""
         return [
             escape_invisible(" · ".join(c.key))
-            for c in self.published.values()
+            for c in self.runs.values()
             if c.interval and not c.agrees
         ]
 

@@ -43,9 +43,9 @@ def make_published_columns(
     keys = [column.key for column in table.columns]
     if not found or not {"model", "data", "initializer"} <= set(keys):
         return []
-    places = [keys.index(name) for name in ("model", "data", "initializer")]
+    model, data, initializer = map(keys.index, ("model", "data", "initializer"))
     rows = [
-        _make_entries(found.get(tuple(row[i].text for i in places)))  # type: ignore[call-overload]
+        _make_entries(found.get((row[model].text, row[data].text, row[initializer].text)))
         for row in table.rows
     ]
     return [(column, [row[i] for row in rows]) for i, column in enumerate(ADDED)]
