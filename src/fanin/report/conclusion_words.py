@@ -95,10 +95,13 @@ def count_conclusions(comparisons: Sequence[SectionComparison], design: Design) 
     if few:
         parts.append(f"{few} have too few replicates to test")
     worse = Counter(
-        item.value for each in comparisons for item in each.beaten if item.judgement == "worse"
+        item.value
+        for each in comparisons
+        for item in (each.beaten if each.leads else each.differences)
+        if item.judgement == "worse"
     )
     if worse:
-        parts.append(f"worse than the best: {_count(worse)}")
+        parts.append(f"told to be worse than it, or than the reference: {_count(worse)}")
     return "; ".join(parts) + "."
 
 

@@ -162,6 +162,14 @@ class Results:
 
         return write_curve_grid(self.analysis, self._place(path, "curves.png"))
 
+    def overlay(self, path: str | Path | None = None) -> Path:
+        """Write the mean curves of all compared values, one panel per section, as PNG, PDF or SVG;
+        return the path, by default ``overlay.png`` in the results folder.
+        """
+        from fanin.report.figures.overlaid_curves import write_overlaid_curves
+
+        return write_overlaid_curves(self.analysis, self._place(path, "overlay.png"))
+
     def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
         """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`),
         and those of signals, as PNG, PDF or SVG; return their paths.

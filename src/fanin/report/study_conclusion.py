@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from fanin.analysis.analysis import Analysis
+from fanin.analysis.cell_table import OUTCOMES
 from fanin.analysis.section_comparisons import SectionComparison
 from fanin.report.conclusion_words import count_conclusions, describe_ranks, describe_section
 
@@ -92,12 +94,11 @@ def draw_conclusion(analysis: Analysis) -> Conclusion:
 
 
 def _explain_nothing(analysis: Analysis) -> str:
+    """Why there is no comparison."""
+    counts = Counter(analysis.table.outcomes)
+    if not counts["ok"]:
+        words = {"missing": "not run yet"}
+        found = [f"{counts[name]:,} {words.get(name, name)}" for name in OUTCOMES if counts[name]]
+        return f"Nothing can be concluded: no run has a result to compare ({', '.join(found)})."
     compared = analysis.design.format_title(analysis.design.compared)
-    if analysis.is_empty:
-        return ""
-    if analysis.design.compared not in analysis.design.varying:
-        return f"Nothing is compared: each section has one {compared}."
-    return (
-        f"Nothing can be concluded: no section has two values of {compared} with a run that "
-        "trained to its end."
-    )
+    return f"Nothing is compared: no section has results of two values of {compared}."
