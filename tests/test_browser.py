@@ -12,7 +12,7 @@ from study_cases import INITIALIZERS, of_outcomes, plan_of, results_of
 from test_report_escaping import HOSTILE, hostile_results
 from test_report_page import STORES
 
-from fanin.experiment import compare_results
+from fanin.report.compared_stores import compare_results
 from fanin.report.figures.palette import DARK_COLOURS, LINE_COLOURS
 from fanin.report.results import Results
 from fanin.study.study import Study

@@ -13,10 +13,10 @@ import pytest
 from cli_session import fanin
 from study_cases import plan_of, result_of
 
-from fanin import experiment
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
 from fanin.errors import UsageError
+from fanin.report.compared_stores import compare_results
 from fanin.report.results import Results
 from fanin.store.results_store import Store
 
@@ -55,7 +55,7 @@ def save(results: Results, folder: Path) -> Path:
 
 
 def test_what_differs_between_stores_is_named_and_their_cells_are_paired() -> None:
-    stores = experiment.compare_results(
+    stores = compare_results(
         make_results(), make_results(learning_rate=0.1, shift=lambda r: 0.01), names=("a", "b")
     )
     comparison = stores.comparison
@@ -71,7 +71,7 @@ def test_what_differs_between_stores_is_named_and_their_cells_are_paired() -> No
 def test_a_change_has_the_numbers_of_the_paired_differences() -> None:
     # differences 0.01, 0.02, …, 0.10: mean 0.055, sd 0.0303; all of one sign
     other = make_results(shift=lambda replicate: (replicate + 1) / 100)
-    (change,) = experiment.compare_results(make_results(), other).comparison.conditions[0].changes
+    (change,) = compare_results(make_results(), other).comparison.conditions[0].changes
     assert change.estimate.mean == pytest.approx(0.055)
     assert change.estimate.sd == pytest.approx(math.sqrt(82.5 / 9) / 100)
     assert change.p_value == pytest.approx(2 / 2**10)
@@ -80,7 +80,7 @@ def test_a_change_has_the_numbers_of_the_paired_differences() -> None:
 
 
 def test_stores_with_the_same_numbers_are_equal_and_say_so() -> None:
-    stores = experiment.compare_results(make_results(), make_results())
+    stores = compare_results(make_results(), make_results())
     assert {c.changes[0].judgement for c in stores.comparison.conditions} == {"equal"}
     assert "20 of 20 pairs have the same number" in " ".join(stores.table().answer)
     assert stores.names == ("A", "B")
@@ -88,12 +88,12 @@ def test_stores_with_the_same_numbers_are_equal_and_say_so() -> None:
 
 def test_too_few_pairs_are_not_judged() -> None:
     other = make_results(replicates=4, shift=lambda replicate: 0.1)
-    comparison = experiment.compare_results(make_results(replicates=4), other).comparison
+    comparison = compare_results(make_results(replicates=4), other).comparison
     assert {c.changes[0].judgement for c in comparison.conditions} == {"too few"}
 
 
 def test_other_data_are_another_quantity_and_are_not_compared(tmp_path: Path) -> None:
-    stores = experiment.compare_results(make_results(), make_results(pairs=[("mlp", "cifar10")]))
+    stores = compare_results(make_results(), make_results(pairs=[("mlp", "cifar10")]))
     assert stores.comparison.conditions == ()
     assert "share no condition" in stores.table().answer[0]
     text = stores.report(tmp_path / "page.html").read_text("utf-8")
@@ -106,7 +106,7 @@ def test_runs_on_other_bytes_of_the_same_data_are_no_pairs() -> None:
         cell: replace(result, data={**result.data, "fingerprint": "other"})
         for cell, result in other.results.items()
     }
-    comparison = experiment.compare_results(make_results(), Results(other.plan, changed)).comparison
+    comparison = compare_results(make_results(), Results(other.plan, changed)).comparison
     assert {c.changes[0].judgement for c in comparison.conditions} == {"no pairs"}
 
 
@@ -114,21 +114,21 @@ def test_a_run_that_diverged_is_shown_and_makes_no_pair() -> None:
     other = make_results()
     cell = other.plan.cells[0].cell
     found = {**other.results, cell.id: result_of(cell, "diverged")}
-    stores = experiment.compare_results(make_results(), Results(other.plan, found))
+    stores = compare_results(make_results(), Results(other.plan, found))
     assert stores.comparison.conditions[0].changes[0].estimate.n == 9
     assert "1/10 diverged" in str(stores)
 
 
 def test_parts_of_one_study_are_one_study() -> None:
     parts = make_results(replicates=3), make_results(replicates=3, first=3)
-    assert experiment.compare_results(*parts).comparison.is_one_study
-    assert not experiment.compare_results(parts[0], parts[0]).comparison.is_one_study
+    assert compare_results(*parts).comparison.is_one_study
+    assert not compare_results(parts[0], parts[0]).comparison.is_one_study
     other = make_results(replicates=3, learning_rate=0.1)
-    assert not experiment.compare_results(parts[0], other).comparison.is_one_study
+    assert not compare_results(parts[0], other).comparison.is_one_study
 
 
 def test_three_stores_are_compared_with_the_first() -> None:
-    stores = experiment.compare_results(
+    stores = compare_results(
         make_results(),
         make_results(shift=lambda r: (r + 1) / 100),
         make_results(shift=lambda r: -(r + 1) / 100),
@@ -142,11 +142,11 @@ def test_three_stores_are_compared_with_the_first() -> None:
 
 def test_one_store_or_names_that_are_alike_are_refused() -> None:
     with pytest.raises(UsageError, match="two or more"):
-        experiment.compare_results(make_results())
+        compare_results(make_results())
     with pytest.raises(UsageError, match="must differ"):
-        experiment.compare_results(make_results(), make_results(), names=("a", "a"))
+        compare_results(make_results(), make_results(), names=("a", "a"))
     with pytest.raises(UsageError, match="2 names"):
-        experiment.compare_results(make_results(), make_results(), names=("a",))
+        compare_results(make_results(), make_results(), names=("a",))
 
 
 def test_the_command_compares_folders_and_writes_one_page(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_folders_are_shown_as_one_study_if_they_are_parts_or_if_told_so(tmp_path
 
 
 def test_ids_of_a_page_are_unique_with_several_stores(tmp_path: Path) -> None:
-    stores = experiment.compare_results(make_results(), make_results(learning_rate=0.1))
+    stores = compare_results(make_results(), make_results(learning_rate=0.1))
     text = stores.report(tmp_path / "page.html").read_text("utf-8")
     ids = re.findall(r'\sid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
@@ -188,5 +188,5 @@ def test_ids_of_a_page_are_unique_with_several_stores(tmp_path: Path) -> None:
 
 def test_a_plan_without_cells_is_compared_with_nothing() -> None:
     empty = Results(Plan("mine", "", "sound", ()), {})
-    stores = experiment.compare_results(make_results(), empty)
+    stores = compare_results(make_results(), empty)
     assert stores.comparison.conditions == ()

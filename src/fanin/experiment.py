@@ -32,7 +32,7 @@ from fanin.execution.planning import Planner, names_user_code
 from fanin.execution.run_summary import RunSummary, sum_up
 from fanin.execution.runner import run_plan
 from fanin.execution.usable_cores import count_usable_cores
-from fanin.report.compared_stores import ComparedStores, compare_results, compare_stores
+from fanin.report.compared_stores import compare_stores as compare_stores
 from fanin.report.results import Results
 from fanin.report.stored_results import load_results
 from fanin.store import results_store
@@ -44,11 +44,8 @@ if TYPE_CHECKING:
     from fanin.study.study import Study
 
 __all__ = [
-    "ComparedStores",
     "Estimate",
     "Results",
-    "compare_results",
-    "compare_stores",
     "estimate",
     "load_results",
     "load_study",
@@ -159,9 +156,8 @@ def run(
         given: dict[str, object] = {"replicates": replicates, "only": only, "workers": workers}
         given |= {"max_epochs": max_epochs, "device": device, "save_weights": save_weights}
         given |= {"signals": signals}
-        plan = replace(
-            plan, command=command or format_python_call(load_study(study), folder, given)
-        )
+        call = command or format_python_call(load_study(study), folder, given)
+        plan = replace(plan, command=call)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
                 _fetch_data(planner, stage.to_train, tell_download, fingerprints)
