@@ -389,3 +389,17 @@ def test_stores_side_by_side_are_one_page_whose_parts_work(
     assert counts[-1] < counts[-3]  # the results of the second store, and of the first
     assert HOSTILE[0] in browser.run("document.querySelector('h1').textContent")
     check_quiet(browser, page)
+
+
+def test_cells_of_a_heat_map_fill_its_panel(browser: Browser, tmp_path: Path) -> None:
+    plan = Study.load("optimizers").plan(replicates=1)
+    page = Results(plan, results_of(plan)).report(tmp_path / "page.html")
+    browser.open(page)
+    browser.draw_all()
+    sizes = browser.run(
+        "[...document.querySelectorAll('.panel.heat rect.cell')]"
+        ".map(cell => [cell.width.baseVal.value, cell.height.baseVal.value])"
+    )
+    assert len(sizes) == 5 * 6
+    assert min(width for width, _ in sizes) > 20
+    assert min(height for _, height in sizes) > 15

@@ -369,9 +369,7 @@ def _fetch_data(
 
 
 def _claim_folder(out: Path | str | None, folder: Path, study: Study) -> None:
-    """Create a folder that was chosen for a study; the first time it is said if it is not the usual
-    one.
-    """
+    """Create a folder chosen for a study; the first time it is said if it is not the usual one."""
     if out is not None or is_claimed(folder, study.file):
         return
     ResultsFolder.from_path(folder).create()

@@ -94,7 +94,9 @@ def _choose_target(curves: Iterable[Sequence[np.ndarray]], *, higher: bool) -> f
 
 
 def _describe_epochs(curves: Sequence[np.ndarray], target: float, *, higher: bool) -> str:
-    """``7 (3 of 3)``; runs that never reach the target count as later than any that do."""
+    """``7 (3 of 3)``; runs that never reach the target count as later than any that do, and the
+    median is open if it falls on one of them.
+    """
     if not curves or math.isnan(target):
         return NOTHING
     reached = []
@@ -103,7 +105,7 @@ def _describe_epochs(curves: Sequence[np.ndarray], target: float, *, higher: boo
         reached.append(float(there[0]) + 1 if len(there) else math.inf)
     count = sum(math.isfinite(epoch) for epoch in reached)
     middle = statistics.median(reached)
-    shown = f"{middle:g}" if math.isfinite(middle) else "never"
+    shown = f"{middle:g}" if math.isfinite(middle) else "open" if count else "never"
     return f"{shown} ({count} of {len(curves)})"
 
 
