@@ -145,6 +145,14 @@ class Results:
 
         return make_difference_table(self.analysis)
 
+    def variance_table(self) -> Table:
+        """What each seed adds to the spread between runs, as a table; without rows if the study
+        does not cross its seeds. `Analysis.seed_variances` has the numbers.
+        """
+        from fanin.report.tables.variance_table import make_variance_table
+
+        return make_variance_table(self.analysis)
+
     def report(self, path: str | Path | None = None) -> Path:
         """Write the HTML page (default: ``report.html`` in the results folder); return its path."""
         from fanin.report.page import format_command, write_page
