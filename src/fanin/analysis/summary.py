@@ -71,7 +71,7 @@ def find_main_metric(section: pd.DataFrame) -> str | None:
     other.
     """
     ok = section[section["outcome"] == "ok"]
-    return _choose_main_metric(
+    return choose_main_metric(
         name
         for name in list_metrics(section)
         if name.startswith("test_") and ok[name].notna().any()
@@ -168,12 +168,13 @@ def _compute_mean_ranks(
 def _find_section_metric(table: CellTable, conditions: Iterable[Sequence[int]]) -> str | None:
     """As `find_main_metric`, of the rows of a section's conditions."""
     ok = [row for row in itertools.chain(*conditions) if table.outcomes[row] == "ok"]
-    return _choose_main_metric(
+    return choose_main_metric(
         name
         for name in table.metrics
         if name.startswith("test_") and not np.isnan(table.get_metric(name)[ok]).all()
     )
 
 
-def _choose_main_metric(measured: Iterable[str]) -> str | None:
+def choose_main_metric(measured: Iterable[str]) -> str | None:
+    """Of the test metrics that were measured, the one that ranks: the loss if there is no other."""
     return min(measured, key=lambda name: name == "test_loss", default=None)
