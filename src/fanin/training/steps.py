@@ -155,7 +155,7 @@ class Trainer:
             probe.open()
         outputs, targets, loss = self._compute_gradients(x, y, parameters)
         if probe is not None:
-            probe.read_gradients()
+            probe.prepare_step()
         # before the step: outputs of a user's model may be views of its weights
         add_scores(self.objective.scored, totals, outputs.detach(), targets)
         if self.calls_closure:
