@@ -88,8 +88,10 @@ class Estimate:
     """The trainings that tune learning rates before that; a grid may grow and need more."""
     folder: Path
     workers: int
+    untimed: int
+    """Trainings by users' functions among them, which nobody can time before."""
     seconds_at_most: float
-    """If every cell runs all its epochs."""
+    """If every cell runs all its epochs; without those that users' functions train."""
 
 
 @_look_beside_study
@@ -211,7 +213,8 @@ def estimate(
         cells = (*stage.to_train, *trials)
         processes = workers if workers is not None else count_usable_cores()
         seconds = planner.bound_seconds(cells, processes)
-    return Estimate(stage.plan, stage.to_train, trials, folder, processes, seconds)
+    untimed = sum(cell.trainer is not None for cell in cells)
+    return Estimate(stage.plan, stage.to_train, trials, folder, processes, untimed, seconds)
 
 
 def load_study(study: StudyLike) -> Study:
@@ -344,7 +347,8 @@ def _read_own_data(planner: Planner, cells: Iterable[Cell], fingerprints: dict[s
     """
     from fanin import data
 
-    for name in sorted({cell.data for cell in cells} - fingerprints.keys()):
+    names = {cell.data for cell in cells if cell.trainer is None}
+    for name in sorted(names - fingerprints.keys()):
         with contextlib.suppress(FaninError):
             if names_user_code(name) or data.may_change(name):
                 fingerprints[name] = planner.read_fingerprint(name)
@@ -357,11 +361,12 @@ def _fetch_data(
     fingerprints: dict[str, str],
 ) -> None:
     """Download the data sets that are missing, and load each once: damage is found before any cell
-    is trained, and workers are told the fingerprints. Workers never download.
+    is trained, and workers are told the fingerprints. Workers never download. What a user's
+    function trains on is its own affair.
     """
     from fanin import data
 
-    for name in sorted({cell.data for cell in cells}):
+    for name in sorted({cell.data for cell in cells if cell.trainer is None}):
         if not names_user_code(name):
             data.ensure(name, on_progress=on_download)
         if name not in fingerprints:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fanin.cell.cell import OWN
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.cli.json_option import JsonOption
 from fanin.cli.reference_option import ReferenceOption
@@ -250,6 +251,7 @@ def _estimate_to_output(estimate: Estimate) -> CommandOutput:
         "tuning": len(estimate.trials),
         "workers": estimate.workers,
         "seconds_at_most": round(estimate.seconds_at_most, 1),
+        "untimed": estimate.untimed,
     }
     return CommandOutput(record, lambda: _show_estimate(estimate))
 
@@ -284,6 +286,7 @@ def _show_estimate(estimate: Estimate) -> None:
 def _describe_cell(planned: PlannedCell) -> str:
     """model · data · initializer · further axes · replicate."""
     main = [planned.labels.get(axis, str(getattr(planned.cell, axis))) for axis in _MAIN_AXES]
+    main = [name for name in main if name != OWN]
     further = [
         f"{axis}={label}" for axis, label in planned.labels.items() if axis not in _MAIN_AXES
     ]
@@ -294,7 +297,13 @@ def _describe_time(estimate: Estimate) -> str:
     from fanin.progress.remaining_time import format_duration
 
     workers = f"{estimate.workers} {'workers' if estimate.workers > 1 else 'worker'}"
-    return (
+    untimed = (
+        f"How long {estimate.untimed:,} trainings by your own function take is not known before "
+        "the first has ended."
+    )
+    if estimate.untimed == len(estimate.to_train) + len(estimate.trials):
+        return untimed
+    return f"{untimed} The others: " * bool(estimate.untimed) + (
         f"At most about {format_duration(estimate.seconds_at_most)} on {workers}, if every cell "
         "runs all its epochs (steps measured here, alone, on random data). Early stopping usually "
         f"ends sooner: the cells of the published case study ran {PUBLISHED_EPOCHS} epochs on "

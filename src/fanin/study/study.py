@@ -31,6 +31,7 @@ from fanin.study.expansion import Expansion
 from fanin.study.field_forms import check_count
 from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.line_numbers import LineNumbers
+from fanin.study.own_training_fields import require_tunable
 from fanin.study.plain_values import check_study_name, make_document
 from fanin.study.study_file import StudyDocument, StudyTables, TuneTable
 from fanin.user_code import look_beside
@@ -170,12 +171,14 @@ class Study:
         expansion = Expansion(self.name, self.base, self.grids, self.exclude, head, self.lines)
         with look_beside(self.folder):
             cells = self._select(expansion.list_cells(), only or {})
+            if self.tuning is not None:
+                require_tunable(planned.cell for planned in cells)
         self._check_duplicates(cells)
         chosen = [f"{axis}={','.join(names)}" for axis, names in (only or {}).items()]
         return Plan(
             study=self.name,
             question=" ".join(self.question.split()),
-            protocol=self.protocol,
+            protocol=" + ".join(dict.fromkeys(planned.cell.protocol for planned in cells)),
             cells=tuple(
                 PlannedCell(replace(planned.cell, replicate=replicate), planned.labels)
                 for replicate in range(count)
@@ -323,7 +326,7 @@ class Study:
         for cell, times in Counter(planned.cell for planned in cells).items():
             if times > 1:
                 raise StudyError(
-                    f"Study {self.name} lists the same cell twice ({cell.model} on {cell.data}, "
+                    f"Study {self.name} lists the same cell twice ({cell.workload}, "
                     f"{cell.initializer}): two values of an axis mean the same. Remove one."
                 )
 
@@ -378,6 +381,8 @@ def _to_table(tuning: LearningRateTuning) -> TuneTable:
         replicates=tuning.replicates,
         per=list(tuning.per),
         at=_to_lists(tuning.at),
+        metric=tuning.metric,
+        better=tuning.better,
     )
 
 

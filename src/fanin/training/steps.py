@@ -19,8 +19,10 @@ from fanin.cell.cell import Cell
 from fanin.data import Subset
 from fanin.errors import FitError
 from fanin.models.dropout import DropoutKeys
+from fanin.models.main_output import pick_output
 from fanin.training import optimizers, schedules
 from fanin.training.augmentation import Augmenter
+from fanin.training.gathered_outputs import Total, add_scores, average_scores
 from fanin.training.objective import Objective
 from fanin.training.schedules import Schedule
 from fanin.watching.layer_reading import LayerReading
@@ -112,9 +114,7 @@ class Trainer:
         order = seeds.draw_order(cell.derive_seed("order"), epoch, len(subset.y)).to(device)
         steps = math.ceil(len(order) / cell.batch_size)  # the last, smaller batch is kept
         by_step = torch.zeros(steps, device=device)
-        totals = [
-            torch.zeros((), dtype=torch.float64, device=device) for _ in self.objective.scored
-        ]
+        totals = self.objective.make_totals(device)
         parameters = list(self.model.parameters())
         last_batch = len(order) - (steps - 1) * cell.batch_size
         self._require_several_samples(last_batch)
@@ -132,7 +132,7 @@ class Trainer:
         mean = (by_step.double() * sizes).sum() / len(subset.y)
         return (
             EpochLosses(by_step, float(mean)),
-            [float(total) / len(subset.y) for total in totals],
+            average_scores(self.objective.scored, totals, len(subset.y)),
         )
 
     def step(
@@ -142,7 +142,7 @@ class Trainer:
         x: Tensor,
         y: Tensor,
         parameters: list[nn.Parameter],
-        totals: list[Tensor],
+        totals: list[Total],
         probe: SignalProbe | None = None,
     ) -> Tensor:
         """Take one step on a raw batch of the data; add the scores to `totals` in place, and
@@ -157,8 +157,7 @@ class Trainer:
         if probe is not None:
             probe.prepare_step()
         # before the step: outputs of a user's model may be views of its weights
-        for total, metric in zip(totals, self.objective.scored, strict=True):
-            total += metric.score(outputs.detach(), targets)  # type: ignore[misc]
+        add_scores(self.objective.scored, totals, outputs.detach(), targets)
         if self.calls_closure:
             self.optimizer.step(lambda: float(self._compute_gradients(x.clone(), y, parameters)[2]))
         else:
@@ -170,7 +169,7 @@ class Trainer:
     def _compute_gradients(
         self, x: Tensor, y: Tensor, parameters: list[nn.Parameter]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs, targets and loss (detached) of a batch; the parameters hold its gradients."""
+        """Main output, targets and detached loss of a batch; the parameters hold the gradients."""
         for parameter in parameters:  # as optimizer.zero_grad does, without its bookkeeping
             parameter.grad = None
         inputs = self.objective.prepare_inputs(x)
@@ -180,7 +179,7 @@ class Trainer:
         torch.autograd.backward(loss)
         if self.cell.clip_norm is not None:
             optimizers.clip_gradients_(parameters, self.cell.clip_norm)
-        return outputs, targets, loss.detach()
+        return pick_output(outputs), targets, loss.detach()
 
     def evaluate(self, epoch: int, subset: Subset) -> tuple[float, list[float]]:
         """Mean loss and mean scores over a subset (`evaluate`) after so many epochs."""
@@ -232,20 +231,20 @@ def evaluate(model: nn.Module, objective: Objective, subset: Subset) -> tuple[fl
     """Mean loss and mean scores over a subset, in evaluation mode and in the loss' units."""
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=subset.y.device)
-    totals = [torch.zeros_like(loss) for _ in objective.scored]
+    totals = objective.make_totals(subset.y.device)
     for start in range(0, len(subset.y), EVALUATION_BATCH):
         x, y = (whole[start : start + EVALUATION_BATCH] for whole in (subset.x, subset.y))
         evaluate_batch(model, objective, x, y, loss, totals)
-    return float(loss) / len(subset.y), [float(total) / len(subset.y) for total in totals]
+    n = len(subset.y)
+    return float(loss) / n, average_scores(objective.scored, totals, n)
 
 
 def evaluate_batch(
-    model: nn.Module, objective: Objective, x: Tensor, y: Tensor, loss: Tensor, totals: list[Tensor]
+    model: nn.Module, objective: Objective, x: Tensor, y: Tensor, loss: Tensor, totals: list[Total]
 ) -> None:
     """Add a batch's loss, times its number of samples, to `loss` and its scores to `totals`."""
     inputs = objective.prepare_inputs(x)
     targets = objective.prepare_targets(inputs, y)
     outputs = model(objective.lend_inputs(inputs, x, targets))
     loss += objective.compute_loss(outputs, targets).double() * len(x)
-    for total, metric in zip(totals, objective.scored, strict=True):
-        total += metric.score(outputs, targets)  # type: ignore[misc]
+    add_scores(objective.scored, totals, pick_output(outputs), targets)

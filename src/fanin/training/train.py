@@ -125,6 +125,7 @@ def train(
         model=benchmark_model.entry,
         further_metrics=cell.metrics,
         smoothing=cell.label_smoothing,
+        loss=cell.loss,
     )
     began = time.perf_counter()
     with apply.collect_unfilled():  # said while the study was planned
@@ -145,6 +146,7 @@ def train(
         objective.metrics,
         is_builtin=trainer.is_builtin,
         has_schedule=trainer.schedule is not None,
+        loss=objective.own_loss,
     )
     if weights is not None:
         checkpoint.save_weights(weights / f"{cell.id}.initial.safetensors", trained.read_weights())

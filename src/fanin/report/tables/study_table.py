@@ -100,10 +100,14 @@ def _make_columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tupl
 
 
 def _choose_metrics(finished: pd.DataFrame) -> list[str]:
-    """Validation accuracy, test metrics, test loss and epochs, if any run has them."""
+    """Validation accuracy, test metrics, test loss and epochs, if any run has them; of users' own
+    trainings that test nothing, all metrics.
+    """
     ok = finished[finished["outcome"] == "ok"]
     measured = [name for name in list_metrics(finished) if ok[name].notna().any()]
     tests = sorted(name for name in measured if name.startswith("test_") and name != "test_loss")
+    if not any(name.startswith("test_") for name in measured):
+        return sorted(measured, key=lambda name: (name == "epochs", name.endswith("loss")))
     return [name for name in ("val_accuracy", *tests, "test_loss", "epochs") if name in measured]
 
 
