@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser_session import CHROMIUM, NO_BROWSER, Browser, start_browser
-from study_cases import INITIALIZERS, of_outcomes, plan_of, results_of
+from study_cases import CLASSIFICATION, INITIALIZERS, of_outcomes, plan_of, results_of
 from test_report_escaping import HOSTILE, hostile_results
 from test_report_page import STORES
 
@@ -61,10 +61,10 @@ def texts(browser: Browser, column: int) -> list[str]:
 def test_every_figure_is_drawn_and_nothing_leaves_the_page(opened: Browser, page: Path) -> None:
     opened.draw_all()
     figures = opened.run("document.querySelectorAll('figure').length")
-    # differences, ranks, a dot plot, curves; two problems in all but that of ranks
-    assert figures == opened.run("document.querySelectorAll('figure:has(svg .mark)').length") == 4
-    assert opened.run("document.querySelectorAll('.panel').length") == 7
-    assert opened.run("document.querySelectorAll('.panel[data-drawn] svg').length") == 7
+    # differences, a dot plot, curves; two problems in each
+    assert figures == opened.run("document.querySelectorAll('figure:has(svg .mark)').length") == 3
+    assert opened.run("document.querySelectorAll('.panel').length") == 6
+    assert opened.run("document.querySelectorAll('.panel[data-drawn] svg').length") == 6
     assert opened.run("document.querySelectorAll('.waiting, .panel svg .nothing').length") == 0
     assert opened.run("document.querySelectorAll('path.mean').length") == 2 * len(INITIALIZERS)
     assert opened.run("document.querySelectorAll('path.band').length") == 2 * len(INITIALIZERS)
@@ -178,14 +178,14 @@ def test_numbers_are_read_off_with_the_arrow_keys(opened: Browser) -> None:
 
 def test_every_figure_has_its_numbers_as_a_table(opened: Browser) -> None:
     opened.run("document.querySelectorAll('details.numbers').forEach(one => one.open = true)")
-    opened.wait_until("document.querySelectorAll('details.numbers table').length === 4")
+    opened.wait_until("document.querySelectorAll('details.numbers table').length === 3")
     rows = opened.run(
         "[...document.querySelectorAll('details.numbers table')]"
         ".map(one => one.tBodies[0].rows.length)"
     )
     others = len(INITIALIZERS) - 1
-    assert rows[:3] == [2 * others, len(INITIALIZERS), 2 * len(INITIALIZERS)]
-    assert rows[3] > 100
+    assert rows[:2] == [2 * others, 2 * len(INITIALIZERS)]
+    assert rows[2] > 100
 
 
 def test_all_cells_are_listed_page_by_page_and_found(opened: Browser) -> None:
@@ -403,3 +403,18 @@ def test_cells_of_a_heat_map_fill_its_panel(browser: Browser, tmp_path: Path) ->
     assert len(sizes) == 5 * 6
     assert min(width for width, _ in sizes) > 20
     assert min(height for _, height in sizes) > 15
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_ranks_are_drawn_on_a_desk_and_on_a_phone(
+    width: int, browser: Browser, tmp_path: Path
+) -> None:
+    plan = plan_of(CLASSIFICATION[:3])
+    page = Results(plan, results_of(plan)).report(tmp_path / "page.html")
+    browser.open(page, width=width, height=844)
+    browser.draw_all()
+    marks = "document.querySelectorAll('.panel.ranks .mark').length"
+    assert browser.run(marks) == len(INITIALIZERS)
+    names = browser.run("document.querySelector('.panel.ranks svg').textContent")
+    assert all(name in names for name in INITIALIZERS)
+    check_quiet(browser, page)

@@ -132,7 +132,8 @@ def test_json_holds_nothing_that_ends_its_element() -> None:
 
 
 def test_ranks_over_problems_are_those_of_the_analysis() -> None:
-    plan = plan_of([("mlp", "mnist"), ("mlp", "cifar10")], ("zero", "he_normal", "orthogonal"))
+    pairs = [("mlp", "mnist"), ("mlp", "cifar10"), ("cnn", "mnist")]
+    plan = plan_of(pairs, ("zero", "he_normal", "orthogonal"))
     analysis = Analysis(plan, results_of(plan))
     figure = make_rank_figure(analysis)
     assert figure is not None
@@ -143,8 +144,8 @@ def test_ranks_over_problems_are_those_of_the_analysis() -> None:
     assert "Descriptive" in figure.caption
 
 
-def test_one_problem_makes_no_ranks() -> None:
-    plan = plan_of([("mlp", "mnist")])
+def test_two_problems_make_no_ranks() -> None:
+    plan = plan_of([("mlp", "mnist"), ("cnn", "mnist")])
     assert make_rank_figure(Analysis(plan, results_of(plan))) is None
 
 

@@ -15,8 +15,8 @@ from fanin.analysis.store_comparison import (
     StoreComparison,
     StoredCondition,
 )
+from fanin.report.conclusion_words import format_p_value
 from fanin.report.numbers import NOTHING, NumberFormat, choose_number_format
-from fanin.report.tables.difference_table import format_p_value
 from fanin.report.tables.notes import capitalize
 from fanin.report.tables.table import Column, Table, TableEntry
 
@@ -158,7 +158,7 @@ def _make_change_entries(change: PairedChange, form: NumberFormat) -> Iterator[T
         yield TableEntry(f"+{text}" if estimate.mean > 0 else text, estimate.mean)
     yield TableEntry(str(estimate.n), estimate.n)
     known = not math.isnan(change.p_holm)
-    yield TableEntry(format_p_value(change.p_holm) if known else NOTHING, change.p_holm)
+    yield TableEntry(format_p_value(change.p_holm, equals="") if known else NOTHING, change.p_holm)
     yield TableEntry(change.judgement, change.judgement)
 
 
