@@ -1,0 +1,74 @@
+"""Effects and verdicts in words."""
+
+from __future__ import annotations
+
+import math
+
+from fanin.claims.contrast import ContrastResult, Effect
+from fanin.claims.decision_rule import Verdict
+
+_SIGNED = {"accuracy": ".3f", "epochs": ".1f", "dollars": ",.0f", "loss": ".4f", "error": ".2f"}
+_SUFFIX = {"accuracy": "", "ratio": "", "share": "", "loss": "", "error": ""}
+
+
+def describe_effect(result: ContrastResult) -> str:
+    """Such as ``+0.047 (95 % +0.011 to +0.083, n = 10)``."""
+    effect, unit = result.effect, result.contrast.unit
+    if effect.n == 0:
+        return "no results yet"
+    value, low, high = (
+        format_amount(number, unit) for number in (effect.value, effect.low, effect.high)
+    )
+    median = "median " * (effect.statistic == "median")
+    interval = "no interval" if math.isnan(effect.low) else f"95 % {low} to {high}"
+    return f"{median}{value}{_add_unit(unit)} ({interval}, n = {effect.n}{_count_lost(effect)})"
+
+
+def describe_decision(verdict: Verdict, decisive: ContrastResult) -> str:
+    """The verdict, what it rests on, and what would decide if nothing has."""
+    if verdict == "no results yet":
+        return "No results yet."
+    contrast = decisive.contrast
+    text = f"{contrast.label}: {describe_effect(decisive)}; {describe_criterion(decisive)}."
+    if verdict == "inconclusive" and decisive.needed is not None:
+        text += f" About {decisive.needed:,} replicates would decide."
+    return text
+
+
+def describe_criterion(result: ContrastResult) -> str:
+    """What the contrast's effect was compared with."""
+    contrast = result.contrast
+    smallest = format_amount(contrast.smallest, contrast.unit, signed=False)
+    smallest += _add_unit(contrast.unit)
+    if contrast.unit == "share" and contrast.form == "same":
+        return "all were asked for"
+    return {
+        "more": f"at least {smallest} was asked for",
+        "differs": f"a difference of at least {smallest} was asked for",
+        "same": f"less than {smallest} in either direction was asked for",
+        "no worse": f"no more than {smallest} below was asked for",
+    }[contrast.form]
+
+
+def format_amount(value: float, unit: str, *, signed: bool = True) -> str:
+    """A number in its unit; ratios, which are logarithms, as factors: ``× 1.50``."""
+    if math.isnan(value):
+        return "?"
+    if math.isinf(value):
+        return ("+" if value > 0 else "−") + "∞"
+    if unit == "ratio":
+        return f"× {math.exp(value):.3g}"
+    if unit == "share":
+        return f"{value:.2f}"
+    return f"{value:{'+' * signed}{_SIGNED.get(unit, '.3g')}}".replace("-", "−")
+
+
+def _add_unit(unit: str) -> str:
+    suffix = _SUFFIX.get(unit, unit)
+    return f" {suffix}" if suffix else ""
+
+
+def _count_lost(effect: Effect) -> str:
+    lost = f", {effect.diverged} with a run that diverged or missed its target"
+    failed = f", {effect.failed} with a failed run"
+    return lost * bool(effect.diverged) + failed * bool(effect.failed)
