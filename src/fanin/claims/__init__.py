@@ -2,23 +2,21 @@
 
     from fanin import claims
     claims.get("he-faster").supported_if
-    verdict = claims.judge_claim(claims.get("he-faster"), inputs)
 
-`fanin run claims` trains what their studies lack and prints the verdicts.
+`fanin run claims` trains what their studies lack and prints the verdicts
+(`fanin.claim_runs.run_claims`). `fanin.claims.claim_verdict.judge_claim` decides a claim from
+results that are there.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
-from fanin.claims.claim import Claim as Claim
-from fanin.claims.claim import Part as Part
-from fanin.claims.claim_inputs import ClaimInputs as ClaimInputs
-from fanin.claims.claim_inputs import StudyRuns as StudyRuns
-from fanin.claims.claim_inputs import load_committed as load_committed
-from fanin.claims.claim_verdict import ClaimVerdict as ClaimVerdict
-from fanin.claims.claim_verdict import judge_claim as judge_claim
 from fanin.errors import UnknownName
+
+if TYPE_CHECKING:
+    from fanin.claims.claim import Claim  # imports SciPy, which naming claims must not
 
 NAMES = (
     "zero-symmetry",

@@ -1,4 +1,4 @@
-"""Claim: what somebody says of initializers, and the criterion that was written down before the run."""
+"""Claim: what somebody says of initializers, and the criterion that was written before the run."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ class Claim:
     observations: tuple[str, ...] = ()
     seen_before: tuple[str, ...] = ()
     """Studies of `studies` whose results existed before the criterion was written."""
+    amendment: str = ""
+    """What was changed after the criterion was first written, and why."""
+    caveat: str = ""
+    """What the test does not cover."""
     mode: Mode = "all"
     """Whether all parts that count must be supported, or any."""
 

@@ -176,7 +176,7 @@ def interact(
     smallest: float,
     unit: str = "accuracy",
 ) -> MeanContrast:
-    """The interaction (a − b of the first pair) − (a − b of the second): does a difference change?"""
+    """(a − b of the first pair) − (a − b of the second): does a difference change?"""
     (a, b), (c, d) = first, second
     terms = ((1.0, a), (-1.0, b), (-1.0, c), (1.0, d))
     return MeanContrast(label, terms, smallest, "differs", unit)

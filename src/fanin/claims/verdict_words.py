@@ -21,7 +21,7 @@ def describe_effect(result: ContrastResult) -> str:
     )
     median = "median " * (effect.statistic == "median")
     interval = "no interval" if math.isnan(effect.low) else f"95 % {low} to {high}"
-    return f"{median}{value}{_add_unit(unit)} ({interval}, n = {effect.n}{_count_lost(effect)})"
+    return f"{median}{value}{name_unit(unit)} ({interval}, n = {effect.n}{_count_lost(effect)})"
 
 
 def describe_decision(verdict: Verdict, decisive: ContrastResult) -> str:
@@ -39,7 +39,7 @@ def describe_criterion(result: ContrastResult) -> str:
     """What the contrast's effect was compared with."""
     contrast = result.contrast
     smallest = format_amount(contrast.smallest, contrast.unit, signed=False)
-    smallest += _add_unit(contrast.unit)
+    smallest += name_unit(contrast.unit)
     if contrast.unit == "share" and contrast.form == "same":
         return "all were asked for"
     return {
@@ -63,7 +63,8 @@ def format_amount(value: float, unit: str, *, signed: bool = True) -> str:
     return f"{value:{'+' * signed}{_SIGNED.get(unit, '.3g')}}".replace("-", "−")
 
 
-def _add_unit(unit: str) -> str:
+def name_unit(unit: str) -> str:
+    """What follows an amount: `` epochs``; nothing for accuracies, ratios and shares."""
     suffix = _SUFFIX.get(unit, unit)
     return f" {suffix}" if suffix else ""
 

@@ -67,9 +67,9 @@ def _long(optimizer: str, initializer: str) -> Arm:
 SUBOPTIMAL = Claim(
     name="suboptimal",
     statement="A poor initialization ends at a worse accuracy, however long it trains.",
-    supported_if="after 60 epochs, three times as many as the other studies train, eight relu layers from "
-    "N(0, 0.01²) and from N(0, 0.05²) end 0.02 of accuracy or more behind He, with momentum and "
-    "with Adam, each at its best rate",
+    supported_if="after 60 epochs, three times as many as the other studies train, eight relu "
+    "layers from N(0, 0.01²) and from N(0, 0.05²) end 0.02 of accuracy or more behind He, with "
+    "momentum and with Adam, each at its best rate",
     refuted_if="one of the deficits is shown to be smaller",
     smallest_effect=ACCURACY_REASON,
     studies=("claim-long",),
@@ -199,8 +199,8 @@ NO_WINNER = Claim(
     statement="No initializer is best everywhere: the best depends on architecture, activation and "
     "problem.",
     supported_if="for each of torch's default, random normal, Xavier, He, LeCun, orthogonal and "
-    "auto there is a network in which another one is ahead by 0.02 of accuracy or more, each at its "
-    "tuned rate",
+    "auto there is a network in which another one is ahead by 0.02 of accuracy or more, each at "
+    "its tuned rate",
     refuted_if="one of them is shown to be less than 0.02 behind in every network that it is "
     "compared in",
     smallest_effect=ACCURACY_REASON,

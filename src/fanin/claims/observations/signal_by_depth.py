@@ -104,4 +104,4 @@ def _record(model: nn.Module, prepared: Prepared) -> list[Tensor]:
 def _vary(tensor: Tensor | None) -> float:
     """The variance in double precision; a tiny number instead of none, as its logarithm is taken."""
     assert tensor is not None
-    return max(float(tensor.double().var()), 1e-300)
+    return max(float(tensor.detach().double().var()), 1e-300)
