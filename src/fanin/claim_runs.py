@@ -92,7 +92,7 @@ def run_claims(
     for number, name in enumerate(studies, 1):
         study = Study.load(name)
         if is_rehearsal:
-            if not _is_embedded(study):
+            if not is_embedded(study):
                 continue
             study = replace(study, tuning=None)
         say(f"Study {number} of {len(studies)}: {name}")
@@ -136,7 +136,7 @@ def _observe(
     return found
 
 
-def _is_embedded(study: Study) -> bool:
+def is_embedded(study: Study) -> bool:
     """Whether a study needs no data beyond what packages embed."""
     from fanin import data
 

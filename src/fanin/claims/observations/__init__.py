@@ -32,7 +32,7 @@ def load_observations() -> Mapping[str, Observation]:
         "symmetry": Observation(10, observe_symmetry),
         "sparsity": Observation(10, observe_sparsity),
         "signal": Observation(20, observe_signals),
-        "time": Observation(40, observe_times),
+        "time": Observation(200, observe_times),
     }
 
 

@@ -95,13 +95,13 @@ def _record(model: nn.Module, prepared: Prepared) -> list[Tensor]:
 
     for module in model.get_submodule("activations").children():
         module.register_forward_hook(keep)
-    x, y = prepared.train.x[:SAMPLES], prepared.train.y[:SAMPLES]
+    x, y = prepared.train.x[:SAMPLES] / prepared.divisor, prepared.train.y[:SAMPLES]
     with torch.enable_grad():
-        functional.cross_entropy(model(x.float()), y.long()).backward()
+        functional.cross_entropy(model(x), y.long()).backward()
     return outputs
 
 
 def _vary(tensor: Tensor | None) -> float:
-    """The variance in double precision; a tiny number instead of none, as its logarithm is taken."""
+    """The variance in double precision; a tiny number instead of 0, which has no logarithm."""
     assert tensor is not None
     return max(float(tensor.detach().double().var()), 1e-300)

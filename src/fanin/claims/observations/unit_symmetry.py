@@ -58,7 +58,7 @@ def _describe(trained: TrainedWeights, cache: DataCache) -> dict[str, float]:
     assert cache.prepared is not None
     hidden = [t for name, t in trained.best.items() if name.startswith("hidden") and t.dim() == 2]
     changed = [name for name, t in trained.best.items() if not t.equal(trained.initial[name])]
-    labels = cache.prepared.test.y
+    labels = cache.prepared.test.y[:]
     most_frequent = float(labels.bincount().max()) / len(labels)
     return {
         "identical": float(all(map(has_equal_rows, hidden))),

@@ -1,4 +1,4 @@
-"""Figures of claims: contrasts with their intervals, in units of the smallest effect of interest."""
+"""Figures of claims: contrasts and their intervals, in smallest effects of interest."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ def make_claim_table(verdicts: Sequence[ClaimVerdict]) -> Table:
     counts = Counter(verdict.verdict for verdict in verdicts)
     found = ", ".join(f"{count} {word}" for word, count in counts.items())
     notes = [
-        "The effect is that of the contrast that decides; the intervals of a claim are simultaneous "
-        "(Bonferroni over its contrasts)",
+        "The effect is that of the contrast that decides; the intervals of a claim are "
+        "simultaneous (Bonferroni over its contrasts)",
         "fanin show NAME has a claim's criterion, --json every contrast",
     ]
     is_rehearsal = any(verdict.is_rehearsal for verdict in verdicts)
