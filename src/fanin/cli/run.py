@@ -10,6 +10,7 @@ import typer
 
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.cli.json_option import JsonOption
+from fanin.cli.reference_option import ReferenceOption
 from fanin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def run(
     only: _Only = None,
     add: _Add = None,
     max_epochs: _MaxEpochs = None,
+    reference: ReferenceOption = None,
     workers: _Workers = None,
     device: _Device = "cpu",
     dry_run: _DryRun = False,
@@ -171,6 +173,8 @@ def run(
         "accept_changed": accept_changed,
     }
     to_run = _add_values(study, add) if add else study
+    if reference is not None:
+        to_run = experiment.load_study(to_run).override(reference=reference)
     if dry_run:
         from fanin.execution.process_settings import tune_process
 

@@ -17,6 +17,7 @@ from fanin.analysis.section_comparisons import SectionComparison
 from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
 from fanin.cell.result import Result
 from fanin.report.numbers import choose_number_format
+from fanin.report.study_conclusion import MOST_SENTENCES
 
 _LISTED = 8
 _MESSAGE = 160
@@ -47,7 +48,7 @@ def write_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
     found = [
         *analysis.plan.notes,
         *_note_incomplete(frame),
-        *_note_numbers(frame, replicates, ranked),
+        *_note_numbers(frame, replicates, ranked, crossed=bool(analysis.seed_variances)),
         *_note_comparisons(design, analysis.comparisons, replicates),
         *_note_mixed_environments(frame, design),
         *_note_several_data(analysis.planned_results),
@@ -91,10 +92,17 @@ def _find_reason(message: str) -> str:
     return lines[-1] if lines and lines[0].startswith("Traceback") else message
 
 
-def _note_numbers(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[str]:
+def _note_numbers(
+    frame: pd.DataFrame, replicates: int, ranked: bool, *, crossed: bool
+) -> list[str]:
     if replicates == 1:
         return []
-    if replicates >= MIN_FOR_INTERVAL:
+    if crossed:
+        said = [
+            "mean ± standard deviation over n runs, which share seeds with one another, so that "
+            "their mean has no interval"
+        ]
+    elif replicates >= MIN_FOR_INTERVAL:
         said = [
             "mean ± half-width of its 95 % interval (Student's t over n replicates), from "
             f"{MIN_FOR_INTERVAL} replicates on"
@@ -121,6 +129,7 @@ def _note_comparisons(
     if replicates == 1:
         return ["one replicate per row: too few to rank, differences may be chance"]
     few = [item for item in comparisons if item.too_few]
+    is_told = len(comparisons) <= MOST_SENTENCES  # what could have been seen, by the answer
     said = []
     if len(few) < len(comparisons):
         marked = (
@@ -136,7 +145,7 @@ def _note_comparisons(
         pairs = f"{min(item.pairs for item in few)} of the {MIN_FOR_TEST} paired replicates needed"
         said.append(
             f"too few to rank or test{'' if len(few) == len(comparisons) else ' elsewhere'} "
-            f"({pairs}){_describe_detectable(design, few)}"
+            f"({pairs}){'' if is_told else _describe_detectable(design, few)}"
         )
     return said
 
