@@ -146,8 +146,8 @@ def write_figures(verdicts: Sequence[ClaimVerdict]) -> None:
 
 
 def export_results(folder: Path) -> None:
-    """Commit what a `fanin run claims` has found in studies of claims alone: metrics in full, of the
-    histories what claims read.
+    """Write what a `fanin run claims` has found in studies of claims alone into ``results/``: all
+    metrics, and of the histories what claims read.
     """
     for name in builtin_studies.list_claim_studies():
         if (folder / name).is_dir():
@@ -164,8 +164,13 @@ def export_results(folder: Path) -> None:
 
 
 def _strip(result: Result, columns: Sequence[str]) -> Result:
-    history = {name: result.history[name] for name in columns if name in result.history}
-    return replace(result, history=history)
+    history = {
+        name: [round(value, 4) for value in column] if name.endswith("accuracy") else column
+        for name, column in result.history.items()
+        if name in columns
+    }
+    timings = {"total": round(result.timings.get("total", 0.0), 3)}
+    return replace(result, history=history, timings=timings)
 
 
 def main() -> int:

@@ -24,12 +24,31 @@ from fanin.study.study import Study
 
 ROOT = Path(__file__).parent.parent
 
-PROTOCOL = """
-zero-symmetry zero-unstable random-scale random-fluctuates random-batchnorm xavier-sigmoid-tanh
-xavier-deep-relu he-relu he-faster lecun-shallow orthogonal-deep orthogonal-slower cost-order
-sparse-niche uniform-normal convergence suboptimal generalization no-winner normalization-effect
-optimizer-interaction lr-interaction lr-schedule
-""".split()
+PROTOCOL = [
+    "zero-symmetry",
+    "zero-unstable",
+    "random-scale",
+    "random-fluctuates",
+    "random-batchnorm",
+    "xavier-sigmoid-tanh",
+    "xavier-deep-relu",
+    "he-relu",
+    "he-faster",
+    "lecun-shallow",
+    "orthogonal-deep",
+    "orthogonal-slower",
+    "cost-order",
+    "sparse-niche",
+    "uniform-normal",
+    "convergence",
+    "suboptimal",
+    "generalization",
+    "no-winner",
+    "normalization-effect",
+    "optimizer-interaction",
+    "lr-interaction",
+    "lr-schedule",
+]
 """The claims that the case study's protocol lists."""
 
 

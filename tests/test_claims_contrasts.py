@@ -57,9 +57,7 @@ ZERO = Numbers(np.zeros(10))
         ("more", math.nan, math.nan, math.nan, "inconclusive"),
     ],
 )
-def test_the_decision_rule(
-    form: str, effect: float, low: float, high: float, verdict: str
-) -> None:
+def test_the_decision_rule(form: str, effect: float, low: float, high: float, verdict: str) -> None:
     assert decide(form, effect, low, high, 0.02) == verdict  # type: ignore[arg-type]
 
 

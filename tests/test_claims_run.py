@@ -59,7 +59,11 @@ def test_data_that_would_be_downloaded_are_left_out_of_a_rehearsal() -> None:
 
 def test_a_dry_run_lists_the_trainings_of_the_chosen_claims() -> None:
     done = fanin("run", "claims", "--dry-run", "--only", "claim=lr-schedule", "--json")
-    assert done.record == {"schema": 1, "claims": ["lr-schedule"], "studies": {"claim-schedule": 240}}
+    assert done.record == {
+        "schema": 1,
+        "claims": ["lr-schedule"],
+        "studies": {"claim-schedule": 240},
+    }
 
 
 @pytest.mark.parametrize(

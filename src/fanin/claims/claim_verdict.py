@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanin.analysis.statistics import LEVEL
-from fanin.claims.claim import Claim, Part
+from fanin.claims.claim import Claim, Mode, Part
 from fanin.claims.claim_inputs import ClaimInputs
 from fanin.claims.contrast import ContrastResult
 from fanin.claims.decision_rule import Verdict, combine_all, combine_any
@@ -33,7 +33,7 @@ class PartVerdict:
     @property
     def decisive(self) -> ContrastResult:
         """The contrast that decides (`choose_decisive`)."""
-        return choose_decisive(self.verdict, list(self._list_candidates()))
+        return choose_decisive(self.verdict, list(self._list_candidates()), self.part.mode)
 
     def _list_candidates(self) -> Iterator[ContrastResult]:
         for item in self.items:
@@ -53,9 +53,8 @@ class ClaimVerdict:
     @property
     def decisive(self) -> ContrastResult:
         """The contrast that decides the claim."""
-        return choose_decisive(
-            self.verdict, [part.decisive for part in self.parts if part.part.counts]
-        )
+        candidates = [part.decisive for part in self.parts if part.part.counts]
+        return choose_decisive(self.verdict, candidates, self.claim.mode)
 
     @property
     def effect(self) -> str:
@@ -107,19 +106,22 @@ def judge_claim(claim: Claim, inputs: ClaimInputs, *, is_rehearsal: bool = False
     return ClaimVerdict(claim, verdict, parts, is_rehearsal)
 
 
-def choose_decisive(verdict: Verdict, results: Sequence[ContrastResult]) -> ContrastResult:
-    """The contrast that a verdict rests on: of the contrasts with this verdict (of all, if none has
-    it) the one with the least effect in units of what matters; for a refuted difference or
-    sameness, the one with the largest.
+def choose_decisive(
+    verdict: Verdict, results: Sequence[ContrastResult], mode: Mode
+) -> ContrastResult:
+    """The contrast that a verdict rests on, of those with this verdict, or of all if none has it.
+
+    It is the one that speaks least for the claim if all must hold, and the one that speaks most for
+    it if any is enough, both in smallest effects of interest.
     """
     having = [result for result in results if result.verdict == verdict] or list(results)
     measured = [result for result in having if result.effect.n] or having
 
-    def weigh(result: ContrastResult) -> float:
+    def speak(result: ContrastResult) -> float:
         size = result.effect.value / result.contrast.smallest
-        return -abs(size) if result.contrast.form in ("differs", "same") else size
+        return {"same": -abs(size), "differs": abs(size)}.get(result.contrast.form, size)
 
-    return min(measured, key=weigh)
+    return (min if mode == "all" else max)(measured, key=speak)
 
 
 def _judge_part(part: Part, inputs: ClaimInputs, alpha: float) -> PartVerdict:

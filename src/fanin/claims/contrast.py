@@ -20,7 +20,7 @@ from fanin.claims.arms import Arm, Readings
 from fanin.claims.claim_inputs import ClaimInputs
 from fanin.claims.decision_rule import Form, Verdict, count_deciding_replicates, decide
 
-Statistic = Literal["mean", "median", "ratio", "share"]
+Statistic = Literal["mean", "median", "ratio", "share", "fact"]
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,8 @@ class ExactFact:
         if not values:
             return ContrastResult(self, NOTHING, "no results yet")
         holds = sum(value == 1 for value in values)
-        found = statistics.bound_proportion(holds, len(values), 1 - alpha)
+        share = holds / len(values)
         verdict: Verdict = "refuted" if holds < len(values) else "inconclusive"
         if holds == len(values) >= statistics.MIN_FOR_TEST:
             verdict = "supported"
-        return ContrastResult(
-            self, Effect("share", found.n, found.share, found.low, found.high), verdict
-        )
+        return ContrastResult(self, Effect("fact", len(values), share, share, share), verdict)

@@ -13,26 +13,43 @@ _SUFFIX = {"accuracy": "", "ratio": "", "share": "", "loss": "", "error": ""}
 
 def describe_effect(result: ContrastResult) -> str:
     """Such as ``+0.047 (95 % +0.011 to +0.083, n = 10)``."""
-    effect, unit = result.effect, result.contrast.unit
+    effect = result.effect
     if effect.n == 0:
         return "no results yet"
-    value, low, high = (
-        format_amount(number, unit) for number in (effect.value, effect.low, effect.high)
-    )
+    if effect.statistic == "fact":
+        return f"{describe_amount(result)} networks"
     median = "median " * (effect.statistic == "median")
-    interval = "no interval" if math.isnan(effect.low) else f"95 % {low} to {high}"
-    return f"{median}{value}{name_unit(unit)} ({interval}, n = {effect.n}{_count_lost(effect)})"
+    ends = describe_interval(result)
+    interval = f"95 % {ends}" if ends else "no interval"
+    return f"{median}{describe_amount(result)} ({interval}, n = {effect.n}{_count_lost(effect)})"
 
 
 def describe_decision(verdict: Verdict, decisive: ContrastResult) -> str:
     """The verdict, what it rests on, and what would decide if nothing has."""
     if verdict == "no results yet":
         return "No results yet."
-    contrast = decisive.contrast
-    text = f"{contrast.label}: {describe_effect(decisive)}; {describe_criterion(decisive)}."
+    label = decisive.contrast.label
+    text = f"{label[:1].upper()}{label[1:]}: {describe_effect(decisive)}; "
+    text += f"{describe_criterion(decisive)}."
     if verdict == "inconclusive" and decisive.needed is not None:
         text += f" About {decisive.needed:,} replicates would decide."
     return text
+
+
+def describe_amount(result: ContrastResult) -> str:
+    """The effect without its interval: ``+0.047``, or ``10 of 10`` for a fact."""
+    effect, unit = result.effect, result.contrast.unit
+    if effect.statistic == "fact":
+        return f"{round(effect.value * effect.n)} of {effect.n}"
+    return f"{format_amount(effect.value, unit)}{name_unit(unit)}"
+
+
+def describe_interval(result: ContrastResult) -> str:
+    """Such as ``+0.011 to +0.083``; empty without an interval."""
+    effect, unit = result.effect, result.contrast.unit
+    if effect.statistic == "fact" or math.isnan(effect.low):
+        return ""
+    return " to ".join(format_amount(end, unit) for end in (effect.low, effect.high))
 
 
 def describe_criterion(result: ContrastResult) -> str:
@@ -40,7 +57,7 @@ def describe_criterion(result: ContrastResult) -> str:
     contrast = result.contrast
     smallest = format_amount(contrast.smallest, contrast.unit, signed=False)
     smallest += name_unit(contrast.unit)
-    if contrast.unit == "share" and contrast.form == "same":
+    if result.effect.statistic == "fact":
         return "all were asked for"
     return {
         "more": f"at least {smallest} was asked for",
@@ -57,10 +74,19 @@ def format_amount(value: float, unit: str, *, signed: bool = True) -> str:
     if math.isinf(value):
         return ("+" if value > 0 else "−") + "∞"
     if unit == "ratio":
-        return f"× {math.exp(value):.3g}"
+        return f"× {_format_factor(math.exp(value))}"
     if unit == "share":
         return f"{value:.2f}"
     return f"{value:{'+' * signed}{_SIGNED.get(unit, '.3g')}}".replace("-", "−")
+
+
+def _format_factor(factor: float) -> str:
+    """Three digits; far from 1 a power of ten."""
+    if 1e-3 <= factor < 1e4:
+        return f"{factor:.3g}"
+    mantissa, _, exponent = f"{factor:.1e}".partition("e")
+    digits = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa}·10{digits}"
 
 
 def name_unit(unit: str) -> str:

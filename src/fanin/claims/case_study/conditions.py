@@ -34,6 +34,18 @@ RANDOM, XAVIER, HE, LECUN, ORTHOGONAL = (
     "orthogonal",
 )
 SCALED = (XAVIER, HE, LECUN)
+SHOWN = {
+    RANDOM: "random normal",
+    XAVIER: "Xavier",
+    HE: "He",
+    LECUN: "LeCun",
+    ORTHOGONAL: "orthogonal",
+    "torch_default": "torch's default",
+    "orthogonal, √2": "orthogonal, gain √2",
+    "auto": "auto",
+    "random_uniform": "random uniform",
+}
+"""Label in a study → what it is called in words."""
 SETTINGS = {
     "tanh, 2 layers": {"activation": "tanh", "model.depth": "2 layers"},
     "tanh, 10 layers": {"activation": "tanh", "model.depth": "10 layers"},

@@ -16,6 +16,7 @@ from fanin.claims.case_study.conditions import (
     ORTHOGONAL,
     RANDOM,
     SCALED,
+    SHOWN,
     XAVIER,
     keep_variance,
     take_best_rate,
@@ -46,7 +47,7 @@ LECUN_SHALLOW = Claim(
             "Good in shallow networks",
             tuple(
                 subtract(
-                    f"{setting}: LeCun − {other}",
+                    f"{setting}: LeCun − {SHOWN[other]}",
                     take_best_rate(setting, LECUN),
                     take_best_rate(setting, other),
                     ACCURACY,
@@ -110,7 +111,7 @@ ORTHOGONAL_DEEP = Claim(
             "It suits deep fully connected networks",
             tuple(
                 subtract(
-                    f"tanh, {depth} layers: orthogonal − {other}",
+                    f"tanh, {depth} layers: orthogonal − {SHOWN[other]}",
                     at_depth("tanh", depth, ORTHOGONAL),
                     at_depth("tanh", depth, other),
                     ACCURACY,
@@ -196,7 +197,7 @@ def _autoencoder(initializer: str, optimizer: str = "momentum", activation: str 
 
 def _lead_sparse(optimizer: str, activation: str, other: str) -> MeanContrast:
     return subtract(
-        f"{activation}, {optimizer}: error of {other} − sparse",
+        f"{activation}, {optimizer}: error of {SHOWN[other]} − sparse",
         _autoencoder(other, optimizer, activation),
         _autoencoder("sparse", optimizer, activation),
         _AUTOENCODER_LOSS,

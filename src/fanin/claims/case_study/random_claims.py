@@ -11,6 +11,7 @@ from fanin.claims.case_study.conditions import (
     HE,
     RANDOM,
     SCALED,
+    SHOWN,
     observe_signal,
 )
 from fanin.claims.claim import Claim, Part
@@ -63,6 +64,8 @@ RANDOM_SCALE = Claim(
     "so many, ten replicates leave a median no interval where runs diverge. The question turns on "
     "the critical σ alone, so the others now stand beside it",
     smallest_effect=f"A factor of 100 over ten layers, 1.6 per layer. {COLLAPSE_REASON}",
+    caveat="networks whose layers differ in width have no single critical σ: there each width "
+    "needs its own, which is what He's rule gives. One learning rate, 0.001, for all",
     studies=("phase-diagram",),
     seen_before=("phase-diagram",),
     observations=("signal",),
@@ -94,7 +97,7 @@ RANDOM_SCALE = Claim(
                 ),
             ),
             if_refuted="One σ serves networks of one width at every depth that was tried: the "
-            "critical one, √2/√width for relu, which is He's. Any other is beaten at some depth.",
+            "critical one, √2/√width for relu, which is He's.",
         ),
         Part(
             "Beside it: each other σ_w at 40 layers, against √2",
@@ -125,7 +128,7 @@ RANDOM_FLUCTUATES = Claim(
             f"In the {model} network",
             tuple(
                 SpreadContrast(
-                    f"{model}: standard deviation of accuracy, {name} : scaled methods",
+                    f"{model}: standard deviation of accuracy, {SHOWN[name]} : scaled methods",
                     (_spread(model, name),),
                     tuple(_spread(model, scaled) for scaled in SCALED),
                     math.log(1.5),

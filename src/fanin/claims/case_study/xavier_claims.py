@@ -12,6 +12,7 @@ from fanin.claims.case_study.conditions import (
     LECUN,
     ORTHOGONAL,
     RANDOM,
+    SHOWN,
     XAVIER,
     keep_variance,
     take_best_rate,
@@ -48,7 +49,7 @@ XAVIER_SIGMOID_TANH = Claim(
             "The best choice there",
             tuple(
                 subtract(
-                    f"{setting}: Xavier − {other}",
+                    f"{setting}: Xavier − {SHOWN[other]}",
                     take_best_rate(setting, XAVIER),
                     take_best_rate(setting, other),
                     ACCURACY,

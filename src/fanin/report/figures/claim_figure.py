@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 
 from fanin.claims.claim_verdict import ClaimVerdict
 from fanin.claims.contrast import ContrastResult
-from fanin.claims.verdict_words import format_amount, name_unit
+from fanin.claims.verdict_words import describe_amount, describe_interval
 from fanin.report.figures.palette import FRAME, GRID, QUIET
-from fanin.report.figures.rendering import fit_text
+from fanin.report.figures.rendering import draw_message, fit_text
 
 VERDICT_STYLES = {
     "supported": ("#009E73", "o"),
@@ -24,8 +24,8 @@ VERDICT_STYLES = {
 """Verdict → colour and marker: they differ without colour, too."""
 
 _ROW, _HEAD, _FOOT = 0.24, 0.3, 0.62
-_LEFT, _MIDDLE, _RIGHT = 3.55, 2.9, 2.35
-"""Widths of the names, the axis and the numbers, in inches."""
+_MIDDLE, _RIGHT = 2.9, 2.35
+"""Widths of the axis and of the numbers, in inches."""
 
 _LINEAR = 2.0
 """Up to so many smallest effects the axis is linear, beyond it is logarithmic."""
@@ -71,18 +71,23 @@ def draw_rows(rows: Sequence[FigureRow]) -> Figure:
     The axis counts smallest effects of interest: at 1 an effect matters, at 0 there is none. The
     grey band holds what does not matter.
     """
+    if not rows:
+        return draw_message("No results yet.")
     height = _HEAD + _ROW * len(rows) + _FOOT
-    width = _LEFT + _MIDDLE + _RIGHT
+    longest = max((len(row.name) for row in rows if row.result), default=0)
+    left = min(max(0.4 + 0.066 * longest, 1.6), 4.2)
+    width = left + _MIDDLE + _RIGHT
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes(
-        (_LEFT / width, _FOOT / height, _MIDDLE / width, _ROW * len(rows) / height)
+        (left / width, _FOOT / height, _MIDDLE / width, _ROW * len(rows) / height)
     )
     _style(axes, len(rows))
     for number, row in enumerate(rows):
         if row.result is None:
-            _write(axes, -_LEFT + 0.08, number, row.name, _LEFT + _MIDDLE, bold=True)
+            _write(axes, 0.08 - left, number, row.name, left + _MIDDLE, bold=True)
         else:
-            _draw_result(axes, number, row.name, row.result)
+            _draw_result(axes, number, row.result)
+            _write(axes, 0.2 - left, number, row.name, left - 0.2)
     _draw_legend(figure, height)
     return figure
 
@@ -105,9 +110,9 @@ def _style(axes: Axes, rows: int) -> None:
     axes.spines["bottom"].set_color(FRAME)
 
 
-def _draw_result(axes: Axes, row: int, name: str, result: ContrastResult) -> None:
+def _draw_result(axes: Axes, row: int, result: ContrastResult) -> None:
     colour, marker = VERDICT_STYLES.get(result.verdict, VERDICT_STYLES["inconclusive"])
-    effect, unit = result.effect, result.contrast.unit
+    effect = result.effect
     value, low, high = (
         _clip(number / result.contrast.smallest)
         for number in (effect.value, effect.low, effect.high)
@@ -119,11 +124,9 @@ def _draw_result(axes: Axes, row: int, name: str, result: ContrastResult) -> Non
                 axes.plot([end], [row], marker=arrow, color=colour, ms=5, clip_on=False)
     face = "white" if math.isnan(low) else colour
     axes.plot([value], [row], marker, color=colour, mfc=face, ms=5, zorder=3, clip_on=False)
-    _write(axes, -_LEFT + 0.2, row, name, _LEFT - 0.25)
-    numbers = f"{format_amount(effect.value, unit)}{name_unit(unit)}"
-    if not math.isnan(effect.low):
-        ends = " to ".join(format_amount(end, unit) for end in (effect.low, effect.high))
-        numbers += f"  ({ends})"
+    numbers = describe_amount(result)
+    if interval := describe_interval(result):
+        numbers += f"  ({interval})"
     _write(axes, _MIDDLE + 0.12, row, numbers, _RIGHT - 0.1)
 
 

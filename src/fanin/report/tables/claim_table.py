@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fanin.claims.claim_verdict import ClaimVerdict
-from fanin.claims.verdict_words import format_amount, name_unit
+from fanin.claims.verdict_words import describe_amount, describe_interval
 from fanin.report.numbers import NOTHING
 from fanin.report.tables.table import Column, Table, TableEntry
 
@@ -44,17 +44,14 @@ def make_claim_table(verdicts: Sequence[ClaimVerdict]) -> Table:
 def _make_row(verdict: ClaimVerdict) -> tuple[TableEntry, ...]:
     word = f"({verdict.verdict})" if verdict.is_rehearsal else verdict.verdict
     name, decisive = TableEntry(verdict.claim.name), verdict.decisive
-    effect, unit = decisive.effect, decisive.contrast.unit
+    effect = decisive.effect
     if not effect.n:
         return name, TableEntry(word), TableEntry(), TableEntry(), TableEntry()
-    value = f"{format_amount(effect.value, unit)}{name_unit(unit)}"
-    low, high = (format_amount(end, unit) for end in (effect.low, effect.high))
-    interval = NOTHING if math.isnan(effect.low) else f"{low} to {high}"
     finite = effect.value if math.isfinite(effect.value) else None
     return (
         name,
         TableEntry(word),
-        TableEntry(value, value=finite),
-        TableEntry(interval),
+        TableEntry(describe_amount(decisive), value=finite),
+        TableEntry(describe_interval(decisive) or NOTHING),
         TableEntry(str(effect.n), value=effect.n),
     )
