@@ -110,7 +110,7 @@ class Analysis:
 
     @cached_property
     def problem_ranks(self) -> ProblemRanks | None:
-        """How the compared values rank over the sections; None with fewer than two."""
+        """How the compared values rank over the sections; None with fewer than three."""
         from fanin.analysis.problem_ranks import rank_over_sections
 
         return rank_over_sections(self.section_runs)

@@ -57,7 +57,8 @@ def describe_variance(item: SeedVariance) -> str:
     spread = form.text(components.total**0.5)
     return (
         f"runs of {item.value} differ by {spread} (sd) around {form.text(components.mean)} in "
-        f"{metric}. Of this variance {', '.join(parts)}; interactions and the rest {100 * rest:.0f} %."
+        f"{metric}. Of this variance {', '.join(parts)}; interactions and the rest "
+        f"{100 * rest:.0f} %."
     )
 
 
