@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from pages import wrap, write_or_check
 
 from fanin import claims
 from fanin.cell.result import Result
+from fanin.claims.arms import BestRateArm
 from fanin.claims.claim import Claim
 from fanin.claims.claim_inputs import ClaimInputs, load_committed
 from fanin.claims.claim_verdict import ClaimVerdict, PartVerdict, judge_claim
@@ -52,7 +54,7 @@ def render_page(verdicts: Sequence[ClaimVerdict], inputs: ClaimInputs) -> str:
         "![The contrast that decides each claim, in smallest effects of interest]"
         "(claims/overview.png)",
         reading,
-        *map(_render_claim, verdicts),
+        *(_render_claim(verdict, inputs) for verdict in verdicts),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -96,11 +98,11 @@ def _render_row(verdict: ClaimVerdict) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _render_claim(verdict: ClaimVerdict) -> str:
+def _render_claim(verdict: ClaimVerdict, inputs: ClaimInputs) -> str:
     claim = verdict.claim
     blocks = [
         f"## {claim.name}",
-        f"> {claim.statement}",
+        "\n".join(f"> {line}" for line in textwrap.wrap(claim.statement, 98)),
         f"**{verdict.verdict[0].upper()}{verdict.verdict[1:]}.** {verdict.sentence}",
     ]
     if verdict.instead:
@@ -111,6 +113,8 @@ def _render_claim(verdict: ClaimVerdict) -> str:
     blocks.append(f"*Supported if* {claim.supported_if}. *Refuted if* {claim.refuted_if}.")
     blocks.append(f"*Smallest effect of interest:* {claim.smallest_effect}.")
     blocks += list(_render_remarks(claim))
+    if edges := list(_list_edges(claim, inputs)):
+        blocks.append(f"*Best rates at an end of their grid:* {'; '.join(edges)}.")
     return "\n\n".join(
         block if block.startswith(("#", "!", ">")) else wrap(block) for block in blocks
     )
@@ -133,6 +137,13 @@ def _render_remarks(claim: Claim) -> Iterator[str]:
         yield f"*Amended:* {claim.amendment}."
     if claim.caveat:
         yield f"*What this does not show:* {claim.caveat}."
+
+
+def _list_edges(claim: Claim, inputs: ClaimInputs) -> Iterator[str]:
+    """The conditions whose best rate is an end of the grid, so that a better one may lie beyond."""
+    for arm in claim.list_arms():
+        if isinstance(arm, BestRateArm) and (edges := arm.list_edges(inputs)):
+            yield f"{' · '.join(arm.where.values())} ({', '.join(edges)})"
 
 
 def write_figures(verdicts: Sequence[ClaimVerdict]) -> None:

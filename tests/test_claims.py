@@ -12,12 +12,10 @@ from combinations import for_each
 import fanin
 from fanin import claims
 from fanin.catalogue import describe
-from fanin.claims.arms import Arm, BestRateArm, ObservedArm, StudyArm
+from fanin.claims.arms import BestRateArm, ObservedArm, StudyArm
 from fanin.claims.claim import Claim, Part
 from fanin.claims.claim_inputs import ClaimInputs, StudyRuns, read_observations
-from fanin.claims.contrast import Contrast, MeanContrast
-from fanin.claims.share_contrast import ExactFact, ShareContrast
-from fanin.claims.spread_contrasts import InitializerSpreadContrast, SpreadContrast
+from fanin.claims.contrast import Contrast
 from fanin.errors import UnknownName
 from fanin.study import builtin_studies
 from fanin.study.study import Study
@@ -84,7 +82,7 @@ def test_a_claim_reads_the_studies_that_it_names_and_conditions_that_exist(name:
     claim = claims.get(name)
     studies, observations = set[str](), set[str]()
     for contrast in list_contrasts(claim):
-        for arm in list_arms(contrast):
+        for arm in contrast.list_arms():
             if isinstance(arm, ObservedArm):
                 observations.add(arm.observation)
                 assert any(arm.read(load_observed()).values()), arm
@@ -122,15 +120,6 @@ def list_contrasts(claim: Claim) -> Iterator[Contrast]:
     for part in claim.parts:
         assert isinstance(part, Part)
         yield from part.list_contrasts()
-
-
-def list_arms(contrast: Contrast) -> list[Arm]:
-    if isinstance(contrast, MeanContrast):
-        return [arm for _, arm in contrast.terms]
-    if isinstance(contrast, SpreadContrast | InitializerSpreadContrast):
-        return [*contrast.wide, *contrast.narrow]
-    assert isinstance(contrast, ShareContrast | ExactFact)
-    return [contrast.arm]
 
 
 @cache

@@ -342,6 +342,17 @@ def test_the_best_rate_of_a_replicate_is_chosen_on_the_others() -> None:
     values = [reading.value for reading in arm.read(study.to_inputs()).values()]
     # Replicate 0 alone would choose 0.1; the others choose 0.01 for it. 1.0 diverges.
     assert values == [0.01, 0.01, 0.01]
+    assert arm.list_edges(study.to_inputs()) == ["0.01"]
+
+
+def test_a_rate_that_has_not_run_in_full_is_not_the_best() -> None:
+    study = PlantedStudy()
+    for replicate in range(3):
+        study.add("a", replicate, rate=0.1, val_loss=1.0, test_accuracy=0.1)
+    study.add("a", 0, rate=0.2, val_loss=0.0, test_accuracy=0.2)
+    arm = BestRateArm("planted", {"initializer": "a"})
+    values = [reading.value for reading in arm.read(study.to_inputs()).values()]
+    assert values == [0.1, 0.1, 0.1]
 
 
 def test_the_effect_in_hand_tells_how_many_replicates_decide() -> None:

@@ -46,6 +46,25 @@ class ClaimResults:
         """A row per claim: verdict, effect with interval, n."""
         return make_claim_table(self.verdicts)
 
+    def write(self) -> list[Path]:
+        """Write ``verdicts.json``, ``overview.png`` and a figure per claim that has results into
+        the folder; returns their paths.
+        """
+        from fanin.report.figures.claim_figure import draw_claim, draw_overview
+        from fanin.report.figures.rendering import render
+
+        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
+        paths = [atomic.write(self.out / "verdicts.json", text, create_parent=True)]
+        figures = {"overview": draw_overview(self.verdicts)} | {
+            verdict.claim.name: draw_claim(verdict) for verdict in self.verdicts if verdict.n
+        }
+        return paths + [
+            atomic.write(
+                self.out / "figures" / f"{name}.png", render(figure, "png"), create_parent=True
+            )
+            for name, figure in figures.items()
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """All verdicts as JSON values."""
         return {"claims": [verdict.to_json() for verdict in self.verdicts], "folder": str(self.out)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -68,22 +68,45 @@ class BestRateArm:
     axis: str = "learning_rate"
 
     def read(self, inputs: ClaimInputs) -> Readings:
+        runs = self._collect_runs(inputs)
+        return {
+            replicate: _read_result(runs[rate][replicate], self.value)
+            for replicate, rate in self._choose_rates(runs).items()
+            if replicate in runs[rate]
+        }
+
+    def list_edges(self, inputs: ClaimInputs) -> list[str]:
+        """The rates that are chosen for a replicate and are an end of the grid: the best rate may
+        lie beyond.
+        """
+        runs = self._collect_runs(inputs)
+        rates = sorted(runs, key=float)
+        chosen = set(self._choose_rates(runs).values())
+        return [rate for rate in rates if rate in chosen & {rates[0], rates[-1]}]
+
+    def _collect_runs(self, inputs: ClaimInputs) -> dict[str, dict[int, Result]]:
+        """The results by rate and replicate."""
         runs: defaultdict[str, dict[int, Result]] = defaultdict(dict)
         for planned, result in inputs.select_runs(self.study, self.where):
             by_replicate = runs[planned.labels[self.axis]]
             assert planned.cell.replicate not in by_replicate, f"{self.where} is no one condition"
             by_replicate[planned.cell.replicate] = result
+        return dict(runs)
+
+    def _choose_rates(self, runs: Mapping[str, Mapping[int, Result]]) -> dict[int, str]:
+        """The rate of each replicate, chosen on all others."""
         scores = {
-            rate: {replicate: _read_result(result, self.score).value for replicate, result in found}
-            for rate, found in ((rate, results.items()) for rate, results in runs.items())
+            rate: {at: _read_result(result, self.score).value for at, result in found.items()}
+            for rate, found in runs.items()
         }
         replicates = sorted(set().union(*runs.values())) if runs else []
-        chosen = {}
-        for replicate in replicates:
-            rate = min(scores, key=lambda rate: _rate_scores(scores[rate], replicate))
-            if replicate in runs[rate]:
-                chosen[replicate] = _read_result(runs[rate][replicate], self.value)
-        return chosen
+        return {
+            replicate: min(
+                scores,
+                key=lambda rate: _rate_scores(scores[rate], set(replicates) - {replicate}),
+            )
+            for replicate in replicates
+        }
 
 
 @dataclass(frozen=True)
@@ -111,8 +134,8 @@ def _read_result(result: Result, value: RunValue) -> Reading:
     return Reading(value.read(result), origin)
 
 
-def _rate_scores(scores: Mapping[int, float], without: int) -> tuple[int, float]:
-    """How a rate does on all replicates but one; lower is better."""
-    others = np.array([score for replicate, score in scores.items() if replicate != without])
+def _rate_scores(scores: Mapping[int, float], replicates: Collection[int]) -> tuple[int, float]:
+    """How a rate does on these replicates; lower is better. What has not run counts as lost."""
+    others = np.array([scores.get(replicate, math.inf) for replicate in replicates])
     finite = others[np.isfinite(others)]
     return len(others) - len(finite), float(finite.mean()) if len(finite) else math.inf

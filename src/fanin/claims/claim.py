@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from fanin.claims.arms import Arm
 from fanin.claims.contrast import Contrast
 
 Mode = Literal["all", "any"]
@@ -58,3 +59,12 @@ class Claim:
     def comparisons(self) -> int:
         """The number of contrasts that count: the intervals are simultaneous over them."""
         return sum(1 for part in self.parts if part.counts for _ in part.list_contrasts())
+
+    def list_arms(self) -> list[Arm]:
+        """Every condition that a contrast reads, once."""
+        contrasts = (contrast for part in self.parts for contrast in part.list_contrasts())
+        found: list[Arm] = []
+        for arm in (arm for contrast in contrasts for arm in contrast.list_arms()):
+            if arm not in found:
+                found.append(arm)
+        return found

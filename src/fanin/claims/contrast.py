@@ -37,7 +37,7 @@ class Effect:
     diverged: int = 0
     """Replicates in which a run diverged, or did not reach the target."""
     failed: int = 0
-    """Replicates in which a run failed."""
+    """Replicates whose effect cannot be told: a run failed, or infinities do not add up."""
 
 
 NOTHING = Effect("mean", 0, math.nan, math.nan, math.nan)
@@ -73,6 +73,9 @@ class Contrast(Protocol):
     def unit(self) -> str:
         """What the effect counts: "accuracy", "epochs", "ratio", …"""
 
+    def list_arms(self) -> tuple[Arm, ...]:
+        """The conditions that it reads."""
+
     def judge(self, inputs: ClaimInputs, alpha: float) -> ContrastResult:
         """Measure and decide, with an interval of confidence 1 − alpha."""
 
@@ -97,6 +100,9 @@ class MeanContrast:
     offset: float = 0.0
     is_robust: bool = False
     """Whether θ is the median in any case."""
+
+    def list_arms(self) -> tuple[Arm, ...]:
+        return tuple(arm for _, arm in self.terms)
 
     def judge(self, inputs: ClaimInputs, alpha: float) -> ContrastResult:
         readings = [(weight, arm.read(inputs)) for weight, arm in self.terms]

@@ -24,6 +24,9 @@ class ShareContrast:
     form: Form = "more"
     unit: str = "share"
 
+    def list_arms(self) -> tuple[Arm, ...]:
+        return (self.arm,)
+
     def judge(self, inputs: ClaimInputs, alpha: float) -> ContrastResult:
         values = [reading.value for reading in self.arm.read(inputs).values()]
         if not values:
@@ -50,6 +53,9 @@ class ExactFact:
     smallest: float = 1.0
     form: Form = "same"
     unit: str = "share"
+
+    def list_arms(self) -> tuple[Arm, ...]:
+        return (self.arm,)
 
     def judge(self, inputs: ClaimInputs, alpha: float) -> ContrastResult:
         values = [reading.value for reading in self.arm.read(inputs).values()]

@@ -33,6 +33,9 @@ class SpreadContrast:
     form: Form = "more"
     unit: str = "ratio"
 
+    def list_arms(self) -> tuple[Arm, ...]:
+        return *self.wide, *self.narrow
+
     def judge(self, inputs: ClaimInputs, alpha: float) -> ContrastResult:
         split = len(self.wide)
 
@@ -40,9 +43,7 @@ class SpreadContrast:
             variances = np.var(x, axis=0, ddof=1)
             return 0.5 * float(np.log(variances[:split].mean() / variances[split:].mean()))
 
-        return _judge_ratio(
-            self, [arm.read(inputs) for arm in (*self.wide, *self.narrow)], compare, alpha
-        )
+        return _judge_ratio(self, [arm.read(inputs) for arm in self.list_arms()], compare, alpha)
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ class InitializerSpreadContrast:
     form: Form = "more"
     unit: str = "ratio"
 
+    def list_arms(self) -> tuple[Arm, ...]:
+        return *self.wide, *self.narrow
+
     def judge(self, inputs: ClaimInputs, alpha: float) -> ContrastResult:
         split = len(self.wide)
 
@@ -71,9 +75,7 @@ class InitializerSpreadContrast:
             wide, narrow = (np.var(part, ddof=1) for part in (means[:split], means[split:]))
             return 0.5 * float(np.log(wide / narrow))
 
-        return _judge_ratio(
-            self, [arm.read(inputs) for arm in (*self.wide, *self.narrow)], compare, alpha
-        )
+        return _judge_ratio(self, [arm.read(inputs) for arm in self.list_arms()], compare, alpha)
 
 
 def _judge_ratio(

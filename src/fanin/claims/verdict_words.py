@@ -97,5 +97,5 @@ def name_unit(unit: str) -> str:
 
 def _count_lost(effect: Effect) -> str:
     lost = f", {effect.diverged} with a run that diverged or missed its target"
-    failed = f", {effect.failed} with a failed run"
+    failed = f", {effect.failed} more that cannot be told"
     return lost * bool(effect.diverged) + failed * bool(effect.failed)

@@ -48,6 +48,7 @@ def run_claims(
         observer=ProgressDisplay(),
         say=print_to_stderr,
     )
+    results.write()
     for problem in results.problems:
         print_to_stderr(f"Error: {problem}")
     return CommandOutput(
@@ -80,4 +81,6 @@ def _show(results: ClaimResults) -> None:
     from fanin.report.tables.terminal import print_table
 
     print_table(results.table)
-    print_lines(["", f"Results: {results.out}"])
+    print_lines(
+        ["", f"Verdicts: {results.out / 'verdicts.json'}  Figures: {results.out / 'figures'}"]
+    )

@@ -49,8 +49,8 @@ COST_ORDER = Claim(
         Part(
             "random < Xavier",
             _compare("xavier", "random", 1.05),
-            if_refuted="A scaled method costs no more than plain random weights: both draw as many "
-            "numbers, and the scale is one division.",
+            if_refuted="In a large layer a scaled method costs hardly more than plain random "
+            "weights: both draw as many numbers, and the scale is one division.",
         ),
         Part(
             "Xavier ≈ He ≈ LeCun",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanin.claims.case_study.conditions import (
+from fanin.claims.case_study.claim_conditions import (
     COLLAPSE,
     COLLAPSE_REASON,
     EPOCHS,

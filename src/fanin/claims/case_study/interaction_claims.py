@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fanin.claims.arms import Arm, BestRateArm, StudyArm
-from fanin.claims.case_study.conditions import (
+from fanin.claims.case_study.claim_conditions import (
     ACCURACY,
     ACCURACY_REASON,
     HE,
@@ -23,15 +23,15 @@ _USUAL = ("torch_default", XAVIER, HE, ORTHOGONAL)
 _OTHERS = (XAVIER, LECUN, ORTHOGONAL)
 
 
-def _normalized(normalization: str, initializer: str) -> Arm:
+def _take_normalized(normalization: str, initializer: str) -> Arm:
     return StudyArm("normalization", {"normalization": normalization, "initializer": initializer})
 
 
 def _reduce(kind: str, initializers: tuple[str, ...], shown: str) -> InitializerSpreadContrast:
     return InitializerSpreadContrast(
         f"{shown}: standard deviation between initializers, none : {kind}",
-        tuple(_normalized("none", name) for name in initializers),
-        tuple(_normalized(kind, name) for name in initializers),
+        tuple(_take_normalized("none", name) for name in initializers),
+        tuple(_take_normalized(kind, name) for name in initializers),
         TWICE,
     )
 
@@ -65,7 +65,7 @@ NORMALIZATION_EFFECT = Claim(
 )
 
 
-def _combined(optimizer: str, initializer: str) -> Arm:
+def _take_combined(optimizer: str, initializer: str) -> Arm:
     return StudyArm(
         "combined", {"normalization": "none", "optimizer": optimizer, "initializer": initializer}
     )
@@ -95,8 +95,8 @@ OPTIMIZER_INTERACTION = Claim(
                 *(
                     interact(
                         f"(He − {SHOWN[other]}) with SGD − with Adam",
-                        (_combined("SGD", HE), _combined("SGD", other)),
-                        (_combined("Adam", HE), _combined("Adam", other)),
+                        (_take_combined("SGD", HE), _take_combined("SGD", other)),
+                        (_take_combined("Adam", HE), _take_combined("Adam", other)),
                         ACCURACY,
                     )
                     for other in (XAVIER, LECUN, ORTHOGONAL)
@@ -119,8 +119,8 @@ OPTIMIZER_INTERACTION = Claim(
             tuple(
                 subtract(
                     f"Adam: {SHOWN[other]} − He",
-                    _combined("Adam", other),
-                    _combined("Adam", HE),
+                    _take_combined("Adam", other),
+                    _take_combined("Adam", HE),
                     ACCURACY,
                 )
                 for other in (XAVIER, LECUN, ORTHOGONAL)
@@ -195,7 +195,7 @@ LR_INTERACTION = Claim(
 )
 
 
-def _scheduled(schedule: str, initializer: str) -> Arm:
+def _take_scheduled(schedule: str, initializer: str) -> Arm:
     return BestRateArm("claim-schedule", {"schedule": schedule, "initializer": initializer})
 
 
@@ -215,8 +215,8 @@ LR_SCHEDULE = Claim(
             tuple(
                 subtract(
                     f"{shown}: cosine − constant",
-                    _scheduled("cosine", name),
-                    _scheduled("constant", name),
+                    _take_scheduled("cosine", name),
+                    _take_scheduled("constant", name),
                     0.01,
                 )
                 for name, shown in ((HE, "He"), (XAVIER, "Xavier"))

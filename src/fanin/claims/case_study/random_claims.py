@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fanin.claims.arms import Arm, StudyArm
-from fanin.claims.case_study.conditions import (
+from fanin.claims.case_study.claim_conditions import (
     COLLAPSE,
     COLLAPSE_REASON,
     HE,
@@ -143,7 +143,7 @@ RANDOM_FLUCTUATES = Claim(
 )
 
 
-def _combined(normalization: str, optimizer: str, initializer: str) -> Arm:
+def _take_combined(normalization: str, optimizer: str, initializer: str) -> Arm:
     return StudyArm(
         "combined",
         {"normalization": normalization, "optimizer": optimizer, "initializer": initializer},
@@ -169,8 +169,8 @@ RANDOM_BATCHNORM = Claim(
             tuple(
                 subtract(
                     f"{optimizer}, no normalization: He − random normal",
-                    _combined("none", optimizer, HE),
-                    _combined("none", optimizer, RANDOM),
+                    _take_combined("none", optimizer, HE),
+                    _take_combined("none", optimizer, RANDOM),
                     COLLAPSE,
                 )
                 for optimizer in _OPTIMIZERS
@@ -182,8 +182,8 @@ RANDOM_BATCHNORM = Claim(
             tuple(
                 subtract(
                     f"{optimizer}, random normal: batch normalization − none",
-                    _combined("batch", optimizer, RANDOM),
-                    _combined("none", optimizer, RANDOM),
+                    _take_combined("batch", optimizer, RANDOM),
+                    _take_combined("none", optimizer, RANDOM),
                     COLLAPSE,
                 )
                 for optimizer in _OPTIMIZERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fanin.claims.arms import Arm, BestRateArm, StudyArm
-from fanin.claims.case_study.conditions import (
+from fanin.claims.case_study.claim_conditions import (
     ACCURACY,
     ACCURACY_REASON,
     EPOCHS,
@@ -180,7 +180,7 @@ def _activation(activation: str, initializer: str) -> Arm:
     return StudyArm("activations", {"activation": activation, "initializer": initializer})
 
 
-def _combined(initializer: str) -> Arm:
+def _take_combined(initializer: str) -> Arm:
     return StudyArm(
         "combined", {"normalization": "none", "optimizer": "SGD", "initializer": initializer}
     )
@@ -223,8 +223,8 @@ NO_WINNER = Claim(
             "random normal",
             subtract(
                 "relu, 8 layers, SGD: He − random normal",
-                _combined(HE),
-                _combined(RANDOM),
+                _take_combined(HE),
+                _take_combined(RANDOM),
                 ACCURACY,
             ),
         ),
@@ -261,7 +261,12 @@ NO_WINNER = Claim(
                 _activation("gelu", LECUN),
                 ACCURACY,
             ),
-            subtract("relu, 8 layers, SGD: He − LeCun", _combined(HE), _combined(LECUN), ACCURACY),
+            subtract(
+                "relu, 8 layers, SGD: He − LeCun",
+                _take_combined(HE),
+                _take_combined(LECUN),
+                ACCURACY,
+            ),
         ),
         _beat(
             "orthogonal (gain 1)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fanin.claims.arms import Arm, StudyArm
-from fanin.claims.case_study.conditions import (
+from fanin.claims.case_study.claim_conditions import (
     ACCURACY,
     ACCURACY_REASON,
     COLLAPSE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fanin.claims.arms import ObservedArm, StudyArm
-from fanin.claims.case_study.conditions import ACCURACY
+from fanin.claims.case_study.claim_conditions import ACCURACY
 from fanin.claims.claim import Claim, Part
 from fanin.claims.contrast import MeanContrast, subtract
 from fanin.claims.run_values import IsLost, LossIncreases, Metric
