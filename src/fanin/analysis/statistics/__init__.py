@@ -31,6 +31,8 @@ from fanin.analysis.statistics.intervals import estimate as estimate
 from fanin.analysis.statistics.intervals import estimate_median as estimate_median
 from fanin.analysis.statistics.intervals import estimate_spread as estimate_spread
 from fanin.analysis.statistics.intervals import pool_deviations as pool_deviations
+from fanin.analysis.statistics.jackknife import Statistic as Statistic
+from fanin.analysis.statistics.jackknife import jackknife as jackknife
 from fanin.analysis.statistics.multiplicity import correct_holm as correct_holm
 from fanin.analysis.statistics.paired_differences import EquivalenceTest as EquivalenceTest
 from fanin.analysis.statistics.paired_differences import PairedDifference as PairedDifference
