@@ -47,14 +47,18 @@ class ClaimResults:
         return make_claim_table(self.verdicts)
 
     def write(self) -> list[Path]:
-        """Write ``verdicts.json``, ``overview.png`` and a figure per claim that has results into
-        the folder; returns their paths.
+        """Write page, ``verdicts.json``, ``overview.png`` and a figure per claim that has
+        results into the folder; returns their paths.
         """
+        from fanin.report.claim_page import render_claims
         from fanin.report.figures.claim_figure import draw_claim, draw_overview
         from fanin.report.figures.rendering import render
 
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
-        paths = [atomic.write(self.out / "verdicts.json", text, create_parent=True)]
+        paths = [
+            atomic.write(self.out / "verdicts.json", text, create_parent=True),
+            atomic.write(self.out / "report.html", render_claims(self.verdicts)),
+        ]
         figures = {"overview": draw_overview(self.verdicts)} | {
             verdict.claim.name: draw_claim(verdict) for verdict in self.verdicts if verdict.n
         }

@@ -82,5 +82,10 @@ def _show(results: ClaimResults) -> None:
 
     print_table(results.table)
     print_lines(
-        ["", f"Verdicts: {results.out / 'verdicts.json'}  Figures: {results.out / 'figures'}"]
+        [
+            "",
+            f"Page:      {results.out / 'report.html'}",
+            f"Verdicts:  {results.out / 'verdicts.json'}",
+            f"Figures:   {results.out / 'figures'}",
+        ]
     )

@@ -74,22 +74,34 @@ def render_parts(
         title: of the page.
         side: what the page says of several stores side by side.
     """
-    style = environment.get_template("page.css").render(
-        colours=list(zip(LINE_COLOURS, DARK_COLOURS, strict=True))
-    )
     data = {
         "figures": {one.id: one.figure.to_json() for one in counter.found},
         "cells": {f"{part.prefix}cells": part.cells for part in parts},
     }
-    return environment.get_template("page.html.j2").render(
-        title=title,
-        parts=parts,
-        side=side,
+    return fill_layout(environment, "page.html.j2", data, title=title, parts=parts, side=side)
+
+
+def fill_layout(
+    environment: jinja2.Environment, template: str, data: Mapping[str, Any], **context: Any
+) -> str:
+    """A page: its template within the layout, with style, script, data and policy.
+
+    Args:
+        environment: that of `make_environment`.
+        template: a file of `templates` that extends ``layout.html.j2``.
+        data: ``figures`` and ``cells`` by the ids of their elements, for the script.
+        context: what the template shows; ``title`` among it.
+    """
+    style = environment.get_template("page.css").render(
+        colours=list(zip(LINE_COLOURS, DARK_COLOURS, strict=True))
+    )
+    return environment.get_template(template).render(
         data=Markup(encode_json(data)),
         style=Markup(style),
         script=Markup(read_script()),
         policy=_write_policy(style, read_script()),
         version=__version__,
+        **context,
     )
 
 
