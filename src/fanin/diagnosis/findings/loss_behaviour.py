@@ -32,8 +32,8 @@ class LossBehaviour:
     ignores_scale: bool
     """Classes multiplied by one number change nothing: it normalizes."""
     takes_shares: bool
-    """It normalizes, and takes positive outputs only: if some are negative, samples get no gradient,
-    or it is not finite. So do logarithms of each class's share of the sum.
+    """It normalizes, and takes positive outputs only: if some are negative, samples get no
+    gradient, or it is not finite. So do logarithms of each class's share of the sum.
     """
     is_quadratic: bool
     """Its second derivative is the same everywhere: a squared error."""
