@@ -31,7 +31,7 @@ STUDIES = {
         "learning_rate = 0.1",
         "option lr",
     ),
-    "a metric that is not there": ('metrics = ["f1"]\n', "Your own metric: my_file.py:make."),
+    "a metric that is not there": ('metrics = ["bleu"]\n', "Your own metric: my_file.py:make."),
     "a key twice": ('model = "cnn"\n', "the key model is written twice, on line 2 and on line 4"),
     "a quoted key twice": ("'model' = 3\n", "key model is written twice, on line 2 and on line"),
     "a table twice": (
@@ -53,8 +53,8 @@ def test_a_word_of_a_study_leads_to_what_was_meant(name: str) -> None:
 @for_each(
     "path, says",
     [
-        ("mydata.csv", "fanin data add mydata mydata.npz, then write mydata."),
-        ("./My Data.CSV", "fanin data add my-data my-data.npz"),
+        ("mydata.csv", "fanin data add mydata mydata.csv --target COLUMN"),
+        ("./My Data.CSV", "fanin data add my-data './My Data.CSV' --target COLUMN"),
         ("data/digits.npz", "fanin data add digits data/digits.npz, then write digits."),
         ("a b.npz", "fanin data add a-b 'a b.npz'"),
         ("C:\\\\data\\\\x.mat", "fanin data add x x.npz"),

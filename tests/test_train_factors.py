@@ -284,8 +284,12 @@ def test_biases_have_a_rule_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("metric", tuple(metrics.REGISTRY), ids=lambda metric: metric.name)
-def test_a_metric_is_scored_or_follows_from_the_loss(metric: metrics.Metric) -> None:
-    assert (metric.score is None) != (metric.of_loss is None)
+def test_a_metric_is_scored_or_follows_from_the_loss_or_the_whole_set(
+    metric: metrics.Metric,
+) -> None:
+    ways = (metric.score, metric.of_loss, metric.of_set)
+    assert [way for way in ways if way is not None] == [way for way in ways if callable(way)]
+    assert sum(way is not None for way in ways) == 1
     assert metric.summary.endswith(".")
 
 

@@ -32,6 +32,7 @@ from fanin.execution.planning import Planner, names_user_code
 from fanin.execution.run_summary import RunSummary, sum_up
 from fanin.execution.runner import run_plan
 from fanin.execution.usable_cores import count_usable_cores
+from fanin.report.compared_stores import compare_stores as compare_stores
 from fanin.report.results import Results
 from fanin.report.stored_results import load_results
 from fanin.store import results_store
@@ -87,8 +88,10 @@ class Estimate:
     """The trainings that tune learning rates before that; a grid may grow and need more."""
     folder: Path
     workers: int
+    untimed: int
+    """Trainings by users' functions among them, which nobody can time before."""
     seconds_at_most: float
-    """If every cell runs all its epochs."""
+    """If every cell runs all its epochs; without those that users' functions train."""
 
 
 @_look_beside_study
@@ -102,6 +105,7 @@ def run(
     workers: int | None = None,
     device: str = "cpu",
     save_weights: bool = False,
+    signals: bool = False,
     accept_changed: bool = False,
     checkpoint_interval: float = 10.0,
     timeout: float = 1800.0,
@@ -126,6 +130,8 @@ def run(
         workers: the number of processes; by default one per usable core, on a GPU one.
         device: a torch device.
         save_weights: keep initial and best weights in ``<out>/weights``.
+        signals: measure signals, gradients and updates of each layer once per epoch, for
+            `Results.signals`. Such cells are other cells, with the same numbers otherwise.
         accept_changed: complete blocks that were begun in another environment or with other data,
             instead of training them again.
         checkpoint_interval: the least seconds between two checkpoints of a cell.
@@ -146,12 +152,14 @@ def run(
     """
     observer = observer or _choose_observer(CallbackObserver(on_event, on_download), progress)
     stages, fingerprints = list[tuple[Plan, RunSummary]](), dict[str, str]()
-    with Planner(load_study(study)) as planner:
+    with Planner(_load_to_run(study, signals)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
         given: dict[str, object] = {"replicates": replicates, "only": only, "workers": workers}
         given |= {"max_epochs": max_epochs, "device": device, "save_weights": save_weights}
-        plan = replace(plan, command=command or format_python_call(planner.study, folder, given))
+        given |= {"signals": signals}
+        call = command or format_python_call(load_study(study), folder, given)
+        plan = replace(plan, command=call)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
                 _fetch_data(planner, stage.to_train, tell_download, fingerprints)
@@ -183,6 +191,7 @@ def estimate(
     only: Only | None = None,
     max_epochs: int | None = None,
     workers: int | None = None,
+    signals: bool = False,
     accept_changed: bool = False,
 ) -> Estimate:
     """What `run` would train, and for how long at most; arguments and errors as for `run`.
@@ -191,7 +200,7 @@ def estimate(
     Nothing is written.
     """
     fingerprints: dict[str, str] = {}
-    with Planner(load_study(study)) as planner:
+    with Planner(_load_to_run(study, signals)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
@@ -204,7 +213,8 @@ def estimate(
         cells = (*stage.to_train, *trials)
         processes = workers if workers is not None else count_usable_cores()
         seconds = planner.bound_seconds(cells, processes)
-    return Estimate(stage.plan, stage.to_train, trials, folder, processes, seconds)
+    untimed = sum(cell.trainer is not None for cell in cells)
+    return Estimate(stage.plan, stage.to_train, trials, folder, processes, untimed, seconds)
 
 
 def load_study(study: StudyLike) -> Study:
@@ -224,6 +234,11 @@ def load_study(study: StudyLike) -> Study:
         "{'model': 'mlp', 'data': 'digits'}, 'axes': {'initializer': ['zero', 'he_normal']}}, or a "
         f"fanin.Study; received {quote(study)}."
     )
+
+
+def _load_to_run(study: StudyLike, signals: bool) -> Study:
+    loaded = load_study(study)
+    return loaded.override(signals=True) if signals else loaded
 
 
 @_look_beside_study
@@ -311,7 +326,19 @@ def _make_stage(
     to_train = find_unfinished(
         cells, results, fingerprints=fingerprints, accept_changed=accept_changed
     )
+    _warn_of_twins(to_train, results)
     return Stage(plan, to_train)
+
+
+def _warn_of_twins(to_train: Iterable[Cell], results: Mapping[str, Result]) -> None:
+    """Say that cells are trained again only because they measure their signals this time."""
+    again = sum(cell.signals and replace(cell, signals=False).id in results for cell in to_train)
+    if again:
+        warnings.warn(
+            f"{again:,} cells have results without signals in this folder. They are trained again "
+            "to measure them, and their other numbers come out the same.",
+            stacklevel=5,
+        )
 
 
 def _read_own_data(planner: Planner, cells: Iterable[Cell], fingerprints: dict[str, str]) -> None:
@@ -320,7 +347,8 @@ def _read_own_data(planner: Planner, cells: Iterable[Cell], fingerprints: dict[s
     """
     from fanin import data
 
-    for name in sorted({cell.data for cell in cells} - fingerprints.keys()):
+    names = {cell.data for cell in cells if cell.trainer is None}
+    for name in sorted(names - fingerprints.keys()):
         with contextlib.suppress(FaninError):
             if names_user_code(name) or data.may_change(name):
                 fingerprints[name] = planner.read_fingerprint(name)
@@ -333,11 +361,12 @@ def _fetch_data(
     fingerprints: dict[str, str],
 ) -> None:
     """Download the data sets that are missing, and load each once: damage is found before any cell
-    is trained, and workers are told the fingerprints. Workers never download.
+    is trained, and workers are told the fingerprints. Workers never download. What a user's
+    function trains on is its own affair.
     """
     from fanin import data
 
-    for name in sorted({cell.data for cell in cells}):
+    for name in sorted({cell.data for cell in cells if cell.trainer is None}):
         if not names_user_code(name):
             data.ensure(name, on_progress=on_download)
         if name not in fingerprints:
@@ -345,9 +374,7 @@ def _fetch_data(
 
 
 def _claim_folder(out: Path | str | None, folder: Path, study: Study) -> None:
-    """Create a folder that was chosen for a study; the first time it is said if it is not the usual
-    one.
-    """
+    """Create a folder chosen for a study; the first time it is said if it is not the usual one."""
     if out is not None or is_claimed(folder, study.file):
         return
     ResultsFolder.from_path(folder).create()

@@ -12,19 +12,23 @@ from fanin.analysis.design import Design, infer_design
 from fanin.analysis.summary import Summary, summarise
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
+from fanin.errors import UnknownName
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fanin.analysis.ranking import Verdict
+    from fanin.analysis.problem_ranks import ProblemRanks
+    from fanin.analysis.section_comparisons import SectionComparison
+    from fanin.analysis.section_runs import SectionRuns
+    from fanin.analysis.seed_variance import SeedVariance
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """Frame, design, summary and verdicts of one plan and its results.
+    """Frame, design, summary and comparisons of one plan and its results.
 
     Each is computed when it is first asked for, and kept: whoever draws or writes takes the same
-    analysis. Nobody changes a frame in place. Only frames and verdicts need pandas.
+    analysis. Nobody changes a frame in place. Only frames need pandas.
 
     Args:
         plan: the planned cells.
@@ -71,17 +75,58 @@ class Analysis:
         return frame_summary(self.condition_summary)
 
     @cached_property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        """For each section that compares something, whether one condition is the best."""
-        from fanin.analysis.ranking import judge_sections
+    def section_runs(self) -> tuple[SectionRuns, ...]:
+        """The runs of each section that compares something, as matrices; empty if the plan crosses
+        its seeds, because runs that share seeds are no independent replicates.
+        """
+        from fanin.analysis.section_runs import arrange_sections
 
-        return tuple(judge_sections(self.frame, self.design))
+        return () if self.seed_variances else tuple(arrange_sections(self.table, self.design))
+
+    @cached_property
+    def comparisons(self) -> tuple[SectionComparison, ...]:
+        """For each section that compares something, each value beside the plan's reference."""
+        from fanin.analysis.section_comparisons import compare_section
+
+        return tuple(compare_section(runs, self.plan.reference) for runs in self.section_runs)
+
+    def compare(
+        self, *, metric: str | None = None, margin: float | None = None
+    ) -> tuple[SectionComparison, ...]:
+        """As `comparisons`, by a metric of one's own choice or with a margin of equivalence.
+
+        Raises `UnknownName` for a metric that no result has.
+        """
+        from fanin.analysis.section_comparisons import compare_section
+        from fanin.analysis.section_runs import arrange_sections
+
+        if metric is None and margin is None:
+            return self.comparisons
+        if metric is not None and metric not in self.table.metrics:
+            raise UnknownName.suggest("metric of these results", metric, self.table.metrics)
+        crossed = bool(self.seed_variances)
+        sections = [] if crossed else arrange_sections(self.table, self.design, metric)
+        return tuple(compare_section(runs, self.plan.reference, margin) for runs in sections)
+
+    @cached_property
+    def problem_ranks(self) -> ProblemRanks | None:
+        """How the compared values rank over the sections; None with fewer than three."""
+        from fanin.analysis.problem_ranks import rank_over_sections
+
+        return rank_over_sections(self.section_runs)
 
     @cached_property
     def planned_results(self) -> tuple[Result, ...]:
         """The results of the planned cells, in the plan's order."""
         ids = (planned.cell.id for planned in self.plan.cells)
         return tuple(self.results[cell] for cell in ids if cell in self.results)
+
+    @cached_property
+    def seed_variances(self) -> tuple[SeedVariance, ...]:
+        """What each seed adds to the spread between runs, if the plan crosses its seeds."""
+        from fanin.analysis.seed_variance import split_variance
+
+        return split_variance(self.table, self.design)
 
     @property
     def is_empty(self) -> bool:

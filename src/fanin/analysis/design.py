@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fanin.analysis.factors import format_title, format_value, is_number, needs_title
+from fanin.cell.cell import OWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +40,16 @@ class Design:
     """What two rows of a section must share to be a pair, which then saw the same batches, masks
     and normal draws.
     """
+    nameless: tuple[str, ...] = ()
+    """Model and data, if the user's own training gives them no name."""
 
     @property
     def headings(self) -> tuple[str, ...]:
         """The factors that name a section: model and data unless compared, and others that vary."""
         return tuple(
-            name for name in self.section if name in ("model", "data") or name in self.varying
+            name
+            for name in self.section
+            if (name in ("model", "data") and name not in self.nameless) or name in self.varying
         )
 
     @property
@@ -92,7 +97,8 @@ def infer_design(table: CellTable) -> Design:
         name for name in factors if name != compared and not (tuned and name == "learning_rate")
     )
     pairing = ("replicate", *table.varying_seeds)
-    return Design(factors, tuple(varying), compared, section, tuned, pairing)
+    nameless = tuple(name for name in ("model", "data") if _list_values(table, name) == {OWN})
+    return Design(factors, tuple(varying), compared, section, tuned, pairing, nameless)
 
 
 def split_sections(

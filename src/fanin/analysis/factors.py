@@ -49,6 +49,8 @@ FACTORS: dict[str, str] = {
 are replicates.
 """
 
+_COLUMNS = {field: column for column, field in FACTORS.items()}
+
 SEEDS = tuple(name for name, field in FIELDS.items() if isinstance(field, Seed))
 """The cell's fields that name its randomness. They are columns, but no factors."""
 
@@ -83,8 +85,10 @@ def read_levels(planned: PlannedCell, dotted: Iterable[str]) -> dict[str, Any]:
         # None means the model's own value; the axis' label says what that is, if there is one.
         found[column] = planned.labels.get(field) if value is None else value
     for axis in dotted:
-        head, _, option = axis.partition(".")
-        found[head], value = _take_option_out(found[head], option)
+        field, _, option = axis.partition(".")
+        head, value = _COLUMNS[field], None
+        if found[head] is not None:  # a cell of another grid may lack the field
+            found[head], value = _take_option_out(found[head], option)
         # A spec leaves out an option that equals its default; only its label is known then.
         found[axis] = planned.labels.get(axis) if value is None else value
     return found
@@ -144,9 +148,9 @@ def sort_for_reading(columns: Iterable[str]) -> tuple[str, ...]:
     dotted = [name for name in names if "." in name]
 
     def place(name: str) -> tuple[int, int, int]:
-        head = name.partition(".")[0]
+        field = name.partition(".")[0]
         if name in dotted:
-            at = order.index(head)
+            at = order.index(_COLUMNS[field])
             return (max(at, 1), 1, dotted.index(name))
         return (order.index(name), 0, 0)
 

@@ -15,9 +15,13 @@ from fanin.analysis import statistics
 from fanin.analysis.cell_table import OUTCOMES, CellTable
 from fanin.analysis.design import Design
 from fanin.analysis.factors import FACTORS, LEADING, format_value
+from fanin.cell.directions import find_direction, strip_subset
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_COUNTS = ("epochs", "best_epoch")
+"""Metrics that count epochs, and rank nothing."""
 
 SUFFIXES = ("", "_sd", "_half_width", "_median")
 """What follows a metric's name in the columns of a summary; the mean has the bare name."""
@@ -68,28 +72,24 @@ def list_metrics(frame: pd.DataFrame) -> list[str]:
 
 def find_main_metric(section: pd.DataFrame) -> str | None:
     """The metric that ranks a section's conditions: its test metric, or the test loss if it has no
-    other.
+    other. A user's own training that tests nothing is ranked by what it gives, or validates.
     """
     ok = section[section["outcome"] == "ok"]
-    return _choose_main_metric(
-        name
-        for name in list_metrics(section)
-        if name.startswith("test_") and ok[name].notna().any()
-    )
+    return choose_main_metric(name for name in list_metrics(section) if ok[name].notna().any())
 
 
 def is_higher_better(metric: str, directions: Mapping[str, str] | None = None) -> bool:
-    """Whether a higher metric is better: true of accuracies and PSNR, false of losses, errors,
-    perplexities and numbers of epochs.
+    """Whether a higher metric is better: true of accuracies, F1 and PSNR, false of losses, errors,
+    perplexities and numbers of epochs (`fanin.cell.directions`).
 
     Args:
         metric: its name, with or without ``val_`` or ``test_``.
         directions: ``max`` or ``min`` for users' metrics (`get_directions`).
     """
-    base = metric.removeprefix("test_").removeprefix("val_")
+    base = strip_subset(metric)
     if directions and base in directions:
         return directions[base] == "max"
-    return base.endswith("accuracy") or base == "psnr"
+    return find_direction(base) == "max"
 
 
 def get_directions(frame: pd.DataFrame) -> Mapping[str, str]:
@@ -168,12 +168,18 @@ def _compute_mean_ranks(
 def _find_section_metric(table: CellTable, conditions: Iterable[Sequence[int]]) -> str | None:
     """As `find_main_metric`, of the rows of a section's conditions."""
     ok = [row for row in itertools.chain(*conditions) if table.outcomes[row] == "ok"]
-    return _choose_main_metric(
-        name
-        for name in table.metrics
-        if name.startswith("test_") and not np.isnan(table.get_metric(name)[ok]).all()
+    return choose_main_metric(
+        name for name in table.metrics if not np.isnan(table.get_metric(name)[ok]).all()
     )
 
 
-def _choose_main_metric(measured: Iterable[str]) -> str | None:
-    return min(measured, key=lambda name: name == "test_loss", default=None)
+def choose_main_metric(measured: Iterable[str]) -> str | None:
+    """The first of the metrics measured on the best subset, a loss last."""
+    ranked = [name for name in measured if name not in _COUNTS]
+    return min(ranked, key=_rank_metric, default=None)
+
+
+def _rank_metric(name: str) -> tuple[int, bool]:
+    subset = name.partition("_")[0]
+    place = {"test": 0, "val": 2}.get(subset, 1)
+    return place, strip_subset(name) == "loss"

@@ -12,6 +12,9 @@ from typing import Annotated, Any
 
 from fanin.cell.fields import Bookkeeping, CellField, Factor, Seed, describe_fields
 
+OWN = "own"
+"""The model, the data or the protocol of a cell whose trainer keeps them to itself."""
+
 
 class _Identified:
     """A place for the id, which is no field: a cell does not differ from another by it."""
@@ -73,6 +76,20 @@ class Cell(_Identified):
     """Specs of what is measured besides the task's own metrics (`fanin.training.metrics`)."""
     biases: Annotated[str | None, Factor(form="spec", of="initializer", fits_all_data=True)] = None
     """Spec of the initializer of biases; None for the rule's own (zero, for most)."""
+    signals: Annotated[bool, Factor(form="flag", fits_all_data=True, changes_training=False)] = (
+        False
+    )
+    """Whether signals, gradients and updates of each layer are measured in the first step of each
+    epoch; where epochs are short, of every second, third, … (`fanin.watching`).
+    """
+    loss: Annotated[
+        str | None, Factor(form="spec", of="loss", column="loss_function", needs_title=False)
+    ] = None
+    """Reference of a user's loss (`fanin.training.user_loss`); None for that of the task."""
+    trainer: Annotated[str | None, Factor(form="spec", of="trainer", needs_title=False)] = None
+    """Reference of a user's function that trains in place of fanin's own loop
+    (`fanin.training.own_training`). Model and data are then names that the user gives.
+    """
     initializer: Annotated[
         str, Factor(form="spec", of="initializer", needs_title=False, fits_all_data=True)
     ]
@@ -135,6 +152,12 @@ class Cell(_Identified):
         """
         values = _READ_SHARED[self.tuned](self)
         return _compute_block(self.tuned, values, tuple(map(type, values)))
+
+    @property
+    def workload(self) -> str:
+        """What is trained, in words: ``mlp on digits``, or the trainer and what it is told."""
+        names = [name for name in (self.model, self.data) if name != OWN or self.trainer is None]
+        return " on ".join(names) if self.trainer is None else ", ".join([self.trainer, *names])
 
     def derive_seed(self, purpose: str) -> int:
         """The seed of one purpose, such as "init" for `init_seed`.

@@ -11,7 +11,7 @@ import typer
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.cli.json_option import JsonOption
 from fanin.cli.listing import format_columns
-from fanin.errors import DataError, DataUnavailable
+from fanin.errors import DataError, DataUnavailable, UnknownName
 
 if TYPE_CHECKING:
     from fanin.data import DatasetStatus, DownloadProgress, FileCheck, LabelCounts
@@ -157,30 +157,95 @@ def add(
     name: _Name,
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="An .npz file with x_train, y_train, x_test, y_test."),
+        typer.Argument(
+            metavar="FILE",
+            help="An .npz file with x_train, y_train, x_test, y_test, or with x and y alone; or a "
+            "CSV file.",
+        ),
     ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Overwrite an existing copy of that name.")
     ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="COLUMN", help="The column of a CSV file to predict."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--drop", metavar="COLUMN", help="A column of a CSV file to leave out; may be repeated."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="classification or regression, where a CSV file's target is taken for the other.",
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            metavar="A,B,…",
+            help="The classes in the order of their numbers; sorted by default.",
+        ),
+    ] = None,
+    test: Annotated[
+        float | None,
+        typer.Option(
+            "--test",
+            metavar="SHARE",
+            help="The share of test samples of a CSV file, or of x and y; 0.2 by default.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="N", help="Draws the test samples; 0 by default."),
+    ] = None,
+    standardise: Annotated[
+        bool,
+        typer.Option(
+            "--standardise",
+            help="Subtract the mean of each input column and divide by its standard deviation, "
+            "both of the training samples.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> CommandOutput:
-    """Register your own copy of a data set.
+    """Register your own data set.
 
     Images as uint8, of shape (N, H, W) or (N, H, W, C), are divided by 255. Float arrays are used
-    unchanged. Integer labels make a classification, float targets a regression. The file is checked
-    and copied. Classes, their samples and the accuracy that needs no learning are shown, and what
-    looks like a mistake is said.
+    unchanged. Integer labels make a classification, float targets a regression; of a CSV file,
+    texts and few different whole numbers are classes. Samples that are not divided yet are, by
+    class and by a seed. The file is checked and copied. Classes, their samples and the accuracy
+    that needs no learning are shown, and what looks like a mistake is said.
 
     \b
-    Example:
+    Examples:
       fanin data add my-digits digits.npz
+      fanin data add flowers flowers.csv --target species --test 0.25
 
     \b
     Exit codes: 0 added · 2 bad name, or nowhere to write · 4 bad file
     """
     from fanin import data
 
-    path = data.add(name, file, replace=replace)
+    if task not in (None, "classification", "regression"):
+        raise UnknownName.suggest("task", task, ("classification", "regression"))
+    path = data.add(
+        name,
+        file,
+        replace=replace,
+        target=target,
+        drop=drop or (),
+        task=task,
+        classes=classes.split(",") if classes else (),
+        test=test,
+        seed=seed,
+        standardise=standardise,
+    )
     dataset = data.load(name)
     info, counts, doubts = dataset.info, data.count_labels(dataset), data.list_doubts(dataset)
     classes = f" {counts};" if counts else ""

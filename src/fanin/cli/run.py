@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fanin.cell.cell import OWN
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.cli.json_option import JsonOption
+from fanin.cli.reference_option import ReferenceOption
+from fanin.errors import UsageError
 
 if TYPE_CHECKING:
     from fanin.cell.plan import PlannedCell
@@ -78,6 +81,14 @@ _DryRun = Annotated[
 _SaveWeights = Annotated[
     bool, typer.Option("--save-weights", help="Keep each cell's initial and best weights.")
 ]
+_Signals = Annotated[
+    bool,
+    typer.Option(
+        "--signals",
+        help="Also measure signals, gradients and updates of each layer, once per epoch. Such "
+        "cells are stored beside the study's own, with the same numbers otherwise.",
+    ),
+]
 _Figures = Annotated[bool, typer.Option("--figures", help="Also draw one figure per cell.")]
 _AcceptChanged = Annotated[
     bool,
@@ -103,6 +114,12 @@ _Timeout = Annotated[
         help="A cell whose epoch takes longer counts as hung, and is tried once more.",
     ),
 ]
+_Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast", help="For claims only: shortened trainings, whose verdicts do not count."
+    ),
+]
 
 
 def run(
@@ -113,14 +130,17 @@ def run(
     only: _Only = None,
     add: _Add = None,
     max_epochs: _MaxEpochs = None,
+    reference: ReferenceOption = None,
     workers: _Workers = None,
     device: _Device = "cpu",
     dry_run: _DryRun = False,
     save_weights: _SaveWeights = False,
+    signals: _Signals = False,
     figures: _Figures = False,
     accept_changed: _AcceptChanged = False,
     checkpoint_interval: _CheckpointInterval = 10.0,
     timeout: _Timeout = 1800.0,
+    fast: _Fast = False,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Train what a study lacks, and show its results.
@@ -136,11 +156,21 @@ def run(
       fanin run case-study --only data=mnist,fashion-mnist,model=mlp
       fanin run quick --add initializer=my_init.py:make
       fanin run my_study.toml --out runs/mine --workers 4
+      fanin run claims --only claim=he-relu
 
     \b
     Exit codes: 0 done · 1 some cells failed · 2 usage · 3 store corrupt, locked
     or full · 4 data missing or damaged · 130 / 143 interrupted
     """
+    from fanin.cli import claims_run
+
+    if study == claims_run.NAME:
+        if dry_run:
+            return claims_run.list_work(only)
+        return claims_run.run_claims(only, out, fast=fast, workers=workers, device=device)
+    if fast:
+        raise UsageError("--fast is for fanin run claims; a study takes --max-epochs.")
+
     from fanin import experiment
     from fanin.cli.only_option import parse_only
     from fanin.progress.progress_display import ProgressDisplay
@@ -150,9 +180,12 @@ def run(
         "only": parse_only(only or ()),
         "max_epochs": max_epochs,
         "workers": workers,
+        "signals": signals,
         "accept_changed": accept_changed,
     }
     to_run = _add_values(study, add) if add else study
+    if reference is not None:
+        to_run = experiment.load_study(to_run).override(reference=reference)
     if dry_run:
         from fanin.execution.process_settings import tune_process
 
@@ -236,6 +269,7 @@ def _estimate_to_output(estimate: Estimate) -> CommandOutput:
         "tuning": len(estimate.trials),
         "workers": estimate.workers,
         "seconds_at_most": round(estimate.seconds_at_most, 1),
+        "untimed": estimate.untimed,
     }
     return CommandOutput(record, lambda: _show_estimate(estimate))
 
@@ -270,6 +304,7 @@ def _show_estimate(estimate: Estimate) -> None:
 def _describe_cell(planned: PlannedCell) -> str:
     """model · data · initializer · further axes · replicate."""
     main = [planned.labels.get(axis, str(getattr(planned.cell, axis))) for axis in _MAIN_AXES]
+    main = [name for name in main if name != OWN]
     further = [
         f"{axis}={label}" for axis, label in planned.labels.items() if axis not in _MAIN_AXES
     ]
@@ -280,7 +315,13 @@ def _describe_time(estimate: Estimate) -> str:
     from fanin.progress.remaining_time import format_duration
 
     workers = f"{estimate.workers} {'workers' if estimate.workers > 1 else 'worker'}"
-    return (
+    untimed = (
+        f"How long {estimate.untimed:,} trainings by your own function take is not known before "
+        "the first has ended."
+    )
+    if estimate.untimed == len(estimate.to_train) + len(estimate.trials):
+        return untimed
+    return f"{untimed} The others: " * bool(estimate.untimed) + (
         f"At most about {format_duration(estimate.seconds_at_most)} on {workers}, if every cell "
         "runs all its epochs (steps measured here, alone, on random data). Early stopping usually "
         f"ends sooner: the cells of the published case study ran {PUBLISHED_EPOCHS} epochs on "

@@ -79,14 +79,17 @@ def list_devices() -> list[str]:
 
 
 class TorchEngine:
-    """Trains one cell at a time with `fanin.training.train`."""
+    """Trains one cell at a time with `fanin.training.train`, or by the user's function that the
+    cell names (`fanin.training.own_training`).
+    """
 
     def __init__(self) -> None:
         from fanin.execution import process_settings, process_state
-        from fanin.training import train
+        from fanin.training import own_training, train
 
         process_settings.tune_process()
         self._train, self._settings = train, process_settings
+        self._train_by_own_code = own_training.train_by_own_code
         self._preserve = process_state.preserve_process_state
         self._leftovers: list[str] = []
         self._cache = train.DataCache()
@@ -107,7 +110,11 @@ class TorchEngine:
 
     def _choose_matmul(self, cells: Sequence[Cell]) -> str:
         settings = self._settings
-        models = {(c.data, c.model, c.activation, c.normalization, c.batch_size): c for c in cells}
+        models = {
+            (c.data, c.model, c.activation, c.normalization, c.batch_size): c
+            for c in cells
+            if c.trainer is None
+        }
         buildable = list[Cell]()
         for cell in models.values():
             with contextlib.suppress(Exception), self._preserve():
@@ -150,6 +157,14 @@ class TorchEngine:
                 user_code.load(reference)
         with self._preserve() as self._leftovers:
             try:
+                if job.cell.trainer is not None:
+                    return self._train_by_own_code(
+                        job.cell,
+                        environment=self._environment,
+                        device=self._device,
+                        on_epoch=on_epoch,
+                        stop=stop,
+                    )
                 return self._train.train(
                     job.cell,
                     cache=self._cache,

@@ -187,10 +187,12 @@ def load_fingerprint(dataset: str) -> str:
 
 
 def measure_seconds(*, cells: list[dict[str, Any]], workers: int) -> float:
-    """The most seconds that training takes (`fanin.execution.training_time`)."""
+    """The most seconds that training takes (`fanin.execution.training_time`). What users' functions
+    take is not known, and not counted.
+    """
     from fanin import data
     from fanin.execution.training_time import bound_seconds, measure_paces
 
-    to_train = [Cell.from_json(cell) for cell in cells]
+    to_train = [cell for cell in map(Cell.from_json, cells) if cell.trainer is None]
     sizes = {cell.data: data.describe(cell.data) for cell in to_train}
     return bound_seconds(to_train, measure_paces(to_train), sizes, workers)

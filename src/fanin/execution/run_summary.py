@@ -65,6 +65,6 @@ def _describe(cell: Cell, stored: Mapping[str, Result]) -> str:
     result = stored.get(cell.id)
     reason = f", {result.outcome}: {result.reason.rstrip('.')}" if result else ""
     return (
-        f"{cell.model} on {cell.data}, {cell.initializer}, rate {cell.learning_rate}, replicate "
+        f"{cell.workload}, {cell.initializer}, rate {cell.learning_rate}, replicate "
         f"{cell.replicate}{reason}"
     )

@@ -332,7 +332,7 @@ class _Run:
             for current in self._pool.in_training.values()
         )
         elapsed = time.monotonic() - self._began
-        work = self._trained + sum(cell.epoch / cell.epochs for cell in running)
+        work = self._trained + sum(min(cell.epoch / cell.epochs, 1.0) for cell in running)
         eta = elapsed * (self._to_train - work) / work if work else None
         done = len(self._cells) - self._to_train + self._trained
         self._progress.write(
@@ -352,4 +352,4 @@ class _Run:
 
 
 def _describe(cell: Cell) -> str:
-    return f"{cell.model} on {cell.data}, {cell.initializer}, replicate {cell.replicate}"
+    return f"{cell.workload}, {cell.initializer}, replicate {cell.replicate}"

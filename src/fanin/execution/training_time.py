@@ -38,6 +38,7 @@ class Workload:
     batch_size: int
     clipped: bool
     metrics: tuple[str, ...]
+    loss: str | None
 
     @classmethod
     def from_cell(cls, cell: Cell) -> Workload:
@@ -51,6 +52,7 @@ class Workload:
             cell.batch_size,
             cell.clip_norm is not None,
             cell.metrics,
+            cell.loss,
         )
 
 
@@ -125,7 +127,6 @@ def _measure_pace(cell: Cell, budget: float) -> Pace:
     objective = make_random_objective(cell, info, samples, model.entry)
     trainer = Trainer.from_cell(cell, model.build_for(info), objective)
     parameters = list(trainer.model.parameters())
-    totals = [torch.zeros((), dtype=torch.float64) for _ in objective.scored]
     batches = itertools.cycle(
         enumerate(torch.split(seeds.draw_order(0, 0, len(samples.y)), cell.batch_size))
     )
@@ -134,13 +135,13 @@ def _measure_pace(cell: Cell, budget: float) -> Pace:
         step, batch = next(batches)
         x = samples.x[batch]
         y = x if samples.y is samples.x else samples.y[batch]
-        trainer.step(0, step, x, y, parameters, totals)
+        trainer.step(0, step, x, y, parameters, objective.make_totals())
 
     @torch.no_grad()
     def evaluate() -> None:
         x, y = samples.x[:EVALUATION_BATCH], samples.y[:EVALUATION_BATCH]
         loss = torch.zeros((), dtype=torch.float64)
-        evaluate_batch(trainer.model, objective, x, y, loss, totals)
+        evaluate_batch(trainer.model, objective, x, y, loss, objective.make_totals())
 
     step = _measure_median_seconds(train_step, 0.7 * budget)
     trainer.model.eval()

@@ -80,7 +80,11 @@ class WorkerPool:
         self._limit = limit
         self._timeout = timeout
         self._emit = emit
-        models = {(cell.data, cell.model, cell.activation, cell.batch_size): cell for cell in cells}
+        models = {
+            (cell.data, cell.model, cell.activation, cell.batch_size): cell
+            for cell in cells
+            if cell.trainer is None
+        }
         self._cell_of_each_model = list(models.values())
         self._imports: dict[LocalWorker, UserFiles] = {}
         self._matmul: str | None = None

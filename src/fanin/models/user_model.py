@@ -9,6 +9,7 @@ whether each step has a target: then the module returns (N, steps, outputs).
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -20,6 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from fanin.errors import FitError
 from fanin.models.benchmark_model import REGISTRY, ModelEntry
+from fanin.models.main_output import pick_output
 from fanin.user_code import MODEL, UserComponent, load_component
 
 _SAMPLES = 2
@@ -126,10 +128,11 @@ class _Call:
         output = self._run(module)
         steps = (self.input_shape[0],) if self.per_step else ()
         expected = (_SAMPLES, *steps, self.outputs)
-        if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+        main = pick_output(output) if isinstance(output, (tuple, list, Mapping)) else output
+        if not isinstance(main, Tensor) or tuple(main.shape) != expected:
             raise self.component.make_return_error(
                 module,
-                f"a {name} that maps {shape} to {_describe_output(output)}, not to {expected}",
+                f"a {name} that maps {shape} to {_describe_output(main)}, not to {expected}",
             )
         return module
 

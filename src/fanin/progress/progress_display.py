@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
-from fanin.cell.cell import Cell
+from fanin.cell.cell import OWN, Cell
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.execution.events import (
@@ -173,7 +173,8 @@ class _Tally:
         """model · data · initializer #replicate."""
         label = self.labels.get(cell.id, cell.initializer)
         replicate = f" #{cell.replicate}" if cell.replicate else ""
-        return escape_invisible(f"{cell.model} · {cell.data} · {label}{replicate}")
+        names = [name for name in (cell.model, cell.data) if name != OWN]
+        return escape_invisible(f"{' · '.join([*names, label])}{replicate}")
 
     def describe_loss(self, event: WorkerLost) -> str:
         """Worker 2 (model · data · initializer): why; tried again."""
@@ -257,7 +258,7 @@ class _Bars:
             case CellStarted(cell=cell):
                 self._remove(cell)
                 self._running[cell.id] = self.progress.add_task(
-                    self._name(cell), total=cell.epochs, detail="starting"
+                    self._name(cell), total=_count_epochs(cell), detail="starting"
                 )
             case EpochFinished(cell=cell, row=row) if cell.id in self._running:
                 detail = _describe_epoch(cell, row)
@@ -328,7 +329,16 @@ class _Notebook:
 
 
 def _describe_epoch(cell: Cell, row: Mapping[str, float]) -> str:
-    return f"epoch {row['epoch']:.0f} of ≤ {cell.epochs}, val loss {row['val_loss']:.4g}"
+    total = _count_epochs(cell)
+    most = f" of ≤ {total}" if total else ""
+    name = next((name for name in ("val_loss", "loss", *row) if name in row), "")
+    value = f", {name.replace('_', ' ')} {row[name]:.4g}" if name not in ("", "epoch") else ""
+    return f"epoch {row['epoch']:.0f}{most}{value}"
+
+
+def _count_epochs(cell: Cell) -> int | None:
+    """The most epochs of a cell; None if only the user's own training knows."""
+    return cell.epochs if cell.trainer is None else None
 
 
 def _describe_start(event: RunStarted, work: str) -> str:
@@ -340,6 +350,7 @@ def _describe_start(event: RunStarted, work: str) -> str:
 
 def _describe_outcome(result: Result) -> str:
     if result.outcome == "ok":
-        return f"ok after {result.metrics.get('epochs', math.nan):.0f} epochs"
+        epochs = result.metrics.get("epochs")
+        return "ok" if epochs is None else f"ok after {epochs:.0f} epochs"
     reason = result.reason[:_MESSAGE_LENGTH]
     return escape_invisible(f"{result.outcome}: {reason}" if reason else result.outcome)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fanin.cell.cell import Cell
 
 Kind = tuple[str, str]
-"""Model and data set: cells that share both take about the same time."""
+"""Model, or the user's trainer, and data set: cells that share both take about the same time."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class RemainingTime:
 
 
 def _get_kind(cell: Cell) -> Kind:
-    return cell.model, cell.data
+    return cell.trainer or cell.model, cell.data
 
 
 def format_duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from fanin import models, specs, user_code
 from fanin.cell.cell import FIELDS, Cell
 from fanin.errors import FaninError, SpecError, StudyError, UnknownName, quote
 from fanin.study.field_forms import canonicalize, require_text
+from fanin.study.own_training_fields import complete_own_fields
 
 KEYS = tuple(name for name, field in FIELDS.items() if field.form is not None)
 """The fields that the base and the axes of a study may set; it sets the others by itself."""
@@ -40,6 +41,8 @@ _OTHER_NAMES = {
     **dict.fromkeys(("metric",), "metrics"),
     **dict.fromkeys(("bias",), "biases"),
     **dict.fromkeys(("act", "nonlinearity"), "activation"),
+    **dict.fromkeys(("train", "train_function", "training"), "trainer"),
+    **dict.fromkeys(("criterion", "objective", "loss_function"), "loss"),
 }
 """What other tools call a field, and no edit of the name leads to."""
 
@@ -77,16 +80,21 @@ def make_cell(values: Mapping[str, Any]) -> Cell:
 
 
 def _make_cell(fields: dict[str, Any]) -> Cell:
+    if fields.get("trainer") is not None:
+        fields |= complete_own_fields(fields)
     missing = [name for name, field in FIELDS.items() if field.is_required and name not in fields]
     if missing:
         raise StudyError(
             f"A cell needs {' and '.join(missing)}; it has "
             f"{', '.join(sorted(fields)) or 'nothing'}."
         )
-    fields |= _split_model(fields)
-    fields |= _split_optimizer(fields)
+    kept = ["model"]
+    if fields.get("trainer") is not None:
+        kept.append("data")
+    else:
+        fields |= _split_model(fields) | _split_optimizer(fields)
     for name in FIELDS:
-        if name in fields and name != "model":
+        if name in fields and name not in kept:
             with _mark_fields(name):
                 fields[name] = canonicalize(name, fields[name])
     return Cell(**fields, sources=user_code.hash_sources(_iterate_specs(fields)))

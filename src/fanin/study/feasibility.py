@@ -21,8 +21,11 @@ from fanin.training.cell_model import make_model
 def check_fit(cell: Cell) -> None:
     """Check that model, batch size and other factors of a cell fit its data.
 
-    Raises a `FitError` or `StudyError` that names the fields (`FaninError.about`).
+    A cell that a user's function trains is not checked. Raises a `FitError` or `StudyError` that
+    names the fields (`FaninError.about`).
     """
+    if cell.trainer is not None:  # the user's function knows its model and its data
+        return
     info = data.describe(cell.data)
     model = make_model(cell)
     with _add_context(f"{cell.model} on {cell.data}", "model", "data"):
@@ -33,6 +36,11 @@ def check_fit(cell: Cell) -> None:
             f"label_smoothing spreads a label over classes, but the task of {cell.data} is "
             f"{info.task}. Leave it out."
         ).mark_fields("label_smoothing", "data")
+    if cell.label_smoothing and cell.loss is not None:
+        raise StudyError(
+            f"label_smoothing belongs to the loss of the task, which {cell.loss} takes the place "
+            "of. Leave it out."
+        ).mark_fields("label_smoothing", "loss")
     with _add_context("", "metrics", "data"):
         metrics.select_metrics(info, cell.metrics)
     for spec in cell.augmentation:

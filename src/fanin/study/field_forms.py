@@ -11,7 +11,14 @@ from fanin.cell.cell import FIELDS
 from fanin.cell.fields import CellField, Factor, Form
 from fanin.errors import SpecError, StudyError, quote
 from fanin.registry import Registry
-from fanin.training import augmentation, metrics, optimizers, schedules
+from fanin.training import (
+    augmentation,
+    metrics,
+    optimizers,
+    schedules,
+    user_loss,
+    user_trainer,
+)
 
 
 def canonicalize(name: str, value: Any) -> Any:
@@ -78,6 +85,8 @@ _REGISTRIES: dict[str, Registry[Any, Any]] = {
         schedules.REGISTRY,
         augmentation.REGISTRY,
         metrics.REGISTRY,
+        user_loss.REGISTRY,
+        user_trainer.REGISTRY,
     )
 }
 """`Factor.of` → the registry that makes components from the specs."""

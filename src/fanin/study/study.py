@@ -31,6 +31,7 @@ from fanin.study.expansion import Expansion
 from fanin.study.field_forms import check_count
 from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.line_numbers import LineNumbers
+from fanin.study.own_training_fields import require_tunable
 from fanin.study.plain_values import check_study_name, make_document
 from fanin.study.study_file import StudyDocument, StudyTables, TuneTable
 from fanin.user_code import look_beside
@@ -63,6 +64,10 @@ class Study:
     """How the learning rate is chosen before the evaluation; None if it is fixed or an axis."""
     time: str = ""
     """About how long it takes, in words; measured for the built-in studies."""
+    reference: str = ""
+    """The label of the value that results compare all others with, such as an initializer's; empty
+    for the usual one (`fanin.analysis.reference`).
+    """
     lines: LineNumbers = field(default_factory=LineNumbers, compare=False, repr=False)
     """The line numbers of its file."""
     file: Path | None = field(default=None, compare=False, repr=False)
@@ -122,6 +127,7 @@ class Study:
             replicates=self.replicates,
             seed=self.seed,
             time=self.time,
+            reference=self.reference,
             notes=list(self.notes),
             tune=_to_table(self.tuning) if self.tuning else None,
             base={key: value for key, value in self.base.items() if value is not None},
@@ -165,12 +171,14 @@ class Study:
         expansion = Expansion(self.name, self.base, self.grids, self.exclude, head, self.lines)
         with look_beside(self.folder):
             cells = self._select(expansion.list_cells(), only or {})
+            if self.tuning is not None:
+                require_tunable(planned.cell for planned in cells)
         self._check_duplicates(cells)
         chosen = [f"{axis}={','.join(names)}" for axis, names in (only or {}).items()]
         return Plan(
             study=self.name,
             question=" ".join(self.question.split()),
-            protocol=self.protocol,
+            protocol=" + ".join(dict.fromkeys(planned.cell.protocol for planned in cells)),
             cells=tuple(
                 PlannedCell(replace(planned.cell, replicate=replicate), planned.labels)
                 for replicate in range(count)
@@ -180,18 +188,34 @@ class Study:
             study_toml=self.override(replicates=replicates, max_epochs=max_epochs).to_toml(
                 comment=f"Run with --only {' '.join(chosen)}" if chosen else ""
             ),
+            reference=self._check_reference(),
         )
 
-    def override(self, *, replicates: int | None = None, max_epochs: int | None = None) -> Study:
-        """The study with another number of replicates, or of epochs in all of its cells."""
+    def override(
+        self,
+        *,
+        replicates: int | None = None,
+        max_epochs: int | None = None,
+        signals: bool | None = None,
+        reference: str | None = None,
+    ) -> Study:
+        """The study with another number of replicates, or of epochs in all of its cells, with
+        signals measured or not, or with another reference.
+        """
         study = self if replicates is None else replace(self, replicates=replicates)
-        if max_epochs is None:
-            return study
+        if reference is not None:
+            study = replace(study, reference=reference)
+            study._check_reference()
+        if signals is not None:
+            study = study._set_in_all("signals", signals)
+        return study if max_epochs is None else study._set_in_all("epochs", max_epochs)
+
+    def _set_in_all(self, key: str, value: Any) -> Study:
+        """The study with one value of a field in all of its cells."""
         grids = tuple(
-            {axis: values for axis, values in grid.items() if axis != "epochs"}
-            for grid in self.grids
+            {axis: values for axis, values in grid.items() if axis != key} for grid in self.grids
         )
-        return replace(study, base={**self.base, "epochs": max_epochs}, grids=grids)
+        return replace(self, base={**self.base, key: value}, grids=grids)
 
     def add(self, axes: Mapping[str, Sequence[Any]]) -> Study:
         """The study with further values of axes, such as ``{"initializer": ["my_init.py:make"]}``.
@@ -236,7 +260,10 @@ class Study:
             and isinstance(self.exclude, tuple)
             and all(_is_canonical_exclusion(exclusion) for exclusion in self.exclude)
             and isinstance(self.tuning, (LearningRateTuning, type(None)))
-            and all(isinstance(text, str) for text in (self.question, self.protocol, self.time))
+            and all(
+                isinstance(text, str)
+                for text in (self.question, self.protocol, self.time, self.reference)
+            )
         )
 
     def _collect_tables(self, axes: Mapping[str, Sequence[Any]] | None) -> dict[str, object]:
@@ -248,6 +275,7 @@ class Study:
             "replicates": self.replicates,
             "seed": self.seed,
             "time": self.time,
+            "reference": self.reference,
             "notes": self.notes,
             "tune": self.tuning,
             "base": self.base,
@@ -279,11 +307,26 @@ class Study:
                     )
         return selected
 
+    def _check_reference(self) -> str:
+        """The reference; raises `UnknownName` if no axis has a value with this label."""
+        labels = {
+            value.label
+            for grid in self.grids
+            for axis, values in grid.items()
+            if axis not in ("model", "data")  # never compared
+            for value in values
+        }
+        if self.reference and self.reference not in labels:
+            raise UnknownName.suggest(
+                f"value of study {self.name}, to compare with,", self.reference, sorted(labels)
+            )
+        return self.reference
+
     def _check_duplicates(self, cells: Sequence[PlannedCell]) -> None:
         for cell, times in Counter(planned.cell for planned in cells).items():
             if times > 1:
                 raise StudyError(
-                    f"Study {self.name} lists the same cell twice ({cell.model} on {cell.data}, "
+                    f"Study {self.name} lists the same cell twice ({cell.workload}, "
                     f"{cell.initializer}): two values of an axis mean the same. Remove one."
                 )
 
@@ -314,6 +357,7 @@ def _read_fields(document: StudyDocument) -> dict[str, Any]:
         "exclude": read_exclusions(document),
         "tuning": read_tuning(document, grids),
         "time": tables.time,
+        "reference": tables.reference,
     }
 
 
@@ -337,6 +381,8 @@ def _to_table(tuning: LearningRateTuning) -> TuneTable:
         replicates=tuning.replicates,
         per=list(tuning.per),
         at=_to_lists(tuning.at),
+        metric=tuning.metric,
+        better=tuning.better,
     )
 
 

@@ -11,14 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import tomli_w
 
 from fanin.cell.cell import FIELDS
 from fanin.errors import StudyError, UnknownName, UsageError, quote
-from fanin.study.builtin_studies import list_builtin_studies, read_builtin_study
+from fanin.study.builtin_studies import (
+    list_builtin_studies,
+    list_claim_studies,
+    read_builtin_study,
+)
 from fanin.study.line_numbers import LineNumbers
 from fanin.study.toml_limits import find_excess
 from fanin.toml_text import decode_toml, parse_toml
@@ -33,6 +37,8 @@ class TuneTable(pydantic.BaseModel):
 
     learning_rate: list[float]
     replicates: int = pydantic.Field(default=2, ge=1, le=1000)
+    metric: str = "val_loss"
+    better: Literal["max", "min"] | None = None
     per: list[str] = []
     at: dict[str, Any] = {}
 
@@ -47,6 +53,7 @@ class StudyTables(pydantic.BaseModel):
     replicates: int = pydantic.Field(default=1, ge=1, le=10**6)
     seed: int = pydantic.Field(default=0, ge=0, le=2**63 - 1)
     time: str = ""
+    reference: str = ""
     notes: list[str] = []
     tune: TuneTable | None = None
     base: dict[str, Any] = {}
@@ -81,7 +88,7 @@ def read_document(name_or_path: str | PathLike[str]) -> StudyDocument:
     if name_or_path.endswith(".toml"):
         return read_document(Path(name_or_path))
     builtin = list_builtin_studies()
-    if name_or_path not in builtin:
+    if name_or_path not in (*builtin, *list_claim_studies()):
         raise UnknownName.suggest("study", name_or_path, (*builtin, "my_study.toml (a file)"))
     return parse_document(read_builtin_study(name_or_path), name_or_path)
 
@@ -114,6 +121,8 @@ def write_document(document: StudyDocument, *, comment: str = "") -> str:
     A comment becomes the first line.
     """
     tables = document.tables.model_dump(exclude_none=True, exclude={"grid"})
+    if not tables["reference"]:
+        del tables["reference"]  # studies from before there was one are written as they were
     head = tomli_w.dumps({key: value for key, value in tables.items() if value not in ({}, [])})
     grids = [
         "\n[[grid]]\n" + "".join(_write_axis(axis, values) for axis, values in grid.items())

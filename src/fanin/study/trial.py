@@ -44,6 +44,7 @@ _CONDITION = (
     "shared_stream",
     "metrics",
     "biases",
+    "loss",
     "initializer",
     "sources",
 )
@@ -61,8 +62,12 @@ def try_training(cell: Cell) -> str:
     Returns what every table must say about it: that its initializer leaves much of the model as it
     is. Empty if there is nothing to say.
 
+    A user's trainer is not called: its signature and its options are checked when the cell is made.
+
     Raises a `FaninError` that names the fields (`FaninError.about`).
     """
+    if cell.trainer is not None:
+        return ""
     condition = tuple(getattr(cell, name) for name in _CONDITION)
     if condition not in _tried:
         with apply.collect_unfilled() as collected:
@@ -129,7 +134,7 @@ def _try_step(cell: Cell) -> None:
     """Build, initialize and train for one step, evaluate, and put the state back."""
     info, model = data.describe(cell.data), make_model(cell)
     samples = draw_samples(info, _SAMPLES)
-    with _explain(cell, "metrics"):
+    with _explain(cell, "metrics", "loss"):
         objective = make_random_objective(cell, info, samples, model.entry)
     with seeds.preserve_global_state(seeds.derive_stream(0, "trial")):
         with _explain(cell, "model"):
@@ -148,12 +153,12 @@ def _try_step(cell: Cell) -> None:
             state = TrainedState(
                 module, trainer.optimizer, objective.metrics, is_builtin=trainer.is_builtin
             )
-        with _explain(cell, "optimizer", "model", "metrics", "augmentation"):
+        with _explain(cell, "optimizer", "model", "metrics", "loss", "augmentation"):
             x, index = samples.x[:], torch.arange(_SAMPLES)
             if trainer.augmenter is not None:
                 x = trainer.augmenter.apply(x, index, trainer.augmenter.draw_epoch(0, _SAMPLES))
             y = x if samples.y is samples.x else samples.y[:]
-            totals = [torch.zeros((), dtype=torch.float64) for _ in objective.scored]
+            totals = objective.make_totals()
             trainer.step(0, 0, x, y, list(module.parameters()), totals)
             module.eval()
             with torch.no_grad():
@@ -190,4 +195,6 @@ def _explain(cell: Cell, *fields: str) -> Iterator[None]:
 
 def _list_specs(cell: Cell, field: str) -> tuple[str, ...]:
     value = getattr(cell, field)
+    if value is None:
+        return ()
     return value if isinstance(value, tuple) else (value,)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,11 @@ from torch import Tensor
 from fanin import registry
 from fanin.data import DataInfo, Dataset, Prepared
 from fanin.models import ModelEntry
-from fanin.training import metrics
+from fanin.models.main_output import pick_output
+from fanin.training import metrics, user_loss
+from fanin.training.gathered_outputs import Total, make_totals
 from fanin.training.metrics import Metric
+from fanin.training.user_loss import LossFunction
 
 
 @dataclass(frozen=True)
@@ -34,16 +39,30 @@ class Objective:
     """The share ε of `compute_training_loss`."""
     lends_copies: bool = False
     """Whether the model gets inputs of its own. Built-in models change none in place."""
+    own_loss: LossFunction | None = None
+    """A user's loss; None for that of the task."""
 
-    @property
+    @cached_property
     def scored(self) -> tuple[Metric, ...]:
-        """The metrics that are computed batch by batch; the others follow from the loss."""
-        return tuple(metric for metric in self.metrics if metric.score is not None)
+        """The metrics that are computed from outputs; the others follow from the loss.
+
+        With a user's loss, those that follow from the task's are computed from outputs too.
+        """
+        if self.own_loss is None:
+            return tuple(metric for metric in self.metrics if metric.of_loss is None)
+        return tuple(
+            metric if metric.of_loss is None else replace(metric, score=self._sum_task_losses)
+            for metric in self.metrics
+        )
 
     @property
     def measures_by_user_code(self) -> bool:
-        """Whether a metric is not fanin's own."""
-        return any(metric.measure is not None for metric in self.metrics)
+        """Whether the loss or a metric is not fanin's own."""
+        return self.own_loss is not None or any(m.measure is not None for m in self.metrics)
+
+    def make_totals(self, device: torch.device | str = "cpu") -> list[Total]:
+        """A total for each metric of `scored` (`fanin.training.gathered_outputs`)."""
+        return make_totals(self.scored, device)
 
     def prepare_inputs(self, x: Tensor) -> Tensor:
         """Inputs as the model takes them: fp32, divided, in its memory format; tokens as int64."""
@@ -65,14 +84,26 @@ class Objective:
             return inputs.clone()
         return inputs
 
-    def compute_training_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def compute_training_loss(self, outputs: Any, targets: Tensor) -> Tensor:
         """`compute_loss` with smoothed labels: 1 − ε on the label and ε spread over all classes.
 
         Source: Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016.
         """
         return self.compute_loss(outputs, targets, self.smoothing)
 
-    def compute_loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    def compute_loss(self, outputs: Any, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The user's loss of what the model returned, or that of the task.
+
+        Args:
+            outputs: what the model returned: a tensor, or several in a tuple or a mapping.
+            targets: labels or numbers.
+            smoothing: the share ε of `compute_training_loss`.
+        """
+        if self.own_loss is not None:
+            return self.own_loss(outputs, targets)
+        return self._compute_task_loss(pick_output(outputs), targets, smoothing)
+
+    def _compute_task_loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         """Mean cross-entropy or mean squared error, depending on the task.
 
         The mean is over samples, and over steps of a sequence or outputs if there are several.
@@ -95,15 +126,20 @@ class Objective:
             loss: mean loss.
             scores: mean scores, one for each metric of `scored`.
         """
-        loss *= self.scale**2
         means = dict(zip((metric.name for metric in self.scored), scores, strict=True))
-        values = {
-            metric.name: metric.of_loss(loss)
-            if metric.of_loss
-            else means[metric.name] * self.scale**metric.power
-            for metric in self.metrics
-        }
+        if self.own_loss is None:  # the units of another loss are not known
+            loss *= self.scale**2
+        values = {}
+        for metric in self.metrics:
+            if metric.of_loss is None:
+                values[metric.name] = means[metric.name] * self.scale**metric.power
+            else:
+                task_loss = means[metric.name] * self.scale**2 if self.own_loss else loss
+                values[metric.name] = metric.of_loss(task_loss)
         return {"loss": loss, **values}
+
+    def _sum_task_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self._compute_task_loss(outputs, targets, 0.0).double() * len(targets)
 
 
 def make_objective(
@@ -113,8 +149,11 @@ def make_objective(
     model: ModelEntry,
     further_metrics: tuple[str, ...],
     smoothing: float,
+    loss: str | None = None,
 ) -> Objective:
-    """The objective for a data set, with the metrics of its task and `further_metrics` (specs)."""
+    """The objective for a data set, with the metrics of its task and `further_metrics` (specs), and
+    the task's loss or a user's (a spec).
+    """
     return Objective(
         info=dataset.info,
         metrics=metrics.select_metrics(dataset.info, further_metrics),
@@ -123,7 +162,16 @@ def make_objective(
         scale=prepared.target_scale,
         smoothing=smoothing,
         lends_copies=not registry.is_builtin(model.build),
+        own_loss=None if loss is None else _make_loss(loss, dataset.info, prepared.train.y[:]),
     )
+
+
+def _make_loss(spec: str, info: DataInfo, y: Tensor) -> LossFunction:
+    """A user's loss for a data set whose training targets are `y`."""
+    counts: tuple[int, ...] = ()
+    if info.task in ("classification", "token_classification"):
+        counts = tuple(torch.bincount(y.reshape(-1), minlength=info.outputs).tolist())
+    return user_loss.REGISTRY.make(spec).build(info.outputs, counts)
 
 
 def _share_memory(one: Tensor, other: Tensor) -> bool:

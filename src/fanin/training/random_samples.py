@@ -8,8 +8,9 @@ from fanin import registry, seeds
 from fanin.cell.cell import Cell
 from fanin.data import DataInfo, Subset
 from fanin.models import ModelEntry
-from fanin.training import metrics
+from fanin.training import metrics, user_loss
 from fanin.training.objective import Objective
+from fanin.training.user_loss import LossFunction
 
 
 def make_random_objective(
@@ -23,7 +24,15 @@ def make_random_objective(
         channels_last=model.channels_last,
         smoothing=cell.label_smoothing,
         lends_copies=not registry.is_builtin(model.build),
+        own_loss=None if cell.loss is None else _make_loss(cell.loss, info),
     )
+
+
+def _make_loss(spec: str, info: DataInfo) -> LossFunction:
+    """A user's loss, as if all classes had as many samples."""
+    has_classes = info.task in ("classification", "token_classification")
+    counts = (max(info.n_train // info.outputs, 1),) * info.outputs if has_classes else ()
+    return user_loss.REGISTRY.make(spec).build(info.outputs, counts)
 
 
 def draw_samples(info: DataInfo, n: int) -> Subset:

@@ -19,10 +19,14 @@ from fanin.cell.cell import Cell
 from fanin.data import Subset
 from fanin.errors import FitError
 from fanin.models.dropout import DropoutKeys
+from fanin.models.main_output import pick_output
 from fanin.training import optimizers, schedules
 from fanin.training.augmentation import Augmenter
+from fanin.training.gathered_outputs import Total, add_scores, average_scores
 from fanin.training.objective import Objective
 from fanin.training.schedules import Schedule
+from fanin.watching.layer_reading import LayerReading
+from fanin.watching.signal_probe import SignalProbe
 
 EVALUATION_BATCH = 128
 """Samples per forward pass of an evaluation. Fixed, since a result's last bits depend on it, and
@@ -31,6 +35,11 @@ every allocation."""
 
 BATCHES_PER_GATHER = 32
 """Batches that are gathered at once: 6 MiB of CIFAR's bytes."""
+
+STEPS_PER_READING = 25
+"""The fewest steps from one measured step to the next. To measure a step of a small network takes
+as long as two or three steps.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,10 @@ class Trainer:
     """Whether the optimizer computes loss and gradients itself, several times a step, as LBFGS."""
     is_builtin: bool = True
     """Whether model, optimizer and metrics are fanin's own, which remember nothing in secret."""
+    probe: SignalProbe | None = None
+    """Measures the first steps of epochs, if the cell asks for it."""
+    signals: tuple[LayerReading, ...] = ()
+    """What the probe saw in the latest epoch."""
 
     @classmethod
     def from_cell(cls, cell: Cell, model: nn.Module, objective: Objective) -> Trainer:
@@ -87,6 +100,7 @@ class Trainer:
             if cell.augmentation
             else None,
             is_builtin=not (objective.lends_copies or is_own or objective.measures_by_user_code),
+            probe=SignalProbe(model) if cell.signals else None,
         )
 
     def train_epoch(self, epoch: int, subset: Subset) -> tuple[EpochLosses, list[float]]:
@@ -95,13 +109,12 @@ class Trainer:
         Losses and scores are measured in training mode, before each step.
         """
         self.model.train()
+        self.signals = ()
         cell, device = self.cell, subset.y.device
         order = seeds.draw_order(cell.derive_seed("order"), epoch, len(subset.y)).to(device)
         steps = math.ceil(len(order) / cell.batch_size)  # the last, smaller batch is kept
         by_step = torch.zeros(steps, device=device)
-        totals = [
-            torch.zeros((), dtype=torch.float64, device=device) for _ in self.objective.scored
-        ]
+        totals = self.objective.make_totals(device)
         parameters = list(self.model.parameters())
         last_batch = len(order) - (steps - 1) * cell.batch_size
         self._require_several_samples(last_batch)
@@ -112,13 +125,14 @@ class Trainer:
                 if self.schedule is not None:
                     factor = self.schedule.compute_factor(epoch * steps + step, steps, cell.epochs)
                     optimizers.set_rate(self.optimizer, cell.learning_rate * factor)
-                by_step[step] = self.step(epoch, step, x, y, parameters, totals)
+                probe = self.probe if step == 0 and _is_measured(epoch, steps) else None
+                by_step[step] = self.step(epoch, step, x, y, parameters, totals, probe)
         sizes = torch.full((steps,), cell.batch_size, dtype=torch.float64, device=device)
         sizes[-1] = last_batch
         mean = (by_step.double() * sizes).sum() / len(subset.y)
         return (
             EpochLosses(by_step, float(mean)),
-            [float(total) / len(subset.y) for total in totals],
+            average_scores(self.objective.scored, totals, len(subset.y)),
         )
 
     def step(
@@ -128,27 +142,34 @@ class Trainer:
         x: Tensor,
         y: Tensor,
         parameters: list[nn.Parameter],
-        totals: list[Tensor],
+        totals: list[Total],
+        probe: SignalProbe | None = None,
     ) -> Tensor:
-        """Take one step on a raw batch of the data; add the scores to `totals` in place.
+        """Take one step on a raw batch of the data; add the scores to `totals` in place, and
+        measure the step with `probe` if there is one.
 
         Returns the loss, detached.
         """
         self.dropout.set(epoch, step)
+        if probe is not None:
+            probe.open()
         outputs, targets, loss = self._compute_gradients(x, y, parameters)
+        if probe is not None:
+            probe.prepare_step()
         # before the step: outputs of a user's model may be views of its weights
-        for total, metric in zip(totals, self.objective.scored, strict=True):
-            total += metric.score(outputs.detach(), targets)  # type: ignore[misc]
+        add_scores(self.objective.scored, totals, outputs.detach(), targets)
         if self.calls_closure:
             self.optimizer.step(lambda: float(self._compute_gradients(x.clone(), y, parameters)[2]))
         else:
             self.optimizer.step()
+        if probe is not None:
+            self.signals = probe.close()
         return loss
 
     def _compute_gradients(
         self, x: Tensor, y: Tensor, parameters: list[nn.Parameter]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Outputs, targets and loss (detached) of a batch; the parameters hold its gradients."""
+        """Main output, targets and detached loss of a batch; the parameters hold the gradients."""
         for parameter in parameters:  # as optimizer.zero_grad does, without its bookkeeping
             parameter.grad = None
         inputs = self.objective.prepare_inputs(x)
@@ -158,7 +179,7 @@ class Trainer:
         torch.autograd.backward(loss)
         if self.cell.clip_norm is not None:
             optimizers.clip_gradients_(parameters, self.cell.clip_norm)
-        return outputs, targets, loss.detach()
+        return pick_output(outputs), targets, loss.detach()
 
     def evaluate(self, epoch: int, subset: Subset) -> tuple[float, list[float]]:
         """Mean loss and mean scores over a subset (`evaluate`) after so many epochs."""
@@ -200,25 +221,30 @@ class Trainer:
             yield from zip(torch.split(x, size), torch.split(y, size), strict=True)
 
 
+def _is_measured(epoch: int, steps: int) -> bool:
+    """Whether signals are measured in an epoch of so many steps; epochs count from 0."""
+    return epoch % math.ceil(STEPS_PER_READING / steps) == 0
+
+
 @torch.no_grad()
 def evaluate(model: nn.Module, objective: Objective, subset: Subset) -> tuple[float, list[float]]:
     """Mean loss and mean scores over a subset, in evaluation mode and in the loss' units."""
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=subset.y.device)
-    totals = [torch.zeros_like(loss) for _ in objective.scored]
+    totals = objective.make_totals(subset.y.device)
     for start in range(0, len(subset.y), EVALUATION_BATCH):
         x, y = (whole[start : start + EVALUATION_BATCH] for whole in (subset.x, subset.y))
         evaluate_batch(model, objective, x, y, loss, totals)
-    return float(loss) / len(subset.y), [float(total) / len(subset.y) for total in totals]
+    n = len(subset.y)
+    return float(loss) / n, average_scores(objective.scored, totals, n)
 
 
 def evaluate_batch(
-    model: nn.Module, objective: Objective, x: Tensor, y: Tensor, loss: Tensor, totals: list[Tensor]
+    model: nn.Module, objective: Objective, x: Tensor, y: Tensor, loss: Tensor, totals: list[Total]
 ) -> None:
     """Add a batch's loss, times its number of samples, to `loss` and its scores to `totals`."""
     inputs = objective.prepare_inputs(x)
     targets = objective.prepare_targets(inputs, y)
     outputs = model(objective.lend_inputs(inputs, x, targets))
     loss += objective.compute_loss(outputs, targets).double() * len(x)
-    for total, metric in zip(totals, objective.scored, strict=True):
-        total += metric.score(outputs, targets)  # type: ignore[misc]
+    add_scores(objective.scored, totals, pick_output(outputs), targets)

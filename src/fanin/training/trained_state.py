@@ -44,7 +44,9 @@ class TrainedState:
         model: at the start of training, or of its continuation.
         optimizer: the model's optimizer.
         metrics: what is measured.
-        is_builtin: whether model and optimizer are fanin's own, which keep nothing elsewhere.
+        is_builtin: whether all that trains is fanin's own, which keeps nothing elsewhere.
+        has_schedule: whether the learning rate changes from step to step.
+        loss: a user's loss; None for that of the task.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class TrainedState:
         *,
         is_builtin: bool,
         has_schedule: bool = False,
+        loss: object = None,
     ) -> None:
         self.model, self._optimizer, self._metrics = model, optimizer, metrics
+        self._loss = loss
         self._is_builtin, self._has_schedule = is_builtin, has_schedule
         self._at_start = self._read_memory() if not is_builtin else {}
 
@@ -162,6 +166,7 @@ class TrainedState:
             },
             **attributes,
             **{f"metric {m.name}": m.measure for m in self._metrics if m.measure is not None},
+            "the loss": self._loss,
         }
         known = self._list_known()
         return fingerprint(named, modules=user_code.list_names(), known=known)

@@ -18,9 +18,11 @@ from fanin.user_code.contracts import (
     DATASET,
     INITIALIZER,
     INITIALIZER_FILL,
+    LOSS,
     METRIC,
     MODEL,
     OPTIMIZER,
+    TRAINER,
     Contract,
 )
 from fanin.user_code.fingerprints import fingerprint
@@ -33,9 +35,11 @@ __all__ = [
     "DATASET",
     "INITIALIZER",
     "INITIALIZER_FILL",
+    "LOSS",
     "METRIC",
     "MODEL",
     "OPTIMIZER",
+    "TRAINER",
     "Contract",
     "LoadedCallable",
     "Number",

@@ -67,4 +67,34 @@ METRIC = Contract(
     "shape (N,)",
 )
 
-CONTRACTS = (MODEL, INITIALIZER, INITIALIZER_FILL, DATASET, OPTIMIZER, METRIC)
+LOSS = Contract(
+    kind="a loss",
+    call="make(*, option=default)",
+    returns="a function of (outputs, targets) that returns the mean loss of a batch, a tensor of "
+    "one number",
+    optional=("outputs", "class_counts"),
+)
+
+TRAINER = Contract(
+    kind="a trainer",
+    call="train(initialize, *, option=default, seed)",
+    returns="metrics by name, such as {'val_loss': 0.31, 'test_accuracy': 0.9}, or yield them for "
+    "each epoch",
+    positional=("initialize",),
+    optional=(
+        "seed",
+        "learning_rate",
+        "replicate",
+        "epochs",
+        "batch_size",
+        "model",
+        "data",
+        "device",
+        "init_seed",
+        "order_seed",
+        "dropout_seed",
+        "split_seed",
+    ),
+)
+
+CONTRACTS = (MODEL, INITIALIZER, INITIALIZER_FILL, DATASET, OPTIMIZER, METRIC, LOSS, TRAINER)

@@ -23,8 +23,20 @@ from fanin.registry import NoOptions, Registry, is_name
 
 _ARRAYS = ".npz"
 
-_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".xlsx")
-_FILES = (_ARRAYS, *_TABLES, ".npy", ".h5", ".mat", ".pt", ".zip")
+_TABLES = (".csv", ".tsv", ".txt")
+_FILES = (
+    _ARRAYS,
+    *_TABLES,
+    ".json",
+    ".jsonl",
+    ".parquet",
+    ".xlsx",
+    ".npy",
+    ".h5",
+    ".mat",
+    ".pt",
+    ".zip",
+)
 """Endings of files that hold data."""
 
 
@@ -90,6 +102,11 @@ def _make_path_error(text: str) -> UnknownName:
     name = name if is_name(name) else "mine"
     if text.lower().endswith(_ARRAYS):
         how = f"Register it: fanin data add {name} {shlex.quote(text)}, then write {name}"
+    elif text.lower().endswith(_TABLES):
+        how = (
+            f"Register it: fanin data add {name} {shlex.quote(text)} --target COLUMN, with the "
+            f"column that is predicted, then write {name}"
+        )
     else:
         how = (
             f"Save its arrays x_train, y_train, x_test and y_test as {name}.npz (numpy.savez) and "

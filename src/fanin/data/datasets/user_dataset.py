@@ -15,6 +15,7 @@ from fanin.data.dataset import Arrays, DataInfo, Dataset
 from fanin.data.datasets.dataset_entry import DatasetEntry
 from fanin.data.datasets.dataset_registry import REGISTRY
 from fanin.data.formats import user_arrays
+from fanin.data.formats.input_kinds import MARKS
 from fanin.data.sources.origin import GENERATED, FilelessOrigin
 
 
@@ -75,6 +76,9 @@ def _call(component: user_code.UserComponent, options: Any) -> Dataset:
     arrays = returned
     if isinstance(returned, tuple) and len(returned) == len(Arrays._fields):
         arrays = dict(zip(Arrays._fields, returned, strict=True))
+    if isinstance(arrays, dict):  # a number or a word that describes them need not be an array
+        marks = {name: np.asarray(arrays[name]) for name in MARKS if name in arrays}
+        arrays = {**arrays, **marks}
     if not isinstance(arrays, dict) or not all(
         isinstance(array, np.ndarray) for array in arrays.values()
     ):

@@ -1,9 +1,11 @@
 """The data set in a user's own arrays x_train, y_train, x_test and y_test.
 
 uint8 images (N, H, W) or (N, H, W, C) are divided by 255 on their way into the model; float arrays
-are taken as they are. Integer labels make a classification; float targets (N,) or (N, k) make a
-regression of one number or of k. An optional array `classes` sets the number of classes; without it
-that is the largest label plus one, and each class must have a sample.
+are taken as they are. Integer arrays with a `vocabulary` are tokens, and float arrays of the kind
+"sequence" sequences (`fanin.data.formats.input_kinds`). Integer labels make a classification, one
+for each step (N, steps) that of the steps; float targets (N,) or (N, k) make a regression of one
+number or of k. An optional array `classes` sets the number of classes; without it that is the
+largest label plus one, and each class must have a sample.
 
 A large file is not read whole: inputs that were saved uncompressed as uint8 or float32 are mapped,
 and read batch by batch during training. ``FANIN_MAP_FROM`` is the size of a large file in megabytes
@@ -14,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from fanin.data.dataset import SUBSETS, Arrays, DataInfo, Dataset, SubsetName, Task
 from fanin.data.formats import mapped_samples
+from fanin.data.formats.input_kinds import ArrayReader, InputForm, arrange_samples, infer_input
 from fanin.data.formats.npz import Header, NpzFile, open_npz
 from fanin.data.formats.plausibility import LabelCounts
 from fanin.data.formats.tensors import (
@@ -57,7 +60,8 @@ def read_file(
     """
     with open_npz(file, str(file)) as npz:
         info = _read_info(npz, name, file, expected)
-        mapped = npz.is_mappable("x_train") and npz.is_mappable("x_test") and not standardise
+        is_plain = not standardise and info.vocabulary is None
+        mapped = npz.is_mappable("x_train") and npz.is_mappable("x_test") and is_plain
         tensors = (
             _map_tensors(npz, info, file)
             if mapped
@@ -120,14 +124,6 @@ def count_labels_of_file(
     return LabelCounts.from_labels(y_train, y_test, info.outputs)
 
 
-class _ArrayReader(Protocol):
-    """Arrays by name, in a file or in memory."""
-
-    headers: dict[str, Header]
-
-    def read(self, array: str) -> np.ndarray: ...
-
-
 class _MemoryArrays:
     """Arrays in memory, read like those of a file."""
 
@@ -140,14 +136,14 @@ class _MemoryArrays:
         return self._arrays[array]
 
 
-def _choose_divisor(reader: _ArrayReader) -> float:
+def _choose_divisor(reader: ArrayReader) -> float:
     return 255.0 if reader.headers["x_train"].dtype == np.uint8 else 1.0
 
 
 def _read_tensors(
-    reader: _ArrayReader, info: DataInfo, file: Path | str, *, standardise: bool = False
+    reader: ArrayReader, info: DataInfo, file: Path | str, *, standardise: bool = False
 ) -> Tensors:
-    x_train, x_test = (_move_channels_first(reader.read(f"x_{subset}")) for subset in SUBSETS)
+    x_train, x_test = (arrange_samples(reader.read(f"x_{subset}"), info) for subset in SUBSETS)
     arrays = Arrays(
         np.ascontiguousarray(x_train),
         _read_targets(reader, "train"),
@@ -163,21 +159,21 @@ def _map_tensors(npz: NpzFile, info: DataInfo, file: Path) -> Tensors:
         x = npz.map(f"x_{subset}")
         if x.dtype != np.uint8:
             require_finite(x, f"x_{subset} of {file}")
-        inputs.append(mapped_samples.as_tensor(_move_channels_first(x)))
+        inputs.append(mapped_samples.as_tensor(arrange_samples(x, info)))
     y_train, y_test = to_targets(
         _read_targets(npz, "train"), _read_targets(npz, "test"), info, str(file)
     )
     return inputs[0], y_train, inputs[1], y_test
 
 
-def _read_targets(reader: _ArrayReader, subset: SubsetName) -> np.ndarray:
+def _read_targets(reader: ArrayReader, subset: SubsetName) -> np.ndarray:
     """(N,), or (N, k) for several targets."""
     y = reader.read(f"y_{subset}")
     return y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def _read_info(
-    reader: _ArrayReader, name: str, file: Path | str, expected: DataInfo | None
+    reader: ArrayReader, name: str, file: Path | str, expected: DataInfo | None
 ) -> DataInfo:
     headers = reader.headers
     missing = [array for array in Arrays._fields if array not in headers]
@@ -187,32 +183,38 @@ def _read_info(
             f"{file} lacks {', '.join(missing)}: it holds {present}. Expected "
             f"{', '.join(Arrays._fields)}."
         )
-    task = _infer_task(headers, file)
-    shape = _infer_input_shape(headers, file)
+    form = infer_input(reader, file)
+    task = _infer_task(headers, form, file)
     for subset in SUBSETS:
         _check_lengths(headers, subset, file)
     if task == "regression":
         outputs = _count_targets(headers, file)
     else:
-        _require_one_label(headers, file)
+        if task == "classification":
+            _require_one_label(headers, form, file)
         outputs = expected.outputs if expected else _count_classes(reader, file)
     info = DataInfo(
         name=name,
         task=task,
-        input_shape=shape,
+        input_shape=form.shape,
         outputs=outputs,
         n_train=headers["x_train"].shape[0],
         n_test=headers["x_test"].shape[0],
+        vocabulary=form.vocabulary,
     )
     if expected:
         _require_match(info, expected, file)
     return info
 
 
-def _infer_task(headers: dict[str, Header], file: Path | str) -> Task:
+def _infer_task(headers: dict[str, Header], form: InputForm, file: Path | str) -> Task:
     kinds = {headers[f"y_{subset}"].dtype.kind for subset in SUBSETS}
     if kinds <= {"i", "u"}:
-        return "classification"
+        steps = form.shape[0]
+        is_sequence = form.vocabulary is not None or len(form.shape) == 2
+        rows = [headers[f"y_{subset}"].shape[1:] for subset in SUBSETS]
+        per_step = is_sequence and steps > 1 and all(row == (steps,) for row in rows)
+        return "token_classification" if per_step else "classification"
     if kinds == {"f"}:
         return "regression"
     received = " and ".join(str(headers[f"y_{subset}"].dtype) for subset in SUBSETS)
@@ -220,41 +222,6 @@ def _infer_task(headers: dict[str, Header], file: Path | str) -> Task:
         f"y_train and y_test of {file} are {received}. Expected integer labels or float targets in "
         "both."
     )
-
-
-def _infer_input_shape(headers: dict[str, Header], file: Path | str) -> tuple[int, ...]:
-    (train_shape, train), (test_shape, test) = headers["x_train"], headers["x_test"]
-    if train_shape[1:] != test_shape[1:] or (train != test and {train.kind, test.kind} != {"f"}):
-        raise DataInvalid(
-            f"x_train and x_test of {file} differ: rows of shape {train_shape[1:]} {train} and "
-            f"{test_shape[1:]} {test}. Expected the same shape and type."
-        )
-    if train != np.uint8 and train.kind != "f":
-        raise DataInvalid(
-            f"x_train of {file} is {train}. Expected uint8 images, or float numbers that are taken "
-            "as they are."
-        )
-    dimensions = (3, 4) if train == np.uint8 else (2, 3, 4)
-    if len(train_shape) not in dimensions or 0 in train_shape[1:]:
-        raise DataInvalid(
-            f"x_train of {file} has shape {train_shape} ({train}). Expected images (N, H, W) or "
-            "(N, H, W, C), or a float table (N, features)."
-        )
-    return _put_channels_first(train_shape, file)
-
-
-def _put_channels_first(shape: tuple[int, ...], file: Path | str) -> tuple[int, ...]:
-    if len(shape) == 2:
-        return shape[1:]
-    if len(shape) == 3:
-        return (1, *shape[1:])
-    _, height, width, channels = shape
-    if height in (1, 3) and channels > 4:
-        raise DataInvalid(
-            f"x_train of {file} has shape {shape}, which looks like (N, C, H, W). Expected (N, H, "
-            "W, C): save x.transpose(0, 2, 3, 1)."
-        )
-    return (channels, height, width)
 
 
 def _check_lengths(headers: dict[str, Header], subset: SubsetName, file: Path | str) -> None:
@@ -279,17 +246,19 @@ def _count_targets(headers: dict[str, Header], file: Path | str) -> int:
     return train[0]
 
 
-def _require_one_label(headers: dict[str, Header], file: Path | str) -> None:
+def _require_one_label(headers: dict[str, Header], form: InputForm, file: Path | str) -> None:
+    is_sequence = form.vocabulary is not None or len(form.shape) == 2
+    each_step = f", or (N, {form.shape[0]}), one for each step" if is_sequence else ""
     for subset in SUBSETS:
         n, *columns = headers[f"y_{subset}"].shape
         if columns not in ([], [1]):
             raise DataInvalid(
                 f"y_{subset} of {file} has shape {(n, *columns)}. Expected ({n},), one label for "
-                "each row; several columns are targets of a regression, saved as float."
+                f"each row{each_step}; several columns are targets of a regression, saved as float."
             )
 
 
-def _count_classes(reader: _ArrayReader, file: Path | str) -> int:
+def _count_classes(reader: ArrayReader, file: Path | str) -> int:
     if "classes" in reader.headers:
         shape = reader.headers["classes"].shape
         if len(shape) != 1 or shape[0] < 2:
@@ -337,9 +306,3 @@ def _require_match(info: DataInfo, expected: DataInfo, file: Path | str) -> None
             f"{', '.join(f'{fact} {actual[fact]}' for fact in wrong)}; expected "
             f"{', '.join(f'{fact} {wanted[fact]}' for fact in wrong)}. Give it a name of its own."
         )
-
-
-def _move_channels_first(x: np.ndarray) -> np.ndarray:
-    if x.ndim == 2:
-        return x
-    return x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)

@@ -4,7 +4,7 @@ in a matrix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,9 +12,9 @@ import pandas as pd
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design, split_sections
 from fanin.analysis.factors import format_title, format_value, needs_title
-from fanin.analysis.ranking import Verdict
 from fanin.analysis.summary import list_metrics
 from fanin.report.numbers import NumberFormat
+from fanin.report.study_conclusion import draw_conclusion
 from fanin.report.tables import matrix, notes
 from fanin.report.tables.table import Column, Table, TableEntry
 from fanin.report.tables.table_entries import (
@@ -51,18 +51,25 @@ def make_study_table(analysis: Analysis) -> Table:
             notes=notes.capitalize(plan.notes),
             empty=notes.describe_empty(frame),
         )
-    design, summary, verdicts = analysis.design, analysis.summary, analysis.verdicts
+    design, summary = analysis.design, analysis.summary
     replicates = notes.count_most_replicates(frame, design)
     compact = (
         bool(design.further) and len(summary) > MANY_ROWS and summary[design.compared].nunique() > 1
     )
     if compact:
-        columns, rows = matrix.make_matrix(analysis, choose_spread(replicates))
+        crossed = bool(analysis.seed_variances)
+        columns, rows = matrix.make_matrix(analysis, choose_spread(replicates, crossed=crossed))
     else:
         columns = _make_columns(frame, design, replicates > 1)
         parts = [part for _, part in split_sections(summary, design)]
-        rows = tuple(row for part in parts for row in _make_rows(part, columns, verdicts, design))
-    return Table(heading, columns, rows, notes=notes.write_notes(analysis, ranked=not compact))
+        rows = tuple(row for part in parts for row in _make_rows(part, columns, analysis))
+    return Table(
+        heading,
+        columns,
+        rows,
+        notes=notes.write_notes(analysis, ranked=not compact),
+        answer=draw_conclusion(analysis).lines,
+    )
 
 
 def _make_columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tuple[Column, ...]:
@@ -93,25 +100,28 @@ def _make_columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tupl
 
 
 def _choose_metrics(finished: pd.DataFrame) -> list[str]:
-    """Validation accuracy, test metrics, test loss and epochs, if any run has them."""
+    """Validation accuracy, test metrics, test loss and epochs, if any run has them; of users' own
+    trainings that test nothing, all metrics.
+    """
     ok = finished[finished["outcome"] == "ok"]
     measured = [name for name in list_metrics(finished) if ok[name].notna().any()]
     tests = sorted(name for name in measured if name.startswith("test_") and name != "test_loss")
+    if not any(name.startswith("test_") for name in measured):
+        return sorted(measured, key=lambda name: (name == "epochs", name.endswith("loss")))
     return [name for name in ("val_accuracy", *tests, "test_loss", "epochs") if name in measured]
 
 
 def _make_rows(
-    section: pd.DataFrame, columns: tuple[Column, ...], verdicts: Sequence[Verdict], design: Design
+    section: pd.DataFrame, columns: tuple[Column, ...], analysis: Analysis
 ) -> list[tuple[TableEntry, ...]]:
-    suffix = choose_spread(int(section["planned"].max()))
+    design, crossed = analysis.design, bool(analysis.seed_variances)
+    suffix = choose_spread(int(section["planned"].max()), crossed=crossed)
     formats = {
         column.key: choose_format(section, column.key, suffix)
         for column in columns
         if column.key in section and column.numeric and column.key not in design.factors
     }
-    best = {
-        (*verdict.section, verdict.best, verdict.metric) for verdict in verdicts if verdict.best
-    }
+    best = {(*item.section, item.best, item.metric) for item in analysis.comparisons if item.best}
     return [
         tuple(_make_entry(group, column.key, formats, suffix, best, design) for column in columns)
         for group in section.to_dict("records")

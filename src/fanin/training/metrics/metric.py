@@ -16,12 +16,14 @@ Better = Literal["max", "min"]
 
 @dataclass(frozen=True)
 class Metric(PlainEntry):
-    """A measure of predictions: either `score` or `of_loss` is given.
+    """A measure of predictions: one of `score`, `of_loss` and `of_set` is given.
 
     `score` maps a batch's outputs and targets to the sum of one number per sample, in float64; one
     that is not fanin's own gets copies. The mean over samples times ``target scale ** power`` is
     the metric in the target's own units.
     `of_loss` maps the mean loss, in the target's own units, to the metric.
+    `of_set` maps the outputs and targets of a whole set to the metric, which is no mean over
+    samples.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Metric(PlainEntry):
     score: Callable[[Tensor, Tensor], Tensor] | None = None
     power: int = 0
     of_loss: Callable[[float], float] | None = None
+    of_set: Callable[[Tensor, Tensor], float] | None = None
     measure: Callable[..., object] | None = None
     """The code behind `score` that is not fanin's own, which may remember something."""
     user_spec: str = ""
