@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fanin.fans import Layout, register_layer
     from fanin.initializers import Initializer, get
     from fanin.study.study import Study
+    from fanin.watching.trainer_callbacks import watch_lightning, watch_transformers
+    from fanin.watching.watch import Watch, watch
 
 __all__ = [
     "Audit",
@@ -37,6 +39,7 @@ __all__ = [
     "Results",
     "Rules",
     "Study",
+    "Watch",
     "__version__",
     "assert_healthy",
     "audit",
@@ -45,6 +48,9 @@ __all__ = [
     "names",
     "register_layer",
     "run",
+    "watch",
+    "watch_lightning",
+    "watch_transformers",
 ]
 
 # Each name is imported when it is first used. So `import fanin` is fast, and `fanin status` imports
@@ -59,6 +65,7 @@ _HOMES = {
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
     "Study": "fanin.study.study",
+    "Watch": "fanin.watching.watch",
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
     "get": "fanin.initializers",
@@ -66,6 +73,9 @@ _HOMES = {
     "names": "fanin.catalogue",
     "register_layer": "fanin.fans",
     "run": "fanin.experiment",
+    "watch": "fanin.watching.watch",
+    "watch_lightning": "fanin.watching.trainer_callbacks",
+    "watch_transformers": "fanin.watching.trainer_callbacks",
 }
 
 

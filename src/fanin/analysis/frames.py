@@ -12,6 +12,7 @@ except ModuleNotFoundError:
     raise MissingExtra("pandas", "study", "A frame of results") from None
 
 from fanin.analysis.factors import FACTORS, LEADING, SEEDS
+from fanin.cell.signal_columns import is_signal_column
 
 if TYPE_CHECKING:
     from fanin.analysis.cell_table import CellTable
@@ -60,7 +61,7 @@ def build_frame(table: CellTable) -> pd.DataFrame:
 
 def build_history(table: CellTable) -> pd.DataFrame:
     """One row per cell and epoch (from 1): the factors, replicate, cell, outcome, epoch, and the
-    history's columns.
+    history's columns, without signals (`fanin.analysis.layer_signals.build_signals`).
     """
     leading = [*FACTORS, *table.dotted, "replicate", "cell", "outcome", "epoch"]
     parts = [
@@ -125,8 +126,7 @@ class _Facts(dict[str, str]):
 
 
 def _pad_history(result: Result) -> dict[str, list[Any]]:
-    length = max(len(column) for column in result.history.values())
-    padded = {
-        name: [*column, *[None] * (length - len(column))] for name, column in result.history.items()
-    }
+    columns = {name: c for name, c in result.history.items() if not is_signal_column(name)}
+    length = max(map(len, columns.values()), default=0)
+    padded = {name: [*column, *[None] * (length - len(column))] for name, column in columns.items()}
     return {"epoch": list(range(1, length + 1)), **padded}

@@ -78,6 +78,14 @@ _DryRun = Annotated[
 _SaveWeights = Annotated[
     bool, typer.Option("--save-weights", help="Keep each cell's initial and best weights.")
 ]
+_Signals = Annotated[
+    bool,
+    typer.Option(
+        "--signals",
+        help="Also measure signals, gradients and updates of each layer, once per epoch. Such "
+        "cells are stored beside the study's own, with the same numbers otherwise.",
+    ),
+]
 _Figures = Annotated[bool, typer.Option("--figures", help="Also draw one figure per cell.")]
 _AcceptChanged = Annotated[
     bool,
@@ -117,6 +125,7 @@ def run(
     device: _Device = "cpu",
     dry_run: _DryRun = False,
     save_weights: _SaveWeights = False,
+    signals: _Signals = False,
     figures: _Figures = False,
     accept_changed: _AcceptChanged = False,
     checkpoint_interval: _CheckpointInterval = 10.0,
@@ -150,6 +159,7 @@ def run(
         "only": parse_only(only or ()),
         "max_epochs": max_epochs,
         "workers": workers,
+        "signals": signals,
         "accept_changed": accept_changed,
     }
     to_run = _add_values(study, add) if add else study

@@ -182,16 +182,27 @@ class Study:
             ),
         )
 
-    def override(self, *, replicates: int | None = None, max_epochs: int | None = None) -> Study:
-        """The study with another number of replicates, or of epochs in all of its cells."""
+    def override(
+        self,
+        *,
+        replicates: int | None = None,
+        max_epochs: int | None = None,
+        signals: bool | None = None,
+    ) -> Study:
+        """The study with another number of replicates, or of epochs in all of its cells, or with
+        signals measured or not.
+        """
         study = self if replicates is None else replace(self, replicates=replicates)
-        if max_epochs is None:
-            return study
+        if signals is not None:
+            study = study._set_in_all("signals", signals)
+        return study if max_epochs is None else study._set_in_all("epochs", max_epochs)
+
+    def _set_in_all(self, key: str, value: Any) -> Study:
+        """The study with one value of a field in all of its cells."""
         grids = tuple(
-            {axis: values for axis, values in grid.items() if axis != "epochs"}
-            for grid in self.grids
+            {axis: values for axis, values in grid.items() if axis != key} for grid in self.grids
         )
-        return replace(study, base={**self.base, "epochs": max_epochs}, grids=grids)
+        return replace(self, base={**self.base, key: value}, grids=grids)
 
     def add(self, axes: Mapping[str, Sequence[Any]]) -> Study:
         """The study with further values of axes, such as ``{"initializer": ["my_init.py:make"]}``.
