@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fanin.experiment import Results, run
     from fanin.fans import Layout, register_layer
     from fanin.initializers import Initializer, get
+    from fanin.report.watched_training import load_signals
     from fanin.study.study import Study
     from fanin.watching.trainer_callbacks import watch_lightning, watch_transformers
     from fanin.watching.watch import Watch, watch
@@ -45,6 +46,7 @@ __all__ = [
     "audit",
     "get",
     "initialize",
+    "load_signals",
     "names",
     "register_layer",
     "run",
@@ -70,6 +72,7 @@ _HOMES = {
     "audit": "fanin.diagnosis",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
+    "load_signals": "fanin.report.watched_training",
     "names": "fanin.catalogue",
     "register_layer": "fanin.fans",
     "run": "fanin.experiment",

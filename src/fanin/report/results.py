@@ -61,6 +61,22 @@ class Results:
         """One row per cell and epoch; see `fanin.analysis.frames.build_history`."""
         return self.analysis.history.copy()
 
+    def signals(self) -> pd.DataFrame:
+        """One row per cell, epoch and layer of the cells that measured their signals; see
+        `fanin.analysis.layer_signals.build_signals`. No rows if none did.
+        """
+        from fanin.analysis.layer_signals import build_signals
+
+        return build_signals(self.analysis.table)
+
+    def impact(self) -> pd.DataFrame:
+        """One row per condition: gradient flow, stability and cost; see
+        `fanin.analysis.impact.Impact`.
+        """
+        from fanin.analysis.impact import frame_impact, measure_impact
+
+        return frame_impact(measure_impact(self.analysis.table, self.analysis.design))
+
     def summary(self) -> pd.DataFrame:
         """One row per condition, over its replicates; see `fanin.analysis.summary.summarise`."""
         return self.analysis.summary.copy()
@@ -93,8 +109,8 @@ class Results:
         return write_curve_grid(self.analysis, self._place(path, "curves.png"))
 
     def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
-        """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`)
-        as PNG, PDF or SVG; return their paths.
+        """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`),
+        and those of signals, as PNG, PDF or SVG; return their paths.
 
         Response curves, heat maps and dot plots, named ``figure-1-test-accuracy-by-depth.png`` and
         so on, by default in the results folder. There are none if nothing varies or nothing has

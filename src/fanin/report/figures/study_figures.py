@@ -18,6 +18,7 @@ from fanin.report.figures.dot_plot import draw_dot_plot
 from fanin.report.figures.heat_map import Curve, draw_heat_map
 from fanin.report.figures.rendering import draw_once, render
 from fanin.report.figures.response_curves import draw_response_curves
+from fanin.report.figures.signal_figure import draw_signal_figures
 from fanin.report.figures.theory_curves import compute_depth_scales
 
 MIN_NUMBERS = 3
@@ -52,7 +53,8 @@ def draw_study_figures(
     - No numeric factor: a dot plot. If a further factor varies, also a heat map of it and what is
       compared.
 
-    No figures if nothing varies, or no cell has trained to its end.
+    None of these if nothing varies, or no cell has trained to its end. Last come the figures of
+    signals, one for each section whose cells measured them.
 
     Args:
         analysis: what to draw.
@@ -61,10 +63,11 @@ def draw_study_figures(
             (`fanin.report.figures.heat_map.draw_heat_map`); by default those of
             `fanin.report.figures.theory_curves`.
     """
-    if analysis.is_empty or find_main_metric(analysis.frame) is None:
+    if analysis.is_empty:
         return []
-
-    figures = _draw_figures(analysis, overlays)
+    has_trained = find_main_metric(analysis.frame) is not None
+    figures = _draw_figures(analysis, overlays) if has_trained else []
+    figures += draw_signal_figures(analysis)
     return [StudyFigure(_read_title(figure), render(figure, kind)) for figure in figures]
 
 
