@@ -155,7 +155,7 @@ class Trainer:
             probe.open()
         outputs, targets, loss = self._compute_gradients(x, y, parameters)
         if probe is not None:
-            probe.read_gradients()
+            probe.prepare_step()
         # before the step: outputs of a user's model may be views of its weights
         for total, metric in zip(totals, self.objective.scored, strict=True):
             total += metric.score(outputs.detach(), targets)  # type: ignore[misc]

@@ -18,7 +18,7 @@ class SignalProbe:
 
         probe.open()
         …forward and backward pass…
-        probe.read_gradients()
+        probe.prepare_step()
         …the optimizer's step…
         layers = probe.close()
 
@@ -37,6 +37,7 @@ class SignalProbe:
         self._forward: ForwardWatch | None = None
         self._weights: dict[str, dict[str, float]] = {}
         self._before: list[Tensor] = []
+        self._has_gradients = False
         self._error: Exception | None = None
 
     @property
@@ -60,21 +61,27 @@ class SignalProbe:
         self._forward = ForwardWatch(self.watched, self._fail)
         self._forward.install()
 
-    def read_gradients(self, scale: float = 1.0) -> None:
-        """Measure gradients and weights, after the backward pass and before the step.
+    def prepare_step(self, scale: float = 1.0, *, has_closure: bool = False) -> None:
+        """Measure gradients and weights before the optimizer's step.
 
         Args:
             scale: what gradients are multiplied with as long as a `GradScaler` holds them.
+            has_closure: whether the step itself runs forward and backward pass, as Lightning's
+                does. Gradients are then measured after the step.
         """
         if self._forward is None:
             return
-        self._forward.remove()
-        self._weights = {
-            layer.name: _measure_parameters(layer, scale) for layer in self.watched.layers
-        }
-        rest = WatchedLayer("", self.watched.others, False)
-        self._weights[""] = _measure_parameters(rest, scale)
-        self._before = [one.detach().clone() for one in self._list_parameters()]
+        groups = self._list_groups()
+        self._weights = {layer.name: _measure_weights(layer) for layer in groups}
+        self._before = [one.detach().clone() for layer in groups for one in layer.parameters]
+        if not has_closure:
+            self._forward.remove()
+            self._read_gradients(scale)
+
+    def _read_gradients(self, scale: float = 1.0) -> None:
+        for layer in self._list_groups():
+            self._weights[layer.name] |= _measure_gradients(layer, scale)
+        self._has_gradients = True
 
     def close(self) -> tuple[LayerReading, ...]:
         """What the step showed; measures what it has changed."""
@@ -85,10 +92,13 @@ class SignalProbe:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
+        if self._weights and not self._has_gradients:
+            self._read_gradients()
         self._add_updates()
         rows = {name: dict(values) for name, values in forward.found.items()}
         for layer in self.watched.layers:
-            rows.setdefault(layer.name, {}).update(_drop_squares(self._weights[layer.name]))
+            numbers = _drop_squares(self._weights.get(layer.name, {}))
+            rows.setdefault(layer.name, {}).update(numbers)
         total = _sum_up(self._weights.values())
         if forward.counts.units:
             total["zero_units"] = forward.counts.dead / forward.counts.units
@@ -103,6 +113,7 @@ class SignalProbe:
         if self._forward is not None:
             self._forward.remove()
         self._forward, self._weights, self._before = None, {}, []
+        self._has_gradients = False
 
     def _fail(self, error: Exception) -> None:
         self._error = error
@@ -110,51 +121,42 @@ class SignalProbe:
             self._forward = None
             self._tell_failure(error)
 
-    def _list_parameters(self) -> list[nn.Parameter]:
-        groups = [layer.parameters for layer in self.watched.layers]
-        return [one for group in [*groups, self.watched.others] for one in group]
+    def _list_groups(self) -> list[WatchedLayer]:
+        """The layers that have trainable parameters, and a group of all others, without a name."""
+        others = WatchedLayer("", self.watched.others, False)
+        return [layer for layer in (*self.watched.layers, others) if layer.parameters]
 
     @torch.no_grad()
     def _add_updates(self) -> None:
-        if not self._before:
-            self._weights = {name: {} for name in (*(x.name for x in self.watched.layers), "")}
+        if not self._weights:
             return
-        changes = iter(
-            compute_norms(
-                [
-                    now.detach() - before
-                    for now, before in zip(self._list_parameters(), self._before, strict=True)
-                ]
-            )
-        )
-        groups = [(layer.name, layer.parameters) for layer in self.watched.layers]
-        for name, group in [*groups, ("", self.watched.others)]:
-            squares = math.fsum(next(changes) ** 2 for _ in group)
-            if group:
-                values = self._weights[name]
-                values["change²"] = squares
-                values["update_ratio"] = divide(math.sqrt(squares), values["weight_norm"])
+        groups = self._list_groups()
+        now = [one.detach() for layer in groups for one in layer.parameters]
+        norms = iter(compute_norms([a - b for a, b in zip(now, self._before, strict=True)]))
+        for layer in groups:
+            squares = math.fsum(next(norms) ** 2 for _ in layer.parameters)
+            values = self._weights[layer.name]
+            values["change²"] = squares
+            values["update_ratio"] = divide(math.sqrt(squares), values["weight_norm"])
 
 
-def _measure_parameters(layer: WatchedLayer, scale: float) -> dict[str, float]:
-    """weight_norm and gradient_rms of the trainable parameters, with the sums of squares that
-    totals are made of.
-    """
-    if not layer.parameters:
-        return {}
-    weights = math.fsum(norm**2 for norm in compute_norms([p.detach() for p in layer.parameters]))
-    found = {"weight_norm": math.sqrt(weights), "weight²": weights}
+def _measure_weights(layer: WatchedLayer) -> dict[str, float]:
+    """weight_norm, and the sum of squares that totals are made of."""
+    squares = math.fsum(norm**2 for norm in compute_norms([p.detach() for p in layer.parameters]))
+    return {"weight_norm": math.sqrt(squares), "weight²": squares}
+
+
+def _measure_gradients(layer: WatchedLayer, scale: float) -> dict[str, float]:
+    """gradient_rms, and what totals are made of; nothing if no gradient came back."""
     gradients = [_read_values(p.grad) for p in layer.parameters if p.grad is not None]
-    if gradients:
-        squares = math.fsum(norm**2 for norm in compute_norms(gradients)) / scale**2
-        count = sum(_count_used(one) if layer.is_lookup else one.numel() for one in gradients)
-        found |= {"gradient²": squares, "numbers": float(count)}
-        # nan means that nothing was measured
-        finite = math.isfinite(squares)
-        found["gradient_rms"] = math.sqrt(squares / count) if finite and count else 0.0
-        if not finite:
-            found |= {"gradient_rms": math.inf, "gradient²": math.inf}
-    return found
+    if not gradients:
+        return {}
+    squares = math.fsum(norm**2 for norm in compute_norms(gradients)) / scale**2
+    count = sum(_count_used(one) if layer.is_lookup else one.numel() for one in gradients)
+    if not math.isfinite(squares):  # nan would mean that nothing was measured
+        return {"gradient_rms": math.inf, "gradient²": math.inf, "numbers": float(count)}
+    rms = math.sqrt(squares / count) if count else 0.0
+    return {"gradient_rms": rms, "gradient²": squares, "numbers": float(count)}
 
 
 def _read_values(gradient: Tensor) -> Tensor:

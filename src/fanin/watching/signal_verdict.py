@@ -196,7 +196,7 @@ def _describe_health(series: SignalSeries) -> str:
             "the last layer's"
         )
     dead = [x for x in series.get("zero_units") if math.isfinite(x)]
-    if dead:
+    if dead and max(dead) >= 0.005:
         parts.append(f"at most {max(dead):.0%} of the units are dead")
     updates = [x for x in series.get("update_ratio") if math.isfinite(x)]
     if updates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -225,7 +226,9 @@ class Watch:
         if self._probe.is_open and self._is_ours(optimizer):
             scale = getattr(optimizer, "grad_scale", None)
             try:
-                self._probe.read_gradients(1.0 if scale is None else float(scale))
+                self._probe.prepare_step(
+                    1.0 if scale is None else float(scale), has_closure=_has_closure(args, kwargs)
+                )
             except Exception as error:
                 self._give_up(error)
 
@@ -271,6 +274,11 @@ class Watch:
 def _is_wrapped(wrapper: Any, optimizer: Optimizer) -> bool:
     """Whether the steps of a wrapper, such as accelerate's, are those of an optimizer."""
     return getattr(wrapper, "optimizer", getattr(wrapper, "_optimizer", None)) is optimizer
+
+
+def _has_closure(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a step runs forward and backward pass itself; the optimizer comes first in `args`."""
+    return any(callable(one) for one in (*args[1:], kwargs.get("closure")))
 
 
 def _is_module(model: object) -> bool:

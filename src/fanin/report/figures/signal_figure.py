@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from fanin.analysis.analysis import Analysis
 from fanin.report.figures.palette import QUIET, WARNING
@@ -169,13 +169,19 @@ def _draw_panel(
         axes.yaxis.set_major_formatter(FuncFormatter(format_tick))
         hide_minor_ticks(axes.yaxis)
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_locator(FixedLocator([0.0, 0.5, 1.0]))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(*limits)
     last = float(panel.times[-1])
     axes.set_xlim(-0.03 * last, 1.03 * last if last else 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    text = f"{'all' if zero == len(lines) else zero} exactly 0" if zero else "" if lines else "none"
+    text = (
+        f"{'all' if zero == len(lines) else zero} layers exactly 0"
+        if zero
+        else ""
+        if lines
+        else "none"
+    )
     style_text: dict[str, Any] = {"fontsize": 7, "color": WARNING if zero else QUIET}
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", **style_text)
 
