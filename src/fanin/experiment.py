@@ -129,11 +129,9 @@ def run(
         device: a torch device.
         save_weights: keep initial and best weights in ``<out>/weights``.
         signals: measure each layer too (`Results.signals`). Such cells are other cells.
-        accept_changed: complete blocks that were begun in another environment or with other data,
-            instead of training them again.
+        accept_changed: complete blocks begun elsewhere or on other data; do not train them again.
         checkpoint_interval: the least seconds between two checkpoints of a cell.
-        timeout: seconds without a finished epoch after which a cell counts as hung. It is then
-            tried once more.
+        timeout: seconds without a finished epoch after which a cell is hung, and tried once more.
         on_event: called with every event of the run (`fanin.execution.events`).
         on_download: called with the progress of every download (`fanin.data.DownloadProgress`).
         observer: watches the stages of the run, instead of `on_event` and `on_download`.
