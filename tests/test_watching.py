@@ -394,6 +394,21 @@ def test_frozen_layers_have_outputs_and_nothing_else() -> None:
     assert read_values(watch.log.readings[0], "fc1").keys() == {"mean", "std", "rms"}
 
 
+def test_a_layer_that_is_thawed_later_has_gradients_from_then_on() -> None:
+    model = make_model(Plain)
+    model.fc1.requires_grad_(False)
+
+    def thaw(step: int, loss: Tensor) -> None:
+        if step == 2:
+            model.fc1.requires_grad_(True)
+            watch.epoch()
+
+    watch = fanin.watch(model, every=1)
+    train(model, 6, watched=watch, steps=5, after_step=thaw)
+    has_gradient = ["gradient_rms" in read_values(r, "fc1") for r in watch.log.readings]
+    assert has_gradient == [False, False, False, True, True]
+
+
 def test_a_lazy_layer_is_watched_from_the_second_step_on() -> None:
     model = make_model(lambda: nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.LazyLinear(3)))
     with seeds.preserve_torch_state(0):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cli_session
 import pytest
 import torch
 from test_train import CNN, ENVIRONMENT, MLP, TABLE, _images, _table, without_time
@@ -361,6 +362,14 @@ def test_a_study_that_was_run_without_is_trained_again_and_says_so(
     assert without_signals(other.history) == without_signals(one.history)
     assert other.metrics == one.metrics
     assert len(after.signals())
+
+
+def test_the_command_line_asks_for_signals(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(cli_session.TINY)
+    for words, expected in (((), False), (("--signals",), True)):
+        record = cli_session.fanin("run", file, "--dry-run", "--json", *words).record
+        assert [one["cell"].get("signals", False) for one in record["cells"]] == [expected] * 2
 
 
 def test_no_copy_of_a_cells_signals_shares_memory_with_its_model() -> None:
