@@ -26,6 +26,7 @@ from fanin.cell.signal_columns import append_signals, is_signal_column, parse_co
 from fanin.report.figures.signal_figure import draw_signals
 from fanin.report.figures.signal_panels import collect_signal_panels
 from fanin.report.results import Results
+from fanin.report.tables.impact_table import make_impact_table
 from fanin.store import jsonl, results_store
 from fanin.store.merge import merge
 from fanin.store.results_store import Store
@@ -273,6 +274,21 @@ def test_the_impact_tells_gradient_flow_stability_and_cost(tmp_path: Path) -> No
     assert he["largest_update"] == max(series.get("update_ratio"))
     assert he["diverged"] == 0.0
     assert he["initialize_seconds"] == found[1].timings["initialize"]
+
+
+def test_the_table_of_impacts_shows_what_was_measured(tmp_path: Path) -> None:
+    results, _ = make_results(tmp_path)
+    table = make_impact_table(results.analysis)
+    zero, he = ([entry.text for entry in row] for row in table.rows)
+    assert zero[2:5] == ["zero", "1", "1"]
+    assert zero[5] == "0"
+    assert zero[8] == "∞"
+    assert he[2] == "he_normal"
+    assert max(map(len, str(table).split("\n"))) <= 100
+    plain = dataclasses.replace(MLP, epochs=1)
+    plan = Plan("one", "?", "sound", (PlannedCell(plain, {}),))
+    text = str(make_impact_table(Results(plan, {plain.id: run(plain)}).analysis))
+    assert "— was not measured" in text
 
 
 def test_a_condition_that_diverged_counts_in_its_share(tmp_path: Path) -> None:
