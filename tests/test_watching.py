@@ -359,11 +359,13 @@ def test_a_step_that_takes_a_closure_is_measured() -> None:
     assert values["update_ratio"] > 0
 
 
-def test_gradients_are_those_without_the_factor_of_a_scaler() -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_gradients_are_those_without_the_factor_of_a_scaler(fused: bool) -> None:
     found = []
     for scale in (1.0, 2.0**14):
         model = make_model(Plain)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        # a fused optimizer takes the factor out during its step, others have it taken out before
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=fused)
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         ((x, y),) = draw_batches(6, 1)
         with fanin.watch(model) as watch:
