@@ -65,8 +65,7 @@ $(VENV)/installed-test: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 
 # Without dependencies: timm asks for a torchvision, and that for a torch of its own release.
 $(VENV)/installed-zoo: $(VENV)/installed-test
-	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt timm torchvision peft torch_geometric \
-	  accelerate psutil aiohttp aiosignal aiohappyeyeballs attrs frozenlist multidict propcache pyparsing xxhash yarl
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt timm torchvision peft torch_geometric xxhash
 	@touch $@
 
 $(VENV)/installed-core: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
