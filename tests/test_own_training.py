@@ -296,6 +296,25 @@ def test_the_callers_random_state_is_not_moved() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_a_framework_that_has_the_loop_reports_from_a_callback() -> None:
+    rows = list[dict[str, float]]()
+    result = train("called_back", on_epoch=rows.append)
+    assert result.history["val_loss"] == [1.0, 0.5]
+    assert result.metrics == {"epochs": 2, "val_loss": 0.5, "test_loss": 0.7}
+    assert [row["epoch"] for row in rows] == [1, 2]
+    require_plausible(result.to_json())
+
+
+def test_a_report_of_a_divergence_or_of_a_stop_ends_the_framework() -> None:
+    with pytest.raises(TrainingInterrupted):
+        train("called_back", stop=lambda: True)
+    infinite = """callback({"val_loss": loss if loss == 1 else float("inf")})"""
+    Path("mine.py").write_text(TRAINERS.replace('callback({"val_loss": loss})', infinite))
+    result = train("called_back")
+    assert (result.outcome, result.message) == ("diverged", "val_loss inf after epoch 2")
+    assert read_log() == []  # neither was fitted to its end
+
+
 # Runs
 
 
