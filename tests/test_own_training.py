@@ -18,6 +18,7 @@ from fanin.cell.cell import FIELDS, Cell
 from fanin.cell.record_check import require_plausible
 from fanin.cell.result import Result
 from fanin.errors import FaninError
+from fanin.report.stored_results import load_results
 from fanin.study import own_training_fields
 from fanin.study.canonical_cell import make_cell
 from fanin.study.learning_rate_tuning import LearningRateTuning
@@ -416,6 +417,37 @@ def test_the_table_ranks_by_what_the_function_tests_and_hides_names_that_nobody_
     )
     assert "poems" in named.out
     assert "val loss" in named.out
+
+
+def test_without_a_test_set_validation_ranks_and_a_failure_is_told_in_one_line() -> None:
+    done = write_and_run(
+        """
+        [base]
+        trainer = "mine.py:half_measured"
+        [axes]
+        initializer = ["he_normal", "zero"]
+        """
+    )
+    assert done.code == 0, done.err
+    header = next(line for line in done.out.splitlines() if "epochs" in line)
+    assert header.split() == ["initializer", "val", "accuracy", "val", "loss", "epochs"]
+    assert "A higher energy counts as better" in done.out
+    analysis = load_results(Path("runs/mine")).analysis
+    assert {verdict.metric for verdict in analysis.verdicts} == {"val_accuracy"}
+    failed = write_and_run(
+        """
+        [base]
+        trainer = "mine.py:raises_late"
+        [axes]
+        initializer = ["zero"]
+        """,
+        "failing",
+    )
+    assert failed.code == 1
+    text = " ".join(failed.out.split())
+    assert "1 failed" in text
+    assert "Traceback" not in text
+    assert "in epoch 3." in " ".join(run_command("status", "runs/failing").out.split())
 
 
 def write_and_run(toml: str, name: str = "mine", *more: str) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.cli.json_option import JsonOption
 from fanin.cli.listing import format_columns
-from fanin.errors import DataError, DataUnavailable, UnknownName
+from fanin.errors import DataError, DataUnavailable
 
 if TYPE_CHECKING:
     from fanin.data import DatasetStatus, DownloadProgress, FileCheck, LabelCounts
@@ -43,7 +43,7 @@ _Drop = Annotated[
     ),
 ]
 _Task = Annotated[
-    str | None,
+    Literal["classification", "regression"] | None,
     typer.Option(
         "--task",
         metavar="TASK",
@@ -241,8 +241,6 @@ def add(
     """
     from fanin import data
 
-    if task not in (None, "classification", "regression"):
-        raise UnknownName.suggest("task", task, ("classification", "regression"))
     path = data.add(
         name,
         file,

@@ -103,7 +103,7 @@ class _Call:
     def make_module(self) -> nn.Module:
         shapes = {part.name: part.shape for part in self.parts}
         tokens = {part.name: part.vocabulary for part in self.parts if part.vocabulary}
-        module = self.component.call(
+        module: Any = self.component.call(
             self.options,
             shapes or self.input_shape,
             self.outputs,
@@ -113,12 +113,11 @@ class _Call:
         if not isinstance(module, nn.Module):
             raise self.component.make_return_error(module)
         _require_new(module, self.component)
-        if self.parts:
-            module = SeveralInputs(module, self.parts)
-        if any(is_lazy(parameter) for parameter in module.parameters()):
-            self._run(module.eval())  # lazy layers learn their sizes from a batch
-            module.train()
-        return module
+        whole: nn.Module = SeveralInputs(module, self.parts) if self.parts else module
+        if any(is_lazy(parameter) for parameter in whole.parameters()):
+            self._run(whole.eval())  # lazy layers learn their sizes from a batch
+            whole.train()
+        return whole
 
     def _run(self, module: nn.Module) -> Any:
         """What the module makes of a batch of zeros."""
