@@ -54,6 +54,7 @@ def drop_consequences(findings: Sequence[Finding]) -> list[Finding]:
             if one.code not in explained and not (has_grown and _only_passes_on(one))
         ]
     )
+    kept = _prefer_gains(kept)
     for code, plainer in (*_order_phase(kept), *_VIEWS):
         kept = _merge(kept, code, plainer)
     return kept
@@ -74,6 +75,21 @@ def _order_phase(findings: Sequence[Finding]) -> list[tuple[str, tuple[str, ...]
     if not phase.patches or (gains is not None and _share_path(gains, phase)):
         return [("F008", (*_SYMPTOMS, "F028"))]
     return [(code, ("F008",)) for code in _SYMPTOMS]
+
+
+def _prefer_gains(findings: Sequence[Finding]) -> list[Finding]:
+    """The phase with the patches of the gains that explain it. The critical gain only keeps small
+    signals at their size; the activation's gain keeps those that a network starts from.
+    """
+    gains = next((one for one in findings if one.code == "F028" and one.patches), None)
+    if gains is None:
+        return list(findings)
+    return [
+        replace(one, patches=gains.patches)
+        if one.code == "F008" and one.patches and _share_path(gains, one)
+        else one
+        for one in findings
+    ]
 
 
 def _drop_twins(findings: list[Finding]) -> list[Finding]:
