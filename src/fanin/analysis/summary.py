@@ -99,6 +99,14 @@ def is_higher_better(metric: str, directions: Mapping[str, str] | None = None) -
     return find_direction(base) == "max"
 
 
+def rank_metric(name: str) -> tuple[int, bool]:
+    """The order in which metrics rank conditions: measured on test, validation and other data, and
+    of each the loss last.
+    """
+    place = {"test": 0, "val": 1}.get(name.partition("_")[0], 2)
+    return place, strip_subset(name) == "loss"
+
+
 def get_directions(frame: pd.DataFrame) -> Mapping[str, str]:
     """Which way users' metrics are better, by name: ``max`` or ``min``."""
     directions: Mapping[str, str] = frame.attrs.get("directions", {})
@@ -183,10 +191,4 @@ def _find_section_metric(table: CellTable, conditions: Iterable[Sequence[int]]) 
 def choose_main_metric(measured: Iterable[str]) -> str | None:
     """The first of the metrics measured on the best subset, a loss last."""
     ranked = [name for name in measured if name not in _COUNTS]
-    return min(ranked, key=_rank_metric, default=None)
-
-
-def _rank_metric(name: str) -> tuple[int, bool]:
-    subset = name.partition("_")[0]
-    place = {"test": 0, "val": 2}.get(subset, 1)
-    return place, strip_subset(name) == "loss"
+    return min(ranked, key=rank_metric, default=None)
