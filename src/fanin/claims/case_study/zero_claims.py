@@ -123,7 +123,8 @@ ZERO_UNSTABLE = Claim(
     "deviations, which 40 replicates can tell from none; 0.01 per epoch, against a loss of 2.3 at "
     "chance",
     amendment="At first the share of diverged trainings was read from the shallow network only, "
-    "whose 40 trainings cannot show a share below 0.1. Before the study ran, the deep one was added",
+    "whose 40 trainings cannot show a share below 0.1. Before the study ran, the deep one was "
+    "added",
     studies=("claim-spread",),
     mode="any",
     parts=(
