@@ -38,9 +38,9 @@ test-wheel: ## build the distributions, install the wheel into .venv-wheel and t
 	$(MAKE) VENV=.venv-wheel .venv-wheel/installed-wheel
 	tests/try_wheel.sh "$(CURDIR)/.venv-wheel/bin"
 
-test-zoo: ## install timm, peft and PyTorch Geometric into .venv-zoo and initialize what they build
+test-zoo: ## install timm, peft, Lightning and others into .venv-zoo and initialize and train what they build
 	$(MAKE) VENV=.venv-zoo .venv-zoo/installed-zoo
-	.venv-zoo/bin/python -m pytest -m "slow or not slow" tests/test_zoo.py tests/test_packages.py
+	.venv-zoo/bin/python -m pytest -m "slow or not slow" tests/test_zoo.py tests/test_packages.py tests/test_examples.py
 
 lint: $(VENV)/installed-test ## check format, style and types
 	$(BIN)/ruff format --check $(SOURCES)
@@ -66,7 +66,7 @@ $(VENV)/installed-test: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 # Without dependencies: timm asks for a torchvision, and that for a torch of its own release.
 $(VENV)/installed-zoo: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt timm torchvision peft torch_geometric \
-	  accelerate psutil aiohttp aiosignal aiohappyeyeballs attrs frozenlist multidict propcache pyparsing xxhash yarl
+	  lightning lightning-utilities torchmetrics accelerate psutil aiohttp aiosignal aiohappyeyeballs attrs frozenlist multidict propcache pyparsing xxhash yarl
 	@touch $@
 
 $(VENV)/installed-core: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt

@@ -119,6 +119,22 @@ def exits(initialize, *, seed):
     raise SystemExit(3)
 
 
+class Framework:
+    """It has the loop to itself, and calls back after each epoch."""
+
+    def fit(self, model, callback, losses):
+        for loss in losses:
+            callback({"val_loss": loss})
+
+
+def called_back(initialize, *, seed, report, losses=(1.0, 0.5)):
+    model = build()
+    initialize(model)
+    Framework().fit(model, report, losses)
+    log("fitted")
+    return {"test_loss": 0.7}
+
+
 def scored(initialize, *, seed, learning_rate):
     """A score that is best at a rate of 0.3."""
     initialize(build())

@@ -261,7 +261,7 @@ def test_the_spread_between_initializers_is_decided(shrink: float, verdict: str)
 def test_a_share_of_lost_runs_is_decided() -> None:
     def judge(lost: int, n: int) -> str:
         arm = Numbers([1.0] * lost + [0.0] * (n - lost))
-        return ShareContrast("", arm, 0.1).judge(NOTHING, ALPHA).verdict
+        return ShareContrast("", (arm,), 0.1).judge(NOTHING, ALPHA).verdict
 
     assert [judge(20, 40), judge(0, 40), judge(0, 20), judge(1, 20)] == [
         "supported",

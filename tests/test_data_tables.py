@@ -236,7 +236,8 @@ def test_the_command_adds_a_csv_file_and_says_what_it_is(folder: Path) -> None:
     assert "flowers" in study
     wrong = run_command("data", "add", "flowers", "flowers.csv", *options, "--task", "class")
     assert wrong.code == 2
-    assert "Did you mean classification?" in wrong.err
+    assert "classification" in wrong.err
+    assert "regression" in wrong.err
 
 
 def test_a_column_that_is_not_there_is_a_usage_error(folder: Path) -> None:

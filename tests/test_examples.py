@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from torch import nn
 
 import fanin
 from fanin import fans, models, seeds, specs, user_code
-from fanin.user_code import DATASET, METRIC, OPTIMIZER, Contract
+from fanin.report.stored_results import load_results
+from fanin.study.canonical_cell import make_cell
+from fanin.training.own_training import train_by_own_code
+from fanin.user_code import DATASET, LOSS, METRIC, OPTIMIZER, Contract
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -27,8 +31,15 @@ PARTS = (
     "my_dataset.py",
     "my_optimizer.py",
     "my_metric.py",
+    "my_loss.py",
 )
 STUDY = "my_study.toml"
+TRAININGS: dict[str, tuple[tuple[str, ...], tuple[object, ...]]] = {
+    "my_training": ((), ("initializer=he_normal,trainer.width=16",)),
+    "lightning_training": (("lightning",), ("initializer=gain 1,trainer.depth=2",)),
+    "gpt_training": (("transformers", "accelerate"), ("initializer=std 0.01,std 0.02",)),
+}
+"""Users' own trainings: the packages that each needs, and a part of its study."""
 
 
 def part(name: str, contract: Contract, **options: object) -> object:
@@ -39,7 +50,8 @@ def part(name: str, contract: Contract, **options: object) -> object:
 
 def test_every_file_is_run_by_a_test() -> None:
     there = {file.name for file in EXAMPLES.iterdir() if file.is_file() and file.suffix != ".pyc"}
-    assert there == {*SCRIPTS, *PARTS, STUDY}
+    trainings = {f"{name}.{ending}" for name in TRAININGS for ending in ("py", "toml")}
+    assert there == {*SCRIPTS, *PARTS, STUDY, *trainings}
 
 
 @pytest.mark.usefixtures("preloaded_workers", "draws_globally")
@@ -63,6 +75,41 @@ def test_the_study_of_own_parts_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     done = run_command("run", f"examples/{STUDY}", *less, "--out", tmp_path / "runs")
     assert done.code == 0, done.err
     assert "laplace" in done.out
+
+
+@pytest.mark.usefixtures("preloaded_workers", "draws_globally")
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_of_ones_own_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages, only = TRAININGS[name]
+    if missing := [package for package in packages if find_spec(package) is None]:
+        pytest.skip(f"{' and '.join(missing)} is not installed; make test-zoo installs it")
+    monkeypatch.chdir(ROOT)
+    less = ("--max-epochs", 1, "--replicates", 1, "--workers", 1, "--only", *only)
+    done = run_command("run", f"examples/{name}.toml", *less, "--out", tmp_path / "runs", "--json")
+    assert done.code == 0, done.err
+    assert set(done.record["outcomes"]) == {"ok"}
+    first, *_ = load_results(tmp_path / "runs").results.values()
+    assert first.cell.trainer is not None
+    assert first.history["val_loss"]
+    assert any(metric.startswith("test_") for metric in first.metrics)
+
+
+def test_the_plain_loop_learns_digits() -> None:
+    reference = f"{EXAMPLES / 'my_training.py'}:train(width=16)"
+    chosen = make_cell({"trainer": reference, "initializer": "he_normal", "epochs": 3})
+    result = train_by_own_code(chosen, environment={})
+    assert result.outcome == "ok"
+    assert result.metrics["test_accuracy"] > 0.8
+    assert len(result.history["val_accuracy"]) == 3
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_shows_its_line_of_a_study(name: str) -> None:
+    reference = f"examples/{name}.py:train"
+    assert f'trainer = "{reference}' in (EXAMPLES / f"{name}.py").read_text().split('"""')[1]
+    assert f'trainer = "{reference}"' in (EXAMPLES / f"{name}.toml").read_text()
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -109,3 +156,17 @@ def test_the_metric_counts_the_true_class_among_the_best() -> None:
     found, options = part("my_metric.py", METRIC, k=2)
     outputs = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
     assert found.call(options)(outputs, torch.tensor([0, 2, 1])).tolist() == [1, 0, 1]  # type: ignore[attr-defined]
+
+
+def test_the_loss_is_cross_entropy_that_hard_samples_and_rare_classes_weigh_in() -> None:
+    outputs, targets = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+    found, options = part("my_loss.py", LOSS, gamma=0.0)
+    plain = found.call(options, outputs=2, class_counts=(10, 10))  # type: ignore[attr-defined]
+    assert float(plain(outputs, targets)) == pytest.approx(
+        float(nn.functional.cross_entropy(outputs, targets))
+    )
+    found, options = part("my_loss.py", LOSS, gamma=2.0)
+    focal = found.call(options, outputs=2, class_counts=(30, 10))  # type: ignore[attr-defined]
+    p = outputs.softmax(1)[range(2), targets]
+    expected = ((1 - p) ** 2 * -p.log() * torch.tensor([40 / 60, 40 / 20])).mean()
+    assert float(focal(outputs, targets)) == pytest.approx(float(expected))

@@ -14,10 +14,12 @@ from torch import nn
 
 import fanin
 from fanin import seeds
+from fanin.analysis.summary import find_main_metric
 from fanin.cell.cell import FIELDS, Cell
 from fanin.cell.record_check import require_plausible
 from fanin.cell.result import Result
 from fanin.errors import FaninError
+from fanin.report.stored_results import load_results
 from fanin.study import own_training_fields
 from fanin.study.canonical_cell import make_cell
 from fanin.study.learning_rate_tuning import LearningRateTuning
@@ -296,6 +298,25 @@ def test_the_callers_random_state_is_not_moved() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_a_framework_that_has_the_loop_reports_from_a_callback() -> None:
+    rows = list[dict[str, float]]()
+    result = train("called_back", on_epoch=rows.append)
+    assert result.history["val_loss"] == [1.0, 0.5]
+    assert result.metrics == {"epochs": 2, "val_loss": 0.5, "test_loss": 0.7}
+    assert [row["epoch"] for row in rows] == [1, 2]
+    require_plausible(result.to_json())
+
+
+def test_a_report_of_a_divergence_or_of_a_stop_ends_the_framework() -> None:
+    with pytest.raises(TrainingInterrupted):
+        train("called_back", stop=lambda: True)
+    infinite = """callback({"val_loss": loss if loss == 1 else float("inf")})"""
+    Path("mine.py").write_text(TRAINERS.replace('callback({"val_loss": loss})', infinite))
+    result = train("called_back")
+    assert (result.outcome, result.message) == ("diverged", "val_loss inf after epoch 2")
+    assert read_log() == []  # neither was fitted to its end
+
+
 # Runs
 
 
@@ -397,6 +418,36 @@ def test_the_table_ranks_by_what_the_function_tests_and_hides_names_that_nobody_
     )
     assert "poems" in named.out
     assert "val loss" in named.out
+
+
+def test_without_a_test_set_validation_ranks_and_a_failure_is_told_in_one_line() -> None:
+    done = write_and_run(
+        """
+        [base]
+        trainer = "mine.py:half_measured"
+        [axes]
+        initializer = ["he_normal", "zero"]
+        """
+    )
+    assert done.code == 0, done.err
+    header = next(line for line in done.out.splitlines() if "epochs" in line)
+    assert header.split() == ["initializer", "val", "accuracy", "val", "loss", "epochs"]
+    assert "A higher energy counts as better" in done.out
+    assert find_main_metric(load_results(Path("runs/mine")).frame()) == "val_accuracy"
+    failed = write_and_run(
+        """
+        [base]
+        trainer = "mine.py:raises_late"
+        [axes]
+        initializer = ["zero"]
+        """,
+        "failing",
+    )
+    assert failed.code == 1
+    text = " ".join(failed.out.split())
+    assert "1 failed" in text
+    assert "Traceback" not in text
+    assert "in epoch 3." in " ".join(run_command("status", "runs/failing").out.split())
 
 
 def write_and_run(toml: str, name: str = "mine", *more: str) -> Any:

@@ -115,7 +115,8 @@ def test_it_is_built_with_the_same_weights_each_time_and_moves_no_random_state(
         ("return None", r"make must return a torch\.nn\.Module.*returned None"),
         ("return nn.Linear", r"must return a torch\.nn\.Module.*\(type\)"),
         ("return nn.Linear(4, n + 1)", r"a Linear that maps \(2, 4\) to \(2, 4\), not to \(2, 3\)"),
-        ("return nn.LSTM(4, n)", r"a LSTM that maps \(2, 4\) to a tuple"),
+        ("return nn.LSTM(4, n + 1)", r"a LSTM that maps \(2, 4\) to \(2, 4\), not to \(2, 3\)"),
+        ("return nn.Identity().train", r"must return a torch\.nn\.Module.*\(method\)"),
         (
             "return nn.Linear(5, n)",
             r"Linear of .*mine\.py:make, on inputs of shape \(2, 4\), raised RuntimeError: mat1 "

@@ -107,7 +107,7 @@ def test_the_command_says_what_the_signals_show_and_writes_page_and_figure(
     output = run("report", str(path), "--output", str(tmp_path / "shown"))
     assert output.code == 0
     assert "Nothing stands out" in output.out
-    assert max(map(len, output.out.split("\n")[:6])) <= 80
+    assert max(map(len, output.out.split("\n")[:4])) <= 80
     assert (tmp_path / "shown" / "signals.html").exists()
     assert (tmp_path / "shown" / "signals.png").exists()
 

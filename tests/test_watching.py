@@ -359,11 +359,13 @@ def test_a_step_that_takes_a_closure_is_measured() -> None:
     assert values["update_ratio"] > 0
 
 
-def test_gradients_are_those_without_the_factor_of_a_scaler() -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_gradients_are_those_without_the_factor_of_a_scaler(fused: bool) -> None:
     found = []
     for scale in (1.0, 2.0**14):
         model = make_model(Plain)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        # a fused optimizer takes the factor out during its step, others have it taken out before
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=fused)
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         ((x, y),) = draw_batches(6, 1)
         with fanin.watch(model) as watch:
@@ -392,6 +394,21 @@ def test_frozen_layers_have_outputs_and_nothing_else() -> None:
     watch = fanin.watch(model)
     train(model, 6, steps=1, watched=watch)
     assert read_values(watch.log.readings[0], "fc1").keys() == {"mean", "std", "rms"}
+
+
+def test_a_layer_that_is_thawed_later_has_gradients_from_then_on() -> None:
+    model = make_model(Plain)
+    model.fc1.requires_grad_(False)
+
+    def thaw(step: int, loss: Tensor) -> None:
+        if step == 2:
+            model.fc1.requires_grad_(True)
+            watch.epoch()
+
+    watch = fanin.watch(model, every=1)
+    train(model, 6, watched=watch, steps=5, after_step=thaw)
+    has_gradient = ["gradient_rms" in read_values(r, "fc1") for r in watch.log.readings]
+    assert has_gradient == [False, False, False, True, True]
 
 
 def test_a_lazy_layer_is_watched_from_the_second_step_on() -> None:

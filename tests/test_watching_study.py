@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cli_session
 import pytest
 import torch
 from test_train import CNN, ENVIRONMENT, MLP, TABLE, _images, _table, without_time
@@ -26,6 +26,7 @@ from fanin.cell.signal_columns import append_signals, is_signal_column, parse_co
 from fanin.report.figures.signal_figure import draw_signals
 from fanin.report.figures.signal_panels import collect_signal_panels
 from fanin.report.results import Results
+from fanin.report.tables.impact_table import make_impact_table
 from fanin.store import jsonl, results_store
 from fanin.store.merge import merge
 from fanin.store.results_store import Store
@@ -275,6 +276,21 @@ def test_the_impact_tells_gradient_flow_stability_and_cost(tmp_path: Path) -> No
     assert he["initialize_seconds"] == found[1].timings["initialize"]
 
 
+def test_the_table_of_impacts_shows_what_was_measured(tmp_path: Path) -> None:
+    results, _ = make_results(tmp_path)
+    table = make_impact_table(results.analysis)
+    zero, he = ([entry.text for entry in row] for row in table.rows)
+    assert zero[2:5] == ["zero", "1", "1"]
+    assert zero[5] == "0"
+    assert zero[8] == "∞"
+    assert he[2] == "he_normal"
+    assert max(map(len, str(table).split("\n"))) <= 100
+    plain = dataclasses.replace(MLP, epochs=1)
+    plan = Plan("one", "?", "sound", (PlannedCell(plain, {}),))
+    text = str(make_impact_table(Results(plan, {plain.id: run(plain)}).analysis))
+    assert "— was not measured" in text
+
+
 def test_a_condition_that_diverged_counts_in_its_share(tmp_path: Path) -> None:
     results, found = make_results(tmp_path)
     diverged = dataclasses.replace(found[1], outcome="diverged", metrics={"epochs": 3.0})
@@ -353,7 +369,7 @@ def test_a_study_that_was_run_without_is_trained_again_and_says_so(
     tmp_path: Path, preloaded_workers: None
 ) -> None:
     before = fanin.run(STUDY, out=tmp_path, workers=1, progress=False)
-    with pytest.warns(UserWarning, match="1 cells have results without signals in this folder"):
+    with pytest.warns(UserWarning, match="1 cell has a result without signals in this folder"):
         after = fanin.run(STUDY, out=tmp_path, workers=1, progress=False, signals=True)
     (one,), (other,) = (
         before.results.values(),
@@ -362,11 +378,14 @@ def test_a_study_that_was_run_without_is_trained_again_and_says_so(
     assert without_signals(other.history) == without_signals(one.history)
     assert other.metrics == one.metrics
     assert len(after.signals())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        again = fanin.run(STUDY, out=tmp_path, workers=1, progress=False, signals=True)
-    assert again.run_summary is not None
-    assert again.run_summary.trained == 0
+
+
+def test_the_command_line_asks_for_signals(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(cli_session.TINY)
+    for words, expected in (((), False), (("--signals",), True)):
+        record = cli_session.fanin("run", file, "--dry-run", "--json", *words).record
+        assert [one["cell"].get("signals", False) for one in record["cells"]] == [expected] * 2
 
 
 def test_no_copy_of_a_cells_signals_shares_memory_with_its_model() -> None:

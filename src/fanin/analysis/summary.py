@@ -37,7 +37,7 @@ class Summary:
     """Column → value; None or nan where there is none."""
 
 
-def summarise(table: CellTable, design: Design) -> Summary:
+def summarise(table: CellTable, design: Design, *, crossed: bool = False) -> Summary:
     """One row per condition of a plan: sections in the plan's order, the compared values in each.
 
     Columns: the `LEADING` factors; planned and the number of cells of each outcome;
@@ -45,6 +45,11 @@ def summarise(table: CellTable, design: Design) -> Summary:
     m_half_width (95 %, from 5 replicates on) and m_median; and the other factors. If a replicate
     diverged, there is no mean, and the median counts it as the worst value. mean_rank is over the
     replicates in which every condition of the section finished.
+
+    Args:
+        table: the cells.
+        design: what is compared, and within what.
+        crossed: whether runs share seeds with one another, which leaves no interval of a mean.
     """
     rows: list[dict[str, Any]] = []
     pairs = table.pair_rows(design.pairing[1:])
@@ -54,6 +59,8 @@ def summarise(table: CellTable, design: Design) -> Summary:
         for value, members in compared.items():
             levels = table.conditions[table.numbers[members[0]]]
             summary = _summarise_condition(table, members)
+            if crossed:
+                summary |= {f"{metric}_half_width": math.nan for metric in table.metrics}
             rows.append({**levels, **summary, "mean_rank": mean_ranks.get(format_value(value))})
     columns = [
         *LEADING,
@@ -90,6 +97,14 @@ def is_higher_better(metric: str, directions: Mapping[str, str] | None = None) -
     if directions and base in directions:
         return directions[base] == "max"
     return find_direction(base) == "max"
+
+
+def rank_metric(name: str) -> tuple[int, bool]:
+    """The order in which metrics rank conditions: measured on test, validation and other data, and
+    of each the loss last.
+    """
+    place = {"test": 0, "val": 1}.get(name.partition("_")[0], 2)
+    return place, strip_subset(name) == "loss"
 
 
 def get_directions(frame: pd.DataFrame) -> Mapping[str, str]:
@@ -176,10 +191,4 @@ def _find_section_metric(table: CellTable, conditions: Iterable[Sequence[int]]) 
 def choose_main_metric(measured: Iterable[str]) -> str | None:
     """The first of the metrics measured on the best subset, a loss last."""
     ranked = [name for name in measured if name not in _COUNTS]
-    return min(ranked, key=_rank_metric, default=None)
-
-
-def _rank_metric(name: str) -> tuple[int, bool]:
-    subset = name.partition("_")[0]
-    place = {"test": 0, "val": 2}.get(subset, 1)
-    return place, strip_subset(name) == "loss"
+    return min(ranked, key=rank_metric, default=None)

@@ -14,21 +14,21 @@ from fanin.claims.decision_rule import Form, Verdict, decide
 
 @dataclass(frozen=True)
 class ShareContrast:
-    """The share of replicates in which an arm is lost or true (a reading of 1, infinite or nan),
-    minus an offset; its interval is Clopper and Pearson's.
+    """The share of the runs of some conditions that are lost (a reading of 1, infinite or nan); its
+    interval is Clopper and Pearson's.
     """
 
     label: str
-    arm: Arm
+    arms: tuple[Arm, ...]
     smallest: float
     form: Form = "more"
     unit: str = "share"
 
     def list_arms(self) -> tuple[Arm, ...]:
-        return (self.arm,)
+        return self.arms
 
     def judge(self, inputs: ClaimInputs, alpha: float) -> ContrastResult:
-        values = [reading.value for reading in self.arm.read(inputs).values()]
+        values = [reading.value for arm in self.arms for reading in arm.read(inputs).values()]
         if not values:
             return ContrastResult(self, NOTHING, "no results yet")
         count = sum(value == 1 or not math.isfinite(value) for value in values)

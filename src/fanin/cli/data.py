@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.cli.json_option import JsonOption
 from fanin.cli.listing import format_columns
-from fanin.errors import DataError, DataUnavailable, UnknownName
+from fanin.errors import DataError, DataUnavailable
 
 if TYPE_CHECKING:
     from fanin.data import DatasetStatus, DownloadProgress, FileCheck, LabelCounts
@@ -21,6 +21,63 @@ app = typer.Typer(
 )
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")]
+_File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="An .npz file with x_train, y_train, x_test, y_test, or with x and y alone; or a CSV "
+        "file.",
+    ),
+]
+_Replace = Annotated[
+    bool, typer.Option("--replace", help="Overwrite an existing copy of that name.")
+]
+_Target = Annotated[
+    str | None,
+    typer.Option("--target", metavar="COLUMN", help="The column of a CSV file to predict."),
+]
+_Drop = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--drop", metavar="COLUMN", help="A column of a CSV file to leave out; may be repeated."
+    ),
+]
+_Task = Annotated[
+    Literal["classification", "regression"] | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="classification or regression, where a CSV file's target is taken for the other.",
+    ),
+]
+_Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="A,B,…",
+        help="The classes in the order of their numbers; sorted by default.",
+    ),
+]
+_Test = Annotated[
+    float | None,
+    typer.Option(
+        "--test",
+        metavar="SHARE",
+        help="The share of test samples of a CSV file, or of x and y; 0.2 by default.",
+    ),
+]
+_Seed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", help="Draws the test samples; 0 by default."),
+]
+_Standardise = Annotated[
+    bool,
+    typer.Option(
+        "--standardise",
+        help="Subtract the mean of each input column and divide by its standard deviation, both of "
+        "the training samples.",
+    ),
+]
 
 
 @app.command("list")
@@ -155,63 +212,15 @@ def verify(
 @app.command()
 def add(
     name: _Name,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="An .npz file with x_train, y_train, x_test, y_test, or with x and y alone; or a "
-            "CSV file.",
-        ),
-    ],
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Overwrite an existing copy of that name.")
-    ] = False,
-    target: Annotated[
-        str | None,
-        typer.Option("--target", metavar="COLUMN", help="The column of a CSV file to predict."),
-    ] = None,
-    drop: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--drop", metavar="COLUMN", help="A column of a CSV file to leave out; may be repeated."
-        ),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            "--task",
-            metavar="TASK",
-            help="classification or regression, where a CSV file's target is taken for the other.",
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes",
-            metavar="A,B,…",
-            help="The classes in the order of their numbers; sorted by default.",
-        ),
-    ] = None,
-    test: Annotated[
-        float | None,
-        typer.Option(
-            "--test",
-            metavar="SHARE",
-            help="The share of test samples of a CSV file, or of x and y; 0.2 by default.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", metavar="N", help="Draws the test samples; 0 by default."),
-    ] = None,
-    standardise: Annotated[
-        bool,
-        typer.Option(
-            "--standardise",
-            help="Subtract the mean of each input column and divide by its standard deviation, "
-            "both of the training samples.",
-        ),
-    ] = False,
+    file: _File,
+    replace: _Replace = False,
+    target: _Target = None,
+    drop: _Drop = None,
+    task: _Task = None,
+    classes: _Classes = None,
+    test: _Test = None,
+    seed: _Seed = None,
+    standardise: _Standardise = False,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Register your own data set.
@@ -232,8 +241,6 @@ def add(
     """
     from fanin import data
 
-    if task not in (None, "classification", "regression"):
-        raise UnknownName.suggest("task", task, ("classification", "regression"))
     path = data.add(
         name,
         file,

@@ -6,9 +6,11 @@ It imports little, because ``fanin status`` should answer at once.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fanin.cell.cell import OWN
 from fanin.cli.command_output import CommandOutput, print_lines
 from fanin.report.escaping import escape_invisible
 
@@ -94,7 +96,7 @@ def _make_table(study: str, counts: _Groups) -> Table:
     outcomes = [name for name in _OUTCOMES if any(group[name] for group in counts.values())]
     rows = [
         (
-            TableEntry(f"{model} · {data}"),
+            TableEntry(f"{model} · {data}" if data != OWN else model),
             TableEntry(f"{_count_done(group):,}/{group.total():,}"),
             *(TableEntry(f"{group[name]:,}") for name in outcomes),
         )
@@ -149,11 +151,18 @@ def _count_outcomes(snapshot: OutcomeSnapshot) -> _Groups:
     """(model, data) → the number of its planned cells by outcome, in the order of the plan."""
     counts: _Groups = {}
     for fields, labels, result in snapshot.planned:
-        group = labels.get("model", fields["model"]), labels.get("data", fields["data"])
+        group = _name_workload(fields, labels)
         if group not in counts:
             counts[group] = Counter()
         counts[group][result.outcome if result else "missing"] += 1
     return counts
+
+
+def _name_workload(fields: Mapping[str, Any], labels: Mapping[str, str]) -> tuple[str, str]:
+    """Model and data set of a cell; a trainer stands for a model without a name."""
+    model = labels.get("model", str(fields["model"]))
+    named = model if model != OWN else str(fields.get("trainer", OWN))
+    return named, labels.get("data", str(fields["data"]))
 
 
 def _sum_counts(counts: _Groups) -> Counter[str]:
@@ -168,7 +177,7 @@ def _list_failures(snapshot: OutcomeSnapshot) -> _Failures:
     """(description, result) of each planned cell that failed or was killed."""
     return [
         (
-            f"{fields['model']} on {fields['data']}, "
+            f"{' on '.join(name for name in _name_workload(fields, {}) if name != OWN)}, "
             f"{labels.get('initializer', fields['initializer'])}, "
             f"replicate {fields.get('replicate', 0)}",
             result,

@@ -10,7 +10,16 @@ published checksums, and never unpickled.
 from __future__ import annotations
 
 from fanin.data.adding import add
-from fanin.data.dataset import Arrays, DataInfo, Dataset, InputKind, Mirror, PublishedFile, Task
+from fanin.data.dataset import (
+    Arrays,
+    DataInfo,
+    Dataset,
+    InputKind,
+    InputPart,
+    Mirror,
+    PublishedFile,
+    Task,
+)
 from fanin.data.datasets.dataset_entry import DatasetEntry, NamedDataset, PrimaryEntry
 from fanin.data.datasets.dataset_registry import REGISTRY
 from fanin.data.datasets.derived_dataset import DerivedEntry
@@ -40,6 +49,7 @@ __all__ = [
     "FileCheck",
     "FilelessOrigin",
     "InputKind",
+    "InputPart",
     "LabelCounts",
     "MappedSamples",
     "Mirror",

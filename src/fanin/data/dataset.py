@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,22 @@ SubsetName = Literal["train", "test"]
 SUBSETS: tuple[SubsetName, SubsetName] = ("train", "test")
 
 
+@dataclass(frozen=True)
+class InputPart:
+    """One of several inputs that each sample has."""
+
+    name: str
+    """The parameter of a model's ``forward`` that receives it."""
+    shape: tuple[int, ...]
+    vocabulary: int | None = None
+    """It holds tokens, numbered from 0 to below this; None if it holds numbers."""
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataInfo:
     """What is known of a data set before its arrays are read."""
@@ -45,6 +62,8 @@ class DataInfo:
     n_test: int
     vocabulary: int | None = None
     """Inputs are tokens, numbered from 0 to below this; None if they are not tokens."""
+    parts: tuple[InputPart, ...] = ()
+    """Several inputs, packed into one table in this order; empty for one input."""
 
     @property
     def kind(self) -> InputKind:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fanin import seeds, specs
-from fanin.data import DataInfo, Task
+from fanin.data import DataInfo, InputPart, Task
 from fanin.errors import FitError, SpecError, quote
 from fanin.models.model_options import format_shape
 from fanin.models.skeleton import build_skeletons
@@ -122,6 +122,7 @@ class Model:
         task: Task,
         *,
         vocabulary: int | None = None,
+        parts: tuple[InputPart, ...] = (),
     ) -> None:
         """Raise `FitError` if the model does not fit the data; allocates no parameter.
 
@@ -130,6 +131,7 @@ class Model:
             outputs: number of classes or targets.
             task: what is predicted.
             vocabulary: number of different tokens; None if inputs are not tokens.
+            parts: several inputs, which a user's own model takes.
         """
         if self.entry.task not in ("any", task):
             kind = classify_input(input_shape, vocabulary)
@@ -137,7 +139,8 @@ class Model:
                 f"{self.entry.name} is a model for {describe_task(self.entry.task)}; the task of "
                 f"the data is {describe_task(task)}. {_suggest_models(kind, task, 'such data')}"
             )
-        self._require_fit(input_shape, outputs, vocabulary, task == "token_classification")
+        per_step = task == "token_classification"
+        self._require_fit(input_shape, outputs, vocabulary, per_step, parts)
 
     def build(
         self,
@@ -146,33 +149,55 @@ class Model:
         *,
         vocabulary: int | None = None,
         per_step: bool = False,
+        parts: tuple[InputPart, ...] = (),
     ) -> nn.Module:
         """The module in fp32 on the CPU, in training mode, with torch's default weights.
 
         Arguments and errors are those of `check`; with `per_step`, each step of a sequence has
         outputs. The weights are the same every time, and the caller's random state is not moved.
         """
-        self._require_fit(input_shape, outputs, vocabulary, per_step)
+        self._require_fit(input_shape, outputs, vocabulary, per_step, parts)
         with (
             seeds.preserve_global_state(seeds.derive_stream(0, "construct", self.spec)),
             torch.device("cpu"),
         ):
-            return self._construct(input_shape, outputs, vocabulary, per_step).to(torch.float32)
+            module = self._construct(input_shape, outputs, vocabulary, per_step, parts)
+            return module.to(torch.float32)
 
     def build_for(self, info: DataInfo) -> nn.Module:
         """The module for a data set; see `build`."""
         return self.build(
-            info.input_shape, info.outputs, vocabulary=info.vocabulary, per_step=info.per_step
+            info.input_shape,
+            info.outputs,
+            vocabulary=info.vocabulary,
+            per_step=info.per_step,
+            parts=info.parts,
         )
 
     def build_skeleton_for(self, info: DataInfo) -> nn.Module:
         """The module for a data set on the meta device, without memory for its parameters."""
         with build_skeletons():
-            return self._construct(info.input_shape, info.outputs, info.vocabulary, info.per_step)
+            return self._construct(
+                info.input_shape, info.outputs, info.vocabulary, info.per_step, info.parts
+            )
 
     def _construct(
-        self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        vocabulary: int | None,
+        per_step: bool,
+        parts: tuple[InputPart, ...],
     ) -> nn.Module:
+        if self.entry.input == "own":
+            return self.entry.build(
+                self.options,
+                input_shape,
+                outputs,
+                vocabulary=vocabulary,
+                per_step=per_step,
+                parts=parts,
+            )
         if self.entry.is_stepwise:
             return self.entry.build(
                 self.options, input_shape, outputs, vocabulary=vocabulary, per_step=per_step
@@ -180,8 +205,19 @@ class Model:
         return self.entry.build(self.options, input_shape, outputs)
 
     def _require_fit(
-        self, input_shape: tuple[int, ...], outputs: int, vocabulary: int | None, per_step: bool
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        vocabulary: int | None,
+        per_step: bool,
+        parts: tuple[InputPart, ...],
     ) -> None:
+        if parts and self.entry.input != "own":
+            raise FitError(
+                f"{self.entry.name} takes one input; the data have "
+                f"{', '.join(part.name for part in parts)}. Use a model of your own, whose forward "
+                "has a parameter for each: my_model.py:make."
+            )
         kind = classify_input(input_shape, vocabulary)
         if not self.entry.accepts(kind):
             tokens = " (tokens)" if kind == "tokens" else ""
@@ -198,7 +234,7 @@ class Model:
         if outputs < 1:
             raise FitError(f"A model needs at least one output, not {quote(outputs)}.")
         with build_skeletons():
-            skeleton = self._construct(input_shape, outputs, vocabulary, per_step)
+            skeleton = self._construct(input_shape, outputs, vocabulary, per_step, parts)
         count = sum(parameter.numel() for parameter in skeleton.parameters())
         if count > MAX_PARAMETERS:
             raise FitError(

@@ -3,7 +3,9 @@
 ``make(input_shape, outputs, *, option=default, …)`` returns an ``nn.Module`` that maps (N,
 *input_shape) to (N, outputs). If it has a parameter `vocabulary`, it receives the number of
 different tokens, None if inputs are not tokens. If it has a parameter `per_step`, it receives
-whether each step has a target: then the module returns (N, steps, outputs).
+whether each step has a target: then the module returns (N, steps, outputs). If the data have
+several inputs, `input_shape` maps their names to their shapes, `vocabulary` those of tokens to
+their numbers, and the module is called with the inputs by name.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakIdKeyDictionary
 
+from fanin.data import InputPart
 from fanin.errors import FitError
 from fanin.models.benchmark_model import REGISTRY, ModelEntry
 from fanin.models.main_output import pick_output
+from fanin.models.several_inputs import SeveralInputs
 from fanin.user_code import MODEL, UserComponent, load_component
 
 _SAMPLES = 2
@@ -61,6 +65,7 @@ def build(
     *,
     vocabulary: int | None,
     per_step: bool,
+    parts: tuple[InputPart, ...] = (),
 ) -> nn.Module:
     """The module that the component makes.
 
@@ -71,7 +76,7 @@ def build(
     Raises `FitError` if the callable or its module raises an error, or returns something else than
     its contract says.
     """
-    call = _Call(component, options, input_shape, outputs, vocabulary, per_step)
+    call = _Call(component, options, input_shape, outputs, vocabulary, per_step, parts)
     if torch.empty(0).device.type != "meta":
         return call.make_module()
     try:
@@ -93,22 +98,26 @@ class _Call:
     outputs: int
     vocabulary: int | None
     per_step: bool
+    parts: tuple[InputPart, ...]
 
     def make_module(self) -> nn.Module:
-        module = self.component.call(
+        shapes = {part.name: part.shape for part in self.parts}
+        tokens = {part.name: part.vocabulary for part in self.parts if part.vocabulary}
+        module: Any = self.component.call(
             self.options,
-            self.input_shape,
+            shapes or self.input_shape,
             self.outputs,
-            vocabulary=self.vocabulary,
+            vocabulary=tokens or self.vocabulary,
             per_step=self.per_step,
         )
         if not isinstance(module, nn.Module):
             raise self.component.make_return_error(module)
         _require_new(module, self.component)
-        if any(is_lazy(parameter) for parameter in module.parameters()):
-            self._run(module.eval())  # lazy layers learn their sizes from a batch
-            module.train()
-        return module
+        whole: nn.Module = SeveralInputs(module, self.parts) if self.parts else module
+        if any(is_lazy(parameter) for parameter in whole.parameters()):
+            self._run(whole.eval())  # lazy layers learn their sizes from a batch
+            whole.train()
+        return whole
 
     def _run(self, module: nn.Module) -> Any:
         """What the module makes of a batch of zeros."""
@@ -124,7 +133,8 @@ class _Call:
     def make_and_try_module(self) -> nn.Module:
         """The module, if it maps a batch of zeros to a tensor of the right shape."""
         module = self.make_module()
-        name, shape = type(module).__name__, (_SAMPLES, *self.input_shape)
+        inner = module.model if isinstance(module, SeveralInputs) else module
+        name, shape = type(inner).__name__, (_SAMPLES, *self.input_shape)
         output = self._run(module)
         steps = (self.input_shape[0],) if self.per_step else ()
         expected = (_SAMPLES, *steps, self.outputs)

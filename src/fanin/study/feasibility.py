@@ -29,7 +29,13 @@ def check_fit(cell: Cell) -> None:
     info = data.describe(cell.data)
     model = make_model(cell)
     with _add_context(f"{cell.model} on {cell.data}", "model", "data"):
-        model.check(info.input_shape, info.outputs, info.task, vocabulary=info.vocabulary)
+        model.check(
+            info.input_shape,
+            info.outputs,
+            info.task,
+            vocabulary=info.vocabulary,
+            parts=info.parts,
+        )
     _check_batches(cell, info)
     if cell.label_smoothing and info.task not in ("classification", "token_classification"):
         raise StudyError(

@@ -50,7 +50,8 @@ def train_by_own_code(
         cell: what to train; `cell.trainer` names the function.
         environment: recorded with the result.
         device: passed to a function that has a parameter `device`.
-        on_epoch: called with each mapping that the function yields, its number and seconds.
+        on_epoch: called with each mapping that the function yields or reports, its number and
+            seconds.
         stop: asked after each of them; true ends the training with `TrainingInterrupted`.
 
     Raises `UserCodeError` if the function raises an error, with its file, line and traceback, and
@@ -101,6 +102,10 @@ def _derive_plain_seed(cell: Cell) -> int:
     return seeds.derive_stream(order, "trainer", *others)
 
 
+class _Diverged(Exception):
+    """Raised to end a training that has diverged."""
+
+
 @dataclass
 class _OwnTraining:
     """One call of a trainer, and what it has given so far."""
@@ -114,21 +119,27 @@ class _OwnTraining:
     epochs: int = 0
     _last: dict[str, float] = field(default_factory=dict)
     """The metrics that count: those yielded last, and those returned."""
+    _began: float = 0.0
+    """When the epoch began."""
 
     def __post_init__(self) -> None:
         self.initialize = CellInitializer(self.cell)
 
     def complete(self, device: str) -> None:
         """Call the function, and follow it to its end."""
-        arguments = list_arguments(self.cell, device)
+        arguments = {**list_arguments(self.cell, device), "report": self.report}
         component = self.trainer.component
         given = {name: arguments[name] for name in component.accepts}
         given |= {
             option.name: getattr(self.trainer.options, option.name)
             for option in fields(component.options)
         }
-        with self._explain():
-            returned = component.loaded.function(self.initialize, **given)
+        self._began = time.perf_counter()
+        try:
+            with self._explain():
+                returned = component.loaded.function(self.initialize, **given)
+        except _Diverged:
+            return
         description = ""
         if isinstance(returned, Iterator):
             returned = self._follow(returned)
@@ -145,7 +156,6 @@ class _OwnTraining:
 
     def _follow(self, rows: Iterator[Any]) -> Any:
         """Take what the function yields; returns what it returns in the end."""
-        began = time.perf_counter()
         try:
             while True:
                 with self._explain():
@@ -153,19 +163,29 @@ class _OwnTraining:
                         row = next(rows)
                     except StopIteration as end:
                         return end.value
-                self._record(row, time.perf_counter() - began)
-                if self.diverged:
-                    return None
-                if self.stop():
-                    raise TrainingInterrupted(f"{self.cell.id} stopped after {self.epochs} epochs")
-                began = time.perf_counter()
+                self.report(row)
+        except _Diverged:
+            return None
         finally:
             if close := getattr(rows, "close", None):  # ends the function's own with blocks
                 with contextlib.suppress(Exception):
                     close()
 
-    def _record(self, row: object, seconds: float) -> None:
-        self._last = read_metrics(self.trainer.component, row)
+    def report(self, metrics: object) -> None:
+        """Take the metrics of an epoch: those that the function yields, or reports from a callback
+        of a framework that has the loop to itself.
+
+        Raises `TrainingInterrupted` or `_Diverged` if the training should not go on.
+        """
+        self._record(metrics, time.perf_counter() - self._began)
+        if self.diverged:
+            raise _Diverged(self.diverged)
+        if self.stop():
+            raise TrainingInterrupted(f"{self.cell.id} stopped after {self.epochs} epochs")
+        self._began = time.perf_counter()
+
+    def _record(self, metrics: object, seconds: float) -> None:
+        self._last = read_metrics(self.trainer.component, metrics)
         self._require_initialized()
         self.epochs += 1
         columns = {**self._last, "seconds": seconds}
@@ -222,6 +242,8 @@ class _OwnTraining:
         loaded = self.trainer.component.loaded
         try:
             yield
+        except (TrainingInterrupted, _Diverged):
+            raise
         except FaninError as error:
             place = locate_error(error, loaded.file)
             raise error.add_context(f"{loaded.reference}{place}") from None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from fanin import registry, seeds
 from fanin.cell.cell import Cell
-from fanin.data import DataInfo, Subset
+from fanin.data import DataInfo, InputPart, Subset
 from fanin.models import ModelEntry
 from fanin.training import metrics, user_loss
 from fanin.training.objective import Objective
@@ -35,10 +36,19 @@ def _make_loss(spec: str, info: DataInfo) -> LossFunction:
     return user_loss.REGISTRY.make(spec).build(info.outputs, counts)
 
 
+def _draw_part(part: InputPart, n: int, generator: torch.Generator) -> Tensor:
+    """Random numbers or tokens of one of several inputs, as rows of float32."""
+    if part.vocabulary is None:
+        return seeds.standard_normal((n, part.size), generator)
+    return torch.randint(part.vocabulary, (n, part.size), generator=generator).float()
+
+
 def draw_samples(info: DataInfo, n: int) -> Subset:
     """Draw `n` random samples, of the types that data sets have: images are uint8."""
     generator = seeds.make_generator(0, "estimate")
-    if info.vocabulary is not None:
+    if info.parts:
+        x = torch.cat([_draw_part(part, n, generator) for part in info.parts], dim=1)
+    elif info.vocabulary is not None:
         x = torch.randint(info.vocabulary, (n, *info.input_shape), generator=generator)
     else:
         x = seeds.standard_normal((n, *info.input_shape), generator)

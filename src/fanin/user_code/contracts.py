@@ -90,6 +90,7 @@ TRAINER = Contract(
         "model",
         "data",
         "device",
+        "report",
         "init_seed",
         "order_seed",
         "dropout_seed",

@@ -16,6 +16,7 @@ from fanin.data.datasets.dataset_entry import DatasetEntry
 from fanin.data.datasets.dataset_registry import REGISTRY
 from fanin.data.formats import user_arrays
 from fanin.data.formats.input_kinds import MARKS
+from fanin.data.formats.input_parts import flatten_parts
 from fanin.data.sources.origin import GENERATED, FilelessOrigin
 
 
@@ -77,8 +78,9 @@ def _call(component: user_code.UserComponent, options: Any) -> Dataset:
     if isinstance(returned, tuple) and len(returned) == len(Arrays._fields):
         arrays = dict(zip(Arrays._fields, returned, strict=True))
     if isinstance(arrays, dict):  # a number or a word that describes them need not be an array
-        marks = {name: np.asarray(arrays[name]) for name in MARKS if name in arrays}
-        arrays = {**arrays, **marks}
+        arrays = flatten_parts(arrays)
+        marks = [name for name in arrays if name.partition(".")[0] in MARKS]
+        arrays |= {name: np.asarray(arrays[name]) for name in marks}
     if not isinstance(arrays, dict) or not all(
         isinstance(array, np.ndarray) for array in arrays.values()
     ):

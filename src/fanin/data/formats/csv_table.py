@@ -5,7 +5,7 @@ Whatever is no number is named with its column and line; nothing is dropped or f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -96,7 +96,8 @@ def _read_texts(file: Path) -> pd.DataFrame:
             f"The first line of {file} holds numbers ({join_names(map(str, table.columns[:3]))}, "
             "…). Expected the names of the columns."
         )
-    return table.apply(lambda column: column.str.strip())
+    stripped: pd.DataFrame = table.apply(lambda column: column.str.strip())
+    return stripped
 
 
 def _read_inputs(inputs: pd.DataFrame, file: Path) -> np.ndarray:
@@ -194,7 +195,7 @@ def _name_lines(lines: Sequence[int]) -> str:
     return f"line {lines[0]}{more}"
 
 
-def _join(items: object) -> str:
-    listed = [str(item) for item in items]  # type: ignore[attr-defined]
+def _join(items: Iterable[object]) -> str:
+    listed = [str(item) for item in items]
     more = [f"and {len(listed) - _LISTED:,} more"] if len(listed) > _LISTED else []
     return join_names([*listed[:_LISTED], *more])

@@ -103,7 +103,9 @@ def describe_labels(dataset: Dataset) -> dict[str, Any]:
 def _doubt_scales(dataset: Dataset) -> list[str]:
     """A feature that drowns the others of a table whose numbers are taken as they are."""
     x = dataset.x_train
-    if dataset.info.kind != "table" or dataset.standardise or x.shape[1] < 2 or len(x) < 2:
+    if dataset.info.kind != "table" or dataset.info.parts or dataset.standardise:
+        return []
+    if x.shape[1] < 2 or len(x) < 2:
         return []
     deviations = x.double().std(dim=0)
     largest = int(deviations.argmax())

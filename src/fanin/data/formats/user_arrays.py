@@ -23,6 +23,7 @@ import numpy as np
 from fanin.data.dataset import SUBSETS, Arrays, DataInfo, Dataset, SubsetName, Task
 from fanin.data.formats import mapped_samples
 from fanin.data.formats.input_kinds import ArrayReader, InputForm, arrange_samples, infer_input
+from fanin.data.formats.input_parts import PackedReader, has_parts
 from fanin.data.formats.npz import Header, NpzFile, open_npz
 from fanin.data.formats.plausibility import LabelCounts
 from fanin.data.formats.tensors import (
@@ -59,15 +60,16 @@ def read_file(
     Raises `DataInvalid` if the file does not hold a data set.
     """
     with open_npz(file, str(file)) as npz:
-        info = _read_info(npz, name, file, expected)
-        is_plain = not standardise and info.vocabulary is None
-        mapped = npz.is_mappable("x_train") and npz.is_mappable("x_test") and is_plain
+        reader = _pack(npz, file)
+        info = _read_info(reader, name, file, expected)
+        is_plain = not standardise and info.vocabulary is None and not info.parts
+        mapped = is_plain and npz.is_mappable("x_train") and npz.is_mappable("x_test")
         tensors = (
             _map_tensors(npz, info, file)
             if mapped
-            else _read_tensors(npz, info, file, standardise=standardise)
+            else _read_tensors(reader, info, file, standardise=standardise)
         )
-        divisor = _choose_divisor(npz)
+        divisor = _choose_divisor(reader)
     return Dataset(
         info,
         *tensors,
@@ -83,7 +85,7 @@ def read_file(
 
 def read_arrays(arrays: Mapping[str, np.ndarray], name: str, source: str) -> Dataset:
     """The data set in arrays in memory, under the rules of a file; `name` is used in errors."""
-    memory = _MemoryArrays(arrays)
+    memory = _pack(_MemoryArrays(arrays), name)
     info = _read_info(memory, name, name, None)
     tensors = _read_tensors(memory, info, name)
     return Dataset(
@@ -105,7 +107,7 @@ def describe_file(file: Path, name: str, expected: DataInfo | None = None) -> Da
     `read_file`.
     """
     with open_npz(file, str(file)) as npz:
-        return _read_info(npz, name, file, expected)
+        return _read_info(_pack(npz, file), name, file, expected)
 
 
 def count_labels_of_file(
@@ -115,7 +117,7 @@ def count_labels_of_file(
     classes. Arguments and errors as for `read_file`.
     """
     with open_npz(file, str(file)) as npz:
-        info = _read_info(npz, name, file, expected)
+        info = _read_info(_pack(npz, file), name, file, expected)
         if info.task != "classification":
             return None
         y_train, y_test = to_targets(
@@ -134,6 +136,11 @@ class _MemoryArrays:
     def read(self, array: str) -> np.ndarray:
         """The array as it is."""
         return self._arrays[array]
+
+
+def _pack(reader: ArrayReader, file: Path | str) -> ArrayReader:
+    """The arrays, several inputs as one."""
+    return PackedReader(reader, file) if has_parts(reader) else reader
 
 
 def _choose_divisor(reader: ArrayReader) -> float:
@@ -201,6 +208,7 @@ def _read_info(
         n_train=headers["x_train"].shape[0],
         n_test=headers["x_test"].shape[0],
         vocabulary=form.vocabulary,
+        parts=reader.parts if isinstance(reader, PackedReader) else (),
     )
     if expected:
         _require_match(info, expected, file)

@@ -24,7 +24,7 @@ VERDICT_STYLES = {
 """Verdict → colour and marker: they differ without colour, too."""
 
 _ROW, _HEAD, _FOOT = 0.24, 0.3, 0.62
-_MIDDLE, _RIGHT = 2.9, 2.35
+_MIDDLE, _RIGHT = 2.9, 2.6
 """Widths of the axis and of the numbers, in inches."""
 
 _LINEAR = 2.0

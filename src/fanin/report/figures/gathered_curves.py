@@ -83,17 +83,17 @@ class GatheredCurves:
             for name, column in history.items()
             if name != "seconds" and not is_signal_column(name)
         }
-        metrics = (
-            name for name in columns if name not in _NOT_METRICS and not name.startswith("val_")
-        )
-        self.metric = self.metric or next(metrics, "")
+        metrics = [name for name in columns if name not in _NOT_METRICS]
+        # a user's own training may measure on validation data alone
+        metrics.sort(key=lambda name: name.startswith("val_"))
+        self.metric = self.metric or next(iter(metrics), "").removeprefix("val_")
         is_ok = result.outcome == "ok"
         for name, column in columns.items():
             if not len(column):
                 continue
             self.lines.setdefault(name, Lines()).add(column)
             self._waiting.setdefault((name, is_ok), []).append(column)
-        epochs = len(columns.get("loss", ()))
+        epochs = max(map(len, columns.values()), default=0)
         self.epochs = max(self.epochs, epochs)
         self.trained += 1
         if self.trained % _TOGETHER == 0:

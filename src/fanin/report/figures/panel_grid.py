@@ -175,7 +175,8 @@ def arrange_panels(
             str(frame.attrs.get("datasets", {}).get(rows["data"].iloc[0], "")),
         )
     table = _make_table(panels)
-    constant = [name for name in ("model", "data") if name not in outer and name not in inside]
+    shown_elsewhere = {*outer, *inside, *design.nameless}
+    constant = [name for name in ("model", "data") if name not in shown_elsewhere]
     return PanelGrid(
         rows=tuple(row[:MAX_COLUMNS] for row in table[:MAX_ROWS]),
         subtitle=" · ".join(design.name_value(name, frame[name].iloc[0]) for name in constant),

@@ -36,7 +36,7 @@ def make_claim_table(verdicts: Sequence[ClaimVerdict]) -> Table:
         title="Claims of the case study, put to the test",
         columns=_COLUMNS,
         rows=tuple(map(_make_row, verdicts)),
-        notes=(*([REHEARSAL] if is_rehearsal else []), *notes),
+        notes=tuple(notes),
         answer=(REHEARSAL,) if is_rehearsal else (f"Of {len(verdicts)} claims: {found}.",),
     )
 

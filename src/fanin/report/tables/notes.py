@@ -15,6 +15,7 @@ from fanin.analysis.factors import format_title
 from fanin.analysis.own_data import has_published_bytes
 from fanin.analysis.section_comparisons import SectionComparison
 from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
+from fanin.cell.cell import OWN
 from fanin.cell.result import Result
 from fanin.report.numbers import choose_number_format
 from fanin.report.study_conclusion import MOST_SENTENCES
@@ -87,9 +88,12 @@ def _note_incomplete(frame: pd.DataFrame) -> list[str]:
 
 
 def _find_reason(message: str) -> str:
-    """The line of a message that says what went wrong: the last one of a traceback."""
+    """The line of a message that says what went wrong: the last one of a traceback, or what stands
+    before it.
+    """
     lines = message.strip().splitlines()
-    return lines[-1] if lines and lines[0].startswith("Traceback") else message
+    is_trace = bool(lines) and lines[0].startswith("Traceback")
+    return lines[-1] if is_trace else message.partition("\nTraceback")[0]
 
 
 def _note_numbers(
@@ -203,7 +207,8 @@ def _note_doubts(results: Iterable[Result]) -> list[str]:
     for result in results:
         doubts = result.data.get("doubts")
         for doubt in doubts if isinstance(doubts, list) else []:
-            said[f"{result.cell.data}: {_cut(str(doubt))}"] = None
+            name = f"{result.cell.data}: " if result.cell.data != OWN else ""
+            said[f"{name}{_cut(str(doubt))}"] = None
     return list(said)
 
 

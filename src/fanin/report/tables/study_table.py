@@ -12,7 +12,7 @@ import pandas as pd
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design, split_sections
 from fanin.analysis.factors import format_title, format_value, needs_title
-from fanin.analysis.summary import list_metrics
+from fanin.analysis.summary import list_metrics, rank_metric
 from fanin.report.numbers import NumberFormat
 from fanin.report.study_conclusion import draw_conclusion
 from fanin.report.tables import matrix, notes
@@ -107,7 +107,7 @@ def _choose_metrics(finished: pd.DataFrame) -> list[str]:
     measured = [name for name in list_metrics(finished) if ok[name].notna().any()]
     tests = sorted(name for name in measured if name.startswith("test_") and name != "test_loss")
     if not any(name.startswith("test_") for name in measured):
-        return sorted(measured, key=lambda name: (name == "epochs", name.endswith("loss")))
+        return sorted(measured, key=lambda name: (name == "epochs", *rank_metric(name)))
     return [name for name in ("val_accuracy", *tests, "test_loss", "epochs") if name in measured]
 
 
