@@ -172,7 +172,7 @@ def test_without_initializers_the_words_with_most_values_are_compared():
 def test_results_on_different_data_are_never_compared():
     plan = study_plan({"model": "mlp", "initializer": "zero"}, {"data": ("digits", "mnist")}, 10)
     assert len(list(split_sections(frame_of(plan), analysis_of(plan).design))) == 2
-    assert analysis_of(plan).verdicts == ()
+    assert analysis_of(plan).comparisons == ()
 
 
 def test_initializers_that_never_stand_side_by_side_are_not_compared():
@@ -181,7 +181,7 @@ def test_initializers_that_never_stand_side_by_side_are_not_compared():
     )
     tied = replace(plan, cells=(plan.cells[0], plan.cells[3]))
     assert len(analysis_of(tied).summary) == 2
-    assert analysis_of(tied).verdicts == ()
+    assert analysis_of(tied).comparisons == ()
 
 
 def test_a_learning_rate_tuned_for_each_initializer_keeps_them_comparable():
@@ -194,19 +194,19 @@ def test_a_learning_rate_tuned_for_each_initializer_keeps_them_comparable():
     design = analysis_of(replace(plan, cells=cells)).design
     assert design.tuned
     assert "learning_rate" not in design.section
-    [verdict] = analysis_of(replace(plan, cells=cells)).verdicts
+    [verdict] = analysis_of(replace(plan, cells=cells)).comparisons
     assert verdict.pairs <= 10
 
 
 def test_a_comparison_of_other_factors_pairs_replicates():
     plan = study_plan({**MLP, "initializer": "he_normal"}, {"optimizer": ("sgd", "adam")}, 12)
-    [verdict] = analysis_of(plan).verdicts
+    [verdict] = analysis_of(plan).comparisons
     assert (verdict.pairs, verdict.best) == (12, "adam")
 
 
 def test_a_shared_stream_of_true_and_false_can_be_compared():
     plan = study_plan({**MLP, "initializer": "he_normal"}, {"shared_stream": (False, True)}, 10)
-    assert analysis_of(plan).verdicts[0].pairs == 10
+    assert analysis_of(plan).comparisons[0].pairs == 10
     assert analysis_of(plan).summary["mean_rank"].notna().all()
 
 
@@ -240,7 +240,7 @@ def test_a_users_metric_is_better_the_way_its_results_say():
             data={"metrics": {"fit": "max"}},
         )
     analysis = Analysis(plan, results)
-    assert analysis.verdicts[0].best == "he_normal"
+    assert analysis.comparisons[0].best == "he_normal"
     assert analysis.summary["mean_rank"].tolist() == [2.0, 1.0]
     assert is_higher_better("val_fit", {"fit": "max"})
     assert not is_higher_better("test_accuracy", {"accuracy": "min"})

@@ -104,7 +104,7 @@ def test_the_paired_test_equals_that_of_scipy():
     interval = theirs.confidence_interval(0.95)
     assert found.p_value == pytest.approx(theirs.pvalue, rel=1e-9)
     assert found.estimate.mean - found.estimate.half_width == pytest.approx(interval.low)
-    assert math.isnan(found.detectable)
+    assert found.detectable == statistics.find_detectable_difference(found.estimate.sd, 12)
 
 
 def test_nine_pairs_are_too_few_to_test_and_say_what_they_could_have_seen():

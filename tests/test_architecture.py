@@ -34,6 +34,7 @@ ORDER = (
     "initializers",
     "apply",
     "diagnosis",
+    "watching",
     "data",
     "models",
     "cell",

@@ -104,6 +104,7 @@ def test_report_writes_the_files_anew(folder: Path, tmp_path: Path) -> None:
         "curves.png",
         "table.csv",
         "table.md",
+        "differences.csv",
         figure,
     }
 

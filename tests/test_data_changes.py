@@ -177,5 +177,5 @@ def test_a_table_of_two_data_sets_says_so_and_pairs_none_of_them() -> None:
     notes = " ".join(write_notes(two))
     assert "Not one data set: digits changed between results" in notes
     assert "10 of eeeeeeeeeeee" in notes
-    assert [verdict.pairs for verdict in one.verdicts] == [10]
-    assert [verdict.pairs for verdict in two.verdicts] == [0]
+    assert [verdict.pairs for verdict in one.comparisons] == [10]
+    assert [verdict.pairs for verdict in two.comparisons] == [0]

@@ -96,7 +96,7 @@ def test_a_page_holds_table_curves_messages_environment_and_command(tmp_path: Pa
     page = Results(plan, of_outcomes(plan, "ok", "failed"), tmp_path / "my runs").report()
     text = page.read_text(encoding="utf-8")
     assert page == tmp_path / "my runs" / "report.html"
-    assert 'src="data:image/png;base64,' in text
+    assert '<figure id="figure-1">' in text
     assert "the run failed" in text
     assert "<dt>torch</dt><dd>2.13.0</dd>" in text
     assert "fanin run case-study --out &#39;" in text

@@ -16,8 +16,8 @@ from torch import nn
 
 import fanin
 from fanin import seeds
-from fanin.report.page import _describe_bytes
 from fanin.report.results import Results
+from fanin.report.sections.provenance import describe_bytes
 from fanin.screen import count_columns
 
 
@@ -82,5 +82,5 @@ def test_other_bytes_are_told_only_of_data_that_are_published(data: str, is_told
     }
     notes = " ".join(Results(plan, results).table().notes)
     assert ("ot the published bytes" in notes) is is_told
-    assert _describe_bytes(data, False) == ("no" if is_told else "own data")
-    assert _describe_bytes(data, True) == "yes"
+    assert describe_bytes(data, False) == ("no" if is_told else "own data")
+    assert describe_bytes(data, True) == "yes"

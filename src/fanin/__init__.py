@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from fanin.experiment import Results, run
     from fanin.fans import Layout, register_layer
     from fanin.initializers import Initializer, get
+    from fanin.report.watched_training import load_signals
     from fanin.study.study import Study
+    from fanin.watching.trainer_callbacks import watch_lightning, watch_transformers
+    from fanin.watching.watch import Watch, watch
 
 __all__ = [
     "Audit",
@@ -37,14 +40,19 @@ __all__ = [
     "Results",
     "Rules",
     "Study",
+    "Watch",
     "__version__",
     "assert_healthy",
     "audit",
     "get",
     "initialize",
+    "load_signals",
     "names",
     "register_layer",
     "run",
+    "watch",
+    "watch_lightning",
+    "watch_transformers",
 ]
 
 # Each name is imported when it is first used. So `import fanin` is fast, and `fanin status` imports
@@ -59,13 +67,18 @@ _HOMES = {
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
     "Study": "fanin.study.study",
+    "Watch": "fanin.watching.watch",
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
+    "load_signals": "fanin.report.watched_training",
     "names": "fanin.catalogue",
     "register_layer": "fanin.fans",
     "run": "fanin.experiment",
+    "watch": "fanin.watching.watch",
+    "watch_lightning": "fanin.watching.trainer_callbacks",
+    "watch_transformers": "fanin.watching.trainer_callbacks",
 }
 
 

@@ -104,6 +104,7 @@ def run(
     workers: int | None = None,
     device: str = "cpu",
     save_weights: bool = False,
+    signals: bool = False,
     accept_changed: bool = False,
     checkpoint_interval: float = 10.0,
     timeout: float = 1800.0,
@@ -128,6 +129,8 @@ def run(
         workers: the number of processes; by default one per usable core, on a GPU one.
         device: a torch device.
         save_weights: keep initial and best weights in ``<out>/weights``.
+        signals: measure signals, gradients and updates of each layer once per epoch, for
+            `Results.signals`. Such cells are other cells, with the same numbers otherwise.
         accept_changed: complete blocks that were begun in another environment or with other data,
             instead of training them again.
         checkpoint_interval: the least seconds between two checkpoints of a cell.
@@ -148,12 +151,15 @@ def run(
     """
     observer = observer or _choose_observer(CallbackObserver(on_event, on_download), progress)
     stages, fingerprints = list[tuple[Plan, RunSummary]](), dict[str, str]()
-    with Planner(load_study(study)) as planner:
+    with Planner(_load_to_run(study, signals)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
         given: dict[str, object] = {"replicates": replicates, "only": only, "workers": workers}
         given |= {"max_epochs": max_epochs, "device": device, "save_weights": save_weights}
-        plan = replace(plan, command=command or format_python_call(planner.study, folder, given))
+        given |= {"signals": signals}
+        plan = replace(
+            plan, command=command or format_python_call(load_study(study), folder, given)
+        )
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
                 _fetch_data(planner, stage.to_train, tell_download, fingerprints)
@@ -185,6 +191,7 @@ def estimate(
     only: Only | None = None,
     max_epochs: int | None = None,
     workers: int | None = None,
+    signals: bool = False,
     accept_changed: bool = False,
 ) -> Estimate:
     """What `run` would train, and for how long at most; arguments and errors as for `run`.
@@ -193,7 +200,7 @@ def estimate(
     Nothing is written.
     """
     fingerprints: dict[str, str] = {}
-    with Planner(load_study(study)) as planner:
+    with Planner(_load_to_run(study, signals)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
@@ -227,6 +234,11 @@ def load_study(study: StudyLike) -> Study:
         "{'model': 'mlp', 'data': 'digits'}, 'axes': {'initializer': ['zero', 'he_normal']}}, or a "
         f"fanin.Study; received {quote(study)}."
     )
+
+
+def _load_to_run(study: StudyLike, signals: bool) -> Study:
+    loaded = load_study(study)
+    return loaded.override(signals=True) if signals else loaded
 
 
 @_look_beside_study
@@ -314,7 +326,19 @@ def _make_stage(
     to_train = find_unfinished(
         cells, results, fingerprints=fingerprints, accept_changed=accept_changed
     )
+    _warn_of_twins(to_train, results)
     return Stage(plan, to_train)
+
+
+def _warn_of_twins(to_train: Iterable[Cell], results: Mapping[str, Result]) -> None:
+    """Say that cells are trained again only because they measure their signals this time."""
+    again = sum(cell.signals and replace(cell, signals=False).id in results for cell in to_train)
+    if again:
+        warnings.warn(
+            f"{again:,} cells have results without signals in this folder. They are trained again "
+            "to measure them, and their other numbers come out the same.",
+            stacklevel=5,
+        )
 
 
 def _read_own_data(planner: Planner, cells: Iterable[Cell], fingerprints: dict[str, str]) -> None:

@@ -12,19 +12,22 @@ from fanin.analysis.design import Design, infer_design
 from fanin.analysis.summary import Summary, summarise
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
+from fanin.errors import UnknownName
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fanin.analysis.ranking import Verdict
+    from fanin.analysis.problem_ranks import ProblemRanks
+    from fanin.analysis.section_comparisons import SectionComparison
+    from fanin.analysis.section_runs import SectionRuns
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """Frame, design, summary and verdicts of one plan and its results.
+    """Frame, design, summary and comparisons of one plan and its results.
 
     Each is computed when it is first asked for, and kept: whoever draws or writes takes the same
-    analysis. Nobody changes a frame in place. Only frames and verdicts need pandas.
+    analysis. Nobody changes a frame in place. Only frames need pandas.
 
     Args:
         plan: the planned cells.
@@ -71,11 +74,42 @@ class Analysis:
         return frame_summary(self.condition_summary)
 
     @cached_property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        """For each section that compares something, whether one condition is the best."""
-        from fanin.analysis.ranking import judge_sections
+    def section_runs(self) -> tuple[SectionRuns, ...]:
+        """The runs of each section that compares something, as matrices."""
+        from fanin.analysis.section_runs import arrange_sections
 
-        return tuple(judge_sections(self.frame, self.design))
+        return tuple(arrange_sections(self.table, self.design))
+
+    @cached_property
+    def comparisons(self) -> tuple[SectionComparison, ...]:
+        """For each section that compares something, each value beside the plan's reference."""
+        from fanin.analysis.section_comparisons import compare_section
+
+        return tuple(compare_section(runs, self.plan.reference) for runs in self.section_runs)
+
+    def compare(
+        self, *, metric: str | None = None, margin: float | None = None
+    ) -> tuple[SectionComparison, ...]:
+        """As `comparisons`, by a metric of one's own choice or with a margin of equivalence.
+
+        Raises `UnknownName` for a metric that no result has.
+        """
+        from fanin.analysis.section_comparisons import compare_section
+        from fanin.analysis.section_runs import arrange_sections
+
+        if metric is None and margin is None:
+            return self.comparisons
+        if metric is not None and metric not in self.table.metrics:
+            raise UnknownName.suggest("metric of these results", metric, self.table.metrics)
+        sections = arrange_sections(self.table, self.design, metric)
+        return tuple(compare_section(runs, self.plan.reference, margin) for runs in sections)
+
+    @cached_property
+    def problem_ranks(self) -> ProblemRanks | None:
+        """How the compared values rank over the sections; None with fewer than two."""
+        from fanin.analysis.problem_ranks import rank_over_sections
+
+        return rank_over_sections(self.section_runs)
 
     @cached_property
     def planned_results(self) -> tuple[Result, ...]:

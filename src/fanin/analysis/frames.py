@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import MissingExtra
@@ -12,9 +13,12 @@ except ModuleNotFoundError:
     raise MissingExtra("pandas", "study", "A frame of results") from None
 
 from fanin.analysis.factors import FACTORS, LEADING, SEEDS
+from fanin.cell.signal_columns import is_signal_column
 
 if TYPE_CHECKING:
     from fanin.analysis.cell_table import CellTable
+    from fanin.analysis.design import Design
+    from fanin.analysis.section_comparisons import SectionComparison
     from fanin.analysis.summary import Summary
     from fanin.cell.result import Result
 
@@ -60,7 +64,7 @@ def build_frame(table: CellTable) -> pd.DataFrame:
 
 def build_history(table: CellTable) -> pd.DataFrame:
     """One row per cell and epoch (from 1): the factors, replicate, cell, outcome, epoch, and the
-    history's columns.
+    history's columns, without signals (`fanin.analysis.layer_signals.build_signals`).
     """
     leading = [*FACTORS, *table.dotted, "replicate", "cell", "outcome", "epoch"]
     parts = [
@@ -86,6 +90,34 @@ def frame_summary(summary: Summary) -> pd.DataFrame:
     """A summary as a frame (`fanin.analysis.summary.summarise` has the columns)."""
     frame = pd.DataFrame(summary.rows, columns=pd.Index(summary.columns))
     return frame.astype({"mean_rank": "float64"})
+
+
+def frame_differences(design: Design, comparisons: Iterable[SectionComparison]) -> pd.DataFrame:
+    """One row per section and compared value: its difference from the reference.
+
+    Columns: the factors that name a section, metric, and the fields of
+    `fanin.analysis.section_comparisons.Difference`: value, reference, n, wins, losses, ties,
+    diverged, failed, mean (value − reference), sd, low, high (95 %), p, p_holm, detectable, needed
+    (nan if none) and judgement.
+    """
+    from fanin.analysis.section_comparisons import Difference
+
+    rows = [
+        {
+            **{
+                name: value
+                for name, value in zip(design.section, item.section, strict=True)
+                if name in design.headings
+            },
+            "metric": item.metric,
+            **vars(difference),
+        }
+        for item in comparisons
+        for difference in item.differences
+    ]
+    columns = [*design.headings, "metric", *Difference.__dataclass_fields__]
+    frame = pd.DataFrame(rows, columns=pd.Index(columns))
+    return frame.astype({"needed": "float64"})
 
 
 def _list_factors(table: CellTable) -> dict[str, Any]:
@@ -125,8 +157,7 @@ class _Facts(dict[str, str]):
 
 
 def _pad_history(result: Result) -> dict[str, list[Any]]:
-    length = max(len(column) for column in result.history.values())
-    padded = {
-        name: [*column, *[None] * (length - len(column))] for name, column in result.history.items()
-    }
+    columns = {name: c for name, c in result.history.items() if not is_signal_column(name)}
+    length = max(map(len, columns.values()), default=0)
+    padded = {name: [*column, *[None] * (length - len(column))] for name, column in columns.items()}
     return {"epoch": list(range(1, length + 1)), **padded}

@@ -75,7 +75,7 @@ def find_main_metric(section: pd.DataFrame) -> str | None:
     other. A user's own training that tests nothing is ranked by what it gives, or validates.
     """
     ok = section[section["outcome"] == "ok"]
-    return _choose_main_metric(name for name in list_metrics(section) if ok[name].notna().any())
+    return choose_main_metric(name for name in list_metrics(section) if ok[name].notna().any())
 
 
 def is_higher_better(metric: str, directions: Mapping[str, str] | None = None) -> bool:
@@ -176,12 +176,12 @@ def _compute_mean_ranks(
 def _find_section_metric(table: CellTable, conditions: Iterable[Sequence[int]]) -> str | None:
     """As `find_main_metric`, of the rows of a section's conditions."""
     ok = [row for row in itertools.chain(*conditions) if table.outcomes[row] == "ok"]
-    return _choose_main_metric(
+    return choose_main_metric(
         name for name in table.metrics if not np.isnan(table.get_metric(name)[ok]).all()
     )
 
 
-def _choose_main_metric(measured: Iterable[str]) -> str | None:
+def choose_main_metric(measured: Iterable[str]) -> str | None:
     """The first of the metrics measured on the best subset, a loss last."""
     ranked = [name for name in measured if name not in _COUNTS]
     return min(ranked, key=rank_metric, default=None)

@@ -76,6 +76,12 @@ class Cell(_Identified):
     """Specs of what is measured besides the task's own metrics (`fanin.training.metrics`)."""
     biases: Annotated[str | None, Factor(form="spec", of="initializer", fits_all_data=True)] = None
     """Spec of the initializer of biases; None for the rule's own (zero, for most)."""
+    signals: Annotated[bool, Factor(form="flag", fits_all_data=True, changes_training=False)] = (
+        False
+    )
+    """Whether signals, gradients and updates of each layer are measured in the first step of each
+    epoch; where epochs are short, of every second, third, … (`fanin.watching`).
+    """
     loss: Annotated[
         str | None, Factor(form="spec", of="loss", column="loss_function", needs_title=False)
     ] = None

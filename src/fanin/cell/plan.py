@@ -55,6 +55,10 @@ class Plan:
     """The command line or the call in Python that trains what is missing; empty if the plan was not
     run, or by an older fanin.
     """
+    reference: str = ""
+    """The compared value, as tables show it, that all others are compared with; empty for the usual
+    one (`fanin.analysis.section_comparisons`).
+    """
 
     @property
     def is_tuning(self) -> bool:
@@ -86,6 +90,7 @@ class Plan:
             "notes": list(self.notes),
             "resolved": self.study_toml,
             "command": self.command,
+            **({"reference": self.reference} if self.reference else {}),
             "cells": cells,
         }
 
@@ -108,6 +113,7 @@ class Plan:
                 notes=notes,
                 study_toml=str(record.get("resolved", "")),
                 command=str(record.get("command", "")),
+                reference=str(record.get("reference", "")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreCorrupt(
@@ -119,10 +125,12 @@ def merge_plans(plans: Sequence[Plan]) -> Plan:
     """One plan that holds the cells of all."""
     cells = {planned.cell.id: planned for plan in reversed(plans) for planned in plan.cells}
     order = dict.fromkeys(planned.cell.id for plan in plans for planned in plan.cells)
+    references = {plan.reference for plan in plans}
     return Plan(
         study=" + ".join(dict.fromkeys(plan.study for plan in plans)),
         question=" ".join(dict.fromkeys(plan.question for plan in plans)),
         protocol=" + ".join(dict.fromkeys(plan.protocol for plan in plans)),
         cells=tuple(cells[cell] for cell in order),
         notes=tuple(dict.fromkeys(note for plan in plans for note in plan.notes)),
+        reference=references.pop() if len(references) == 1 else "",
     )

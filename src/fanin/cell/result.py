@@ -44,13 +44,17 @@ class Result:
     outcome: Outcome
     message: str = ""
     history: Mapping[str, list[float]] = field(default_factory=dict)
-    """Column → value by epoch: loss, val_loss, seconds, and each metric m as m and val_m."""
+    """Column → value by epoch: loss, val_loss, seconds, each metric m as m and val_m, and the
+    signals of a cell that measures them (`fanin.cell.signal_columns`).
+    """
     metrics: dict[str, float] = field(default_factory=dict)
     """epochs, best_epoch, val_loss, test_loss, val_m, test_m; only epochs if the cell diverged.
     A metric m that was not finite, or whose code raised an error, is missing.
     """
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds: data, setup, train, evaluate, total."""
+    """Seconds: data, setup, initialize (the part of setup that computes the initial weights),
+    train, evaluate, total.
+    """
     environment: dict[str, Any] = field(default_factory=dict)
     """device (CPU or GPU model), engine (its version), torch, threads, matmul, dtype, and further
     facts that are recorded only.

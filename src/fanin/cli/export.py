@@ -10,6 +10,7 @@ import typer
 from fanin import atomic
 from fanin.cli.command_output import CommandOutput, print_to_stderr
 from fanin.cli.json_option import JsonOption
+from fanin.cli.reference_option import ReferenceOption
 from fanin.garbage_collection import pause_garbage_collection
 
 
@@ -19,7 +20,11 @@ def export(
     ],
     to: Annotated[
         str,
-        typer.Option("--to", metavar="FORMAT", help="csv, csv-cells, jsonl, latex or markdown."),
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="csv, csv-cells, differences, jsonl, latex or markdown.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -27,13 +32,14 @@ def export(
             "--output", "-o", metavar="FILE", help="The file to write; by default standard output."
         ),
     ] = None,
+    reference: ReferenceOption = None,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Export the table or the results of a study.
 
-    csv has a row per condition, csv-cells a row per cell, both at full precision. markdown and
-    latex are the table as printed. jsonl holds complete results, for version control and for fanin
-    store merge.
+    csv has a row per condition, csv-cells a row per cell, differences a row per compared value with
+    its difference from the reference, all at full precision. markdown and latex are the tables as
+    printed. jsonl holds complete results, for version control and for fanin store merge.
 
     \b
     Examples:
@@ -46,7 +52,8 @@ def export(
     from fanin.report.export_formats import check_format
 
     form = check_format(to)
-    text = _export_results(folder) if form == "jsonl" else _export_table(folder, form)
+    is_whole = form == "jsonl"
+    text = _export_results(folder) if is_whole else _export_table(folder, form, reference)
     if output is None:
         return CommandOutput({"format": form, "text": text}, lambda: print(text, end=""))
 
@@ -59,10 +66,10 @@ def export(
 
 
 @pause_garbage_collection()
-def _export_table(folder: Path, form: str) -> str:
+def _export_table(folder: Path, form: str, reference: str | None) -> str:
     from fanin.report.stored_results import load_results
 
-    return load_results(folder, histories=False).export(form)
+    return load_results(folder, histories=False).compare_with(reference).export(form)
 
 
 @pause_garbage_collection()

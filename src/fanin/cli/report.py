@@ -7,15 +7,20 @@ from typing import Annotated
 
 import typer
 
-from fanin.cli.command_output import CommandOutput
+from fanin.cli.command_output import CommandOutput, print_lines
 from fanin.cli.json_option import JsonOption
+from fanin.cli.reference_option import ReferenceOption
 from fanin.errors import UsageError
 
 
 def report(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR", help="Results folders; several are shown as one study."),
+        typer.Argument(
+            metavar="DIR",
+            help="Results folders; several are shown as one study. Or one file that fanin.watch "
+            "has written.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -28,21 +33,26 @@ def report(
     figures: Annotated[
         bool, typer.Option("--figures", help="Also draw one figure per cell.")
     ] = False,
+    reference: ReferenceOption = None,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Show stored results: the table, page and curves.
 
     Prints the table, and writes page, curves and tables. Nothing is trained. Works while the study
-    runs.
+    runs. Of a training that fanin.watch has watched, it says what the signals show, and writes page
+    and figure.
 
     \b
     Examples:
       fanin report runs/quick
+      fanin report signals.jsonl
       fanin report runs/a runs/b --output runs/both
 
     \b
     Exit codes: 0 written · 2 no results, or nowhere to write · 3 store corrupt
     """
+    if len(folders) == 1 and folders[0].is_file():
+        return _report_signals(folders[0], output)
     from fanin import experiment
     from fanin.cli import written_files
 
@@ -50,8 +60,35 @@ def report(
         raise UsageError(
             "Several folders are shown as one study. Give the folder to write to: --output DIR."
         )
-    results = experiment.load_results(*folders)
+    results = experiment.load_results(*folders).compare_with(reference)
     folder = output if output is not None else folders[0]
     return written_files.to_output(
         results, written_files.write_files(results, folder, each_cell=figures), folder=str(folder)
     )
+
+
+def _report_signals(path: Path, output: Path | None) -> CommandOutput:
+    from fanin.report.watched_training import load_signals
+
+    training = load_signals(path)
+    place = path if output is None else output / path.name
+    files = {
+        "page": str(training.report(place.with_suffix(".html"))),
+        "figure": str(training.figure(place.with_suffix(".png"))),
+    }
+
+    def show() -> None:
+        print_lines(_wrap(str(training)))
+        print_lines(["", f"Page:      {files['page']}", f"Figure:    {files['figure']}"])
+
+    return CommandOutput(training.to_json() | {"files": files}, show, has_effect=True)
+
+
+def _wrap(text: str) -> list[str]:
+    from fanin.report.tables.text_table import wrap_paragraph
+
+    lines: list[str] = []
+    for line in text.split("\n"):
+        bullet = "- " if line.startswith("- ") else ""
+        lines += wrap_paragraph(line.removeprefix(bullet), 80, bullet) if line else [""]
+    return lines

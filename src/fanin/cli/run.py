@@ -11,6 +11,7 @@ import typer
 from fanin.cell.cell import OWN
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.cli.json_option import JsonOption
+from fanin.cli.reference_option import ReferenceOption
 
 if TYPE_CHECKING:
     from fanin.cell.plan import PlannedCell
@@ -79,6 +80,14 @@ _DryRun = Annotated[
 _SaveWeights = Annotated[
     bool, typer.Option("--save-weights", help="Keep each cell's initial and best weights.")
 ]
+_Signals = Annotated[
+    bool,
+    typer.Option(
+        "--signals",
+        help="Also measure signals, gradients and updates of each layer, once per epoch. Such "
+        "cells are stored beside the study's own, with the same numbers otherwise.",
+    ),
+]
 _Figures = Annotated[bool, typer.Option("--figures", help="Also draw one figure per cell.")]
 _AcceptChanged = Annotated[
     bool,
@@ -114,10 +123,12 @@ def run(
     only: _Only = None,
     add: _Add = None,
     max_epochs: _MaxEpochs = None,
+    reference: ReferenceOption = None,
     workers: _Workers = None,
     device: _Device = "cpu",
     dry_run: _DryRun = False,
     save_weights: _SaveWeights = False,
+    signals: _Signals = False,
     figures: _Figures = False,
     accept_changed: _AcceptChanged = False,
     checkpoint_interval: _CheckpointInterval = 10.0,
@@ -151,9 +162,12 @@ def run(
         "only": parse_only(only or ()),
         "max_epochs": max_epochs,
         "workers": workers,
+        "signals": signals,
         "accept_changed": accept_changed,
     }
     to_run = _add_values(study, add) if add else study
+    if reference is not None:
+        to_run = experiment.load_study(to_run).override(reference=reference)
     if dry_run:
         from fanin.execution.process_settings import tune_process
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fanin.cell.plan import Plan
     from fanin.cell.result import Result
     from fanin.execution.run_summary import RunSummary
+    from fanin.report.study_conclusion import Conclusion
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,9 +62,68 @@ class Results:
         """One row per cell and epoch; see `fanin.analysis.frames.build_history`."""
         return self.analysis.history.copy()
 
+    def signals(self) -> pd.DataFrame:
+        """One row per cell, epoch and layer of the cells that measured their signals; see
+        `fanin.analysis.layer_signals.build_signals`. No rows if none did.
+        """
+        from fanin.analysis.layer_signals import build_signals
+
+        return build_signals(self.analysis.table)
+
+    def impact(self) -> pd.DataFrame:
+        """One row per condition: gradient flow, stability and cost; see
+        `fanin.analysis.impact.Impact`.
+        """
+        from fanin.analysis.impact import frame_impact, measure_impact
+
+        return frame_impact(measure_impact(self.analysis.table, self.analysis.design))
+
     def summary(self) -> pd.DataFrame:
         """One row per condition, over its replicates; see `fanin.analysis.summary.summarise`."""
         return self.analysis.summary.copy()
+
+    def differences(
+        self,
+        reference: str | None = None,
+        *,
+        metric: str | None = None,
+        margin: float | None = None,
+    ) -> pd.DataFrame:
+        """One row per compared value and section: its paired difference from the reference.
+
+        `fanin.analysis.frames.frame_differences` has the columns, and
+        `fanin.analysis.section_comparisons` says how they are judged.
+
+        Args:
+            reference: the compared value to subtract; by default the study's own.
+            metric: what to compare; by default the test metric.
+            margin: the smallest difference that matters: one that is shown to be smaller is judged
+                ``equivalent``.
+        """
+        from fanin.analysis.frames import frame_differences
+
+        analysis = self.compare_with(reference).analysis
+        comparisons = analysis.compare(metric=metric, margin=margin)
+        return frame_differences(analysis.design, comparisons)
+
+    def verdict(self, reference: str | None = None) -> Conclusion:
+        """What may be concluded, a sentence for each section and one over all; ``print`` shows it.
+
+        Args:
+            reference: the compared value that others are compared with; by default the study's own.
+        """
+        from fanin.report.study_conclusion import draw_conclusion
+
+        return draw_conclusion(self.compare_with(reference).analysis)
+
+    def compare_with(self, reference: str | None) -> Results:
+        """The same results with another reference; raises `UnknownName` if it is none of them."""
+        from fanin.analysis.reference import check_reference
+
+        if reference is None or reference == self.plan.reference:
+            return self
+        check_reference(self.analysis.table, self.analysis.design, reference)
+        return replace(self, plan=replace(self.plan, reference=reference))
 
     def table(self) -> Table:
         """The study's table with its notes; ``print`` shows it."""
@@ -74,6 +134,16 @@ class Results:
         from fanin.report.tables.study_table import make_study_table
 
         return make_study_table(self.analysis)
+
+    def difference_table(self) -> Table:
+        """The differences from the reference as a table: `differences` as people read it."""
+        return self._difference_table
+
+    @cached_property
+    def _difference_table(self) -> Table:
+        from fanin.report.tables.difference_table import make_difference_table
+
+        return make_difference_table(self.analysis)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the HTML page (default: ``report.html`` in the results folder); return its path."""
@@ -93,8 +163,8 @@ class Results:
         return write_curve_grid(self.analysis, self._place(path, "curves.png"))
 
     def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
-        """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`)
-        as PNG, PDF or SVG; return their paths.
+        """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`),
+        and those of signals, as PNG, PDF or SVG; return their paths.
 
         Response curves, heat maps and dot plots, named ``figure-1-test-accuracy-by-depth.png`` and
         so on, by default in the results folder. There are none if nothing varies or nothing has
@@ -124,7 +194,8 @@ class Results:
 
         Args:
             kind: ``csv`` (a row per condition, full precision), ``csv-cells`` (a row per cell),
-                ``markdown``, ``latex``, or ``jsonl`` (complete results, for ``fanin store merge``).
+                ``differences`` (CSV, a row per compared value and section), ``markdown``,
+                ``latex``, or ``jsonl`` (complete results, for ``fanin store merge``).
         """
         exporters = self._exporters()
         text = exporters[check_format(kind, exporters)]()
@@ -139,10 +210,18 @@ class Results:
         return {
             "csv": lambda: documents.summary_to_csv(self.analysis.condition_summary),
             "csv-cells": lambda: documents.frame_to_csv(self.analysis.frame),
+            "differences": lambda: documents.differences_to_csv(self.differences()),
             "jsonl": lambda: jsonl.to_text(self.results.values()),
-            "markdown": lambda: documents.to_markdown(self.table()),
-            "latex": lambda: documents.to_latex(self.table()),
+            "markdown": lambda: "\n".join(map(documents.to_markdown, self._list_tables())),
+            "latex": lambda: "\n".join(map(documents.to_latex, self._list_tables())),
         }
+
+    def _list_tables(self) -> list[Table]:
+        """The study's table, and that of differences if it is short enough to be read."""
+        from fanin.report.tables.difference_table import MOST_ROWS
+
+        table = self.difference_table()
+        return [self.table(), table] if 0 < len(table.rows) <= MOST_ROWS else [self.table()]
 
     def _place(self, path: str | Path | None, name: str) -> Path:
         if path is not None:

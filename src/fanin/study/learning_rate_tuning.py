@@ -252,6 +252,8 @@ def _make_trial(cell: Cell, rate: float, replicate: int) -> Cell:
         if seed is not None
     }
     root = seeds.derive_seed(cell.seed, "tuning")
+    # Nobody looks at the signals of a trial; so trials are the same with and without.
+    changed["signals"] = False
     return replace(cell, learning_rate=rate, replicate=replicate, seed=root, **changed)
 
 

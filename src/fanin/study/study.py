@@ -64,6 +64,10 @@ class Study:
     """How the learning rate is chosen before the evaluation; None if it is fixed or an axis."""
     time: str = ""
     """About how long it takes, in words; measured for the built-in studies."""
+    reference: str = ""
+    """The label of the value that results compare all others with, such as an initializer's; empty
+    for the usual one (`fanin.analysis.reference`).
+    """
     lines: LineNumbers = field(default_factory=LineNumbers, compare=False, repr=False)
     """The line numbers of its file."""
     file: Path | None = field(default=None, compare=False, repr=False)
@@ -123,6 +127,7 @@ class Study:
             replicates=self.replicates,
             seed=self.seed,
             time=self.time,
+            reference=self.reference,
             notes=list(self.notes),
             tune=_to_table(self.tuning) if self.tuning else None,
             base={key: value for key, value in self.base.items() if value is not None},
@@ -183,18 +188,34 @@ class Study:
             study_toml=self.override(replicates=replicates, max_epochs=max_epochs).to_toml(
                 comment=f"Run with --only {' '.join(chosen)}" if chosen else ""
             ),
+            reference=self._check_reference(),
         )
 
-    def override(self, *, replicates: int | None = None, max_epochs: int | None = None) -> Study:
-        """The study with another number of replicates, or of epochs in all of its cells."""
+    def override(
+        self,
+        *,
+        replicates: int | None = None,
+        max_epochs: int | None = None,
+        signals: bool | None = None,
+        reference: str | None = None,
+    ) -> Study:
+        """The study with another number of replicates, or of epochs in all of its cells, with
+        signals measured or not, or with another reference.
+        """
         study = self if replicates is None else replace(self, replicates=replicates)
-        if max_epochs is None:
-            return study
+        if reference is not None:
+            study = replace(study, reference=reference)
+            study._check_reference()
+        if signals is not None:
+            study = study._set_in_all("signals", signals)
+        return study if max_epochs is None else study._set_in_all("epochs", max_epochs)
+
+    def _set_in_all(self, key: str, value: Any) -> Study:
+        """The study with one value of a field in all of its cells."""
         grids = tuple(
-            {axis: values for axis, values in grid.items() if axis != "epochs"}
-            for grid in self.grids
+            {axis: values for axis, values in grid.items() if axis != key} for grid in self.grids
         )
-        return replace(study, base={**self.base, "epochs": max_epochs}, grids=grids)
+        return replace(self, base={**self.base, key: value}, grids=grids)
 
     def add(self, axes: Mapping[str, Sequence[Any]]) -> Study:
         """The study with further values of axes, such as ``{"initializer": ["my_init.py:make"]}``.
@@ -239,7 +260,10 @@ class Study:
             and isinstance(self.exclude, tuple)
             and all(_is_canonical_exclusion(exclusion) for exclusion in self.exclude)
             and isinstance(self.tuning, (LearningRateTuning, type(None)))
-            and all(isinstance(text, str) for text in (self.question, self.protocol, self.time))
+            and all(
+                isinstance(text, str)
+                for text in (self.question, self.protocol, self.time, self.reference)
+            )
         )
 
     def _collect_tables(self, axes: Mapping[str, Sequence[Any]] | None) -> dict[str, object]:
@@ -251,6 +275,7 @@ class Study:
             "replicates": self.replicates,
             "seed": self.seed,
             "time": self.time,
+            "reference": self.reference,
             "notes": self.notes,
             "tune": self.tuning,
             "base": self.base,
@@ -281,6 +306,15 @@ class Study:
                         f"value of axis {axis} (together with the rest of --only)", name, labels
                     )
         return selected
+
+    def _check_reference(self) -> str:
+        """The reference; raises `UnknownName` if no axis has a value with this label."""
+        labels = {value.label for grid in self.grids for axis in grid.values() for value in axis}
+        if self.reference and self.reference not in labels:
+            raise UnknownName.suggest(
+                f"value of study {self.name}, to compare with,", self.reference, sorted(labels)
+            )
+        return self.reference
 
     def _check_duplicates(self, cells: Sequence[PlannedCell]) -> None:
         for cell, times in Counter(planned.cell for planned in cells).items():
@@ -317,6 +351,7 @@ def _read_fields(document: StudyDocument) -> dict[str, Any]:
         "exclude": read_exclusions(document),
         "tuning": read_tuning(document, grids),
         "time": tables.time,
+        "reference": tables.reference,
     }
 
 

@@ -25,6 +25,8 @@ from fanin.training.augmentation import Augmenter
 from fanin.training.gathered_outputs import Total, add_scores, average_scores
 from fanin.training.objective import Objective
 from fanin.training.schedules import Schedule
+from fanin.watching.layer_reading import LayerReading
+from fanin.watching.signal_probe import SignalProbe
 
 EVALUATION_BATCH = 128
 """Samples per forward pass of an evaluation. Fixed, since a result's last bits depend on it, and
@@ -33,6 +35,11 @@ every allocation."""
 
 BATCHES_PER_GATHER = 32
 """Batches that are gathered at once: 6 MiB of CIFAR's bytes."""
+
+STEPS_PER_READING = 25
+"""The fewest steps from one measured step to the next. To measure a step of a small network takes
+as long as two or three steps.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,10 @@ class Trainer:
     """Whether the optimizer computes loss and gradients itself, several times a step, as LBFGS."""
     is_builtin: bool = True
     """Whether model, optimizer and metrics are fanin's own, which remember nothing in secret."""
+    probe: SignalProbe | None = None
+    """Measures the first steps of epochs, if the cell asks for it."""
+    signals: tuple[LayerReading, ...] = ()
+    """What the probe saw in the latest epoch."""
 
     @classmethod
     def from_cell(cls, cell: Cell, model: nn.Module, objective: Objective) -> Trainer:
@@ -89,6 +100,7 @@ class Trainer:
             if cell.augmentation
             else None,
             is_builtin=not (objective.lends_copies or is_own or objective.measures_by_user_code),
+            probe=SignalProbe(model) if cell.signals else None,
         )
 
     def train_epoch(self, epoch: int, subset: Subset) -> tuple[EpochLosses, list[float]]:
@@ -97,6 +109,7 @@ class Trainer:
         Losses and scores are measured in training mode, before each step.
         """
         self.model.train()
+        self.signals = ()
         cell, device = self.cell, subset.y.device
         order = seeds.draw_order(cell.derive_seed("order"), epoch, len(subset.y)).to(device)
         steps = math.ceil(len(order) / cell.batch_size)  # the last, smaller batch is kept
@@ -112,7 +125,8 @@ class Trainer:
                 if self.schedule is not None:
                     factor = self.schedule.compute_factor(epoch * steps + step, steps, cell.epochs)
                     optimizers.set_rate(self.optimizer, cell.learning_rate * factor)
-                by_step[step] = self.step(epoch, step, x, y, parameters, totals)
+                probe = self.probe if step == 0 and _is_measured(epoch, steps) else None
+                by_step[step] = self.step(epoch, step, x, y, parameters, totals, probe)
         sizes = torch.full((steps,), cell.batch_size, dtype=torch.float64, device=device)
         sizes[-1] = last_batch
         mean = (by_step.double() * sizes).sum() / len(subset.y)
@@ -129,19 +143,27 @@ class Trainer:
         y: Tensor,
         parameters: list[nn.Parameter],
         totals: list[Total],
+        probe: SignalProbe | None = None,
     ) -> Tensor:
-        """Take one step on a raw batch of the data; add the scores to `totals` in place.
+        """Take one step on a raw batch of the data; add the scores to `totals` in place, and
+        measure the step with `probe` if there is one.
 
         Returns the loss, detached.
         """
         self.dropout.set(epoch, step)
+        if probe is not None:
+            probe.open()
         outputs, targets, loss = self._compute_gradients(x, y, parameters)
+        if probe is not None:
+            probe.prepare_step()
         # before the step: outputs of a user's model may be views of its weights
         add_scores(self.objective.scored, totals, outputs.detach(), targets)
         if self.calls_closure:
             self.optimizer.step(lambda: float(self._compute_gradients(x.clone(), y, parameters)[2]))
         else:
             self.optimizer.step()
+        if probe is not None:
+            self.signals = probe.close()
         return loss
 
     def _compute_gradients(
@@ -197,6 +219,11 @@ class Trainer:
                 x = self.augmenter.apply(x, chunk, draws)
             y = x if subset.y is subset.x else subset.y[chunk]
             yield from zip(torch.split(x, size), torch.split(y, size), strict=True)
+
+
+def _is_measured(epoch: int, steps: int) -> bool:
+    """Whether signals are measured in an epoch of so many steps; epochs count from 0."""
+    return epoch % math.ceil(STEPS_PER_READING / steps) == 0
 
 
 @torch.no_grad()

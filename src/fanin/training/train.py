@@ -21,6 +21,7 @@ from fanin.cell.cell import Cell
 from fanin.cell.protocol import REGISTRY as PROTOCOLS
 from fanin.cell.protocol import Protocol
 from fanin.cell.result import Result
+from fanin.cell.signal_columns import append_signals
 from fanin.data import Dataset, Prepared, Subset
 from fanin.errors import DataInvalid, UsageError
 from fanin.training import checkpoint
@@ -126,6 +127,7 @@ def train(
         smoothing=cell.label_smoothing,
         loss=cell.loss,
     )
+    began = time.perf_counter()
     with apply.collect_unfilled():  # said while the study was planned
         apply.initialize(
             model,
@@ -136,6 +138,7 @@ def train(
             # two samples suffice to find out what follows each layer
             batch=objective.prepare_inputs(prepared.train.x[:2].clone()),
         )
+    timings["initialize"] = time.perf_counter() - began
     trainer = Trainer.from_cell(cell, model.to(device), objective)
     trained = TrainedState(
         model,
@@ -165,6 +168,9 @@ def train(
         state.seconds += seconds
         state.record(row)
         on_epoch({"epoch": state.epoch, **row})
+        if trainer.probe is not None:
+            layers = [(layer.name, layer.values) for layer in trainer.signals]
+            append_signals(state.history, layers)
         state.diverged = _describe_divergence(losses, row, model, state.epoch)
         if row["val_loss"] < state.best_loss and not state.diverged:
             state.best_loss, state.best_epoch = row["val_loss"], state.epoch

@@ -206,15 +206,13 @@ def _fit_scales(grid: PanelGrid, drawn: Mapping[int, Conditions]) -> dict[tuple[
             groups.setdefault(panel.scale, []).append(finite)
     scales = {}
     for panel in grid.panels:
-        focus = _select_focus(groups.get(panel.scale, []), higher_is_better=panel.higher_is_better)
+        focus = select_focus(groups.get(panel.scale, []), higher_is_better=panel.higher_is_better)
         values = [value for condition in focus for value in condition]
         scales[panel.scale] = fit_metric_scale(panel.metric, values)
     return scales
 
 
-def _select_focus(
-    conditions: Sequence[list[float]], *, higher_is_better: bool
-) -> list[list[float]]:
+def select_focus(conditions: Sequence[list[float]], *, higher_is_better: bool) -> list[list[float]]:
     """The conditions that set the axis: all, or all but at most a third that are far worse.
 
     Far worse: their distance to the rest is more than `_FAR` times the range of the rest, so that

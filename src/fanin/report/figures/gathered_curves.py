@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanin.cell.result import Result
+from fanin.cell.signal_columns import is_signal_column
 from fanin.report.figures.scales import Extent
 from fanin.store.stored_histories import iterate_histories
 
@@ -80,7 +81,7 @@ class GatheredCurves:
         columns = {
             name: np.array(column, np.float64)
             for name, column in history.items()
-            if name != "seconds"
+            if name != "seconds" and not is_signal_column(name)
         }
         metrics = [name for name in columns if name not in _NOT_METRICS]
         # a user's own training may measure on validation data alone

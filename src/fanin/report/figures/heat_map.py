@@ -106,8 +106,8 @@ def draw_heat_map(
     """
     design = analysis.design
     grid = arrange_panels(analysis.frame, design, [x, y], metric)
-    drawn = {id(panel): _make_heat_panel(panel, x, y) for panel in grid.panels}
-    curves = {panel.title: _select_curves(overlays, panel) for panel in grid.panels}
+    drawn = {id(panel): make_heat_panel(panel, x, y) for panel in grid.panels}
+    curves = {panel.title: select_curves(overlays, panel) for panel in grid.panels}
     styles = _choose_line_styles(curves.values())
     conditions = [c for panel in drawn.values() for c in panel.conditions.values()]
     spacing = _measure_spacing(grid, list(drawn.values()))
@@ -129,7 +129,8 @@ def draw_heat_map(
     return figure
 
 
-def _make_heat_panel(panel: Panel, x: str, y: str) -> HeatPanel:
+def make_heat_panel(panel: Panel, x: str, y: str) -> HeatPanel:
+    """The panel's conditions at each pair of values of two factors."""
     across, up = make_cell_axis(panel.frame, x), make_cell_axis(panel.frame, y)
     conditions = {
         (key[0], key[1]): condition
@@ -220,9 +221,10 @@ def _format_condition(condition: Condition, metric: str) -> str:
     return format_tick(float(f"{condition.centre:.3g}"))
 
 
-def _select_curves(
+def select_curves(
     overlays: Sequence[Curve] | Mapping[str, Sequence[Curve]], panel: Panel
 ) -> Sequence[Curve]:
+    """The curves that belong over a panel."""
     return overlays.get(panel.title, ()) if isinstance(overlays, Mapping) else overlays
 
 

@@ -28,3 +28,17 @@ LINE_COLOURS = (
 )
 LINE_MARKERS = ("o", "s", "^", "D", "v", "P", "p", "h", "<", ">")
 """Lines differ by marker too."""
+
+DARK_COLOURS = (
+    "#4DA6DB",
+    "#F08A3C",
+    "#2FBF92",
+    "#E39AC2",
+    "#F0B429",
+    "#8CCBF0",
+    "#E8E8E8",
+    "#C48BA8",
+    "#A9A9A9",
+    "#CBA55F",
+)
+"""The same hues on dark paper, at least 4.5 : 1 against it."""

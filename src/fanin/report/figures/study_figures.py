@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -18,6 +18,7 @@ from fanin.report.figures.dot_plot import draw_dot_plot
 from fanin.report.figures.heat_map import Curve, draw_heat_map
 from fanin.report.figures.rendering import draw_once, render
 from fanin.report.figures.response_curves import draw_response_curves
+from fanin.report.figures.signal_figure import draw_signal_figures
 from fanin.report.figures.theory_curves import compute_depth_scales
 
 MIN_NUMBERS = 3
@@ -37,6 +38,19 @@ class StudyFigure(NamedTuple):
     image: bytes
 
 
+class FigureChoice(NamedTuple):
+    """What one figure is to show."""
+
+    kind: Literal["dots", "heat", "response"]
+    x: str
+    """The factor on the horizontal axis; of dots, the one that is compared."""
+    y: str = ""
+    """The other factor of a heat map."""
+    lines: str | None = None
+    """The factor whose values are the lines of response curves; by default the compared one."""
+    overlays: Overlays = ()
+
+
 @draw_once
 def draw_study_figures(
     analysis: Analysis,
@@ -52,7 +66,8 @@ def draw_study_figures(
     - No numeric factor: a dot plot. If a further factor varies, also a heat map of it and what is
       compared.
 
-    No figures if nothing varies, or no cell has trained to its end.
+    None of these if nothing varies, or no cell has trained to its end. Last come the figures of
+    signals, one for each section whose cells measured them.
 
     Args:
         analysis: what to draw.
@@ -61,10 +76,11 @@ def draw_study_figures(
             (`fanin.report.figures.heat_map.draw_heat_map`); by default those of
             `fanin.report.figures.theory_curves`.
     """
-    if analysis.is_empty or find_main_metric(analysis.frame) is None:
+    if analysis.is_empty:
         return []
-
-    figures = _draw_figures(analysis, overlays)
+    has_trained = find_main_metric(analysis.frame) is not None
+    choices = choose_figures(analysis, overlays) if has_trained else []
+    figures = [*(_draw(analysis, choice) for choice in choices), *draw_signal_figures(analysis)]
     return [StudyFigure(_read_title(figure), render(figure, kind)) for figure in figures]
 
 
@@ -96,35 +112,36 @@ def _list_varying(design: Design) -> list[str]:
     return [name for name in design.varying if name in (*design.section, design.compared)]
 
 
-def _draw_figures(analysis: Analysis, overlays: Overlays | None) -> list[Figure]:
+def choose_figures(analysis: Analysis, overlays: Overlays | None = None) -> list[FigureChoice]:
+    """Which figures fit a study's factors, and of what: see `draw_study_figures`."""
     numbers = list_numeric_factors(analysis)
     if not _list_varying(analysis.design):
         return []
     if len(numbers) >= 2:
-        return _draw_two_numeric(analysis, numbers[0], numbers[1], overlays)
+        return _choose_two_numeric(analysis, numbers[0], numbers[1], overlays)
     if numbers:
-        return [draw_response_curves(analysis, numbers[0])]
-    return _draw_categories(analysis)
+        return [FigureChoice("response", numbers[0])]
+    return _choose_categories(analysis)
 
 
-def _draw_two_numeric(
+def _choose_two_numeric(
     analysis: Analysis, x: str, y: str, overlays: Overlays | None
-) -> list[Figure]:
+) -> list[FigureChoice]:
     frame, design = analysis.frame, analysis.design
     if overlays is None:
         overlays = compute_depth_scales(analysis.plan, x, y)
-    figures = [draw_heat_map(analysis, x, y, overlays=overlays)]
+    chosen = [FigureChoice("heat", x, y, overlays=overlays)]
     lines = y if design.compared == x else design.compared
     rest = [name for name in _list_varying(design) if name not in (x, lines)]
     panels = len(frame[rest].drop_duplicates()) if rest else 1
     if panels <= _MAX_PANELS:
-        figures.append(draw_response_curves(analysis, x, lines=lines))
-    return figures
+        chosen.append(FigureChoice("response", x, lines=lines))
+    return chosen
 
 
-def _draw_categories(analysis: Analysis) -> list[Figure]:
+def _choose_categories(analysis: Analysis) -> list[FigureChoice]:
     frame, design = analysis.frame, analysis.design
-    figures = [draw_dot_plot(analysis)]
+    chosen = [FigureChoice("dots", design.compared)]
     others = [
         name
         for name in design.further
@@ -132,8 +149,16 @@ def _draw_categories(analysis: Analysis) -> list[Figure]:
     ]
     if others and design.compared in _list_varying(design):
         largest = max(others, key=lambda name: frame[name].nunique())
-        figures.append(draw_heat_map(analysis, design.compared, largest))
-    return figures
+        chosen.append(FigureChoice("heat", design.compared, largest))
+    return chosen
+
+
+def _draw(analysis: Analysis, choice: FigureChoice) -> Figure:
+    if choice.kind == "heat":
+        return draw_heat_map(analysis, choice.x, choice.y, overlays=choice.overlays)
+    if choice.kind == "response":
+        return draw_response_curves(analysis, choice.x, lines=choice.lines)
+    return draw_dot_plot(analysis)
 
 
 def _varies_everywhere(analysis: Analysis, name: str) -> bool:

@@ -39,6 +39,7 @@ def to_markdown(table: Table) -> str:
     Best entries are bold and have the star that the notes explain.
     """
     parts = [f"**{escape_markdown(table.title.strip())}**"]
+    parts += [escape_markdown(sentence) for sentence in table.answer]
     if table.rows:
         titles = _format_markdown_row([escape_markdown(column.title) for column in table.columns])
         rule = _format_markdown_row(
@@ -73,7 +74,7 @@ def to_latex(table: Table) -> str:
         lines += [r"\midrule"] if section != before else []
         lines.append(" & ".join(_mark_best(entry, escape_latex, _TEXTBF) for entry in row) + r" \\")
         before = section
-    notes = [rf"\par\footnotesize {escape_latex(note)}" for note in table.notes]
+    notes = [rf"\par\footnotesize {escape_latex(note)}" for note in (*table.answer, *table.notes)]
     body = "\n".join(
         [
             r"\begin{table}",
@@ -111,6 +112,12 @@ def frame_to_csv(frame: pd.DataFrame) -> str:
     first = [*_PUBLISHED[:3], "replicate", "outcome", *_PUBLISHED[3:]]
     names = [*first, *(str(name) for name in frame.columns if name not in first)]
     return _to_csv(names, frame.reindex(columns=names).itertuples(index=False, name=None))
+
+
+def differences_to_csv(frame: pd.DataFrame) -> str:
+    """One row per section and compared value at full precision (`Results.differences`)."""
+    names = [str(name) for name in frame.columns]
+    return _to_csv(names, frame.itertuples(index=False, name=None))
 
 
 def _to_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -11,6 +11,7 @@ from fanin.report.tables.table import Table, TableEntry
 def to_html(table: Table) -> str:
     """A title, the table in sections, and the notes. Best entries are bold."""
     parts = [f"<p><strong>{_escape(table.title)}</strong></p>"]
+    parts += [f"<p>{_escape(sentence)}</p>" for sentence in table.answer]
     parts.append(_format_rows(table) if table.rows else f"<p>{_escape(table.empty)}</p>")
     if table.notes:
         parts.append(f"<ul>{''.join(f'<li>{_escape(note)}</li>' for note in table.notes)}</ul>")

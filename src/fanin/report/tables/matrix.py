@@ -47,7 +47,7 @@ def make_matrix(
         *(Column(name, name) for name in names),
     )
     best: set[tuple[tuple[Any, ...], str | None]] = {
-        (verdict.section, verdict.best) for verdict in analysis.verdicts if verdict.best
+        (item.section, item.best) for item in analysis.comparisons if item.best
     }
     metrics = {
         key: find_main_metric(section) for key, section in split_sections(analysis.frame, design)

@@ -13,11 +13,12 @@ from fanin.analysis.cell_table import OUTCOMES
 from fanin.analysis.design import Design
 from fanin.analysis.factors import format_title
 from fanin.analysis.own_data import has_published_bytes
-from fanin.analysis.ranking import Verdict
+from fanin.analysis.section_comparisons import SectionComparison
 from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
 from fanin.cell.cell import OWN
 from fanin.cell.result import Result
 from fanin.report.numbers import choose_number_format
+from fanin.report.study_conclusion import MOST_SENTENCES
 
 _LISTED = 8
 _MESSAGE = 160
@@ -49,7 +50,7 @@ def write_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
         *analysis.plan.notes,
         *_note_incomplete(frame),
         *_note_numbers(frame, replicates, ranked),
-        *_note_conclusions(design, analysis.verdicts, replicates),
+        *_note_comparisons(design, analysis.comparisons, replicates),
         *_note_mixed_environments(frame, design),
         *_note_several_data(analysis.planned_results),
         *_note_doubts(analysis.planned_results),
@@ -116,42 +117,49 @@ def _note_numbers(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[st
     return said
 
 
-def _note_conclusions(design: Design, verdicts: Sequence[Verdict], replicates: int) -> list[str]:
-    if not verdicts:
+def _note_comparisons(
+    design: Design, comparisons: Sequence[SectionComparison], replicates: int
+) -> list[str]:
+    """How values were compared, and what could have been seen where replicates are too few."""
+    if not comparisons:
         return []
     if replicates == 1:
         return ["one replicate per row: too few to rank, differences may be chance"]
-    few = [verdict for verdict in verdicts if verdict.too_few]
+    few = [item for item in comparisons if item.too_few]
+    is_told = len(comparisons) <= MOST_SENTENCES  # what could have been seen, by the answer
     said = []
-    if len(few) < len(verdicts):
+    if len(few) < len(comparisons):
         marked = (
             f"* beats every other {format_title(design.compared)} of its section"
-            if any(verdict.best for verdict in verdicts)
+            if any(item.best for item in comparisons)
             else "no value is marked as best: none beats every other of its section"
         )
-        said.append(f"{marked} (paired t intervals over replicates, 95 % after Bonferroni)")
-    if few:
-        pairs = f"{min(v.pairs for v in few)} of the {MIN_FOR_TEST} paired replicates needed"
         said.append(
-            f"too few to rank or test{'' if len(few) == len(verdicts) else ' elsewhere'} "
-            f"({pairs}){_describe_detectable(design, few)}"
+            f"{marked} (exact sign-flip tests of paired replicates, 5 % corrected for all of a "
+            "section; intervals are Student's t, 95 %, of one difference alone)"
+        )
+    if few:
+        pairs = f"{min(item.pairs for item in few)} of the {MIN_FOR_TEST} paired replicates needed"
+        said.append(
+            f"too few to rank or test{'' if len(few) == len(comparisons) else ' elsewhere'} "
+            f"({pairs}){'' if is_told else _describe_detectable(design, few)}"
         )
     return said
 
 
-def _describe_detectable(design: Design, few: list[Verdict]) -> str:
-    seen = [verdict for verdict in few if math.isfinite(verdict.detectable)]
+def _describe_detectable(design: Design, few: list[SectionComparison]) -> str:
+    seen = [item for item in few if math.isfinite(item.detectable)]
     if not seen:
         return ""
     listed = "; ".join(
-        f"{_name_section(design, v)}{_format_metric(v.metric, v.detectable)} in "
-        f"{_name_metric(v.metric)}"
-        for v in seen[:_LISTED]
+        f"{_name_section(design, item)}{_format_metric(item.metric, item.detectable)} in "
+        f"{_name_metric(item.metric)}"
+        for item in seen[:_LISTED]
     )
     more = f"; and {len(seen) - _LISTED} more" if len(seen) > _LISTED else ""
     return (
-        ". Smallest difference that could have been seen (80 % power, two-sided 5 %): "
-        f"{listed}{more}"
+        ". Smallest difference that could have been seen (80 % power, two-sided 5 % after "
+        f"correction): {listed}{more}"
     )
 
 
@@ -219,8 +227,8 @@ def _note_other_data(results: Iterable[Result]) -> list[str]:
     return [f"not the published bytes of the data set: {', '.join(names)}"] if names else []
 
 
-def _name_section(design: Design, verdict: Verdict) -> str:
-    heading = design.name_section(verdict.section)
+def _name_section(design: Design, comparison: SectionComparison) -> str:
+    heading = design.name_section(comparison.section)
     return f"{heading} " if heading else ""
 
 

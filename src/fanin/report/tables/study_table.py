@@ -12,9 +12,10 @@ import pandas as pd
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design, split_sections
 from fanin.analysis.factors import format_title, format_value, needs_title
-from fanin.analysis.ranking import Verdict
+from fanin.analysis.section_comparisons import SectionComparison
 from fanin.analysis.summary import list_metrics, rank_metric
 from fanin.report.numbers import NumberFormat
+from fanin.report.study_conclusion import draw_conclusion
 from fanin.report.tables import matrix, notes
 from fanin.report.tables.table import Column, Table, TableEntry
 from fanin.report.tables.table_entries import (
@@ -51,7 +52,7 @@ def make_study_table(analysis: Analysis) -> Table:
             notes=notes.capitalize(plan.notes),
             empty=notes.describe_empty(frame),
         )
-    design, summary, verdicts = analysis.design, analysis.summary, analysis.verdicts
+    design, summary, comparisons = analysis.design, analysis.summary, analysis.comparisons
     replicates = notes.count_most_replicates(frame, design)
     compact = (
         bool(design.further) and len(summary) > MANY_ROWS and summary[design.compared].nunique() > 1
@@ -61,8 +62,16 @@ def make_study_table(analysis: Analysis) -> Table:
     else:
         columns = _make_columns(frame, design, replicates > 1)
         parts = [part for _, part in split_sections(summary, design)]
-        rows = tuple(row for part in parts for row in _make_rows(part, columns, verdicts, design))
-    return Table(heading, columns, rows, notes=notes.write_notes(analysis, ranked=not compact))
+        rows = tuple(
+            row for part in parts for row in _make_rows(part, columns, comparisons, design)
+        )
+    return Table(
+        heading,
+        columns,
+        rows,
+        notes=notes.write_notes(analysis, ranked=not compact),
+        answer=draw_conclusion(analysis).lines,
+    )
 
 
 def _make_columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tuple[Column, ...]:
@@ -105,7 +114,10 @@ def _choose_metrics(finished: pd.DataFrame) -> list[str]:
 
 
 def _make_rows(
-    section: pd.DataFrame, columns: tuple[Column, ...], verdicts: Sequence[Verdict], design: Design
+    section: pd.DataFrame,
+    columns: tuple[Column, ...],
+    comparisons: Sequence[SectionComparison],
+    design: Design,
 ) -> list[tuple[TableEntry, ...]]:
     suffix = choose_spread(int(section["planned"].max()))
     formats = {
@@ -113,9 +125,7 @@ def _make_rows(
         for column in columns
         if column.key in section and column.numeric and column.key not in design.factors
     }
-    best = {
-        (*verdict.section, verdict.best, verdict.metric) for verdict in verdicts if verdict.best
-    }
+    best = {(*item.section, item.best, item.metric) for item in comparisons if item.best}
     return [
         tuple(_make_entry(group, column.key, formats, suffix, best, design) for column in columns)
         for group in section.to_dict("records")

@@ -40,7 +40,9 @@ class TableEntry:
 
 @dataclass(frozen=True)
 class Table:
-    """A title, columns, rows with an entry per column, and notes. ``str`` is 80 columns wide."""
+    """A title, an answer, columns, rows with an entry per column, and notes. ``str`` is 80 columns
+    wide.
+    """
 
     title: str
     columns: tuple[Column, ...]
@@ -48,6 +50,8 @@ class Table:
     notes: tuple[str, ...] = ()
     empty: str = "Nothing to show yet."
     """The text of a table without rows."""
+    answer: tuple[str, ...] = ()
+    """What the numbers say, in sentences; it stands on top."""
 
     def __str__(self) -> str:
         return "\n".join(line.text for line in self.lines(80))
@@ -57,6 +61,11 @@ class Table:
         lines = [
             Line(text, "heading") for text in wrap_paragraph(escape_invisible(self.title), width)
         ] + [Line("", "blank")]
+        for sentence in self.answer:
+            lines += [
+                Line(text, "answer") for text in wrap_paragraph(escape_invisible(sentence), width)
+            ]
+        lines += [Line("", "blank")] if self.answer else []
         if self.rows:
             loose, tight = (self._body(width, plus_minus) for plus_minus in (" ± ", "±"))
             lines += tight if len(tight) < len(loose) else loose
@@ -77,6 +86,7 @@ class Table:
         return {
             "schema": SCHEMA,
             "title": self.title,
+            "answer": list(self.answer),
             "columns": [{"key": column.key, "title": column.title} for column in self.columns],
             "rows": [
                 {key: _entry_to_json(entry) for key, entry in zip(keys, row, strict=True)}

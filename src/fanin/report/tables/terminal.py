@@ -10,7 +10,7 @@ from fanin.report.escaping import make_encodable
 from fanin.report.tables.table import Table
 from fanin.screen import count_columns
 
-_STYLES = {"titles": "bold", "heading": "bold cyan", "row": "", "blank": ""}
+_STYLES = {"titles": "bold", "heading": "bold cyan", "answer": "bold", "row": "", "blank": ""}
 
 
 def print_table(table: Table, file: TextIO | None = None) -> None:

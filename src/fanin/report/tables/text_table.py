@@ -27,7 +27,7 @@ class Section:
 @dataclass(frozen=True)
 class Line:
     text: str
-    kind: Literal["titles", "heading", "row", "blank"]
+    kind: Literal["titles", "heading", "answer", "row", "blank"]
 
 
 def lay_out_table(

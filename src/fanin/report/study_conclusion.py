@@ -1,0 +1,103 @@
+"""Conclusion: what a study's comparisons say, in sentences generated from the numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.section_comparisons import SectionComparison
+from fanin.report.conclusion_words import count_conclusions, describe_ranks, describe_section
+
+SCHEMA = 1
+
+MOST_SENTENCES = 4
+"""More sections than so many are counted on top of a table instead of being told one by one."""
+
+
+@dataclass(frozen=True)
+class SectionConclusion:
+    """What may be said of one section."""
+
+    heading: str
+    """Its name; empty if the study has one section."""
+    sentence: str
+    comparison: SectionComparison
+
+    def __str__(self) -> str:
+        return f"{self.heading}: {self.sentence}" if self.heading else self.sentence
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What may be said of a study: a sentence for each section, and one over all. ``str`` has all
+    of them, a line each.
+    """
+
+    sections: tuple[SectionConclusion, ...]
+    overall: str
+    """Over the sections; empty if there is one, or nothing to say."""
+    summary: str
+    """Instead of the sections' sentences, if there are many."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What stands on top of a table: at most `MOST_SENTENCES` sections one by one."""
+        told = map(str, self.sections) if len(self.sections) <= MOST_SENTENCES else (self.summary,)
+        return tuple(line for line in (*told, self.overall) if line)
+
+    def __str__(self) -> str:
+        return "\n".join(line for line in (*map(str, self.sections), self.overall) if line)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: the sentences, and each difference with its numbers."""
+        return {
+            "schema": SCHEMA,
+            "overall": self.overall,
+            "summary": self.summary,
+            "sections": [
+                {
+                    "heading": item.heading,
+                    "sentence": item.sentence,
+                    "metric": item.comparison.metric,
+                    "reference": item.comparison.reference,
+                    "leader": item.comparison.leader,
+                    "best": item.comparison.best,
+                    "differences": [each.to_json() for each in item.comparison.differences],
+                    "from_leader": [each.to_json() for each in item.comparison.beaten],
+                }
+                for item in self.sections
+            ],
+        }
+
+
+def draw_conclusion(analysis: Analysis) -> Conclusion:
+    """The conclusion of an analysis; it says so if there is nothing to conclude."""
+    design, comparisons = analysis.design, analysis.comparisons
+    if not comparisons:
+        return Conclusion((), _explain_nothing(analysis), "")
+    alone = len(comparisons) == 1
+    sections = tuple(
+        SectionConclusion(
+            "" if alone else design.name_section(item.section), describe_section(item), item
+        )
+        for item in comparisons
+    )
+    ranks = analysis.problem_ranks
+    return Conclusion(
+        sections,
+        describe_ranks(ranks) if ranks else "",
+        "" if alone else count_conclusions(comparisons, design),
+    )
+
+
+def _explain_nothing(analysis: Analysis) -> str:
+    compared = analysis.design.format_title(analysis.design.compared)
+    if analysis.is_empty:
+        return ""
+    if analysis.design.compared not in analysis.design.varying:
+        return f"Nothing is compared: each section has one {compared}."
+    return (
+        f"Nothing can be concluded: no section has two values of {compared} with a run that "
+        "trained to its end."
+    )
