@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fanin import specs
-from fanin.cell.cell import OWN, Cell
+from fanin.cell.cell import FIELDS, OWN, Cell
 from fanin.errors import FaninError, StudyError, quote
 from fanin.study.field_forms import require_text
 from fanin.training import user_trainer
@@ -71,6 +71,8 @@ def _require_effect(trainer: UserTrainer, name: str, value: object) -> None:
             f"{reference} has no parameter {name}, so {name} = {value} would change nothing. Add "
             "the parameter, or leave it out of the study."
         ).mark_fields(name, "trainer")
+    if value == FIELDS[name].default:  # it is as if the study had not said it
+        return
     raise StudyError(
         f"{name} is for fanin's own loop, which {reference} takes the place of. Leave it out; or "
         f"give the function an option {name}=…, which a study sets as trainer.{name}."
