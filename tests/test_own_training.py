@@ -14,6 +14,7 @@ from torch import nn
 
 import fanin
 from fanin import seeds
+from fanin.analysis.summary import find_main_metric
 from fanin.cell.cell import FIELDS, Cell
 from fanin.cell.record_check import require_plausible
 from fanin.cell.result import Result
@@ -432,8 +433,7 @@ def test_without_a_test_set_validation_ranks_and_a_failure_is_told_in_one_line()
     header = next(line for line in done.out.splitlines() if "epochs" in line)
     assert header.split() == ["initializer", "val", "accuracy", "val", "loss", "epochs"]
     assert "A higher energy counts as better" in done.out
-    analysis = load_results(Path("runs/mine")).analysis
-    assert {verdict.metric for verdict in analysis.verdicts} == {"val_accuracy"}
+    assert find_main_metric(load_results(Path("runs/mine")).frame()) == "val_accuracy"
     failed = write_and_run(
         """
         [base]
