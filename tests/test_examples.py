@@ -19,7 +19,7 @@ from fanin import fans, models, seeds, specs, user_code
 from fanin.report.stored_results import load_results
 from fanin.study.canonical_cell import make_cell
 from fanin.training.own_training import train_by_own_code
-from fanin.user_code import DATASET, METRIC, OPTIMIZER, Contract
+from fanin.user_code import DATASET, LOSS, METRIC, OPTIMIZER, Contract
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -31,6 +31,7 @@ PARTS = (
     "my_dataset.py",
     "my_optimizer.py",
     "my_metric.py",
+    "my_loss.py",
 )
 STUDY = "my_study.toml"
 TRAININGS: dict[str, tuple[tuple[str, ...], tuple[object, ...]]] = {
@@ -155,3 +156,17 @@ def test_the_metric_counts_the_true_class_among_the_best() -> None:
     found, options = part("my_metric.py", METRIC, k=2)
     outputs = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
     assert found.call(options)(outputs, torch.tensor([0, 2, 1])).tolist() == [1, 0, 1]  # type: ignore[attr-defined]
+
+
+def test_the_loss_is_cross_entropy_that_hard_samples_and_rare_classes_weigh_in() -> None:
+    outputs, targets = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+    found, options = part("my_loss.py", LOSS, gamma=0.0)
+    plain = found.call(options, outputs=2, class_counts=(10, 10))  # type: ignore[attr-defined]
+    assert float(plain(outputs, targets)) == pytest.approx(
+        float(nn.functional.cross_entropy(outputs, targets))
+    )
+    found, options = part("my_loss.py", LOSS, gamma=2.0)
+    focal = found.call(options, outputs=2, class_counts=(30, 10))  # type: ignore[attr-defined]
+    p = outputs.softmax(1)[range(2), targets]
+    expected = ((1 - p) ** 2 * -p.log() * torch.tensor([40 / 60, 40 / 20])).mean()
+    assert float(focal(outputs, targets)) == pytest.approx(float(expected))
