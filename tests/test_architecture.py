@@ -43,10 +43,12 @@ ORDER = (
     "study",
     "execution",
     "analysis",
+    "claims",
     "report",
     "catalogue",
     "progress",
     "experiment",
+    "claim_runs",
     "cli",
     "__main__",
 )

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from browser_session import CHROMIUM, NO_BROWSER, Browser, start_browser
-from study_cases import INITIALIZERS, of_outcomes, plan_of, results_of
+from study_cases import CLASSIFICATION, INITIALIZERS, of_outcomes, plan_of, results_of
 from test_report_escaping import HOSTILE, hostile_results
 from test_report_page import STORES
 
+from fanin.report.compared_stores import compare_results
 from fanin.report.figures.palette import DARK_COLOURS, LINE_COLOURS
 from fanin.report.results import Results
 from fanin.study.study import Study
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
 PAIRS = [("mlp", "mnist"), ("regression", "california-housing")]
 
 VISIBLE_ROWS = (
-    "[...document.querySelectorAll('table.sortable tbody tr:not(.section)')]"
+    "[...document.querySelectorAll('table[data-tools=tools] tbody tr:not(.section)')]"
     ".filter(row => !row.hidden && !row.parentElement.hidden)"
 )
 
@@ -60,9 +61,10 @@ def texts(browser: Browser, column: int) -> list[str]:
 def test_every_figure_is_drawn_and_nothing_leaves_the_page(opened: Browser, page: Path) -> None:
     opened.draw_all()
     figures = opened.run("document.querySelectorAll('figure').length")
-    assert figures == opened.run("document.querySelectorAll('figure:has(svg .mark)').length") == 2
-    assert opened.run("document.querySelectorAll('.panel').length") == 4
-    assert opened.run("document.querySelectorAll('.panel[data-drawn] svg').length") == 4
+    # differences, a dot plot, curves; two problems in each
+    assert figures == opened.run("document.querySelectorAll('figure:has(svg .mark)').length") == 3
+    assert opened.run("document.querySelectorAll('.panel').length") == 6
+    assert opened.run("document.querySelectorAll('.panel[data-drawn] svg').length") == 6
     assert opened.run("document.querySelectorAll('.waiting, .panel svg .nothing').length") == 0
     assert opened.run("document.querySelectorAll('path.mean').length") == 2 * len(INITIALIZERS)
     assert opened.run("document.querySelectorAll('path.band').length") == 2 * len(INITIALIZERS)
@@ -81,7 +83,7 @@ def test_an_initializer_has_one_colour_in_all_figures(opened: Browser) -> None:
 
 
 def test_the_table_is_sorted_with_the_keyboard_alone(opened: Browser) -> None:
-    opened.run("document.querySelector('th:nth-child(3) button').focus()")
+    opened.run("document.querySelector('[data-tools=tools] th:nth-child(3) button').focus()")
     unsorted = texts(opened, 2)[:6]
     orders = []
     for expected in ("ascending", "descending", "none"):
@@ -95,10 +97,10 @@ def test_the_table_is_sorted_with_the_keyboard_alone(opened: Browser) -> None:
 
 
 def test_sections_stay_together_when_sorted(opened: Browser) -> None:
-    opened.run("document.querySelector('th:nth-child(5) button').click()")
+    opened.run("document.querySelector('[data-tools=tools] th:nth-child(5) button').click()")
     for body in range(2):
         cells = opened.run(
-            f"[...document.querySelectorAll('table.sortable tbody')[{body}].rows]"
+            f"[...document.querySelectorAll('[data-tools=tools] tbody')[{body}].rows]"
             ".slice(1).map(row => Number(row.cells[4].dataset.value))"
         )
         assert cells == sorted(cells)
@@ -109,12 +111,12 @@ def test_rows_are_filtered_by_words_and_by_choices(opened: Browser) -> None:
     opened.run("document.getElementById('find').focus()")
     opened.type("HOUSING")
     assert texts(opened, 0) == list(INITIALIZERS)
-    assert opened.run("document.querySelector('.tools output').textContent") == "6 of 12 rows"
+    assert opened.run("document.querySelector('#tools output').textContent") == "6 of 12 rows"
     opened.type(" he_")
     assert texts(opened, 0) == ["he_normal"]
     opened.run(
         "document.getElementById('find').value = '';"
-        "const list = document.querySelector('select[data-factor=initializer]');"
+        "const list = document.querySelector('#tools select[data-factor=initializer]');"
         "list.value = 'zero'; list.dispatchEvent(new Event('change'))"
     )
     assert texts(opened, 0) == ["zero", "zero"]
@@ -176,13 +178,14 @@ def test_numbers_are_read_off_with_the_arrow_keys(opened: Browser) -> None:
 
 def test_every_figure_has_its_numbers_as_a_table(opened: Browser) -> None:
     opened.run("document.querySelectorAll('details.numbers').forEach(one => one.open = true)")
-    opened.wait_until("document.querySelectorAll('details.numbers table').length === 2")
+    opened.wait_until("document.querySelectorAll('details.numbers table').length === 3")
     rows = opened.run(
         "[...document.querySelectorAll('details.numbers table')]"
         ".map(one => one.tBodies[0].rows.length)"
     )
-    assert rows[0] == 2 * len(INITIALIZERS)
-    assert rows[1] > 100
+    others = len(INITIALIZERS) - 1
+    assert rows[:2] == [2 * others, 2 * len(INITIALIZERS)]
+    assert rows[2] > 100
 
 
 def test_all_cells_are_listed_page_by_page_and_found(opened: Browser) -> None:
@@ -345,9 +348,73 @@ def test_a_diverged_replicate_is_marked_and_its_condition_has_no_mean(
 def test_a_built_in_study_with_tuned_rates_and_depths_is_drawn(
     browser: Browser, tmp_path: Path
 ) -> None:
-    plan = Study.load("depth").plan(replicates=1)
+    plan = Study.load("depth").plan(replicates=1, only={"activation": ["relu"]})
     page = Results(plan, results_of(plan)).report(tmp_path / "page.html")
     browser.open(page)
     browser.draw_all()
     assert browser.run("document.querySelectorAll('.panel svg .nothing').length") == 0
+    check_quiet(browser, page)
+
+
+def test_the_chapters_of_the_case_study_fit_a_phone_and_their_formulas_are_drawn(
+    browser: Browser, tmp_path: Path
+) -> None:
+    plan = Study.load("case-study").plan(replicates=2)
+    page = Results(plan, results_of(plan)).report(tmp_path / "page.html")
+    browser.open(page, width=390, height=844)
+    browser.draw_all()
+    assert browser.run("document.documentElement.scrollWidth") == 390
+    sizes = browser.run("[...document.querySelectorAll('math')].map(one => one.clientHeight)")
+    assert len(sizes) > 30
+    assert min(sizes) > 5
+    assert browser.run("document.querySelectorAll('math [class*=error], merror').length") == 0
+    check_quiet(browser, page)
+
+
+def test_stores_side_by_side_are_one_page_whose_parts_work(
+    browser: Browser, tmp_path: Path
+) -> None:
+    plan = plan_of(PAIRS, replicates=5)
+    results = Results(plan, results_of(plan))
+    page = compare_results(results, results, names=(HOSTILE[0], "b")).report(tmp_path / "p.html")
+    browser.open(page)
+    browser.draw_all()
+    assert browser.run("document.querySelectorAll('.waiting, .space').length") == 0
+    assert browser.run("document.querySelectorAll('table.sortable').length") == 5
+    browser.run("document.getElementById('store-2-find').focus()")
+    browser.type("housing")
+    visible = "[...document.querySelectorAll('table.sortable')].map(t => [...t.rows].filter("
+    visible += "row => !row.hidden && !row.parentElement.hidden).length)"
+    counts = browser.run(visible)
+    assert counts[-1] < counts[-3]  # the results of the second store, and of the first
+    assert HOSTILE[0] in browser.run("document.querySelector('h1').textContent")
+    check_quiet(browser, page)
+
+
+def test_cells_of_a_heat_map_fill_its_panel(browser: Browser, tmp_path: Path) -> None:
+    plan = Study.load("optimizers").plan(replicates=1)
+    page = Results(plan, results_of(plan)).report(tmp_path / "page.html")
+    browser.open(page)
+    browser.draw_all()
+    sizes = browser.run(
+        "[...document.querySelectorAll('.panel.heat rect.cell')]"
+        ".map(cell => [cell.width.baseVal.value, cell.height.baseVal.value])"
+    )
+    assert len(sizes) == 5 * 6
+    assert min(width for width, _ in sizes) > 20
+    assert min(height for _, height in sizes) > 15
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_ranks_are_drawn_on_a_desk_and_on_a_phone(
+    width: int, browser: Browser, tmp_path: Path
+) -> None:
+    plan = plan_of(CLASSIFICATION[:3])
+    page = Results(plan, results_of(plan)).report(tmp_path / "page.html")
+    browser.open(page, width=width, height=844)
+    browser.draw_all()
+    marks = "document.querySelectorAll('.panel.ranks .mark').length"
+    assert browser.run(marks) == len(INITIALIZERS)
+    names = browser.run("document.querySelector('.panel.ranks svg').textContent")
+    assert all(name in names for name in INITIALIZERS)
     check_quiet(browser, page)

@@ -102,6 +102,7 @@ def test_report_writes_the_files_anew(folder: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "shown").iterdir()} == {
         "report.html",
         "curves.png",
+        "overlay.png",
         "table.csv",
         "table.md",
         "differences.csv",
@@ -109,12 +110,12 @@ def test_report_writes_the_files_anew(folder: Path, tmp_path: Path) -> None:
     }
 
 
-def test_report_of_several_folders_needs_a_place_and_shows_them_as_one(
+def test_report_of_several_folders_needs_a_place_and_shows_them_as_one_if_told_so(
     folder: Path, tmp_path: Path
 ) -> None:
     assert fanin("report", folder, folder).code == 2
-    record = fanin("report", folder, folder, "--output", tmp_path, "--json").record
-    assert record["outcomes"] == {"ok": 2}
+    words = ["report", folder, folder, "--together", "--output", tmp_path, "--json"]
+    assert fanin(*words).record["outcomes"] == {"ok": 2}
 
 
 @pytest.mark.parametrize(

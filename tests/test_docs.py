@@ -165,7 +165,7 @@ def test_constraints_pin_torch_for_every_platform() -> None:
     ] == []
 
 
-@pytest.mark.parametrize("page", ["case_study", "catalogue", "speed", "studies"])
+@pytest.mark.parametrize("page", ["case_study", "catalogue", "claims", "speed", "studies"])
 def test_a_generated_page_is_what_its_sources_give(
     page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

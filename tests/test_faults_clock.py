@@ -147,7 +147,8 @@ def test_checkpoints_and_timings_follow_the_time_that_passes(
     real = time.monotonic() - began
     assert result is not None
     assert len(saved) == checkpoints
-    assert set(result.timings) == {"data", "setup", "train", "evaluate", "total"}
+    names = {"data", "setup", "initialize", "train", "evaluate", "total"}
+    assert set(result.timings) == names
     for seconds in (*result.timings.values(), *result.history["seconds"]):
         assert 0 <= seconds <= real
     assert sum(result.history["seconds"]) == pytest.approx(result.timings["train"])

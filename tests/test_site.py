@@ -29,7 +29,7 @@ FROM_ELSEWHERE = {
 }
 """Page of the site → what `docs/site_pages.py` makes it of."""
 
-INCLUDED = {"case-study-reading.md"}
+INCLUDED = {"case-study-reading.md", "claims-reading.md"}
 """Text that is part of another page, as is all of docs/studies/readings/."""
 
 DOCUMENTS = sorted({*ROOT.glob("*.md"), *DOCS.rglob("*.md")})

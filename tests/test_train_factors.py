@@ -154,7 +154,7 @@ def test_each_factor_changes_the_training(field: str) -> None:
 
 
 def test_a_field_that_says_so_does_not_change_the_training() -> None:
-    values = {"metrics": ("perplexity",), "tuned": True}
+    values = {"metrics": ("perplexity",), "tuned": True, "signals": True}
     assert values.keys() == {name for name, field in FIELDS.items() if not field.changes_training}
     plain = run(CELL, images())
     for name, value in values.items():

@@ -26,12 +26,14 @@ from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.errors import FaninError, MissingExtra, UsageError, quote
 from fanin.execution.blocks import find_unfinished
+from fanin.execution.cells_to_measure import warn_of_cells_to_measure
 from fanin.execution.events import Event
 from fanin.execution.observer import CallbackObserver, Observer, Stage
 from fanin.execution.planning import Planner, names_user_code
 from fanin.execution.run_summary import RunSummary, sum_up
 from fanin.execution.runner import run_plan
 from fanin.execution.usable_cores import count_usable_cores
+from fanin.report.compared_stores import compare_stores as compare_stores
 from fanin.report.results import Results
 from fanin.report.stored_results import load_results
 from fanin.store import results_store
@@ -129,13 +131,10 @@ def run(
         workers: the number of processes; by default one per usable core, on a GPU one.
         device: a torch device.
         save_weights: keep initial and best weights in ``<out>/weights``.
-        signals: measure signals, gradients and updates of each layer once per epoch, for
-            `Results.signals`. Such cells are other cells, with the same numbers otherwise.
-        accept_changed: complete blocks that were begun in another environment or with other data,
-            instead of training them again.
+        signals: measure each layer too (`Results.signals`). Such cells are other cells.
+        accept_changed: complete blocks begun elsewhere or on other data; do not train them again.
         checkpoint_interval: the least seconds between two checkpoints of a cell.
-        timeout: seconds without a finished epoch after which a cell counts as hung. It is then
-            tried once more.
+        timeout: seconds without a finished epoch after which a cell is hung, and tried once more.
         on_event: called with every event of the run (`fanin.execution.events`).
         on_download: called with the progress of every download (`fanin.data.DownloadProgress`).
         observer: watches the stages of the run, instead of `on_event` and `on_download`.
@@ -157,9 +156,8 @@ def run(
         given: dict[str, object] = {"replicates": replicates, "only": only, "workers": workers}
         given |= {"max_epochs": max_epochs, "device": device, "save_weights": save_weights}
         given |= {"signals": signals}
-        plan = replace(
-            plan, command=command or format_python_call(load_study(study), folder, given)
-        )
+        call = command or format_python_call(load_study(study), folder, given)
+        plan = replace(plan, command=call)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
                 _fetch_data(planner, stage.to_train, tell_download, fingerprints)
@@ -326,19 +324,8 @@ def _make_stage(
     to_train = find_unfinished(
         cells, results, fingerprints=fingerprints, accept_changed=accept_changed
     )
-    _warn_of_twins(to_train, results)
+    warn_of_cells_to_measure(to_train, results)
     return Stage(plan, to_train)
-
-
-def _warn_of_twins(to_train: Iterable[Cell], results: Mapping[str, Result]) -> None:
-    """Say that cells are trained again only because they measure their signals this time."""
-    again = sum(cell.signals and replace(cell, signals=False).id in results for cell in to_train)
-    if again:
-        warnings.warn(
-            f"{again:,} cells have results without signals in this folder. They are trained again "
-            "to measure them, and their other numbers come out the same.",
-            stacklevel=5,
-        )
 
 
 def _read_own_data(planner: Planner, cells: Iterable[Cell], fingerprints: dict[str, str]) -> None:
@@ -374,9 +361,7 @@ def _fetch_data(
 
 
 def _claim_folder(out: Path | str | None, folder: Path, study: Study) -> None:
-    """Create a folder that was chosen for a study; the first time it is said if it is not the usual
-    one.
-    """
+    """Create a folder chosen for a study; the first time it is said if it is not the usual one."""
     if out is not None or is_claimed(folder, study.file):
         return
     ResultsFolder.from_path(folder).create()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fanin.analysis.problem_ranks import ProblemRanks
     from fanin.analysis.section_comparisons import SectionComparison
     from fanin.analysis.section_runs import SectionRuns
+    from fanin.analysis.seed_variance import SeedVariance
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Analysis:
     @cached_property
     def condition_summary(self) -> Summary:
         """One row per condition, over its replicates (`fanin.analysis.summary.summarise`)."""
-        return summarise(self.table, self.design)
+        return summarise(self.table, self.design, crossed=bool(self.seed_variances))
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -75,10 +76,12 @@ class Analysis:
 
     @cached_property
     def section_runs(self) -> tuple[SectionRuns, ...]:
-        """The runs of each section that compares something, as matrices."""
+        """The runs of each section that compares something, as matrices; empty if the plan crosses
+        its seeds, because runs that share seeds are no independent replicates.
+        """
         from fanin.analysis.section_runs import arrange_sections
 
-        return tuple(arrange_sections(self.table, self.design))
+        return () if self.seed_variances else tuple(arrange_sections(self.table, self.design))
 
     @cached_property
     def comparisons(self) -> tuple[SectionComparison, ...]:
@@ -101,12 +104,13 @@ class Analysis:
             return self.comparisons
         if metric is not None and metric not in self.table.metrics:
             raise UnknownName.suggest("metric of these results", metric, self.table.metrics)
-        sections = arrange_sections(self.table, self.design, metric)
+        crossed = bool(self.seed_variances)
+        sections = [] if crossed else arrange_sections(self.table, self.design, metric)
         return tuple(compare_section(runs, self.plan.reference, margin) for runs in sections)
 
     @cached_property
     def problem_ranks(self) -> ProblemRanks | None:
-        """How the compared values rank over the sections; None with fewer than two."""
+        """How the compared values rank over the sections; None with fewer than three."""
         from fanin.analysis.problem_ranks import rank_over_sections
 
         return rank_over_sections(self.section_runs)
@@ -116,6 +120,13 @@ class Analysis:
         """The results of the planned cells, in the plan's order."""
         ids = (planned.cell.id for planned in self.plan.cells)
         return tuple(self.results[cell] for cell in ids if cell in self.results)
+
+    @cached_property
+    def seed_variances(self) -> tuple[SeedVariance, ...]:
+        """What each seed adds to the spread between runs, if the plan crosses its seeds."""
+        from fanin.analysis.seed_variance import split_variance
+
+        return split_variance(self.table, self.design)
 
     @property
     def is_empty(self) -> bool:

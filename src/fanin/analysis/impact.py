@@ -51,14 +51,14 @@ class Impact:
 
 
 TITLES = {
-    "trained": "trained",
-    "measured": "with signals",
-    "gradient_ratio": "gradient first/last layer, start",
-    "gradient_ratio_later": "gradient first/last layer, later",
-    "dead_units": "dead units, at most",
-    "largest_update": "update ratio, at most",
+    "trained": "n",
+    "measured": "measured",
+    "gradient_ratio": "gradient, start",
+    "gradient_ratio_later": "later",
+    "dead_units": "dead units",
+    "largest_update": "largest update",
     "diverged": "diverged",
-    "initialize_seconds": "seconds for the weights",
+    "initialize_seconds": "s for weights",
 }
 """Column → its heading."""
 

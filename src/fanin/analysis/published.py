@@ -11,17 +11,20 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from fanin import seeds
-from fanin.cell.plan import Plan
+from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
 from fanin.errors import UsageError
+
+if TYPE_CHECKING:
+    from fanin import seeds
 
 LEVEL = 0.95
 ZERO = "zero"
@@ -32,6 +35,20 @@ SIMULATIONS = 20_000
 # allow.
 _ACCURACY_DIGITS = 4
 _RELATIVE_MAE = 1e-6
+
+_INITIALIZERS = {
+    "zero": "zero",
+    "random_normal": "normal(std=0.05)",
+    "xavier_uniform": "xavier_uniform",
+    "he_normal": "he_normal(truncated=true)",
+    "lecun_normal": "lecun_normal(truncated=true)",
+    "orthogonal": "orthogonal",
+}
+"""Label → the initializer of the published study, as a cell has it."""
+
+_SETTINGS = {"optimizer": "adam(epsilon=keras)", "protocol": "case-study"}
+_FREE = ("model", "data", "initializer", "replicate", "signals")
+"""The other settings of its cells, and what the table varies or does not depend on."""
 
 Key = tuple[str, str, str]
 """Model, data set, initializer's label."""
@@ -106,6 +123,25 @@ def load_second_run() -> dict[Key, float]:
     }
 
 
+def select_published(plan: Plan) -> Plan:
+    """The plan with those of its cells that the published study trained: same model, data,
+    initializer and settings, whatever the replicate.
+    """
+    table = load_published_table()
+    cells = tuple(planned for planned in plan.cells if _get_key(planned, table) is not None)
+    return replace(plan, cells=cells)
+
+
+def _get_key(planned: PlannedCell, table: Mapping[Key, PublishedRun]) -> Key | None:
+    cell = planned.cell
+    label = planned.labels.get("initializer", cell.initializer)
+    key = (cell.model, cell.data, label)
+    # A cell names only what differs from the defaults.
+    settings = {name: value for name, value in cell.to_json().items() if name not in _FREE}
+    is_same = settings == _SETTINGS and _INITIALIZERS.get(label) == cell.initializer
+    return key if is_same and key in table else None
+
+
 def compare(plan: Plan, results: Mapping[str, Result]) -> list[Comparison]:
     """Each published row with our replicates of that cell, in the published order."""
     ours = _collect_replicates(plan, results)
@@ -128,6 +164,8 @@ def summarise(comparisons: Sequence[Comparison]) -> Summary:
     independent published run per initializer, all from one normal distribution. It then applies the
     same comparison.
     """
+    from fanin import seeds  # torch, which most reports need not import
+
     judged = [c for c in comparisons if c.interval is not None]
     if not judged:
         raise UsageError(

@@ -18,7 +18,7 @@ from fanin.catalogue.components import (
     describe_metric,
     describe_model,
 )
-from fanin.catalogue.data_and_studies import describe_dataset, describe_study
+from fanin.catalogue.data_and_studies import describe_claim, describe_dataset, describe_study
 from fanin.catalogue.described_findings import describe_finding
 from fanin.catalogue.description import Description as Description
 from fanin.catalogue.description import Option as Option
@@ -154,6 +154,12 @@ def _list_studies() -> tuple[str, ...]:
     return builtin_studies.list_builtin_studies()
 
 
+def _list_claims() -> tuple[str, ...]:
+    from fanin import claims
+
+    return claims.names()
+
+
 def _list_findings() -> tuple[str, ...]:
     from fanin.diagnosis import codes
 
@@ -165,6 +171,7 @@ _KINDS: dict[str, _Kind] = {
     "models": _Kind(_list_models, describe_model),
     "datasets": _Kind(_list_datasets, describe_dataset),
     "studies": _Kind(_list_studies, describe_study),
+    "claims": _Kind(_list_claims, describe_claim),
     **{
         kind: _Kind(
             partial(lambda kind: get_registry(kind).names(), kind),

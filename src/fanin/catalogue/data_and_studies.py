@@ -1,4 +1,4 @@
-"""Descriptions of data sets and of built-in studies."""
+"""Descriptions of data sets, of built-in studies and of claims."""
 
 from __future__ import annotations
 
@@ -89,6 +89,28 @@ def describe_study(name: str) -> Description:
             f"fanin run {name} --dry-run",
             f"fanin run {name} --replicates 1 --max-epochs 2",
         ),
+    )
+
+
+def describe_claim(name: str) -> Description:
+    import_part("claims.claim")  # says which extra is missing, if one is
+    claim = import_part("claims").get(name)
+    return Description(
+        kind="claims",
+        name=name,
+        summary=claim.statement,
+        facts=drop_empty(
+            {
+                "supported if": claim.supported_if,
+                "refuted if": claim.refuted_if,
+                "smallest effect of interest": claim.smallest_effect,
+                "studies": join_names(claim.studies),
+                "observations": join_names(claim.observations),
+                "seen before": join_names(claim.seen_before),
+                "amendment": claim.amendment,
+            }
+        ),
+        examples=(f"fanin run claims --only claim={name}",),
     )
 
 

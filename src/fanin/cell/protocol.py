@@ -51,3 +51,13 @@ REGISTRY.add(
         "study: scores are optimistic",
     )
 )
+REGISTRY.add(
+    Protocol(
+        name="full-length",
+        summary="as sound, but no training stops early: all epochs run, so that epochs to a target "
+        "and what long training reaches can be told",
+        holdout=0.1,
+        standardise_target=True,
+        patience=10**9,
+    )
+)

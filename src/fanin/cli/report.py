@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,14 +12,17 @@ from fanin.cli.json_option import JsonOption
 from fanin.cli.reference_option import ReferenceOption
 from fanin.errors import UsageError
 
+if TYPE_CHECKING:
+    from fanin.report.compared_stores import ComparedStores
+
 
 def report(
     folders: Annotated[
         list[Path],
         typer.Argument(
             metavar="DIR",
-            help="Results folders; several are shown as one study. Or one file that fanin.watch "
-            "has written.",
+            help="Results folders; several are compared with the first, or shown as one study if "
+            "they are parts of one. Or one file that fanin.watch has written.",
         ),
     ],
     output: Annotated[
@@ -30,6 +33,9 @@ def report(
             help="The folder to write to; by default DIR. Required with several.",
         ),
     ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="Show several folders as one study.")
+    ] = False,
     figures: Annotated[
         bool, typer.Option("--figures", help="Also draw one figure per cell.")
     ] = False,
@@ -41,6 +47,10 @@ def report(
     Prints the table, and writes page, curves and tables. Nothing is trained. Works while the study
     runs. Of a training that fanin.watch has watched, it says what the signals show, and writes page
     and figure.
+
+    Several folders are compared with the first: each condition side by side, with the paired
+    change, what tells the stores apart, and then each store, on one page. Folders that hold parts
+    of one study, no cell twice, are shown as this study.
 
     \b
     Examples:
@@ -58,13 +68,41 @@ def report(
 
     if output is None and len(folders) > 1:
         raise UsageError(
-            "Several folders are shown as one study. Give the folder to write to: --output DIR."
+            "Several folders are shown on one page. Give the folder to write to: --output DIR."
         )
+    if len(folders) > 1 and not together:
+        stores = _load_comparable(folders)
+        if stores is not None:
+            return _report_stores(stores, Path(output or ""))
     results = experiment.load_results(*folders).compare_with(reference)
     folder = output if output is not None else folders[0]
     return written_files.to_output(
         results, written_files.write_files(results, folder, each_cell=figures), folder=str(folder)
     )
+
+
+def _load_comparable(folders: list[Path]) -> ComparedStores | None:
+    """The stores side by side; None if they are parts of one study, or one of them has no plan."""
+    from fanin import experiment
+
+    try:
+        stores = experiment.compare_stores(*folders)
+    except UsageError:  # also of a folder without results, which loading all together will say
+        return None
+    return None if stores.comparison.is_one_study else stores
+
+
+def _report_stores(stores: ComparedStores, folder: Path) -> CommandOutput:
+    page = str(stores.report(folder / "report.html"))
+
+    def show() -> None:
+        from fanin.report.tables.terminal import print_table
+
+        print_table(stores.table())
+        print_lines(["", f"Page:      {page}"])
+
+    record = stores.to_json() | {"folder": str(folder), "files": {"page": page}}
+    return CommandOutput(record, show, has_effect=True)
 
 
 def _report_signals(path: Path, output: Path | None) -> CommandOutput:

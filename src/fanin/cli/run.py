@@ -12,6 +12,7 @@ from fanin.cell.cell import OWN
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.cli.json_option import JsonOption
 from fanin.cli.reference_option import ReferenceOption
+from fanin.errors import UsageError
 
 if TYPE_CHECKING:
     from fanin.cell.plan import PlannedCell
@@ -113,6 +114,12 @@ _Timeout = Annotated[
         help="A cell whose epoch takes longer counts as hung, and is tried once more.",
     ),
 ]
+_Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast", help="For claims only: shortened trainings, whose verdicts do not count."
+    ),
+]
 
 
 def run(
@@ -133,6 +140,7 @@ def run(
     accept_changed: _AcceptChanged = False,
     checkpoint_interval: _CheckpointInterval = 10.0,
     timeout: _Timeout = 1800.0,
+    fast: _Fast = False,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Train what a study lacks, and show its results.
@@ -148,11 +156,21 @@ def run(
       fanin run case-study --only data=mnist,fashion-mnist,model=mlp
       fanin run quick --add initializer=my_init.py:make
       fanin run my_study.toml --out runs/mine --workers 4
+      fanin run claims --only claim=he-relu
 
     \b
     Exit codes: 0 done · 1 some cells failed · 2 usage · 3 store corrupt, locked
     or full · 4 data missing or damaged · 130 / 143 interrupted
     """
+    from fanin.cli import claims_run
+
+    if study == claims_run.NAME:
+        if dry_run:
+            return claims_run.list_work(only)
+        return claims_run.run_claims(only, out, fast=fast, workers=workers, device=device)
+    if fast:
+        raise UsageError("--fast is for fanin run claims; a study takes --max-epochs.")
+
     from fanin import experiment
     from fanin.cli.only_option import parse_only
     from fanin.progress.progress_display import ProgressDisplay

@@ -41,6 +41,7 @@ def write_files(results: Results, folder: Path, *, each_cell: bool = False) -> W
 
     attempt(lambda: {"page": results.report(folder / "report.html")})
     attempt(lambda: {"curves": results.curves(folder / "curves.png")})
+    attempt(lambda: {"overlay": results.overlay(folder / "overlay.png")})
     attempt(lambda: _export(results, "csv", folder / "table.csv"))
     attempt(lambda: _export(results, "markdown", folder / "table.md"))
     attempt(lambda: _export(results, "differences", folder / "differences.csv"))
@@ -101,8 +102,8 @@ def to_output(
             results,
             MOST_ROWS,
             lambda count: (
-                f"{count:,} differences from the reference: see differences.csv, or run "
-                "fanin status DIR --differences."
+                f"{count:,} differences from the reference: fanin status {results.out or 'DIR'} "
+                "--differences"
             ),
         )
         print_lines(["", *_list_places(written.paths)])
@@ -116,6 +117,7 @@ def _list_places(files: dict[str, str]) -> list[str]:
     words = {
         "page": "Page",
         "curves": "Curves",
+        "overlay": "Curves",
         "csv": "Table",
         "markdown": "Table",
         "differences": "Table",

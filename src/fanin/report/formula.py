@@ -46,17 +46,20 @@ OPERATORS = {
     "times": "×",
     "to": "→",
     "top": "⊤",
-    "quad": " ",
-    ",": " ",
 }
+
+SPACES = {",": "0.17em", ";": "0.28em", "quad": "1em"}
 
 NAMES = ("Var", "E", "diag", "sign", "max", "min", "erf", "MAE")
 """Names of functions, upright."""
 
-SYMBOLS = (*LETTERS, *OPERATORS, *NAMES)
+SYMBOLS = (*LETTERS, *OPERATORS, *SPACES, *NAMES)
+
+_FENCES = "()[]|"
+"""They keep the size of letters, also where a reader has no font for mathematics."""
 
 _LARGE = ("∑", "∏")
-_TOKEN = re.compile(r"\\([A-Za-z]+|,)|([A-Za-z])|(\d+(?:\.\d+)?)|([{}^_])|(\s+)|(.)")
+_TOKEN = re.compile(r"\\([A-Za-z]+|[,;])|([A-Za-z])|(\d+(?:\.\d+)?)|([{}^_])|(\s+)|(.)")
 
 
 def render_formula(text: str, *, block: bool = False) -> str:
@@ -118,6 +121,8 @@ class _Reader:
             return f"<mrow>{''.join(self.read_row('}'))}</mrow>"
         if mark is not None:
             raise FaninError(f"Did not expect {mark} in the formula {self.text!r}.")
+        if other in _FENCES:
+            return f'<mo stretchy="false">{other}</mo>'
         return f"<mo>{escape('−' if other == '-' else other)}</mo>"
 
     def _read_command(self, name: str) -> str:
@@ -131,6 +136,8 @@ class _Reader:
             return f"<mtext>{escape(self._read_words())}</mtext>"
         if name in LETTERS:
             return f"<mi>{LETTERS[name]}</mi>"
+        if name in SPACES:
+            return f'<mspace width="{SPACES[name]}"/>'
         if name in OPERATORS:
             return f"<mo>{OPERATORS[name]}</mo>"
         if name in NAMES:

@@ -10,9 +10,11 @@ import base64
 import hashlib
 import os
 import shlex
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fanin.errors import MissingExtra
 
@@ -50,29 +52,56 @@ def write_page(analysis: Analysis, table: Table, path: str | Path, *, command: s
 
 def render_page(analysis: Analysis, table: Table, *, command: str) -> str:
     """The page's HTML; arguments as for `write_page`."""
-    counter = FigureCounter()
-    part = make_study_part(analysis, table, counter, command=command)
-    return render_parts([part], counter, title=part.name)
+    counter, environment = FigureCounter(), make_environment()
+    part = make_study_part(analysis, table, counter, environment, command=command)
+    return render_parts([part], counter, environment, title=part.name)
 
 
-def render_parts(parts: list[StudyPart], counter: FigureCounter, *, title: str) -> str:
-    """The page of some studies, one after the other."""
-    environment = _make_environment()
-    style = environment.get_template("page.css").render(
-        colours=list(zip(LINE_COLOURS, DARK_COLOURS, strict=True))
-    )
+def render_parts(
+    parts: list[StudyPart],
+    counter: FigureCounter,
+    environment: jinja2.Environment,
+    *,
+    title: str,
+    side: Mapping[str, Any] | None = None,
+) -> str:
+    """The page of some studies, one after the other.
+
+    Args:
+        parts: the studies.
+        counter: the page's figures.
+        environment: that rendered the studies' chapters.
+        title: of the page.
+        side: what the page says of several stores side by side.
+    """
     data = {
         "figures": {one.id: one.figure.to_json() for one in counter.found},
         "cells": {f"{part.prefix}cells": part.cells for part in parts},
     }
-    return environment.get_template("page.html.j2").render(
-        title=title,
-        parts=parts,
+    return fill_layout(environment, "page.html.j2", data, title=title, parts=parts, side=side)
+
+
+def fill_layout(
+    environment: jinja2.Environment, template: str, data: Mapping[str, Any], **context: Any
+) -> str:
+    """A page: its template within the layout, with style, script, data and policy.
+
+    Args:
+        environment: that of `make_environment`.
+        template: a file of `templates` that extends ``layout.html.j2``.
+        data: ``figures`` and ``cells`` by the ids of their elements, for the script.
+        context: what the template shows; ``title`` among it.
+    """
+    style = environment.get_template("page.css").render(
+        colours=list(zip(LINE_COLOURS, DARK_COLOURS, strict=True))
+    )
+    return environment.get_template(template).render(
         data=Markup(encode_json(data)),
         style=Markup(style),
         script=Markup(read_script()),
         policy=_write_policy(style, read_script()),
         version=__version__,
+        **context,
     )
 
 
@@ -109,7 +138,8 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
-def _make_environment() -> jinja2.Environment:
+def make_environment() -> jinja2.Environment:
+    """What renders templates: everything is escaped, and a name that is not there is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fanin.report"),
         autoescape=True,

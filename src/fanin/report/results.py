@@ -145,6 +145,14 @@ class Results:
 
         return make_difference_table(self.analysis)
 
+    def variance_table(self) -> Table:
+        """What each seed adds to the spread between runs, as a table; without rows if the study
+        does not cross its seeds. `Analysis.seed_variances` has the numbers.
+        """
+        from fanin.report.tables.variance_table import make_variance_table
+
+        return make_variance_table(self.analysis)
+
     def report(self, path: str | Path | None = None) -> Path:
         """Write the HTML page (default: ``report.html`` in the results folder); return its path."""
         from fanin.report.page import format_command, write_page
@@ -161,6 +169,14 @@ class Results:
         from fanin.report.figures.training_curves import write_curve_grid
 
         return write_curve_grid(self.analysis, self._place(path, "curves.png"))
+
+    def overlay(self, path: str | Path | None = None) -> Path:
+        """Write the mean curves of all compared values, one panel per section, as PNG, PDF or SVG;
+        return the path, by default ``overlay.png`` in the results folder.
+        """
+        from fanin.report.figures.overlaid_curves import write_overlaid_curves
+
+        return write_overlaid_curves(self.analysis, self._place(path, "overlay.png"))
 
     def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
         """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from fanin.analysis.analysis import Analysis
+from fanin.analysis.cell_table import OUTCOMES
 from fanin.analysis.section_comparisons import SectionComparison
 from fanin.report.conclusion_words import count_conclusions, describe_ranks, describe_section
+from fanin.report.tables.variance_table import describe_variance
 
 SCHEMA = 1
 
@@ -39,15 +42,18 @@ class Conclusion:
     """Over the sections; empty if there is one, or nothing to say."""
     summary: str
     """Instead of the sections' sentences, if there are many."""
+    variance: tuple[str, ...] = ()
+    """What each seed adds to the spread between runs, if a study crosses its seeds."""
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What stands on top of a table: at most `MOST_SENTENCES` sections one by one."""
         told = map(str, self.sections) if len(self.sections) <= MOST_SENTENCES else (self.summary,)
-        return tuple(line for line in (*told, self.overall) if line)
+        return tuple(line for line in (*told, self.overall, *self.variance) if line)
 
     def __str__(self) -> str:
-        return "\n".join(line for line in (*map(str, self.sections), self.overall) if line)
+        lines = (*map(str, self.sections), self.overall, *self.variance)
+        return "\n".join(line for line in lines if line)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the sentences, and each difference with its numbers."""
@@ -55,6 +61,7 @@ class Conclusion:
             "schema": SCHEMA,
             "overall": self.overall,
             "summary": self.summary,
+            "variance": list(self.variance),
             "sections": [
                 {
                     "heading": item.heading,
@@ -74,8 +81,9 @@ class Conclusion:
 def draw_conclusion(analysis: Analysis) -> Conclusion:
     """The conclusion of an analysis; it says so if there is nothing to conclude."""
     design, comparisons = analysis.design, analysis.comparisons
+    variance = tuple(describe_variance(item) for item in analysis.seed_variances)
     if not comparisons:
-        return Conclusion((), _explain_nothing(analysis), "")
+        return Conclusion((), _explain_nothing(analysis), "", variance)
     alone = len(comparisons) == 1
     sections = tuple(
         SectionConclusion(
@@ -88,16 +96,20 @@ def draw_conclusion(analysis: Analysis) -> Conclusion:
         sections,
         describe_ranks(ranks) if ranks else "",
         "" if alone else count_conclusions(comparisons, design),
+        variance,
     )
 
 
 def _explain_nothing(analysis: Analysis) -> str:
+    """Why there is no comparison."""
+    if analysis.seed_variances:
+        several = analysis.design.compared in analysis.design.varying
+        reason = "Values are not compared: runs that share seeds are no independent replicates."
+        return reason if several else ""
+    counts = Counter(analysis.table.outcomes)
+    if not counts["ok"]:
+        words = {"missing": "not run yet"}
+        found = [f"{counts[name]:,} {words.get(name, name)}" for name in OUTCOMES if counts[name]]
+        return f"Nothing can be concluded: no run has a result to compare ({', '.join(found)})."
     compared = analysis.design.format_title(analysis.design.compared)
-    if analysis.is_empty:
-        return ""
-    if analysis.design.compared not in analysis.design.varying:
-        return f"Nothing is compared: each section has one {compared}."
-    return (
-        f"Nothing can be concluded: no section has two values of {compared} with a run that "
-        "trained to its end."
-    )
+    return f"Nothing is compared: no section has results of two values of {compared}."

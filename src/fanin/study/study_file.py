@@ -18,7 +18,11 @@ import tomli_w
 
 from fanin.cell.cell import FIELDS
 from fanin.errors import StudyError, UnknownName, UsageError, quote
-from fanin.study.builtin_studies import list_builtin_studies, read_builtin_study
+from fanin.study.builtin_studies import (
+    list_builtin_studies,
+    list_claim_studies,
+    read_builtin_study,
+)
 from fanin.study.line_numbers import LineNumbers
 from fanin.study.toml_limits import find_excess
 from fanin.toml_text import decode_toml, parse_toml
@@ -84,7 +88,7 @@ def read_document(name_or_path: str | PathLike[str]) -> StudyDocument:
     if name_or_path.endswith(".toml"):
         return read_document(Path(name_or_path))
     builtin = list_builtin_studies()
-    if name_or_path not in builtin:
+    if name_or_path not in (*builtin, *list_claim_studies()):
         raise UnknownName.suggest("study", name_or_path, (*builtin, "my_study.toml (a file)"))
     return parse_document(read_builtin_study(name_or_path), name_or_path)
 

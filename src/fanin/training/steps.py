@@ -36,7 +36,7 @@ every allocation."""
 BATCHES_PER_GATHER = 32
 """Batches that are gathered at once: 6 MiB of CIFAR's bytes."""
 
-STEPS_PER_READING = 25
+STEPS_PER_READING = 30
 """The fewest steps from one measured step to the next. To measure a step of a small network takes
 as long as two or three steps.
 """

@@ -7,6 +7,7 @@ infinities are words, as in the store.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -101,8 +102,9 @@ class SignalFile:
             raise atomic.to_output_error(self.path, error) from None
 
     def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
+        """Close the file; what a full disk did not take is lost."""
+        with contextlib.suppress(OSError):
+            self._stream.close()
 
 
 def encode_reading(reading: Reading) -> dict[str, Any]:

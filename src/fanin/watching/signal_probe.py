@@ -34,6 +34,7 @@ class SignalProbe:
     def __init__(self, model: nn.Module, fail: Callable[[Exception], None] | None = None) -> None:
         self._model, self._tell_failure = model, fail
         self._watched: WatchedModel | None = None
+        self._parameters: list[tuple[int, bool]] = []
         self._forward: ForwardWatch | None = None
         self._weights: dict[str, dict[str, float]] = {}
         self._before: list[Tensor] = []
@@ -58,6 +59,10 @@ class SignalProbe:
         """Measure the forward pass that comes next."""
         self.cancel()
         self._error = None
+        # Layers may be added, frozen or thawed in the course of a training.
+        parameters = [(id(one), one.requires_grad) for one in self._model.parameters()]
+        if parameters != self._parameters:
+            self._parameters, self._watched = parameters, None
         self._forward = ForwardWatch(self.watched, self._fail)
         self._forward.install()
 

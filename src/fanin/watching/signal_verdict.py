@@ -1,7 +1,9 @@
 """What to think of the signals of a training, in words: the worst first.
 
-The limits are round numbers, far from what healthy networks show: in the built-in studies the
-gradients of trained layers stay within a factor of 100 of one another.
+The limits are round numbers, far from what healthy networks show: in the built-in study `quick` (10
+trainings, with other initializers than zero) the first layer's gradient was 0.035 to 0.43 times the
+last layer's, no more than 2 % of the units were dead, a step changed the weights by 0.06 to 2 % of
+their norm, and nothing was said to stand out.
 """
 
 from __future__ import annotations

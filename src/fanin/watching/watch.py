@@ -266,6 +266,7 @@ class Watch:
         try:
             self._file.write(record)
         except FaninError as error:
+            self._file.close()
             self._file = None
             self.log.notes.append(f"Not written from step {self.step + 1} on: {error}")
             warnings.warn(f"fanin.watch: {self.log.notes[-1]}", stacklevel=3)

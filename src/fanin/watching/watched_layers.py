@@ -93,9 +93,13 @@ def _is_compiled(module: nn.Module) -> bool:
     )
 
 
+def _is_shard(parameter: nn.Parameter) -> bool:
+    return "DTensor" in (type(parameter).__name__, type(parameter.data).__name__)
+
+
 def _refuse_shards(model: nn.Module) -> None:
     sharded = any(type(one).__name__ == "FullyShardedDataParallel" for one in model.modules())
-    if sharded or any(type(one.data).__name__ == "DTensor" for one in model.parameters()):
+    if sharded or any(map(_is_shard, model.parameters())):
         raise FitError(
             "The model's parameters are sharded over several processes, each of which holds a part "
             "of a weight only. Expected whole parameters: watch a training without FSDP, such as a "

@@ -234,4 +234,36 @@ KINDS = (
             target = torch.randint(0, 3, (64,))
             """,
     ),
+    FindingKind(
+        code="F055",
+        title="softmax in a hidden layer",
+        severity="warning",
+        meaning="""A softmax stands between two layers. Its n outputs are positive, add up to 1, and
+            are all near 1/n at the start: the next layer gets a signal some n times smaller, which
+            is nearly the same for all samples, and gradients come back as much shorter. Training
+            starts near a constant prediction and stays there for long. A softmax is for the classes
+            of an output, and for the weights of attention, where it multiplies values.""",
+        measured="""Every softmax whose input comes from a layer and which nothing but layers take.
+            If a normalization or a sum follows, which bring the size back, nothing is said. The
+            differences between samples before the softmax and behind the next layer are evidence.
+            Two such layers or more are an error.""",
+        causes=(
+            "The output's activation was given to all layers.",
+            "A classifier, softmax included, is used as the body of another model.",
+        ),
+        remedy="Use ReLU, GELU or tanh in hidden layers, and leave the softmax to the output.",
+        reference="""Bridle, Probabilistic Interpretation of Feedforward Classification Network
+            Outputs, 1990 (where the softmax is an output),
+            https://doi.org/10.1007/978-3-642-76153-9_28""",
+        example="""
+            import torch
+            from torch import nn
+
+            model = nn.Sequential(
+                nn.Linear(20, 32), nn.Softmax(-1), nn.Linear(32, 32), nn.Softmax(-1),
+                nn.Linear(32, 3),
+            )
+            batch, target = torch.randn(64, 20), torch.randint(0, 3, (64,))
+            """,
+    ),
 )

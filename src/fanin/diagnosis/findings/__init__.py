@@ -11,6 +11,7 @@ from fanin.diagnosis.findings.data_scale import judge_data
 from fanin.diagnosis.findings.dead_units import judge_dead_units, judge_saturation
 from fanin.diagnosis.findings.dropped_signals import judge_dropout, judge_reach, judge_strays
 from fanin.diagnosis.findings.frozen_parameters import judge_frozen
+from fanin.diagnosis.findings.hidden_softmax import judge_hidden_softmax
 from fanin.diagnosis.findings.initial_loss import judge_initial_loss
 from fanin.diagnosis.findings.label_prior import judge_label_prior
 from fanin.diagnosis.findings.learnability import judge_learnability
@@ -44,6 +45,7 @@ JUDGES: tuple[Judge, ...] = (
     judge_phase,
     judge_sensitivity,
     find_squashed_layers,
+    judge_hidden_softmax,
     judge_dead_units,
     judge_saturation,
     judge_initial_loss,

@@ -13,7 +13,7 @@ _CAUSES: dict[str, frozenset[str]] = {
     "F041": frozenset(["F010", "F011", "F023", "F024", "F037", "F043"]),
     "F046": frozenset(["F023"]),
     "F047": frozenset(["F023", "F024", "F002", "F010", "F011"]),
-    "F011": frozenset(["F010", "F023", "F024"]),
+    "F011": frozenset(["F010", "F023", "F024", "F055"]),
     "F040": frozenset(["F037"]),
 }
 """By the code of an error, the codes that follow from it. A layer that is off (F002) is why what is

@@ -19,6 +19,10 @@ LEAST_TOTAL_GAP = 0.05
 """How far the probabilities of all classes may add up to something else than 1."""
 STUCK_SHARE = 0.5
 """Outputs at the bound of a ReLU learn nothing from their samples."""
+STUCK_CLASSES = 0.1
+"""The share of the outputs of several classes at 0: where the right class is among them, its
+probability is 0 and gets no gradient.
+"""
 
 
 def judge_ignored_output(fit: OutputFit) -> Finding | None:
@@ -77,6 +81,12 @@ def judge_probabilities(fit: OutputFit) -> Finding | None:
         share = float((fit.output <= 0).float().mean())
         reason = (
             f"The loss is not finite for outputs below 0, and {share:.0%} of them are at most 0"
+        )
+    elif fit.behaviour.takes_shares and beyond_zero:
+        share = float((fit.output <= 0).float().mean())
+        reason = (
+            "The loss takes the logarithm of each class's share of all outputs. Those below 0 have "
+            f"none, and {share:.0%} of them are at most 0"
         )
     else:
         return None
@@ -152,13 +162,15 @@ def judge_rectified(fit: OutputFit) -> Finding | None:
     stuck = float((fit.output == final.low).float().mean())
     if fit.behaviour.ignores_shift or fit.behaviour.takes_signs:
         reason = f"The loss takes logits, of which {final.label} cuts off the lower half"
+    elif stuck >= STUCK_CLASSES and fit.behaviour.takes_shares:
+        reason = f"The loss takes logarithms of shares, and {final.label} makes some of them 0"
     elif stuck >= STUCK_SHARE and fit.is_elementwise:
         reason = f"{final.label} is the output, and half of it or more lies at its bound"
     else:
         return None
     # Of several classes the difference of two outputs still has either sign; one output has not.
     return fit.report_mismatch(
-        "error" if fit.behaviour.takes_signs else "warning",
+        "error" if fit.behaviour.takes_signs or fit.behaviour.takes_shares else "warning",
         f"{reason}: {stuck:.0%} of the outputs are {final.low:.3g} and get no gradient.",
         f"Remove {final.place}; softplus or exp keep an output positive and let gradients pass.",
     )

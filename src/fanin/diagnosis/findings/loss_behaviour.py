@@ -31,6 +31,10 @@ class LossBehaviour:
     """The same number added to all classes changes nothing: it has a softmax of its own."""
     ignores_scale: bool
     """Classes multiplied by one number change nothing: it normalizes."""
+    takes_shares: bool
+    """It normalizes, and takes positive outputs only: if some are negative, samples get no
+    gradient, or it is not finite. So do logarithms of each class's share of the sum.
+    """
     is_quadratic: bool
     """Its second derivative is the same everywhere: a squared error."""
     is_squashing: bool
@@ -63,11 +67,13 @@ def try_loss(
     alive = sum(1 for one in inside if one)
     negative, positive = outside[:3], outside[3:]
     # Past 1 the gradient may stay: a clamp of logarithms only below.
+    ignores_scale = trial.ignores(lambda o, c: o.abs().clamp(0.05, 0.9) * c, (0.5, 1.0, 1.1))
     return LossBehaviour(
         takes_probabilities=alive >= 3 and not any(negative) and not any(positive),
         fails_below_zero=all(one is None for one in negative) and all(positive),
         ignores_shift=trial.ignores(lambda o, c: o + c, _SHIFTS),
-        ignores_scale=trial.ignores(lambda o, c: o.abs().clamp(0.05, 0.9) * c, (0.5, 1.0, 1.1)),
+        ignores_scale=ignores_scale,
+        takes_shares=ignores_scale and trial.takes_shares(),
         is_quadratic=trial.is_quadratic(),
         is_squashing=trial.is_squashing(),
         broadcasts=trial.broadcasts(),
@@ -111,17 +117,35 @@ class _Trial:
         return self._differentiate(output.detach().float())
 
     def _differentiate(self, output: Tensor) -> float | None:
+        gradient = self._get_gradient(output)
+        if gradient is None:
+            return None
+        rms = float(gradient.square().mean().sqrt()) * gradient.numel()
+        return rms if math.isfinite(rms) else None
+
+    def _get_gradient(self, output: Tensor) -> Tensor | None:
+        """None if the loss fails or is not finite."""
         try:
             with torch.enable_grad():
                 leaf = output.clone().requires_grad_()
                 loss = self._loss(leaf, self._target).mean()
                 if not loss.requires_grad:
-                    return 0.0
+                    return torch.zeros_like(leaf)
                 (gradient,) = torch.autograd.grad(loss, leaf)
         except Exception:
             return None
-        rms = float(gradient.square().mean().sqrt()) * gradient.numel()
-        return rms if math.isfinite(float(loss.detach())) and math.isfinite(rms) else None
+        return gradient if math.isfinite(float(loss.detach())) else None
+
+    def takes_shares(self) -> bool:
+        drawn = _draw_like(self._output)
+        return self._count_still(drawn.abs() + 0.05) < 0.05 and self._count_still(drawn) > 0.1
+
+    def _count_still(self, output: Tensor) -> float:
+        """The share of samples that get no gradient; 1 if the loss is not finite."""
+        gradient = self._get_gradient(output)
+        if gradient is None or not bool(torch.isfinite(gradient).all()):
+            return 1.0
+        return float((gradient.flatten(1) == 0).all(1).float().mean())
 
     def reacts(self) -> bool:
         return bool(self._differentiate(self._output)) or bool(

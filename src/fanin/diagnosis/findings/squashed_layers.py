@@ -37,7 +37,7 @@ def find_squashed_layers(examination: Examination) -> Iterator[Finding]:
         if (signal := measurement.signals.get(node.index)) is not None
         and node.kind == "activation"
         and _is_squashing(node, known)
-        and (feeder := _find_feeder(measurement, node)) is not None
+        and (feeder := find_feeder(measurement, node)) is not None
         and _feeds_layers(measurement.graph, node)
     ]
     places = tuple(dict.fromkeys(feeder.name for _, feeder in found))
@@ -53,7 +53,7 @@ def _is_squashing(node: Node, known: dict[str, bool]) -> bool:
     return known[key]
 
 
-def _find_feeder(measurement: Measurement, node: Node) -> Signal | None:
+def find_feeder(measurement: Measurement, node: Node) -> Signal | None:
     """The layer before an activation, perhaps through a normalization."""
     current = node.inputs
     while current:

@@ -24,16 +24,10 @@ def write_answer(analysis: Analysis) -> Answer:
     if analysis.is_empty:
         return Answer((notes.describe_empty(analysis.frame),))
     conclusion = draw_conclusion(analysis)
-    sentences = tuple(escape_invisible(_capitalize(line)) for line in conclusion.lines)
+    sentences = tuple(escape_invisible(line) for line in conclusion.lines)
     told = {str(section) for section in conclusion.sections}
     details = tuple(
-        (escape_invisible(section.heading), escape_invisible(_capitalize(section.sentence)))
+        (escape_invisible(section.heading), escape_invisible(section.sentence))
         for section in conclusion.sections
     )
     return Answer(sentences, () if told <= set(conclusion.lines) else details)
-
-
-def _capitalize(sentence: str) -> str:
-    # Not the names of initializers, which are code.
-    first = sentence.partition(" ")[0]
-    return sentence if "_" in first or "(" in first else sentence[:1].upper() + sentence[1:]

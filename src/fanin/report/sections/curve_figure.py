@@ -23,6 +23,7 @@ from fanin.analysis.factors import format_title, format_value
 from fanin.analysis.statistics import LEVEL, MIN_FOR_INTERVAL
 from fanin.analysis.units import find_unit
 from fanin.cell.result import Result
+from fanin.cell.signal_columns import is_signal_column
 from fanin.report.escaping import escape_invisible
 from fanin.report.sections.page_figure import (
     PageFigure,
@@ -93,7 +94,7 @@ def make_curve_figure(analysis: Analysis) -> PageFigure | None:
 def _fit_budget(analysis: Analysis, lines: int) -> _Budget:
     """How many points each line may have, and whether there is room for single replicates."""
     first = next(result for result in analysis.planned_results if result.history)
-    columns = sum(name != "seconds" for name in first.history)
+    columns = sum(name != "seconds" and not is_signal_column(name) for name in first.history)
     epochs = max((int(r.metrics.get("epochs", 0)) for r in analysis.planned_results), default=0)
     epochs = min(max(epochs, 1), _MAX_POINTS)
     means = 3 * columns * lines
@@ -136,7 +137,7 @@ def _make_line(
     columns: dict[str, list[Column]] = {}
     metric = ""
     for history in iterate_histories(result.history for result in trained):
-        names = [name for name in history if name != "seconds"]
+        names = [name for name in history if name != "seconds" and not is_signal_column(name)]
         task = (name for name in names if name != "loss" and not name.startswith("val_"))
         metric = metric or next(task, "")
         for name in names:
@@ -258,7 +259,7 @@ def _write_caption(frame: pd.DataFrame, compared: str, sections: int, names: int
         left_out.append(f"the first {MAX_LINES} of {names:,} lines")
     return join_sentences(
         [
-            f"One panel for each model and data set, one line for each {compared}.",
+            f"One line for each {compared}; the legend switches lines off, and axes follow.",
             band,
             diverged,
             f"Shown: {' and '.join(left_out)}." if left_out else "",

@@ -20,20 +20,22 @@ MAX_PANELS = 60
 def make_difference_figure(analysis: Analysis) -> PageFigure | None:
     """A panel for each section, a row for each value with its interval; None without any mean."""
     design = analysis.design
+    comparisons = [item for item in analysis.comparisons if item.pairs > 1]
     names = list(dict.fromkeys(n for item in analysis.comparisons for n in item.names))
     panels = [
         _make_panel(analysis, item, names)
-        for item in analysis.comparisons[:MAX_PANELS]
+        for item in comparisons[:MAX_PANELS]
         if any(math.isfinite(one.mean) for one in item.differences)
     ]
     if not panels:
         return None
-    references = list(dict.fromkeys(item.reference for item in analysis.comparisons))
+    references = dict.fromkeys(item.reference for item in comparisons)
+    names_of_references = escape_invisible(" or ".join(references))
     has_far = any(row.get("far") for panel in panels for row in panel["rows"])
-    more = len(analysis.comparisons) - MAX_PANELS
+    more = len(comparisons) - MAX_PANELS
     caption = join_sentences(
         [
-            f"Δ is the mean of the paired differences from {escape_invisible(' or '.join(references))}, "
+            f"Δ is the mean of the paired differences from {names_of_references}, "
             f"with 95 % intervals (Student’s t) from {MIN_FOR_INTERVAL} pairs on. An interval that "
             "holds 0 shows no difference.",
             "A triangle at the edge: beyond the axis." if has_far else "",

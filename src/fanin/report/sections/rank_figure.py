@@ -12,7 +12,7 @@ from fanin.report.sections.page_figure import PageFigure, join_sentences, round_
 
 
 def make_rank_figure(analysis: Analysis) -> PageFigure | None:
-    """The figure; None with fewer than two problems that hold the same values."""
+    """The figure; None with too few problems that hold the same values."""
     found = analysis.problem_ranks
     if found is None or len(found.names) < 2:
         return None

@@ -123,10 +123,9 @@ def _make_section(
 
 
 def _make_entry(entry: TableEntry, column: Column) -> PageEntry:
-    value = None
-    if column.numeric:
-        is_number = isinstance(entry.value, int | float) and math.isfinite(entry.value)
-        value = f"{entry.value:.10g}" if is_number else ""
+    value = "" if column.numeric else None
+    if isinstance(entry.value, int | float):  # also of a p, which is shown as a word
+        value = f"{entry.value:.10g}" if math.isfinite(entry.value) else ""
     return PageEntry(escape_invisible(entry.text), value, entry.best)
 
 

@@ -125,7 +125,7 @@ function readLines(lines, figure, at) {
 }
 
 // A line across the panel that follows the pointer or the arrow keys, and the numbers there.
-function addReading(holder, drawn, figure, size) {
+function addReading(holder, drawn, figure, panel, size) {
   const { svg, lines, x, box } = drawn;
   if (!lines.length) return;
   const places = [...new Set(lines.flatMap(listXs))].filter(isNumber).sort((a, b) => a - b);
@@ -141,7 +141,7 @@ function addReading(holder, drawn, figure, size) {
     cursor.setAttribute("visibility", "visible");
     const items = readLines(lines, figure, at).map(({ c, name, value, half }) =>
       make("li", {}, makeSwatch(c), `${name} `, make("b", {}, half === null ? formatValue(value) : `${formatValue(value)} ± ${formatValue(half)}`)));
-    note.replaceChildren(make("p", {}, `${figure.axis.title} ${formatTick(at)}`), make("ul", {}, ...items));
+    note.replaceChildren(make("p", {}, `${figure.axis.title} ${panel.places?.[at - 1] ?? formatTick(at)}`), make("ul", {}, ...items));
     note.hidden = false;
     note.classList.toggle("west", px > size.width / 2);
   };

@@ -4,7 +4,8 @@ const ROW = 21;
 
 function drawDotPanel(figure, panel, state, size) {
   const rows = panel.rows.filter((row) => !state.hidden.has(row.c));
-  const names = rows.map((row) => shorten(figure.names[row.c] ?? row.name, 22));
+  const room = Math.min(figure.nameLength ?? 22, Math.floor((size.width * 0.5) / 6.1));
+  const names = rows.map((row) => shorten(row.name ?? figure.names[row.c], room));
   const left = 14 + Math.max(6, ...names.map((name) => name.length)) * 6.1;
   const top = 8, height = top + rows.length * ROW + 36;
   const svg = makeSvg("svg", { viewBox: `0 0 ${size.width} ${height}`, "aria-hidden": "true", focusable: "false" });
@@ -33,7 +34,7 @@ function drawDotRow(svg, row, name, { x, y, left, right }) {
     const up = row.far > 0;
     svg.append(
       makeSvg("path", { class: `mark ${colourClass(row.c)}`, d: up ? `M${right - 7} ${y - 4}L${right} ${y}L${right - 7} ${y + 4}Z` : `M${left + 7} ${y - 4}L${left} ${y}L${left + 7} ${y + 4}Z` }),
-      makeSvg("text", { class: "aside", x: up ? right - 11 : left + 11, y: y + 4, "text-anchor": up ? "end" : "start" }, `${formatValue(row.y)}${row.diverged ? `, ${row.diverged}/${row.planned} diverged` : ""}`),
+      makeSvg("text", { class: "aside", x: up ? right - 11 : left + 11, y: y + 4, "text-anchor": up ? "end" : "start" }, `${row.note ?? formatValue(row.y)}${row.diverged ? `, ${row.diverged}/${row.planned} diverged` : ""}`),
     );
     return;
   }
@@ -56,6 +57,7 @@ function shorten(text, length) {
 
 // Mean ranks from 1 (best), with bars over those that cannot be told apart.
 function drawRankPanel(figure, panel, state, size) {
+  if (size.width < 520) return drawRankRows(figure, panel, state, size);
   const rows = panel.rows.filter((row) => !state.hidden.has(row.c)).sort((a, b) => a.rank - b.rank);
   const count = panel.rows.length, groups = panel.groups ?? [];
   const half = Math.ceil(rows.length / 2);
@@ -89,4 +91,11 @@ function drawRankPanel(figure, panel, state, size) {
     );
   });
   return { svg, lines: [], title: "mean rank" };
+}
+
+// On a narrow page, a row for each.
+function drawRankRows(figure, panel, state, size) {
+  const rows = [...panel.rows].sort((a, b) => a.rank - b.rank).map(({ c, rank }) => ({ c, y: rank, note: rank.toFixed(2) }));
+  const words = isNumber(panel.cd) ? `mean rank (critical difference ${formatValue(panel.cd)})` : "mean rank";
+  return drawDotPanel(figure, { axis: words, rows }, state, size);
 }

@@ -24,12 +24,17 @@ function drawHeatPanel(figure, panel, state, size) {
   panel.cells.forEach((row, i) => row.forEach((value, j) => {
     const lost = panel.lost?.[i]?.[j];
     if (value === null && !lost) return;
-    const [x0, x1, y0, y1] = [px(panel.x.edges[j]), px(panel.x.edges[j + 1]), py(panel.y.edges[i + 1]), py(panel.y.edges[i])];
+    const [x0, x1] = [px(panel.x.edges[j]), px(panel.x.edges[j + 1])];
+    // Words on the vertical axis are read from above: their edges descend.
+    const [y0, y1] = [py(panel.y.edges[i]), py(panel.y.edges[i + 1])].sort((a, b) => a - b);
     const words = `${panel.x.title} ${panel.x.labels[j]}, ${panel.y.title} ${panel.y.labels[i]}: ${value === null ? "" : formatValue(value)}${lost ? ` ${lost} diverged` : ""}`;
     svg.append(makeSvg("rect", { class: value === null ? "lost" : "cell", x: x0.toFixed(1), y: y0.toFixed(1), width: Math.max(x1 - x0 - 0.6, 0.8).toFixed(1), height: Math.max(y1 - y0 - 0.6, 0.8).toFixed(1), fill: value === null ? null : shade(good(value)) }, makeSvg("title", {}, words)));
     if (lost) svg.append(makeCross((x0 + x1) / 2, (y0 + y1) / 2, Math.min(3, (y1 - y0) / 4)));
   }));
-  for (const curve of panel.curves ?? []) svg.append(makeSvg("path", { class: "theory", d: curve.map(([u, v], i) => `${i ? "L" : "M"}${px(u).toFixed(1)} ${py(v).toFixed(1)}`).join("") }));
+  for (const curve of panel.curves ?? []) {
+    const d = curve.map(([u, v], i) => `${i ? "L" : "M"}${px(u).toFixed(1)} ${py(v).toFixed(1)}`).join("");
+    svg.append(makeSvg("path", { class: "halo", d }), makeSvg("path", { class: "theory", d }));
+  }
   drawHeatAxes(svg, panel, box, { px, py, slanted });
   drawHeatKey(svg, size, panel, box.bottom + (slanted ? 78 : 48), { extent, isLog, reverse: figure.better !== "max" });
   return { svg, lines: [], title: panel.axis };
@@ -40,7 +45,7 @@ function drawHeatAxes(svg, panel, box, { px, py, slanted }) {
   let before = Infinity;
   panel.y.labels.forEach((label, i) => {
     const y = py((panel.y.edges[i] + panel.y.edges[i + 1]) / 2);
-    if (before - y < 10) return;
+    if (Math.abs(before - y) < 10) return;
     before = y;
     axis.append(makeSvg("text", { x: box.left - 5, y: y + 3.6, "text-anchor": "end" }, shorten(label, 16)));
   });

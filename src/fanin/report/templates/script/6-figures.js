@@ -25,7 +25,7 @@ function makeSwatch(number) {
 
 function startFigure(element, figure) {
   const state = { metric: figure.metrics?.[0]?.key, hidden: new Set(), runs: Boolean(figure.runs), pages: 1 };
-  const stage = make("div", { class: `panels ${figure.panels.length === 1 ? "one" : ""}` });
+  const stage = make("div", { class: `panels ${figure.panels.length === 1 ? "one" : figure.wide ? "wide" : ""}` });
   const controls = make("div", { class: "controls" }), legend = make("div", { class: "legend" });
   const redraw = () => drawPanels(stage, figure, state);
   if ((figure.metrics?.length ?? 0) > 1) controls.append(makeChooser(element.id, figure, state, redraw));
@@ -100,7 +100,7 @@ function makePanel(figure, panel, state) {
     const size = measure(holder);
     const drawn = DRAW[figure.kind](figure, panel, state, size);
     holder.querySelector(".space").replaceWith(drawn.svg);
-    if (isReadable) addReading(holder, drawn, figure, size);
+    if (isReadable) addReading(holder, drawn, figure, panel, size);
     if (panel.note) holder.append(make("p", { class: "panel-note" }, panel.note));
     holder.dataset.drawn = "yes";
   });
@@ -148,7 +148,7 @@ const HEADS = {
 
 const LISTS = {
   lines: (figure, panel, state) => selectLines(panel, state.metric, new Set()).flatMap((line) => listXs(line).map((x, i) => [panel.title, figure.names[line.c], x, line.y[i], line.lo?.[i], line.hi?.[i]]).filter((row) => isNumber(row[3]))),
-  dots: (figure, panel) => panel.rows.map((row) => [panel.title, figure.names[row.c], row.y, row.lo, row.hi, row.diverged ? `${row.diverged} of ${row.planned}` : "–"]),
+  dots: (figure, panel) => panel.rows.map((row) => [panel.title, row.name ?? figure.names[row.c], row.y, row.lo, row.hi, row.diverged ? `${row.diverged} of ${row.planned}` : "–"]),
   ranks: (figure, panel) => panel.rows.map((row) => [panel.title, figure.names[row.c], row.rank]),
   heat: (figure, panel) => panel.cells.flatMap((row, i) => row.map((value, j) => [panel.title, panel.y.labels[i], panel.x.labels[j], value, panel.lost?.[i]?.[j] ?? "–"])).filter((row) => row[3] !== null || row[4] !== "–"),
 };

@@ -3,7 +3,8 @@
 function readKey(cell) {
   const value = cell?.dataset.value;
   if (value !== undefined) return value === "" ? NaN : Number(value);
-  return cell?.textContent.trim().toLowerCase() ?? "";
+  const text = cell?.textContent.trim().toLowerCase() ?? "";
+  return text === "—" ? "" : text;
 }
 
 // Ascending, except that nothing (a diverged run, no result) always comes last.

@@ -1,0 +1,123 @@
+"""The measured impact of one compared value: metric, epochs to a target, divergence, and cost."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.design import split_sections
+from fanin.analysis.factors import format_title, format_value
+from fanin.analysis.summary import find_main_metric, get_directions, is_higher_better
+from fanin.cell.result import Result
+from fanin.report.escaping import escape_invisible
+from fanin.report.numbers import NOTHING, choose_number_format
+from fanin.report.tables.table_entries import choose_format, choose_spread, make_number_entry
+from fanin.store.stored_histories import iterate_histories
+
+SHARE = 0.98
+"""The target is this share of the best mean of the section; of an error, the best divided by it."""
+
+
+@dataclass(frozen=True)
+class ImpactRow:
+    """One section, for one compared value."""
+
+    section: str
+    metric: str
+    text: str
+    """The metric's mean with its spread."""
+    target: str
+    epochs: str
+    """The median epoch in which the target was reached, and how many replicates reached it."""
+    diverged: str
+    seconds: str
+    """Median seconds to compute the initial weights; a dash where they were not measured."""
+
+
+def list_impact(analysis: Analysis) -> dict[str, list[ImpactRow]]:
+    """Compared value, as text → its rows."""
+    design, found = analysis.design, dict[str, list[ImpactRow]]()
+    summaries = dict(split_sections(analysis.summary, design))
+    for key, section in split_sections(analysis.frame, design):
+        metric = find_main_metric(section)
+        if metric is None:
+            continue
+        higher = is_higher_better(metric, get_directions(analysis.frame))
+        runs: dict[str, list[Result]] = {}
+        for value, cells in section.groupby(design.compared, sort=False)["cell"]:
+            there = [analysis.results[cell] for cell in cells if cell in analysis.results]
+            runs[format_value(value)] = there
+        curves = {name: _collect_curves(some, metric) for name, some in runs.items()}
+        target = _choose_target(curves.values(), higher=higher)
+        suffix = choose_spread(int(summaries[key]["planned"].max()))
+        form = choose_format(summaries[key], metric, suffix)
+        for group in summaries[key].to_dict("records"):
+            name = format_value(group[design.compared])
+            row = ImpactRow(
+                section=escape_invisible(design.name_section(key)),
+                metric=escape_invisible(format_title(metric)),
+                text=make_number_entry(group, metric, form, suffix, best=False).text,
+                target=_format_number(metric, target),
+                epochs=_describe_epochs(curves[name], target, higher=higher),
+                diverged=_describe_divergence(group),
+                seconds=_describe_seconds(runs[name]),
+            )
+            found.setdefault(name, []).append(row)
+    return found
+
+
+def _collect_curves(runs: Iterable[Result], metric: str) -> list[np.ndarray]:
+    """The validation metric by epoch of each run that trained to its end."""
+    column = metric.replace("test_", "val_", 1)
+    histories = iterate_histories(run.history for run in runs if run.outcome == "ok")
+    return [
+        np.asarray(history[column], dtype=np.float64) for history in histories if column in history
+    ]
+
+
+def _choose_target(curves: Iterable[Sequence[np.ndarray]], *, higher: bool) -> float:
+    """`SHARE` of the best mean, over replicates, of the best epoch; nan without curves."""
+    best = [
+        float(np.mean([np.nanmax(curve) if higher else np.nanmin(curve) for curve in some]))
+        for some in curves
+        if some
+    ]
+    if not best:
+        return math.nan
+    return max(best) * SHARE if higher else min(best) / SHARE
+
+
+def _describe_epochs(curves: Sequence[np.ndarray], target: float, *, higher: bool) -> str:
+    """``7 (3 of 3)``; runs that never reach the target count as later than any that do, and the
+    median is open if it falls on one of them.
+    """
+    if not curves or math.isnan(target):
+        return NOTHING
+    reached = []
+    for curve in curves:
+        there = np.flatnonzero(curve >= target if higher else curve <= target)
+        reached.append(float(there[0]) + 1 if len(there) else math.inf)
+    count = sum(math.isfinite(epoch) for epoch in reached)
+    middle = statistics.median(reached)
+    shown = f"{middle:g}" if math.isfinite(middle) else "open" if count else "never"
+    return f"{shown} ({count} of {len(curves)})"
+
+
+def _describe_divergence(group: Mapping[Any, Any]) -> str:
+    finished = group["ok"] + group["diverged"]
+    return f"{group['diverged']} of {finished}" if finished else NOTHING
+
+
+def _describe_seconds(runs: Iterable[Result]) -> str:
+    known = [run.timings["initialize"] for run in runs if "initialize" in run.timings]
+    return f"{statistics.median(known):.4f}" if known else NOTHING
+
+
+def _format_number(metric: str, value: float) -> str:
+    return choose_number_format(metric, [value]).text(value)
