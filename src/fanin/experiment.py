@@ -145,8 +145,7 @@ def run(
     Raises:
         UsageError: the study cannot be planned.
         DataError: data are damaged, or cannot be downloaded. Nothing of the stage is trained then.
-        StoreError: the store is locked, corrupt, or on a full disk.
-        RunInterrupted: a signal was received.
+        StoreError: the store is locked, corrupt, or on a full disk; RunInterrupted: by a signal.
     """
     observer = observer or _choose_observer(CallbackObserver(on_event, on_download), progress)
     stages, fingerprints = list[tuple[Plan, RunSummary]](), dict[str, str]()
@@ -155,9 +154,8 @@ def run(
         folder = choose_folder(out, plan.study, planner.study.file)
         given: dict[str, object] = {"replicates": replicates, "only": only, "workers": workers}
         given |= {"max_epochs": max_epochs, "device": device, "save_weights": save_weights}
-        given |= {"signals": signals}
-        call = command or format_python_call(load_study(study), folder, given)
-        plan = replace(plan, command=call)
+        call = format_python_call(load_study(study), folder, given | {"signals": signals})
+        plan = replace(plan, command=command or call)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
                 _fetch_data(planner, stage.to_train, tell_download, fingerprints)

@@ -61,6 +61,9 @@ def report(
     \b
     Exit codes: 0 written · 2 no results, or nowhere to write · 3 store corrupt
     """
+    from fanin.store.results_folder import check_path
+
+    check_path(folders[0])
     if len(folders) == 1 and folders[0].is_file():
         return _report_signals(folders[0], output)
     from fanin import experiment
