@@ -70,7 +70,14 @@ def read_tuning(document: StudyDocument, grids: tuple[Grid, ...]) -> LearningRat
     _check_tuned_axes(document, tune, dict.fromkeys(axis for grid in grids for axis in grid))
     at = _read_names(document, tune.at, "tune") if tune.at else {}
     try:
-        return LearningRateTuning(tuple(tune.learning_rate), tune.replicates, tuple(tune.per), at)
+        return LearningRateTuning(
+            tuple(tune.learning_rate),
+            tune.replicates,
+            tuple(tune.per),
+            at,
+            tune.metric,
+            tune.better,
+        )
     except StudyError as error:
         raise error.add_context(document.locate("tune", "learning_rate")) from None
 

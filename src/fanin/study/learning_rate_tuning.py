@@ -1,7 +1,8 @@
 """Tuning: a learning rate for each condition, chosen on seeds that the evaluation does not use.
 
 Every rate group tries the same grid of rates with a few replicates each. It takes the rate with the
-lowest validation loss (mean over the replicates; a run that diverged or failed counts as infinite).
+lowest validation loss, or the best of another metric that the study names (mean over the
+replicates; a run that diverged or failed counts as infinitely bad).
 If a group trains in several settings, the ranks of the rates are averaged over them. If the best
 rate is at an edge of the grid, the grid is extended there by its own ratio and the group tries
 again. All of this follows from the results in the store, so the same command continues where it
@@ -19,9 +20,10 @@ from typing import Any
 
 from fanin import seeds
 from fanin.cell.cell import FIELDS, Cell
+from fanin.cell.directions import Direction, find_direction, strip_subset
 from fanin.cell.plan import Plan, PlannedCell
 from fanin.cell.result import Result
-from fanin.errors import StudyError
+from fanin.errors import StudyError, join_names
 
 MAX_EXTENSIONS = 4
 """How many rates may be added to the grid of a group."""
@@ -45,12 +47,16 @@ class LearningRateTuning:
         replicates: trainings of each rate.
         per: the axes whose values get a rate of their own; all axes of the study if empty.
         at: axis → the values to tune on; all values of an axis that is not named.
+        metric: what chooses.
+        better: ``max`` or ``min``; None if the metric's name or the user's trainer says it.
     """
 
     rates: tuple[float, ...]
     replicates: int = 2
     per: tuple[str, ...] = ()
     at: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    metric: str = "val_loss"
+    better: Direction | None = None
 
     def __post_init__(self) -> None:
         ascending = tuple(sorted(set(self.rates)))
@@ -58,6 +64,11 @@ class LearningRateTuning:
             raise StudyError(
                 "[tune] learning_rate takes at least two different positive numbers, such as "
                 f"[0.001, 0.01, 0.1]; received {list(self.rates)}."
+            )
+        if self.metric.startswith("test_"):
+            raise StudyError(
+                f"[tune] metric = {self.metric} would choose learning rates on the test set. Name "
+                "a metric of the validation set, such as val_loss."
             )
         object.__setattr__(self, "rates", ascending)
 
@@ -137,9 +148,38 @@ def choose_rates(
     for planned in plan_trials(tuning, plan, rates).cells:
         cell, result = planned.cell, results.get(planned.cell.id)
         setting = replace(cell, learning_rate=1.0, replicate=0).id
-        loss = math.inf if result is None or result.outcome != "ok" else result.metrics["val_loss"]
+        loss = _read_loss(tuning, result)
         losses[tuning.find_group(planned)][setting][cell.learning_rate].append(loss)
     return {group: _choose_rate(list(settings.values())) for group, settings in losses.items()}
+
+
+def _read_loss(tuning: LearningRateTuning, result: Result | None) -> float:
+    """What a trial counts, less being better: the metric that chooses, with its sign.
+
+    Raises `StudyError` if the training has not measured it, or nothing says which way is better.
+    """
+    if result is None or result.outcome != "ok":
+        return math.inf
+    metric = tuning.metric
+    if metric not in result.metrics:
+        is_gone = strip_subset(metric) in result.data.get("missing_metrics", ()) or (
+            metric in result.data.get("missing_metrics", ())
+        )
+        if is_gone:  # it was not finite
+            return math.inf
+        raise StudyError(
+            f"[tune] chooses the learning rate by {metric}, which the trainings have not measured. "
+            f"They have {join_names(sorted(result.metrics))}. Write one of these: metric = "
+            '"…" in [tune].'
+        )
+    declared = result.data.get("metrics", {}).get(strip_subset(metric))
+    better = tuning.better or declared or find_direction(metric)
+    if better is None:
+        raise StudyError(
+            f'Nothing says which way {metric} is better. Write better = "max" or better = "min" in '
+            "[tune]."
+        )
+    return -result.metrics[metric] if better == "max" else result.metrics[metric]
 
 
 def find_failed_groups(
@@ -191,11 +231,12 @@ def plan_evaluation(
         f"{' · '.join(filter(None, group)) or 'all'} {rate:g}" for group, rate in best.items()
     ]
     more = f"; and {len(chosen) - _MAX_LISTED} more" if len(chosen) > _MAX_LISTED else ""
+    chosen_by = "" if tuning.metric == "val_loss" else f", by {tuning.metric}"
     replicates = f"{tuning.replicates} replicate{'' if tuning.replicates == 1 else 's'}"
     note = (
         f"learning rate tuned on {replicates} of other seeds over "
         f"{', '.join(f'{rate:g}' for rate in tuning.rates)} and beyond where the best lay at the "
-        f"edge: {'; '.join(chosen[:_MAX_LISTED])}{more}"
+        f"edge{chosen_by}: {'; '.join(chosen[:_MAX_LISTED])}{more}"
     )
     return replace(plan, cells=cells, notes=(*plan.notes, note))
 

@@ -337,6 +337,8 @@ def _to_table(tuning: LearningRateTuning) -> TuneTable:
         replicates=tuning.replicates,
         per=list(tuning.per),
         at=_to_lists(tuning.at),
+        metric=tuning.metric,
+        better=tuning.better,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import tomli_w
@@ -33,6 +33,8 @@ class TuneTable(pydantic.BaseModel):
 
     learning_rate: list[float]
     replicates: int = pydantic.Field(default=2, ge=1, le=1000)
+    metric: str = "val_loss"
+    better: Literal["max", "min"] | None = None
     per: list[str] = []
     at: dict[str, Any] = {}
 
