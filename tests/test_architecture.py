@@ -46,6 +46,8 @@ ORDER = (
     "catalogue",
     "progress",
     "experiment",
+    "newcomer_task",
+    "newcomer_run",
     "cli",
     "__main__",
 )

@@ -7,6 +7,7 @@
     audit = fanin.audit(model, batch, target=labels)
     fanin.assert_healthy(model, batch, target=labels)
     results = fanin.run("quick", out="runs/quick")
+    comparison = fanin.compare("my_init.py:MyInit", against="quick")
 
 This module holds the public names, and nothing else.
 """
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     from fanin.experiment import Results, run
     from fanin.fans import Layout, register_layer
     from fanin.initializers import Initializer, get
+    from fanin.newcomer_run import compare
+    from fanin.report.comparison import Comparison
     from fanin.study.study import Study
 
 __all__ = [
     "Audit",
+    "Comparison",
     "FaninError",
     "Finding",
     "Initializer",
@@ -40,6 +44,7 @@ __all__ = [
     "__version__",
     "assert_healthy",
     "audit",
+    "compare",
     "get",
     "initialize",
     "names",
@@ -51,6 +56,7 @@ __all__ = [
 # no torch.
 _HOMES = {
     "Audit": "fanin.diagnosis",
+    "Comparison": "fanin.report.comparison",
     "FaninError": "fanin.errors",
     "Finding": "fanin.diagnosis",
     "Initializer": "fanin.initializers",
@@ -61,6 +67,7 @@ _HOMES = {
     "Study": "fanin.study.study",
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
+    "compare": "fanin.newcomer_run",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
     "names": "fanin.catalogue",

@@ -99,6 +99,7 @@ def run(
     replicates: int | None = None,
     only: Only | None = None,
     max_epochs: int | None = None,
+    metric: str | None = None,
     workers: int | None = None,
     device: str = "cpu",
     save_weights: bool = False,
@@ -123,6 +124,7 @@ def run(
         replicates: the number of replicates, instead of the study's own.
         only: axis → a label or value, or several; all other cells are left out.
         max_epochs: the most epochs of every cell. Such cells are other cells.
+        metric: what tables, differences and the tuning look at, instead of the study's own choice.
         workers: the number of processes; by default one per usable core, on a GPU one.
         device: a torch device.
         save_weights: keep initial and best weights in ``<out>/weights``.
@@ -144,17 +146,20 @@ def run(
         StoreError: the store is locked, corrupt, or on a full disk.
         RunInterrupted: a signal was received.
     """
-    observer = observer or _choose_observer(CallbackObserver(on_event, on_download), progress)
+    observer = observer or choose_observer(CallbackObserver(on_event, on_download), progress)
     stages, fingerprints = list[tuple[Plan, RunSummary]](), dict[str, str]()
-    with Planner(load_study(study)) as planner:
+    with Planner(load_study(study).override(metric=metric)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
         given: dict[str, object] = {"replicates": replicates, "only": only, "workers": workers}
+        given |= {"metric": metric}
         given |= {"max_epochs": max_epochs, "device": device, "save_weights": save_weights}
-        plan = replace(plan, command=command or format_python_call(planner.study, folder, given))
+        plan = replace(
+            plan, command=command or format_python_call(load_study(study), folder, given)
+        )
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
-                _fetch_data(planner, stage.to_train, tell_download, fingerprints)
+                fetch_data(planner, stage.to_train, tell_download, fingerprints)
             planner.end_process()
             _claim_folder(out, folder, planner.study)
             with observer.watch_training(stage) as tell_event:
@@ -182,6 +187,7 @@ def estimate(
     replicates: int | None = None,
     only: Only | None = None,
     max_epochs: int | None = None,
+    metric: str | None = None,
     workers: int | None = None,
     accept_changed: bool = False,
 ) -> Estimate:
@@ -191,7 +197,7 @@ def estimate(
     Nothing is written.
     """
     fingerprints: dict[str, str] = {}
-    with Planner(load_study(study)) as planner:
+    with Planner(load_study(study).override(metric=metric)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
@@ -247,7 +253,7 @@ def _plan(
             f"only maps an axis to a value or several, such as {{'data': 'digits'}}; received "
             f"{quote(only)}."
         )
-    selected = {axis: _to_labels(values) for axis, values in (only or {}).items()}
+    selected = {axis: to_labels(values) for axis, values in (only or {}).items()}
     return planner.plan(replicates=replicates, only=selected, max_epochs=max_epochs)
 
 
@@ -326,7 +332,7 @@ def _read_own_data(planner: Planner, cells: Iterable[Cell], fingerprints: dict[s
                 fingerprints[name] = planner.read_fingerprint(name)
 
 
-def _fetch_data(
+def fetch_data(
     planner: Planner,
     cells: Iterable[Cell],
     on_download: Callable[[DownloadProgress], None],
@@ -361,7 +367,7 @@ def _claim_folder(out: Path | str | None, folder: Path, study: Study) -> None:
         )
 
 
-def _choose_observer(callbacks: CallbackObserver, progress: bool | None) -> Observer:
+def choose_observer(callbacks: CallbackObserver, progress: bool | None) -> Observer:
     """The callbacks if there are any, or else a display if it is asked for or somebody watches."""
     from fanin.progress import progress_display
 
@@ -372,7 +378,7 @@ def _choose_observer(callbacks: CallbackObserver, progress: bool | None) -> Obse
     return progress_display.ProgressDisplay() if shows else callbacks
 
 
-def _to_labels(values: object) -> list[str]:
+def to_labels(values: object) -> list[str]:
     """One value or several, written as labels are."""
     items = values if isinstance(values, (list, tuple, set)) else [values]
     return [item if isinstance(item, str) else specs.render_value(item) for item in items]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fanin.analysis.cell_table import CellTable
 from fanin.analysis.design import Design, infer_design
-from fanin.analysis.summary import Summary, summarise
+from fanin.analysis.summary import Summary, find_measured, summarise
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.errors import UnknownName
@@ -99,10 +99,18 @@ class Analysis:
 
         if metric is None and margin is None:
             return self.comparisons
-        if metric is not None and metric not in self.table.metrics:
-            raise UnknownName.suggest("metric of these results", metric, self.table.metrics)
-        sections = arrange_sections(self.table, self.design, metric)
+        chosen = None if metric is None else self.require_metric(metric)
+        sections = arrange_sections(self.table, self.design, chosen)
         return tuple(compare_section(runs, self.plan.reference, margin) for runs in sections)
+
+    def require_metric(self, metric: str) -> str:
+        """The metric of that name, with ``test_`` or ``val_`` before it if it has to be; raises
+        `UnknownName` if no result has it.
+        """
+        found = find_measured(metric, self.table.metrics)
+        if found is None:
+            raise UnknownName.suggest("metric of these results", metric, self.table.metrics)
+        return found
 
     @cached_property
     def problem_ranks(self) -> ProblemRanks | None:

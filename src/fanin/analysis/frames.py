@@ -17,6 +17,7 @@ from fanin.analysis.factors import FACTORS, LEADING, SEEDS
 if TYPE_CHECKING:
     from fanin.analysis.cell_table import CellTable
     from fanin.analysis.design import Design
+    from fanin.analysis.newcomer_comparison import NewcomerSection
     from fanin.analysis.section_comparisons import SectionComparison
     from fanin.analysis.summary import Summary
     from fanin.cell.result import Result
@@ -56,6 +57,7 @@ def build_frame(table: CellTable) -> pd.DataFrame:
         }
     )
     specs = (planned.cell.data for planned in table.plan.cells)
+    frame.attrs["metric"] = table.plan.metric
     frame.attrs["directions"] = _Facts(table.directions)
     frame.attrs["datasets"] = _Facts(zip(columns["data"], specs, strict=True))
     return frame
@@ -117,6 +119,30 @@ def frame_differences(design: Design, comparisons: Iterable[SectionComparison]) 
     columns = [*design.headings, "metric", *Difference.__dataclass_fields__]
     frame = pd.DataFrame(rows, columns=pd.Index(columns))
     return frame.astype({"needed": "float64"})
+
+
+def frame_newcomer(design: Design, sections: Iterable[NewcomerSection]) -> pd.DataFrame:
+    """One row per section and baseline of a newcomer (`fanin.report.comparison.Comparison.frame`
+    has the columns).
+    """
+    from fanin.analysis.section_comparisons import Difference
+
+    rows = [
+        {
+            **{
+                name: value
+                for name, value in zip(design.section, section.section, strict=True)
+                if name in design.headings
+            },
+            "metric": section.metric,
+            "pairing": item.pairing,
+            **vars(item.difference),
+        }
+        for section in sections
+        for item in section.against
+    ]
+    columns = [*design.headings, "metric", "pairing", *Difference.__dataclass_fields__]
+    return pd.DataFrame(rows, columns=pd.Index(columns)).astype({"needed": "float64"})
 
 
 def _list_factors(table: CellTable) -> dict[str, Any]:

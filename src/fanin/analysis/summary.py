@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,15 +67,21 @@ def list_metrics(frame: pd.DataFrame) -> list[str]:
 
 
 def find_main_metric(section: pd.DataFrame) -> str | None:
-    """The metric that ranks a section's conditions: its test metric, or the test loss if it has no
-    other.
+    """The metric that ranks a section's conditions: the plan's, if it was measured; else its test
+    metric, or the test loss if it has no other.
     """
     ok = section[section["outcome"] == "ok"]
-    return choose_main_metric(
-        name
-        for name in list_metrics(section)
-        if name.startswith("test_") and ok[name].notna().any()
-    )
+    measured = [name for name in list_metrics(section) if ok[name].notna().any()]
+    chosen = find_measured(str(section.attrs.get("metric", "")), measured)
+    return chosen or choose_main_metric(name for name in measured if name.startswith("test_"))
+
+
+def find_measured(metric: str, measured: Collection[str]) -> str | None:
+    """A metric among those that were measured, as it is called or with ``test_`` or ``val_`` before
+    it; None if it is empty or was not measured.
+    """
+    names = (metric, f"test_{metric}", f"val_{metric}") if metric else ()
+    return next((name for name in names if name in measured), None)
 
 
 def is_higher_better(metric: str, directions: Mapping[str, str] | None = None) -> bool:
@@ -168,11 +174,14 @@ def _compute_mean_ranks(
 def _find_section_metric(table: CellTable, conditions: Iterable[Sequence[int]]) -> str | None:
     """As `find_main_metric`, of the rows of a section's conditions."""
     ok = [row for row in itertools.chain(*conditions) if table.outcomes[row] == "ok"]
-    return choose_main_metric(
-        name
-        for name in table.metrics
-        if name.startswith("test_") and not np.isnan(table.get_metric(name)[ok]).all()
-    )
+    return find_section_metric(table, ok)
+
+
+def find_section_metric(table: CellTable, ok: Sequence[int]) -> str | None:
+    """As `find_main_metric`, of the rows of a section that trained to their end."""
+    measured = [name for name in table.metrics if not np.isnan(table.get_metric(name)[ok]).all()]
+    chosen = find_measured(table.plan.metric, measured)
+    return chosen or choose_main_metric(name for name in measured if name.startswith("test_"))
 
 
 def choose_main_metric(measured: Iterable[str]) -> str | None:

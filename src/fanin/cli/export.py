@@ -10,6 +10,7 @@ import typer
 from fanin import atomic
 from fanin.cli.command_output import CommandOutput, print_to_stderr
 from fanin.cli.json_option import JsonOption
+from fanin.cli.metric_option import MetricOption
 from fanin.garbage_collection import pause_garbage_collection
 
 
@@ -27,6 +28,7 @@ def export(
             "--output", "-o", metavar="FILE", help="The file to write; by default standard output."
         ),
     ] = None,
+    metric: MetricOption = None,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Export the table or the results of a study.
@@ -46,7 +48,7 @@ def export(
     from fanin.report.export_formats import check_format
 
     form = check_format(to)
-    text = _export_results(folder) if form == "jsonl" else _export_table(folder, form)
+    text = _export_results(folder) if form == "jsonl" else _export_table(folder, form, metric)
     if output is None:
         return CommandOutput({"format": form, "text": text}, lambda: print(text, end=""))
 
@@ -59,10 +61,10 @@ def export(
 
 
 @pause_garbage_collection()
-def _export_table(folder: Path, form: str) -> str:
+def _export_table(folder: Path, form: str, metric: str | None) -> str:
     from fanin.report.stored_results import load_results
 
-    return load_results(folder, histories=False).export(form)
+    return load_results(folder, histories=False).rank_by(metric).export(form)
 
 
 @pause_garbage_collection()

@@ -9,6 +9,7 @@ import typer
 
 from fanin.cli.command_output import CommandOutput
 from fanin.cli.json_option import JsonOption
+from fanin.cli.metric_option import MetricOption
 from fanin.errors import UsageError
 
 
@@ -25,6 +26,7 @@ def report(
             help="The folder to write to; by default DIR. Required with several.",
         ),
     ] = None,
+    metric: MetricOption = None,
     figures: Annotated[
         bool, typer.Option("--figures", help="Also draw one figure per cell.")
     ] = False,
@@ -50,7 +52,7 @@ def report(
         raise UsageError(
             "Several folders are shown as one study. Give the folder to write to: --output DIR."
         )
-    results = experiment.load_results(*folders)
+    results = experiment.load_results(*folders).rank_by(metric)
     folder = output if output is not None else folders[0]
     return written_files.to_output(
         results, written_files.write_files(results, folder, each_cell=figures), folder=str(folder)

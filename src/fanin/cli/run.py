@@ -61,6 +61,15 @@ _MaxEpochs = Annotated[
         help="The most epochs of a cell. Such cells are stored beside the study's own.",
     ),
 ]
+_Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="The metric that table, differences and tuning look at, such as loss or accuracy, "
+        "instead of the main one.",
+    ),
+]
 _Workers = Annotated[
     int | None,
     typer.Option(
@@ -113,6 +122,7 @@ def run(
     only: _Only = None,
     add: _Add = None,
     max_epochs: _MaxEpochs = None,
+    metric: _Metric = None,
     workers: _Workers = None,
     device: _Device = "cpu",
     dry_run: _DryRun = False,
@@ -149,6 +159,7 @@ def run(
         "replicates": replicates,
         "only": parse_only(only or ()),
         "max_epochs": max_epochs,
+        "metric": metric,
         "workers": workers,
         "accept_changed": accept_changed,
     }
@@ -166,14 +177,14 @@ def run(
         checkpoint_interval=checkpoint_interval,
         timeout=timeout,
         observer=ProgressDisplay(),
-        command=_format_command(context),
+        command=format_command(context),
         **options,
     )
     assert results.out is not None
-    return _results_to_output(results, _shorten(results.out), figures)
+    return _results_to_output(results, shorten(results.out), figures)
 
 
-def _format_command(context: typer.Context) -> str:
+def format_command(context: typer.Context) -> str:
     """The command line as it was given, which continues the study from the same folder."""
     return shlex.join(["fanin", *(word for word in context.obj if word != "--json")])
 
@@ -190,7 +201,7 @@ def _add_values(name: str, add: list[str]) -> Study:
     return experiment.load_study(name).add(values)
 
 
-def _shorten(folder: Path) -> Path:
+def shorten(folder: Path) -> Path:
     """The folder relative to the working directory, if it lies below."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 

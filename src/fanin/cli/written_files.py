@@ -93,12 +93,12 @@ def to_output(
         if first:
             print_lines([first, ""])
         print_table(results.table())
-        print_lines(["", *_list_places(written.paths)])
+        print_lines(["", *list_places(written.paths)])
 
     return CommandOutput(record, show, exit_code, has_effect=True)
 
 
-def _list_places(files: dict[str, str]) -> list[str]:
+def list_places(files: dict[str, str]) -> list[str]:
     from fanin.report.escaping import escape_invisible
 
     words = {

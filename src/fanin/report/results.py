@@ -109,6 +109,15 @@ class Results:
         check_reference(self.analysis.table, self.analysis.design, reference)
         return replace(self, plan=replace(self.plan, reference=reference))
 
+    def rank_by(self, metric: str | None) -> Results:
+        """The same results by another metric, in every table, figure and verdict; raises
+        `UnknownName` if none has it.
+        """
+        if not metric or metric == self.plan.metric:
+            return self
+        self.analysis.require_metric(metric)
+        return replace(self, plan=replace(self.plan, metric=metric))
+
     def table(self) -> Table:
         """The study's table with its notes; ``print`` shows it."""
         return self._table

@@ -10,6 +10,7 @@ from fanin.errors import FaninError, StudyError, UnknownName, quote
 from fanin.study.canonical_cell import check_key
 from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.study_file import StudyDocument, TuneTable
+from fanin.study.study_metric import tune_by
 
 MAX_LABEL = 80
 
@@ -70,7 +71,7 @@ def read_tuning(document: StudyDocument, grids: tuple[Grid, ...]) -> LearningRat
     _check_tuned_axes(document, tune, dict.fromkeys(axis for grid in grids for axis in grid))
     at = _read_names(document, tune.at, "tune") if tune.at else {}
     try:
-        return LearningRateTuning(
+        tuning = LearningRateTuning(
             tuple(tune.learning_rate),
             tune.replicates,
             tuple(tune.per),
@@ -80,6 +81,8 @@ def read_tuning(document: StudyDocument, grids: tuple[Grid, ...]) -> LearningRat
         )
     except StudyError as error:
         raise error.add_context(document.locate("tune", "learning_rate")) from None
+    chosen = document.tables.metric if tune.metric == LearningRateTuning.metric else ""
+    return tune_by(tuning, chosen)
 
 
 def _check_tuned_axes(document: StudyDocument, tune: TuneTable, axes: Mapping[str, None]) -> None:

@@ -33,6 +33,7 @@ from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.line_numbers import LineNumbers
 from fanin.study.plain_values import check_study_name, make_document
 from fanin.study.study_file import StudyDocument, StudyTables, TuneTable
+from fanin.study.study_metric import check_metric, tune_by
 from fanin.user_code import look_beside
 
 MAX_CELLS = 100_000
@@ -63,6 +64,10 @@ class Study:
     """How the learning rate is chosen before the evaluation; None if it is fixed or an axis."""
     time: str = ""
     """About how long it takes, in words; measured for the built-in studies."""
+    metric: str = ""
+    """What tables, differences and the tuning look at, such as ``accuracy`` or ``val_loss``; empty
+    for the main metric of each section.
+    """
     lines: LineNumbers = field(default_factory=LineNumbers, compare=False, repr=False)
     """The line numbers of its file."""
     file: Path | None = field(default=None, compare=False, repr=False)
@@ -122,6 +127,7 @@ class Study:
             replicates=self.replicates,
             seed=self.seed,
             time=self.time,
+            metric=self.metric,
             notes=list(self.notes),
             tune=_to_table(self.tuning) if self.tuning else None,
             base={key: value for key, value in self.base.items() if value is not None},
@@ -165,6 +171,7 @@ class Study:
         expansion = Expansion(self.name, self.base, self.grids, self.exclude, head, self.lines)
         with look_beside(self.folder):
             cells = self._select(expansion.list_cells(), only or {})
+            check_metric(self.metric, (p.cell for p in cells), is_tuned=self.tuning is not None)
         self._check_duplicates(cells)
         chosen = [f"{axis}={','.join(names)}" for axis, names in (only or {}).items()]
         return Plan(
@@ -180,11 +187,23 @@ class Study:
             study_toml=self.override(replicates=replicates, max_epochs=max_epochs).to_toml(
                 comment=f"Run with --only {' '.join(chosen)}" if chosen else ""
             ),
+            metric=self.metric,
         )
 
-    def override(self, *, replicates: int | None = None, max_epochs: int | None = None) -> Study:
-        """The study with another number of replicates, or of epochs in all of its cells."""
+    def override(
+        self,
+        *,
+        replicates: int | None = None,
+        max_epochs: int | None = None,
+        metric: str | None = None,
+    ) -> Study:
+        """The study with another number of replicates, or of epochs in all of its cells, or with
+        another metric, by which rates are tuned too.
+        """
         study = self if replicates is None else replace(self, replicates=replicates)
+        if metric is not None:
+            tuning = study.tuning and tune_by(study.tuning, metric)
+            study = replace(study, metric=metric, tuning=tuning)
         if max_epochs is None:
             return study
         grids = tuple(
@@ -237,6 +256,7 @@ class Study:
             and all(_is_canonical_exclusion(exclusion) for exclusion in self.exclude)
             and isinstance(self.tuning, (LearningRateTuning, type(None)))
             and all(isinstance(text, str) for text in (self.question, self.protocol, self.time))
+            and isinstance(self.metric, str)
         )
 
     def _collect_tables(self, axes: Mapping[str, Sequence[Any]] | None) -> dict[str, object]:
@@ -248,6 +268,7 @@ class Study:
             "replicates": self.replicates,
             "seed": self.seed,
             "time": self.time,
+            "metric": self.metric,
             "notes": self.notes,
             "tune": self.tuning,
             "base": self.base,
@@ -314,6 +335,7 @@ def _read_fields(document: StudyDocument) -> dict[str, Any]:
         "exclude": read_exclusions(document),
         "tuning": read_tuning(document, grids),
         "time": tables.time,
+        "metric": tables.metric,
     }
 
 

@@ -49,6 +49,7 @@ class StudyTables(pydantic.BaseModel):
     replicates: int = pydantic.Field(default=1, ge=1, le=10**6)
     seed: int = pydantic.Field(default=0, ge=0, le=2**63 - 1)
     time: str = ""
+    metric: str = ""
     notes: list[str] = []
     tune: TuneTable | None = None
     base: dict[str, Any] = {}
@@ -116,6 +117,8 @@ def write_document(document: StudyDocument, *, comment: str = "") -> str:
     A comment becomes the first line.
     """
     tables = document.tables.model_dump(exclude_none=True, exclude={"grid"})
+    if not tables["metric"]:
+        del tables["metric"]  # studies from before there was one are written as they were
     head = tomli_w.dumps({key: value for key, value in tables.items() if value not in ({}, [])})
     grids = [
         "\n[[grid]]\n" + "".join(_write_axis(axis, values) for axis, values in grid.items())

@@ -42,6 +42,8 @@ from fanin.analysis.statistics.ranks import rank as rank
 from fanin.analysis.statistics.ranks import rank_rows as rank_rows
 from fanin.analysis.statistics.sign_flips import adjust_jointly as adjust_jointly
 from fanin.analysis.statistics.sign_flips import compute_flip_p_value as compute_flip_p_value
+from fanin.analysis.statistics.unpaired_differences import UnpairedDifference as UnpairedDifference
+from fanin.analysis.statistics.unpaired_differences import compare_groups as compare_groups
 from fanin.analysis.statistics.vectors import LEVEL as LEVEL
 from fanin.analysis.statistics.vectors import MIN_FOR_INTERVAL as MIN_FOR_INTERVAL
 from fanin.analysis.statistics.vectors import MIN_FOR_TEST as MIN_FOR_TEST

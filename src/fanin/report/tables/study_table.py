@@ -13,7 +13,7 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design, split_sections
 from fanin.analysis.factors import format_title, format_value, needs_title
 from fanin.analysis.section_comparisons import SectionComparison
-from fanin.analysis.summary import list_metrics
+from fanin.analysis.summary import find_measured, list_metrics
 from fanin.report.numbers import NumberFormat
 from fanin.report.study_conclusion import draw_conclusion
 from fanin.report.tables import matrix, notes
@@ -102,11 +102,15 @@ def _make_columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tupl
 
 
 def _choose_metrics(finished: pd.DataFrame) -> list[str]:
-    """Validation accuracy, test metrics, test loss and epochs, if any run has them."""
+    """Validation accuracy, test metrics, test loss and epochs, and the metric that the plan asks
+    for, if any run has them.
+    """
     ok = finished[finished["outcome"] == "ok"]
     measured = [name for name in list_metrics(finished) if ok[name].notna().any()]
     tests = sorted(name for name in measured if name.startswith("test_") and name != "test_loss")
-    return [name for name in ("val_accuracy", *tests, "test_loss", "epochs") if name in measured]
+    chosen = find_measured(str(finished.attrs.get("metric", "")), measured)
+    shown = dict.fromkeys(("val_accuracy", *tests, "test_loss", "epochs", chosen or "epochs"))
+    return [name for name in shown if name in measured]
 
 
 def _make_rows(
