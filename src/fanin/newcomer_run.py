@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
-from fanin.cell.result import Result
+from fanin.cell.result import Result, describe_key_difference
 from fanin.execution.events import Event, Notice
 from fanin.execution.observer import CallbackObserver, Observer, Stage
 from fanin.execution.planning import Planner
@@ -241,14 +241,15 @@ def _describe_environments(task: NewcomerTask, elsewhere: list[Result], workers:
     if not elsewhere:
         return ""
     count = f"{len(elsewhere):,} of {len(task.cells.baselines.cells):,} baselines"
-    there = ", ".join(sorted({result.environment_key for result in elsewhere}))
+    here = describe_here(task.device, task.matmul)
+    keys = sorted({result.environment_key for result in elsewhere})
+    there = " or ".join(describe_key_difference(key, here) for key in keys)
     seconds = _sum_seconds(elsewhere) / (workers or count_usable_cores())
     cost = f"about {format_duration(seconds)}, by the times that they took there"
     if task.retrain:
         return f"{count} are trained again here: {cost}."
     return (
-        f"{count} were trained in another environment ({there}; here "
-        f"{describe_here(task.device, task.matmul)}). They are compared as independent groups, "
+        f"{count} were trained in another environment ({there}). They are compared as independent groups, "
         f"without pairs. --retrain trains them here too: {cost}."
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.analysis.factors import format_title
 from fanin.analysis.statistics import MIN_FOR_TEST
+from fanin.cell.result import describe_key_difference
 from fanin.report.numbers import NumberFormat, choose_number_format
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def write_notes(comparison: Comparison) -> tuple[str, ...]:
         )
     if pairings["unpaired"]:
         notes.append(
-            f"Unpaired: {pairings['unpaired']} of {len(items)} baselines are from another "
+            f"† Unpaired: {pairings['unpaired']} of {len(items)} baselines are from another "
             f"environment ({_describe_difference(comparison)}). They are independent groups: "
             "Welch's interval and test, which claim less than pairs would. An effect of the "
             "environment itself would look like one of the initializer. --retrain trains them here."
@@ -182,8 +183,8 @@ def _describe_difference(comparison: Comparison) -> str:
         if result is not None:
             is_own = planned.labels.get("initializer") == comparison.label
             found[is_own][result.environment_key] = None
-    theirs, own = (" or ".join(found[side]) for side in (False, True))
-    return f"{theirs}; the newcomer: {own}"
+    own = next(iter(found[True]), "")
+    return " or ".join(describe_key_difference(key, own) for key in found[False] if key != own)
 
 
 def _describe_all(newcomer: str, sections: Sequence[NewcomerSection]) -> str:

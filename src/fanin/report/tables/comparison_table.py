@@ -129,4 +129,4 @@ def _write_p(p: float) -> TableEntry:
 
 
 def _write_verdict(item: BaselineDifference) -> str:
-    return f"{item.judgement}, unpaired" if item.pairing == "unpaired" else item.judgement
+    return f"{item.judgement} †" if item.pairing == "unpaired" else item.judgement
