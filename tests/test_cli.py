@@ -102,8 +102,10 @@ def test_report_writes_the_files_anew(folder: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "shown").iterdir()} == {
         "report.html",
         "curves.png",
+        "overlay.png",
         "table.csv",
         "table.md",
+        "differences.csv",
         figure,
     }
 

@@ -152,8 +152,11 @@ def test_a_best_value_is_marked_only_where_ten_replicates_show_it():
 
 def test_nine_replicates_say_what_could_have_been_seen():
     plan = plan_of(DIGITS, replicates=9)
+    table = make_study_table(Analysis(plan, results_of(plan)))
+    assert "would have been seen (80 % power)" in " ".join(table.answer)
+    many = plan_of(replicates=9)
     assert "Smallest difference that could have been seen (80 % power" in notes_of(
-        plan, results_of(plan)
+        many, results_of(many)
     )
 
 
@@ -221,9 +224,9 @@ def test_cell_csv_has_a_row_per_planned_cell():
 def test_markdown_and_latex_have_every_row():
     plan = plan_of(DIGITS, replicates=5)
     results = Results(plan, results_of(plan))
-    assert results.export("markdown").count("\n| mlp |") == 6
+    assert results.export("markdown").count("\n| mlp |") == 6 + 5  # and five differences
     latex = results.export("latex")
-    assert latex.count(r"mlp & digits") == 6
+    assert latex.count(r"mlp & digits") == 6 + 5
     assert latex.count(r"\begin") == latex.count(r"\end")
     assert r"\toprule" in latex
 

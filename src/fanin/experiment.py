@@ -99,7 +99,6 @@ def run(
     replicates: int | None = None,
     only: Only | None = None,
     max_epochs: int | None = None,
-    metric: str | None = None,
     workers: int | None = None,
     device: str = "cpu",
     save_weights: bool = False,
@@ -124,7 +123,6 @@ def run(
         replicates: the number of replicates, instead of the study's own.
         only: axis → a label or value, or several; all other cells are left out.
         max_epochs: the most epochs of every cell. Such cells are other cells.
-        metric: what tables, differences and the tuning look at, instead of the study's own choice.
         workers: the number of processes; by default one per usable core, on a GPU one.
         device: a torch device.
         save_weights: keep initial and best weights in ``<out>/weights``.
@@ -148,15 +146,12 @@ def run(
     """
     observer = observer or choose_observer(CallbackObserver(on_event, on_download), progress)
     stages, fingerprints = list[tuple[Plan, RunSummary]](), dict[str, str]()
-    with Planner(load_study(study).override(metric=metric)) as planner:
+    with Planner(load_study(study)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
         given: dict[str, object] = {"replicates": replicates, "only": only, "workers": workers}
-        given |= {"metric": metric}
         given |= {"max_epochs": max_epochs, "device": device, "save_weights": save_weights}
-        plan = replace(
-            plan, command=command or format_python_call(load_study(study), folder, given)
-        )
+        plan = replace(plan, command=command or format_python_call(planner.study, folder, given))
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
                 fetch_data(planner, stage.to_train, tell_download, fingerprints)
@@ -187,7 +182,6 @@ def estimate(
     replicates: int | None = None,
     only: Only | None = None,
     max_epochs: int | None = None,
-    metric: str | None = None,
     workers: int | None = None,
     accept_changed: bool = False,
 ) -> Estimate:
@@ -197,7 +191,7 @@ def estimate(
     Nothing is written.
     """
     fingerprints: dict[str, str] = {}
-    with Planner(load_study(study).override(metric=metric)) as planner:
+    with Planner(load_study(study)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):

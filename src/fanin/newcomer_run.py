@@ -249,8 +249,8 @@ def _describe_environments(task: NewcomerTask, elsewhere: list[Result], workers:
     if task.retrain:
         return f"{count} are trained again here: {cost}."
     return (
-        f"{count} were trained in another environment ({there}). They are compared as independent groups, "
-        f"without pairs. --retrain trains them here too: {cost}."
+        f"{count} were trained in another environment ({there}). They are compared as independent "
+        f"groups, without pairs. --retrain trains them here too: {cost}."
     )
 
 

@@ -133,6 +133,15 @@ class SectionComparison:
         return self.leader if whole and worse else None
 
     @property
+    def leads(self) -> bool:
+        """Whether the leader is the reference or better than it. Only then is anything claimed of
+        how others stand to the leader.
+        """
+        return (
+            self.leader == self.reference or self.get_difference(self.leader).judgement == "better"
+        )
+
+    @property
     def pairs(self) -> int:
         """The fewest pairs of two values, those with a failed run included."""
         return min(item.n + item.failed for item in (*self.differences, *self.beaten))
@@ -254,6 +263,8 @@ class _Pair:
                 if self.has_mean
                 else statistics.count_needed_wins(self.wins.share, alpha=alpha)
             )
+        if needed is not None and judgement == "cannot tell":
+            needed = max(needed, n + int(self.unknown.sum()) + 1)  # so many have not told it
         detectable = (
             statistics.find_detectable_difference(estimate.sd, n, alpha=alpha)
             if estimate.n >= 2

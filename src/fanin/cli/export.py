@@ -11,6 +11,7 @@ from fanin import atomic
 from fanin.cli.command_output import CommandOutput, print_to_stderr
 from fanin.cli.json_option import JsonOption
 from fanin.cli.metric_option import MetricOption
+from fanin.cli.reference_option import ReferenceOption
 from fanin.garbage_collection import pause_garbage_collection
 
 
@@ -20,7 +21,11 @@ def export(
     ],
     to: Annotated[
         str,
-        typer.Option("--to", metavar="FORMAT", help="csv, csv-cells, jsonl, latex or markdown."),
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="csv, csv-cells, differences, jsonl, latex or markdown.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -29,13 +34,14 @@ def export(
         ),
     ] = None,
     metric: MetricOption = None,
+    reference: ReferenceOption = None,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Export the table or the results of a study.
 
-    csv has a row per condition, csv-cells a row per cell, both at full precision. markdown and
-    latex are the table as printed. jsonl holds complete results, for version control and for fanin
-    store merge.
+    csv has a row per condition, csv-cells a row per cell, differences a row per compared value with
+    its difference from the reference, all at full precision. markdown and latex are the tables as
+    printed. jsonl holds complete results, for version control and for fanin store merge.
 
     \b
     Examples:
@@ -48,7 +54,8 @@ def export(
     from fanin.report.export_formats import check_format
 
     form = check_format(to)
-    text = _export_results(folder) if form == "jsonl" else _export_table(folder, form, metric)
+    is_whole = form == "jsonl"
+    text = _export_results(folder) if is_whole else _export_table(folder, form, metric, reference)
     if output is None:
         return CommandOutput({"format": form, "text": text}, lambda: print(text, end=""))
 
@@ -61,10 +68,11 @@ def export(
 
 
 @pause_garbage_collection()
-def _export_table(folder: Path, form: str, metric: str | None) -> str:
+def _export_table(folder: Path, form: str, metric: str | None, reference: str | None) -> str:
     from fanin.report.stored_results import load_results
 
-    return load_results(folder, histories=False).rank_by(metric).export(form)
+    results = load_results(folder, histories=False)
+    return results.rank_by(metric).compare_with(reference).export(form)
 
 
 @pause_garbage_collection()

@@ -10,6 +10,7 @@ import typer
 from fanin.cli.command_output import CommandOutput
 from fanin.cli.json_option import JsonOption
 from fanin.cli.metric_option import MetricOption
+from fanin.cli.reference_option import ReferenceOption
 from fanin.errors import UsageError
 
 
@@ -30,6 +31,7 @@ def report(
     figures: Annotated[
         bool, typer.Option("--figures", help="Also draw one figure per cell.")
     ] = False,
+    reference: ReferenceOption = None,
     as_json: JsonOption = False,
 ) -> CommandOutput:
     """Show stored results: the table, page and curves.
@@ -52,7 +54,7 @@ def report(
         raise UsageError(
             "Several folders are shown as one study. Give the folder to write to: --output DIR."
         )
-    results = experiment.load_results(*folders).rank_by(metric)
+    results = experiment.load_results(*folders).rank_by(metric).compare_with(reference)
     folder = output if output is not None else folders[0]
     return written_files.to_output(
         results, written_files.write_files(results, folder, each_cell=figures), folder=str(folder)

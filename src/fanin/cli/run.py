@@ -10,6 +10,7 @@ import typer
 
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.cli.json_option import JsonOption
+from fanin.cli.reference_option import ReferenceOption
 
 if TYPE_CHECKING:
     from fanin.cell.plan import PlannedCell
@@ -123,6 +124,7 @@ def run(
     add: _Add = None,
     max_epochs: _MaxEpochs = None,
     metric: _Metric = None,
+    reference: ReferenceOption = None,
     workers: _Workers = None,
     device: _Device = "cpu",
     dry_run: _DryRun = False,
@@ -159,11 +161,12 @@ def run(
         "replicates": replicates,
         "only": parse_only(only or ()),
         "max_epochs": max_epochs,
-        "metric": metric,
         "workers": workers,
         "accept_changed": accept_changed,
     }
     to_run = _add_values(study, add) if add else study
+    if metric is not None or reference is not None:
+        to_run = experiment.load_study(to_run).override(metric=metric, reference=reference)
     if dry_run:
         from fanin.execution.process_settings import tune_process
 

@@ -41,8 +41,10 @@ def write_files(results: Results, folder: Path, *, each_cell: bool = False) -> W
 
     attempt(lambda: {"page": results.report(folder / "report.html")})
     attempt(lambda: {"curves": results.curves(folder / "curves.png")})
+    attempt(lambda: {"overlay": results.overlay(folder / "overlay.png")})
     attempt(lambda: _export(results, "csv", folder / "table.csv"))
     attempt(lambda: _export(results, "markdown", folder / "table.md"))
+    attempt(lambda: _export(results, "differences", folder / "differences.csv"))
     attempt(
         lambda: {f"figure_{number}": path for number, path in enumerate(results.figures(folder), 1)}
     )
@@ -83,16 +85,27 @@ def to_output(
         "study": results.plan.study,
         "outcomes": results.outcomes,
         **facts,
+        "verdict": results.verdict().to_json(),
         "table": results.table().to_json(),
         "files": written.paths,
     }
 
     def show() -> None:
+        from fanin.cli.comparison_output import show_differences
+        from fanin.report.tables.difference_table import MOST_ROWS
         from fanin.report.tables.terminal import print_table
 
         if first:
             print_lines([first, ""])
         print_table(results.table())
+        show_differences(
+            results,
+            MOST_ROWS,
+            lambda count: (
+                f"{count:,} differences from the reference: see differences.csv, or run "
+                "fanin status DIR --differences."
+            ),
+        )
         print_lines(["", *list_places(written.paths)])
 
     return CommandOutput(record, show, exit_code, has_effect=True)
@@ -104,8 +117,10 @@ def list_places(files: dict[str, str]) -> list[str]:
     words = {
         "page": "Page",
         "curves": "Curves",
+        "overlay": "Curves",
         "csv": "Table",
         "markdown": "Table",
+        "differences": "Table",
         "figures": "Each cell",
     }
     return [

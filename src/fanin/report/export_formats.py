@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from fanin.errors import UnknownName, quote
 
-FORMATS = ("csv", "csv-cells", "jsonl", "latex", "markdown")
+FORMATS = ("csv", "csv-cells", "differences", "jsonl", "latex", "markdown")
 
 _OTHER_NAMES = {
     **dict.fromkeys(("xlsx", "xls", "excel", "ods", "spreadsheet"), "csv, which spreadsheets open"),
     **dict.fromkeys(("tsv", "table", "dataframe", "pandas"), "csv"),
     **dict.fromkeys(("parquet", "feather", "cells"), "csv-cells, a row per cell"),
+    **dict.fromkeys(("tests", "comparisons", "verdict", "p"), "differences, a row per difference"),
     **dict.fromkeys(("tex",), "latex"),
     **dict.fromkeys(("md", "rst", "text", "txt"), "markdown"),
     **dict.fromkeys(("json", "ndjson", "jsonlines"), "jsonl, complete results"),

@@ -128,6 +128,16 @@ class Results:
 
         return make_study_table(self.analysis)
 
+    def difference_table(self) -> Table:
+        """The differences from the reference as a table: `differences` as people read it."""
+        return self._difference_table
+
+    @cached_property
+    def _difference_table(self) -> Table:
+        from fanin.report.tables.difference_table import make_difference_table
+
+        return make_difference_table(self.analysis)
+
     def report(self, path: str | Path | None = None) -> Path:
         """Write the HTML page (default: ``report.html`` in the results folder); return its path."""
         from fanin.report.page import format_command, write_page
@@ -144,6 +154,14 @@ class Results:
         from fanin.report.figures.training_curves import write_curve_grid
 
         return write_curve_grid(self.analysis, self._place(path, "curves.png"))
+
+    def overlay(self, path: str | Path | None = None) -> Path:
+        """Write the mean curves of all compared values, one panel per section, as PNG, PDF or SVG;
+        return the path, by default ``overlay.png`` in the results folder.
+        """
+        from fanin.report.figures.overlaid_curves import write_overlaid_curves
+
+        return write_overlaid_curves(self.analysis, self._place(path, "overlay.png"))
 
     def figures(self, folder: str | Path | None = None, *, kind: str = "png") -> list[Path]:
         """Write the figures that fit what the study varies (`fanin.report.figures.study_figures`)
@@ -177,7 +195,8 @@ class Results:
 
         Args:
             kind: ``csv`` (a row per condition, full precision), ``csv-cells`` (a row per cell),
-                ``markdown``, ``latex``, or ``jsonl`` (complete results, for ``fanin store merge``).
+                ``differences`` (CSV, a row per compared value and section), ``markdown``,
+                ``latex``, or ``jsonl`` (complete results, for ``fanin store merge``).
         """
         exporters = self._exporters()
         text = exporters[check_format(kind, exporters)]()
@@ -192,10 +211,18 @@ class Results:
         return {
             "csv": lambda: documents.summary_to_csv(self.analysis.condition_summary),
             "csv-cells": lambda: documents.frame_to_csv(self.analysis.frame),
+            "differences": lambda: documents.differences_to_csv(self.differences()),
             "jsonl": lambda: jsonl.to_text(self.results.values()),
-            "markdown": lambda: documents.to_markdown(self.table()),
-            "latex": lambda: documents.to_latex(self.table()),
+            "markdown": lambda: "\n".join(map(documents.to_markdown, self._list_tables())),
+            "latex": lambda: "\n".join(map(documents.to_latex, self._list_tables())),
         }
+
+    def _list_tables(self) -> list[Table]:
+        """The study's table, and that of differences if it is short enough to be read."""
+        from fanin.report.tables.difference_table import MOST_ROWS
+
+        table = self.difference_table()
+        return [self.table(), table] if 0 < len(table.rows) <= MOST_ROWS else [self.table()]
 
     def _place(self, path: str | Path | None, name: str) -> Path:
         if path is not None:

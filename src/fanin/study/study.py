@@ -68,6 +68,10 @@ class Study:
     """What tables, differences and the tuning look at, such as ``accuracy`` or ``val_loss``; empty
     for the main metric of each section.
     """
+    reference: str = ""
+    """The label of the value that results compare all others with, such as an initializer's; empty
+    for the usual one (`fanin.analysis.reference`).
+    """
     lines: LineNumbers = field(default_factory=LineNumbers, compare=False, repr=False)
     """The line numbers of its file."""
     file: Path | None = field(default=None, compare=False, repr=False)
@@ -128,6 +132,7 @@ class Study:
             seed=self.seed,
             time=self.time,
             metric=self.metric,
+            reference=self.reference,
             notes=list(self.notes),
             tune=_to_table(self.tuning) if self.tuning else None,
             base={key: value for key, value in self.base.items() if value is not None},
@@ -188,6 +193,7 @@ class Study:
                 comment=f"Run with --only {' '.join(chosen)}" if chosen else ""
             ),
             metric=self.metric,
+            reference=self._check_reference(),
         )
 
     def override(
@@ -196,14 +202,18 @@ class Study:
         replicates: int | None = None,
         max_epochs: int | None = None,
         metric: str | None = None,
+        reference: str | None = None,
     ) -> Study:
-        """The study with another number of replicates, or of epochs in all of its cells, or with
-        another metric, by which rates are tuned too.
+        """The study with another number of replicates, or of epochs in all of its cells, with
+        another metric, by which rates are tuned too, or with another reference.
         """
         study = self if replicates is None else replace(self, replicates=replicates)
         if metric is not None:
             tuning = study.tuning and tune_by(study.tuning, metric)
             study = replace(study, metric=metric, tuning=tuning)
+        if reference is not None:
+            study = replace(study, reference=reference)
+            study._check_reference()
         if max_epochs is None:
             return study
         grids = tuple(
@@ -255,8 +265,10 @@ class Study:
             and isinstance(self.exclude, tuple)
             and all(_is_canonical_exclusion(exclusion) for exclusion in self.exclude)
             and isinstance(self.tuning, (LearningRateTuning, type(None)))
-            and all(isinstance(text, str) for text in (self.question, self.protocol, self.time))
-            and isinstance(self.metric, str)
+            and all(
+                isinstance(text, str)
+                for text in (self.question, self.protocol, self.time, self.metric, self.reference)
+            )
         )
 
     def _collect_tables(self, axes: Mapping[str, Sequence[Any]] | None) -> dict[str, object]:
@@ -269,6 +281,7 @@ class Study:
             "seed": self.seed,
             "time": self.time,
             "metric": self.metric,
+            "reference": self.reference,
             "notes": self.notes,
             "tune": self.tuning,
             "base": self.base,
@@ -299,6 +312,15 @@ class Study:
                         f"value of axis {axis} (together with the rest of --only)", name, labels
                     )
         return selected
+
+    def _check_reference(self) -> str:
+        """The reference; raises `UnknownName` if no axis has a value with this label."""
+        labels = {value.label for grid in self.grids for axis in grid.values() for value in axis}
+        if self.reference and self.reference not in labels:
+            raise UnknownName.suggest(
+                f"value of study {self.name}, to compare with,", self.reference, sorted(labels)
+            )
+        return self.reference
 
     def _check_duplicates(self, cells: Sequence[PlannedCell]) -> None:
         for cell, times in Counter(planned.cell for planned in cells).items():
@@ -336,6 +358,7 @@ def _read_fields(document: StudyDocument) -> dict[str, Any]:
         "tuning": read_tuning(document, grids),
         "time": tables.time,
         "metric": tables.metric,
+        "reference": tables.reference,
     }
 
 

@@ -50,6 +50,7 @@ class StudyTables(pydantic.BaseModel):
     seed: int = pydantic.Field(default=0, ge=0, le=2**63 - 1)
     time: str = ""
     metric: str = ""
+    reference: str = ""
     notes: list[str] = []
     tune: TuneTable | None = None
     base: dict[str, Any] = {}
@@ -119,6 +120,8 @@ def write_document(document: StudyDocument, *, comment: str = "") -> str:
     tables = document.tables.model_dump(exclude_none=True, exclude={"grid"})
     if not tables["metric"]:
         del tables["metric"]  # studies from before there was one are written as they were
+    if not tables["reference"]:
+        del tables["reference"]  # studies from before there was one are written as they were
     head = tomli_w.dumps({key: value for key, value in tables.items() if value not in ({}, [])})
     grids = [
         "\n[[grid]]\n" + "".join(_write_axis(axis, values) for axis, values in grid.items())

@@ -12,6 +12,17 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra("scipy", "study", "Statistics") from None
 
+from fanin.analysis.statistics.aggregates import Aggregate as Aggregate
+from fanin.analysis.statistics.aggregates import (
+    compute_interquartile_mean as compute_interquartile_mean,
+)
+from fanin.analysis.statistics.aggregates import estimate_aggregate as estimate_aggregate
+from fanin.analysis.statistics.aggregates import estimate_improvement as estimate_improvement
+from fanin.analysis.statistics.censored_times import SurvivalCurve as SurvivalCurve
+from fanin.analysis.statistics.censored_times import TimeComparison as TimeComparison
+from fanin.analysis.statistics.censored_times import compare_times as compare_times
+from fanin.analysis.statistics.censored_times import estimate_survival as estimate_survival
+from fanin.analysis.statistics.censored_times import find_time as find_time
 from fanin.analysis.statistics.intervals import Estimate as Estimate
 from fanin.analysis.statistics.intervals import MedianEstimate as MedianEstimate
 from fanin.analysis.statistics.intervals import SpreadEstimate as SpreadEstimate
@@ -25,6 +36,9 @@ from fanin.analysis.statistics.paired_differences import EquivalenceTest as Equi
 from fanin.analysis.statistics.paired_differences import PairedDifference as PairedDifference
 from fanin.analysis.statistics.paired_differences import compare_pairs as compare_pairs
 from fanin.analysis.statistics.paired_differences import judge_equivalence as judge_equivalence
+from fanin.analysis.statistics.performance_profiles import PerformanceProfile as PerformanceProfile
+from fanin.analysis.statistics.performance_profiles import profile_ratios as profile_ratios
+from fanin.analysis.statistics.performance_profiles import profile_scores as profile_scores
 from fanin.analysis.statistics.power import compute_power as compute_power
 from fanin.analysis.statistics.power import count_needed_replicates as count_needed_replicates
 from fanin.analysis.statistics.power import count_needed_wins as count_needed_wins
@@ -40,10 +54,15 @@ from fanin.analysis.statistics.ranks import RankComparison as RankComparison
 from fanin.analysis.statistics.ranks import compare_ranks as compare_ranks
 from fanin.analysis.statistics.ranks import rank as rank
 from fanin.analysis.statistics.ranks import rank_rows as rank_rows
+from fanin.analysis.statistics.rate_sensitivity import RateSensitivity as RateSensitivity
+from fanin.analysis.statistics.rate_sensitivity import describe_sensitivity as describe_sensitivity
 from fanin.analysis.statistics.sign_flips import adjust_jointly as adjust_jointly
 from fanin.analysis.statistics.sign_flips import compute_flip_p_value as compute_flip_p_value
 from fanin.analysis.statistics.unpaired_differences import UnpairedDifference as UnpairedDifference
 from fanin.analysis.statistics.unpaired_differences import compare_groups as compare_groups
+from fanin.analysis.statistics.variance_components import VarianceComponent as VarianceComponent
+from fanin.analysis.statistics.variance_components import VarianceComponents as VarianceComponents
+from fanin.analysis.statistics.variance_components import estimate_components as estimate_components
 from fanin.analysis.statistics.vectors import LEVEL as LEVEL
 from fanin.analysis.statistics.vectors import MIN_FOR_INTERVAL as MIN_FOR_INTERVAL
 from fanin.analysis.statistics.vectors import MIN_FOR_TEST as MIN_FOR_TEST

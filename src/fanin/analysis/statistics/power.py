@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from fanin.analysis.statistics.vectors import MIN_FOR_TEST, check_level
@@ -73,13 +76,14 @@ def find_detectable_share(n: int, power: float = POWER, alpha: float = 0.05) -> 
     """The smallest probability of winning that a two-sided sign test of n pairs without ties sees
     at this power; nan if it can never reject, as with fewer than 1 − log₂ α pairs.
     """
-    critical = _find_most_losses(n, alpha)
+    critical = int(_find_most_losses(np.array([n]), alpha)[0])
     if critical < 0:
         return math.nan
     # P(Bin(n, 1 − share) ≤ critical) = power; bdtri inverts for the probability of a loss.
     return 1 - float(special.bdtri(critical, n, power))
 
 
+@lru_cache(maxsize=1_000)
 def count_needed_wins(share: float, power: float = POWER, alpha: float = 0.05) -> int | None:
     """The fewest pairs for which a sign test sees a true probability of winning at this power.
 
@@ -90,26 +94,33 @@ def count_needed_wins(share: float, power: float = POWER, alpha: float = 0.05) -
         power: the probability of seeing it.
         alpha: the test's level.
     """
-    better = max(share, 1 - share)
-    if not better > 0.5:
+    gap = abs(share - 0.5)
+    if not gap > 0:
         return None
-
-    def sees(n: int) -> bool:
+    # The power does not always grow with n, as wins are whole: the first n that has it counts. It
+    # lies near what the normal distribution says, so the search starts well below that.
+    z = float(special.ndtri(1 - alpha / 2) + special.ndtri(power))
+    first = max(MIN_FOR_TEST, int(0.6 * z * z * 0.25 / gap**2) - 20)
+    while first <= MOST_REPLICATES:
+        n = np.arange(first, min(first + max(first // 2, 50), MOST_REPLICATES + 1))
         critical = _find_most_losses(n, alpha)
-        return critical >= 0 and float(special.bdtr(critical, n, 1 - better)) >= power
+        powers = special.bdtr(np.maximum(critical, 0), n, 0.5 - gap)
+        enough = np.flatnonzero((critical >= 0) & (powers >= power))
+        if len(enough):
+            return int(n[enough[0]])
+        first = int(n[-1]) + 1
+    return None
 
-    return _find_least(sees, MIN_FOR_TEST)
 
-
-def _find_most_losses(n: int, alpha: float) -> int:
+def _find_most_losses(n: NDArray[np.int_], alpha: float) -> NDArray[np.int_]:
     """The most losses of n pairs with which a sign test still rejects; −1 if there are none."""
-    critical = int(special.bdtrik(alpha / 2, n, 0.5)) if 0.5**n <= alpha / 2 else -1
-    # bdtrik interpolates; step to the exact integer.
-    while critical >= 0 and special.bdtr(critical, n, 0.5) > alpha / 2:
-        critical -= 1
-    while critical >= -1 and n and special.bdtr(critical + 1, n, 0.5) <= alpha / 2:
-        critical += 1
-    return critical
+    # bdtrik interpolates between whole numbers: at the one below it, or the next, the test rejects.
+    near = np.floor(special.bdtrik(alpha / 2, n, 0.5))
+    low = np.where(np.isfinite(near), near, 0).astype(np.int64) - 1
+    for candidate in (low + 1, low + 2):
+        rejects = (candidate >= 0) & (2 * special.bdtr(candidate, n, 0.5) <= alpha)
+        low = np.where(rejects, candidate, low)
+    return np.where((low >= 0) & (2 * special.bdtr(low, n, 0.5) <= alpha), low, -1)
 
 
 def _find_least(is_enough: Callable[[int], bool], least: int) -> int | None:

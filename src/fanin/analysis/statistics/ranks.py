@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -100,11 +101,16 @@ def compare_ranks(
     means = tuple(map(float, ranks.mean(axis=0)))
     if n < MIN_PROBLEMS or k < 2:
         return RankComparison(means, n, math.nan, math.nan)
+    difference = _find_critical_value(alpha, k) * math.sqrt(k * (k + 1) / (6 * n))
+    return RankComparison(means, n, _compute_friedman_p_value(ranks), difference)
+
+
+@lru_cache(maxsize=64)
+def _find_critical_value(alpha: float, k: int) -> float:
+    """q_{α, k, ∞}/√2."""
     from scipy import stats  # takes two seconds
 
-    critical = float(stats.studentized_range.ppf(1 - alpha, k, math.inf)) / math.sqrt(2)
-    difference = critical * math.sqrt(k * (k + 1) / (6 * n))
-    return RankComparison(means, n, _compute_friedman_p_value(ranks), difference)
+    return float(stats.studentized_range.ppf(1 - alpha, k, math.inf)) / math.sqrt(2)
 
 
 def _compute_friedman_p_value(ranks: NDArray[np.float64]) -> float:

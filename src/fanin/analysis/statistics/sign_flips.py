@@ -13,6 +13,7 @@ denominator).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -23,8 +24,10 @@ from fanin.analysis.statistics.vectors import MIN_FOR_TEST, to_matrix, to_vector
 MOST_EXACT = 30
 """The most differences whose sign patterns are all counted."""
 
-DRAWS = 19_999
+DRAWS = 9_999
 """Random patterns if there are more."""
+
+_Signs = NDArray[np.int8]
 
 _MOST_JOINT = 14
 _ROUNDING = 1e-12
@@ -46,7 +49,10 @@ def compute_flip_p_value(differences: ArrayLike) -> float:
         return 1.0
     if len(d) <= MOST_EXACT:
         return _count_exactly(d, threshold)
-    hits = int((np.abs(_draw_signs(len(d), DRAWS) @ d) >= threshold).sum())
+    hits = sum(
+        int((np.abs(signs @ d) >= threshold).sum())
+        for signs in _split_signs(_draw_signs(len(d)), len(d))
+    )
     return (1 + hits) / (1 + DRAWS)
 
 
@@ -58,10 +64,10 @@ def adjust_jointly(differences: ArrayLike) -> NDArray[np.float64]:
 
         p_j = max over i ≤ j of  P(max over l ≥ i of |t*_l| ≥ |t_i|)
 
-    over the sign patterns (all up to 14 replicates, else 9,999 random ones and the identity): the
-    step-down procedure of Westfall and Young. The probability of one or more false claims is at
-    most the level, whichever comparisons are looked at. Unlike Holm's correction it does not grow
-    with the number of comparisons beyond what they hold, so that all pairs can be compared.
+    over the sign patterns (all up to 14 replicates, else `DRAWS` random ones and the one that was
+    seen): the step-down procedure of Westfall and Young. The probability of one or more false
+    claims is at most the level, whichever comparisons are looked at. It loses less than Holm's
+    correction if comparisons depend on one another, as those of all pairs of values do.
 
     Args:
         differences: shape (replicates, comparisons); nan where a replicate lacks a pair.
@@ -87,9 +93,8 @@ def adjust_jointly(differences: ArrayLike) -> NDArray[np.float64]:
     d, counts, squares, seen = d[:, order], counts[order], squares[order], seen[order]
     signs, is_complete = _list_joint_signs(len(d))
     hits = np.zeros(len(order), dtype=np.int64)
-    step = max(_CHUNK // len(order), 1)
-    for first in range(0, len(signs), step):
-        flipped = _square_t(signs[first : first + step] @ d, squares, counts)
+    for part in _split_signs(signs, max(d.shape)):
+        flipped = _square_t(part @ d, squares, counts)
         largest = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
         hits += (largest >= seen * (1 - 1e-9)).sum(axis=0)
     shares = hits / len(signs) if is_complete else (1 + hits) / (1 + len(signs))
@@ -133,23 +138,28 @@ def _square_t(
     return np.where(mean_square > 0, t, 0.0)
 
 
-def _list_joint_signs(n: int) -> tuple[NDArray[np.float64], bool]:
+def _list_joint_signs(n: int) -> tuple[_Signs, bool]:
     """Patterns of signs of n replicates, and whether they are all that differ in |t|."""
-    if n > _MOST_JOINT:
-        return _draw_signs(n, DRAWS // 2), False
-    return _list_signs(n), True
+    return (_draw_signs(n), False) if n > _MOST_JOINT else (_list_signs(n), True)
+
+
+def _split_signs(signs: _Signs, width: int) -> Iterator[NDArray[np.float64]]:
+    """The patterns in parts that make matrices of a moderate size."""
+    step = max(_CHUNK // width, 1)
+    for first in range(0, len(signs), step):
+        yield signs[first : first + step].astype(np.float64)
 
 
 @lru_cache(maxsize=8)
-def _list_signs(n: int) -> NDArray[np.float64]:
+def _list_signs(n: int) -> _Signs:
     """All patterns whose last sign is +; the others are their opposites."""
     bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n)[None, :] & 1
-    return np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
+    return np.asarray(1 - 2 * bits, dtype=np.int8)
 
 
 @lru_cache(maxsize=4)
-def _draw_signs(n: int, draws: int) -> NDArray[np.float64]:
+def _draw_signs(n: int) -> _Signs:
     from fanin import seeds  # imports torch, which a small study does not need here
 
-    bits = seeds.make_numpy_generator(0, "sign flips", n).integers(0, 2, (draws, n))
-    return np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
+    generator = seeds.make_numpy_generator(0, "sign flips", n)
+    return np.asarray(1 - 2 * generator.integers(0, 2, (DRAWS, n), dtype=np.int8), dtype=np.int8)

@@ -114,6 +114,12 @@ def frame_to_csv(frame: pd.DataFrame) -> str:
     return _to_csv(names, frame.reindex(columns=names).itertuples(index=False, name=None))
 
 
+def differences_to_csv(frame: pd.DataFrame) -> str:
+    """One row per section and compared value at full precision (`Results.differences`)."""
+    names = [str(name) for name in frame.columns]
+    return _to_csv(names, frame.itertuples(index=False, name=None))
+
+
 def _to_csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

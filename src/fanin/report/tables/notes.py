@@ -18,6 +18,7 @@ from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
 from fanin.analysis.summary import find_measured
 from fanin.cell.result import Result
 from fanin.report.numbers import choose_number_format
+from fanin.report.study_conclusion import MOST_SENTENCES
 
 _LISTED = 8
 _MESSAGE = 160
@@ -136,6 +137,7 @@ def _note_comparisons(
     if replicates == 1:
         return ["one replicate per row: too few to rank, differences may be chance"]
     few = [item for item in comparisons if item.too_few]
+    is_told = len(comparisons) <= MOST_SENTENCES  # what could have been seen, by the answer
     said = []
     if len(few) < len(comparisons):
         marked = (
@@ -151,7 +153,7 @@ def _note_comparisons(
         pairs = f"{min(item.pairs for item in few)} of the {MIN_FOR_TEST} paired replicates needed"
         said.append(
             f"too few to rank or test{'' if len(few) == len(comparisons) else ' elsewhere'} "
-            f"({pairs}){_describe_detectable(design, few)}"
+            f"({pairs}){'' if is_told else _describe_detectable(design, few)}"
         )
     return said
 

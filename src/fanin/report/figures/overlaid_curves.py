@@ -1,0 +1,200 @@
+"""Overlaid curves: the mean training curves of all compared values in one panel, a colour each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from fanin import atomic
+from fanin.analysis import statistics
+from fanin.analysis.analysis import Analysis
+from fanin.analysis.design import Design, group_rows
+from fanin.analysis.factors import format_title, format_value
+from fanin.analysis.statistics import MIN_FOR_INTERVAL
+from fanin.cell.result import Result
+from fanin.report.figures.gathered_curves import (
+    MAX_REPLICATES,
+    Column,
+    GatheredCurves,
+    gather_curves,
+)
+from fanin.report.figures.metric_titles import find_common_unit
+from fanin.report.figures.palette import LINE_COLOURS, QUIET
+from fanin.report.figures.panel_grid import (
+    Header,
+    Panel,
+    PanelGrid,
+    PlacedPanel,
+    Spacing,
+    arrange_panels,
+    draw_empty_panels,
+    make_header_lines,
+    make_legend_line,
+)
+from fanin.report.figures.plot_axes import draw_grid, label_axis, set_metric_axis, style_axes
+from fanin.report.figures.rendering import draw_message, draw_once, fit_text, parse_format, render
+from fanin.report.figures.scales import Scale, fit_metric_scale
+from fanin.report.tables import notes
+
+MAX_LINES = len(LINE_COLOURS)
+_SPACING = Spacing(width=2.7, height=1.9, left=0.8, gap_x=0.55)
+
+
+@dataclass(frozen=True)
+class CurveBand:
+    """The mean curve of a condition with its band, over the epochs that all replicates trained."""
+
+    middle: Column
+    low: Column
+    high: Column
+    replicates: tuple[Column, ...]
+    """What is drawn instead if a replicate diverged, which leaves no mean."""
+
+    @property
+    def has_mean(self) -> bool:
+        return not self.replicates
+
+
+def write_overlaid_curves(analysis: Analysis, path: str | Path) -> Path:
+    """Write the overlaid curves as PNG, PDF or SVG, by the suffix of the path.
+
+    A panel per section: epochs on the horizontal axis, on the vertical one the metric on validation
+    data (or the loss, if it is all there is). A line is the mean over replicates, its band the 95 %
+    interval of the mean (Student's t, from 5 replicates on) or the range of fewer. If a replicate
+    diverged there is no mean: its condition is drawn as thin lines, one per replicate.
+    """
+    image = render_overlaid_curves(analysis, parse_format(path))
+    return atomic.write(path, image, create_parent=True)
+
+
+@draw_once
+def render_overlaid_curves(analysis: Analysis, kind: str) -> bytes:
+    """The bytes that `write_overlaid_curves` writes."""
+    return render(draw_overlaid_curves(analysis), kind)
+
+
+def draw_overlaid_curves(analysis: Analysis) -> Figure:
+    """The figure that `write_overlaid_curves` writes; a message if there are no curves."""
+    frame, design = analysis.frame, analysis.design
+    grid = arrange_panels(frame, design, [design.compared])
+    curves = {id(panel): _gather(panel, design, analysis.results) for panel in grid.panels}
+    if not any(item.trained for panel in curves.values() for item in panel.values()):
+        return draw_message(notes.describe_empty(frame))
+    names = list(dict.fromkeys(map(format_value, frame[design.compared])))
+    colours = dict(zip(names, LINE_COLOURS, strict=False))
+    spacing = _SPACING.enlarge_for(grid)
+    header = Header(
+        "Mean training curves",
+        make_header_lines(grid, design.format_title(design.compared), len(names), MAX_LINES),
+        _make_legend(colours, [item for panel in curves.values() for item in panel.values()]),
+    )
+    figure, placed = draw_empty_panels(grid, spacing, header)
+    for place in placed:
+        _draw_panel(place, curves[id(place.panel)], colours, spacing, grid)
+    return figure
+
+
+def compute_band(curves: GatheredCurves, column: str) -> CurveBand | None:
+    """The mean of a column of histories with its band; None if no replicate has the column."""
+    lines = curves.lines.get(column)
+    if lines is None or not lines.shown:
+        return None
+    if curves.finished < curves.trained:
+        nothing = np.zeros(0)
+        return CurveBand(nothing, nothing, nothing, tuple(lines.shown))
+    common = min(map(len, lines.shown))
+    stack = np.array([shown[:common] for shown in lines.shown])
+    middle = stack.mean(axis=0)
+    if len(stack) >= MIN_FOR_INTERVAL:
+        half = np.array([statistics.estimate(values).half_width for values in stack.T])
+        return CurveBand(middle, middle - half, middle + half, ())
+    return CurveBand(middle, stack.min(axis=0), stack.max(axis=0), ())
+
+
+def _gather(
+    panel: Panel, design: Design, results: Mapping[str, Result]
+) -> dict[str, GatheredCurves]:
+    """Compared value → the curves of its first replicates."""
+    return {
+        format_value(value): gather_curves(
+            [results[cell] for cell in rows["cell"] if cell in results][:MAX_REPLICATES]
+        )
+        for (value,), rows in group_rows(panel.frame, [design.compared])
+    }
+
+
+def _draw_panel(
+    place: PlacedPanel,
+    curves: Mapping[str, GatheredCurves],
+    colours: Mapping[str, str],
+    spacing: Spacing,
+    grid: PanelGrid,
+) -> None:
+    panel, axes, row, column = place
+    metric = next((item.metric for item in curves.values() if item.metric), "loss")
+    shown = f"val_{metric}"
+    bands = {
+        name: band
+        for name in colours
+        if name in curves and (band := compute_band(curves[name], shown)) is not None
+    }
+    for name, band in bands.items():
+        _draw_band(axes, band, colours[name])
+    style_axes(axes)
+    draw_grid(axes)
+    set_metric_axis(axes, _fit_scale(shown, list(bands.values())), "y")
+    epochs = max((item.epochs for item in curves.values()), default=1)
+    axes.set_xlim(1 - min(0.03 * epochs, 0.5), max(epochs, 2))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
+    before = grid.get(row, column - 1)
+    if before is None or before.metric != panel.metric:
+        unit = find_common_unit(shown, {panel.dataset})
+        title = f"{format_title(shown)} ({unit})" if unit else format_title(shown)
+        label_axis(axes, "y", fit_text(title, spacing.height + 0.3, 8))
+    if grid.get(row + 1, column) is None:
+        label_axis(axes, "x", "epoch")
+
+
+def _draw_band(axes: Axes, band: CurveBand, colour: str) -> None:
+    for replicate in band.replicates:
+        finite = np.where(np.isfinite(replicate), replicate, math.nan)
+        axes.plot(np.arange(1, len(finite) + 1), finite, color=colour, linewidth=0.5, alpha=0.5)
+    if band.has_mean:
+        epochs = np.arange(1, len(band.middle) + 1)
+        axes.fill_between(epochs, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
+        marker = "." if len(epochs) == 1 else ""
+        axes.plot(epochs, band.middle, color=colour, linewidth=1.4, marker=marker)
+
+
+def _fit_scale(metric: str, bands: Sequence[CurveBand]) -> Scale:
+    """A scale that holds the means and bands; other lines only if there are no means."""
+    parts = [part for band in bands if band.has_mean for part in (band.low, band.high)]
+    parts = parts or [part for band in bands for part in band.replicates]
+    values = np.concatenate(parts) if parts else np.zeros(0)
+    return fit_metric_scale(metric, values[np.isfinite(values)].tolist())
+
+
+def _make_legend(
+    colours: Mapping[str, str], curves: Sequence[GatheredCurves]
+) -> list[Line2D | Patch]:
+    legend: list[Line2D | Patch] = [
+        make_legend_line(name, color=colour, linewidth=1.6) for name, colour in colours.items()
+    ]
+    most = max(item.trained for item in curves)
+    if most > 1:
+        words = "95 % interval of the mean" if most >= MIN_FOR_INTERVAL else "range of replicates"
+        legend.append(Patch(facecolor=QUIET, alpha=0.3, label=words))
+    if any(item.finished < item.trained for item in curves):
+        thin: dict[str, Any] = {"color": QUIET, "linewidth": 0.6}
+        legend.append(make_legend_line("replicates, some diverged", **thin))
+    return legend
