@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fanin.analysis.cell_table import CellTable
 from fanin.analysis.design import Design, infer_design
 from fanin.analysis.summary import Summary, find_measured, summarise
-from fanin.cell.plan import Plan
+from fanin.cell.plan import FIXED, Plan
 from fanin.cell.result import Result
 from fanin.errors import UnknownName
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fanin.analysis.problem_ranks import ProblemRanks
     from fanin.analysis.section_comparisons import SectionComparison
     from fanin.analysis.section_runs import SectionRuns
+    from fanin.analysis.tuning_contrasts import SectionContrast
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +117,24 @@ class Analysis:
     def problem_ranks(self) -> ProblemRanks | None:
         """How the compared values rank over the sections; None with fewer than two."""
         from fanin.analysis.problem_ranks import rank_over_sections
+        from fanin.analysis.tuning_contrasts import FACTOR
 
-        return rank_over_sections(self.section_runs)
+        sections = self.section_runs
+        if FACTOR in self.design.varying:  # the fixed rate does not make another problem
+            at = self.design.section.index(FACTOR)
+            sections = tuple(runs for runs in sections if runs.section[at] != FIXED)
+        return rank_over_sections(sections)
+
+    @cached_property
+    def tuning_contrasts(self) -> tuple[SectionContrast, ...]:
+        """What tuned learning rates change, of each section that was trained with a fixed rate
+        too.
+        """
+        from fanin.analysis.tuning_contrasts import contrast_tuning
+
+        return contrast_tuning(
+            self.section_runs, self.design.section, FIXED, self.plan.reference or None
+        )
 
     @cached_property
     def planned_results(self) -> tuple[Result, ...]:

@@ -13,6 +13,7 @@ except ModuleNotFoundError:
     raise MissingExtra("pandas", "study", "A frame of results") from None
 
 from fanin.analysis.factors import FACTORS, LEADING, SEEDS
+from fanin.analysis.tuning_contrasts import FACTOR
 
 if TYPE_CHECKING:
     from fanin.analysis.cell_table import CellTable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fanin.analysis.newcomer_comparison import NewcomerSection
     from fanin.analysis.section_comparisons import SectionComparison
     from fanin.analysis.summary import Summary
+    from fanin.analysis.tuning_contrasts import SectionContrast
     from fanin.cell.result import Result
 
 PROVENANCE = ("cell", "block", "environment", "fingerprint", "message")
@@ -143,6 +145,34 @@ def frame_newcomer(design: Design, sections: Iterable[NewcomerSection]) -> pd.Da
     ]
     columns = [*design.headings, "metric", "pairing", *Difference.__dataclass_fields__]
     return pd.DataFrame(rows, columns=pd.Index(columns)).astype({"needed": "float64"})
+
+
+def frame_tuning(design: Design, contrasts: Iterable[SectionContrast]) -> pd.DataFrame:
+    """One row per section and value (`fanin.report.results.Results.tuning_contrasts` has the
+    columns).
+    """
+    headings = [name for name in design.headings if name != FACTOR]
+    shared = ("mean", "low", "high", "p_holm", "judgement")
+    rows = [
+        {
+            **{
+                name: value
+                for name, value in zip(design.section, section.section, strict=True)
+                if name in headings
+            },
+            "metric": section.metric,
+            "value": item.value,
+            "reference": section.reference,
+            "fixed": item.fixed.mean,
+            "tuned": item.tuned.mean,
+            **{name: getattr(item.contrast, name) for name in shared},
+            "reversed": item.is_reversed,
+        }
+        for section in contrasts
+        for item in section.contrasts
+    ]
+    names = [*headings, "metric", "value", "reference", "fixed", "tuned", *shared, "reversed"]
+    return pd.DataFrame(rows, columns=pd.Index(names))
 
 
 def _list_factors(table: CellTable) -> dict[str, Any]:

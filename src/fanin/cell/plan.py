@@ -10,6 +10,9 @@ from fanin import specs
 from fanin.cell.cell import Cell
 from fanin.errors import StoreCorrupt, quote
 
+FIXED, TUNED = "fixed rate", "tuned rate"
+"""What labels call the two halves of an evaluation with both kinds of learning rates."""
+
 _TUNING = "tuning of the learning rate"
 """How the last note of a tuning plan begins; a stored plan is recognised by it."""
 

@@ -90,6 +90,22 @@ class Results:
         comparisons = analysis.compare(metric=metric, margin=margin)
         return frame_differences(analysis.design, comparisons)
 
+    def tuning_contrasts(self, reference: str | None = None) -> pd.DataFrame:
+        """One row per compared value and section of a study that trained both with a fixed learning
+        rate and with tuned ones: what tuning changes.
+
+        Columns: the factors that name a section, metric, value, reference, fixed and tuned (value −
+        reference with either rate), then mean, low, high (95 %) of tuned − fixed, p_holm,
+        judgement, and reversed: whether the order of the two changes, and each order is shown.
+
+        Args:
+            reference: the compared value to subtract; by default the study's own.
+        """
+        from fanin.analysis.frames import frame_tuning
+
+        analysis = self.compare_with(reference).analysis
+        return frame_tuning(analysis.design, analysis.tuning_contrasts)
+
     def verdict(self, reference: str | None = None) -> Conclusion:
         """What may be concluded, a sentence for each section and one over all; ``print`` shows it.
 

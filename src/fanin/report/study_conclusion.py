@@ -9,7 +9,9 @@ from typing import Any
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.cell_table import OUTCOMES
 from fanin.analysis.section_comparisons import SectionComparison
+from fanin.analysis.tuning_contrasts import SectionContrast
 from fanin.report.conclusion_words import count_conclusions, describe_ranks, describe_section
+from fanin.report.tuning_words import describe_tuning
 
 SCHEMA = 1
 
@@ -41,15 +43,21 @@ class Conclusion:
     """Over the sections; empty if there is one, or nothing to say."""
     summary: str
     """Instead of the sections' sentences, if there are many."""
+    tuning: tuple[str, ...] = ()
+    """What tuned learning rates change, if a study was trained with a fixed rate too."""
+    contrasts: tuple[SectionContrast, ...] = ()
+    """The numbers of that."""
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What stands on top of a table: at most `MOST_SENTENCES` sections one by one."""
         told = map(str, self.sections) if len(self.sections) <= MOST_SENTENCES else (self.summary,)
-        return tuple(line for line in (*told, self.overall) if line)
+        tuning = self.tuning if len(self.tuning) <= MOST_SENTENCES else ()
+        return tuple(line for line in (*told, self.overall, *tuning) if line)
 
     def __str__(self) -> str:
-        return "\n".join(line for line in (*map(str, self.sections), self.overall) if line)
+        lines = (*map(str, self.sections), self.overall, *self.tuning)
+        return "\n".join(line for line in lines if line)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the sentences, and each difference with its numbers."""
@@ -70,7 +78,28 @@ class Conclusion:
                 }
                 for item in self.sections
             ],
+            **({"tuning": self._list_contrasts()} if self.contrasts else {}),
         }
+
+    def _list_contrasts(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "sentence": sentence,
+                "metric": section.metric,
+                "reference": section.reference,
+                "contrasts": [
+                    {
+                        "value": item.value,
+                        "fixed": item.fixed.to_json(),
+                        "tuned": item.tuned.to_json(),
+                        "contrast": item.contrast.to_json(),
+                        "reversed": item.is_reversed,
+                    }
+                    for item in section.contrasts
+                ],
+            }
+            for sentence, section in zip(self.tuning, self.contrasts, strict=True)
+        ]
 
 
 def draw_conclusion(analysis: Analysis) -> Conclusion:
@@ -90,6 +119,8 @@ def draw_conclusion(analysis: Analysis) -> Conclusion:
         sections,
         describe_ranks(ranks) if ranks else "",
         "" if alone else count_conclusions(comparisons, design),
+        describe_tuning(analysis.tuning_contrasts, design),
+        analysis.tuning_contrasts,
     )
 
 

@@ -78,6 +78,8 @@ def read_tuning(document: StudyDocument, grids: tuple[Grid, ...]) -> LearningRat
             at,
             tune.metric,
             tune.better,
+            tune.beside,
+            tune.beside if tune.equal_budgets is None else tune.equal_budgets,
         )
     except StudyError as error:
         raise error.add_context(document.locate("tune", "learning_rate")) from None
@@ -96,10 +98,10 @@ def _check_tuned_axes(document: StudyDocument, tune: TuneTable, axes: Mapping[st
             f"{document.locate('tune', 'learning_rate')}: the learning rate is an axis already. "
             "Leave out one."
         )
-    if "learning_rate" in document.tables.base:
+    if "learning_rate" in document.tables.base and not tune.beside:
         raise StudyError(
             f"{document.locate('base', 'learning_rate')}: the learning rate is tuned, and given "
-            "here too. Leave out one."
+            "here too. Leave out one, or write beside = true in [tune] to train both side by side."
         )
 
 

@@ -384,6 +384,8 @@ def _to_table(tuning: LearningRateTuning) -> TuneTable:
         at=_to_lists(tuning.at),
         metric=tuning.metric,
         better=tuning.better,
+        beside=tuning.beside,
+        equal_budgets=tuning.equal_budgets,
     )
 
 

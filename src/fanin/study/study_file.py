@@ -35,6 +35,8 @@ class TuneTable(pydantic.BaseModel):
     replicates: int = pydantic.Field(default=2, ge=1, le=1000)
     metric: str = "val_loss"
     better: Literal["max", "min"] | None = None
+    beside: bool = False
+    equal_budgets: bool | None = None
     per: list[str] = []
     at: dict[str, Any] = {}
 
