@@ -14,6 +14,7 @@ from fanin.cli.reference_option import ReferenceOption
 
 if TYPE_CHECKING:
     from fanin.cell.plan import PlannedCell
+    from fanin.execution.observer import Observer
     from fanin.experiment import Estimate
     from fanin.report.results import Results
     from fanin.study.study import Study
@@ -89,6 +90,15 @@ _SaveWeights = Annotated[
     bool, typer.Option("--save-weights", help="Keep each cell's initial and best weights.")
 ]
 _Figures = Annotated[bool, typer.Option("--figures", help="Also draw one figure per cell.")]
+_Tracker = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        metavar="NAME:PLACE",
+        help="Also write a run per cell while it trains: tensorboard:FOLDER, mlflow:URI or mlflow. "
+        "--tracker may be repeated.",
+    ),
+]
 _AcceptChanged = Annotated[
     bool,
     typer.Option(
@@ -130,6 +140,7 @@ def run(
     dry_run: _DryRun = False,
     save_weights: _SaveWeights = False,
     figures: _Figures = False,
+    tracker: _Tracker = None,
     accept_changed: _AcceptChanged = False,
     checkpoint_interval: _CheckpointInterval = 10.0,
     timeout: _Timeout = 1800.0,
@@ -155,7 +166,6 @@ def run(
     """
     from fanin import experiment
     from fanin.cli.only_option import parse_only
-    from fanin.progress.progress_display import ProgressDisplay
 
     options: dict[str, Any] = {
         "replicates": replicates,
@@ -179,12 +189,23 @@ def run(
         save_weights=save_weights,
         checkpoint_interval=checkpoint_interval,
         timeout=timeout,
-        observer=ProgressDisplay(),
+        observer=_open_observer(tracker or []),
         command=format_command(context),
         **options,
     )
     assert results.out is not None
     return _results_to_output(results, shorten(results.out), figures)
+
+
+def _open_observer(trackers: list[str]) -> Observer:
+    """The display of progress, and the trackers beside it."""
+    from fanin.progress.progress_display import ProgressDisplay
+
+    if not trackers:
+        return ProgressDisplay()
+    from fanin.report.trackers import TrackingObserver, open_tracker
+
+    return TrackingObserver(ProgressDisplay(), [open_tracker(spec) for spec in trackers])
 
 
 def format_command(context: typer.Context) -> str:
