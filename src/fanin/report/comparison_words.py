@@ -28,10 +28,20 @@ _WORDS = {
     "equal": "equal in each replicate to",
     "equivalent": "equivalent to",
     "cannot tell": "not told apart from",
-    "too few": "too few replicates to test against",
-    "other data": "not compared, for the data differ, with",
-    "absent": "without a run to compare with",
 }
+_IN_SECTIONS = {
+    "better": "better in",
+    "worse": "worse in",
+    "equal": "equal in",
+    "equivalent": "equivalent in",
+    "cannot tell": "not told apart in",
+}
+_OPEN = {
+    "too few": f"too few replicates to test ({MIN_FOR_TEST} needed)",
+    "other data": "other data, so nothing is compared",
+    "absent": "no run to compare",
+}
+"""Judgements that say something of the newcomer, and those that say why nothing can be said."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +109,19 @@ def describe_section(section: NewcomerSection) -> str:
     """The newcomer's value, and whom it is better than, worse than and not told apart from."""
     form = choose_format(section)
     value = format_value(section)
-    parts = []
-    for judgement, words in _WORDS.items():
-        items = [item for item in section.against if item.judgement == judgement]
-        if items:
-            parts.append(f"{words} {_list([_describe_item(item, form) for item in items])}")
-    return f"{section.newcomer} ({format_title(section.metric)} {value}) is {'; '.join(parts)}."
+    said = [
+        f"{words} {_list([_describe_item(item, form) for item in items])}"
+        for judgement, words in _WORDS.items()
+        if (items := [item for item in section.against if item.judgement == judgement])
+    ]
+    unsaid = [
+        f"{_list([_describe_item(item, form) for item in items])}: {words}"
+        for judgement, words in _OPEN.items()
+        if (items := [item for item in section.against if item.judgement == judgement])
+    ]
+    head = f"{section.newcomer} ({format_title(section.metric)} {value})"
+    told = f"{head} is {'; '.join(said)}." if said else f"{head}."
+    return " ".join([told, *(f"Beside {text}." for text in unsaid)])
 
 
 def choose_format(section: NewcomerSection) -> NumberFormat:
@@ -192,13 +209,12 @@ def _describe_all(newcomer: str, sections: Sequence[NewcomerSection]) -> str:
     counts = Counter(item.judgement for item in items)
     over = f" over {len(sections)} sections" if len(sections) > 1 else ""
     what = "comparisons" if len(sections) > 1 else "baselines"
-    if len(sections) > 1:
-        words = {"better": "better in", "worse": "worse in", "equal": "equal in"}
-        words |= {"cannot tell": "not told apart in", "too few": "too few replicates to test in"}
-        words |= {"other data": "not compared for other data in", "absent": "without runs in"}
-    else:
-        words = dict(_WORDS)
+    words = _IN_SECTIONS if len(sections) > 1 else _WORDS
     parts = [f"{words[name]} {counts[name]}" for name in words if counts[name]]
+    open_parts = [f"{counts[name]}: {_OPEN[name]}" for name in _OPEN if counts[name]]
+    unsaid = f" Of {len(items)} {what}{over}, {'; '.join(open_parts)}." if open_parts else ""
+    if not parts:
+        return f"Nothing can be said of {newcomer} yet.{unsaid}"
     said = f"{newcomer} is {', '.join(parts)} of {len(items)} {what}{over}"
     best = sum(all(i.judgement == "better" for i in section.against) for section in sections)
     if best:
@@ -207,8 +223,7 @@ def _describe_all(newcomer: str, sections: Sequence[NewcomerSection]) -> str:
             if len(sections) == 1
             else f"; it is the best of all in {best} of {len(sections)} sections"
         )
-    few = f" A test needs {MIN_FOR_TEST} replicates." if counts["too few"] else ""
-    return f"{said}.{few}"
+    return f"{said}.{unsaid}"
 
 
 def _describe_item(item: BaselineDifference, form: NumberFormat) -> str:
