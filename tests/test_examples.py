@@ -29,6 +29,7 @@ PARTS = (
     "my_metric.py",
 )
 STUDY = "my_study.toml"
+NEWCOMER = "my_init.py"
 
 
 def part(name: str, contract: Contract, **options: object) -> object:
@@ -39,7 +40,7 @@ def part(name: str, contract: Contract, **options: object) -> object:
 
 def test_every_file_is_run_by_a_test() -> None:
     there = {file.name for file in EXAMPLES.iterdir() if file.is_file() and file.suffix != ".pyc"}
-    assert there == {*SCRIPTS, *PARTS, STUDY}
+    assert there == {*SCRIPTS, *PARTS, STUDY, NEWCOMER}
 
 
 @pytest.mark.usefixtures("preloaded_workers", "draws_globally")
@@ -109,3 +110,22 @@ def test_the_metric_counts_the_true_class_among_the_best() -> None:
     found, options = part("my_metric.py", METRIC, k=2)
     outputs = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
     assert found.call(options)(outputs, torch.tensor([0, 2, 1])).tolist() == [1, 0, 1]  # type: ignore[attr-defined]
+
+
+def test_the_newcomer_has_he_s_variance_and_zeros() -> None:
+    init = fanin.get(f"{EXAMPLES / NEWCOMER}:MyInit", keep=0.25)
+    weight = init(torch.empty(400, 500), generator=seeds.make_generator(0, "example"))
+    assert weight.var().item() == pytest.approx(2 / 500, rel=0.05)
+    assert (weight == 0).float().mean().item() == pytest.approx(0.75, abs=0.01)
+
+
+def test_the_newcomer_is_compared_with_a_built_in_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run_command(
+        *("compare", f"{EXAMPLES / NEWCOMER}:MyInit", "--against", "quick"),
+        *("--only", "data=diabetes", "--dry-run", "--json"),
+    )
+    assert done.code == 0, done.err
+    assert (done.record["to_train"], done.record["baselines"]) == (10, 60)

@@ -38,12 +38,12 @@ def describe_section_tuning(section: SectionContrast) -> str:
         word: [item for item in section.contrasts if item.contrast.judgement == word]
         for word in ("better", "worse", "equal", "cannot tell", "too few")
     }
-    than = f"beside {section.reference}"
+    than = f"relative to {section.reference}"
     parts = [lead]
-    for word, said in (("better", "gains"), ("worse", "loses")):
+    for word, said in (("better", "favours"), ("worse", "disfavours")):
         if groups[word]:
             listed = _list([_describe_contrast(item, form) for item in groups[word]])
-            parts.append(f"tuning {said} {than}: {listed}")
+            parts.append(f"{than}, tuning {said} {listed}")
     unchanged = [*groups["equal"], *groups["cannot tell"]]
     if unchanged:
         listed = _list([_describe_contrast(item, form) for item in unchanged])

@@ -131,7 +131,8 @@ def has_own_rates(study: Study) -> bool:
 def give_shared_rates(study: Study, cells: NewcomerCells) -> Plan:
     """The newcomer's cells with the rates that were tuned for all initializers together."""
     assert study.tuning is not None
-    best = {study.tuning.find_group(p): p.cell.learning_rate for p in cells.baselines.cells}
+    tuned = [planned for planned in cells.baselines.cells if planned.cell.tuned]
+    best = {study.tuning.find_group(planned): planned.cell.learning_rate for planned in tuned}
     return learning_rate_tuning.plan_evaluation(study.tuning, cells.newcomer, best)
 
 
