@@ -200,6 +200,8 @@ def test_json_has_the_verdict_and_the_page_is_written(study: Path, here: Path) -
         "he_normal": "equal",
     }
     assert Path(record["files"]["page"]).is_file()
+    assert "is better than 1" in Path(record["files"]["comparison"]).read_text()
+    assert "p_holm" in Path(record["files"]["comparison_csv"]).read_text()
     shown = run_compare("my_init.py:same", "--against", study, "--baselines", here).out
     assert shown.splitlines()[2].startswith("my_init.py:same is better than 1")
     assert max(map(len, shown.splitlines()[:25])) <= 80

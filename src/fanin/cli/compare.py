@@ -156,6 +156,7 @@ def _comparison_to_output(comparison: Comparison) -> CommandOutput:
     assert results.run_summary is not None
     summary, folder = results.run_summary, shorten(results.out)
     written = write_files(results.compare_with(comparison.newcomer), folder)
+    files = {**_write_comparison(comparison, folder), **written.paths}
     for problem in (*summary.problems, *map(str, written.errors)):
         print_to_stderr(f"Error: {problem}")
     errors = [error.exit_code for error in written.errors]
@@ -165,17 +166,29 @@ def _comparison_to_output(comparison: Comparison) -> CommandOutput:
         "trained": summary.trained,
         "problems": list(summary.problems),
         "folder": str(folder),
-        "files": written.paths,
+        "files": files,
     }
 
     def show() -> None:
         from fanin.report.tables.terminal import print_table
 
         print_table(comparison.table())
-        print_lines(["", *list_places(written.paths)])
+        print_lines(["", *list_places(files)])
 
     exit_code = summary.exit_code or next(iter(errors), 0)
     return CommandOutput(record, show, exit_code, has_effect=True)
+
+
+def _write_comparison(comparison: Comparison, folder: Path) -> dict[str, str]:
+    """Write the verdicts as Markdown, and the differences at full precision."""
+    from fanin import atomic
+    from fanin.report.tables.documents import to_markdown
+
+    texts = {
+        "comparison": (folder / "comparison.md", to_markdown(comparison.table())),
+        "comparison_csv": (folder / "comparison.csv", comparison.frame().to_csv(index=False)),
+    }
+    return {name: str(atomic.write(path, text)) for name, (path, text) in texts.items()}
 
 
 def _estimate_to_output(estimate: ComparisonEstimate) -> CommandOutput:

@@ -118,6 +118,8 @@ def list_places(files: dict[str, str]) -> list[str]:
         "page": "Page",
         "curves": "Curves",
         "overlay": "Curves",
+        "comparison": "Verdicts",
+        "comparison_csv": "Verdicts",
         "csv": "Table",
         "markdown": "Table",
         "differences": "Table",
