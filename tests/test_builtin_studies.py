@@ -31,6 +31,7 @@ TRAINED_IN_EVERY_RUN = {
     "phase-diagram",
     "autoencoder",
     "recurrent",
+    "variance",
 }
 """All models and data sets of the studies. The others tune an `mlp` on digits as well, and differ
 in the values of their axes; they are slow tests.
@@ -100,7 +101,7 @@ def test_a_study_plans_within_what_can_be_planned(name: str) -> None:
 @every_study
 def test_a_study_can_be_tested_statistically_or_says_that_it_is_a_first_look(name: str) -> None:
     study = Study.load(name)
-    assert study.replicates >= 10 or name in ("quick", "case-study")
+    assert study.replicates >= 10 or name in ("quick", "case-study", "variance")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ EXTRAS = {
 }
 
 MODULES = {
+    "mlflow-skinny": "mlflow",
     "scikit-learn": "sklearn",
     "tensorflow-cpu": "tensorflow",
     "tomli-w": "tomli_w",
@@ -25,7 +26,9 @@ MODULES = {
 """Distributions whose module has another name."""
 
 TOOLS = {
+    "alembic": "MLflow's store in a database",
     "mypy": "make lint",
+    "sqlalchemy": "MLflow's store in a database",
     "ruff": "make lint",
     "pandas-stubs": "types for mypy",
     "pytest-cov": "make coverage",
@@ -83,7 +86,8 @@ def test_every_dependency_is_imported_or_used_by_a_tool() -> None:
 def test_every_import_of_the_package_is_declared() -> None:
     declared = {MODULES.get(name, name) for name in map(name_of, [*CORE, *EXTRAS["study"]])}
     # A notebook has IPython, which is looked for there only.
-    known = declared | sys.stdlib_module_names | {"fanin", "IPython", ""}
+    # Trackers are extras of their own.
+    known = declared | sys.stdlib_module_names | {"fanin", "IPython", "mlflow", ""}
     assert imports_of("src") - known == set()
 
 

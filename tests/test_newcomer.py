@@ -18,7 +18,7 @@ import fanin
 from fanin.cell.result import Result
 from fanin.errors import FaninError, UsageError
 from fanin.execution.events import Notice
-from fanin.report.comparison import Comparison
+from fanin.report.standing import Standing
 from fanin.store import jsonl
 from fanin.study.baseline_results import list_baselines, read_baselines
 from fanin.study.study import Study
@@ -58,7 +58,7 @@ def elsewhere(study: Path, trained: list[Result]) -> Path:
     return Path("elsewhere.jsonl")
 
 
-def compare(newcomer: Any, study: Any, **options: Any) -> Comparison:
+def compare(newcomer: Any, study: Any, **options: Any) -> Standing:
     return fanin.compare(newcomer, study, workers=1, progress=False, **options)
 
 

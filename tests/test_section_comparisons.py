@@ -248,7 +248,7 @@ def test_ranks_over_sections_compare_those_that_hold_the_same_values():
 def test_a_value_that_diverges_ranks_behind_those_that_do_not():
     columns = {"a": [0.9] * 4, "b": [0.5] * 4}
     runs = make_runs(columns, {"a": [OK, DIVERGED, DIVERGED, DIVERGED]})
-    ranks = rank_over_sections([runs, runs])
+    ranks = rank_over_sections([runs] * 3)
     assert ranks is not None
     assert ranks.comparison.ranks == (2.0, 1.0)
 

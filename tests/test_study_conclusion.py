@@ -15,9 +15,12 @@ from test_section_comparisons import draw, make_runs
 
 from fanin.analysis.section_comparisons import compare_section
 from fanin.analysis.section_runs import DIVERGED, OK, UNKNOWN
-from fanin.report.conclusion_words import choose_difference_format, describe_section
+from fanin.report.conclusion_words import (
+    choose_difference_format,
+    describe_section,
+    format_p_value,
+)
 from fanin.report.results import Results
-from fanin.report.tables.difference_table import format_p_value
 
 DIGITS = [("mlp", "digits")]
 
@@ -106,7 +109,7 @@ def test_many_sections_are_counted_and_all_are_told_on_request():
     assert len(conclusion.sections) == 9
     assert len(conclusion.lines) == 2
     assert "of 9 sections" in conclusion.lines[0]
-    assert "told to be worse than it, or than the reference: zero 9" in conclusion.lines[0]
+    assert "Told to be worse than the best or the reference: zero in 9." in conclusion.lines[0]
     assert conclusion.lines[1].startswith("Average rank over 9 sections: ")
     assert str(conclusion).count("mlp · ") == 4
 
@@ -171,10 +174,10 @@ def test_marks_of_significance_and_p_values_of_the_table():
     assert zero["difference"].text.startswith("-0.8")
     assert zero["difference"].spread is not None
     assert [format_p_value(p) for p in (0.00001, 0.0024, 0.043, 0.5)] == [
-        "<0.0001",
-        "0.0024",
-        "0.043",
-        "0.50",
+        "< 0.0001",
+        "= 0.0024",
+        "= 0.043",
+        "= 0.50",
     ]
 
 

@@ -113,7 +113,7 @@ def test_a_planted_effect_of_tuning_is_found_and_the_reversed_order_is_said() ->
     """
     scores = {("orthogonal", False): 0.48, ("orthogonal", True): 0.52}
     _, results = run(make_study(), scores=scores)
-    frame = results.tuning_contrasts("he_normal").set_index("value")
+    frame = results.contrast_rates("he_normal").set_index("value")
     moved, still = frame.loc["orthogonal"], frame.loc["xavier_uniform"]
     assert moved["mean"] == pytest.approx(0.04, abs=0.004)
     assert (moved["judgement"], moved["reversed"]) == ("better", True)
@@ -130,7 +130,7 @@ def test_noise_alone_reverses_no_order() -> None:
     for seed in range(20):
         study = replace(make_study(), seed=seed)
         _, results = run(study, scores={})
-        contrasts = results.analysis.tuning_contrasts
+        contrasts = results.analysis.rate_contrasts
         assert not any(item.is_reversed for each in contrasts for item in each.contrasts)
         assert "no order with he_normal is shown to be reversed" in str(results.verdict())
 
@@ -143,14 +143,14 @@ def test_with_diverged_runs_the_contrast_is_judged_by_its_signs() -> None:
         cell = planned.cell
         if cell.initializer == "orthogonal" and not cell.tuned:
             found[cell.id] = replace(found[cell.id], outcome="diverged", metrics={"epochs": 1})
-    frame = replace(results, results=found).tuning_contrasts("he_normal").set_index("value")
+    frame = replace(results, results=found).contrast_rates("he_normal").set_index("value")
     assert math.isnan(frame.loc["orthogonal", "mean"])
     assert frame.loc["orthogonal", "judgement"] == "better"
 
 
 def test_few_replicates_are_too_few_for_a_contrast() -> None:
     _, results = run(make_study(replicates=3))
-    assert set(results.tuning_contrasts()["judgement"]) == {"too few"}
+    assert set(results.contrast_rates()["judgement"]) == {"too few"}
     assert "too few pairs to test (10 needed)" in str(results.verdict())
 
 
@@ -173,7 +173,7 @@ def test_a_study_without_both_has_no_contrasts() -> None:
         "t", base=BASE, axes={"initializer": NAMES}, tuning={"learning_rate": [0.01, 0.1]}
     )
     _, results = run(study)
-    assert results.tuning_contrasts().empty
+    assert results.contrast_rates().empty
     assert "tuning" not in results.verdict().to_json()
     assert not any("budgets" in note for note in results.plan.notes)
 

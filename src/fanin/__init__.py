@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from fanin.fans import Layout, register_layer
     from fanin.initializers import Initializer, get
     from fanin.newcomer_run import compare
-    from fanin.report.comparison import Comparison
+    from fanin.report.standing import Standing
     from fanin.study.study import Study
 
 __all__ = [
     "Audit",
-    "Comparison",
     "FaninError",
     "Finding",
     "Initializer",
@@ -40,6 +39,7 @@ __all__ = [
     "Record",
     "Results",
     "Rules",
+    "Standing",
     "Study",
     "__version__",
     "assert_healthy",
@@ -56,7 +56,7 @@ __all__ = [
 # no torch.
 _HOMES = {
     "Audit": "fanin.diagnosis",
-    "Comparison": "fanin.report.comparison",
+    "Standing": "fanin.report.standing",
     "FaninError": "fanin.errors",
     "Finding": "fanin.diagnosis",
     "Initializer": "fanin.initializers",

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
@@ -34,9 +34,9 @@ from fanin.newcomer_task import (
     make_task,
     plan_stages,
     read_store,
-    seed_store,
+    store_baselines,
 )
-from fanin.report.comparison import Comparison
+from fanin.report.standing import Standing
 from fanin.report.stored_results import load_results
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ComparisonEstimate:
+class NewcomerEstimate:
     """What `compare` would train, and how long that may take."""
 
     study: str
@@ -92,7 +92,7 @@ def compare(
     observer: Observer | None = None,
     progress: bool | None = None,
     command: str = "",
-) -> Comparison:
+) -> Standing:
     """Train an initializer on a study's cells and compare it with the study's own. Call it again to
     continue after a stop.
 
@@ -118,40 +118,23 @@ def compare(
 
     observer = observer or choose_observer(CallbackObserver(on_event), progress)
     study = load_study(against)
-    stages, fingerprints = list[tuple[Plan, RunSummary]](), dict[str, str]()
     extended, label = _add_newcomer(study, initializer, metric)
     with look_beside(study.folder), Planner(extended) as planner:
         task = make_task(planner, label, study, only, replicates, baselines, out, retrain, device)
-        elsewhere = task.list_elsewhere()
-        forgotten = {result.cell.id for result in elsewhere} if retrain else set()
-        notice = _describe_environments(task, elsewhere, workers)
-        seed_store(task, study.file)
-        for plan in plan_stages(task, lambda: read_store(task.folder)):
-            plan = replace(plan, command=command)
-            stage = _make_stage(plan, task.folder, forgotten)
-            with observer.watch_downloads(stage) as tell_download:
-                fetch_data(planner, stage.to_train, tell_download, fingerprints)
-            planner.end_process()
-            with observer.watch_training(stage) as tell_event:
-                if notice and not plan.is_tuning:
-                    tell_event(Notice(notice))
-                summary = run_plan(
-                    plan,
-                    task.folder,
-                    workers=workers,
-                    device=device,
-                    accept_changed=True,
-                    fingerprints=fingerprints,
-                    checkpoint_interval=checkpoint_interval,
-                    timeout=timeout,
-                    matmul=task.matmul,
-                    forgotten=forgotten,
-                    on_event=tell_event,
-                )
-            stages.append((plan, summary))
+        store_baselines(task, study.file)
+        stages = _train_stages(
+            planner,
+            task,
+            observer,
+            command,
+            workers=workers,
+            device=device,
+            checkpoint_interval=checkpoint_interval,
+            timeout=timeout,
+        )
     results = load_results(task.folder)
     summary = sum_up(stages, results.results)
-    return Comparison(
+    return Standing(
         replace(results, run_summary=summary),
         task.label,
         source=task.source,
@@ -160,7 +143,45 @@ def compare(
     )
 
 
-def estimate_comparison(
+def _train_stages(
+    planner: Planner,
+    task: NewcomerTask,
+    observer: Observer,
+    command: str,
+    *,
+    workers: int | None,
+    **options: Any,
+) -> list[tuple[Plan, RunSummary]]:
+    """Tune the newcomer's rates and train its cells, and the baselines that are trained again."""
+    stages, fingerprints = list[tuple[Plan, RunSummary]](), dict[str, str]()
+    elsewhere = task.list_elsewhere()
+    forgotten = {result.cell.id for result in elsewhere} if task.retrain else set()
+    notice = _describe_environments(task, elsewhere, workers)
+    for plan in plan_stages(task, lambda: read_store(task.folder)):
+        plan = replace(plan, command=command)
+        stage = _make_stage(plan, task.folder, forgotten)
+        with observer.watch_downloads(stage) as tell_download:
+            fetch_data(planner, stage.to_train, tell_download, fingerprints)
+        planner.end_process()
+        with observer.watch_training(stage) as tell_event:
+            if notice and not plan.is_tuning:
+                tell_event(Notice(notice))
+            summary = run_plan(
+                plan,
+                task.folder,
+                workers=workers,
+                accept_changed=True,
+                fingerprints=fingerprints,
+                matmul=task.matmul,
+                forgotten=forgotten,
+                on_event=tell_event,
+                **options,
+            )
+        stages.append((plan, summary))
+    return stages
+
+
+def estimate_newcomer(
     initializer: Initializer | str,
     against: StudyLike,
     *,
@@ -172,7 +193,7 @@ def estimate_comparison(
     workers: int | None = None,
     device: str = "cpu",
     retrain: bool = False,
-) -> ComparisonEstimate:
+) -> NewcomerEstimate:
     """What `compare` would train, and for how long at most; arguments and errors as for `compare`.
 
     Nothing is written.
@@ -190,7 +211,7 @@ def estimate_comparison(
         own = {planned.cell.id for planned in task.cells.newcomer.cells}
         processes = workers if workers is not None else count_usable_cores()
         seconds = planner.bound_seconds([*trials, *evaluation], processes)
-    return ComparisonEstimate(
+    return NewcomerEstimate(
         study=task.study.name,
         newcomer=task.label,
         folder=task.folder,

@@ -149,7 +149,7 @@ def read_store(folder: Path) -> Mapping[str, Result]:
     return results_store.read_lazily(folder).results if has_store else {}
 
 
-def seed_store(task: NewcomerTask, file: Path | None) -> None:
+def store_baselines(task: NewcomerTask, file: Path | None) -> None:
     """Put the baselines beside which the newcomer is trained into the results folder, and what is
     stored of the newcomer itself. Results that are there stay.
     """

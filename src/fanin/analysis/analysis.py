@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fanin.analysis.problem_ranks import ProblemRanks
     from fanin.analysis.section_comparisons import SectionComparison
     from fanin.analysis.section_runs import SectionRuns
+    from fanin.analysis.seed_variance import SeedVariance
     from fanin.analysis.tuning_contrasts import SectionContrast
 
 
@@ -65,7 +66,7 @@ class Analysis:
     @cached_property
     def condition_summary(self) -> Summary:
         """One row per condition, over its replicates (`fanin.analysis.summary.summarise`)."""
-        return summarise(self.table, self.design)
+        return summarise(self.table, self.design, crossed=bool(self.seed_variances))
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -76,10 +77,12 @@ class Analysis:
 
     @cached_property
     def section_runs(self) -> tuple[SectionRuns, ...]:
-        """The runs of each section that compares something, as matrices."""
+        """The runs of each section that compares something, as matrices; empty if the plan crosses
+        its seeds, because runs that share seeds are no independent replicates.
+        """
         from fanin.analysis.section_runs import arrange_sections
 
-        return tuple(arrange_sections(self.table, self.design))
+        return () if self.seed_variances else tuple(arrange_sections(self.table, self.design))
 
     @cached_property
     def comparisons(self) -> tuple[SectionComparison, ...]:
@@ -101,7 +104,8 @@ class Analysis:
         if metric is None and margin is None:
             return self.comparisons
         chosen = None if metric is None else self.require_metric(metric)
-        sections = arrange_sections(self.table, self.design, chosen)
+        crossed = bool(self.seed_variances)
+        sections = [] if crossed else arrange_sections(self.table, self.design, chosen)
         return tuple(compare_section(runs, self.plan.reference, margin) for runs in sections)
 
     def require_metric(self, metric: str) -> str:
@@ -115,7 +119,7 @@ class Analysis:
 
     @cached_property
     def problem_ranks(self) -> ProblemRanks | None:
-        """How the compared values rank over the sections; None with fewer than two."""
+        """How the compared values rank over the sections; None with fewer than three."""
         from fanin.analysis.problem_ranks import rank_over_sections
         from fanin.analysis.tuning_contrasts import FACTOR
 
@@ -126,7 +130,7 @@ class Analysis:
         return rank_over_sections(sections)
 
     @cached_property
-    def tuning_contrasts(self) -> tuple[SectionContrast, ...]:
+    def rate_contrasts(self) -> tuple[SectionContrast, ...]:
         """What tuned learning rates change, of each section that was trained with a fixed rate
         too.
         """
@@ -141,6 +145,13 @@ class Analysis:
         """The results of the planned cells, in the plan's order."""
         ids = (planned.cell.id for planned in self.plan.cells)
         return tuple(self.results[cell] for cell in ids if cell in self.results)
+
+    @cached_property
+    def seed_variances(self) -> tuple[SeedVariance, ...]:
+        """What each seed adds to the spread between runs, if the plan crosses its seeds."""
+        from fanin.analysis.seed_variance import split_variance
+
+        return split_variance(self.table, self.design)
 
     @property
     def is_empty(self) -> bool:

@@ -124,7 +124,7 @@ def frame_differences(design: Design, comparisons: Iterable[SectionComparison]) 
 
 
 def frame_newcomer(design: Design, sections: Iterable[NewcomerSection]) -> pd.DataFrame:
-    """One row per section and baseline of a newcomer (`fanin.report.comparison.Comparison.frame`
+    """One row per section and baseline of a newcomer (`fanin.report.standing.Standing.frame`
     has the columns).
     """
     from fanin.analysis.section_comparisons import Difference
@@ -148,7 +148,7 @@ def frame_newcomer(design: Design, sections: Iterable[NewcomerSection]) -> pd.Da
 
 
 def frame_tuning(design: Design, contrasts: Iterable[SectionContrast]) -> pd.DataFrame:
-    """One row per section and value (`fanin.report.results.Results.tuning_contrasts` has the
+    """One row per section and value (`fanin.report.results.Results.contrast_rates` has the
     columns).
     """
     headings = [name for name in design.headings if name != FACTOR]

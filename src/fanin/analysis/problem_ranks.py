@@ -12,6 +12,9 @@ from fanin.analysis import statistics
 from fanin.analysis.section_runs import DIVERGED, SectionRuns
 from fanin.analysis.statistics import RankComparison
 
+MIN_SECTIONS = 3
+"""Over fewer sections an average rank says no more than the sections themselves."""
+
 
 @dataclass(frozen=True)
 class ProblemRanks:
@@ -41,7 +44,7 @@ class ProblemRanks:
 
 
 def rank_over_sections(sections: Sequence[SectionRuns]) -> ProblemRanks | None:
-    """The ranks over the sections that compare the same values; None with fewer than two.
+    """The ranks over the sections that compare the same values; None with fewer than three.
 
     If sections compare different sets of values, those of the most frequent set count.
     """
@@ -52,7 +55,7 @@ def rank_over_sections(sections: Sequence[SectionRuns]) -> ProblemRanks | None:
     if not groups:
         return None
     chosen = max(groups.values(), key=len)
-    if len(chosen) < 2:
+    if len(chosen) < MIN_SECTIONS:
         return None
     names = chosen[0].names
     scores = np.array([_score(runs, names) for runs in chosen])

@@ -13,8 +13,8 @@ from fanin.cli.metric_option import MetricOption
 from fanin.cli.run import format_command, shorten
 
 if TYPE_CHECKING:
-    from fanin.newcomer_run import ComparisonEstimate
-    from fanin.report.comparison import Comparison
+    from fanin.newcomer_run import NewcomerEstimate
+    from fanin.report.standing import Standing
 
 _Newcomer = Annotated[
     str,
@@ -98,7 +98,7 @@ def compare(
     dry_run: _DryRun = False,
     as_json: JsonOption = False,
 ) -> CommandOutput:
-    """Train your initializer on a study's cells, and compare it with the study's.
+    """Train your initializer on a study's cells, and compare it with theirs.
 
     The study's initializers are the baselines. Their results are stored, so only yours is trained:
     with the same seeds, batches and tuning of the learning rate. The verdict against each baseline
@@ -135,9 +135,7 @@ def compare(
         from fanin.execution.process_settings import tune_process
 
         tune_process()  # as in a worker: this process does nothing else
-        return _estimate_to_output(
-            newcomer_run.estimate_comparison(initializer, against, **options)
-        )
+        return _estimate_to_output(newcomer_run.estimate_newcomer(initializer, against, **options))
     comparison = newcomer_run.compare(
         initializer,
         against,
@@ -148,7 +146,7 @@ def compare(
     return _comparison_to_output(comparison)
 
 
-def _comparison_to_output(comparison: Comparison) -> CommandOutput:
+def _comparison_to_output(comparison: Standing) -> CommandOutput:
     from fanin.cli.written_files import list_places, write_files
 
     results = comparison.results
@@ -179,7 +177,7 @@ def _comparison_to_output(comparison: Comparison) -> CommandOutput:
     return CommandOutput(record, show, exit_code, has_effect=True)
 
 
-def _write_comparison(comparison: Comparison, folder: Path) -> dict[str, str]:
+def _write_comparison(comparison: Standing, folder: Path) -> dict[str, str]:
     """Write the verdicts as Markdown, and the differences at full precision."""
     from fanin import atomic
     from fanin.report.tables.documents import to_markdown
@@ -191,13 +189,13 @@ def _write_comparison(comparison: Comparison, folder: Path) -> dict[str, str]:
     return {name: str(atomic.write(path, text)) for name, (path, text) in texts.items()}
 
 
-def _estimate_to_output(estimate: ComparisonEstimate) -> CommandOutput:
+def _estimate_to_output(estimate: NewcomerEstimate) -> CommandOutput:
     record = {**vars(estimate), "folder": str(estimate.folder)}
     record |= {name: round(record[name], 1) for name in ("retraining_seconds", "seconds_at_most")}
     return CommandOutput(record, lambda: _show_estimate(estimate))
 
 
-def _show_estimate(estimate: ComparisonEstimate) -> None:
+def _show_estimate(estimate: NewcomerEstimate) -> None:
     from fanin.progress.remaining_time import format_duration
     from fanin.report.escaping import escape_invisible
     from fanin.report.tables.text_table import wrap_paragraph

@@ -46,6 +46,9 @@ def show_differences(results: Results, most: int | None, hint: Callable[[int], s
     """
     from fanin.report.tables.terminal import print_table
 
+    if results.analysis.seed_variances and (variance := results.variance_table()).rows:
+        print_lines("")
+        print_table(variance)
     table = results.difference_table()
     if not table.rows:
         return

@@ -102,8 +102,8 @@ def to_output(
             results,
             MOST_ROWS,
             lambda count: (
-                f"{count:,} differences from the reference: see differences.csv, or run "
-                "fanin status DIR --differences."
+                f"{count:,} differences from the reference: fanin status {results.out or 'DIR'} "
+                "--differences"
             ),
         )
         print_lines(["", *list_places(written.paths)])

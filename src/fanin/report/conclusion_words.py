@@ -55,10 +55,12 @@ def describe_ranks(ranks: ProblemRanks) -> str:
     """One sentence over the sections as problems."""
     found, order = ranks.comparison, ranks.order
     listed = _list([f"{ranks.names[i]} {found.ranks[i]:.1f}" for i in order])
-    said = f"Average rank over {ranks.sections} sections: {listed}"
+    total = ranks.sections + ranks.others
+    of = f" of {total}" if ranks.others else ""
+    said = f"Average rank over {ranks.sections}{of} sections: {listed}"
     if found.is_descriptive:
         return f"{said}. This describes these sections; a test over such needs {MIN_PROBLEMS}."
-    friedman = f"Friedman, p = {found.p_value:.2g}"
+    friedman = f"Friedman, p {format_p_value(found.p_value)}"
     if not found.p_value <= ALPHA:
         return f"{said}. Over all, none is told apart ({friedman})."
     first = ranks.names[order[0]]
@@ -72,28 +74,26 @@ def describe_ranks(ranks: ProblemRanks) -> str:
 def count_conclusions(comparisons: Sequence[SectionComparison], design: Design) -> str:
     """Instead of many sentences: in how many sections which value is the best."""
     compared, total = design.format_title(design.compared), len(comparisons)
-    leaders = Counter(item.leader for item in comparisons)
     few = sum(item.too_few for item in comparisons)
     if few == total:
         pairs = min(item.pairs for item in comparisons)
+        leaders = Counter(item.leader for item in comparisons)
         return (
-            f"Too few replicates to test in all {total} sections ({pairs} of {MIN_FOR_TEST}). Best "
-            f"by its mean: {_count(leaders)}."
+            f"Too few replicates to test in all {total} sections ({pairs} of {MIN_FOR_TEST}). The "
+            f"best mean has {_count(leaders)}."
         )
     best = Counter(item.best for item in comparisons if item.best)
-    open_leaders = Counter(item.leader for item in comparisons if not item.best)
+    others = Counter(item.leader for item in comparisons if not item.best)
     parts = [
-        f"In {sum(best.values())} of {total} sections one {compared} is the best ({_count(best)})"
+        f"In {sum(best.values())} of {total} sections one {compared} is the best: {_count(best)}."
         if best
-        else f"In none of {total} sections one {compared} is told to be the best"
+        else f"In none of {total} sections one {compared} is told to be the best."
     ]
-    if open_leaders:
-        parts.append(
-            f"{'in the others ' if best else ''}the best by its mean is not told apart from all "
-            f"others ({_count(open_leaders)})"
-        )
+    if others:
+        where = "In the others the" if best else "The"
+        parts.append(f"{where} best mean, not told apart from all others, has {_count(others)}.")
     if few:
-        parts.append(f"{few} have too few replicates to test")
+        parts.append(f"{few} have too few replicates to test.")
     worse = Counter(
         item.value
         for each in comparisons
@@ -101,8 +101,8 @@ def count_conclusions(comparisons: Sequence[SectionComparison], design: Design) 
         if item.judgement == "worse"
     )
     if worse:
-        parts.append(f"told to be worse than it, or than the reference: {_count(worse)}")
-    return "; ".join(parts) + "."
+        parts.append(f"Told to be worse than the best or the reference: {_count(worse)}.")
+    return " ".join(parts)
 
 
 def choose_difference_format(comparison: SectionComparison) -> NumberFormat:
@@ -123,9 +123,16 @@ def choose_difference_format(comparison: SectionComparison) -> NumberFormat:
     return replace(form, decimals=min(max(form.decimals, needed), _MOST_DECIMALS))
 
 
+def format_p_value(p: float, equals: str = "= ") -> str:
+    """``= 0.0024``, ``= 0.43``, ``< 0.0001``; `equals` may be left out."""
+    if p < 0.0001:
+        return "< 0.0001"
+    return f"{equals}{p:.4f}" if p < 0.01 else f"{equals}{p:.3f}" if p < 0.1 else f"{equals}{p:.2f}"
+
+
 def format_amount(number: float, metric: str) -> str:
-    """One number of a metric, alone."""
-    return choose_number_format(metric, [number]).text(number)
+    """One number of a metric, alone, with two significant digits."""
+    return choose_number_format(metric, [number], [number]).text(number)
 
 
 def _describe_differences(
@@ -207,7 +214,7 @@ def _format_leader(comparison: SectionComparison) -> str:
 
 
 def _count(names: Counter[str]) -> str:
-    return _list([f"{name} {count}" for name, count in names.most_common()])
+    return _list([f"{name} in {count}" for name, count in names.most_common()])
 
 
 def _list(texts: Sequence[str]) -> str:

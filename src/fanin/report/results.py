@@ -90,7 +90,7 @@ class Results:
         comparisons = analysis.compare(metric=metric, margin=margin)
         return frame_differences(analysis.design, comparisons)
 
-    def tuning_contrasts(self, reference: str | None = None) -> pd.DataFrame:
+    def contrast_rates(self, reference: str | None = None) -> pd.DataFrame:
         """One row per compared value and section of a study that trained both with a fixed learning
         rate and with tuned ones: what tuning changes.
 
@@ -104,7 +104,7 @@ class Results:
         from fanin.analysis.frames import frame_tuning
 
         analysis = self.compare_with(reference).analysis
-        return frame_tuning(analysis.design, analysis.tuning_contrasts)
+        return frame_tuning(analysis.design, analysis.rate_contrasts)
 
     def verdict(self, reference: str | None = None) -> Conclusion:
         """What may be concluded, a sentence for each section and one over all; ``print`` shows it.
@@ -153,6 +153,14 @@ class Results:
         from fanin.report.tables.difference_table import make_difference_table
 
         return make_difference_table(self.analysis)
+
+    def variance_table(self) -> Table:
+        """What each seed adds to the spread between runs, as a table; without rows if the study
+        does not cross its seeds. `Analysis.seed_variances` has the numbers.
+        """
+        from fanin.report.tables.variance_table import make_variance_table
+
+        return make_variance_table(self.analysis)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the HTML page (default: ``report.html`` in the results folder); return its path."""

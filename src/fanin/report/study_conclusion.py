@@ -11,6 +11,7 @@ from fanin.analysis.cell_table import OUTCOMES
 from fanin.analysis.section_comparisons import SectionComparison
 from fanin.analysis.tuning_contrasts import SectionContrast
 from fanin.report.conclusion_words import count_conclusions, describe_ranks, describe_section
+from fanin.report.tables.variance_table import describe_variance
 from fanin.report.tuning_words import describe_tuning
 
 SCHEMA = 1
@@ -43,6 +44,8 @@ class Conclusion:
     """Over the sections; empty if there is one, or nothing to say."""
     summary: str
     """Instead of the sections' sentences, if there are many."""
+    variance: tuple[str, ...] = ()
+    """What each seed adds to the spread between runs, if a study crosses its seeds."""
     tuning: tuple[str, ...] = ()
     """What tuned learning rates change, if a study was trained with a fixed rate too."""
     contrasts: tuple[SectionContrast, ...] = ()
@@ -53,10 +56,11 @@ class Conclusion:
         """What stands on top of a table: at most `MOST_SENTENCES` sections one by one."""
         told = map(str, self.sections) if len(self.sections) <= MOST_SENTENCES else (self.summary,)
         tuning = self.tuning if len(self.tuning) <= MOST_SENTENCES else ()
-        return tuple(line for line in (*told, self.overall, *tuning) if line)
+        lines = (*told, self.overall, *self.variance, *tuning)
+        return tuple(line for line in lines if line)
 
     def __str__(self) -> str:
-        lines = (*map(str, self.sections), self.overall, *self.tuning)
+        lines = (*map(str, self.sections), self.overall, *self.variance, *self.tuning)
         return "\n".join(line for line in lines if line)
 
     def to_json(self) -> dict[str, Any]:
@@ -65,6 +69,7 @@ class Conclusion:
             "schema": SCHEMA,
             "overall": self.overall,
             "summary": self.summary,
+            "variance": list(self.variance),
             "sections": [
                 {
                     "heading": item.heading,
@@ -105,8 +110,9 @@ class Conclusion:
 def draw_conclusion(analysis: Analysis) -> Conclusion:
     """The conclusion of an analysis; it says so if there is nothing to conclude."""
     design, comparisons = analysis.design, analysis.comparisons
+    variance = tuple(describe_variance(item) for item in analysis.seed_variances)
     if not comparisons:
-        return Conclusion((), _explain_nothing(analysis), "")
+        return Conclusion((), _explain_nothing(analysis), "", variance)
     alone = len(comparisons) == 1
     sections = tuple(
         SectionConclusion(
@@ -119,13 +125,18 @@ def draw_conclusion(analysis: Analysis) -> Conclusion:
         sections,
         describe_ranks(ranks) if ranks else "",
         "" if alone else count_conclusions(comparisons, design),
-        describe_tuning(analysis.tuning_contrasts, design),
-        analysis.tuning_contrasts,
+        variance,
+        describe_tuning(analysis.rate_contrasts, design),
+        analysis.rate_contrasts,
     )
 
 
 def _explain_nothing(analysis: Analysis) -> str:
     """Why there is no comparison."""
+    if analysis.seed_variances:
+        several = analysis.design.compared in analysis.design.varying
+        reason = "Values are not compared: runs that share seeds are no independent replicates."
+        return reason if several else ""
     counts = Counter(analysis.table.outcomes)
     if not counts["ok"]:
         words = {"missing": "not run yet"}

@@ -315,7 +315,13 @@ class Study:
 
     def _check_reference(self) -> str:
         """The reference; raises `UnknownName` if no axis has a value with this label."""
-        labels = {value.label for grid in self.grids for axis in grid.values() for value in axis}
+        labels = {
+            value.label
+            for grid in self.grids
+            for axis, values in grid.items()
+            if axis not in ("model", "data")  # never compared
+            for value in values
+        }
         if self.reference and self.reference not in labels:
             raise UnknownName.suggest(
                 f"value of study {self.name}, to compare with,", self.reference, sorted(labels)

@@ -9,7 +9,8 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design
 from fanin.analysis.factors import format_title, format_value, needs_title
 from fanin.analysis.section_comparisons import Difference, SectionComparison
-from fanin.report.conclusion_words import choose_difference_format, format_amount
+from fanin.analysis.statistics import MIN_FOR_INTERVAL
+from fanin.report.conclusion_words import choose_difference_format, format_amount, format_p_value
 from fanin.report.numbers import NumberFormat
 from fanin.report.tables.table import Column, Table, TableEntry
 
@@ -91,7 +92,8 @@ def _make_p_entry(item: Difference) -> TableEntry:
     if math.isnan(item.p_holm):
         return TableEntry()
     mark = next((mark for limit, mark in _MARKS if item.p_holm <= limit), "")
-    return TableEntry(f"{format_p_value(item.p_holm)} {mark}".rstrip(), item.p_holm)
+    shown = format_p_value(item.p_holm, equals="")
+    return TableEntry(f"{shown} {mark}".rstrip(), item.p_holm)
 
 
 def _make_detectable_entry(item: Difference, metric: str) -> TableEntry:
@@ -100,19 +102,16 @@ def _make_detectable_entry(item: Difference, metric: str) -> TableEntry:
     return TableEntry(format_amount(item.detectable, metric), item.detectable)
 
 
-def format_p_value(p: float) -> str:
-    """``0.0024``, ``0.43``, ``<0.0001``"""
-    if p < 0.0001:
-        return "<0.0001"
-    return f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
 def _write_notes(comparisons: Iterable[SectionComparison]) -> Iterable[str]:
     items = [item for each in comparisons for item in each.differences]
+    tested = any(math.isfinite(item.p_holm) for item in items)
+    p = (
+        "; p: exact sign-flip test, after Holm's correction within a section (* 5 %, ** 1 %, *** "
+        "0.1 %)"
+    )
     yield (
         "n: pairs of runs of one replicate; ± half-width of the 95 % interval (Student's t) of one "
-        "difference alone; p: exact sign-flip test, after Holm's correction within a section (* 5 "
-        "%, ** 1 %, *** 0.1 %)"
+        f"difference alone, from {MIN_FOR_INTERVAL} pairs on{p if tested else ''}"
     )
     yield (
         "Seen from: the smallest difference that so many pairs see with 80 % power after "

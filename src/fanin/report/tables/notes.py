@@ -49,7 +49,7 @@ def write_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
     found = [
         *analysis.plan.notes,
         *_note_incomplete(frame),
-        *_note_numbers(frame, replicates, ranked),
+        *_note_numbers(frame, replicates, ranked, crossed=bool(analysis.seed_variances)),
         *_note_metric(analysis),
         *_note_comparisons(design, analysis.comparisons, replicates),
         *_note_mixed_environments(frame, design),
@@ -94,10 +94,17 @@ def _find_reason(message: str) -> str:
     return lines[-1] if lines and lines[0].startswith("Traceback") else message
 
 
-def _note_numbers(frame: pd.DataFrame, replicates: int, ranked: bool) -> list[str]:
+def _note_numbers(
+    frame: pd.DataFrame, replicates: int, ranked: bool, *, crossed: bool
+) -> list[str]:
     if replicates == 1:
         return []
-    if replicates >= MIN_FOR_INTERVAL:
+    if crossed:
+        said = [
+            "mean ± standard deviation over n runs, which share seeds with one another, so that "
+            "their mean has no interval"
+        ]
+    elif replicates >= MIN_FOR_INTERVAL:
         said = [
             "mean ± half-width of its 95 % interval (Student's t over n replicates), from "
             f"{MIN_FOR_INTERVAL} replicates on"

@@ -4,7 +4,7 @@ in a matrix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,6 @@ import pandas as pd
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design, split_sections
 from fanin.analysis.factors import format_title, format_value, needs_title
-from fanin.analysis.section_comparisons import SectionComparison
 from fanin.analysis.summary import find_measured, list_metrics
 from fanin.report.numbers import NumberFormat
 from fanin.report.study_conclusion import draw_conclusion
@@ -52,19 +51,18 @@ def make_study_table(analysis: Analysis) -> Table:
             notes=notes.capitalize(plan.notes),
             empty=notes.describe_empty(frame),
         )
-    design, summary, comparisons = analysis.design, analysis.summary, analysis.comparisons
+    design, summary = analysis.design, analysis.summary
     replicates = notes.count_most_replicates(frame, design)
     compact = (
         bool(design.further) and len(summary) > MANY_ROWS and summary[design.compared].nunique() > 1
     )
     if compact:
-        columns, rows = matrix.make_matrix(analysis, choose_spread(replicates))
+        crossed = bool(analysis.seed_variances)
+        columns, rows = matrix.make_matrix(analysis, choose_spread(replicates, crossed=crossed))
     else:
         columns = _make_columns(frame, design, replicates > 1)
         parts = [part for _, part in split_sections(summary, design)]
-        rows = tuple(
-            row for part in parts for row in _make_rows(part, columns, comparisons, design)
-        )
+        rows = tuple(row for part in parts for row in _make_rows(part, columns, analysis))
     return Table(
         heading,
         columns,
@@ -114,18 +112,16 @@ def _choose_metrics(finished: pd.DataFrame) -> list[str]:
 
 
 def _make_rows(
-    section: pd.DataFrame,
-    columns: tuple[Column, ...],
-    comparisons: Sequence[SectionComparison],
-    design: Design,
+    section: pd.DataFrame, columns: tuple[Column, ...], analysis: Analysis
 ) -> list[tuple[TableEntry, ...]]:
-    suffix = choose_spread(int(section["planned"].max()))
+    design, crossed = analysis.design, bool(analysis.seed_variances)
+    suffix = choose_spread(int(section["planned"].max()), crossed=crossed)
     formats = {
         column.key: choose_format(section, column.key, suffix)
         for column in columns
         if column.key in section and column.numeric and column.key not in design.factors
     }
-    best = {(*item.section, item.best, item.metric) for item in comparisons if item.best}
+    best = {(*item.section, item.best, item.metric) for item in analysis.comparisons if item.best}
     return [
         tuple(_make_entry(group, column.key, formats, suffix, best, design) for column in columns)
         for group in section.to_dict("records")

@@ -14,8 +14,13 @@ from fanin.report.numbers import NumberFormat, choose_number_format
 from fanin.report.tables.table import TableEntry
 
 
-def choose_spread(planned: int) -> str:
-    """The suffix of the summary's column that follows ±, by planned replicates; empty for none."""
+def choose_spread(planned: int, *, crossed: bool = False) -> str:
+    """The suffix of the summary's column that follows ±, by planned replicates; empty for none.
+
+    Runs that share seeds with one another, as `crossed` ones do, have no interval of the mean.
+    """
+    if crossed:
+        return "_sd"
     return "_half_width" if planned >= MIN_FOR_INTERVAL else "_sd" if planned > 1 else ""
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fanin.analysis.design import Design
 from fanin.analysis.factors import format_title
 from fanin.analysis.statistics import MIN_FOR_TEST
-from fanin.cell.result import describe_key_difference
 from fanin.report.numbers import NumberFormat, choose_number_format
 
 if TYPE_CHECKING:
     from fanin.analysis.newcomer_comparison import BaselineDifference, NewcomerSection
-    from fanin.report.comparison import Comparison
 
 MOST_SENTENCES = 4
 """More sections than so many are told one by one in the table only."""
@@ -45,7 +44,7 @@ _OPEN = {
 
 
 @dataclass(frozen=True)
-class ComparisonVerdict:
+class StandingVerdict:
     """What may be said of a newcomer. ``str`` has a line over all, and one for each section."""
 
     overall: str
@@ -83,17 +82,16 @@ class ComparisonVerdict:
         )
 
 
-def describe_comparison(comparison: Comparison) -> ComparisonVerdict:
+def describe_standing(
+    newcomer: str, sections: Sequence[NewcomerSection], design: Design
+) -> StandingVerdict:
     """The verdict on a newcomer."""
-    sections, design = comparison.sections, comparison.results.analysis.design
     if not sections:
-        return ComparisonVerdict(
-            f"Nothing can be said of {comparison.newcomer}: no section has runs of it and of a "
-            "baseline.",
-            (),
+        return StandingVerdict(
+            f"Nothing can be said of {newcomer}: no section has runs of it and of a baseline.", ()
         )
-    return ComparisonVerdict(
-        _describe_all(comparison.newcomer, sections),
+    return StandingVerdict(
+        _describe_all(newcomer, sections),
         tuple(
             (
                 "" if len(sections) == 1 else design.name_section(section.section),
@@ -141,12 +139,16 @@ def format_value(section: NewcomerSection) -> str:
     return form.text(found.mean, found.half_width)
 
 
-def write_notes(comparison: Comparison) -> tuple[str, ...]:
-    """What a reader must know to read the verdicts correctly, besides the study's own notes."""
-    sections = comparison.sections
+def write_notes(sections: Sequence[NewcomerSection], environments: str) -> list[str]:
+    """What a reader must know to read the verdicts correctly.
+
+    Args:
+        sections: the newcomer beside the baselines.
+        environments: in what the baselines' environment differs, in words.
+    """
     items = [item for section in sections for item in section.against]
     pairings = Counter(item.pairing for item in items)
-    notes = [f"Baselines: {comparison.source}."] if comparison.source else []
+    notes = []
     if items:
         notes.append(
             "Differences are newcomer − baseline with 95 % intervals, each alone; p is corrected "
@@ -160,7 +162,7 @@ def write_notes(comparison: Comparison) -> tuple[str, ...]:
     if pairings["unpaired"]:
         notes.append(
             f"† Unpaired: {pairings['unpaired']} of {len(items)} baselines are from another "
-            f"environment ({_describe_difference(comparison)}). They are independent groups: "
+            f"environment ({environments}). They are independent groups: "
             "Welch's interval and test, which claim less than pairs would. An effect of the "
             "environment itself would look like one of the initializer. --retrain trains them here."
         )
@@ -169,39 +171,18 @@ def write_notes(comparison: Comparison) -> tuple[str, ...]:
             "Other data: the baselines were trained on other bytes of the data set, so nothing is "
             "compared. --retrain trains them on those of now."
         )
-    notes += _note_budgets(comparison)
-    if comparison.alone:
-        notes.append(
-            f"{comparison.alone:,} cells of the study were left out, because no baseline has a "
-            "result there."
-        )
-    return (*notes, *comparison.results.plan.notes)
+    return notes
 
 
-def _note_budgets(comparison: Comparison) -> list[str]:
-    budgets = dict(comparison.budgets)
-    own = budgets.pop(comparison.label, None)
-    if own is None:
-        return []
-    others = sorted(set(budgets.values()))
+def describe_budgets(own: int, budgets: Collection[int]) -> str:
+    """How many trial trainings tuned the newcomer's rates, and each baseline's."""
+    others = sorted(set(budgets))
     given = f"{others[0]:,}" if len(others) == 1 else f"{others[0]:,} to {others[-1]:,}"
     between = f" and {given} each baseline's" if others else ""
-    return [
+    return (
         f"Learning rates: {own:,} trial trainings tuned the newcomer's{between}, by one rule on "
         "the same tuning seeds: a grid grows where its best rate lies at the edge."
-    ]
-
-
-def _describe_difference(comparison: Comparison) -> str:
-    """The parts in which the environments of newcomer and baselines differ."""
-    found: dict[bool, dict[str, None]] = {True: {}, False: {}}
-    for planned in comparison.results.plan.cells:
-        result = comparison.results.results.get(planned.cell.id)
-        if result is not None:
-            is_own = planned.labels.get("initializer") == comparison.label
-            found[is_own][result.environment_key] = None
-    own = next(iter(found[True]), "")
-    return " or ".join(describe_key_difference(key, own) for key in found[False] if key != own)
+    )
 
 
 def _describe_all(newcomer: str, sections: Sequence[NewcomerSection]) -> str:

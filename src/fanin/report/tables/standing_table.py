@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from fanin.analysis import statistics
+from fanin.analysis.design import Design
 from fanin.analysis.factors import format_title, format_value, needs_title
 from fanin.analysis.newcomer_comparison import BaselineDifference, NewcomerSection
 from fanin.analysis.section_runs import ABSENT, OK
-from fanin.report.comparison_words import choose_format
 from fanin.report.numbers import NumberFormat, choose_number_format
+from fanin.report.standing_words import choose_format
 from fanin.report.tables.table import Column, Table, TableEntry
-
-if TYPE_CHECKING:
-    from fanin.report.comparison import Comparison
 
 NEWCOMER = "newcomer"
 
 
-def make_comparison_table(comparison: Comparison) -> Table:
+def make_standing_table(
+    title: str,
+    design: Design,
+    sections: Sequence[NewcomerSection],
+    notes: Sequence[str],
+    answer: tuple[str, ...],
+) -> Table:
     """Columns: what names the section, the initializer, its mean, the newcomer's difference from
     it, the pairs or runs, the corrected p, and the verdict.
     """
-    design, sections = comparison.results.analysis.design, comparison.sections
     titles = dict.fromkeys(format_title(section.metric) for section in sections)
     value = next(iter(titles)) if len(titles) == 1 else "score"
     columns = (
@@ -52,12 +55,12 @@ def make_comparison_table(comparison: Comparison) -> Table:
         )
         rows += [(*heads, *row) for row in _make_rows(section)]
     return Table(
-        f"{comparison.newcomer} against {comparison.results.plan.study}",
+        title,
         columns,
         tuple(rows),
-        notes=tuple(note[:1].upper() + note[1:] for note in comparison.notes),
+        notes=tuple(note[:1].upper() + note[1:] for note in notes),
         empty="Nothing to compare.",
-        answer=comparison.verdict().lines,
+        answer=answer,
     )
 
 

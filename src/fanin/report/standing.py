@@ -1,4 +1,4 @@
-"""Comparison: what `fanin.compare` returns; a newcomer beside each baseline of a study."""
+"""Standing: what `fanin.compare` returns; a newcomer beside each baseline of a study."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fanin.report.comparison_words import ComparisonVerdict, describe_comparison, write_notes
+from fanin.cell.result import describe_key_difference
 from fanin.report.results import Results
+from fanin.report.standing_words import (
+    StandingVerdict,
+    describe_budgets,
+    describe_standing,
+    write_notes,
+)
 from fanin.report.tables.table import Table
 
 if TYPE_CHECKING:
@@ -20,7 +26,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Standing:
     """A newcomer and the baselines of a study. ``print(comparison)`` shows the verdicts."""
 
     results: Results
@@ -52,9 +58,9 @@ class Comparison:
 
         return compare_newcomer(self.results.analysis.section_runs, self.newcomer)
 
-    def verdict(self) -> ComparisonVerdict:
+    def verdict(self) -> StandingVerdict:
         """What may be said of the newcomer, a sentence over all and one for each section."""
-        return describe_comparison(self)
+        return describe_standing(self.newcomer, self.sections, self.results.analysis.design)
 
     def frame(self) -> pd.DataFrame:
         """One row per section and baseline, newcomer − baseline.
@@ -69,14 +75,30 @@ class Comparison:
 
     def table(self) -> Table:
         """The verdicts on top, then a row for the newcomer and for each baseline of a section."""
-        from fanin.report.tables.comparison_table import make_comparison_table
+        from fanin.report.tables.standing_table import make_standing_table
 
-        return make_comparison_table(self)
+        return make_standing_table(
+            f"{self.newcomer} against {self.results.plan.study}",
+            self.results.analysis.design,
+            self.sections,
+            self.notes,
+            self.verdict().lines,
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know to read the verdicts correctly."""
-        return write_notes(self)
+        notes = [f"Baselines: {self.source}."] if self.source else []
+        notes += write_notes(self.sections, self._describe_environments())
+        if self.label in self.budgets:
+            others = [count for name, count in self.budgets.items() if name != self.label]
+            notes.append(describe_budgets(self.budgets[self.label], others))
+        if self.alone:
+            notes.append(
+                f"{self.alone:,} cells of the study were left out, because no baseline has a "
+                "result there."
+            )
+        return (*notes, *self.results.plan.notes)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the verdicts, each difference with its numbers, and the table."""
@@ -91,6 +113,17 @@ class Comparison:
             "table": self.table().to_json(),
         }
 
+    def _describe_environments(self) -> str:
+        """The parts in which the environments of newcomer and baselines differ."""
+        found: dict[bool, dict[str, None]] = {True: {}, False: {}}
+        for planned in self.results.plan.cells:
+            result = self.results.results.get(planned.cell.id)
+            if result is not None:
+                is_own = planned.labels.get("initializer") == self.label
+                found[is_own][result.environment_key] = None
+        own = next(iter(found[True]), "")
+        return " or ".join(describe_key_difference(key, own) for key in found[False] if key != own)
+
     def _repr_html_(self) -> str:
         """The table, as a notebook shows it."""
         from fanin.report.tables.html import to_html
@@ -101,4 +134,4 @@ class Comparison:
         return str(self.table())
 
     def __repr__(self) -> str:
-        return f"<Comparison of {self.label} with the baselines of {self.results.plan.study}>"
+        return f"<Standing of {self.label} with the baselines of {self.results.plan.study}>"
