@@ -87,6 +87,20 @@ def read_tuning(document: StudyDocument, grids: tuple[Grid, ...]) -> LearningRat
     return tune_by(tuning, chosen)
 
 
+def write_tuning(tuning: LearningRateTuning) -> TuneTable:
+    """The block [tune] that `read_tuning` reads as an equal tuning."""
+    return TuneTable(
+        learning_rate=list(tuning.rates),
+        replicates=tuning.replicates,
+        per=list(tuning.per),
+        at={axis: list(values) for axis, values in tuning.at.items()},
+        metric=tuning.metric,
+        better=tuning.better,
+        beside=tuning.beside,
+        equal_budgets=tuning.equal_budgets,
+    )
+
+
 def _check_tuned_axes(document: StudyDocument, tune: TuneTable, axes: Mapping[str, None]) -> None:
     for key in (*tune.per, *dict(_flatten(tune.at))):
         if key not in axes:

@@ -25,6 +25,7 @@ from fanin.study.axes import (
     read_exclusions,
     read_grids,
     read_tuning,
+    write_tuning,
 )
 from fanin.study.canonical_cell import check_key
 from fanin.study.expansion import Expansion
@@ -32,7 +33,7 @@ from fanin.study.field_forms import check_count
 from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.line_numbers import LineNumbers
 from fanin.study.plain_values import check_study_name, make_document
-from fanin.study.study_file import StudyDocument, StudyTables, TuneTable
+from fanin.study.study_file import StudyDocument, StudyTables
 from fanin.study.study_metric import check_metric, tune_by
 from fanin.user_code import look_beside
 
@@ -134,7 +135,7 @@ class Study:
             metric=self.metric,
             reference=self.reference,
             notes=list(self.notes),
-            tune=_to_table(self.tuning) if self.tuning else None,
+            tune=write_tuning(self.tuning) if self.tuning else None,
             base={key: value for key, value in self.base.items() if value is not None},
             exclude=[_to_lists(exclusion) for exclusion in self.exclude],
             grid=[
@@ -379,19 +380,6 @@ def _is_canonical_exclusion(exclusion: object) -> bool:
     return isinstance(exclusion, Mapping) and all(
         isinstance(names, tuple) and all(isinstance(name, str) for name in names)
         for names in exclusion.values()
-    )
-
-
-def _to_table(tuning: LearningRateTuning) -> TuneTable:
-    return TuneTable(
-        learning_rate=list(tuning.rates),
-        replicates=tuning.replicates,
-        per=list(tuning.per),
-        at=_to_lists(tuning.at),
-        metric=tuning.metric,
-        better=tuning.better,
-        beside=tuning.beside,
-        equal_budgets=tuning.equal_budgets,
     )
 
 

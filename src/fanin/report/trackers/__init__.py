@@ -10,6 +10,6 @@ holds.
 
 from fanin.report.trackers.cell_record import CellRecord as CellRecord
 from fanin.report.trackers.tracker import Tracker as Tracker
-from fanin.report.trackers.tracker import export_results as export_results
-from fanin.report.trackers.tracker import open_tracker as open_tracker
+from fanin.report.trackers.tracker_choice import export_results as export_results
+from fanin.report.trackers.tracker_choice import open_tracker as open_tracker
 from fanin.report.trackers.tracking_observer import TrackingObserver as TrackingObserver
