@@ -12,7 +12,8 @@ function drawDotPanel(figure, panel, state, size) {
   const near = rows.filter((row) => !row.far);
   const values = near.flatMap((row) => [row.y, row.lo, row.hi, ...(row.points ?? [])]);
   if (panel.zero) values.push(0);
-  const x = fitScale(values, left, size.width - 12, { mayBeLog: !panel.zero && !panel.axis.includes("accuracy") });
+  const right = size.width - 12 - Math.max(0, ...near.map((row) => describeRow(row).length * 5.8));
+  const x = fitScale(values, left, right, { mayBeLog: !panel.zero && !panel.axis.includes("accuracy") });
   const bottom = top + rows.length * ROW;
   const grid = makeSvg("g", { class: "axis" });
   for (const tick of x.list(Math.max(2, Math.floor((size.width - left) / 70)))) {
@@ -26,6 +27,13 @@ function drawDotPanel(figure, panel, state, size) {
   svg.append(grid);
   rows.forEach((row, i) => drawDotRow(svg, row, names[i], { x, y: top + (i + 0.5) * ROW, left, right: size.width - 12 }));
   return { svg, lines: [], title: panel.axis };
+}
+
+// What stands at the right end of a row, in words.
+function describeRow(row) {
+  if (row.note !== undefined) return row.note;
+  if (row.diverged) return `${row.diverged}/${row.planned} diverged`;
+  return isNumber(row.y) ? "" : "no result";
 }
 
 function drawDotRow(svg, row, name, { x, y, left, right }) {
@@ -44,7 +52,7 @@ function drawDotRow(svg, row, name, { x, y, left, right }) {
   });
   if (isNumber(row.lo) && isNumber(row.hi)) svg.append(makeSvg("line", { class: `interval ${colourClass(row.c)}`, x1: x.place(row.lo).toFixed(1), x2: x.place(row.hi).toFixed(1), y1: y, y2: y }));
   if (isNumber(row.y)) svg.append(makeMarker(row.c, x.place(row.y), y, 4, Boolean(row.open)));
-  const words = row.note ?? (row.diverged ? `${row.diverged}/${row.planned} diverged` : isNumber(row.y) ? "" : "no result");
+  const words = describeRow(row);
   if (words) svg.append(makeSvg("text", { class: "aside", x: right, y: y + 4, "text-anchor": "end" }, words));
 }
 
