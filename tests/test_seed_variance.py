@@ -60,6 +60,7 @@ def test_the_answer_and_the_table_say_what_each_seed_adds():
     assert results.verdict().to_json()["variance"] == [line]
     spread = [entry.spread for entry in results.table().rows[0] if entry.spread is not None]
     [deviation] = results.summary()["test_accuracy_sd"]
+    assert results.summary()["test_accuracy_half_width"].isna().all()
     assert deviation in spread
     assert "have no interval" not in str(results)
     assert "has no interval" in " ".join(str(results).split())

@@ -65,7 +65,7 @@ class Analysis:
     @cached_property
     def condition_summary(self) -> Summary:
         """One row per condition, over its replicates (`fanin.analysis.summary.summarise`)."""
-        return summarise(self.table, self.design)
+        return summarise(self.table, self.design, crossed=bool(self.seed_variances))
 
     @cached_property
     def summary(self) -> pd.DataFrame:

@@ -147,9 +147,14 @@ class SectionComparison:
         return min(item.n + item.failed for item in (*self.differences, *self.beaten))
 
     @property
+    def most_pairs(self) -> int:
+        """The most pairs of a value and the reference, those with a failed run included."""
+        return max(item.n + item.failed for item in self.differences)
+
+    @property
     def too_few(self) -> bool:
-        """Whether a pair of values has too few replicates to test."""
-        return self.pairs < MIN_FOR_TEST
+        """Whether every value has too few pairs with the reference to test."""
+        return self.most_pairs < MIN_FOR_TEST
 
     @cached_property
     def detectable(self) -> float:
@@ -186,7 +191,7 @@ def compare_section(
     at = runs.names.index(chosen)
     others = [i for i in range(len(runs.names)) if i != at]
     pairs = [_pair(runs, i, at) for i in others]
-    corrected = statistics.correct_holm([pair.compute_p_value() for pair in pairs])
+    corrected = statistics.correct_holm([pair.p_value for pair in pairs])
     differences = tuple(
         pair.judge(float(p), len(pairs), margin) for pair, p in zip(pairs, corrected, strict=True)
     )
@@ -239,7 +244,8 @@ class _Pair:
         largest = float(np.nanmax(np.abs(scores))) if len(self.found) else 0.0
         return np.where(self.unknown, -math.copysign(largest, self.ahead), scores)
 
-    def compute_p_value(self) -> float:
+    @cached_property
+    def p_value(self) -> float:
         """Of the sign-flip test; nan with too few pairs."""
         return statistics.compute_flip_p_value(self.scores[~np.isnan(self.scores)])
 
@@ -283,7 +289,7 @@ class _Pair:
             sd=estimate.sd,
             low=estimate.low,
             high=estimate.high,
-            p=self.compute_p_value(),
+            p=self.p_value,
             p_holm=p_holm,
             detectable=detectable,
             needed=needed,

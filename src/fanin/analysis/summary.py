@@ -33,7 +33,7 @@ class Summary:
     """Column → value; None or nan where there is none."""
 
 
-def summarise(table: CellTable, design: Design) -> Summary:
+def summarise(table: CellTable, design: Design, *, crossed: bool = False) -> Summary:
     """One row per condition of a plan: sections in the plan's order, the compared values in each.
 
     Columns: the `LEADING` factors; planned and the number of cells of each outcome;
@@ -41,6 +41,11 @@ def summarise(table: CellTable, design: Design) -> Summary:
     m_half_width (95 %, from 5 replicates on) and m_median; and the other factors. If a replicate
     diverged, there is no mean, and the median counts it as the worst value. mean_rank is over the
     replicates in which every condition of the section finished.
+
+    Args:
+        table: the cells.
+        design: what is compared, and within what.
+        crossed: whether runs share seeds with one another, which leaves no interval of a mean.
     """
     rows: list[dict[str, Any]] = []
     pairs = table.pair_rows(design.pairing[1:])
@@ -50,6 +55,8 @@ def summarise(table: CellTable, design: Design) -> Summary:
         for value, members in compared.items():
             levels = table.conditions[table.numbers[members[0]]]
             summary = _summarise_condition(table, members)
+            if crossed:
+                summary |= {f"{metric}_half_width": math.nan for metric in table.metrics}
             rows.append({**levels, **summary, "mean_rank": mean_ranks.get(format_value(value))})
     columns = [
         *LEADING,

@@ -141,7 +141,7 @@ class Cell(_Identified):
 
         It is the field's value if there is one, else derived from root seed and replicate.
         """
-        from fanin import seeds  # imports torch, which reading a store must not
+        from fanin import seeds
 
         value: int | None = getattr(self, f"{purpose}_seed")
         return seeds.derive_seed(self.seed, purpose, self.replicate) if value is None else value
