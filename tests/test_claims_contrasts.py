@@ -24,6 +24,7 @@ from fanin.claims.decision_rule import (
 from fanin.claims.run_values import EpochsToTarget, GeneralizationGap, LossIncreases, Metric
 from fanin.claims.share_contrast import ExactFact, ShareContrast
 from fanin.claims.spread_contrasts import InitializerSpreadContrast, SpreadContrast
+from fanin.claims.verdict_words import format_amount
 
 ALPHA = 0.05
 NOISE = np.array([-3, -2, -2, -1, 0, 0, 1, 2, 2, 3]) / 1000
@@ -363,3 +364,22 @@ def test_the_effect_in_hand_tells_how_many_replicates_decide() -> None:
         statistics.count_needed_replicates(0.03, 0.03, alpha=ALPHA)
     )
     assert count_deciding_replicates("same", math.inf, 0.03, 0.02, ALPHA) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.0471, "accuracy", "+0.047"),
+        (-0.0471, "accuracy", "−0.047"),
+        (-0.0001, "accuracy", "0.000"),
+        (math.log(1.5), "ratio", "× 1.50"),
+        (math.log(2.78e-13), "ratio", "× 2.8·10⁻¹³"),
+        (math.log(123456), "ratio", "× 1.2·10⁵"),
+        (-293.4, "dollars", "−293"),
+        (math.inf, "epochs", "+∞"),
+        (math.nan, "epochs", "?"),
+        (0.08, "share", "0.08"),
+    ],
+)
+def test_amounts_in_words(value: float, unit: str, text: str) -> None:
+    assert format_amount(value, unit) == text

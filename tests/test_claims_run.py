@@ -30,6 +30,8 @@ def test_claims_run_shortened_end_to_end_and_say_that_they_do_not_count(
     assert done.code == 0, done.err
     assert "do not count" in done.out
     assert "(inconclusive)" in done.out
+    assert (tmp_path / "verdicts.json").is_file()
+    assert (tmp_path / "figures" / "lr-schedule.png").is_file()
     results = results_store.read(tmp_path / "claim-schedule").results
     assert {result.cell.epochs for result in results.values()} == {1}
     assert {result.cell.replicate for result in results.values()} == {0, 1}

@@ -147,9 +147,14 @@ class SectionComparison:
         return min(item.n + item.failed for item in (*self.differences, *self.beaten))
 
     @property
+    def most_pairs(self) -> int:
+        """The most pairs of a value and the reference, those with a failed run included."""
+        return max(item.n + item.failed for item in self.differences)
+
+    @property
     def too_few(self) -> bool:
-        """Whether a pair of values has too few replicates to test."""
-        return self.pairs < MIN_FOR_TEST
+        """Whether every value has too few pairs with the reference to test."""
+        return self.most_pairs < MIN_FOR_TEST
 
     @cached_property
     def detectable(self) -> float:

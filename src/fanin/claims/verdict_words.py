@@ -77,13 +77,14 @@ def format_amount(value: float, unit: str, *, signed: bool = True) -> str:
         return f"× {_format_factor(math.exp(value))}"
     if unit == "share":
         return f"{value:.2f}"
-    return f"{value:{'+' * signed}{_SIGNED.get(unit, '.3g')}}".replace("-", "−")
+    text = f"{value:{'+' * signed}{_SIGNED.get(unit, '.3g')}}"
+    return (text if text.strip("+-0.") else text.lstrip("+-")).replace("-", "−")
 
 
 def _format_factor(factor: float) -> str:
     """Three digits; far from 1 a power of ten."""
     if 1e-3 <= factor < 1e4:
-        return f"{factor:.3g}"
+        return f"{factor:#.3g}".rstrip(".")
     mantissa, _, exponent = f"{factor:.1e}".partition("e")
     digits = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa}·10{digits}"

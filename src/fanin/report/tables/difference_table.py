@@ -29,7 +29,7 @@ def make_difference_table(analysis: Analysis) -> Table:
     smallest difference that would have been seen, ``needed`` the replicates that would decide.
     """
     design = analysis.design
-    comparisons = [item for item in analysis.comparisons if item.pairs > 1]
+    comparisons = [item for item in analysis.comparisons if item.most_pairs > 1]
     references = dict.fromkeys(item.reference for item in comparisons)
     title = f"Differences from {next(iter(references))}" if len(references) == 1 else "Differences"
     if not comparisons:
