@@ -20,7 +20,8 @@ from typing import Any, Literal
 import numpy as np
 
 from fanin.analysis import statistics
-from fanin.analysis.section_comparisons import ALPHA, Difference, Judgement, compare_section
+from fanin.analysis.paired_runs import ALPHA, Difference, Judgement
+from fanin.analysis.section_comparisons import compare_section
 from fanin.analysis.section_runs import ABSENT, DIVERGED, OK, UNKNOWN, SectionRuns
 from fanin.analysis.statistics import MIN_FOR_TEST
 

@@ -16,12 +16,8 @@ from typing import Any
 import numpy as np
 
 from fanin.analysis import statistics
-from fanin.analysis.section_comparisons import (
-    Difference,
-    PairedRuns,
-    SectionComparison,
-    compare_section,
-)
+from fanin.analysis.paired_runs import Difference, PairedRuns
+from fanin.analysis.section_comparisons import SectionComparison, compare_section
 from fanin.analysis.section_runs import ABSENT, DIVERGED, UNKNOWN, SectionRuns
 
 FACTOR = "tuned"
