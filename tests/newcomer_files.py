@@ -25,7 +25,7 @@ TUNED = (
     + """
 [tune]
 learning_rate = [0.01, 0.1]
-replicates = 2
+replicates = 1
 """
 )
 

@@ -74,7 +74,7 @@ def test_labels_that_hold_commas_are_told_apart() -> None:
 
 def test_progress_is_shown_where_somebody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     from fanin.execution.observer import CallbackObserver
-    from fanin.experiment import _choose_observer
+    from fanin.experiment import choose_observer
     from fanin.progress.progress_display import ProgressDisplay
 
     def print_event(_: object) -> None:
@@ -82,10 +82,10 @@ def test_progress_is_shown_where_somebody_watches(monkeypatch: pytest.MonkeyPatc
 
     for watched in (True, False):
         monkeypatch.setattr("fanin.progress.progress_display.is_watched", partial(bool, watched))
-        shown = _choose_observer(CallbackObserver(), None)
+        shown = choose_observer(CallbackObserver(), None)
         assert isinstance(shown, ProgressDisplay) is watched
-        assert isinstance(_choose_observer(CallbackObserver(), True), ProgressDisplay)
-        assert _choose_observer(CallbackObserver(), False) == CallbackObserver()
-        assert isinstance(_choose_observer(CallbackObserver(print_event), None), CallbackObserver)
+        assert isinstance(choose_observer(CallbackObserver(), True), ProgressDisplay)
+        assert choose_observer(CallbackObserver(), False) == CallbackObserver()
+        assert isinstance(choose_observer(CallbackObserver(print_event), None), CallbackObserver)
     with pytest.raises(fanin.FaninError, match="progress=True"):
-        _choose_observer(CallbackObserver(print_event), True)
+        choose_observer(CallbackObserver(print_event), True)

@@ -156,16 +156,16 @@ def test_few_replicates_are_too_few_for_a_contrast() -> None:
 
 def test_only_tuned_sections_are_ranked_as_problems() -> None:
     study = Study(
-        "two",
+        "three",
         base={**BASE, "learning_rate": 0.5},
-        axes={"initializer": NAMES, "batch_size": [32, 64]},
+        axes={"initializer": NAMES, "batch_size": [32, 64, 128]},
         replicates=2,
         tuning={"learning_rate": [0.01, 0.1], "beside": True},
     )
     _, results = run(study)
     ranks = results.analysis.problem_ranks
     assert ranks is not None
-    assert ranks.sections == 2
+    assert ranks.sections == 3
 
 
 def test_a_study_without_both_has_no_contrasts() -> None:
