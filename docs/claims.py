@@ -36,6 +36,9 @@ PAGE, FIGURES = DOCS / "claims.md", DOCS / "claims"
 KEPT_COLUMNS = {"claim-start": ("accuracy", "val_accuracy"), "claim-spread": ("val_loss",)}
 """Columns of the histories that claims read; the others are not committed."""
 
+_KEPT_OF_DATA = ("fingerprint", "canonical", "source")
+_DROPPED_FACTS = ("cores", "platform", "python")
+
 
 def judge_all() -> tuple[tuple[ClaimVerdict, ...], ClaimInputs]:
     """The verdicts on all claims from the committed results."""
@@ -158,7 +161,7 @@ def write_figures(verdicts: Sequence[ClaimVerdict]) -> None:
 
 def export_results(folder: Path) -> None:
     """Write what a `fanin run claims` has found in studies of claims alone into ``results/``: all
-    metrics, and of the histories what claims read.
+    metrics, and of histories, data and environment what claims read.
     """
     for name in builtin_studies.list_claim_studies():
         if (folder / name).is_dir():
@@ -180,8 +183,15 @@ def _strip(result: Result, columns: Sequence[str]) -> Result:
         for name, column in result.history.items()
         if name in columns
     }
-    timings = {"total": round(result.timings.get("total", 0.0), 3)}
-    return replace(result, history=history, timings=timings)
+    return replace(
+        result,
+        history=history,
+        timings={"total": round(result.timings.get("total", 0.0), 3)},
+        data={key: result.data[key] for key in _KEPT_OF_DATA if key in result.data},
+        environment={
+            key: value for key, value in result.environment.items() if key not in _DROPPED_FACTS
+        },
+    )
 
 
 def main() -> int:

@@ -49,6 +49,8 @@ ORDER = (
     "progress",
     "experiment",
     "claim_runs",
+    "newcomer_task",
+    "newcomer_run",
     "cli",
     "__main__",
 )

@@ -18,6 +18,7 @@ EXTRAS = {
 }
 
 MODULES = {
+    "mlflow-skinny": "mlflow",
     "scikit-learn": "sklearn",
     "tensorflow-cpu": "tensorflow",
     "tomli-w": "tomli_w",
@@ -25,7 +26,9 @@ MODULES = {
 """Distributions whose module has another name."""
 
 TOOLS = {
+    "alembic": "MLflow's store in a database",
     "mypy": "make lint",
+    "sqlalchemy": "MLflow's store in a database",
     "ruff": "make lint",
     "pandas-stubs": "types for mypy",
     "pytest-cov": "make coverage",
@@ -84,7 +87,9 @@ def test_every_import_of_the_package_is_declared() -> None:
     declared = {MODULES.get(name, name) for name in map(name_of, [*CORE, *EXTRAS["study"]])}
     # A notebook has IPython, and a trainer that calls a callback is there: they are asked for only
     # there.
-    known = declared | sys.stdlib_module_names | {"fanin", "IPython", "transformers", ""}
+    # Trackers are extras of their own.
+    others = {"fanin", "IPython", "transformers", "mlflow", ""}
+    known = declared | sys.stdlib_module_names | others
     assert imports_of("src") - known == set()
 
 

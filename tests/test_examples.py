@@ -40,6 +40,7 @@ TRAININGS: dict[str, tuple[tuple[str, ...], tuple[object, ...]]] = {
     "gpt_training": (("transformers", "accelerate"), ("initializer=std 0.01,std 0.02",)),
 }
 """Users' own trainings: the packages that each needs, and a part of its study."""
+NEWCOMER = "my_init.py"
 
 
 def part(name: str, contract: Contract, **options: object) -> object:
@@ -52,6 +53,7 @@ def test_every_file_is_run_by_a_test() -> None:
     there = {file.name for file in EXAMPLES.iterdir() if file.is_file() and file.suffix != ".pyc"}
     trainings = {f"{name}.{ending}" for name in TRAININGS for ending in ("py", "toml")}
     assert there == {*SCRIPTS, *PARTS, STUDY, *trainings}
+    assert there == {*SCRIPTS, *PARTS, STUDY, NEWCOMER}
 
 
 @pytest.mark.usefixtures("preloaded_workers", "draws_globally")
@@ -170,3 +172,22 @@ def test_the_loss_is_cross_entropy_that_hard_samples_and_rare_classes_weigh_in()
     p = outputs.softmax(1)[range(2), targets]
     expected = ((1 - p) ** 2 * -p.log() * torch.tensor([40 / 60, 40 / 20])).mean()
     assert float(focal(outputs, targets)) == pytest.approx(float(expected))
+
+
+def test_the_newcomer_has_he_s_variance_and_zeros() -> None:
+    init = fanin.get(f"{EXAMPLES / NEWCOMER}:MyInit", keep=0.25)
+    weight = init(torch.empty(400, 500), generator=seeds.make_generator(0, "example"))
+    assert weight.var().item() == pytest.approx(2 / 500, rel=0.05)
+    assert (weight == 0).float().mean().item() == pytest.approx(0.75, abs=0.01)
+
+
+def test_the_newcomer_is_compared_with_a_built_in_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run_command(
+        *("compare", f"{EXAMPLES / NEWCOMER}:MyInit", "--against", "quick"),
+        *("--only", "data=diabetes", "--dry-run", "--json"),
+    )
+    assert done.code == 0, done.err
+    assert (done.record["to_train"], done.record["baselines"]) == (10, 60)

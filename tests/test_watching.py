@@ -291,6 +291,7 @@ def test_of_accumulated_gradients_the_first_pass_counts() -> None:
     with fanin.watch(alone) as expected:
         F.cross_entropy(alone(first[0]), first[1]).backward()
         torch.optim.SGD(alone.parameters(), lr=0.1).step()
+    assert list_names(watch) == list_names(expected)
     pair = (watch.log.readings[0], expected.log.readings[0])
     one, other = (read_values(reading, "fc1:relu") for reading in pair)
     assert one == other

@@ -7,6 +7,7 @@
     audit = fanin.audit(model, batch, target=labels)
     fanin.assert_healthy(model, batch, target=labels)
     results = fanin.run("quick", out="runs/quick")
+    comparison = fanin.compare("my_init.py:MyInit", against="quick")
 
 This module holds the public names, and nothing else.
 """
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from fanin.experiment import Results, run
     from fanin.fans import Layout, register_layer
     from fanin.initializers import Initializer, get
+    from fanin.newcomer_run import compare
+    from fanin.report.standing import Standing
     from fanin.report.watched_training import load_signals
     from fanin.study.study import Study
     from fanin.watching.trainer_callbacks import watch_lightning, watch_transformers
@@ -39,11 +42,13 @@ __all__ = [
     "Record",
     "Results",
     "Rules",
+    "Standing",
     "Study",
     "Watch",
     "__version__",
     "assert_healthy",
     "audit",
+    "compare",
     "get",
     "initialize",
     "load_signals",
@@ -59,6 +64,7 @@ __all__ = [
 # no torch.
 _HOMES = {
     "Audit": "fanin.diagnosis",
+    "Standing": "fanin.report.standing",
     "FaninError": "fanin.errors",
     "Finding": "fanin.diagnosis",
     "Initializer": "fanin.initializers",
@@ -70,6 +76,7 @@ _HOMES = {
     "Watch": "fanin.watching.watch",
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
+    "compare": "fanin.newcomer_run",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
     "load_signals": "fanin.report.watched_training",

@@ -145,22 +145,20 @@ def run(
     Raises:
         UsageError: the study cannot be planned.
         DataError: data are damaged, or cannot be downloaded. Nothing of the stage is trained then.
-        StoreError: the store is locked, corrupt, or on a full disk.
-        RunInterrupted: a signal was received.
+        StoreError: the store is locked, corrupt, or on a full disk; RunInterrupted: by a signal.
     """
-    observer = observer or _choose_observer(CallbackObserver(on_event, on_download), progress)
+    observer = observer or choose_observer(CallbackObserver(on_event, on_download), progress)
     stages, fingerprints = list[tuple[Plan, RunSummary]](), dict[str, str]()
     with Planner(_load_to_run(study, signals)) as planner:
         plan = _plan(planner, replicates, only, max_epochs)
         folder = choose_folder(out, plan.study, planner.study.file)
         given: dict[str, object] = {"replicates": replicates, "only": only, "workers": workers}
         given |= {"max_epochs": max_epochs, "device": device, "save_weights": save_weights}
-        given |= {"signals": signals}
-        call = command or format_python_call(load_study(study), folder, given)
-        plan = replace(plan, command=call)
+        call = format_python_call(load_study(study), folder, given | {"signals": signals})
+        plan = replace(plan, command=command or call)
         for stage in _plan_stages(planner, plan, folder, max_epochs, accept_changed, fingerprints):
             with observer.watch_downloads(stage) as tell_download:
-                _fetch_data(planner, stage.to_train, tell_download, fingerprints)
+                fetch_data(planner, stage.to_train, tell_download, fingerprints)
             planner.end_process()
             _claim_folder(out, folder, planner.study)
             with observer.watch_training(stage) as tell_event:
@@ -260,7 +258,7 @@ def _plan(
             f"only maps an axis to a value or several, such as {{'data': 'digits'}}; received "
             f"{quote(only)}."
         )
-    selected = {axis: _to_labels(values) for axis, values in (only or {}).items()}
+    selected = {axis: to_labels(values) for axis, values in (only or {}).items()}
     return planner.plan(replicates=replicates, only=selected, max_epochs=max_epochs)
 
 
@@ -341,7 +339,7 @@ def _read_own_data(planner: Planner, cells: Iterable[Cell], fingerprints: dict[s
                 fingerprints[name] = planner.read_fingerprint(name)
 
 
-def _fetch_data(
+def fetch_data(
     planner: Planner,
     cells: Iterable[Cell],
     on_download: Callable[[DownloadProgress], None],
@@ -375,7 +373,7 @@ def _claim_folder(out: Path | str | None, folder: Path, study: Study) -> None:
         )
 
 
-def _choose_observer(callbacks: CallbackObserver, progress: bool | None) -> Observer:
+def choose_observer(callbacks: CallbackObserver, progress: bool | None) -> Observer:
     """The callbacks if there are any, or else a display if it is asked for or somebody watches."""
     from fanin.progress import progress_display
 
@@ -386,7 +384,7 @@ def _choose_observer(callbacks: CallbackObserver, progress: bool | None) -> Obse
     return progress_display.ProgressDisplay() if shows else callbacks
 
 
-def _to_labels(values: object) -> list[str]:
+def to_labels(values: object) -> list[str]:
     """One value or several, written as labels are."""
     items = values if isinstance(values, (list, tuple, set)) else [values]
     return [item if isinstance(item, str) else specs.render_value(item) for item in items]

@@ -15,6 +15,8 @@ initializers of a replicate see the same batches, the same masks and the same st
 
 torch's CPU generator uses only the low 32 bits of its seed, so a stream is a 32-bit number here
 too, and `require_distinct` checks that no two streams of one model coincide.
+
+torch is imported by the functions that need it: statistics of stored results draw from NumPy alone.
 """
 
 from __future__ import annotations
@@ -25,12 +27,15 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from fanin.errors import FaninError, UsageError, quote
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 MAX_SEED = 2**63 - 1
 
@@ -49,6 +54,8 @@ def derive_stream(seed: int, purpose: str, *name: str | int) -> int:
 
 def make_generator(seed: int, purpose: str, *name: str | int) -> torch.Generator:
     """A CPU generator at the start of the stream of (seed, purpose, name, …)."""
+    import torch
+
     return torch.Generator("cpu").manual_seed(derive_stream(seed, purpose, *name))
 
 
@@ -74,6 +81,8 @@ def draw_legacy_permutation(seed: int, n: int) -> np.ndarray:
 
 def draw_order(seed: int, epoch: int, n: int) -> Tensor:
     """The order in which an epoch visits n samples: int64, shape (n,)."""
+    import torch
+
     return torch.randperm(n, generator=make_generator(seed, "order", epoch), device="cpu")
 
 
@@ -104,8 +113,10 @@ def draw_into(place: Tensor) -> Iterator[None]:
     It does if `place` is contiguous fp32 on the CPU and has as many elements as are drawn. Fresh
     memory for a large weight costs up to half as much as the draw itself. The numbers are the same.
     """
+    import torch
+
     is_usable = (
-        type(place) in (Tensor, torch.nn.Parameter)
+        type(place) in (torch.Tensor, torch.nn.Parameter)
         and place.device.type == "cpu"
         and place.dtype == torch.float32
         and place.is_contiguous()
@@ -122,6 +133,8 @@ def _take_memory(n: int) -> Tensor:
     memory, _DRAW_MEMORY.memory = _DRAW_MEMORY.memory, None
     if memory is not None and len(memory) == n:
         return memory
+    import torch
+
     return torch.empty(n, dtype=torch.float32, device="cpu")
 
 
@@ -144,6 +157,8 @@ def draw_keep_mask(key: Tensor, shape: tuple[int, ...], probability: float) -> T
     construction), run twice, in int64 torch operations whose values stay below 2**32 between steps.
     It is exact and the same on every device.
     """
+    import torch
+
     index = torch.arange(math.prod(shape), device=key.device, dtype=torch.int64).view(shape)
     mixed = _mix((_mix(index) + key) & 0xFFFFFFFF)
     return mixed < round(probability * 2**32)
@@ -180,6 +195,8 @@ def preserve_torch_state(seed: int | None = None) -> Iterator[None]:
     For code that draws from them, such as a module's constructor or torch's own dropout. With a
     seed, they start from it.
     """
+    import torch
+
     cuda_is_initialized: Callable[[], bool] = torch.cuda.is_initialized
     with torch.random.fork_rng(
         devices=range(torch.cuda.device_count()) if cuda_is_initialized() else []

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from fanin.analysis.cell_table import CellTable
 from fanin.analysis.design import Design, infer_design
-from fanin.analysis.summary import Summary, summarise
-from fanin.cell.plan import Plan
+from fanin.analysis.summary import Summary, find_measured, summarise
+from fanin.cell.plan import FIXED, Plan
 from fanin.cell.result import Result
 from fanin.errors import UnknownName
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fanin.analysis.section_comparisons import SectionComparison
     from fanin.analysis.section_runs import SectionRuns
     from fanin.analysis.seed_variance import SeedVariance
+    from fanin.analysis.tuning_contrasts import SectionContrast
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,18 +103,42 @@ class Analysis:
 
         if metric is None and margin is None:
             return self.comparisons
-        if metric is not None and metric not in self.table.metrics:
-            raise UnknownName.suggest("metric of these results", metric, self.table.metrics)
+        chosen = None if metric is None else self.require_metric(metric)
         crossed = bool(self.seed_variances)
-        sections = [] if crossed else arrange_sections(self.table, self.design, metric)
+        sections = [] if crossed else arrange_sections(self.table, self.design, chosen)
         return tuple(compare_section(runs, self.plan.reference, margin) for runs in sections)
+
+    def require_metric(self, metric: str) -> str:
+        """The metric of that name, with ``test_`` or ``val_`` before it if it has to be; raises
+        `UnknownName` if no result has it.
+        """
+        found = find_measured(metric, self.table.metrics)
+        if found is None:
+            raise UnknownName.suggest("metric of these results", metric, self.table.metrics)
+        return found
 
     @cached_property
     def problem_ranks(self) -> ProblemRanks | None:
         """How the compared values rank over the sections; None with fewer than three."""
         from fanin.analysis.problem_ranks import rank_over_sections
+        from fanin.analysis.tuning_contrasts import FACTOR
 
-        return rank_over_sections(self.section_runs)
+        sections = self.section_runs
+        if FACTOR in self.design.varying:  # the fixed rate does not make another problem
+            at = self.design.section.index(FACTOR)
+            sections = tuple(runs for runs in sections if runs.section[at] != FIXED)
+        return rank_over_sections(sections)
+
+    @cached_property
+    def rate_contrasts(self) -> tuple[SectionContrast, ...]:
+        """What tuned learning rates change, of each section that was trained with a fixed rate
+        too.
+        """
+        from fanin.analysis.tuning_contrasts import contrast_tuning
+
+        return contrast_tuning(
+            self.section_runs, self.design.section, FIXED, self.plan.reference or None
+        )
 
     @cached_property
     def planned_results(self) -> tuple[Result, ...]:

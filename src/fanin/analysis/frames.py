@@ -13,13 +13,16 @@ except ModuleNotFoundError:
     raise MissingExtra("pandas", "study", "A frame of results") from None
 
 from fanin.analysis.factors import FACTORS, LEADING, SEEDS
+from fanin.analysis.tuning_contrasts import FACTOR
 from fanin.cell.signal_columns import is_signal_column
 
 if TYPE_CHECKING:
     from fanin.analysis.cell_table import CellTable
     from fanin.analysis.design import Design
+    from fanin.analysis.newcomer_comparison import NewcomerSection
     from fanin.analysis.section_comparisons import SectionComparison
     from fanin.analysis.summary import Summary
+    from fanin.analysis.tuning_contrasts import SectionContrast
     from fanin.cell.result import Result
 
 PROVENANCE = ("cell", "block", "environment", "fingerprint", "message")
@@ -57,6 +60,7 @@ def build_frame(table: CellTable) -> pd.DataFrame:
         }
     )
     specs = (planned.cell.data for planned in table.plan.cells)
+    frame.attrs["metric"] = table.plan.metric
     frame.attrs["directions"] = _Facts(table.directions)
     frame.attrs["datasets"] = _Facts(zip(columns["data"], specs, strict=True))
     return frame
@@ -118,6 +122,58 @@ def frame_differences(design: Design, comparisons: Iterable[SectionComparison]) 
     columns = [*design.headings, "metric", *Difference.__dataclass_fields__]
     frame = pd.DataFrame(rows, columns=pd.Index(columns))
     return frame.astype({"needed": "float64"})
+
+
+def frame_newcomer(design: Design, sections: Iterable[NewcomerSection]) -> pd.DataFrame:
+    """One row per section and baseline of a newcomer (`fanin.report.standing.Standing.frame`
+    has the columns).
+    """
+    from fanin.analysis.section_comparisons import Difference
+
+    rows = [
+        {
+            **{
+                name: value
+                for name, value in zip(design.section, section.section, strict=True)
+                if name in design.headings
+            },
+            "metric": section.metric,
+            "pairing": item.pairing,
+            **vars(item.difference),
+        }
+        for section in sections
+        for item in section.against
+    ]
+    columns = [*design.headings, "metric", "pairing", *Difference.__dataclass_fields__]
+    return pd.DataFrame(rows, columns=pd.Index(columns)).astype({"needed": "float64"})
+
+
+def frame_tuning(design: Design, contrasts: Iterable[SectionContrast]) -> pd.DataFrame:
+    """One row per section and value (`fanin.report.results.Results.contrast_rates` has the
+    columns).
+    """
+    headings = [name for name in design.headings if name != FACTOR]
+    shared = ("mean", "low", "high", "p_holm", "judgement")
+    rows = [
+        {
+            **{
+                name: value
+                for name, value in zip(design.section, section.section, strict=True)
+                if name in headings
+            },
+            "metric": section.metric,
+            "value": item.value,
+            "reference": section.reference,
+            "fixed": item.fixed.mean,
+            "tuned": item.tuned.mean,
+            **{name: getattr(item.contrast, name) for name in shared},
+            "reversed": item.is_reversed,
+        }
+        for section in contrasts
+        for item in section.contrasts
+    ]
+    names = [*headings, "metric", "value", "reference", "fixed", "tuned", *shared, "reversed"]
+    return pd.DataFrame(rows, columns=pd.Index(names))
 
 
 def _list_factors(table: CellTable) -> dict[str, Any]:

@@ -185,8 +185,8 @@ def compare_section(
     chosen = reference if reference in runs.names else choose_reference(runs.names)
     at = runs.names.index(chosen)
     others = [i for i in range(len(runs.names)) if i != at]
-    pairs = [_pair(runs, i, at) for i in others]
-    corrected = statistics.correct_holm([pair.compute_p_value() for pair in pairs])
+    pairs = [pair_runs(runs, i, at) for i in others]
+    corrected = statistics.correct_holm([pair.p_value for pair in pairs])
     differences = tuple(
         pair.judge(float(p), len(pairs), margin) for pair, p in zip(pairs, corrected, strict=True)
     )
@@ -196,7 +196,7 @@ def compare_section(
 
 
 @dataclass(frozen=True)
-class _Pair:
+class PairedRuns:
     """The paired runs of a value and its reference."""
 
     value: str
@@ -239,7 +239,8 @@ class _Pair:
         largest = float(np.nanmax(np.abs(scores))) if len(self.found) else 0.0
         return np.where(self.unknown, -math.copysign(largest, self.ahead), scores)
 
-    def compute_p_value(self) -> float:
+    @cached_property
+    def p_value(self) -> float:
         """Of the sign-flip test; nan with too few pairs."""
         return statistics.compute_flip_p_value(self.scores[~np.isnan(self.scores)])
 
@@ -283,7 +284,7 @@ class _Pair:
             sd=estimate.sd,
             low=estimate.low,
             high=estimate.high,
-            p=self.compute_p_value(),
+            p=self.p_value,
             p_holm=p_holm,
             detectable=detectable,
             needed=needed,
@@ -305,7 +306,7 @@ class _Pair:
         return "cannot tell"
 
 
-def _pair(runs: SectionRuns, value: int, reference: int) -> _Pair:
+def pair_runs(runs: SectionRuns, value: int, reference: int) -> PairedRuns:
     both = runs.states[:, [value, reference]]
     there = (both != ABSENT).all(axis=1)
     unknown = there & (both == UNKNOWN).any(axis=1)
@@ -314,7 +315,7 @@ def _pair(runs: SectionRuns, value: int, reference: int) -> _Pair:
     with np.errstate(invalid="ignore"):
         gains = runs.gains[:, value] - runs.gains[:, reference]
     gains = np.where(lost.all(axis=1), 0.0, gains)  # −inf − −inf
-    return _Pair(
+    return PairedRuns(
         runs.names[value],
         runs.names[reference],
         runs.higher_is_better,
@@ -364,7 +365,7 @@ def _compare_leader(
             continue
         p = corrected[min(other, leader), max(other, leader)]
         comparisons = len(numbers) * (len(numbers) - 1) // 2
-        item = _pair(runs, other, leader).judge(p, comparisons)
+        item = pair_runs(runs, other, leader).judge(p, comparisons)
         if not leads and item.judgement in ("better", "worse"):
             item = replace(item, judgement="cannot tell")
         found.append(item)
@@ -373,7 +374,7 @@ def _compare_leader(
 
 def _adjust_all_pairs(runs: SectionRuns, numbers: Sequence[int]) -> Mapping[tuple[int, int], float]:
     pairs = list(itertools.combinations(numbers, 2))
-    scores = np.column_stack([_pair(runs, a, b).scores for a, b in pairs])
+    scores = np.column_stack([pair_runs(runs, a, b).scores for a, b in pairs])
     return dict(zip(pairs, map(float, statistics.adjust_jointly(scores)), strict=True))
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fanin.analysis.cell_table import CellTable
 from fanin.analysis.design import Design
 from fanin.analysis.factors import format_value
-from fanin.analysis.summary import choose_main_metric, is_higher_better
+from fanin.analysis.summary import find_section_metric, is_higher_better
 
 ABSENT, OK, DIVERGED, UNKNOWN = range(4)
 """States of a run: not run yet; with a value; diverged; failed, killed or without the metric."""
@@ -43,6 +43,8 @@ class SectionRuns:
     states: NDArray[np.int8]
     origins: NDArray[np.int_]
     """A number for each environment and fingerprint of the data: only runs of one are paired."""
+    data: NDArray[np.int_]
+    """A number for each fingerprint of the data."""
 
     @cached_property
     def complete(self) -> NDArray[np.bool_]:
@@ -77,6 +79,7 @@ def arrange_sections(
 def _arrange(table: CellTable, design: Design, metric: str | None) -> Iterator[SectionRuns]:
     states = np.array([_STATES[outcome] for outcome in table.outcomes], dtype=np.int8)
     origins, pairs = _number_origins(table), table.pair_rows(design.pairing[1:])
+    data = _number([r.fingerprint if r else None for r in table.found])
     for key, rows in table.group_rows(design.section).items():
         numbers: dict[str, int] = {}
         columns = np.array(
@@ -89,7 +92,8 @@ def _arrange(table: CellTable, design: Design, metric: str | None) -> Iterator[S
             ]
         )
         at = np.array(rows)
-        chosen = metric or _find_metric(table, at[states[at] == OK])
+        ok = at[states[at] == OK].tolist()
+        chosen = metric or find_section_metric(table, ok)
         if chosen is None or len(numbers) < 2 or chosen not in table.metrics:
             continue
         lines = _number([pairs[row] for row in rows])
@@ -99,18 +103,11 @@ def _arrange(table: CellTable, design: Design, metric: str | None) -> Iterator[S
         found = np.zeros(shape, dtype=np.int8)
         found[lines, columns] = states[at]
         found[(found == OK) & np.isnan(values)] = UNKNOWN
-        places = np.full(shape, -1)
-        places[lines, columns] = origins[at]
+        places, fingerprints = np.full(shape, -1), np.full(shape, -1)
+        places[lines, columns], fingerprints[lines, columns] = origins[at], data[at]
         higher = is_higher_better(chosen, table.directions)
-        yield SectionRuns(key, chosen, higher, tuple(numbers), values, found, places)
-
-
-def _find_metric(table: CellTable, ok: NDArray[np.int_]) -> str | None:
-    return choose_main_metric(
-        name
-        for name in table.metrics
-        if name.startswith("test_") and not np.isnan(table.get_metric(name)[ok]).all()
-    )
+        names = tuple(numbers)
+        yield SectionRuns(key, chosen, higher, names, values, found, places, fingerprints)
 
 
 def _number_origins(table: CellTable) -> NDArray[np.int_]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +78,22 @@ def list_metrics(frame: pd.DataFrame) -> list[str]:
 
 
 def find_main_metric(section: pd.DataFrame) -> str | None:
-    """The metric that ranks a section's conditions: its test metric, or the test loss if it has no
-    other. A user's own training that tests nothing is ranked by what it gives, or validates.
+    """The metric that ranks a section's conditions: the plan's, if it was measured; else its test
+    metric, or the test loss if it has no other. A user's own training that tests nothing is ranked
+    by what it gives, or validates.
     """
     ok = section[section["outcome"] == "ok"]
-    return choose_main_metric(name for name in list_metrics(section) if ok[name].notna().any())
+    measured = [name for name in list_metrics(section) if ok[name].notna().any()]
+    chosen = find_measured(str(section.attrs.get("metric", "")), measured)
+    return chosen or choose_main_metric(measured)
+
+
+def find_measured(metric: str, measured: Collection[str]) -> str | None:
+    """A metric among those that were measured, as it is called or with ``test_`` or ``val_`` before
+    it; None if it is empty or was not measured.
+    """
+    names = (metric, f"test_{metric}", f"val_{metric}") if metric else ()
+    return next((name for name in names if name in measured), None)
 
 
 def is_higher_better(metric: str, directions: Mapping[str, str] | None = None) -> bool:
@@ -183,9 +194,14 @@ def _compute_mean_ranks(
 def _find_section_metric(table: CellTable, conditions: Iterable[Sequence[int]]) -> str | None:
     """As `find_main_metric`, of the rows of a section's conditions."""
     ok = [row for row in itertools.chain(*conditions) if table.outcomes[row] == "ok"]
-    return choose_main_metric(
-        name for name in table.metrics if not np.isnan(table.get_metric(name)[ok]).all()
-    )
+    return find_section_metric(table, ok)
+
+
+def find_section_metric(table: CellTable, ok: Sequence[int]) -> str | None:
+    """As `find_main_metric`, of the rows of a section that trained to their end."""
+    measured = [name for name in table.metrics if not np.isnan(table.get_metric(name)[ok]).all()]
+    chosen = find_measured(table.plan.metric, measured)
+    return chosen or choose_main_metric(measured)
 
 
 def choose_main_metric(measured: Iterable[str]) -> str | None:

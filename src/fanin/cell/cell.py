@@ -90,6 +90,12 @@ class Cell(_Identified):
     """Reference of a user's function that trains in place of fanin's own loop
     (`fanin.training.own_training`). Model and data are then names that the user gives.
     """
+    tuned: Annotated[
+        bool, Factor(changes_training=False, needs_title=False, fits_all_data=True)
+    ] = False
+    """Whether the learning rate was chosen for this cell on other seeds
+    (`fanin.study.learning_rate_tuning`). Cells of different rates are then compared.
+    """
     initializer: Annotated[
         str, Factor(form="spec", of="initializer", needs_title=False, fits_all_data=True)
     ]
@@ -103,10 +109,6 @@ class Cell(_Identified):
     augment_seed: Annotated[int | None, Seed(form="seed")] = None
 
     replicate: Annotated[int, Bookkeeping()] = 0
-    tuned: Annotated[bool, Bookkeeping(changes_training=False)] = False
-    """Whether the learning rate was chosen for this cell on other seeds
-    (`fanin.study.learning_rate_tuning`). Cells of different rates are then compared.
-    """
     sources: Annotated[tuple[tuple[str, str], ...], Bookkeeping()] = ()
     """(reference, SHA-256) of each user component that the fields above name
     (`fanin.user_code`).
@@ -164,7 +166,7 @@ class Cell(_Identified):
 
         It is the field's value if there is one, else derived from root seed and replicate.
         """
-        from fanin import seeds  # imports torch, which reading a store must not
+        from fanin import seeds
 
         value: int | None = getattr(self, f"{purpose}_seed")
         return seeds.derive_seed(self.seed, purpose, self.replicate) if value is None else value

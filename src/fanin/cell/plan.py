@@ -10,6 +10,9 @@ from fanin import specs
 from fanin.cell.cell import Cell
 from fanin.errors import StoreCorrupt, quote
 
+FIXED, TUNED = "fixed rate", "tuned rate"
+"""What labels call the two halves of an evaluation with both kinds of learning rates."""
+
 _TUNING = "tuning of the learning rate"
 """How the last note of a tuning plan begins; a stored plan is recognised by it."""
 
@@ -59,6 +62,10 @@ class Plan:
     """The compared value, as tables show it, that all others are compared with; empty for the usual
     one (`fanin.analysis.section_comparisons`).
     """
+    metric: str = ""
+    """What tables and differences look at, with or without ``test_`` or ``val_``; empty for the
+    main metric of each section.
+    """
 
     @property
     def is_tuning(self) -> bool:
@@ -91,6 +98,7 @@ class Plan:
             "resolved": self.study_toml,
             "command": self.command,
             **({"reference": self.reference} if self.reference else {}),
+            **({"metric": self.metric} if self.metric else {}),
             "cells": cells,
         }
 
@@ -114,6 +122,7 @@ class Plan:
                 study_toml=str(record.get("resolved", "")),
                 command=str(record.get("command", "")),
                 reference=str(record.get("reference", "")),
+                metric=str(record.get("metric", "")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreCorrupt(
@@ -125,7 +134,7 @@ def merge_plans(plans: Sequence[Plan]) -> Plan:
     """One plan that holds the cells of all."""
     cells = {planned.cell.id: planned for plan in reversed(plans) for planned in plan.cells}
     order = dict.fromkeys(planned.cell.id for plan in plans for planned in plan.cells)
-    references = {plan.reference for plan in plans}
+    references, metrics = {plan.reference for plan in plans}, {plan.metric for plan in plans}
     return Plan(
         study=" + ".join(dict.fromkeys(plan.study for plan in plans)),
         question=" ".join(dict.fromkeys(plan.question for plan in plans)),
@@ -133,4 +142,5 @@ def merge_plans(plans: Sequence[Plan]) -> Plan:
         cells=tuple(cells[cell] for cell in order),
         notes=tuple(dict.fromkeys(note for plan in plans for note in plan.notes)),
         reference=references.pop() if len(references) == 1 else "",
+        metric=metrics.pop() if len(metrics) == 1 else "",
     )

@@ -26,6 +26,12 @@ NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """Word in JSON → number."""
 
 
+def describe_key_difference(theirs: str, ours: str) -> str:
+    """The parts in which two environment keys differ: ``engine 2, here 3``."""
+    pairs = zip(_ENVIRONMENT_KEY, theirs.split(" | "), ours.split(" | "), strict=False)
+    return "; ".join(f"{name} {one}, here {other}" for name, one, other in pairs if one != other)
+
+
 def make_environment_key(environment: Mapping[str, Any]) -> str:
     """The part of an environment that all results of a block must share, as one line of text."""
     return " | ".join(str(environment.get(key, "?")) for key in _ENVIRONMENT_KEY)

@@ -7,7 +7,19 @@ from typing import Annotated, cast
 import typer
 
 from fanin._version import __version__
-from fanin.cli import audit, data, explain, export, listing, report, run, show, status, store
+from fanin.cli import (
+    audit,
+    compare,
+    data,
+    explain,
+    export,
+    listing,
+    report,
+    run,
+    show,
+    status,
+    store,
+)
 
 # Typer's error for a command line that it does not understand. Older versions import it from click,
 # newer ones define it.
@@ -26,6 +38,7 @@ app = typer.Typer(
 app.command()(audit.audit)
 app.command()(explain.explain)
 app.command()(run.run)
+app.command()(compare.compare)
 app.command()(status.status)
 app.command()(report.report)
 app.command()(export.export)

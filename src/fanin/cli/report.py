@@ -9,6 +9,7 @@ import typer
 
 from fanin.cli.command_output import CommandOutput, print_lines
 from fanin.cli.json_option import JsonOption
+from fanin.cli.metric_option import MetricOption
 from fanin.cli.reference_option import ReferenceOption
 from fanin.errors import UsageError
 
@@ -36,6 +37,7 @@ def report(
     together: Annotated[
         bool, typer.Option("--together", help="Show several folders as one study.")
     ] = False,
+    metric: MetricOption = None,
     figures: Annotated[
         bool, typer.Option("--figures", help="Also draw one figure per cell.")
     ] = False,
@@ -61,6 +63,9 @@ def report(
     \b
     Exit codes: 0 written · 2 no results, or nowhere to write · 3 store corrupt
     """
+    from fanin.store.results_folder import check_path
+
+    check_path(folders[0])
     if len(folders) == 1 and folders[0].is_file():
         return _report_signals(folders[0], output)
     from fanin import experiment
@@ -74,7 +79,7 @@ def report(
         stores = _load_comparable(folders)
         if stores is not None:
             return _report_stores(stores, Path(output or ""))
-    results = experiment.load_results(*folders).compare_with(reference)
+    results = experiment.load_results(*folders).rank_by(metric).compare_with(reference)
     folder = output if output is not None else folders[0]
     return written_files.to_output(
         results, written_files.write_files(results, folder, each_cell=figures), folder=str(folder)

@@ -16,6 +16,7 @@ from fanin.errors import UsageError
 
 if TYPE_CHECKING:
     from fanin.cell.plan import PlannedCell
+    from fanin.execution.observer import Observer
     from fanin.experiment import Estimate
     from fanin.report.results import Results
     from fanin.study.study import Study
@@ -64,6 +65,15 @@ _MaxEpochs = Annotated[
         help="The most epochs of a cell. Such cells are stored beside the study's own.",
     ),
 ]
+_Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="The metric that table, differences and tuning look at, such as loss or accuracy, "
+        "instead of the main one.",
+    ),
+]
 _Workers = Annotated[
     int | None,
     typer.Option(
@@ -90,6 +100,15 @@ _Signals = Annotated[
     ),
 ]
 _Figures = Annotated[bool, typer.Option("--figures", help="Also draw one figure per cell.")]
+_Tracker = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        metavar="NAME:PLACE",
+        help="Also write a run per cell while it trains: tensorboard:FOLDER, mlflow:URI or mlflow. "
+        "--tracker may be repeated.",
+    ),
+]
 _AcceptChanged = Annotated[
     bool,
     typer.Option(
@@ -130,6 +149,7 @@ def run(
     only: _Only = None,
     add: _Add = None,
     max_epochs: _MaxEpochs = None,
+    metric: _Metric = None,
     reference: ReferenceOption = None,
     workers: _Workers = None,
     device: _Device = "cpu",
@@ -137,6 +157,7 @@ def run(
     save_weights: _SaveWeights = False,
     signals: _Signals = False,
     figures: _Figures = False,
+    tracker: _Tracker = None,
     accept_changed: _AcceptChanged = False,
     checkpoint_interval: _CheckpointInterval = 10.0,
     timeout: _Timeout = 1800.0,
@@ -173,7 +194,6 @@ def run(
 
     from fanin import experiment
     from fanin.cli.only_option import parse_only
-    from fanin.progress.progress_display import ProgressDisplay
 
     options: dict[str, Any] = {
         "replicates": replicates,
@@ -184,8 +204,8 @@ def run(
         "accept_changed": accept_changed,
     }
     to_run = _add_values(study, add) if add else study
-    if reference is not None:
-        to_run = experiment.load_study(to_run).override(reference=reference)
+    if metric is not None or reference is not None:
+        to_run = experiment.load_study(to_run).override(metric=metric, reference=reference)
     if dry_run:
         from fanin.execution.process_settings import tune_process
 
@@ -198,15 +218,26 @@ def run(
         save_weights=save_weights,
         checkpoint_interval=checkpoint_interval,
         timeout=timeout,
-        observer=ProgressDisplay(),
-        command=_format_command(context),
+        observer=_open_observer(tracker or []),
+        command=format_command(context),
         **options,
     )
     assert results.out is not None
-    return _results_to_output(results, _shorten(results.out), figures)
+    return _results_to_output(results, shorten(results.out), figures)
 
 
-def _format_command(context: typer.Context) -> str:
+def _open_observer(trackers: list[str]) -> Observer:
+    """The display of progress, and the trackers beside it."""
+    from fanin.progress.progress_display import ProgressDisplay
+
+    if not trackers:
+        return ProgressDisplay()
+    from fanin.report.trackers import TrackingObserver, open_tracker
+
+    return TrackingObserver(ProgressDisplay(), [open_tracker(spec) for spec in trackers])
+
+
+def format_command(context: typer.Context) -> str:
     """The command line as it was given, which continues the study from the same folder."""
     return shlex.join(["fanin", *(word for word in context.obj if word != "--json")])
 
@@ -223,7 +254,7 @@ def _add_values(name: str, add: list[str]) -> Study:
     return experiment.load_study(name).add(values)
 
 
-def _shorten(folder: Path) -> Path:
+def shorten(folder: Path) -> Path:
     """The folder relative to the working directory, if it lies below."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 

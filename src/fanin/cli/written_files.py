@@ -106,18 +106,20 @@ def to_output(
                 "--differences"
             ),
         )
-        print_lines(["", *_list_places(written.paths)])
+        print_lines(["", *list_places(written.paths)])
 
     return CommandOutput(record, show, exit_code, has_effect=True)
 
 
-def _list_places(files: dict[str, str]) -> list[str]:
+def list_places(files: dict[str, str]) -> list[str]:
     from fanin.report.escaping import escape_invisible
 
     words = {
         "page": "Page",
         "curves": "Curves",
         "overlay": "Curves",
+        "comparison": "Verdicts",
+        "comparison_csv": "Verdicts",
         "csv": "Table",
         "markdown": "Table",
         "differences": "Table",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ class _Options:
     save_weights: bool
     accept_changed: bool
     fingerprints: Mapping[str, str]
+    matmul: str | None
+    forgotten: frozenset[str]
 
     def __post_init__(self) -> None:
         if not self.workers >= 1:
@@ -81,6 +83,8 @@ def run_plan(
     save_weights: bool = False,
     accept_changed: bool = False,
     fingerprints: Mapping[str, str] = NO_FINGERPRINTS,
+    matmul: str | None = None,
+    forgotten: Iterable[str] = (),
     on_event: Callable[[Event], None] = lambda event: None,
     engine: str = DEFAULT_ENGINE,
 ) -> RunSummary:
@@ -103,6 +107,8 @@ def run_plan(
             instead of training them again.
         fingerprints: spec of a data set → the fingerprint of its data, as the caller has loaded
             them. A worker that loads other data trains nothing on them.
+        matmul: the matmul backend; by default the fastest exact one, which workers choose.
+        forgotten: ids of cells that are trained whatever result they have.
         on_event: called with every event, in this thread.
         engine: what trains, as ``module:factory`` (`fanin.execution.engine`).
 
@@ -117,6 +123,8 @@ def run_plan(
         save_weights=save_weights,
         accept_changed=accept_changed,
         fingerprints=fingerprints,
+        matmul=matmul,
+        forgotten=frozenset(forgotten),
     )
     with catch_interrupts() as interrupts, Store.create_or_open(out) as store:
         store.set_plan(plan)
@@ -141,12 +149,17 @@ class _Run:
     ) -> None:
         self._store, self._options, self._interrupts, self._emit = store, options, interrupts, emit
         self._cells = {planned.cell.id: planned.cell for planned in plan.cells}
-        self._results = store.read_results()
+        self._results = {
+            cell: result
+            for cell, result in store.read_results().items()
+            if cell not in options.forgotten
+        }
         self._pool = WorkerPool(
             executor,
             device=options.device,
             limit=options.workers,
             timeout=options.timeout,
+            matmul=options.matmul,
             cells=tuple(self._cells.values()),
             emit=emit,
         )

@@ -71,6 +71,7 @@ class WorkerPool:
         timeout: float,
         cells: Sequence[Cell],
         emit: Callable[[Event], None],
+        matmul: str | None = None,
     ) -> None:
         self.environment: dict[str, Any] | None = None
         """The environment of every worker; None until the first is ready."""
@@ -87,7 +88,7 @@ class WorkerPool:
         }
         self._cell_of_each_model = list(models.values())
         self._imports: dict[LocalWorker, UserFiles] = {}
-        self._matmul: str | None = None
+        self._matmul = matmul
         self._starting: dict[LocalWorker, bool] = {}
         """Workers that are not ready yet, and whether each was told to set up."""
         self._idle: list[LocalWorker] = []

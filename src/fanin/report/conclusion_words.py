@@ -79,8 +79,8 @@ def count_conclusions(comparisons: Sequence[SectionComparison], design: Design) 
         pairs = min(item.pairs for item in comparisons)
         leaders = Counter(item.leader for item in comparisons)
         return (
-            f"Too few replicates to test in all {total} sections ({pairs} of {MIN_FOR_TEST}). The "
-            f"best mean has {_count(leaders)}."
+            f"Too few replicates to test in all {total} sections ({pairs} of {MIN_FOR_TEST}). "
+            f"Sections with the best mean: {_count(leaders)}."
         )
     best = Counter(item.best for item in comparisons if item.best)
     others = Counter(item.leader for item in comparisons if not item.best)

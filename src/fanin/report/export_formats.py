@@ -8,7 +8,11 @@ from fanin.errors import UnknownName, quote
 
 FORMATS = ("csv", "csv-cells", "differences", "jsonl", "latex", "markdown")
 
+TRACKERS = ("tensorboard", "mlflow")
+"""What is not written as one text (`fanin.report.trackers`)."""
+
 _OTHER_NAMES = {
+    **dict.fromkeys(("tb", "tfevents", "events"), "tensorboard"),
     **dict.fromkeys(("xlsx", "xls", "excel", "ods", "spreadsheet"), "csv, which spreadsheets open"),
     **dict.fromkeys(("tsv", "table", "dataframe", "pandas"), "csv"),
     **dict.fromkeys(("parquet", "feather", "cells"), "csv-cells, a row per cell"),

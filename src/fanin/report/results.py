@@ -106,6 +106,22 @@ class Results:
         comparisons = analysis.compare(metric=metric, margin=margin)
         return frame_differences(analysis.design, comparisons)
 
+    def contrast_rates(self, reference: str | None = None) -> pd.DataFrame:
+        """One row per compared value and section of a study that trained both with a fixed learning
+        rate and with tuned ones: what tuning changes.
+
+        Columns: the factors that name a section, metric, value, reference, fixed and tuned (value −
+        reference with either rate), then mean, low, high (95 %) of tuned − fixed, p_holm,
+        judgement, and reversed: whether the order of the two changes, and each order is shown.
+
+        Args:
+            reference: the compared value to subtract; by default the study's own.
+        """
+        from fanin.analysis.frames import frame_tuning
+
+        analysis = self.compare_with(reference).analysis
+        return frame_tuning(analysis.design, analysis.rate_contrasts)
+
     def verdict(self, reference: str | None = None) -> Conclusion:
         """What may be concluded, a sentence for each section and one over all; ``print`` shows it.
 
@@ -124,6 +140,15 @@ class Results:
             return self
         check_reference(self.analysis.table, self.analysis.design, reference)
         return replace(self, plan=replace(self.plan, reference=reference))
+
+    def rank_by(self, metric: str | None) -> Results:
+        """The same results by another metric, in every table, figure and verdict; raises
+        `UnknownName` if none has it.
+        """
+        if not metric or metric == self.plan.metric:
+            return self
+        self.analysis.require_metric(metric)
+        return replace(self, plan=replace(self.plan, metric=metric))
 
     def table(self) -> Table:
         """The study's table with its notes; ``print`` shows it."""

@@ -9,8 +9,10 @@ from typing import Any
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.cell_table import OUTCOMES
 from fanin.analysis.section_comparisons import SectionComparison
+from fanin.analysis.tuning_contrasts import SectionContrast
 from fanin.report.conclusion_words import count_conclusions, describe_ranks, describe_section
 from fanin.report.tables.variance_table import describe_variance
+from fanin.report.tuning_words import describe_tuning
 
 SCHEMA = 1
 
@@ -44,15 +46,21 @@ class Conclusion:
     """Instead of the sections' sentences, if there are many."""
     variance: tuple[str, ...] = ()
     """What each seed adds to the spread between runs, if a study crosses its seeds."""
+    tuning: tuple[str, ...] = ()
+    """What tuned learning rates change, if a study was trained with a fixed rate too."""
+    contrasts: tuple[SectionContrast, ...] = ()
+    """The numbers of that."""
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What stands on top of a table: at most `MOST_SENTENCES` sections one by one."""
         told = map(str, self.sections) if len(self.sections) <= MOST_SENTENCES else (self.summary,)
-        return tuple(line for line in (*told, self.overall, *self.variance) if line)
+        tuning = self.tuning if len(self.tuning) <= MOST_SENTENCES else ()
+        lines = (*told, self.overall, *self.variance, *tuning)
+        return tuple(line for line in lines if line)
 
     def __str__(self) -> str:
-        lines = (*map(str, self.sections), self.overall, *self.variance)
+        lines = (*map(str, self.sections), self.overall, *self.variance, *self.tuning)
         return "\n".join(line for line in lines if line)
 
     def to_json(self) -> dict[str, Any]:
@@ -75,7 +83,28 @@ class Conclusion:
                 }
                 for item in self.sections
             ],
+            **({"tuning": self._list_contrasts()} if self.contrasts else {}),
         }
+
+    def _list_contrasts(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "sentence": sentence,
+                "metric": section.metric,
+                "reference": section.reference,
+                "contrasts": [
+                    {
+                        "value": item.value,
+                        "fixed": item.fixed.to_json(),
+                        "tuned": item.tuned.to_json(),
+                        "contrast": item.contrast.to_json(),
+                        "reversed": item.is_reversed,
+                    }
+                    for item in section.contrasts
+                ],
+            }
+            for sentence, section in zip(self.tuning, self.contrasts, strict=True)
+        ]
 
 
 def draw_conclusion(analysis: Analysis) -> Conclusion:
@@ -97,6 +126,8 @@ def draw_conclusion(analysis: Analysis) -> Conclusion:
         describe_ranks(ranks) if ranks else "",
         "" if alone else count_conclusions(comparisons, design),
         variance,
+        describe_tuning(analysis.rate_contrasts, design),
+        analysis.rate_contrasts,
     )
 
 

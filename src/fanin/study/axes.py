@@ -10,6 +10,7 @@ from fanin.errors import FaninError, StudyError, UnknownName, quote
 from fanin.study.canonical_cell import check_key
 from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.study_file import StudyDocument, TuneTable
+from fanin.study.study_metric import tune_by
 
 MAX_LABEL = 80
 
@@ -70,16 +71,34 @@ def read_tuning(document: StudyDocument, grids: tuple[Grid, ...]) -> LearningRat
     _check_tuned_axes(document, tune, dict.fromkeys(axis for grid in grids for axis in grid))
     at = _read_names(document, tune.at, "tune") if tune.at else {}
     try:
-        return LearningRateTuning(
+        tuning = LearningRateTuning(
             tuple(tune.learning_rate),
             tune.replicates,
             tuple(tune.per),
             at,
             tune.metric,
             tune.better,
+            tune.beside,
+            tune.beside if tune.equal_budgets is None else tune.equal_budgets,
         )
     except StudyError as error:
         raise error.add_context(document.locate("tune", "learning_rate")) from None
+    chosen = document.tables.metric if tune.metric == LearningRateTuning.metric else ""
+    return tune_by(tuning, chosen)
+
+
+def write_tuning(tuning: LearningRateTuning) -> TuneTable:
+    """The block [tune] that `read_tuning` reads as an equal tuning."""
+    return TuneTable(
+        learning_rate=list(tuning.rates),
+        replicates=tuning.replicates,
+        per=list(tuning.per),
+        at={axis: list(values) for axis, values in tuning.at.items()},
+        metric=tuning.metric,
+        better=tuning.better,
+        beside=tuning.beside,
+        equal_budgets=tuning.equal_budgets,
+    )
 
 
 def _check_tuned_axes(document: StudyDocument, tune: TuneTable, axes: Mapping[str, None]) -> None:
@@ -93,10 +112,10 @@ def _check_tuned_axes(document: StudyDocument, tune: TuneTable, axes: Mapping[st
             f"{document.locate('tune', 'learning_rate')}: the learning rate is an axis already. "
             "Leave out one."
         )
-    if "learning_rate" in document.tables.base:
+    if "learning_rate" in document.tables.base and not tune.beside:
         raise StudyError(
             f"{document.locate('base', 'learning_rate')}: the learning rate is tuned, and given "
-            "here too. Leave out one."
+            "here too. Leave out one, or write beside = true in [tune] to train both side by side."
         )
 
 

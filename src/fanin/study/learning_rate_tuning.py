@@ -5,14 +5,14 @@ lowest validation loss, or the best of another metric that the study names (mean
 replicates; a run that diverged or failed counts as infinitely bad).
 If a group trains in several settings, the ranks of the rates are averaged over them. If the best
 rate is at an edge of the grid, the grid is extended there by its own ratio and the group tries
-again. All of this follows from the results in the store, so the same command continues where it
-stopped.
+again; with equal budgets, so do all initializers that it is compared with. All of this follows from
+the results in the store, so the same command continues where it stopped.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -21,7 +21,7 @@ from typing import Any
 from fanin import seeds
 from fanin.cell.cell import FIELDS, Cell
 from fanin.cell.directions import Direction, find_direction, strip_subset
-from fanin.cell.plan import Plan, PlannedCell
+from fanin.cell.plan import FIXED, TUNED, Plan, PlannedCell
 from fanin.cell.result import Result
 from fanin.errors import StudyError, join_names
 
@@ -49,6 +49,10 @@ class LearningRateTuning:
         at: axis → the values to tune on; all values of an axis that is not named.
         metric: what chooses.
         better: ``max`` or ``min``; None if the metric's name or the user's trainer says it.
+        beside: whether the evaluation also trains every cell with the rate that the study gives, so
+            that both can be compared.
+        equal_budgets: whether all initializers of a condition try the same rates: if the grid of
+            one is extended, so are those of the others.
     """
 
     rates: tuple[float, ...]
@@ -57,6 +61,8 @@ class LearningRateTuning:
     at: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metric: str = "val_loss"
     better: Direction | None = None
+    beside: bool = False
+    equal_budgets: bool = False
 
     def __post_init__(self) -> None:
         ascending = tuple(sorted(set(self.rates)))
@@ -76,6 +82,11 @@ class LearningRateTuning:
         """The rate group of a cell: its labels on the axes `per`."""
         axes = self.per or (axis for axis in planned.labels if axis != "learning_rate")
         return tuple(planned.labels.get(axis, "") for axis in axes)
+
+    def find_rivals(self, planned: PlannedCell) -> RateGroup:
+        """What the rate groups of all initializers of a condition have in common."""
+        labels = {axis: label for axis, label in planned.labels.items() if axis != "initializer"}
+        return self.find_group(replace(planned, labels={**labels, "initializer": ""}))
 
 
 def plan_stages(
@@ -102,7 +113,9 @@ def plan_stages(
         yield trials
         best = choose_rates(tuning, whole, rates, results())
         rates = extend_grids(tuning, rates, best, find_failed_groups(tuning, trials, results()))
-    yield plan_evaluation(tuning, plan, best)
+        if rates is not None and tuning.equal_budgets:
+            rates = share_grids(tuning, plan, rates)
+    yield plan_evaluation(tuning, plan, best, count_trials(trials))
 
 
 def list_first_rates(tuning: LearningRateTuning, plan: Plan) -> Rates:
@@ -216,16 +229,41 @@ def extend_grids(
     return extended if extended != rates else None
 
 
+def share_grids(tuning: LearningRateTuning, plan: Plan, rates: Rates) -> Rates:
+    """The grids with all rates that any initializer of the same condition tries."""
+    shared: defaultdict[RateGroup, set[float]] = defaultdict(set)
+    rivals = {tuning.find_group(planned): tuning.find_rivals(planned) for planned in plan.cells}
+    for group, grid in rates.items():
+        shared[rivals[group]].update(grid)
+    return {group: tuple(sorted(shared[rivals[group]])) for group in rates}
+
+
+def count_trials(trials: Plan) -> dict[str, int]:
+    """Initializer → the trainings that tune its rates, of the last of the tuning plans, which holds
+    those of the others.
+    """
+    return dict(Counter(p.labels.get("initializer", p.cell.initializer) for p in trials.cells))
+
+
 def plan_evaluation(
-    tuning: LearningRateTuning, plan: Plan, best: Mapping[RateGroup, float]
+    tuning: LearningRateTuning,
+    plan: Plan,
+    best: Mapping[RateGroup, float],
+    budgets: Mapping[str, int] | None = None,
 ) -> Plan:
-    """The evaluation `plan` with the chosen rates."""
+    """The evaluation `plan` with the chosen rates, and beside them with its own, if both are asked
+    for.
+
+    Args:
+        tuning: how the rates were tuned.
+        plan: the evaluation.
+        best: rate group → the chosen rate.
+        budgets: from `count_trials`, for a note.
+    """
     cells = tuple(
-        PlannedCell(
-            replace(planned.cell, learning_rate=best[tuning.find_group(planned)], tuned=True),
-            planned.labels,
-        )
+        each
         for planned in plan.cells
+        for each in _evaluate_cell(tuning, planned, best[tuning.find_group(planned)])
     )
     chosen = [
         f"{' · '.join(filter(None, group)) or 'all'} {rate:g}" for group, rate in best.items()
@@ -238,7 +276,41 @@ def plan_evaluation(
         f"{', '.join(f'{rate:g}' for rate in tuning.rates)} and beyond where the best lay at the "
         f"edge{chosen_by}: {'; '.join(chosen[:_MAX_LISTED])}{more}"
     )
-    return replace(plan, cells=cells, notes=(*plan.notes, note))
+    notes = (note, *_note_budgets(tuning, plan, budgets or {}))
+    return replace(plan, cells=cells, notes=(*plan.notes, *notes))
+
+
+def _evaluate_cell(
+    tuning: LearningRateTuning, planned: PlannedCell, rate: float
+) -> Iterator[PlannedCell]:
+    cell = replace(planned.cell, learning_rate=rate, tuned=True)
+    if not tuning.beside:
+        yield PlannedCell(cell, planned.labels)
+        return
+    yield PlannedCell(planned.cell, {**planned.labels, "tuned": FIXED})
+    yield PlannedCell(cell, {**planned.labels, "tuned": TUNED})
+
+
+def _note_budgets(
+    tuning: LearningRateTuning, plan: Plan, budgets: Mapping[str, int]
+) -> Iterator[str]:
+    """How many trainings tuned each initializer, if the study asks for fairness."""
+    if not (tuning.beside or tuning.equal_budgets) or not budgets:
+        return
+    counts = sorted(set(budgets.values()))
+    if len(counts) == 1:
+        yield f"equal budgets: {counts[0]:,} trial trainings tuned the rates of each initializer"
+    else:
+        listed = [f"{name} {count:,}" for name, count in budgets.items()]
+        more = f"; and {len(listed) - _MAX_LISTED} more" if len(listed) > _MAX_LISTED else ""
+        yield (
+            "unequal budgets: the trial trainings that tuned each initializer's rates are "
+            f"{'; '.join(listed[:_MAX_LISTED])}{more}"
+        )
+    if tuning.beside:
+        fixed = sorted({planned.cell.learning_rate for planned in plan.cells})
+        rates = ", ".join(f"{rate:g}" for rate in fixed)
+        yield f"{FIXED}: {rates} for all, not tuned; {TUNED}: each initializer's own"
 
 
 def _make_trial(cell: Cell, rate: float, replicate: int) -> Cell:

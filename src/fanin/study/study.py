@@ -25,6 +25,7 @@ from fanin.study.axes import (
     read_exclusions,
     read_grids,
     read_tuning,
+    write_tuning,
 )
 from fanin.study.canonical_cell import check_key
 from fanin.study.expansion import Expansion
@@ -33,7 +34,8 @@ from fanin.study.learning_rate_tuning import LearningRateTuning
 from fanin.study.line_numbers import LineNumbers
 from fanin.study.own_training_fields import require_tunable
 from fanin.study.plain_values import check_study_name, make_document
-from fanin.study.study_file import StudyDocument, StudyTables, TuneTable
+from fanin.study.study_file import StudyDocument, StudyTables
+from fanin.study.study_metric import check_metric, tune_by
 from fanin.user_code import look_beside
 
 MAX_CELLS = 100_000
@@ -64,6 +66,10 @@ class Study:
     """How the learning rate is chosen before the evaluation; None if it is fixed or an axis."""
     time: str = ""
     """About how long it takes, in words; measured for the built-in studies."""
+    metric: str = ""
+    """What tables, differences and the tuning look at, such as ``accuracy`` or ``val_loss``; empty
+    for the main metric of each section.
+    """
     reference: str = ""
     """The label of the value that results compare all others with, such as an initializer's; empty
     for the usual one (`fanin.analysis.reference`).
@@ -127,9 +133,10 @@ class Study:
             replicates=self.replicates,
             seed=self.seed,
             time=self.time,
+            metric=self.metric,
             reference=self.reference,
             notes=list(self.notes),
-            tune=_to_table(self.tuning) if self.tuning else None,
+            tune=write_tuning(self.tuning) if self.tuning else None,
             base={key: value for key, value in self.base.items() if value is not None},
             exclude=[_to_lists(exclusion) for exclusion in self.exclude],
             grid=[
@@ -173,6 +180,7 @@ class Study:
             cells = self._select(expansion.list_cells(), only or {})
             if self.tuning is not None:
                 require_tunable(planned.cell for planned in cells)
+            check_metric(self.metric, (p.cell for p in cells), is_tuned=self.tuning is not None)
         self._check_duplicates(cells)
         chosen = [f"{axis}={','.join(names)}" for axis, names in (only or {}).items()]
         return Plan(
@@ -188,6 +196,7 @@ class Study:
             study_toml=self.override(replicates=replicates, max_epochs=max_epochs).to_toml(
                 comment=f"Run with --only {' '.join(chosen)}" if chosen else ""
             ),
+            metric=self.metric,
             reference=self._check_reference(),
         )
 
@@ -197,12 +206,16 @@ class Study:
         replicates: int | None = None,
         max_epochs: int | None = None,
         signals: bool | None = None,
+        metric: str | None = None,
         reference: str | None = None,
     ) -> Study:
         """The study with another number of replicates, or of epochs in all of its cells, with
-        signals measured or not, or with another reference.
+        signals measured or not, another metric, by which rates are tuned too, or another reference.
         """
         study = self if replicates is None else replace(self, replicates=replicates)
+        if metric is not None:
+            tuning = study.tuning and tune_by(study.tuning, metric)
+            study = replace(study, metric=metric, tuning=tuning)
         if reference is not None:
             study = replace(study, reference=reference)
             study._check_reference()
@@ -262,7 +275,7 @@ class Study:
             and isinstance(self.tuning, (LearningRateTuning, type(None)))
             and all(
                 isinstance(text, str)
-                for text in (self.question, self.protocol, self.time, self.reference)
+                for text in (self.question, self.protocol, self.time, self.metric, self.reference)
             )
         )
 
@@ -275,6 +288,7 @@ class Study:
             "replicates": self.replicates,
             "seed": self.seed,
             "time": self.time,
+            "metric": self.metric,
             "reference": self.reference,
             "notes": self.notes,
             "tune": self.tuning,
@@ -357,6 +371,7 @@ def _read_fields(document: StudyDocument) -> dict[str, Any]:
         "exclude": read_exclusions(document),
         "tuning": read_tuning(document, grids),
         "time": tables.time,
+        "metric": tables.metric,
         "reference": tables.reference,
     }
 
@@ -372,17 +387,6 @@ def _is_canonical_exclusion(exclusion: object) -> bool:
     return isinstance(exclusion, Mapping) and all(
         isinstance(names, tuple) and all(isinstance(name, str) for name in names)
         for names in exclusion.values()
-    )
-
-
-def _to_table(tuning: LearningRateTuning) -> TuneTable:
-    return TuneTable(
-        learning_rate=list(tuning.rates),
-        replicates=tuning.replicates,
-        per=list(tuning.per),
-        at=_to_lists(tuning.at),
-        metric=tuning.metric,
-        better=tuning.better,
     )
 
 

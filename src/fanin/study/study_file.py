@@ -39,6 +39,8 @@ class TuneTable(pydantic.BaseModel):
     replicates: int = pydantic.Field(default=2, ge=1, le=1000)
     metric: str = "val_loss"
     better: Literal["max", "min"] | None = None
+    beside: bool = False
+    equal_budgets: bool | None = None
     per: list[str] = []
     at: dict[str, Any] = {}
 
@@ -53,6 +55,7 @@ class StudyTables(pydantic.BaseModel):
     replicates: int = pydantic.Field(default=1, ge=1, le=10**6)
     seed: int = pydantic.Field(default=0, ge=0, le=2**63 - 1)
     time: str = ""
+    metric: str = ""
     reference: str = ""
     notes: list[str] = []
     tune: TuneTable | None = None
@@ -121,6 +124,8 @@ def write_document(document: StudyDocument, *, comment: str = "") -> str:
     A comment becomes the first line.
     """
     tables = document.tables.model_dump(exclude_none=True, exclude={"grid"})
+    if not tables["metric"]:
+        del tables["metric"]  # studies from before there was one are written as they were
     if not tables["reference"]:
         del tables["reference"]  # studies from before there was one are written as they were
     head = tomli_w.dumps({key: value for key, value in tables.items() if value not in ({}, [])})

@@ -60,6 +60,8 @@ from fanin.analysis.statistics.rate_sensitivity import RateSensitivity as RateSe
 from fanin.analysis.statistics.rate_sensitivity import describe_sensitivity as describe_sensitivity
 from fanin.analysis.statistics.sign_flips import adjust_jointly as adjust_jointly
 from fanin.analysis.statistics.sign_flips import compute_flip_p_value as compute_flip_p_value
+from fanin.analysis.statistics.unpaired_differences import UnpairedDifference as UnpairedDifference
+from fanin.analysis.statistics.unpaired_differences import compare_groups as compare_groups
 from fanin.analysis.statistics.variance_components import VarianceComponent as VarianceComponent
 from fanin.analysis.statistics.variance_components import VarianceComponents as VarianceComponents
 from fanin.analysis.statistics.variance_components import estimate_components as estimate_components

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fanin import seeds
 from fanin.analysis.statistics.vectors import LEVEL, check_level, to_matrix
 from fanin.errors import UsageError
 
@@ -130,8 +131,6 @@ def _count_drawn(drawn: NDArray[np.int64], size: int) -> _Scores:
 
 
 def _draw(runs: int, shape: tuple[int, int], name: str = "runs") -> NDArray[np.int64]:
-    from fanin import seeds  # imports torch, which reading results must not
-
     generator = seeds.make_numpy_generator(0, "bootstrap", name, runs, *shape)
     return generator.integers(0, runs, (*shape, runs))
 

@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fanin import seeds
 from fanin.analysis.statistics.vectors import MIN_FOR_TEST, to_matrix, to_vector
 
 MOST_EXACT = 30
@@ -159,7 +160,5 @@ def _list_signs(n: int) -> _Signs:
 
 @lru_cache(maxsize=4)
 def _draw_signs(n: int) -> _Signs:
-    from fanin import seeds  # imports torch, which a small study does not need here
-
     generator = seeds.make_numpy_generator(0, "sign flips", n)
     return np.asarray(1 - 2 * generator.integers(0, 2, (DRAWS, n), dtype=np.int8), dtype=np.int8)

@@ -21,6 +21,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fanin import seeds
 from fanin.analysis.statistics.vectors import LEVEL, check_level
 from fanin.errors import UsageError
 
@@ -158,8 +159,6 @@ def _make_solution(sets: Sequence[tuple[int, ...]], shape: Sequence[int]) -> NDA
 @lru_cache(maxsize=2)
 def _draw_factors(freedom: tuple[int, ...]) -> NDArray[np.float64]:
     """Draws of ν/χ²_ν, which turn a mean square into one of its expectation."""
-    from fanin import seeds  # imports torch, which reading results must not
-
     generator = seeds.make_numpy_generator(0, "variance components", *freedom)
     return np.asarray(freedom / generator.chisquare(freedom, (DRAWS, len(freedom))))
 

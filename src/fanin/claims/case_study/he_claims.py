@@ -94,6 +94,8 @@ HE_FASTER = Claim(
     "each one's own fastest rate",
     refuted_if="one of the leads is shown to be smaller",
     smallest_effect=EPOCHS_REASON,
+    caveat="orthogonal weights with the gain √2 that relu needs; they have gain 1 here, as in the "
+    "case study",
     studies=("claim-start",),
     parts=(
         Part(

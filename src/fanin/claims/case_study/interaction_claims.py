@@ -45,6 +45,8 @@ NORMALIZATION_EFFECT = Claim(
     refuted_if="one of the two is shown to reduce it by less",
     smallest_effect="A factor of two in the standard deviation between initializers: less would "
     "leave the choice about as important",
+    caveat="how much of the difference without normalization is that torch's default does not "
+    "train at all at this depth",
     studies=("normalization",),
     seen_before=("normalization",),
     parts=(
@@ -84,8 +86,8 @@ OPTIMIZER_INTERACTION = Claim(
     "interval does not.)",
     refuted_if="all these changes are shown to be smaller",
     smallest_effect=ACCURACY_REASON,
-    caveat="the rates of a grid differ by a factor of ten, so part of a change may be a rate that "
-    "fits one of the two better",
+    caveat="whether part of a change is a rate that fits one of the two better: the rates of a "
+    "grid differ by a factor of ten. Nor does a changed lead mean a reversed order",
     studies=("combined", "optimizers"),
     seen_before=("combined", "optimizers"),
     parts=(

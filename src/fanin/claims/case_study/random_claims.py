@@ -64,8 +64,8 @@ RANDOM_SCALE = Claim(
     "so many, ten replicates leave a median no interval where runs diverge. The question turns on "
     "the critical σ alone, so the others now stand beside it",
     smallest_effect=f"A factor of 100 over ten layers, 1.6 per layer. {COLLAPSE_REASON}",
-    caveat="networks whose layers differ in width have no single critical σ: there each width "
-    "needs its own, which is what He's rule gives. One learning rate, 0.001, for all",
+    caveat="networks whose layers differ in width, where each width needs a σ of its own, which is "
+    "what He's rule gives; and other learning rates than 0.001",
     studies=("phase-diagram",),
     seen_before=("phase-diagram",),
     observations=("signal",),

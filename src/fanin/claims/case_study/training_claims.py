@@ -144,8 +144,8 @@ GENERALIZATION = Claim(
     smallest_effect="0.002 on MNIST, a tenth of the error; 500 dollars on housing, 1 % of the "
     "error and more than replicates differ by; 0.01 on digits, 3 or 4 of its 359 test images. Deep "
     "networks are left out: plain random weights do not train there, which is another claim",
-    caveat="N(0, 0.05²) is about as large as He's weights at 784 inputs, so on MNIST it is a "
-    "scaled method by accident",
+    caveat="other standard deviations: at the 784 inputs of MNIST, 0.05 is by accident about He's "
+    "scale",
     studies=("shared-stream", "claim-start"),
     seen_before=("shared-stream",),
     parts=(

@@ -41,6 +41,8 @@ ZERO_SYMMETRY = Claim(
     "or more away",
     smallest_effect="None for the exact facts, of which one counterexample is enough. 0.02 of "
     "accuracy: 7 of 359 test images",
+    caveat="that symmetry is the reason. Signals and gradients are exactly zero here; constant "
+    "weights keep units equal, too, and learn (beside it)",
     observations=("symmetry",),
     parts=(
         Part(

@@ -23,7 +23,6 @@ from fanin.analysis.factors import format_title, format_value
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
 from fanin.cell.result import Result
 from fanin.report.figures.gathered_curves import (
-    MAX_REPLICATES,
     Column,
     GatheredCurves,
     gather_curves,
@@ -47,6 +46,10 @@ from fanin.report.figures.scales import Scale, fit_metric_scale
 from fanin.report.tables import notes
 
 MAX_LINES = len(LINE_COLOURS)
+
+MAX_REPLICATES = 30
+"""The most replicates of a condition that are drawn."""
+
 _SPACING = Spacing(width=2.7, height=1.9, left=0.8, gap_x=0.55)
 
 
@@ -93,9 +96,12 @@ def draw_overlaid_curves(analysis: Analysis) -> Figure:
     names = list(dict.fromkeys(map(format_value, frame[design.compared])))
     colours = dict(zip(names, LINE_COLOURS, strict=False))
     spacing = _SPACING.enlarge_for(grid)
+    lines = make_header_lines(grid, design.format_title(design.compared), len(names), MAX_LINES)
+    if (most := notes.count_most_replicates(frame, design)) > MAX_REPLICATES:
+        lines.append(f"the first {MAX_REPLICATES} of {most:,} replicates")
     header = Header(
         "Mean training curves",
-        make_header_lines(grid, design.format_title(design.compared), len(names), MAX_LINES),
+        lines,
         _make_legend(colours, [item for panel in curves.values() for item in panel.values()]),
     )
     figure, placed = draw_empty_panels(grid, spacing, header)
@@ -153,7 +159,8 @@ def _draw_panel(
     style_axes(axes)
     draw_grid(axes)
     set_metric_axis(axes, _fit_scale(shown, list(bands.values())), "y")
-    epochs = max((item.epochs for item in curves.values()), default=1)
+    drawn = [column for band in bands.values() for column in (band.middle, *band.replicates)]
+    epochs = max(map(len, drawn), default=1)
     axes.set_xlim(1 - min(0.03 * epochs, 0.5), max(epochs, 2))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
     before = grid.get(row, column - 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fanin.analysis.own_data import has_published_bytes
 from fanin.cell import protocol as protocols
+from fanin.cell.cell import OWN
 from fanin.cell.plan import Plan
 from fanin.cell.result import Result
 from fanin.report.escaping import escape_invisible
@@ -23,13 +24,20 @@ def list_flaws(plan: Plan) -> list[str]:
 def list_protocols(plan: Plan) -> list[tuple[str, str]]:
     """The protocols of a plan's cells, and what they do."""
     names = dict.fromkeys(planned.cell.protocol for planned in plan.cells)
-    return [
-        (
-            escape_invisible(name),
-            protocols.REGISTRY.get(name).summary if name in protocols.REGISTRY else "unknown",
-        )
-        for name in names
-    ]
+    return [(escape_invisible(name), _describe_protocol(name, plan)) for name in names]
+
+
+def _describe_protocol(name: str, plan: Plan) -> str:
+    if name in protocols.REGISTRY:
+        return protocols.REGISTRY.get(name).summary
+    if name != OWN:
+        return "unknown"
+    sources = dict.fromkeys(s for p in plan.cells if p.cell.protocol == OWN for s in p.cell.sources)
+    listed = ", ".join(f"{reference} (SHA-256 {sha256[:12]})" for reference, sha256 in sources)
+    return escape_invisible(
+        "what is held out, when training stops and what is tested is decided by the user's own "
+        f"training: {listed}"
+    )
 
 
 def count_environments(found: Sequence[Result]) -> list[dict[str, Any]]:
@@ -58,7 +66,8 @@ def _name_environment(facts: Mapping[str, str]) -> str:
 
 def list_data_sets(found: Sequence[Result]) -> list[dict[str, Any]]:
     """Each data set that the results were trained on."""
-    seen = {(r.cell.data, r.fingerprint or "?", r.data.get("canonical")): r.data for r in found}
+    named = [result for result in found if result.cell.data != OWN]
+    seen = {(r.cell.data, r.fingerprint or "?", r.data.get("canonical")): r.data for r in named}
     return [
         {
             "name": name,

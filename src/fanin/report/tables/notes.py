@@ -15,6 +15,7 @@ from fanin.analysis.factors import format_title
 from fanin.analysis.own_data import has_published_bytes
 from fanin.analysis.section_comparisons import SectionComparison
 from fanin.analysis.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
+from fanin.analysis.summary import find_measured
 from fanin.cell.cell import OWN
 from fanin.cell.result import Result
 from fanin.report.numbers import choose_number_format
@@ -50,6 +51,7 @@ def write_notes(analysis: Analysis, *, ranked: bool = True) -> tuple[str, ...]:
         *analysis.plan.notes,
         *_note_incomplete(frame),
         *_note_numbers(frame, replicates, ranked, crossed=bool(analysis.seed_variances)),
+        *_note_metric(analysis),
         *_note_comparisons(design, analysis.comparisons, replicates),
         *_note_mixed_environments(frame, design),
         *_note_several_data(analysis.planned_results),
@@ -122,6 +124,19 @@ def _note_numbers(
             "as worst"
         )
     return said
+
+
+def _note_metric(analysis: Analysis) -> list[str]:
+    """By which metric values are compared, if the plan names one."""
+    metric = analysis.plan.metric
+    if not metric or not analysis.comparisons:
+        return []
+    chosen = find_measured(metric, analysis.table.metrics)
+    others = sum(item.metric != chosen for item in analysis.comparisons)
+    said = f"values are compared by {_name_metric(chosen or metric)}, as was asked for"
+    if others:
+        said += f"; {others} sections have not measured it and are compared by their main metric"
+    return [said]
 
 
 def _note_comparisons(

@@ -12,7 +12,7 @@ import pandas as pd
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design, split_sections
 from fanin.analysis.factors import format_title, format_value, needs_title
-from fanin.analysis.summary import list_metrics, rank_metric
+from fanin.analysis.summary import find_measured, list_metrics, rank_metric
 from fanin.report.numbers import NumberFormat
 from fanin.report.study_conclusion import draw_conclusion
 from fanin.report.tables import matrix, notes
@@ -100,15 +100,17 @@ def _make_columns(frame: pd.DataFrame, design: Design, replicated: bool) -> tupl
 
 
 def _choose_metrics(finished: pd.DataFrame) -> list[str]:
-    """Validation accuracy, test metrics, test loss and epochs, if any run has them; of users' own
-    trainings that test nothing, all metrics.
+    """Validation accuracy, test metrics, test loss, epochs and the metric that the plan asks for,
+    if any run has them; of users' own trainings that test nothing, all metrics.
     """
     ok = finished[finished["outcome"] == "ok"]
     measured = [name for name in list_metrics(finished) if ok[name].notna().any()]
     tests = sorted(name for name in measured if name.startswith("test_") and name != "test_loss")
     if not any(name.startswith("test_") for name in measured):
         return sorted(measured, key=lambda name: (name == "epochs", *rank_metric(name)))
-    return [name for name in ("val_accuracy", *tests, "test_loss", "epochs") if name in measured]
+    chosen = find_measured(str(finished.attrs.get("metric", "")), measured)
+    shown = dict.fromkeys(("val_accuracy", *tests, "test_loss", "epochs", chosen or "epochs"))
+    return [name for name in shown if name in measured]
 
 
 def _make_rows(
