@@ -20,7 +20,7 @@ MAX_PANELS = 60
 def make_difference_figure(analysis: Analysis) -> PageFigure | None:
     """A panel for each section, a row for each value with its interval; None without any mean."""
     design = analysis.design
-    comparisons = [item for item in analysis.comparisons if item.pairs > 1]
+    comparisons = [item for item in analysis.comparisons if item.most_pairs > 1]
     names = list(dict.fromkeys(n for item in analysis.comparisons for n in item.names))
     panels = [
         _make_panel(analysis, item, names)
