@@ -203,9 +203,7 @@ def run(
         "signals": signals,
         "accept_changed": accept_changed,
     }
-    to_run = _add_values(study, add) if add else study
-    if metric is not None or reference is not None:
-        to_run = experiment.load_study(to_run).override(metric=metric, reference=reference)
+    to_run = _load_to_run(study, add, metric, reference)
     if dry_run:
         from fanin.execution.process_settings import tune_process
 
@@ -224,6 +222,17 @@ def run(
     )
     assert results.out is not None
     return _results_to_output(results, shorten(results.out), figures)
+
+
+def _load_to_run(
+    study: str, add: list[str] | None, metric: str | None, reference: str | None
+) -> Study | str:
+    from fanin import experiment
+
+    to_run = _add_values(study, add) if add else study
+    if metric is None and reference is None:
+        return to_run
+    return experiment.load_study(to_run).override(metric=metric, reference=reference)
 
 
 def _open_observer(trackers: list[str]) -> Observer:

@@ -138,7 +138,7 @@ class Study:
             notes=list(self.notes),
             tune=write_tuning(self.tuning) if self.tuning else None,
             base={key: value for key, value in self.base.items() if value is not None},
-            exclude=[_to_lists(exclusion) for exclusion in self.exclude],
+            exclude=[{axis: [*names] for axis, names in one.items()} for one in self.exclude],
             grid=[
                 {
                     axis: [_to_labelled(axis, value) for value in values]
@@ -388,10 +388,6 @@ def _is_canonical_exclusion(exclusion: object) -> bool:
         isinstance(names, tuple) and all(isinstance(name, str) for name in names)
         for names in exclusion.values()
     )
-
-
-def _to_lists(names: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    return {axis: list(values) for axis, values in names.items()}
 
 
 def _to_labelled(axis: str, value: AxisValue) -> dict[str, Any]:
