@@ -135,7 +135,8 @@ def _choose_pairing(runs: SectionRuns, newcomer: str, baseline: str) -> Pairing:
     same = runs.origins[there, a] == runs.origins[there, b]
     if same.all() or same.sum() >= MIN_FOR_TEST:
         return "paired"
-    return "unpaired" if (runs.data[there, a] == runs.data[there, b]).all() else "other data"
+    same_data = runs.data is None or (runs.data[there, a] == runs.data[there, b]).all()
+    return "unpaired" if same_data else "other data"
 
 
 def _compare_unpaired(

@@ -43,8 +43,8 @@ class SectionRuns:
     states: NDArray[np.int8]
     origins: NDArray[np.int_]
     """A number for each environment and fingerprint of the data: only runs of one are paired."""
-    data: NDArray[np.int_]
-    """A number for each fingerprint of the data."""
+    data: NDArray[np.int_] | None = None
+    """A number for each fingerprint of the data; None if all have the same."""
 
     @cached_property
     def complete(self) -> NDArray[np.bool_]:
