@@ -41,6 +41,8 @@ COST_ORDER = Claim(
     "be larger",
     smallest_effect="A factor of 1.1. For random against Xavier 1.05, as the same numbers are "
     "drawn and only their factor differs",
+    caveat="other programs than fanin, and other processors: the ratios are of its own functions "
+    "on one thread, measured while the machine did other work",
     observations=("time",),
     amendment="40 rounds at first left two of the ratios open, × 1.08 and × 1.02 of Xavier against "
     "random among them. They were dropped, and 200 new ones measured",

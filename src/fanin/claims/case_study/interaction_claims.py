@@ -210,6 +210,8 @@ LR_SCHEDULE = Claim(
     refuted_if="one of the gains is shown to be smaller",
     smallest_effect="0.01 of accuracy on digits, 3 or 4 of its 359 test images: half of what "
     "replicates of one condition differ by, as 20 pairs can tell it",
+    caveat="other schedules, longer trainings and larger data. The weights of the best epoch are "
+    "restored, as in the case study, which does part of what a falling rate is for",
     studies=("claim-schedule",),
     parts=(
         Part(

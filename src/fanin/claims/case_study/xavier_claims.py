@@ -37,13 +37,14 @@ XAVIER_SIGMOID_TANH = Claim(
         Part(
             "The variance stays constant with tanh",
             keep_variance("tanh", "xavier", "Xavier"),
-            if_refuted="With tanh the variance falls with depth: at unit gain it is kept for small "
-            "signals only.",
+            if_refuted="With tanh Xavier does not keep it: at unit gain small signals alone keep "
+            "their size.",
         ),
         Part(
             "The variance stays constant with sigmoid",
             keep_variance("sigmoid", "xavier", "Xavier"),
-            if_refuted="With sigmoid the variance falls with depth: its slope is at most 1/4.",
+            if_refuted="With sigmoid Xavier does not keep it: a slope of at most 1/4 shrinks "
+            "gradients in every layer.",
         ),
         Part(
             "The best choice there",

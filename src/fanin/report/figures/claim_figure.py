@@ -119,8 +119,9 @@ def _draw_result(axes: Axes, row: int, result: ContrastResult) -> None:
     )
     if not math.isnan(low):
         axes.plot([low, high], [row, row], color=colour, lw=1.8, solid_capstyle="butt", zorder=2)
-        for end, arrow in ((low, "<"), (high, ">")):
+        for end in {low, high}:
             if abs(end) >= _MOST:
+                arrow = ">" if end > 0 else "<"
                 axes.plot([end], [row], marker=arrow, color=colour, ms=5, clip_on=False)
     face = "white" if math.isnan(low) else colour
     axes.plot([value], [row], marker, color=colour, mfc=face, ms=5, zorder=3, clip_on=False)
