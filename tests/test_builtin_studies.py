@@ -31,7 +31,6 @@ TRAINED_IN_EVERY_RUN = {
     "phase-diagram",
     "autoencoder",
     "recurrent",
-    "variance",
 }
 """All models and data sets of the studies. The others tune an `mlp` on digits as well, and differ
 in the values of their axes; they are slow tests.

@@ -127,6 +127,20 @@ def test_the_probability_of_improvement_is_mann_and_whitneys_statistic_over_task
     assert opposite.value == pytest.approx(1 - found.value)
 
 
+def test_the_interval_of_the_probability_of_improvement_covers_about_as_often_as_it_says():
+    # 200 studies of 5 tasks × 10 runs, a better by 0.5 sd: P = Φ(0.5/√2) = 0.638; 0.95 ± 0.07. An
+    # interval as if all 500 pairs of runs were independent, planted, covers in < 0.8.
+    true, covered, planted = float(stats.norm.cdf(0.5 / math.sqrt(2))), 0, 0
+    for scores in draw("improvement", shape=(200, 2, 5, 10)):
+        found = statistics.estimate_improvement(
+            scores[0] + 0.5, scores[1], higher_is_better=True, resamples=300
+        )
+        covered += found.low <= true <= found.high
+        planted += abs(found.value - true) < 1.96 * math.sqrt(0.25 / 500)
+    assert abs(covered / 200 - 0.95) < 0.07
+    assert planted / 200 < 0.8
+
+
 def test_a_diverged_run_loses_and_two_of_them_tie():
     bad = [[math.nan, math.nan], [1.0, 1.0]]
     found = statistics.estimate_improvement(

@@ -14,7 +14,7 @@ from test_analysis_frames import with_accuracies
 from test_section_comparisons import draw, make_runs
 
 from fanin.analysis.section_comparisons import compare_section
-from fanin.analysis.section_runs import DIVERGED, OK, UNKNOWN
+from fanin.analysis.section_runs import ABSENT, DIVERGED, OK, UNKNOWN
 from fanin.report.conclusion_words import (
     choose_difference_format,
     describe_section,
@@ -82,6 +82,16 @@ def test_too_few_replicates_say_so_and_what_could_have_been_seen():
         one
         == "he_normal scored best in test accuracy (0.9000); with one replicate it may be chance."
     )
+
+
+def test_a_value_that_has_not_run_yet_hides_nothing_of_the_others():
+    columns = {"a": near(0.9), "b": near(0.5, name="b"), "c": [0.0] * 12}
+    runs = make_runs(columns, {"c": [ABSENT] * 12})  # type: ignore[arg-type]
+    text = describe_section(compare_section(runs, "a"))
+    assert "worse: b by 0.4" in text
+    assert "too few pairs to test (10 needed): c" in text
+    alone = make_runs({"a": [0.9] * 12, "c": [0.0] * 12}, {"c": [ABSENT] * 12})
+    assert "there is no pair of runs" in describe_section(compare_section(alone, "a"))
 
 
 def test_exact_ties_say_that_all_are_the_same():

@@ -16,12 +16,8 @@ from typing import Any
 import numpy as np
 
 from fanin.analysis import statistics
-from fanin.analysis.section_comparisons import (
-    Difference,
-    PairedRuns,
-    SectionComparison,
-    compare_section,
-)
+from fanin.analysis.paired_runs import Difference, PairedRuns
+from fanin.analysis.section_comparisons import SectionComparison, compare_section
 from fanin.analysis.section_runs import ABSENT, DIVERGED, UNKNOWN, SectionRuns
 
 FACTOR = "tuned"
@@ -103,7 +99,7 @@ def _contrast(fixed: SectionRuns, tuned: SectionRuns, reference: str | None) -> 
     at = tuned.names.index(halves[1].reference)
     others = [i for i in range(len(tuned.names)) if i != at]
     pairs = [_pair_differences(fixed, tuned, i, at) for i in others]
-    corrected = statistics.correct_holm([pair.compute_p_value() for pair in pairs])
+    corrected = statistics.correct_holm([pair.p_value for pair in pairs])
     contrasts = [pair.judge(float(p), len(pairs)) for pair, p in zip(pairs, corrected, strict=True)]
     return SectionContrast(
         halves[0],

@@ -10,8 +10,9 @@ from dataclasses import replace
 from fanin.analysis import statistics
 from fanin.analysis.design import Design
 from fanin.analysis.factors import format_title
+from fanin.analysis.paired_runs import ALPHA, Difference
 from fanin.analysis.problem_ranks import ProblemRanks
-from fanin.analysis.section_comparisons import ALPHA, Difference, SectionComparison
+from fanin.analysis.section_comparisons import SectionComparison
 from fanin.analysis.section_runs import OK
 from fanin.analysis.statistics import MIN_FOR_TEST
 from fanin.analysis.statistics.ranks import MIN_PROBLEMS
@@ -29,12 +30,14 @@ def describe_section(comparison: SectionComparison) -> str:
     leader, reference = comparison.leader, comparison.reference
     if all(item.judgement == "equal" for item in comparison.differences):
         return f"all have the same {metric} in each replicate ({value})."
-    if comparison.pairs <= 1:
+    if comparison.most_pairs == 0:
+        return f"{leader} scored best in {metric} ({value}); there is no pair of runs to compare."
+    if comparison.most_pairs == 1:
         return f"{leader} scored best in {metric} ({value}); with one replicate it may be chance."
-    if all(item.judgement == "too few" for item in comparison.differences):
+    if comparison.too_few:
         return (
-            f"{leader} has the best {metric} ({value}), but {comparison.pairs} replicates are too "
-            f"few to test ({MIN_FOR_TEST} needed).{_describe_detectable(comparison)}"
+            f"{leader} has the best {metric} ({value}), but {comparison.most_pairs} replicates are "
+            f"too few to test ({MIN_FOR_TEST} needed).{_describe_detectable(comparison)}"
         )
     if comparison.leads:
         is_best = "is the best in" if comparison.best else "has the best"
@@ -76,7 +79,7 @@ def count_conclusions(comparisons: Sequence[SectionComparison], design: Design) 
     compared, total = design.format_title(design.compared), len(comparisons)
     few = sum(item.too_few for item in comparisons)
     if few == total:
-        pairs = min(item.pairs for item in comparisons)
+        pairs = max(item.most_pairs for item in comparisons)
         leaders = Counter(item.leader for item in comparisons)
         return (
             f"Too few replicates to test in all {total} sections ({pairs} of {MIN_FOR_TEST}). The "
@@ -196,7 +199,7 @@ def _describe_detectable(comparison: SectionComparison) -> str:
     if not math.isfinite(comparison.detectable):
         return ""
     amount = format_amount(comparison.detectable, comparison.metric)
-    fewest = min(item.n for item in comparison.differences)
+    fewest = min(item.n for item in comparison.differences if item.n >= 2)
     return (
         f" With {fewest} pairs a difference of {amount} from {comparison.reference} would have "
         "been seen (80 % power)."

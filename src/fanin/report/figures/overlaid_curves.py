@@ -159,7 +159,8 @@ def _draw_panel(
     style_axes(axes)
     draw_grid(axes)
     set_metric_axis(axes, _fit_scale(shown, list(bands.values())), "y")
-    epochs = max((item.epochs for item in curves.values()), default=1)
+    drawn = [column for band in bands.values() for column in (band.middle, *band.replicates)]
+    epochs = max(map(len, drawn), default=1)
     axes.set_xlim(1 - min(0.03 * epochs, 0.5), max(epochs, 2))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
     before = grid.get(row, column - 1)

@@ -157,7 +157,9 @@ def _note_comparisons(
             "section; intervals are Student's t, 95 %, of one difference alone)"
         )
     if few:
-        pairs = f"{min(item.pairs for item in few)} of the {MIN_FOR_TEST} paired replicates needed"
+        pairs = (
+            f"{max(item.most_pairs for item in few)} of the {MIN_FOR_TEST} paired replicates needed"
+        )
         said.append(
             f"too few to rank or test{'' if len(few) == len(comparisons) else ' elsewhere'} "
             f"({pairs}){'' if is_told else _describe_detectable(design, few)}"
