@@ -52,8 +52,7 @@ def part(name: str, contract: Contract, **options: object) -> object:
 def test_every_file_is_run_by_a_test() -> None:
     there = {file.name for file in EXAMPLES.iterdir() if file.is_file() and file.suffix != ".pyc"}
     trainings = {f"{name}.{ending}" for name in TRAININGS for ending in ("py", "toml")}
-    assert there == {*SCRIPTS, *PARTS, STUDY, *trainings}
-    assert there == {*SCRIPTS, *PARTS, STUDY, NEWCOMER}
+    assert there == {*SCRIPTS, *PARTS, STUDY, NEWCOMER, *trainings}
 
 
 @pytest.mark.usefixtures("preloaded_workers", "draws_globally")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fanin.cell.cell import Cell
 from fanin.cell.plan import Plan
-from fanin.cell.result import Result, make_environment_key
+from fanin.cell.result import SETTLED, Result, make_environment_key
 from fanin.errors import UsageError
 from fanin.execution.blocks import find_unfinished
 from fanin.execution.planning import Planner
@@ -53,11 +53,32 @@ class NewcomerTask:
         return "default" if self.retrain or found == {"default"} else None
 
     def list_elsewhere(self) -> list[Result]:
-        """The latest results of baselines that were trained in another environment than this."""
+        """The latest results of baselines that were trained in another environment than that of
+        the newcomer's runs; if they are trained again, also the newcomer's own.
+        """
         here = describe_here(self.device, self.matmul)
         latest = {**self.stored, **read_store(self.folder)}
+        own = self._list_own(latest)
         found = (latest.get(planned.cell.id) for planned in self.cells.baselines.cells)
-        return [result for result in found if result and not _is_from(result, here)]
+        theirs = [result for result in found if result and not _is_from(result, here)]
+        if self.retrain:
+            return [*theirs, *(result for result in own if not _is_from(result, here))]
+        keys = {result.environment_key for result in (*theirs, *own)}
+        is_done = len(own) >= len(self.cells.newcomer.cells)
+        return [] if is_done and len(keys) == 1 else theirs
+
+    def _list_own(self, results: Mapping[str, Result]) -> list[Result]:
+        """The newcomer's results that are no trials, in the replicates and sections that are
+        compared or in others.
+        """
+        specs = {planned.cell.initializer for planned in self.cells.newcomer.cells}
+        return [
+            result
+            for result in results.values()
+            if result.cell.initializer in specs
+            and result.outcome in SETTLED
+            and (self.study.tuning is None or result.cell.tuned or self.study.tuning.beside)
+        ]
 
 
 def make_task(

@@ -128,7 +128,7 @@ def frame_newcomer(design: Design, sections: Iterable[NewcomerSection]) -> pd.Da
     """One row per section and baseline of a newcomer (`fanin.report.standing.Standing.frame`
     has the columns).
     """
-    from fanin.analysis.section_comparisons import Difference
+    from fanin.analysis.paired_runs import Difference
 
     rows = [
         {

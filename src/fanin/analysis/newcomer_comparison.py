@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fanin.analysis import statistics
-from fanin.analysis.paired_runs import ALPHA, Difference, Judgement
+from fanin.analysis.paired_runs import ALPHA, Difference, Judgement, reverse_difference
 from fanin.analysis.section_comparisons import compare_section
 from fanin.analysis.section_runs import ABSENT, DIVERGED, OK, UNKNOWN, SectionRuns
 from fanin.analysis.statistics import MIN_FOR_TEST
@@ -102,7 +102,9 @@ def compare_newcomer(
 
 
 def _compare(runs: SectionRuns, newcomer: str, baselines: Sequence[str] | None) -> NewcomerSection:
-    paired = {item.value: _turn(item) for item in compare_section(runs, newcomer).differences}
+    paired = {
+        item.value: reverse_difference(item) for item in compare_section(runs, newcomer).differences
+    }
     names = [name for name in paired if baselines is None or name in baselines]
     pairings = [_choose_pairing(runs, newcomer, name) for name in names]
     items = [
@@ -212,19 +214,3 @@ def _judge(item: Difference, p_holm: float, higher_is_better: bool) -> Differenc
         judgement = item.judgement
     needed = item.needed if judgement in ("cannot tell", "too few") else None
     return replace(item, p_holm=p_holm, judgement=judgement, needed=needed)
-
-
-def _turn(item: Difference) -> Difference:
-    """A baseline minus the newcomer becomes the newcomer minus the baseline."""
-    opposite: dict[Judgement, Judgement] = {"better": "worse", "worse": "better"}
-    return replace(
-        item,
-        value=item.reference,
-        reference=item.value,
-        wins=item.losses,
-        losses=item.wins,
-        mean=0.0 - item.mean,
-        low=-item.high,
-        high=-item.low,
-        judgement=opposite.get(item.judgement, item.judgement),
-    )

@@ -221,7 +221,7 @@ def _show_estimate(estimate: NewcomerEstimate) -> None:
             f"trains them here too, which took {seconds} there on {workers}."
         )
     else:
-        said.append("All baselines are from this environment: runs are paired.")
+        said.append("All runs are paired: they are from one environment.")
     if estimate.seconds_at_most:
         said.append(
             f"At most about {format_duration(estimate.seconds_at_most)} on {workers}, if every "

@@ -183,7 +183,9 @@ def run(
     Exit codes: 0 done · 1 some cells failed · 2 usage · 3 store corrupt, locked
     or full · 4 data missing or damaged · 130 / 143 interrupted
     """
+    from fanin import experiment
     from fanin.cli import claims_run
+    from fanin.cli.only_option import parse_only
 
     if study == claims_run.NAME:
         if dry_run:
@@ -191,10 +193,6 @@ def run(
         return claims_run.run_claims(only, out, fast=fast, workers=workers, device=device)
     if fast:
         raise UsageError("--fast is for fanin run claims; a study takes --max-epochs.")
-
-    from fanin import experiment
-    from fanin.cli.only_option import parse_only
-
     options: dict[str, Any] = {
         "replicates": replicates,
         "only": parse_only(only or ()),

@@ -66,7 +66,7 @@ class Standing:
         """One row per section and baseline, newcomer − baseline.
 
         Columns: the factors that name a section, metric, pairing (``paired``, ``unpaired``, ``other
-        data``, ``absent``), and the fields of `fanin.analysis.section_comparisons.Difference`, of
+        data``, ``absent``), and the fields of `fanin.analysis.paired_runs.Difference`, of
         which value is the newcomer and reference the baseline.
         """
         from fanin.analysis.frames import frame_newcomer

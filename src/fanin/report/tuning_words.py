@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from fanin.analysis.design import Design
-from fanin.analysis.section_comparisons import Difference
+from fanin.analysis.paired_runs import Difference
 from fanin.analysis.statistics import MIN_FOR_TEST
 from fanin.analysis.tuning_contrasts import FACTOR, SectionContrast, TuningContrast
 from fanin.report.numbers import NumberFormat, choose_number_format

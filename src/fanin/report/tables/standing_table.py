@@ -119,7 +119,7 @@ def _write_difference(item: BaselineDifference, form: NumberFormat) -> TableEntr
         return TableEntry()
     spread = difference.half_width
     return TableEntry(
-        form.text(difference.mean, spread),
+        form.text(difference.mean + 0.0, spread),  # no minus before zero
         difference.mean,
         spread if math.isfinite(spread) else None,
     )
