@@ -95,11 +95,11 @@ def frame_differences(design: Design, comparisons: Iterable[SectionComparison]) 
     """One row per section and compared value: its difference from the reference.
 
     Columns: the factors that name a section, metric, and the fields of
-    `fanin.analysis.section_comparisons.Difference`: value, reference, n, wins, losses, ties,
+    `fanin.analysis.paired_runs.Difference`: value, reference, n, wins, losses, ties,
     diverged, failed, mean (value − reference), sd, low, high (95 %), p, p_holm, detectable, needed
     (nan if none) and judgement.
     """
-    from fanin.analysis.section_comparisons import Difference
+    from fanin.analysis.paired_runs import Difference
 
     rows = [
         {

@@ -10,8 +10,9 @@ from dataclasses import replace
 from fanin.analysis import statistics
 from fanin.analysis.design import Design
 from fanin.analysis.factors import format_title
+from fanin.analysis.paired_runs import ALPHA, Difference
 from fanin.analysis.problem_ranks import ProblemRanks
-from fanin.analysis.section_comparisons import ALPHA, Difference, SectionComparison
+from fanin.analysis.section_comparisons import SectionComparison
 from fanin.analysis.section_runs import OK
 from fanin.analysis.statistics import MIN_FOR_TEST
 from fanin.analysis.statistics.ranks import MIN_PROBLEMS

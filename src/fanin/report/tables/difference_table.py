@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import Design
 from fanin.analysis.factors import format_title, format_value, needs_title
-from fanin.analysis.section_comparisons import Difference, SectionComparison
+from fanin.analysis.paired_runs import Difference
+from fanin.analysis.section_comparisons import SectionComparison
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
 from fanin.report.conclusion_words import choose_difference_format, format_amount, format_p_value
 from fanin.report.numbers import NumberFormat
