@@ -73,6 +73,7 @@ SUBOPTIMAL = Claim(
     "momentum and with Adam, each at its best rate",
     refuted_if="one of the deficits is shown to be smaller",
     smallest_effect=ACCURACY_REASON,
+    caveat="trainings of more than 60 epochs: that it holds however long is not shown",
     studies=("claim-long",),
     parts=tuple(
         Part(

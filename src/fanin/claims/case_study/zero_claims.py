@@ -142,7 +142,7 @@ ZERO_UNSTABLE = Claim(
                     0.1,
                 ),
             ),
-            if_refuted="Trainings from zero do not diverge.",
+            if_refuted="Fewer than one training in ten diverges.",
         ),
         Part(
             "Models differ from one another",
@@ -175,7 +175,7 @@ ZERO_UNSTABLE = Claim(
                     unit="loss",
                 ),
             ),
-            if_refuted="The loss hardly moves.",
+            if_refuted="The loss rises no more than from He's weights, by any amount that matters.",
         ),
     ),
 )
