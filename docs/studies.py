@@ -32,6 +32,7 @@ NAMES = (
     "recurrent",
     "autoencoder",
     "combined",
+    "variance",
 )
 
 
