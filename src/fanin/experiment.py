@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -33,7 +33,6 @@ from fanin.execution.planning import Planner, names_user_code
 from fanin.execution.run_summary import RunSummary, sum_up
 from fanin.execution.runner import run_plan
 from fanin.execution.usable_cores import count_usable_cores
-from fanin.report.compared_stores import compare_stores as compare_stores
 from fanin.report.results import Results
 from fanin.report.stored_results import load_results
 from fanin.store import results_store
@@ -42,6 +41,7 @@ from fanin.study.python_call import format_python_call
 
 if TYPE_CHECKING:
     from fanin.data import DownloadProgress
+    from fanin.report.compared_stores import ComparedStores
     from fanin.study.study import Study
 
 __all__ = [
@@ -211,6 +211,13 @@ def estimate(
         seconds = planner.bound_seconds(cells, processes)
     untimed = sum(cell.trainer is not None for cell in cells)
     return Estimate(stage.plan, stage.to_train, trials, folder, processes, untimed, seconds)
+
+
+def compare_stores(*folders: Path | str, names: Sequence[str] = ()) -> ComparedStores:
+    """Results folders side by side (`fanin.report.compared_stores.compare_stores`)."""
+    from fanin.report import compared_stores  # statistics, which need an extra
+
+    return compared_stores.compare_stores(*folders, names=names)
 
 
 def load_study(study: StudyLike) -> Study:

@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from fanin.cell.result import describe_key_difference
 from fanin.report.results import Results
-from fanin.report.standing_words import (
-    StandingVerdict,
-    describe_budgets,
-    describe_standing,
-    write_notes,
-)
 from fanin.report.tables.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fanin.analysis.newcomer_comparison import NewcomerSection
+    from fanin.report.standing_words import StandingVerdict
 
 SCHEMA = 1
 
@@ -60,6 +55,8 @@ class Standing:
 
     def verdict(self) -> StandingVerdict:
         """What may be said of the newcomer, a sentence over all and one for each section."""
+        from fanin.report.standing_words import describe_standing
+
         return describe_standing(self.newcomer, self.sections, self.results.analysis.design)
 
     def frame(self) -> pd.DataFrame:
@@ -88,6 +85,8 @@ class Standing:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know to read the verdicts correctly."""
+        from fanin.report.standing_words import describe_budgets, write_notes
+
         notes = [f"Baselines: {self.source}."] if self.source else []
         notes += write_notes(self.sections, self._describe_environments())
         if self.label in self.budgets:
