@@ -10,8 +10,17 @@ from torch import Tensor
 
 from fanin.fans import WeightLayout, check_gain, require_fans
 from fanin.initializers import distributions
+from fanin.initializers.constant import Zero
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
+from fanin.initializers.model_level import (
+    Assignment,
+    ModelInitializer,
+    ModelParameter,
+    ModelPlan,
+    ModelView,
+    choose_all,
+)
 
 IDINIT = Paper(
     authors="Pan, Wang, Wu, Wang, Zhang, Xu",
@@ -68,6 +77,50 @@ class PaddedIdentity(Initializer):
         return distributions.deviation(outputs * columns, copies * self.tau, squares)
 
 
+@final
+@dataclass(frozen=True)
+class IDInit(ModelInitializer):
+    """Padded identities of size tau; of size epsilon where a layer ends a residual branch; biases
+    0.
+
+    So a residual network starts as the identity, and no unit of it is dead. Embeddings keep their
+    own rule.
+
+    Args:
+        tau: what a layer copies of its input.
+        epsilon: the same where a layer ends a residual branch.
+        noise: how much the ones are loosened, as in `padded_identity`; at the ends, epsilon is.
+    """
+
+    name: ClassVar[str] = "idinit"
+    structured: ClassVar[bool] = True
+    tau: float = 1.0
+    epsilon: float = 1e-6
+    noise: float = 1e-6
+
+    def check(self) -> None:
+        """None may be negative."""
+        check_gain(self.tau, "idinit(tau=…)")
+        check_gain(self.epsilon, "idinit(epsilon=…)")
+        distributions.check_std(self.noise, "idinit(noise=…)")
+
+    def plan(self, view: ModelView) -> ModelPlan:
+        """A choice for weights and biases."""
+        return ModelPlan(choose_all(view.sites, self._choose))
+
+    def _choose(self, site: ModelParameter) -> Assignment | None:
+        if site.role in ("bias", "recurrent bias"):
+            return Assignment(Zero(), f"IDInit: {site.role}")
+        if site.role not in ("weight", "recurrent weight"):
+            return None
+        if site.place is not None and site.place.writes:
+            return Assignment(
+                PaddedIdentity(tau=self.epsilon, noise=self.epsilon),
+                f"IDInit: ends a branch of residual stream {site.place.stream}",
+            )
+        return Assignment(PaddedIdentity(tau=self.tau, noise=self.noise), f"IDInit: {site.role}")
+
+
 REGISTRY.add(
     InitializerEntry(
         component=PaddedIdentity,
@@ -93,5 +146,33 @@ REGISTRY.add(
             "description: it loosens the ones by noise too, at the size of 1e-6."
         ),
         examples=("padded_identity(tau=1e-06)", "padded_identity(noise=0.001)"),
+    )
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        component=IDInit,
+        level="model",
+        needs=("structure",),
+        summary="Padded identities in all layers, tiny ones at the ends of residual branches.",
+        formula=(
+            "W[o, c] ~ N(tau, noise²) if o ≡ c (mod min(outputs, inputs·kernel)), else 0; tau and "
+            "noise are epsilon where a layer ends a residual branch; biases 0"
+        ),
+        paper=IDINIT,
+        suited=(
+            "Residual networks with normalization, trained by SGD with momentum, which the paper "
+            "shows to leave the identity; transformers."
+        ),
+        avoid=(
+            "Plain deep convolutional networks without normalization, where outputs that sum "
+            "several taps grow the signal. Weights in bfloat16, unless noise is raised to 0.01."
+        ),
+        cost="A trace or one forward pass, then one draw per weight.",
+        differs=(
+            "torch, Keras and JAX have no equivalent. Written from the paper's description; its "
+            "own code is not public as a package."
+        ),
+        examples=("idinit(tau=0.5)", "idinit(epsilon=0.001)", "idinit(noise=0.01)"),
     )
 )

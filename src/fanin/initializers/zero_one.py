@@ -11,8 +11,17 @@ from torch import Tensor
 
 from fanin.fans import WeightLayout, check_gain, require_fans
 from fanin.initializers import distributions
+from fanin.initializers.constant import Zero
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
+from fanin.initializers.model_level import (
+    Assignment,
+    ModelInitializer,
+    ModelParameter,
+    ModelPlan,
+    ModelView,
+    choose_all,
+)
 
 ZERO_ONE = Paper(
     authors="Zhao, Schäfer, Anandkumar",
@@ -71,6 +80,42 @@ class Hadamard(Initializer):
         return self.gain * 2 ** (-_count_bits(outputs) / 2)
 
 
+@final
+@dataclass(frozen=True)
+class ZeroOne(ModelInitializer):
+    """ZerO: zero where a layer ends a residual branch and in the readout, elsewhere identities, or
+    Hadamard matrices where a layer widens; biases 0. Nothing is random.
+
+    Embeddings keep their own rule.
+
+    Args:
+        gain: the factor of the Hadamard matrices, as in `hadamard`.
+    """
+
+    name: ClassVar[str] = "zero_one"
+    structured: ClassVar[bool] = True
+    gain: float = math.sqrt(2)
+
+    def check(self) -> None:
+        """The gain must not be negative."""
+        check_gain(self.gain, "zero_one(gain=…)")
+
+    def plan(self, view: ModelView) -> ModelPlan:
+        """A choice for weights and biases."""
+        return ModelPlan(choose_all(view.sites, self._choose))
+
+    def _choose(self, site: ModelParameter) -> Assignment | None:
+        if site.role in ("bias", "recurrent bias"):
+            return Assignment(Zero(), f"ZerO: {site.role}")
+        if site.role not in ("weight", "recurrent weight"):
+            return None
+        if site.place is not None and site.place.writes:
+            return Assignment(Zero(), f"ZerO: ends a branch of residual stream {site.place.stream}")
+        if site.place is not None and "head" in site.place.roles:
+            return Assignment(Zero(), "ZerO: readout")
+        return Assignment(Hadamard(gain=self.gain), f"ZerO: {site.role}")
+
+
 def _count_bits(outputs: int) -> int:
     """⌈log₂ outputs⌉."""
     return (outputs - 1).bit_length()
@@ -125,5 +170,38 @@ REGISTRY.add(
             "are taken into account here, and even kernels have their centre at (k - 1)//2."
         ),
         examples=("hadamard(gain=1.0)",),
+    )
+)
+
+REGISTRY.add(
+    InitializerEntry(
+        component=ZeroOne,
+        level="model",
+        needs=("structure",),
+        summary=(
+            "ZerO: identities and Hadamard matrices, zero at the ends of residual branches and in "
+            "the readout."
+        ),
+        formula=(
+            "W = 0 where a layer ends a residual branch, and in the readout; else hadamard: "
+            "[o = i] if outputs ≤ inputs, c·H[o, i] if not, at the centre of the kernel; biases 0"
+        ),
+        paper=ZERO_ONE,
+        suited=(
+            "Residual networks with or without batch normalization, also very deep ones, where "
+            "runs should differ by nothing but the data's order."
+        ),
+        avoid=(
+            "Replicates that are meant to differ: the seed changes nothing but the embeddings. "
+            "Plain deep convolutional networks, whose layers all start as identities. Expect no "
+            "gradient before the readout in the first step."
+        ),
+        cost="A trace or one forward pass; nothing is drawn.",
+        differs=(
+            "torch, Keras and JAX have no equivalent. The authors' ResNets have Hadamard "
+            "transforms as shortcuts of their own where widths change; here the model stays as it is, and the "
+            "layers of such shortcuts get the Hadamard matrix."
+        ),
+        examples=("zero_one", "zero_one(gain=1.0)"),
     )
 )
