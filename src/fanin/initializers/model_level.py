@@ -53,6 +53,10 @@ class Assignment:
     """Another layout than the parameter's own, such as one with effective fans, or one that takes a
     pack as one map.
     """
+    stream: str | None = None
+    """The name of another random stream than the parameter's own. Parameters that share one are
+    drawn from the same numbers, as those of a product are that is factorized.
+    """
 
 
 @dataclass(frozen=True)

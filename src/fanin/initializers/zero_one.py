@@ -199,8 +199,8 @@ REGISTRY.add(
         cost="A trace or one forward pass; nothing is drawn.",
         differs=(
             "torch, Keras and JAX have no equivalent. The authors' ResNets have Hadamard "
-            "transforms as shortcuts of their own where widths change; here the model stays as it is, and the "
-            "layers of such shortcuts get the Hadamard matrix."
+            "transforms as shortcuts of their own where widths change; here the model stays as it "
+            "is, and the layers of such shortcuts get the Hadamard matrix."
         ),
         examples=("zero_one", "zero_one(gain=1.0)"),
     )
