@@ -167,10 +167,13 @@ def _find_problem(attention: AttentionLayers, held: Mapping[str, _Held]) -> str:
             "many heads of keys and values as of queries, or another initializer there."
         )
     widths = {width for _, width in sizes.values()}
-    if len(widths) > 1 or max(ranks.values()) > min(widths) * (ranks["q"] // attention.head_dim):
+    if len(widths) > 1:
         return f"Queries, keys, values and output have different widths: {sorted(widths)}."
-    if ranks["v"] > min(widths):
-        return f"Values have {ranks['v']} outputs, more than the width {min(widths)}."
+    if max(ranks["v"], attention.head_dim) > min(widths):
+        return (
+            f"Its {ranks['v']} outputs of values, and {attention.head_dim} of a head, must not be "
+            f"more than the width of the model, {min(widths)}."
+        )
     return ""
 
 
