@@ -22,7 +22,14 @@ from fanin._version import __version__
 if TYPE_CHECKING:
     from fanin.apply import Record, Rules, initialize
     from fanin.catalogue import names
-    from fanin.diagnosis import Audit, Finding, assert_healthy, audit
+    from fanin.diagnosis import (
+        Audit,
+        CoordinateCheck,
+        Finding,
+        assert_healthy,
+        audit,
+        coordinate_check,
+    )
     from fanin.errors import FaninError
     from fanin.experiment import Results, run
     from fanin.fans import Layout, register_layer
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Audit",
+    "CoordinateCheck",
     "FaninError",
     "Finding",
     "Initializer",
@@ -51,6 +59,7 @@ __all__ = [
     "assert_healthy",
     "audit",
     "compare",
+    "coordinate_check",
     "get",
     "initialize",
     "load_signals",
@@ -67,6 +76,7 @@ __all__ = [
 # no torch.
 _HOMES = {
     "Audit": "fanin.diagnosis",
+    "CoordinateCheck": "fanin.diagnosis",
     "Standing": "fanin.report.standing",
     "FaninError": "fanin.errors",
     "Finding": "fanin.diagnosis",
@@ -80,6 +90,7 @@ _HOMES = {
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
     "compare": "fanin.newcomer_run",
+    "coordinate_check": "fanin.diagnosis",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
     "load_signals": "fanin.report.watched_training",
