@@ -29,6 +29,15 @@ from fanin.apply.initialization import initialize
 from fanin.apply.parameter_record import ParameterRecord, PartRecord
 from fanin.apply.record import Record
 from fanin.apply.rules import Rules
+from fanin.apply.selected_weights import Selection, select_weights
 from fanin.apply.unfilled import collect_unfilled
 
-__all__ = ["ParameterRecord", "PartRecord", "Record", "Rules", "collect_unfilled", "initialize"]
+__all__ = [
+    "ParameterRecord",
+    "PartRecord",
+    "Record",
+    "Rules",
+    "Selection",
+    "collect_unfilled",
+    "initialize",
+]
