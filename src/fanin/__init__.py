@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
-    from fanin.apply import Record, Rules, initialize
+    from fanin.apply import Record, Rules, Selection, initialize, select_weights
     from fanin.catalogue import names
     from fanin.diagnosis import (
         Audit,
@@ -52,6 +52,7 @@ __all__ = [
     "Record",
     "Results",
     "Rules",
+    "Selection",
     "Standing",
     "Study",
     "Watch",
@@ -67,6 +68,7 @@ __all__ = [
     "recipe",
     "register_layer",
     "run",
+    "select_weights",
     "watch",
     "watch_lightning",
     "watch_transformers",
@@ -85,6 +87,7 @@ _HOMES = {
     "Record": "fanin.apply",
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
+    "Selection": "fanin.apply",
     "Study": "fanin.study.study",
     "Watch": "fanin.watching.watch",
     "assert_healthy": "fanin.diagnosis",
@@ -98,6 +101,7 @@ _HOMES = {
     "recipe": "fanin.initializers.recipes",
     "register_layer": "fanin.fans",
     "run": "fanin.experiment",
+    "select_weights": "fanin.apply",
     "watch": "fanin.watching.watch",
     "watch_lightning": "fanin.watching.trainer_callbacks",
     "watch_transformers": "fanin.watching.trainer_callbacks",

@@ -40,4 +40,5 @@ __all__ = [
     "Selection",
     "collect_unfilled",
     "initialize",
+    "select_weights",
 ]

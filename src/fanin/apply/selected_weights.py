@@ -80,7 +80,8 @@ def select_weights(
         state_dict: of the larger model, with the same names.
         layers: where the larger model has more layers: its "first" ones, or "uniform": every
             N/n-th.
-        exclude: pattern or patterns of parameters to leave as they are, such as ``"head.*"``.
+        exclude: pattern or patterns of parameters to leave as they are, such as ``"head.*"``; all
+            of a layer whose weight is left stays.
 
     Raises:
         UsageError: not a module, not a state dict, or a pattern without a match.
@@ -93,7 +94,11 @@ def select_weights(
     """
     _check_arguments(model, state_dict, layers)
     left = find_untouched(find_uses(model, "kernel"), None, exclude)
-    own = {name: one for name, one in _list_tensors(model) if name not in left}
+    own = {
+        name: one
+        for name, one in _list_tensors(model)
+        if name not in left and f"{name.rpartition('.')[0]}.weight".lstrip(".") not in left
+    }
     sources = _match_state(
         {unwrap_name(model, name): one for name, one in own.items()}, state_dict, layers
     )
