@@ -64,7 +64,7 @@ def test_an_entry_is_documented_and_cited(entry: InitializerEntry) -> None:
     assert entry.paper.link.startswith("https://")
     assert 1943 <= entry.year <= 2100
     assert entry.level in ("tensor", "model")
-    assert set(entry.needs) <= {"data", "loss", "followers"}
+    assert set(entry.needs) <= {"data", "loss", "followers", "structure"}
     assert entry.name in initializers.names()
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from fanin.diagnosis.coordinate_table import format_table
+
 Scaling = Literal["holds", "grows", "vanishes", "learns less", "learns more", "not finite"]
 """holds: neither. grows, vanishes: its size with the width. learns more, less: how much training
 changes it."""
@@ -137,9 +139,16 @@ class CoordinateCheck:
 
     def __str__(self) -> str:
         """The verdict, and a row per layer."""
-        from fanin.diagnosis.coordinate_table import format_check
-
-        return format_check(self)
+        rows = [
+            (one.layer, _format_slope(one.last), _format_slope(one.change), one.scaling)
+            for one in self.layers
+        ]
+        setting = (
+            f"{self.initializer}, {self.optimizer} at {self.lr:g}, widths "
+            f"{', '.join(map(str, self.widths))}, after {self.steps} steps, {self.seeds} seeds; "
+            "slopes with 95 % intervals"
+        )
+        return format_table(self.verdict, rows, setting)
 
 
 def judge(
@@ -160,6 +169,10 @@ def judge(
         if slope is not None and below and slope.high < -tolerance:
             return below  # type: ignore[return-value]
     return "holds"
+
+
+def _format_slope(slope: Slope | None) -> str:
+    return "–" if slope is None else str(slope)
 
 
 def _describe_fault(kind: Scaling, layers: Sequence[str]) -> str:

@@ -48,7 +48,7 @@ def train_some_steps(
         if isinstance(module, _BatchNorm):
             module.train()
     trial, meter = Trial(), _Meter(model)
-    with torch.inference_mode(False), torch.enable_grad(), meter.attached():
+    with torch.inference_mode(False), torch.enable_grad(), meter.attach():
         for step in range(steps + 1):
             output = _run(model, batch, f"the model of width {width} at step {step}")
             meter.note(OUTPUT, output)
@@ -96,7 +96,7 @@ class _Meter:
         self._first: dict[str, list[Tensor]] = {}
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
+    def attach(self) -> Iterator[None]:
         """Look at every module that holds parameters of its own."""
         handles = []
         for path, module in self._model.named_modules():
