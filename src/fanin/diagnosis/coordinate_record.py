@@ -151,23 +151,20 @@ class CoordinateCheck:
         return format_table(self.verdict, rows, setting)
 
 
-def judge(
-    first: Slope | None, last: Slope | None, change: Slope | None, *, finite: bool, tolerance: float
-) -> Scaling:
-    """What the slopes of one layer say. A slope counts if its whole interval lies beyond the
-    tolerance.
+def judge(last: Slope | None, change: Slope | None, *, finite: bool, tolerance: float) -> Scaling:
+    """What the slopes of one layer's size and change after the last step say. A slope counts if its
+    whole interval lies beyond the tolerance.
     """
     if not finite:
         return "not finite"
-    for slope, above, below in (
-        (last, "grows", None),
-        (change, "learns more", "learns less"),
-        (last, None, "vanishes"),
-    ):
-        if slope is not None and above and slope.low > tolerance:
-            return above  # type: ignore[return-value]
-        if slope is not None and below and slope.high < -tolerance:
-            return below  # type: ignore[return-value]
+    if last is not None and last.low > tolerance:
+        return "grows"
+    if change is not None and change.low > tolerance:
+        return "learns more"
+    if change is not None and change.high < -tolerance:
+        return "learns less"
+    if last is not None and last.high < -tolerance:
+        return "vanishes"
     return "holds"
 
 

@@ -59,8 +59,9 @@ def coordinate_check(
         steps: updates on the one batch.
         replicates: seeds; at least two, so that there are intervals.
         seed: the first of the streams that initial weights are drawn from.
-        tolerance: the power of the width up to which a slope passes. muP's own deviations at widths
-            of a few hundred are about 0.1.
+        tolerance: the power of the width up to which a slope passes. The random part of a readout
+            shrinks with the width under muP too, which shows at small widths in the first steps:
+            take more steps, or ``mup(…, readout=zero)``.
 
     Dropout is off, batch normalization on the batch. Models are trained in memory and dropped; the
     global random state is not moved.
@@ -181,5 +182,5 @@ def _summarize(
         first=first,
         last=last,
         change=change,
-        scaling=judge(first, last, change, finite=finite, tolerance=tolerance),
+        scaling=judge(last, change, finite=finite, tolerance=tolerance),
     )
