@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from width_cases import draw
 import fanin
 from fanin import seeds
 from fanin.diagnosis.coordinate_record import Slope, judge
-from fanin.errors import FitError, UnknownName, UsageError
+from fanin.errors import FitError, OutputError, UnknownName, UsageError
 
 WIDTHS = [32, 64, 128, 256]
 X, Y = draw(32, 20), torch.arange(32) % 5
@@ -215,3 +216,15 @@ def test_what_cannot_be_checked_is_said(
     arguments = {"make": make, "widths": [8, 16, 32], "batch": X, "target": Y} | change
     with pytest.raises(error, match=text):
         fanin.coordinate_check(**arguments)  # type: ignore[arg-type]
+
+
+def test_the_figure_is_drawn_and_another_suffix_refused(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="figures need it")
+    check = fanin.coordinate_check(make, [8, 16, 32], batch=X, target=Y, steps=1, replicates=2)
+    for suffix, start in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        path = fanin.draw_coordinates(check, tmp_path / f"check.{suffix}")
+        assert path.read_bytes().startswith(start)
+    with pytest.raises(OutputError, match="png"):
+        fanin.draw_coordinates(check, tmp_path / "check.gif")
+    with pytest.raises(UsageError, match="coordinate_check returns"):
+        fanin.draw_coordinates("check", tmp_path / "check.png")  # type: ignore[arg-type]

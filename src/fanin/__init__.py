@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fanin.initializers import Initializer, get
     from fanin.initializers.recipes import get_recipe as recipe
     from fanin.newcomer_run import compare
+    from fanin.report.coordinate_file import draw_coordinates
     from fanin.report.standing import Standing
     from fanin.report.watched_training import load_signals
     from fanin.study.study import Study
@@ -61,6 +62,7 @@ __all__ = [
     "audit",
     "compare",
     "coordinate_check",
+    "draw_coordinates",
     "get",
     "initialize",
     "load_signals",
@@ -94,6 +96,7 @@ _HOMES = {
     "audit": "fanin.diagnosis",
     "compare": "fanin.newcomer_run",
     "coordinate_check": "fanin.diagnosis",
+    "draw_coordinates": "fanin.report.coordinate_file",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
     "load_signals": "fanin.report.watched_training",
