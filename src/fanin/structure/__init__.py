@@ -9,6 +9,7 @@ from fanin.structure.structure_description import describe_structure
 from fanin.structure.structure_records import (
     ROLES,
     AttentionLayers,
+    BranchNorms,
     ExpertMixture,
     GatedUnit,
     LayerRole,
@@ -30,6 +31,7 @@ from fanin.structure.wrappers import (
 __all__ = [
     "ROLES",
     "AttentionLayers",
+    "BranchNorms",
     "ElementwiseExpression",
     "ExpertMixture",
     "Follower",

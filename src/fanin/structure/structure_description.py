@@ -97,7 +97,7 @@ class _Findings:
         self._sums = frozenset(sums)
         self._attention = [find_attention_nodes(view, core, self._sums) for core in self._cores]
         self._gates = find_gates(view, self._sums, weighted)
-        self.streams = build_streams(view, sums, weighted)
+        self.streams = build_streams(view, sums, weighted, self._values)
         self.mixtures = describe_mixtures(view, self._names, routings)
         self.attentions, self.packed = self._describe_attentions()
         self._pack_gates()
