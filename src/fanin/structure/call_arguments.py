@@ -87,10 +87,9 @@ class CallArguments:
         None for a larger tensor.
         """
         found: list[float | None] = []
-        for value in (*self.args, *(self.kwargs[key] for key in self.kwargs if key in _OPERANDS)):
-            if isinstance(value, (int, float)) or (
-                isinstance(value, Tensor) and not value.is_complex()
-            ):
+        keywords = (self.kwargs[key] for key in _OPERANDS if key in self.kwargs)
+        for value in (*self.args, *keywords):
+            if isinstance(value, (int, float, Tensor)) and not _is_complex(value):
                 found.append(float(value))
             elif not isinstance(value, _Placeholder):
                 found.append(None)
@@ -143,6 +142,10 @@ class CallArguments:
             self._complete = False
             return None
         return value
+
+
+def _is_complex(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_complex()
 
 
 def _is_stored(value: Any) -> bool:
