@@ -13,7 +13,7 @@ from structure_cases import WIDTH, linear, norm, sequence, write
 from torch import Tensor, nn
 
 from fanin import seeds
-from fanin.structure import BranchNorms, ResidualBranch, describe_structure
+from fanin.structure import BranchNorms, ResidualBranch, describe_structure, measure_branches
 
 both_ways = pytest.mark.parametrize("batch", [None, sequence()], ids=["traced", "observed"])
 
@@ -178,7 +178,7 @@ def test_normalizations_are_named_by_their_place(batch: Tensor | None) -> None:
     model = write(run, **layers, **norms)
     model.gamma = nn.Parameter(torch.ones(WIDTH))
     assert [one.norm_layers for one in get_branches(model, batch)] == [
-        BranchNorms(("pre",), ("inner",), ("end",)),
+        BranchNorms(("pre",), ("inner",), ("inner",), ("end",)),
         BranchNorms(post=("post",)),
         BranchNorms(end=("gamma",), post=("last",)),
     ]
@@ -237,3 +237,42 @@ def test_a_factor_of_zero_or_one_that_is_not_finite_is_what_it_is() -> None:
     model = make_block(lambda m, x: m.head((y := m.embed(x)) * 0 + branch(m, y) * math.inf))
     (found,) = get_branches(model, None)
     assert (found.shortcut_factor, found.factor) == (0.0, None)
+
+
+def test_a_normalization_of_queries_is_inner_and_one_before_the_last_layer_is_last() -> None:
+    def run(m: Any, x: Tensor) -> Tensor:
+        x = m.embed(x)
+        q, k, v = m.qk_norm(m.a(x)), m.qk_norm(m.b(x)), m.c(x)
+        mixed = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+        result: Tensor = m.head(x + m.d(m.sub(mixed)))
+        return result
+
+    layers = dict.fromkeys(["embed", *"abcd", "head"], linear())
+    model = write(run, **layers, qk_norm=norm, sub=norm)
+    (found,) = get_branches(model, sequence())
+    assert found.norm_layers == BranchNorms(inner=("qk_norm", "sub"), last=("sub",))
+
+
+def test_the_variances_of_summands_are_those_when_they_are_added() -> None:
+    def run(m: Any, x: Tensor) -> Tensor:
+        x = m.embed(x)
+        out = m.b(F.relu(m.a(x))) * m.scale
+        m.seen = [(2 * x).var(correction=0).item(), out.var(correction=0).item()]
+        out += 2 * x  # in place: `out` is the sum afterwards
+        result: Tensor = m.head(out)
+        return result
+
+    model: Any = make_block(run, scale=torch.tensor(0.5))
+    ((branch_found,),) = [one.branches for one in measure_branches(model, sequence())]
+    model(sequence())
+    assert branch_found.variances == pytest.approx(tuple(model.seen), rel=1e-5)
+    assert get_branches(model, sequence())[0].variances is None
+
+
+def test_the_shifts_of_a_model_are_all_that_is_added() -> None:
+    model = make_block(
+        lambda m, x: m.head((y := m.embed(x) + m.first) + branch(m, y + m.second)),
+        first=torch.zeros(1),
+        second=torch.zeros(WIDTH),
+    )
+    assert describe_structure(model).shifts == ("first", "second")

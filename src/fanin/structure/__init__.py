@@ -5,7 +5,7 @@ from fanin.structure.followers import Follower, find_followers, find_graph_follo
 from fanin.structure.forward_tracing import trace_forward
 from fanin.structure.graph import Graph, Node
 from fanin.structure.model_structure import ModelStructure
-from fanin.structure.structure_description import describe_structure
+from fanin.structure.structure_description import describe_structure, measure_branches
 from fanin.structure.structure_records import (
     ROLES,
     AttentionLayers,
@@ -51,6 +51,7 @@ __all__ = [
     "find_wrapped",
     "list_bare_names",
     "list_bare_paths",
+    "measure_branches",
     "trace_forward",
     "trace_symbolically",
     "unwrap_model",

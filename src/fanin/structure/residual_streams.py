@@ -20,7 +20,7 @@ from fanin.structure.summand_scaling import list_inner_shifts, read_scaling, rea
 
 _CURVED = ("activation", "softmax", "product")
 _PLACES: tuple[NormPlace, ...] = ("pre", "end", "post")
-_ALL_PLACES = ("pre", "inner", "end", "post")
+_ALL_PLACES = ("pre", "inner", "last", "end", "post")
 
 
 def build_streams(
@@ -28,15 +28,17 @@ def build_streams(
     sums: Mapping[int, ResidualSum],
     weighted: Set[int],
     values: Mapping[int, Tensor],
+    variances: Mapping[int, float],
 ) -> tuple[ResidualStream, ...]:
     """The streams that residual sums form, in the order of their first sums.
 
     Sums belong to one stream if it runs from one to the next through nothing but shortcuts,
     normalizations and activations. A stream that lies in a branch of another one is nested.
     `weighted` are the products of experts and their router: the sum of experts is one branch.
-    `values` are the tensors of an observed pass, which show factors that the graph does not.
+    `values` are the tensors of an observed pass, which show factors that the graph does not, and
+    `variances` those of its nodes, if they were measured.
     """
-    return _StreamBuilder(view, sums, weighted, values).build()
+    return _StreamBuilder(view, sums, weighted, values, variances).build()
 
 
 class _StreamBuilder:
@@ -46,8 +48,9 @@ class _StreamBuilder:
         sums: Mapping[int, ResidualSum],
         weighted: Set[int],
         values: Mapping[int, Tensor],
+        variances: Mapping[int, float],
     ) -> None:
-        self._view, self._values = view, values
+        self._view, self._values, self._variances = view, values, variances
         self._sums = dict(sums)
         self._weighted = weighted
         self._outer = {index: self._find_outer(index) for index in sums}
@@ -155,6 +158,7 @@ class _StreamBuilder:
             shifts=view.get_bare_names(shifts),
             shortcut_scales=view.get_bare_names(shortcut.scales),
             shortcut_factor=shortcut.factor,
+            variances=self._get_variances(one.shortcut, end),
             crosses=self._crosses(one, nodes),
         )
 
@@ -166,12 +170,25 @@ class _StreamBuilder:
         before = after | ({one.fork} if one.projection else frozenset())
         pre = self._select_norms(before)
         at_end = self._select_norms(self._view.collect_before(end, inside) - after)
+        inner = self._select_norms(inside) - pre - at_end
         return {
             "pre": pre,
-            "inner": self._select_norms(inside) - pre - at_end,
+            "inner": inner,
+            "last": inner & self._collect_read(find_writers(self._view, end, inside), inside),
             "end": at_end,
             "post": self._normalized.get(one.index, frozenset()),
         }
+
+    def _collect_read(self, writers: Set[int], inside: frozenset[int]) -> frozenset[int]:
+        """What the last layers read, back to the layers before them."""
+        sources = {one for writer in writers for one in self._view.inputs[writer]}
+        return frozenset[int]().union(
+            *(self._view.collect_before(one, inside) for one in sources), frozenset()
+        )
+
+    def _get_variances(self, shortcut: int, end: int) -> tuple[float, float] | None:
+        found = self._variances.get(shortcut), self._variances.get(end)
+        return None if found[0] is None or found[1] is None else (found[0], found[1])
 
     def _select_norms(self, indices: Set[int]) -> frozenset[int]:
         return frozenset(one for one in indices if self._view.nodes[one].kind == "normalization")

@@ -53,7 +53,9 @@ class BranchNorms:
 
     pre: tuple[str, ...] = ()
     inner: tuple[str, ...] = ()
-    """Between layers of the branch: Magneto's, or those of queries and keys."""
+    """Between layers of the branch, such as those of queries and keys."""
+    last: tuple[str, ...] = ()
+    """Of the inner ones, those that its last layers read: sub-LayerNorm's."""
     end: tuple[str, ...] = ()
     post: tuple[str, ...] = ()
 
@@ -90,6 +92,8 @@ class ResidualBranch:
     """The parameters that multiply the shortcut."""
     shortcut_factor: float | None = 1.0
     """The constant that multiplies the shortcut; None if something else multiplies it."""
+    variances: tuple[float, float] | None = None
+    """Of the shortcut and of the branch, as they are added, where `measure_branches` measured."""
     crosses: bool = False
     """Whether it also reads another stream that lies outside, as attention to an encoder does."""
 
