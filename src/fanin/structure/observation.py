@@ -76,7 +76,12 @@ class _VarianceTracer(ForwardTracer):
 
     def observe(self, node: Node, tensor: Tensor) -> None:
         """Note the variance of a tensor with memory."""
-        if node.index not in self.variances and tensor.numel() and not tensor.is_meta:
+        if (
+            node.index not in self.variances
+            and tensor.is_floating_point()
+            and tensor.numel()
+            and not tensor.is_meta
+        ):
             with torch._C.DisableTorchFunction():
                 numbers = tensor.detach()
                 if numbers.dtype in (torch.float16, torch.bfloat16):
