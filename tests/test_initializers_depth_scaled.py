@@ -247,9 +247,7 @@ def compute_weights(x: Tensor, branches: list[Any], memory: Tensor | None = None
         f = branch.inner(x) if memory is None or len(found) % 3 != 1 else branch.inner(x, memory)
         found.append(weight)
         shortcut = weight * x
-        weight = math.sqrt(
-            shortcut.var(correction=0).item() + f.var(correction=0).item()
-        )
+        weight = math.sqrt(shortcut.var(correction=0).item() + f.var(correction=0).item())
         x = branch.norm(shortcut + f)
     return found
 

@@ -183,7 +183,7 @@ REGISTRY.add(
 REGISTRY.add(
     RecipeEntry(
         component=TorchtitanLlama3,
-        summary="torchtitan's Llama 3: outputs of block l scaled by 1/√(2·(l + 1)), tokens N(0, 1).",
+        summary="torchtitan's Llama 3: block l scaled by 1/√(2·(l + 1)), tokens N(0, 1).",
         source=Source(
             project="pytorch/torchtitan",
             file="torchtitan/models/common/param_init.py",

@@ -36,7 +36,7 @@ class Nanochat(Recipe):
     up_scale: float = 0.4
 
     def choose(self, site: ModelParameter, view: ModelView) -> Assignment | None:
-        """By part. The scalars of the stream, which the model multiplies by, stay as it set them."""
+        """By part. The scalars that multiply the stream stay as the model has set them."""
         std = 1 / math.sqrt(get_inputs(site))
         match find_part(site, view):
             case "other":

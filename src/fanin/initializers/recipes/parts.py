@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from torch import nn
@@ -47,8 +48,8 @@ def find_part(site: ModelParameter, view: ModelView) -> Part:
         return "residual output"
     for role in ("query", "key", "value", "gate", "up"):
         if role in place.roles:
-            return role  # type: ignore[return-value]
-    if _is_patches(site):
+            return role
+    if is_patches(site):
         return "patches"
     return "convolution" if _is_convolution(site.module) else "matrix"
 
@@ -83,7 +84,8 @@ def _is_convolution(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.conv._ConvNd)
 
 
-def _is_patches(site: ModelParameter) -> bool:
+def is_patches(site: ModelParameter) -> bool:
+    """Whether a parameter is of a convolution outside branches whose windows do not overlap."""
     module = site.module
     return (
         isinstance(module, nn.modules.conv._ConvNd)
@@ -91,4 +93,37 @@ def _is_patches(site: ModelParameter) -> bool:
         and site.place.branch is None
         and max(module.kernel_size) > 1
         and tuple(module.kernel_size) == tuple(module.stride)
+    )
+
+
+def find_token_table(
+    site: ModelParameter, view: ModelView
+) -> Literal["positions", "class token"] | None:
+    """What a parameter of unknown role is that is as wide as the stream and lies outside branches:
+    of shape (1, n, d) or (n, d) a table of positions, of shape (1, 1, d) or (1, d) a class token.
+    """
+    shape = tuple(site.layout.shape)
+    outside = site.place is None or site.place.branch is None
+    if site.role != "unknown" or not outside or not 2 <= len(shape) <= 3:
+        return None
+    if shape[-1] not in _list_widths(view) or (len(shape) == 3 and shape[0] != 1):
+        return None
+    return "class token" if math.prod(shape[:-1]) == 1 else "positions"
+
+
+def list_end_norms(view: ModelView) -> frozenset[str]:
+    """The scales of the normalizations at the ends of residual branches, by name."""
+    branches = view.structure.branches if view.structure is not None else ()
+    ends = {name for branch in branches for name in branch.norm_layers.end}
+    return frozenset(
+        site.name for site in view.sites if site.role == "norm scale" and site.layer in ends
+    )
+
+
+def _list_widths(view: ModelView) -> frozenset[int]:
+    """The numbers of outputs of the layers that write to residual streams."""
+    return frozenset(
+        int(get_outputs(site))
+        for site in view.sites
+        if site.role == "weight" and site.place is not None and site.place.writes
     )
