@@ -183,7 +183,8 @@ class Translator(nn.Module):
             for branch in block:
                 memory = branch(memory)
         x = self.target(target)
-        for first, second, third in self.decoder:
+        for block in self.decoder:
+            first, second, third = block.children()
             x = third(second(first(x), memory))
         result: Tensor = self.head(x)
         return result

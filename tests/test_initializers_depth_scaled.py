@@ -66,9 +66,8 @@ def test_deep_norm_of_an_encoder_and_a_decoder() -> None:
     )
     check_gains(record, "encoder", 0.683029)
     check_gains(record, "decoder", 0.408248)
-    assert {one.rule.partition("(")[0] for one in record.parameters if one.role == "weight"} == {
-        "xavier_uniform"
-    }
+    rules = {str(one.rule).partition("(")[0] for one in record.parameters if one.role == "weight"}
+    assert rules == {"xavier_uniform"}
 
 
 def test_deep_norm_sets_a_learnable_weight_of_the_shortcut() -> None:
@@ -242,14 +241,13 @@ def test_magneto_refuses_a_missing_normalization(options: dict[str, Any], words:
 @torch.no_grad()
 def compute_weights(x: Tensor, branches: list[Any], memory: Tensor | None = None) -> list[float]:
     """ω of each branch, by a forward pass that is written out."""
-    found, weight = [], 1.0
+    found: list[float] = []
+    weight = 1.0
     for branch in branches:
         f = branch.inner(x) if memory is None or len(found) % 3 != 1 else branch.inner(x, memory)
         found.append(weight)
         shortcut = weight * x
-        weight = math.sqrt(
-            shortcut.var(correction=0).item() + f.var(correction=0).item()
-        )
+        weight = math.sqrt(shortcut.var(correction=0).item() + f.var(correction=0).item())
         x = branch.norm(shortcut + f)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 import fanin
 from fanin.errors import FitError, SpecError
 
-SCALED = {
+SCALED: dict[str, tuple[Callable[[], nn.Module], Tensor, int]] = {
     "resnet": (lambda: make(cases.ResNet, "scalar"), images(), 4),
     "encoder": (lambda: make(cases.Traceable, 2, norm="none", scale="scalar"), tokens(), 4),
     "layer scale": (lambda: make(cases.Traceable, 2, norm="pre", scale="vector"), tokens(), 4),

@@ -127,9 +127,7 @@ def _require_weights(stacks: StackMap, scales: Mapping[Stack, DepthScale]) -> It
         )
 
 
-def _compare(
-    stacks: StackMap, stack: Stack, branch: ResidualBranch, alpha: float
-) -> bool | None:
+def _compare(stacks: StackMap, stack: Stack, branch: ResidualBranch, alpha: float) -> bool | None:
     """Whether a branch's shortcut has the weight α; None if that cannot be seen.
 
     Of branches that are added one after the other to the same signal the first sum has it.
