@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import residual_cases as cases
 import torch
-from residual_cases import WIDTH, get_state, is_unchanged, make, tokens
+from residual_cases import WIDTH, get_state, is_unchanged, list_branches, make, tokens
 from torch import Tensor, nn
 
 import fanin
@@ -36,10 +36,6 @@ def check_gains(record: Any, prefix: str, gain: float) -> None:
             assert one.measured_std == pytest.approx(expected, rel=0.22), one.name
             seen.add(kind)
     assert set(SCALED) <= seen
-
-
-def list_branches(stack: Any) -> list[Any]:
-    return [branch for block in stack for branch in block]
 
 
 # --- DeepNorm

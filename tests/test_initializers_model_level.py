@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from combinations import for_each
+from home_cases import find_home
 from initializer_cases import MODEL_ENTRIES, specs_of
-from model_level_homes import find_home
 from torch import nn
 
 import fanin
