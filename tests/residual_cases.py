@@ -129,6 +129,11 @@ def make_stack(
     )
 
 
+def list_branches(stack: nn.ModuleList) -> list[Any]:
+    """The branches of all blocks, in order."""
+    return [branch for block in stack for branch in block.children()]
+
+
 class Transformer(nn.Module):
     """Tokens and positions, a stack, a head."""
 
@@ -140,9 +145,8 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.embed(x) + self.positions(torch.arange(x.shape[1], device=x.device))
-        for block in self.blocks:
-            for branch in block:
-                x = branch(x)
+        for branch in list_branches(self.blocks):
+            x = branch(x)
         result: Tensor = self.head(x)
         return result
 
@@ -158,9 +162,8 @@ class Traceable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.embed(x)
-        for block in self.blocks:
-            for branch in block:
-                x = branch(x)
+        for branch in list_branches(self.blocks):
+            x = branch(x)
         result: Tensor = self.head(x)
         return result
 
@@ -179,11 +182,11 @@ class Translator(nn.Module):
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         memory = self.source(source)
-        for block in self.encoder:
-            for branch in block:
-                memory = branch(memory)
+        for branch in list_branches(self.encoder):
+            memory = branch(memory)
         x = self.target(target)
-        for first, second, third in self.decoder:
+        for block in self.decoder:
+            first, second, third = block.children()
             x = third(second(first(x), memory))
         result: Tensor = self.head(x)
         return result

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import residual_cases as cases
 import torch
-from residual_cases import WIDTH, get_state, is_unchanged, make, tokens
+from residual_cases import WIDTH, get_state, is_unchanged, list_branches, make, tokens
 from torch import Tensor, nn
 
 import fanin
@@ -38,10 +38,6 @@ def check_gains(record: Any, prefix: str, gain: float) -> None:
     assert set(SCALED) <= seen
 
 
-def list_branches(stack: Any) -> list[Any]:
-    return [branch for block in stack for branch in block]
-
-
 # --- DeepNorm
 
 
@@ -66,9 +62,8 @@ def test_deep_norm_of_an_encoder_and_a_decoder() -> None:
     )
     check_gains(record, "encoder", 0.683029)
     check_gains(record, "decoder", 0.408248)
-    assert {one.rule.partition("(")[0] for one in record.parameters if one.role == "weight"} == {
-        "xavier_uniform"
-    }
+    rules = {str(one.rule).partition("(")[0] for one in record.parameters if one.role == "weight"}
+    assert rules == {"xavier_uniform"}
 
 
 def test_deep_norm_sets_a_learnable_weight_of_the_shortcut() -> None:
@@ -242,7 +237,8 @@ def test_magneto_refuses_a_missing_normalization(options: dict[str, Any], words:
 @torch.no_grad()
 def compute_weights(x: Tensor, branches: list[Any], memory: Tensor | None = None) -> list[float]:
     """ω of each branch, by a forward pass that is written out."""
-    found, weight = [], 1.0
+    found: list[float] = []
+    weight = 1.0
     for branch in branches:
         f = branch.inner(x) if memory is None or len(found) % 3 != 1 else branch.inner(x, memory)
         found.append(weight)

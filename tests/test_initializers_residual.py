@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 import fanin
 from fanin.errors import FitError, SpecError
 
-SCALED = {
+SCALED: dict[str, tuple[Callable[[], nn.Module], Tensor, int]] = {
     "resnet": (lambda: make(cases.ResNet, "scalar"), images(), 4),
     "encoder": (lambda: make(cases.Traceable, 2, norm="none", scale="scalar"), tokens(), 4),
     "layer scale": (lambda: make(cases.Traceable, 2, norm="pre", scale="vector"), tokens(), 4),
@@ -21,21 +22,21 @@ SCALED = {
 }
 
 
-def get_multipliers(model: nn.Module) -> list[Tensor]:
+def get_scales(model: nn.Module) -> list[Tensor]:
     return [value for name, value in model.named_parameters() if "scale" in name]
 
 
 @pytest.mark.parametrize("method", ["skip_init", "rezero", "skip_init(alpha=0.25)"])
 @pytest.mark.parametrize("name", SCALED)
 @pytest.mark.parametrize("observed", [False, True], ids=["traced", "observed"])
-def test_every_branch_ends_with_its_multiplier(name: str, method: str, observed: bool) -> None:
+def test_every_branch_ends_with_its_scale(name: str, method: str, observed: bool) -> None:
     build, batch, number = SCALED[name]
     model = build()
     record = fanin.initialize(model, method, seed=0, batch=batch if observed else None)
-    multipliers = get_multipliers(model)
-    assert len(multipliers) == number
+    scales = get_scales(model)
+    assert len(scales) == number
     alpha = 0.25 if "alpha" in method else 0.0
-    assert all(bool((one == alpha).all()) for one in multipliers)
+    assert all(bool((one == alpha).all()) for one in scales)
     assert all(one.met for one in record.requires)
     rule = "xavier_uniform" if method == "rezero" else "he_normal"
     weights = [one for one in record.parameters if one.role == "weight"]
@@ -45,13 +46,13 @@ def test_every_branch_ends_with_its_multiplier(name: str, method: str, observed:
 
 @pytest.mark.parametrize("name", SCALED)
 def test_at_the_start_a_rezero_network_is_its_shortcuts(name: str) -> None:
-    """Weights inside branches change nothing, and every multiplier has a gradient."""
+    """Weights inside branches change nothing, and every scale has a gradient."""
     build, batch, _ = SCALED[name]
     model = build()
     fanin.initialize(model, "rezero", seed=0, batch=batch)
     output = model(batch)
     output.square().sum().backward()
-    assert all(bool(one.grad.abs().sum() > 0) for one in get_multipliers(model))  # type: ignore[union-attr]
+    assert all(bool(one.grad.abs().sum() > 0) for one in get_scales(model))  # type: ignore[union-attr]
     with torch.no_grad():
         for path, weight in model.named_parameters():
             if "inner" in path or "convs" in path or "attentions" in path:
@@ -60,7 +61,7 @@ def test_at_the_start_a_rezero_network_is_its_shortcuts(name: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["skip_init", "rezero"])
-def test_a_branch_without_a_multiplier_is_refused_by_name_and_nothing_changed(method: str) -> None:
+def test_a_branch_without_a_scale_is_refused_by_name_and_nothing_changed(method: str) -> None:
     model: Any = make(cases.Traceable, 2, norm="none", scale="scalar")
     model.blocks[1][0].scale = None
     before = get_state(model)
@@ -74,10 +75,10 @@ def test_a_branch_without_a_multiplier_is_refused_by_name_and_nothing_changed(me
     assert is_unchanged(model, before)
 
 
-def test_a_frozen_multiplier_is_none() -> None:
+def test_a_frozen_scale_is_none() -> None:
     model: Any = make(cases.Traceable, 2, norm="none", scale="scalar")
     model.blocks[0][1].scale.requires_grad_(False)
-    with pytest.raises(FitError, match=r"multiplier .* \(blocks\.0\.1\.inner\.down\)"):
+    with pytest.raises(FitError, match=r"scale .* \(blocks\.0\.1\.inner\.down\)"):
         fanin.initialize(model, "rezero", seed=0)
 
 
@@ -206,14 +207,14 @@ def test_the_scalars_of_fixup_have_a_tenth_of_the_rate() -> None:
     assert (slow["lr"], usual["lr"]) == (pytest.approx(0.01), 0.1)
     scalars = {name for name, one in model.named_parameters() if one.numel() == 1}
     assert set(slow["param_names"]) == scalars
-    assert len(scalars) == 4 * 5 + 1  # four biases and a multiplier per block, one after the stem
+    assert len(scalars) == 4 * 5 + 1  # four biases and a scale per block, one after the stem
 
 
 def test_fixup_refuses_normalization_and_missing_scalars_with_the_code_to_write() -> None:
     for kind, words in {
         "norm": ["no normalization", "blocks.0.norms.0", "zero_gamma"],
         "plain": [
-            "a learnable multiplier",
+            "a learnable scale",
             "scalar biases",
             "self.1(act(self.0(x + self.b[0]) + self.b[1]) + self.b[2]) + self.b[3]",
         ],

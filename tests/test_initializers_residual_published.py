@@ -56,7 +56,7 @@ REFUSED = {
     ("admin", "BertForMaskedLM"): r"self\.omega = nn\.Parameter",
     ("t_fixup", "LlamaForCausalLM"): r"no normalization \(model\.layers\.0\.input_layernorm",
     ("magneto", "LlamaForCausalLM"): r"sub-LayerNorm \(model\.layers\.0\.self_attn\.o_proj",
-    ("rezero", "GPTNeoXForCausalLM"): r"multiplier .*gpt_neox\.layers\.0\.attention\.dense",
+    ("rezero", "GPTNeoXForCausalLM"): r"scale .*gpt_neox\.layers\.0\.attention\.dense",
     ("zero_gamma", "BloomForCausalLM"): r"normalizes the branch's input",
     ("fixup", "ViTForImageClassification"): r"no normalization",
 }

@@ -26,7 +26,7 @@ from fanin.initializers.residual_stacks import (
     require_no_norms,
     require_of_branches,
 )
-from fanin.initializers.skip_init import require_multipliers
+from fanin.initializers.skip_init import require_scales
 from fanin.initializers.variance_scaling import VarianceScaling
 from fanin.structure import ResidualBranch
 
@@ -48,13 +48,13 @@ class Fixup(ModelInitializer):
     value and output, also if they are packed, so 4. Shortcuts with a convolution, and what lies
     outside branches, have He's scale.
 
-    Requires that no branch is normalized, a learnable multiplier (1) at the end of every branch,
+    Requires that no branch is normalized, a learnable scale (1) at the end of every branch,
     and learnable scalar biases (0) before its layers and activations. The rates of all these
     scalars are a tenth of the others' (`record.param_groups(lr)`), as in the authors' code.
 
     Args:
         mode: the fan of He's rule: fan_in as the paper, or fan_out as the authors' code.
-        scalars: False asks for no multipliers and biases: the paper's rules 1 and 2 alone.
+        scalars: False asks for no scales and biases: the paper's rules 1 and 2 alone.
     """
 
     name: ClassVar[str] = "fixup"
@@ -72,12 +72,12 @@ class Fixup(ModelInitializer):
             site.name: Assignment(Constant(value), reason)
             for site, value, reason in scalars.values()
         }
-        wanted = (require_multipliers(stacks, 1.0), _require_biases(stacks)) if self.scalars else ()
+        wanted = (require_scales(stacks, 1.0), _require_biases(stacks)) if self.scalars else ()
         return ModelPlan(
             assigned,
             (_require_no_norms(stacks), *wanted),
             {
-                site.name: Multiplier(_RATE, "Fixup: a tenth for scalar biases and multipliers")
+                site.name: Multiplier(_RATE, "Fixup: a tenth for scalar biases and scales")
                 for site, _, _ in scalars.values()
                 if all(size == 1 for size in site.layout.shape)
             },
@@ -115,7 +115,7 @@ def count_weights(stacks: StackMap, branch: ResidualBranch) -> int:
 
 
 def _list_scalars(stacks: StackMap) -> Mapping[str, tuple[ModelParameter, float, str]]:
-    """The multipliers and the biases of their own, with their values, by name."""
+    """The scales and the biases of their own, with their values, by name."""
     found: dict[str, tuple[ModelParameter, float, str]] = {}
     for name in stacks.structure.shifts:
         site = stacks.find_site(name)

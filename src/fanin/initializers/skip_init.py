@@ -37,7 +37,7 @@ class SkipInit(ModelInitializer):
     branch; it is found in the graph. A parameter that is used as ``sigmoid(α)`` is none.
 
     Args:
-        alpha: the start of the multipliers. The paper has 0, or at most 1/√(number of branches).
+        alpha: the start of the scales. The paper has 0, or at most 1/√(number of branches).
         weights: the rule of all weights, a tensor-level initializer.
     """
 
@@ -52,7 +52,7 @@ class SkipInit(ModelInitializer):
         resolve_weights(self.name, self.weights)
 
     def plan(self, view: ModelView) -> ModelPlan:
-        """The multipliers, the weights, and the requirement."""
+        """The scales, the weights, and the requirement."""
         rule = resolve_weights(self.name, self.weights)
         return _plan_scalars(StackMap(view, self.name), self.alpha, rule)
 
@@ -81,7 +81,7 @@ class ReZero(ModelInitializer):
         resolve_weights(self.name, self.weights)
 
     def plan(self, view: ModelView) -> ModelPlan:
-        """The multipliers, the weights, and the requirement."""
+        """The scales, the weights, and the requirement."""
         rule = resolve_weights(self.name, self.weights)
         return _plan_scalars(StackMap(view, self.name), 0.0, rule)
 
@@ -108,7 +108,7 @@ def _plan_scalars(stacks: StackMap, alpha: float, rule: Initializer) -> ModelPla
     1, so that the product is α and one gradient flows.
     """
     assigned = dict(assign_weights(stacks, rule))
-    held = {_get_multiplier(branch) for _, branch in stacks.branches}
+    held = {_get_first_scale(branch) for _, branch in stacks.branches}
     for _, branch in stacks.branches:
         for name in branch.scales:
             site = stacks.find_site(name)
@@ -116,18 +116,18 @@ def _plan_scalars(stacks: StackMap, alpha: float, rule: Initializer) -> ModelPla
                 value = alpha if name in held else 1.0
                 reason = f"multiplies the branch of {name_branch(branch)}"
                 assigned[site.name] = Assignment(Constant(value), reason)
-    return ModelPlan(assigned, (require_multipliers(stacks, alpha),))
+    return ModelPlan(assigned, (require_scales(stacks, alpha),))
 
 
-def _get_multiplier(branch: ResidualBranch) -> str | None:
+def _get_first_scale(branch: ResidualBranch) -> str | None:
     return branch.scales[0] if branch.scales else None
 
 
-def require_multipliers(stacks: StackMap, start: float) -> Requirement:
-    """A learnable multiplier at the end of every branch, with the code that adds one."""
+def require_scales(stacks: StackMap, start: float) -> Requirement:
+    """A learnable scale at the end of every branch, with the code that adds one."""
     return require_of_branches(
         stacks,
-        "a learnable multiplier at the end of every branch",
+        "a learnable scale at the end of every branch",
         lambda _, branch: not stacks.is_learnable(branch.scales),
         lambda _: (
             f"in __init__: self.alpha = nn.Parameter(torch.tensor({start})); in forward: "
@@ -141,7 +141,7 @@ REGISTRY.add(
         component=SkipInit,
         level="model",
         needs=("structure",),
-        summary="A learnable multiplier of 0 at the end of every residual branch.",
+        summary="A learnable scale of 0 at the end of every residual branch.",
         formula="x ← x + α·f(x), α = 0; weights: He",
         paper=Paper(
             authors="De, Smith",
@@ -168,7 +168,7 @@ REGISTRY.add(
         component=ReZero,
         level="model",
         needs=("structure",),
-        summary="A learnable multiplier of 0 at the end of every branch; Xavier's weights.",
+        summary="A learnable scale of 0 at the end of every branch; Xavier's weights.",
         formula="x ← x + α·f(x), α = 0; weights: Xavier",
         paper=Paper(
             authors="Bachlechner, Majumder, Mao, Cottrell, McAuley",

@@ -91,8 +91,7 @@ def _require_scales(stacks: StackMap, scales: Mapping[str, ModelParameter]) -> R
             else "the branch is not normalized"
         )
         return (
-            f"x = x + norm(f(x)): {place}. Or use skip_init, with a multiplier at the end of "
-            "the branch"
+            f"x = x + norm(f(x)): {place}. Or use skip_init, with a scale at the end of the branch"
         )
 
     return require_of_branches(
