@@ -134,12 +134,12 @@ REGISTRY.add(
         ),
         suited="The step bias of S4, S5, Mamba and Mamba-2, through softplus.",
         avoid="Any other bias: its mean is near -4.6.",
-        cost="One draw per number, an exponential and two logarithms.",
+        cost="One draw per number, an exponential and two logarithms: O(n) for n numbers.",
         differs=(
             "torch, Keras and JAX have no equivalent. mamba_ssm draws the same distribution from "
             "torch.rand."
         ),
-        examples=("mamba_dt_bias", "mamba_dt_bias(low=0.01, high=0.1)"),
+        examples=("mamba_dt_bias", "mamba_dt_bias(low=0.01, high=0.1, floor=0.02)"),
     )
 )
 
@@ -157,7 +157,7 @@ REGISTRY.add(
         ),
         suited="A_log of Mamba-2, one number per head.",
         avoid="Mamba (1) and S4D, whose decays are 1, 2, …, N in each channel.",
-        cost="One draw per number and a logarithm.",
+        cost="One draw per number and a logarithm: O(n) for n numbers.",
         differs=(
             "torch, Keras and JAX have no equivalent. mamba_ssm draws the same; transformers "
             "starts Mamba-2 at log 1, log 2, … instead."
