@@ -1,4 +1,4 @@
-"""Numbers as a printer sets them, for pages. Terminals, CSV and LaTeX keep plain characters."""
+"""Numbers as a printer sets them, for pages and LaTeX. Terminals, CSV and Markdown keep hyphens."""
 
 from __future__ import annotations
 
