@@ -77,8 +77,7 @@ function polygon(corners, radius, turn) {
 }
 
 // One marker at (x, y); open markers show that a number is no mean.
-function makeMarker(number, x, y, size, open = false) {
-  const shape = MARKERS[number % MARKERS.length];
+function makeMarker(number, x, y, size, open = false, shape = MARKERS[number % MARKERS.length]) {
   const attributes = { class: `mark ${colourClass(number)}${open ? " open" : ""}`, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` };
   if (shape === "circle") return makeSvg("circle", { ...attributes, r: size });
   if (shape === "plus") {
