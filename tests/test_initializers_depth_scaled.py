@@ -86,8 +86,11 @@ def test_deep_norm_of_parallel_branches() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"norm": "post"}, ["x = norm(1.565 * x + f(x))", "(2·3)^¼", "the weight 1"]),
-        ({"norm": "post", "skip": 2.0}, ["x = norm(1.565 * x + f(x))", "the model has 2 * x"]),
+        ({"norm": "post"}, ["x = norm(1.565 * x + f(x))", "(2·3)^¼", "the model has x + f(x)"]),
+        (
+            {"norm": "post", "skip": 2.0},
+            ["x = norm(1.565 * x + f(x))", "the model has 2 * x + f(x)"],
+        ),
         ({"norm": "pre", "skip": 1.565}, ["normalization after the sum", "x = norm(1.565 * x"]),
         ({"norm": "none"}, ["normalization after the sum", "blocks.0.0.inner.o"]),
     ],
@@ -101,6 +104,21 @@ def test_deep_norm_refuses_another_skip_weight_or_normalization(
         fanin.initialize(model, "deep_norm", seed=0, batch=tokens())
     assert [word for word in words if word not in str(refused.value)] == []
     assert is_unchanged(model, before)
+
+
+def test_the_weight_of_a_shortcut_is_relative_to_that_of_the_branch() -> None:
+    """norm(x + f(x)/α) is norm(α·x + f(x)); norm(x + α·f(x)) is another model."""
+
+    def scale(factor: float) -> Any:
+        model: Any = make(cases.Traceable, 3, norm="post")
+        for branch in list_branches(model.blocks):
+            branch.forward = lambda x, m=branch: m.norm(x + factor * m.inner(x))
+        return model
+
+    record = fanin.initialize(scale(1 / 1.5651), "deep_norm", seed=0)
+    assert all(one.met for one in record.requires)
+    with pytest.raises(FitError, match=r"the model has x \+ 1\.565 \* f\(x\)"):
+        fanin.initialize(scale(1.5651), "deep_norm", seed=0)
 
 
 def test_one_wrong_skip_weight_is_named() -> None:

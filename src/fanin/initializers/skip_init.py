@@ -183,9 +183,8 @@ REGISTRY.add(
         ),
         cost="A trace of the model or one forward pass, then one draw per weight.",
         differs=(
-            "torch, Keras and JAX have no equivalent. The authors' package has layers of its own, "
-            "whose linear layers start as torch's do; `weights=torch_default` does that where it "
-            "is a rule of tensors."
+            "torch, Keras and JAX have no equivalent. The authors' package has transformer layers "
+            "of its own, whose perceptrons start as torch's do, U(±1/√fan_in)."
         ),
         examples=("rezero", "rezero(weights='orthogonal(gain=1.4142)')"),
     )
