@@ -321,6 +321,44 @@ def test_admin_refuses_a_model_without_weights_or_a_batch() -> None:
     assert is_unchanged(model, before)
 
 
+@pytest.mark.parametrize("fault", ["shared", "frozen"])
+def test_admin_refuses_a_weight_that_is_shared_or_frozen(fault: str) -> None:
+    model: Any = make(cases.Traceable, 2, norm="post", skip="omega")
+    first, second = model.blocks[0].children()
+    if fault == "shared":
+        second.skip = first.skip
+    else:
+        second.skip.requires_grad_(False)
+    with pytest.raises(FitError, match=r"weight of its own .*blocks\.0\.1\.inner\.down"):
+        fanin.initialize(model, "admin", seed=0, batch=tokens())
+
+
+def test_admin_of_parallel_branches_weighs_the_shortcut_once() -> None:
+    """Two branches from one point: ω²_2 = Var(ω_1·x) + Var(f + g), which are added up first."""
+
+    class Parallel(cases.Parallel):
+        def __init__(self) -> None:
+            super().__init__(2, norm="post")
+            self.omegas = nn.ParameterList(torch.ones(WIDTH) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.embed(x)
+            for index, norm in enumerate(self.norms):
+                both = self.attentions[index](x) + self.perceptrons[index](x)
+                x = norm(self.omegas[index] * x + both)
+            result: Tensor = self.head(x)
+            return result
+
+    model: Any = make(Parallel)
+    fanin.initialize(model, "admin", seed=0, batch=tokens())
+    with torch.no_grad():
+        x = model.embed(tokens())
+        f, g = model.attentions[0](x), model.perceptrons[0](x)
+    expected = math.sqrt(sum(one.var(correction=0).item() for one in (x, f, g)))
+    assert model.omegas[0].detach() == pytest.approx(torch.ones(WIDTH))
+    assert model.omegas[1].mean().item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_admin_undoes_everything_if_the_batch_shows_no_variance() -> None:
     class Constant(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
