@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fanin.apply.previous_values import PreviousValues
+from fanin.apply.record_json import read_json, write_json
 from fanin.apply.record_table import (
     HEADINGS,
     RecordColumns,
@@ -19,14 +20,14 @@ from fanin.apply.record_table import (
     shorten,
     shorten_name,
 )
-from fanin.errors import MissingExtra, UnknownName
-from fanin.fans import Convention, Role
+from fanin.errors import MissingExtra, UnknownName, UsageError, quote
+from fanin.fans import Convention, Role, WeightLayout
 from fanin.screen import count_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 3
+SCHEMA = 4
 
 SPECIAL = "special"
 """How the reason of a parameter begins that keeps what its model has set."""
@@ -85,6 +86,15 @@ class ParameterRecord:
     """One per map that it packs."""
     before: PreviousValues | None = None
     """What it held before; None if that was not measured, as on the device meta."""
+    waiting: bool = False
+    """Whether it is a lazy parameter that is filled when its shape is known."""
+    fitted: str = ""
+    bare_name: str = ""
+    """Its name in the model without wrappers, from which its stream is derived."""
+    layout: WeightLayout | None = field(default=None, repr=False)
+    """What was drawn: axes, fans and places of parts, so that it can be drawn again
+    (`fanin.verify`).
+    """
 
     def __str__(self) -> str:
         """All there is to know, a line each."""
@@ -138,7 +148,26 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""
-        return {"schema": SCHEMA, **asdict(self)}
+        return {"schema": SCHEMA, **write_json(self)}
+
+    @classmethod
+    def from_json(cls, found: object) -> Record:
+        """The record that `to_json` wrote: ``Record.from_json(json.loads(text))``.
+
+        Raises `UsageError` for what is no record, or one of another schema.
+        """
+        if not isinstance(found, Mapping) or "schema" not in found:
+            raise UsageError(
+                f"Expected a record as record.to_json() writes it, an object with a schema, not "
+                f"{quote(found)}."
+            )
+        if found["schema"] != SCHEMA:
+            raise UsageError(
+                f"The record has schema {quote(found['schema'])}; this fanin reads {SCHEMA}. Make "
+                "the record again: initialize(…, preview=True) changes nothing."
+            )
+        plain = {key: value for key, value in found.items() if key != "schema"}
+        return read_json(cls, plain, "record")
 
     def to_frame(self) -> pd.DataFrame:
         """The record as a pandas frame: a row per parameter, and one per part of a packed one.
@@ -153,8 +182,9 @@ class Record:
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for parameter in self.parameters:
-            row = asdict(parameter)
+            row = asdict(replace(parameter, layout=None))
             parts = row.pop("parts")
+            del row["layout"]
             yield {"name": row.pop("name"), "part": "", **row}
             for part in parts:
                 yield {**row, **part, "name": parameter.name, "part": part["name"]}
