@@ -121,11 +121,11 @@ def test_untouched_parameters_are_there_with_their_reason() -> None:
         "he_normal",
         seed=0,
         exclude="up.*",
-        include=["conv.*", "up.*", "frozen.*", "slope.*"],
+        only=["conv.*", "up.*", "frozen.*", "slope.*"],
     )
     untouched = {parameter.name: parameter.reason for parameter in record if not parameter.changed}
     assert untouched["up.weight"] == "excluded"
-    assert untouched["norms.0.weight"] == "not included"
+    assert untouched["norms.0.weight"] == "outside of only"
     assert untouched["frozen.weight"].startswith("frozen")
     assert untouched["slope.weight"] == "PReLU: no rule is about its weight"
     assert set(untouched) == {
@@ -171,7 +171,7 @@ def full() -> Record:
 def test_the_record_goes_through_json() -> None:
     record = initialize(everything(), "he_normal(mode=fan_out)", seed=5)
     loaded = json.loads(json.dumps(record.to_json(), allow_nan=False))
-    assert (loaded["schema"], loaded["seed"], loaded["rule"]) == (3, 5, "he_normal(mode=fan_out)")
+    assert (loaded["schema"], loaded["seed"], loaded["rule"]) == (4, 5, "he_normal(mode=fan_out)")
     assert loaded["parameters"][1]["shape"] == list(record[1].shape)
     assert len(loaded["parameters"]) == len(record)
 

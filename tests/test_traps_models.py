@@ -306,7 +306,7 @@ def test_trap_25_the_key_and_value_biases_of_attention_are_biases() -> None:
     assert initialize(attention, "xavier_normal", seed=0)["bias_k"].role == "bias"
     assert not attention.bias_k.any()
     with pytest.raises(FitError, match="bias_k"):
-        initialize(attention, "zero", seed=0, biases="xavier_normal", include="bias_k")
+        initialize(attention, "zero", seed=0, biases="xavier_normal", only="bias_k")
 
 
 @settings(max_examples=60, deadline=None)

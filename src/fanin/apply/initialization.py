@@ -14,6 +14,7 @@ from fanin import seeds
 from fanin.apply import meta
 from fanin.apply.fill import fill, fill_all
 from fanin.apply.fully_sharded import gather_flat_parameters
+from fanin.apply.loaded_parameters import find_loaded, warn_if_all_loaded
 from fanin.apply.materialization import list_kept, mark_change, mark_made, materialize_model
 from fanin.apply.model_parameters import find_uses
 from fanin.apply.module_function import Materialize
@@ -46,8 +47,9 @@ def initialize(
     batch: Any = None,
     device: str | torch.device | None = None,
     materialize: Materialize | None = None,
-    include: Patterns | None = None,
+    only: Patterns | None = None,
     exclude: Patterns | None = None,
+    loaded: Mapping[str, Any] | None = None,
     preview: bool = False,
     convention: Convention = "kernel",
     recurrent: Rule | None = None,
@@ -83,9 +85,12 @@ def initialize(
         materialize: a function that fills a model on "meta" before the rules do, for what only its
             constructor knew: called with each module, inner ones first, as transformers'
             ``model._init_weights``, or once without arguments, as timm's ``model.init_weights``.
-        include: pattern or patterns of the parameters to initialize, such as ``"encoder.*"`` or
-            ``nn.Conv2d``.
+        only: pattern or patterns of the parameters that may be touched, such as ``"encoder.*"`` or
+            ``nn.Conv2d``; all others stay.
         exclude: pattern or patterns of the parameters to leave unchanged.
+        loaded: the state dict that was loaded into the model: its parameters stay, and those that
+            it lacks are initialized. Default: what transformers' ``from_pretrained`` has loaded, by
+            its flags (`fanin.apply.loaded_parameters`). ``{}``: nothing was.
         preview: return the record without changing the model.
         convention: how fans are counted, "kernel" or "effective" (see `fanin.fans`).
         recurrent: rule for hidden-to-hidden weights; default: as other weights.
@@ -119,13 +124,14 @@ def initialize(
     target = meta.check_device(device)
     with gather_flat_parameters(model):
         uses = find_uses(model, convention)
-        untouched = find_untouched(uses, include, exclude)
+        untouched = find_untouched(uses, only, exclude) | find_loaded(model, uses, loaded)
         kept = list_kept(uses, chosen, untouched)
         with materialize_model(model, materialize, target, seed, kept=kept, undo=preview) as made:
             uses = find_uses(model, convention)
             found = resolve_rules(model, uses, chosen, untouched, batch)
             plan = mark_made(found.resolver.plan_fills(seed, shared=shared_stream), made)
             require_known(plan, strict=strict)
+            warn_if_all_loaded(plan)
             tried = materialize is not None
             records = _fill(model, plan, target, seed, tried=tried, preview=preview)
     return Record(

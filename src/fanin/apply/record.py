@@ -6,10 +6,11 @@ import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fanin.apply.previous_values import PreviousValues
 from fanin.apply.record_json import read_json, write_json
+from fanin.apply.record_summary import summarize_kept
 from fanin.apply.record_table import (
     HEADINGS,
     RecordColumns,
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
 
 SCHEMA = 4
 
+Treatment = Literal["touched", "kept", "waiting", "tied"]
+"""What became of a parameter: touched is what was written, or would be after a preview."""
+
 SPECIAL = "special"
 """How the reason of a parameter begins that keeps what its model has set."""
 
+_SELECTIONS: tuple[Treatment, ...] = ("touched", "kept", "waiting")
 _OVERLAPS_SHOWN = 3
 
 
@@ -96,6 +101,15 @@ class ParameterRecord:
     (`fanin.verify`).
     """
 
+    @property
+    def treatment(self) -> Treatment:
+        """Whether it was touched, stays, waits for its shape, or is another one's second name."""
+        if self.tied_to is not None:
+            return "tied"
+        if self.waiting:
+            return "waiting"
+        return "touched" if self.rule is not None or self.changed else "kept"
+
     def __str__(self) -> str:
         """All there is to know, a line each."""
         return _explain_parameter(self)
@@ -146,9 +160,30 @@ class Record:
             "parameter", key, (parameter.name for parameter in self.parameters)
         )
 
+    @property
+    def touched(self) -> tuple[ParameterRecord, ...]:
+        """The parameters that were written, or would be after a preview; each once."""
+        return self._select("touched")
+
+    @property
+    def kept(self) -> tuple[ParameterRecord, ...]:
+        """The parameters that stay as they are, each with its reason: loaded, frozen, excluded,
+        special, unknown, …
+        """
+        return self._select("kept")
+
+    @property
+    def waiting(self) -> tuple[ParameterRecord, ...]:
+        """The lazy parameters that are filled when their shape is known."""
+        return self._select("waiting")
+
+    def _select(self, treatment: Treatment) -> tuple[ParameterRecord, ...]:
+        return tuple(one for one in self.parameters if one.treatment == treatment)
+
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""
-        return {"schema": SCHEMA, **write_json(self)}
+        names = {key: [one.name for one in self._select(key)] for key in _SELECTIONS}
+        return {"schema": SCHEMA, **write_json(self), **names}
 
     @classmethod
     def from_json(cls, found: object) -> Record:
@@ -166,7 +201,8 @@ class Record:
                 f"The record has schema {quote(found['schema'])}; this fanin reads {SCHEMA}. Make "
                 "the record again: initialize(…, preview=True) changes nothing."
             )
-        plain = {key: value for key, value in found.items() if key != "schema"}
+        derived = ("schema", *_SELECTIONS)
+        plain = {key: value for key, value in found.items() if key not in derived}
         return read_json(cls, plain, "record")
 
     def to_frame(self) -> pd.DataFrame:
@@ -185,6 +221,7 @@ class Record:
             row = asdict(replace(parameter, layout=None))
             parts = row.pop("parts")
             del row["layout"]
+            row["treatment"] = parameter.treatment
             yield {"name": row.pop("name"), "part": "", **row}
             for part in parts:
                 yield {**row, **part, "name": parameter.name, "part": part["name"]}
@@ -211,6 +248,7 @@ def _format_table(record: Record) -> str:
                 f"{_count_filled(record, done)}; seed {record.seed}; {record.convention} fans",
                 columns.total,
             ),
+            *textwrap.wrap(summarize_kept(record.kept, record.waiting), columns.total),
             *_list_special(record, columns),
             *(
                 ["Long names are shortened; print(record[name]) tells all about one."]
@@ -226,7 +264,7 @@ def _format_table(record: Record) -> str:
 def _count_filled(record: Record, done: str) -> str:
     """How many parameters are filled, and which share of the numbers they hold."""
     distinct = [parameter for parameter in record.parameters if parameter.tied_to is None]
-    filled = [parameter for parameter in distinct if parameter.rule is not None]
+    filled = [one for one in distinct if one.rule is not None and not one.waiting]
     numbers, total = (sum(math.prod(one.shape) for one in each) for each in (filled, distinct))
     share = format_share(numbers, total)
     return f"{len(filled)} of {len(distinct)} parameters {done}, {share} of the numbers"
@@ -257,7 +295,7 @@ def _has_long_names(record: Record, columns: RecordColumns) -> bool:
 def _explain_parameter(record: ParameterRecord) -> str:
     """Everything about one parameter."""
     facts = {
-        "shape": f"{format_shape(record.shape)}, {record.dtype}",
+        "shape": f"{_format_shape(record)}, {record.dtype}",
         "role": record.role,
         "rule": record.rule or "none: it stays as it is",
         "why": record.reason,
@@ -297,11 +335,10 @@ def _describe_before(before: PreviousValues | None) -> str:
 def _format_parameter(record: ParameterRecord, columns: RecordColumns) -> Iterator[str]:
     widths = columns.widths
     name = shorten_name(record.name, widths[0])
-    if record.rule is None:
-        remark = record.reason if record.tied_to else f"kept: {record.reason}"
-        start = (
-            f"{name:<{widths[0]}} {shorten(format_shape(record.shape), widths[1]):<{widths[1]}} "
-        )
+    if record.rule is None or record.waiting:
+        stays = record.reason if record.waiting else f"kept: {record.reason}"
+        remark = record.reason if record.tied_to else stays
+        start = f"{name:<{widths[0]}} {shorten(_format_shape(record), widths[1]):<{widths[1]}} "
         yield start + shorten(remark, columns.total - len(start))
         return
     times = f" ×{len(record.parts)}" if record.parts else ""
@@ -312,6 +349,10 @@ def _format_parameter(record: ParameterRecord, columns: RecordColumns) -> Iterat
             yield columns.format_row(
                 f"  part {part.name}", format_shape(part.shape), "", *_format_numbers(part)
             )
+
+
+def _format_shape(record: ParameterRecord) -> str:
+    return "?" if record.waiting else format_shape(record.shape)
 
 
 def _format_numbers(record: ParameterRecord | PartRecord) -> tuple[str, ...]:

@@ -40,17 +40,16 @@ class Redraw:
     def draw_another(self, position: int) -> Tensor:
         """An independent draw of the same rule."""
         return self._draw_with(
-            [
-                seeds.derive_stream(stream or 0, "verify", position)
-                for _, _, stream in self.pieces
-            ]
+            [seeds.derive_stream(stream or 0, "verify", position) for _, _, stream in self.pieces]
         )
 
     def draw_of_seed(self, seed: int, bare_name: str) -> Tensor:
         """What another seed would have given."""
         return self._draw_with(
             [
-                seeds.derive_stream(seed, "init", f"{bare_name}[{part.name}]" if part else bare_name)
+                seeds.derive_stream(
+                    seed, "init", f"{bare_name}[{part.name}]" if part else bare_name
+                )
                 for _, part, _ in self.pieces
             ]
         )

@@ -12,6 +12,7 @@ from fanin import structure
 from fanin.apply.bare_model import remove_wrappers
 from fanin.apply.fully_sharded import suspend_gathering
 from fanin.apply.model_parameters import ParameterUse, group_tied, infer_layout
+from fanin.apply.patterns import OUTSIDE
 from fanin.apply.planned_fill import Decision, PlannedFill, plan_fill, require_distinct_streams
 from fanin.apply.record import SPECIAL, Overlap
 from fanin.apply.rules import (
@@ -130,12 +131,11 @@ class RuleResolver:
 
     def _find_reason_to_keep(self, group: Sequence[ParameterUse]) -> str:
         """Why a parameter stays as it is whatever the rules say; empty if it does not."""
-        reasons = [self._untouched.get(use.name) for use in group]
+        reasons = [self._untouched.get(use.name, "") for use in group]
         if any(_is_frozen(use, one.parameter) for use in group for one in use.carriers):
             return "frozen (requires_grad is False)"
-        if "excluded" in reasons:
-            return "excluded"
-        return "not included" if all(reasons) else ""
+        strong = next((reason for reason in reasons if reason not in ("", OUTSIDE)), "")
+        return strong or (OUTSIDE if all(reasons) else "")
 
     def _find_special(self, group: Sequence[ParameterUse]) -> str:
         """Why a parameter keeps what the model has set, unless a rule was given for its role."""

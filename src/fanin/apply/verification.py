@@ -169,14 +169,10 @@ def _check_all(
 
 def _list_unrecorded(record: Record, uses: Sequence[ParameterUse]) -> tuple[str, ...]:
     known = {name for one in record for name in (one.name, one.bare_name)}
-    return tuple(
-        use.name for use in uses if use.name not in known and use.bare_name not in known
-    )
+    return tuple(use.name for use in uses if use.name not in known and use.bare_name not in known)
 
 
-def _judge_moments(
-    checks: Sequence[ParameterCheck], level: float
-) -> Iterator[ParameterCheck]:
+def _judge_moments(checks: Sequence[ParameterCheck], level: float) -> Iterator[ParameterCheck]:
     """The checks with p-values adjusted for all of them, and what follows for those by moments."""
     tested = [check for check in checks if check.p_value is not None]
     adjusted = adjust_holm([check.p_value for check in tested if check.p_value is not None])
@@ -211,4 +207,6 @@ def _is_of_seed(check: ParameterCheck, seed: int) -> bool:
     assert check.redraw is not None and check.values is not None
     drawn = check.redraw.draw_of_seed(seed, check.group[0].bare_name)
     completed = complete_redraw(check.group, drawn, seed)
-    return completed is not None and compare_numbers(check.values, completed, loose=False) is not None
+    return (
+        completed is not None and compare_numbers(check.values, completed, loose=False) is not None
+    )
