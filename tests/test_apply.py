@@ -353,11 +353,3 @@ def test_all_parameters_that_cannot_be_filled_are_named_at_once() -> None:
         initialize(model, "uniform", seed=0, biases="he_normal")
     assert all(name in str(error.value) for name in ("0.bias", "2.weight", "2.bias"))
     assert unchanged(model, before)
-
-
-def test_a_lazy_parameter_is_an_error_that_says_what_to_do() -> None:
-    model = nn.Sequential(*mlp(), nn.LazyLinear(3))
-    before = state(model[0])
-    with pytest.raises(FitError, match=r"3\.weight has no shape yet.*batch"):
-        initialize(model, "normal", seed=0)
-    assert unchanged(model[0], before)

@@ -4,6 +4,7 @@
     fanin.names("initializers")
     init = fanin.get("he_normal", mode="fan_out")
     record = fanin.initialize(model, "orthogonal", seed=0)
+    fanin.verify(model, record)
     audit = fanin.audit(model, batch, target=labels)
     fanin.assert_healthy(model, batch, target=labels)
     results = fanin.run("quick", out="runs/quick")
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
-    from fanin.apply import Record, Rules, initialize
+    from fanin.apply import Record, Rules, Verification, initialize, verify
     from fanin.catalogue import names
     from fanin.diagnosis import Audit, Finding, assert_healthy, audit
     from fanin.errors import FaninError
@@ -44,6 +45,7 @@ __all__ = [
     "Rules",
     "Standing",
     "Study",
+    "Verification",
     "Watch",
     "__version__",
     "assert_healthy",
@@ -55,6 +57,7 @@ __all__ = [
     "names",
     "register_layer",
     "run",
+    "verify",
     "watch",
     "watch_lightning",
     "watch_transformers",
@@ -73,6 +76,7 @@ _HOMES = {
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
     "Study": "fanin.study.study",
+    "Verification": "fanin.apply",
     "Watch": "fanin.watching.watch",
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
@@ -83,6 +87,7 @@ _HOMES = {
     "names": "fanin.catalogue",
     "register_layer": "fanin.fans",
     "run": "fanin.experiment",
+    "verify": "fanin.apply",
     "watch": "fanin.watching.watch",
     "watch_lightning": "fanin.watching.trainer_callbacks",
     "watch_transformers": "fanin.watching.trainer_callbacks",

@@ -14,6 +14,9 @@ parameters:
 - A tied parameter is filled once, in its first known role.
 - A reparametrized weight (weight_norm, spectral_norm, orthogonal) is set through its
   parametrization.
+- What was loaded stays: what a state dict says, or the flags of transformers
+  (`fanin.apply.loaded_parameters`).
+- Lazy layers are filled when their first batch tells their shapes (`fanin.apply.waiting_layers`).
 - A parameter on the device "meta" gets memory on the device that the caller names.
   What no rule fills there is filled by its module's reset method or, if it is frozen, by the
   function that the caller gives as ``materialize``; otherwise it is an error.
@@ -29,5 +32,16 @@ from fanin.apply.initialization import initialize
 from fanin.apply.record import ParameterRecord, PartRecord, Record
 from fanin.apply.rules import Rules
 from fanin.apply.unfilled import collect_unfilled
+from fanin.apply.verification import ParameterCheck, Verification, verify
 
-__all__ = ["ParameterRecord", "PartRecord", "Record", "Rules", "collect_unfilled", "initialize"]
+__all__ = [
+    "ParameterCheck",
+    "ParameterRecord",
+    "PartRecord",
+    "Record",
+    "Rules",
+    "Verification",
+    "collect_unfilled",
+    "initialize",
+    "verify",
+]

@@ -28,6 +28,7 @@ from fanin.apply.resolution import Resolution, resolve_rules
 from fanin.apply.rules import Rule, Rules
 from fanin.apply.told_layouts import Split
 from fanin.apply.unfilled import require_known
+from fanin.apply.waiting_layers import attach_all, plan_waiting, refuse_whole_model_rules
 from fanin.errors import FitError, UnknownName, UsageError, quote
 from fanin.fans import Convention, Layout
 
@@ -128,21 +129,35 @@ def initialize(
         kept = list_kept(uses, chosen, untouched)
         with materialize_model(model, materialize, target, seed, kept=kept, undo=preview) as made:
             uses = find_uses(model, convention)
+            refuse_whole_model_rules(uses, chosen)
             found = resolve_rules(model, uses, chosen, untouched, batch)
+            waiting, late = plan_waiting(
+                found.resolver,
+                found.uses,
+                chosen,
+                untouched,
+                seed=seed,
+                shared=shared_stream,
+                convention=convention,
+                strict=strict,
+            )
             plan = mark_made(found.resolver.plan_fills(seed, shared=shared_stream), made)
             require_known(plan, strict=strict)
             warn_if_all_loaded(plan)
             tried = materialize is not None
             records = _fill(model, plan, target, seed, tried=tried, preview=preview)
-    return Record(
+    record = Record(
         rule=str(chosen.default),
         rules=chosen.to_json(),
         seed=seed,
         convention=convention,
         preview=preview,
-        parameters=_sort_records(found, records),
+        parameters=_sort_records(found, [*records, *late]),
         overlaps=found.resolver.overlaps,
     )
+    if not preview:
+        attach_all(model, waiting, record)
+    return record
 
 
 def _check_arguments(model: object, convention: object, seed: object) -> int:

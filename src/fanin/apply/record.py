@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -176,6 +176,12 @@ class Record:
     def waiting(self) -> tuple[ParameterRecord, ...]:
         """The lazy parameters that are filled when their shape is known."""
         return self._select("waiting")
+
+    def complete(self, parameters: Iterable[ParameterRecord]) -> None:
+        """Enter what became of parameters that waited; nothing else of a record ever changes."""
+        done = {one.name: one for one in parameters}
+        completed = tuple(done.get(one.name, one) for one in self.parameters)
+        object.__setattr__(self, "parameters", completed)
 
     def _select(self, treatment: Treatment) -> tuple[ParameterRecord, ...]:
         return tuple(one for one in self.parameters if one.treatment == treatment)

@@ -20,6 +20,7 @@ from fanin.apply.rules import (
     Match,
     Rules,
     choose_match,
+    list_rules,
     match_patterns,
     resolve_rule,
 )
@@ -45,16 +46,7 @@ _ROLE_RULES: dict[Role, str] = {
 
 def needs_followers(rules: Rules) -> bool:
     """Whether any rule must know what follows each layer."""
-    given = (
-        rules.default,
-        *rules.patterns.values(),
-        rules.recurrent,
-        rules.biases,
-        rules.norms,
-        rules.embeddings,
-    )
-    made = (resolve_rule(rule) for rule in given if rule is not None)
-    return any(isinstance(one, ModelInitializer) and one.follows for one in made)
+    return any(isinstance(one, ModelInitializer) and one.follows for one in list_rules(rules))
 
 
 class RuleResolver:
@@ -79,7 +71,7 @@ class RuleResolver:
             for name, group in self._groups.items()
             if (match := choose_match(patterns, group))
         }
-        self._sites = [_make_site(use, found) for use in uses]
+        self._sites = [_make_site(use, found) for use in uses if not use.waits]
         self._chosen: dict[Initializer, Mapping[str, Assignment]] = {}
 
     @property
@@ -91,12 +83,36 @@ class RuleResolver:
             for match in found.values()
         )
 
+    def list_waiting(self) -> list[Sequence[ParameterUse]]:
+        """The parameters of lazy layers, each with all of its places."""
+        return [
+            group
+            for name, group in self._groups.items()
+            if name == group[0].name and group[0].waits
+        ]
+
+    def describe_waiting(self, group: Sequence[ParameterUse]) -> str:
+        """What a parameter of a lazy layer waits for, or why it will stay."""
+        head, match = group[0], self._matches.get(group[0].name)
+        kept = self._find_reason_to_keep(group)
+        if match is not None:
+            rule = match.initializer
+        elif head.role == "unknown":
+            rule, kept = None, kept or head.unknown
+        else:
+            rule = self._find_rule(head.role, resolve_rule(_ROLE_RULES.get(head.role, KEEP)))
+        return f"waits for its shape: {kept or rule or KEEP}"
+
+    def get_match(self, name: str) -> Match | None:
+        """The pattern that decides about a parameter, if one does."""
+        return self._matches.get(name)
+
     def plan_fills(self, seed: int, *, shared: bool) -> list[PlannedFill]:
         """A planned fill for each parameter; one `FitError` names all that cannot be done."""
         planned_fills: list[PlannedFill] = []
         problems: list[str] = []
         for name, group in self._groups.items():
-            if name != group[0].name:
+            if name != group[0].name or group[0].waits:
                 continue
             decision = self._decide(group)
             try:

@@ -56,6 +56,11 @@ class ModelInitializer(Initializer):
     batch.
     """
 
+    by_layer: ClassVar[bool] = False
+    """True if it looks at each layer alone, so that a lazy layer can be filled when its shape is
+    known.
+    """
+
     covers_unknown: ClassVar[bool] = False
     """True if it is asked about parameters of unknown role too, such as the slope of a PReLU."""
 
