@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,6 @@ from combinations import for_each
 from torch import nn
 from torch.nn.utils import parametrizations
 
-import fanin
 from fanin import seeds
 from fanin.apply import ParameterCheck, Record, initialize, verify
 from fanin.errors import UnknownName, UsageError
@@ -109,18 +109,13 @@ def test_a_cast_is_seen_and_is_no_difference(dtypes: tuple[torch.dtype, ...], ho
     assert how in " ".join(str(found).split())
 
 
-def test_wrappers_and_other_devices_change_nothing() -> None:
+def test_wrappers_change_nothing() -> None:
     model = everything()
     record = initialize(nn.DataParallel(model), "he_normal", seed=0)
     assert record[0].name == "module.table.weight"
-    for one in (model, nn.DataParallel(model), torch.compile(model)):
+    compiled = torch.compile(model, backend="eager")
+    for one in (model, nn.DataParallel(model), compiled):
         assert verify(one, save(record)).passed  # type: ignore[arg-type]
-    with torch.device("meta"):
-        late = Everything()
-    fanin.initialize(late, "he_normal", seed=0, exclude="frozen.*|".strip("|"), device="cpu") if (
-        False
-    ) else None
-    assert not verify(late, save(record)).passed
 
 
 def test_a_model_on_meta_has_no_weights_and_has_them_after_loading() -> None:
@@ -213,9 +208,6 @@ DAMAGES: dict[str, tuple[Callable[[nn.Sequential], None], str]] = {
 def test_what_differs_is_named_with_why(name: str) -> None:
     change, why = DAMAGES[name]
     check = damage(change)
-    assert torch.tensor(1).item() == 1
-    import re
-
     assert re.search(why, check.why), check.why
     assert (check.by, check.n) == ("numbers", 600)
 
