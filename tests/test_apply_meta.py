@@ -13,7 +13,7 @@ from apply_cases import Recurrent, built, equal, mlp, state, unchanged
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from fanin import models, seeds
+from fanin import models
 from fanin.apply import initialize
 from fanin.errors import FitError, UsageError
 

@@ -1,4 +1,4 @@
-"""Lazy layers: rules wait and apply when the weight appears, with the draw that it would have had."""
+"""Lazy layers: rules wait, and apply when the weight appears, with the draw it would have had."""
 
 from __future__ import annotations
 

@@ -185,6 +185,6 @@ def quote(value: object, limit: int = 80) -> str:
 
 
 class UnfilledWarning(UserWarning):
-    """Much of a model stays as it is, because fanin does not know what its parameters do, or because
-    all of it was loaded.
+    """Much of a model stays as it is: fanin does not know what its parameters do, or all of it was
+    loaded.
     """

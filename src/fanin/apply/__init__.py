@@ -29,10 +29,13 @@ adding a layer does not change the draws of another.
 """
 
 from fanin.apply.initialization import initialize
-from fanin.apply.record import ParameterRecord, PartRecord, Record
+from fanin.apply.parameter_record import ParameterRecord, PartRecord
+from fanin.apply.record import Record
+from fanin.apply.record_verification import verify
 from fanin.apply.rules import Rules
 from fanin.apply.unfilled import collect_unfilled
-from fanin.apply.verification import ParameterCheck, Verification, verify
+from fanin.apply.verification import Verification
+from fanin.apply.verification_check import ParameterCheck
 
 __all__ = [
     "ParameterCheck",

@@ -3,7 +3,7 @@
 Two sources say so. A state dict that the caller gives: its keys are the parameters that were
 loaded. Without one, the flags of transformers: ``from_pretrained`` sets ``_is_hf_initialized`` on
 every parameter that it loads or ties, and not on those that were missing in the checkpoint (5.23;
-measured in tests/test_loaded.py). The flags of modules are not read: transformers sets them on every
+tests/test_loaded.py loads one). The flags of modules are not read: transformers sets them on every
 module that its constructor has initialized at random, so they do not tell loaded from random.
 ``copy.deepcopy`` loses the flags of parameters.
 """

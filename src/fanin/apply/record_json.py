@@ -10,7 +10,6 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 from fanin.errors import UsageError, quote
@@ -66,7 +65,6 @@ def _is_required(one: Field[Any]) -> bool:
     return one.default is MISSING and one.default_factory is MISSING
 
 
-@cache
 def _resolve_hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fanin.apply.record import ParameterRecord
+    from fanin.apply.parameter_record import ParameterRecord
 
 _KINDS = ("loaded", "frozen", "excluded", "outside of only", "special", "kept")
 """How the reasons begin that are no lack of knowledge."""

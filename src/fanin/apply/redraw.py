@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fanin import seeds, specs
-from fanin.apply.record import ParameterRecord
+from fanin.apply.parameter_record import ParameterRecord
 from fanin.apply.shared_stream import STREAM, sample_in_keras_order
 from fanin.errors import FaninError
 from fanin.fans import PackedPart, WeightLayout
@@ -20,13 +20,15 @@ _REFERENCE = 10_000
 """So many draws stand for a distribution: two such distances differ by 0.01."""
 _MOST = 4_000_000
 
+Piece = tuple[WeightLayout, PackedPart | None, int | None]
+
 
 @dataclass(frozen=True)
 class Redraw:
     """A rule that can be drawn again, and what it fills."""
 
     initializer: Initializer
-    pieces: tuple[tuple[WeightLayout, PackedPart | None, int | None], ...]
+    pieces: tuple[Piece, ...]
     """Layout, place and stream of each draw; without a stream nothing is random."""
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -95,13 +97,10 @@ def read_redraw(record: ParameterRecord, seed: int) -> Redraw | str:
         initializer = get(rule)
     except FaninError as error:
         return f"its rule cannot be made here: {error}"
+    pieces: tuple[Piece, ...] = ((layout, None, record.stream),)
     if record.parts:
-        pieces = tuple(
-            (part.layout, part, told.stream)
-            for part, told in zip(layout.parts, record.parts, strict=True)
-        )
-    else:
-        pieces = ((layout, None, record.stream),)
+        told = zip(layout.parts, record.parts, strict=True)
+        pieces = tuple((part.layout, part, one.stream) for part, one in told)
     dtype = getattr(torch, record.dtype, None)
     if not isinstance(dtype, torch.dtype):
         return f"its dtype {record.dtype} is not known here"

@@ -173,20 +173,6 @@ def resolve_rule(rule: Rule) -> Initializer | None:
     return None if rule == KEEP else get(rule)
 
 
-def list_rules(rules: Rules) -> list[Initializer]:
-    """The initializers that rules name, for whatever."""
-    given = (
-        rules.default,
-        *rules.patterns.values(),
-        rules.recurrent,
-        rules.biases,
-        rules.norms,
-        rules.embeddings,
-    )
-    made = (resolve_rule(rule) for rule in given if rule is not None)
-    return [one for one in made if one is not None]
-
-
 @dataclass(frozen=True)
 class Match:
     """The pattern that decides about a parameter."""

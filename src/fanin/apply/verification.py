@@ -1,31 +1,23 @@
-"""verify(model, record): do the weights that are there hold what the record says?"""
+"""Whether the weights that are there are those of a record: the answer, how it was found, and what
+is not as recorded.
+"""
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
-from fanin.apply.fully_sharded import gather_flat_parameters
-from fanin.apply.model_parameters import ParameterUse, find_uses, group_tied
-from fanin.apply.record import ParameterRecord, Record
 from fanin.apply.record_json import write_json
-from fanin.apply.verification_check import (
-    ParameterCheck,
-    check_parameter,
-    check_tie,
-    make_absent,
-)
-from fanin.apply.verification_reasons import can_be_searched, list_seeds
-from fanin.apply.verification_statistics import adjust_holm
-from fanin.apply.verification_text import format_verification
-from fanin.apply.verification_values import compare_numbers, complete_redraw
-from fanin.errors import UnknownName, UsageError, quote
+from fanin.apply.record_table import format_number, format_shape, shorten
+from fanin.apply.verification_check import ParameterCheck
+from fanin.errors import UnknownName
+from fanin.screen import count_columns
 
 SCHEMA = 1
-LEVEL = 0.01
+_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,130 +75,88 @@ class Verification:
         return {"schema": SCHEMA, "passed": self.passed, **write_json(self)}
 
 
-def verify(model: nn.Module, record: Record, *, level: float = LEVEL) -> Verification:
-    """Check that a model's weights are those of a record, and say which are not and why.
-
-    Each parameter is drawn again from the record's rule, stream and layout, and compared number by
-    number: to the bit, or after rounding to the dtype that it has now, or had on the way (bfloat16,
-    float16). What cannot be drawn again, such as a user's function, is tested by mean and variance
-    (`fanin.apply.verification_statistics`). What was kept should have the moments that it had. So a
-    model can be verified that got its memory late (device meta), is sharded, cast, wrapped, or was
-    loaded from a checkpoint. Names are compared without wrappers. The model is not changed.
-
-    Of a sharded model (DTensor, FSDP) every process must call this, as a forward pass; parameters
-    are gathered one by one. Of a model that each process holds whole, each checks its own.
-
-    Args:
-        model: the module; it may hold more parameters than the record, which are listed.
-        record: what `fanin.initialize` returned, or `Record.from_json` of what was saved. A preview
-            will do: it says what there would be.
-        level: the probability of a false alarm of all tests of moments together, by Holm's
-            adjustment. Comparisons of numbers give none.
-
-    Raises `UsageError` for what is no module, no record, or no level between 0 and 1.
-
-    >>> record = fanin.initialize(model, "he_normal", seed=0)
-    >>> bool(fanin.verify(model, record))
-    True
-    """
-    _check_arguments(model, record, level)
-    with gather_flat_parameters(model):
-        uses = find_uses(model, record.convention)
-        groups = {use.name: tuple(group) for group in group_tied(uses) for use in group}
-        by_name = {use.bare_name: use for use in uses} | {use.name: use for use in uses}
-        checks = list(_check_all(record, by_name, groups))
-        checks = _name_seed(checks, record.seed)
-        unrecorded = _list_unrecorded(record, uses)
-    return Verification(
-        seed=record.seed,
-        level=float(level),
-        checks=tuple(_judge_moments(checks, level)),
-        unrecorded=unrecorded,
-    )
+def format_verification(found: Verification) -> str:
+    """The printed verification, as wide as the output."""
+    width = count_columns()
+    lines = [*_wrap(describe_answer(found), width)]
+    for check in found.failed[:_SHOWN]:
+        lines += _describe_check(check, width)
+    if len(found.failed) > _SHOWN:
+        lines.append(f"  … (verification.failed has all {len(found.failed)})")
+    lines += [line for text in _describe_method(found) for line in _wrap(text, width)]
+    return "\n".join(lines)
 
 
-def _check_arguments(model: object, record: object, level: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"verify takes a torch.nn.Module first, not {quote(model)}.")
-    if not isinstance(record, Record):
-        raise UsageError(
-            f"verify takes the record that fanin.initialize returned, not {quote(record)}. One that "
-            "was saved as JSON is read by fanin.Record.from_json(json.loads(text))."
+def describe_answer(found: Verification) -> str:
+    """The answer in one sentence."""
+    told = len(found.checks) - len(found.unknown)
+    failed = len(found.failed)
+    named = "parameter" if told == 1 else "parameters"
+    if told == 0:
+        return "Nothing can be told: the record says nothing of the weights that are there."
+    if failed:
+        verb = "is" if failed == 1 else "are"
+        return f"{failed} of {told} {named} {verb} not as recorded (seed {found.seed}):"
+    every = "The parameter is" if told == 1 else f"All {told} parameters are"
+    return f"{every} as recorded (seed {found.seed})."
+
+
+def _describe_check(check: ParameterCheck, width: int) -> Iterator[str]:
+    head = f"  {check.name}  {format_shape(check.shape)}"
+    if check.p_value is not None:
+        head += f"  p {_format_p(check.p_value)} (n {check.n:,})"
+    if check.p_value is not None and check.std is not None and check.expected_std is not None:
+        head += f"  std {format_number(check.std)}, recorded {format_number(check.expected_std)}"
+    yield from _wrap(head, width, indent="  ")
+    yield from _wrap(f"    {check.why}", width, indent="    ")
+
+
+def _format_p(value: float) -> str:
+    return "< 1e-16" if value < 1e-16 else f"{value:.2g}"
+
+
+def _describe_method(found: Verification) -> Iterator[str]:
+    """How it was told, and of what it was not."""
+    numbers = [check for check in found.checks if check.by == "numbers" and check.as_recorded]
+    if numbers:
+        ways = Counter(check.why.partition(", ")[2] or check.why for check in numbers)
+        listed = "; ".join(f"{count} {way}" for way, count in ways.most_common())
+        yield f"Drawn again and compared number by number: {listed}."
+    moments = [check for check in found.checks if check.by == "moments"]
+    tested = [check for check in moments if check.p_value is not None]
+    if tested:
+        sizes = [check.n for check in tested]
+        few = f"n {min(sizes):,}" + ("" if min(sizes) == max(sizes) else f" to {max(sizes):,}")
+        yield (
+            f"Tested by mean and variance: {len(tested)} ({few} numbers each), at level "
+            f"{found.level:g} for all together (Holm)."
         )
-    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
-        raise UsageError(f"level must lie between 0 and 1, such as 0.01, not {quote(level)}.")
+    kept = len(moments) - len(tested)
+    if kept:
+        yield f"Kept, and compared with the mean and std that they had: {kept}."
+    for why, names in _group_reasons(found.unknown).items():
+        yield f"Cannot be told of {len(names)}, because {why}: {_list(names)}."
+    if found.unrecorded:
+        more = len(found.unrecorded)
+        yield f"The record says nothing of {more} of the model's: {_list(found.unrecorded)}."
 
 
-def _find_use(record: ParameterRecord, by_name: dict[str, ParameterUse]) -> ParameterUse | None:
-    return by_name.get(record.bare_name or record.name) or by_name.get(record.name)
-
-
-def _check_all(
-    record: Record,
-    by_name: dict[str, ParameterUse],
-    groups: dict[str, tuple[ParameterUse, ...]],
-) -> Iterator[ParameterCheck]:
-    """A check of each parameter, and of each tie that is broken."""
-    recorded = {one.name: one for one in record}
-    for one in record:
-        use = _find_use(one, by_name)
-        if one.tied_to is None:
-            if use is None:
-                yield make_absent(one)
-            else:
-                group = groups[use.name]
-                first = (use, *(other for other in group if other is not use))
-                yield check_parameter(one, first, record.seed)
-            continue
-        head = recorded.get(one.tied_to)
-        other = None if head is None else _find_use(head, by_name)
-        broken = check_tie(one, use, other) if use is not None and other is not None else ""
-        if broken:
-            yield ParameterCheck(
-                name=one.name, shape=one.shape, as_recorded=False, by="numbers", why=broken
-            )
-
-
-def _list_unrecorded(record: Record, uses: Sequence[ParameterUse]) -> tuple[str, ...]:
-    known = {name for one in record for name in (one.name, one.bare_name)}
-    return tuple(use.name for use in uses if use.name not in known and use.bare_name not in known)
-
-
-def _judge_moments(checks: Sequence[ParameterCheck], level: float) -> Iterator[ParameterCheck]:
-    """The checks with p-values adjusted for all of them, and what follows for those by moments."""
-    tested = [check for check in checks if check.p_value is not None]
-    adjusted = adjust_holm([check.p_value for check in tested if check.p_value is not None])
-    by_name = {check.name: value for check, value in zip(tested, adjusted, strict=True)}
+def _group_reasons(checks: Sequence[ParameterCheck]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
     for check in checks:
-        value = by_name.get(check.name)
-        judged = replace(check, p_value=value, group=(), redraw=None, values=None)
-        if check.by == "moments" and value is not None:
-            yield replace(judged, as_recorded=value >= level)
-        else:
-            yield judged
+        grouped.setdefault(check.why, []).append(check.name)
+    return grouped
 
 
-def _name_seed(checks: Sequence[ParameterCheck], recorded: int) -> list[ParameterCheck]:
-    """Say so if parameters that differ are the draw of another seed."""
-    differing = [check for check in checks if check.redraw is not None and can_be_searched(check.n)]
-    smallest = min(differing, key=lambda check: check.n, default=None)
-    if smallest is None:
-        return list(checks)
-    found = next((seed for seed in list_seeds(recorded) if _is_of_seed(smallest, seed)), None)
-    if found is None:
-        return list(checks)
-    return [
-        replace(check, why=f"the draw of seed {found}, not of seed {recorded}")
-        if check.redraw is not None and _is_of_seed(check, found)
-        else check
-        for check in checks
-    ]
+def _list(names: Sequence[str]) -> str:
+    return shorten(", ".join(names[:3]) + (", …" if len(names) > 3 else ""), 100)
 
 
-def _is_of_seed(check: ParameterCheck, seed: int) -> bool:
-    assert check.redraw is not None and check.values is not None
-    drawn = check.redraw.draw_of_seed(seed, check.group[0].bare_name)
-    completed = complete_redraw(check.group, drawn, seed)
-    return (
-        completed is not None and compare_numbers(check.values, completed, loose=False) is not None
+def _wrap(text: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        drop_whitespace=True,
     )

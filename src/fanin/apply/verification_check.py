@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from fanin.apply.model_parameters import ParameterUse
+from fanin.apply.parameter_record import ParameterRecord
 from fanin.apply.previous_values import PreviousValues
-from fanin.apply.record import ParameterRecord
 from fanin.apply.record_table import format_shape
 from fanin.apply.redraw import Redraw, draw_reference, flatten, read_redraw
 from fanin.apply.verification_reasons import explain_constant, explain_difference
@@ -214,7 +214,7 @@ def _explain_fixed(values: Tensor, drawn: Tensor) -> str:
 
 def _test_parts(subject: _Subject, redraw: Redraw) -> dict[str, float]:
     """The p-values of all tests of all parts, by name."""
-    found = {}
+    found: dict[str, float] = {}
     for name, part, layout in redraw.list_parts():
         whole = subject.values if part else drop_padding(subject.group, subject.values)
         own = flatten(part.of(whole) if part else whole)

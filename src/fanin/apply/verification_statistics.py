@@ -8,11 +8,11 @@ scipy, which the light core does not have.
 | distribution | Kolmogorov–Smirnov distance D from the reference | Kolmogorov's series |
 
 κ is the fourth standardized moment of the distribution, so that f gives the statistic its mean and
-variance; of a normal distribution κ is 3, f is n, and the law exact. Of few numbers κ counts as 3
-at least, which is careful for light tails, where the law would not hold yet. The distance is that of two
-samples, of n numbers and of m of the reference, at √e + 0.12 + 0.11/√e times D with e =
-n·m/(n + m) (Stephens 1970), which is good from a few numbers on. One p-value sums up the three:
-the smallest times their number (Bonferroni).
+variance; of a normal distribution κ is 3, f is n, and the law exact. Of fewer than 30 numbers κ
+counts as 3 at least, which is careful for light tails, where the law would not hold yet. The
+distance is that of two samples, of n numbers and of m of the reference, at √e + 0.12 + 0.11/√e
+times D with e = n·m/(n + m) (Stephens 1970), which is good from a few numbers on. One p-value sums
+up the three: the smallest times their number (Bonferroni).
 
 Entries of some weights are not independent (orthogonal, sparse); their moments then vary less than
 the laws say, so that the tests err towards "as recorded".
@@ -131,4 +131,5 @@ def _survive(x: float) -> float:
     if x < 0.2:  # 1 - 5e-13 there, where the series converges slowly
         return 1.0
     terms = ((-1) ** (k - 1) * math.exp(-2 * k * k * x * x) for k in range(1, 101))
-    return min(1.0, max(0.0, 2 * sum(terms)))
+    total: float = sum(terms)
+    return min(1.0, max(0.0, 2 * total))

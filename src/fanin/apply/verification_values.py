@@ -31,12 +31,14 @@ def read_values(use: ParameterUse) -> Tensor | str:
 
     Of a sharded parameter every process must ask, as in a forward pass.
     """
-    if is_lazy(use.parameter):
+    found: Tensor = use.parameter
+    if is_lazy(found):
         return "it has no shape yet (a lazy parameter)"
-    if use.parameter.is_meta:
+    if found.is_meta:
         return "it has no memory (device meta)"
-    found = reparametrization.read(use.module, use.local) if use.through else use.parameter.detach()
-    if hasattr(found, "full_tensor"):
+    if use.through:
+        found = reparametrization.read(use.module, use.local)
+    if hasattr(found, "full_tensor"):  # a DTensor
         found = found.full_tensor()
     if not (found.is_floating_point() or found.is_complex()) or found.is_quantized:
         return f"it holds {str(found.dtype).removeprefix('torch.')}, which is no weight as drawn"

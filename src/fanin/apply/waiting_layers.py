@@ -2,10 +2,10 @@
 
 A parameter of ``nn.LazyLinear`` has no shape before its first forward pass, and a weight without a
 shape cannot be drawn. What decides about it is known: its name, its pattern, its role, its stream.
-So the rules of each lazy layer are kept with it, as a forward pre-hook that comes after torch's own,
-which makes the parameters. The hook fills them, before the layer computes its first output, and
-completes the record. Since a stream depends on the name alone, the draw is that of the same model
-with its shapes given (tests/test_lazy.py compares them bit by bit).
+So the rules of each lazy layer are kept with it, as a forward pre-hook that comes after torch's
+own, which makes the parameters. The hook fills them, before the layer computes its first output,
+and completes the record. Since a stream depends on the name alone, the draw is that of the same
+model with its shapes given (tests/test_lazy.py compares them bit by bit).
 
 - What a state dict has loaded before, or the user has put there, stays.
 - A deep copy waits on its own; it fills itself, and the record of the original is not changed.
@@ -27,17 +27,18 @@ from torch.nn.parameter import is_lazy
 from fanin import seeds
 from fanin.apply.fill import fill
 from fanin.apply.loaded_parameters import LOADED
+from fanin.apply.model_facts import ModelFacts, list_model_initializers
 from fanin.apply.model_parameters import ParameterUse, find_layer_uses
+from fanin.apply.parameter_record import ParameterRecord
 from fanin.apply.patterns import match_uses
 from fanin.apply.previous_values import remember_written
-from fanin.apply.record import ParameterRecord, Record
+from fanin.apply.record import Record
 from fanin.apply.rule_resolver import RuleResolver
-from fanin.apply.rules import KEEP, Rules, list_rules
+from fanin.apply.rules import KEEP, Rules
 from fanin.apply.told_layouts import apply_layouts
 from fanin.errors import FitError
 from fanin.fans import Convention
 from fanin.fans.lazy_layers import has_lazy_parameters
-from fanin.initializers.model_level import ModelInitializer
 
 _SHOWN = 3
 _LOADED = f"{LOADED}, before it had a shape"
@@ -95,7 +96,9 @@ class WaitingLayer:
     def note_replaced(self, module: nn.Module, args: object) -> None:
         """Before torch makes the parameters: what the user has put there stays."""
         for local, parameter in module._parameters.items():
-            if not is_lazy(parameter) and parameter is not self._parameters.get(local):
+            if parameter is None or is_lazy(parameter):
+                continue
+            if parameter is not self._parameters.get(local):
                 self._stays.setdefault(local, _REPLACED)
 
     @torch.no_grad()
@@ -125,7 +128,7 @@ class WaitingLayer:
             resolver = RuleResolver(
                 apply_layouts(self._rules.layouts, uses),
                 self._rules,
-                {},
+                ModelFacts(uses[0].module),
                 self._untouched | stays,
                 {},
             )
@@ -214,14 +217,12 @@ def plan_waiting(
 def refuse_whole_model_rules(uses: Sequence[ParameterUse], rules: Rules) -> None:
     """Raise `FitError` for lazy layers under a rule that looks at more than one layer."""
     names = [use.name for use in uses if use.waits]
-    wide = [
-        one for one in list_rules(rules) if isinstance(one, ModelInitializer) and not one.by_layer
-    ]
+    wide = [one for one in list_model_initializers(rules) if not one.by_layer]
     if names and wide:
         raise FitError(
-            f"{wide[0]} looks at the whole model, and {_list(names)} no shape yet (lazy), so nothing "
-            "was changed. Run one batch through the model first, model(batch), or use a rule for "
-            "single weights, such as he_normal, which waits for the shapes."
+            f"{wide[0]} looks at the whole model, and {_list(names)} no shape yet (lazy), so "
+            "nothing was changed. Run one batch through the model first, model(batch), or use a "
+            "rule for single weights, such as he_normal, which waits for the shapes."
         )
 
 

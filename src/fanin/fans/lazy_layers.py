@@ -22,7 +22,7 @@ _ROLES: tuple[tuple[type[nn.Module], Mapping[str, Role]], ...] = (
 
 def has_lazy_parameters(module: nn.Module) -> bool:
     """Whether a parameter of the module itself has no shape yet."""
-    return any(is_lazy(parameter) for parameter in module._parameters.values())
+    return any(is_lazy(one) for one in module._parameters.values() if one is not None)
 
 
 def get_lazy_roles(module: nn.Module) -> Mapping[str, Role]:
