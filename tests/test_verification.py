@@ -13,6 +13,7 @@ import pytest
 import torch
 from apply_cases import Everything, Recurrent, built, everything, mlp, state, unchanged
 from combinations import for_each
+from model_level_cases import Demanding, Descending, Halved, make_convolutional, make_language
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -274,6 +275,38 @@ def test_what_was_kept_should_hold_what_it_held() -> None:
         model[0].weight.mul_(1.01)
     (check,) = verify(model, save(record)).failed
     assert "kept then, and changed since" in check.why
+
+
+# --- methods that fit, recipes
+# -----------------------------------------------------------------------------
+
+
+def test_what_was_scaled_to_a_batch_is_the_draw_times_a_factor() -> None:
+    model = make_convolutional()
+    record = initialize(model, Halved(), seed=3, batch=torch.ones(2, 3, 8, 8))
+    found = verify(model, save(record))
+    assert found.passed
+    assert found["layers.0.weight"].why == "the recorded draw, times 0.5, as it was fitted"
+
+
+def test_what_was_fitted_number_by_number_is_tested_by_its_moments() -> None:
+    model, labels = make_convolutional(), torch.tensor([1, 2])
+    images = torch.linspace(-1, 1, 2 * 3 * 64).reshape(2, 3, 8, 8)
+    record = initialize(model, Descending(), seed=3, batch=images, target=labels)
+    found = verify(model, save(record))
+    assert found.passed
+    assert found["layers.0.weight"].by == "moments"
+    with torch.no_grad():
+        model.layers[5].weight.mul_(1.3)
+    assert [check.name for check in verify(model, record).failed] == ["layers.5.weight"]
+
+
+def test_recipes_and_requirements_go_through_json() -> None:
+    for rule in ("recipe:gpt2", Demanding()):
+        model = make_language()
+        record = initialize(model, rule, seed=0)
+        assert save(record) == record
+        assert verify(model, save(record)).passed
 
 
 # --- by moments

@@ -48,6 +48,7 @@ def verify(model: nn.Module, record: Record, *, level: float = LEVEL) -> Verific
 
     Raises `UsageError` for what is no module, no record, or no level between 0 and 1.
 
+    >>> model = nn.Linear(784, 10)
     >>> record = fanin.initialize(model, "he_normal", seed=0)
     >>> bool(fanin.verify(model, record))
     True

@@ -201,7 +201,7 @@ def _match_scaled(values: Tensor, drawn: Tensor) -> str | None:
     """
     own, other = flatten(values), flatten(drawn)
     scale = float(own @ other) / max(float(other @ other), 1e-300)
-    near = compare_numbers(values, drawn * scale, loose=True)
+    near = compare_numbers(values, drawn * scale, loose=False)
     return None if near is None else f"times {scale:.4g}, as it was fitted"
 
 
@@ -240,7 +240,8 @@ def _check_moments(subject: _Subject, obstacle: str) -> ParameterCheck:
     std = record.intended_std if std is None else std
     if std is None:
         return subject.make(as_recorded=None, by="nothing", why=f"{obstacle}, and has no known std")
-    mean = 0.0 if record.intended_std is not None and record.role in WEIGHTS else None
+    centred = record.role in WEIGHTS and record.intended_std is not None and not record.fitted
+    mean = 0.0 if centred else None
     p_value = combine(measure_p_values(flatten(subject.values), Expected(mean, std)))
     why = f"{obstacle}; tested by its moments"
     return subject.make(as_recorded=True, by="moments", why=why, p_value=p_value)
