@@ -295,7 +295,7 @@ def test_what_was_fitted_number_by_number_is_tested_by_its_moments() -> None:
     record = initialize(model, Descending(), seed=3, batch=images, target=labels)
     found = verify(model, save(record))
     assert found.passed
-    assert found["layers.0.weight"].by == "moments"
+    assert found["layers.5.weight"].by == "moments"
     with torch.no_grad():
         model.layers[5].weight.mul_(1.3)
     assert [check.name for check in verify(model, record).failed] == ["layers.5.weight"]
