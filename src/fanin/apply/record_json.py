@@ -27,7 +27,6 @@ def write_json(value: Any) -> Any:
             one.name: write_json(getattr(value, one.name))
             for one in _list_fields(type(value))
             if not (isinstance(value, _BRIEF) and getattr(value, one.name) == one.default)
-            and not (isinstance(value, _BRIEF) and getattr(value, one.name) == ())
         }
     if isinstance(value, Mapping):
         return {key: write_json(one) for key, one in value.items()}
