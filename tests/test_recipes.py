@@ -87,6 +87,20 @@ def test_residual_outputs_are_scaled_by_depth_and_others_are_not() -> None:
     assert olmo[down] == pytest.approx(cut / math.sqrt(128) / math.sqrt(6))
 
 
+def test_the_audit_sees_the_deviation_that_the_recipe_names() -> None:
+    for recipe, found in (
+        ("torchtitan_llama3", True),
+        ("torchtitan_llama3(scale_up=false)", False),
+        ("torchtitan_qwen3", False),
+        ("gpt2", False),
+    ):
+        model, batch = make_model("llama")
+        fanin.initialize(model, f"recipe:{recipe}", seed=0, batch=batch, special="overwrite")
+        codes = {finding.code for finding in fanin.audit(model, batch).findings}
+        assert ("F030" in codes) is found, recipe
+    assert "F030" in REGISTRY.get("torchtitan_llama3").deviates
+
+
 def test_nanochat_and_modded_nanogpt_start_branches_at_zero() -> None:
     nano, modded = stds("nanochat", "llama"), stds("modded_nanogpt", "llama")
     for found in (nano, modded):

@@ -192,7 +192,8 @@ REGISTRY.add(
         ),
         scales="Attention output, down, up (w3) and router by 1/√(2·(l + 1)), for block l.",
         deviates=(
-            "w3, the up-projection beside the gate, is scaled although it is no residual output. "
+            "w3, the up-projection beside the gate, is scaled although it is no residual output: "
+            "the audit reports it as F030. "
             "The bounds ±2 of its truncation are absolute: at 0.02 they cut nothing."
         ),
         models="Llama 3, Llama 4 and DeepSeek-V3 in torchtitan",
