@@ -155,6 +155,10 @@ class ModelInitializer(Initializer):
     """True if it looks at a batch after the draw: `fit` is called."""
     needs_loss: ClassVar[bool] = False
     """True if it looks at the loss of that batch too."""
+    by_layer: ClassVar[bool] = False
+    """True if it looks at each layer alone, so that a lazy layer can be filled when its shape is
+    known.
+    """
     covers_unknown: ClassVar[bool] = False
     """True if it is asked about parameters of unknown role too, such as the slope of a PReLU."""
 
