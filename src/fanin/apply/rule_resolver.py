@@ -157,7 +157,7 @@ class RuleResolver:
         special = self._find_special(group)
         if match is not None:
             decision = self._decide_by_pattern(match)
-        elif special:
+        elif special and not self._is_insisted_on(head):
             return Decision(head, None, special, head.layout)
         elif head.role == "unknown":
             decision = self._decide_unknown(head)
@@ -181,6 +181,14 @@ class RuleResolver:
         if not described or self._get_own_rule(group[0].role) is not None:
             return ""
         return f"{SPECIAL}: {described}, set by the model"
+
+    def _is_insisted_on(self, use: ParameterUse) -> bool:
+        """Whether the default method fails if the parameter keeps what the model has set."""
+        default = resolve_rule(self._rules.default)
+        if not isinstance(default, ModelInitializer):
+            return False
+        choice = self._choose(default, use)
+        return choice is not None and choice.insists
 
     def _decide_by_pattern(self, match: Match) -> Decision:
         use, why = match.use, f"pattern {match.pattern!r}"

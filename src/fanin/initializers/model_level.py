@@ -53,6 +53,8 @@ class Assignment:
     """Another layout than the parameter's own, such as one with effective fans, or one that takes a
     pack as one map.
     """
+    insists: bool = False
+    """True if the method fails where a value that the model has set on purpose would stay."""
 
 
 @dataclass(frozen=True)
