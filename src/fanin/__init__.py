@@ -5,6 +5,7 @@
     init = fanin.get("he_normal", mode="fan_out")
     record = fanin.initialize(model, "orthogonal", seed=0)
     record = fanin.initialize(model, fanin.recipe("gpt2"), seed=0)
+    fanin.verify(model, record)
     audit = fanin.audit(model, batch, target=labels)
     fanin.assert_healthy(model, batch, target=labels)
     results = fanin.run("quick", out="runs/quick")
@@ -20,7 +21,15 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
-    from fanin.apply import Record, Rules, Selection, initialize, select_weights
+    from fanin.apply import (
+        Record,
+        Rules,
+        Selection,
+        Verification,
+        initialize,
+        select_weights,
+        verify,
+    )
     from fanin.catalogue import names
     from fanin.diagnosis import (
         Audit,
@@ -56,6 +65,7 @@ __all__ = [
     "Selection",
     "Standing",
     "Study",
+    "Verification",
     "Watch",
     "__version__",
     "assert_healthy",
@@ -71,6 +81,7 @@ __all__ = [
     "register_layer",
     "run",
     "select_weights",
+    "verify",
     "watch",
     "watch_lightning",
     "watch_transformers",
@@ -91,6 +102,7 @@ _HOMES = {
     "Rules": "fanin.apply",
     "Selection": "fanin.apply",
     "Study": "fanin.study.study",
+    "Verification": "fanin.apply",
     "Watch": "fanin.watching.watch",
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
@@ -105,6 +117,7 @@ _HOMES = {
     "register_layer": "fanin.fans",
     "run": "fanin.experiment",
     "select_weights": "fanin.apply",
+    "verify": "fanin.apply",
     "watch": "fanin.watching.watch",
     "watch_lightning": "fanin.watching.trainer_callbacks",
     "watch_transformers": "fanin.watching.trainer_callbacks",

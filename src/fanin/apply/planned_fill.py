@@ -86,6 +86,7 @@ def plan_fill(
     record = replace(
         _complete_record(record, pieces, initializer, seed),
         reason=decision.reason + through + remark,
+        layout=layout,
     )
     records = (record, *others, *carriers)
     return PlannedFill(group, initializer, pieces, records, joint=decision.stream is not None)
@@ -191,6 +192,7 @@ def _make_record(use: ParameterUse, layout: WeightLayout, reason: str) -> Parame
         reason=reason,
         fan_in=shown.fan_in if shown else None,
         fan_out=shown.fan_out if shown else None,
+        bare_name=use.bare_name,
     )
 
 
@@ -211,6 +213,7 @@ def _make_carrier_record(use: ParameterUse, position: int) -> ParameterRecord:
         tied_to=use.name,
         fan_in=None,
         fan_out=None,
+        bare_name=one.name,
     )
 
 
