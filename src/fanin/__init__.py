@@ -21,15 +21,31 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
-    from fanin.apply import Record, Rules, Verification, initialize, verify
+    from fanin.apply import (
+        Record,
+        Rules,
+        Selection,
+        Verification,
+        initialize,
+        select_weights,
+        verify,
+    )
     from fanin.catalogue import names
-    from fanin.diagnosis import Audit, Finding, assert_healthy, audit
+    from fanin.diagnosis import (
+        Audit,
+        CoordinateCheck,
+        Finding,
+        assert_healthy,
+        audit,
+        coordinate_check,
+    )
     from fanin.errors import FaninError
     from fanin.experiment import Results, run
     from fanin.fans import Layout, register_layer
     from fanin.initializers import Initializer, get
     from fanin.initializers.recipes import get_recipe as recipe
     from fanin.newcomer_run import compare
+    from fanin.report.coordinate_file import draw_coordinates
     from fanin.report.standing import Standing
     from fanin.report.watched_training import load_signals
     from fanin.study.study import Study
@@ -38,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Audit",
+    "CoordinateCheck",
     "FaninError",
     "Finding",
     "Initializer",
@@ -45,6 +62,7 @@ __all__ = [
     "Record",
     "Results",
     "Rules",
+    "Selection",
     "Standing",
     "Study",
     "Verification",
@@ -53,6 +71,8 @@ __all__ = [
     "assert_healthy",
     "audit",
     "compare",
+    "coordinate_check",
+    "draw_coordinates",
     "get",
     "initialize",
     "load_signals",
@@ -60,6 +80,7 @@ __all__ = [
     "recipe",
     "register_layer",
     "run",
+    "select_weights",
     "verify",
     "watch",
     "watch_lightning",
@@ -70,6 +91,7 @@ __all__ = [
 # no torch.
 _HOMES = {
     "Audit": "fanin.diagnosis",
+    "CoordinateCheck": "fanin.diagnosis",
     "Standing": "fanin.report.standing",
     "FaninError": "fanin.errors",
     "Finding": "fanin.diagnosis",
@@ -78,12 +100,15 @@ _HOMES = {
     "Record": "fanin.apply",
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
+    "Selection": "fanin.apply",
     "Study": "fanin.study.study",
     "Verification": "fanin.apply",
     "Watch": "fanin.watching.watch",
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
     "compare": "fanin.newcomer_run",
+    "coordinate_check": "fanin.diagnosis",
+    "draw_coordinates": "fanin.report.coordinate_file",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
     "load_signals": "fanin.report.watched_training",
@@ -92,6 +117,7 @@ _HOMES = {
     "register_layer": "fanin.fans",
     "run": "fanin.experiment",
     "verify": "fanin.apply",
+    "select_weights": "fanin.apply",
     "watch": "fanin.watching.watch",
     "watch_lightning": "fanin.watching.trainer_callbacks",
     "watch_transformers": "fanin.watching.trainer_callbacks",
