@@ -60,7 +60,7 @@ def _list_foreign_names(entry: str) -> str:
 def _describe_needs(entry: InitializerEntry) -> str:
     what = {
         "data": "a batch of data",
-        "loss": "a loss",
+        "loss": "a loss (target= or loss=)",
         "followers": "a model that can be traced, or a batch to observe it on",
     }
     plain = "the shape of the weight" if entry.level == "tensor" else "the model"
