@@ -208,25 +208,29 @@ class Mixed(nn.Module):
 
 
 def test_every_layer_of_a_mixed_model_puts_out_unit_variance() -> None:
-    """n = 64 samples and 64 to 256 units: means of squares vary by some 10 %, seed by seed,
-    and means by 0.09.
+    """n = 8 draws: one second moment varies by some 20 % (64 to 256 units that share the mean of
+    their inputs), so the mean of eight by 7 %, and a mean of outputs by 0.03.
     """
     batch = 0.3 + 2 * normal(64, 3, 10, 10)
-    model = make(Mixed)
-    fanin.initialize(model, "auto_init", seed=0, batch=batch)
-    found: dict[str, Tensor] = {}
-    for name in ("conv", "deep", "one", "two", "head"):
+    found: dict[str, list[Tensor]] = {name: [] for name in ("conv", "deep", "one", "two", "head")}
+    for seed in range(8):
+        model = make(Mixed)
+        fanin.initialize(model, "auto_init", seed=seed, batch=batch)
+        for name, outputs in found.items():
 
-        def note(module: nn.Module, args: object, output: Tensor, name: str = name) -> None:
-            found[name] = output.detach().double()
+            def note(
+                module: nn.Module, args: object, output: Tensor, kept: list[Tensor] = outputs
+            ) -> None:
+                kept.append(output.detach().double())
 
-        model.get_submodule(name).register_forward_hook(note)
-    with torch.no_grad(), seeds.preserve_torch_state(1):
-        model(batch)
-    assert len(found) == 5
-    for name, output in found.items():
-        assert float(output.square().mean()) == pytest.approx(1, abs=0.25), name
-        assert abs(float(output.mean())) < 0.3, name
+            model.get_submodule(name).register_forward_hook(note)
+        with torch.no_grad(), seeds.preserve_torch_state(1):
+            model(batch)
+    for name, outputs in found.items():
+        together = torch.stack(outputs)
+        assert len(outputs) == 8
+        assert float(together.square().mean()) == pytest.approx(1, abs=0.25), name
+        assert abs(float(together.mean())) < 0.1, name
 
 
 def test_what_follows_the_last_layer_needs_no_formula() -> None:

@@ -19,7 +19,6 @@ from fanin.initializers.model_level import (
     ModelParameter,
 )
 from fanin.initializers.orthogonal import Orthogonal
-from fanin.initializers.scaled_model import find_bare_name
 from fanin.initializers.signal_rules import (
     MeanVariance,
     computes_plainly,
@@ -115,7 +114,7 @@ class _Scaling:
         for site in session.sites:
             if site.role == "weight":
                 self._by_layer.setdefault(site.layer, []).append(site)
-                self._by_name[find_bare_name(site)] = site
+                self._by_name[site.bare_name] = site
         self._seen: dict[int, float] = {}
         """The second moment that a weight was scaled for, by the parameter's id."""
         self._values: Mapping[int, Tensor] = {}
@@ -303,7 +302,7 @@ REGISTRY.add(
     InitializerEntry(
         component=AutoInit,
         level="model",
-        needs=("structure",),
+        needs=("followers",),
         summary=(
             "The variance of each weight from mean and variance of what enters its layer, which "
             "are followed through the model by theory."

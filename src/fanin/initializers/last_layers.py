@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fanin.initializers.model_level import FitSession, ModelParameter
-from fanin.initializers.scaled_model import find_bare_name
 from fanin.structure import Graph, trace_forward
 
 
@@ -17,9 +16,7 @@ def find_last_layers(session: FitSession, sites: Sequence[ModelParameter]) -> fr
     """
     args, kwargs = session.inputs
     last = list_last(trace_forward(session.model, kwargs or list(args)))
-    return frozenset(
-        site.name for site in sites if site.layer in last or find_bare_name(site) in last
-    )
+    return frozenset(site.name for site in sites if site.layer in last or site.bare_name in last)
 
 
 def list_last(graph: Graph) -> frozenset[str]:

@@ -33,7 +33,7 @@ class ScaledModel:
         self._session, self._name = session, name
         self._module = _LossModule(session)
         self.sites = {
-            find_bare_name(site): site for site in sites if float(_measure_norm(session, site)) > 0
+            site.bare_name: site for site in sites if float(_measure_norm(session, site)) > 0
         }
         """Those that a number can change, by bare name: what is 0 stays so."""
         if not self.sites:
@@ -144,11 +144,6 @@ def differentiate_twice() -> Iterator[None]:
         yield
 
 
-def find_bare_name(site: ModelParameter) -> str:
-    """The name of a parameter in the model without wrappers."""
-    return f"{site.layer}.{site.local}" if site.layer else site.local
-
-
 def check_base(name: str, base: str) -> Initializer:
     """The initializer that a method starts from. Raises `SpecError` for one that looks at data."""
     found = initializers.get(base)
@@ -173,4 +168,5 @@ def _measure_norm(session: FitSession, site: ModelParameter) -> Tensor:
 
 
 def _norm(tensor: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(tensor.float() if not tensor.is_complex() else tensor)
+    norm: Tensor = torch.linalg.vector_norm(tensor if tensor.is_complex() else tensor.float())
+    return norm
