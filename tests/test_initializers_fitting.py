@@ -51,7 +51,7 @@ DATA_SPECS = tuple(spec for spec in SPECS if getattr(initializers.get(spec), "ne
 
 
 def fit(model: nn.Module, spec: str, **options: Any) -> fanin.Record:
-    given = {"batch": CNN_BATCH, "target": CNN_LABELS, "seed": 0} | options
+    given: dict[str, Any] = {"batch": CNN_BATCH, "target": CNN_LABELS, "seed": 0} | options
     return fanin.initialize(model, spec, **given)
 
 

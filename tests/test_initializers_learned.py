@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def quotient(model: nn.Module, batch: Tensor, target: Tensor) -> float:
     return float(((gradient - moved) / (gradient + away) - 1).abs().mean())
 
 
-def small() -> nn.Module:
+def small() -> Any:
     return make(lambda: nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 5)))
 
 
