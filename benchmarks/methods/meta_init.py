@@ -10,8 +10,8 @@ Protocol. 12 linear layers of 40 units with ReLU. Weights are normal with half o
 deviation, with He's, or with twice it. MetaInit takes 100 steps on 128 images; it is compared with
 the weights that it began with. MNIST averaged down to 10×10, 2,000 images; SGD with momentum 0.9,
 batches of 50, 120 steps (three epochs), gradients clipped at norm 1. Learning rates 0.01 to 0.3 by
-factors of about √10; each start has the rate that is best in the other replicates. The budget is one of training
-steps: MetaInit's own take some seconds, which are recorded. 10 replicates.
+factors of about √10; each start has the rate that is best in the other replicates. The budget is
+one of training steps: MetaInit's own take some seconds, which are recorded. 10 replicates.
 
 Criterion. Shown if, from half and from twice He's standard deviation, the gradient quotient falls
 (mean of log₂ of the ratio below −0.5), and the mean loss of the last 10 batches is smaller with
