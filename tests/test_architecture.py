@@ -33,6 +33,7 @@ ORDER = (
     "structure",
     "initializers",
     "apply",
+    "additions",
     "diagnosis",
     "watching",
     "data",

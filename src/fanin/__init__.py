@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
+    from fanin.additions import LoraPair, initialize_lora, logit_bias, resize_embedding
     from fanin.apply import Record, Rules, initialize
     from fanin.catalogue import names
     from fanin.diagnosis import Audit, Finding, assert_healthy, audit
@@ -39,6 +40,7 @@ __all__ = [
     "Finding",
     "Initializer",
     "Layout",
+    "LoraPair",
     "Record",
     "Results",
     "Rules",
@@ -51,9 +53,12 @@ __all__ = [
     "compare",
     "get",
     "initialize",
+    "initialize_lora",
     "load_signals",
+    "logit_bias",
     "names",
     "register_layer",
+    "resize_embedding",
     "run",
     "watch",
     "watch_lightning",
@@ -69,6 +74,7 @@ _HOMES = {
     "Finding": "fanin.diagnosis",
     "Initializer": "fanin.initializers",
     "Layout": "fanin.fans",
+    "LoraPair": "fanin.additions",
     "Record": "fanin.apply",
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
@@ -79,6 +85,9 @@ _HOMES = {
     "compare": "fanin.newcomer_run",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
+    "initialize_lora": "fanin.additions",
+    "logit_bias": "fanin.additions",
+    "resize_embedding": "fanin.additions",
     "load_signals": "fanin.report.watched_training",
     "names": "fanin.catalogue",
     "register_layer": "fanin.fans",
