@@ -54,7 +54,7 @@ class Tied(nn.Module):
 
 
 def test_new_rows_have_the_mean_and_covariance_of_the_old() -> None:
-    """20,000 rows: the standard error of an entry of the covariance is 1 % of the variances, of
+    """8,000 rows: the standard error of an entry of the covariance is 1.6 % of the variances, of
     which 4 are allowed; a draw without correlations, or with 10 % more spread, fails.
     """
     table = make_table()
@@ -62,14 +62,14 @@ def test_new_rows_have_the_mean_and_covariance_of_the_old() -> None:
     covariance = torch.cov(old.T, correction=0)
     for factor in (1.0, 0.01):
         grown = copy.deepcopy(table)
-        fanin.resize_embedding(grown, 20_200, seed=0, covariance=factor)
+        fanin.resize_embedding(grown, 8_200, seed=0, covariance=factor)
         new = grown.weight.detach()[200:]
         scale = float(covariance.diagonal().max()) * factor
         found = torch.cov(new.T)
-        assert float((found - factor * covariance).abs().max()) < 0.04 * scale
-        assert float((found - factor * covariance.diag().diag()).abs().max()) > 0.04 * scale
-        assert float((found - 1.1 * factor * covariance).abs().max()) > 0.04 * scale
-        assert float((new.mean(0) - old.mean(0)).abs().max()) < 4 * (scale / 20_000) ** 0.5
+        assert float((found - factor * covariance).abs().max()) < 0.064 * scale
+        assert float((found - factor * covariance.diag().diag()).abs().max()) > 0.064 * scale
+        assert float((found - 1.1 * factor * covariance).abs().max()) > 0.064 * scale
+        assert float((new.mean(0) - old.mean(0)).abs().max()) < 4 * (scale / 8_000) ** 0.5
         assert torch.equal(grown.weight[:200], old)
 
 

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
-    from fanin.additions import LoraPair, initialize_lora, logit_bias, resize_embedding
+    from fanin.additions import (
+        GrownModel,
+        LoraPair,
+        deepen,
+        initialize_lora,
+        logit_bias,
+        resize_embedding,
+        widen,
+    )
     from fanin.apply import Record, Rules, initialize
     from fanin.catalogue import names
     from fanin.diagnosis import Audit, Finding, assert_healthy, audit
@@ -38,6 +46,7 @@ __all__ = [
     "Audit",
     "FaninError",
     "Finding",
+    "GrownModel",
     "Initializer",
     "Layout",
     "LoraPair",
@@ -51,6 +60,7 @@ __all__ = [
     "assert_healthy",
     "audit",
     "compare",
+    "deepen",
     "get",
     "initialize",
     "initialize_lora",
@@ -63,6 +73,7 @@ __all__ = [
     "watch",
     "watch_lightning",
     "watch_transformers",
+    "widen",
 ]
 
 # Each name is imported when it is first used. So `import fanin` is fast, and `fanin status` imports
@@ -72,6 +83,7 @@ _HOMES = {
     "Standing": "fanin.report.standing",
     "FaninError": "fanin.errors",
     "Finding": "fanin.diagnosis",
+    "GrownModel": "fanin.additions",
     "Initializer": "fanin.initializers",
     "Layout": "fanin.fans",
     "LoraPair": "fanin.additions",
@@ -83,6 +95,7 @@ _HOMES = {
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
     "compare": "fanin.newcomer_run",
+    "deepen": "fanin.additions",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
     "initialize_lora": "fanin.additions",
@@ -95,6 +108,7 @@ _HOMES = {
     "watch": "fanin.watching.watch",
     "watch_lightning": "fanin.watching.trainer_callbacks",
     "watch_transformers": "fanin.watching.trainer_callbacks",
+    "widen": "fanin.additions",
 }
 
 

@@ -6,18 +6,25 @@
 - `widen` and `deepen`: a larger model that computes the same function.
 """
 
+from fanin.additions.deepening import deepen
+from fanin.additions.growth import GrownModel, LayerGrowth
 from fanin.additions.label_bias import logit_bias
 from fanin.additions.lora_pairs import LoraPair
 from fanin.additions.lora_start import LoraRecord, PairChange, initialize_lora
 from fanin.additions.vocabulary import TableChange, VocabularyChange, resize_embedding
+from fanin.additions.widening import widen
 
 __all__ = [
+    "GrownModel",
+    "LayerGrowth",
     "LoraPair",
     "LoraRecord",
     "PairChange",
     "TableChange",
     "VocabularyChange",
+    "deepen",
     "initialize_lora",
     "logit_bias",
     "resize_embedding",
+    "widen",
 ]
