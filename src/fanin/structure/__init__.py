@@ -4,6 +4,7 @@ from fanin.structure.elementwise import ElementwiseExpression
 from fanin.structure.followers import Follower, find_followers, find_graph_followers
 from fanin.structure.forward_tracing import trace_forward
 from fanin.structure.graph import Graph, Node
+from fanin.structure.layer_places import LayerPlace, place_layers
 from fanin.structure.model_structure import ModelStructure
 from fanin.structure.structure_description import describe_structure
 from fanin.structure.structure_records import (
@@ -35,6 +36,7 @@ __all__ = [
     "Follower",
     "GatedUnit",
     "Graph",
+    "LayerPlace",
     "LayerRole",
     "ModelStructure",
     "Node",
@@ -49,6 +51,7 @@ __all__ = [
     "find_wrapped",
     "list_bare_names",
     "list_bare_paths",
+    "place_layers",
     "trace_forward",
     "trace_symbolically",
     "unwrap_model",
