@@ -204,7 +204,10 @@ def _show_estimate(estimate: NewcomerEstimate) -> None:
     workers = describe_workers(estimate.workers)
     if estimate.elsewhere:
         seconds = format_duration(estimate.retraining_seconds / estimate.workers)
-        count = f"{estimate.elsewhere:,} baselines were trained in another environment"
+        count = (
+            f"{estimate.elsewhere:,} baselines were trained in another environment "
+            f"({estimate.differences})"
+        )
         said.append(
             f"{count} and are trained again here, which took {seconds} there on {workers}."
             if estimate.retraining

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from fanin.report.latex_text import UNICODE_COMMAND, escape_latex, make_label
 from fanin.report.numbers import NOTHING
 from fanin.report.tables.table import Column, Table, TableEntry
+from fanin.report.typography import set_minus_signs
 
 PACKAGES = r"% needs \usepackage{booktabs,graphicx}"
 
@@ -21,8 +21,6 @@ _NOTE = r"\par\smallskip{{\raggedright\footnotesize {}\par}}"
 
 FIT_WIDTH = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """Makes a table narrower that is wider than the text; others keep their size."""
-
-_MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
 
 Rows = list[tuple[TableEntry, ...]]
 
@@ -102,5 +100,5 @@ def _format_section(
 
 def _format_entry(entry: TableEntry, *, numeric: bool) -> str:
     """The entry; in a column of numbers with a minus sign, which a hyphen is not."""
-    text = escape_latex(_MINUS.sub("−", entry.text) if numeric else entry.text)
+    text = escape_latex(set_minus_signs(entry.text) if numeric else entry.text)
     return _BEST.format(text) if entry.best else text
