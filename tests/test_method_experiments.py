@@ -21,7 +21,7 @@ sys.path.append(str(SCRIPTS))
 
 from experiment import Effect, Experiment, Record, Records, decide, run  # noqa: E402
 from experiment.effects import compare_at_best_rates, read_at_best_rate  # noqa: E402
-from experiment.loop import RESULTS  # noqa: E402
+from experiment.loop import FIRST_SEED, RESULTS  # noqa: E402
 from experiment.records import append_record, read_records  # noqa: E402
 
 NAMES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
@@ -137,9 +137,9 @@ def test_no_run_takes_part_in_the_choice_of_its_own_rate() -> None:
 def test_a_run_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     measured = []
 
-    def measure(condition: object, replicate: int, fast: bool) -> dict[str, float]:
-        measured.append(replicate)
-        return {"loss": float(replicate)}
+    def measure(condition: object, seed: int, fast: bool) -> dict[str, float]:
+        measured.append(seed - FIRST_SEED)
+        return {"loss": 1.0}
 
     experiment = Experiment(
         name="a", title="", methods=(), source="", conditions=({"start": "a"},), measure=measure,

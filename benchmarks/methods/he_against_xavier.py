@@ -40,12 +40,12 @@ EXPECTED_VARIANCE = 5 * DEPTH / 128
 """Of ln(size) with He's weights at width 128."""
 
 
-def measure(condition: Condition, replicate: int, fast: bool) -> Mapping[str, Any]:
+def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     """The sizes along one network, in powers of 2."""
     width = int(condition["width"]) // (2 if fast else 1)
     model = nn.Sequential(*(nn.Linear(width, width, bias=False) for _ in range(DEPTH)))
-    fanin.initialize(model, str(condition["start"]), seed=replicate)
-    x = seeds.standard_normal((1, width), seeds.make_generator(replicate, "signal"))
+    fanin.initialize(model, str(condition["start"]), seed=seed)
+    x = seeds.standard_normal((1, width), seeds.make_generator(seed, "signal"))
     x = x / x.square().mean().sqrt()
     sizes = []
     with torch.no_grad():

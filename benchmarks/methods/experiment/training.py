@@ -50,6 +50,18 @@ def load_images(name: str, n_train: int, n_test: int, side: int | None = None) -
     return Images((x_train - mean) / sd, y_train, (x_test - mean) / sd, y_test)
 
 
+@lru_cache(maxsize=2)
+def load_digits(*, rows: bool) -> tuple[Tensor, Tensor]:
+    """The training images of digits, standardised as a whole, and their classes.
+
+    They come with scikit-learn: 1,438 images of 8×8, as sequences of 8 rows or flat.
+    """
+    found = data.load("rows(of=digits)" if rows else "digits")
+    x = found.x_train.float() / found.divisor
+    x = (x - x.mean()) / x.std()
+    return (x if rows else x.flatten(1)), found.y_train.long()
+
+
 def train(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
