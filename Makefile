@@ -38,9 +38,9 @@ test-wheel: ## build the distributions, install the wheel into .venv-wheel and t
 	$(MAKE) VENV=.venv-wheel .venv-wheel/installed-wheel
 	tests/try_wheel.sh "$(CURDIR)/.venv-wheel/bin"
 
-test-zoo: ## install timm, peft, Lightning, trackers and others into .venv-zoo and test with them
+test-zoo: ## install timm, peft, trackers and others into .venv-zoo and test with them
 	$(MAKE) VENV=.venv-zoo .venv-zoo/installed-zoo
-	.venv-zoo/bin/python -m pytest -m "slow or not slow" tests/test_zoo.py tests/test_packages.py tests/test_examples.py tests/test_trackers.py
+	.venv-zoo/bin/python -m pytest -m "slow or not slow" tests/test_zoo.py tests/test_packages.py tests/test_trackers.py tests/test_recipe_packages.py
 
 lint: $(VENV)/installed-test ## check format, style and types
 	$(BIN)/ruff format --check $(SOURCES)
@@ -63,10 +63,11 @@ $(VENV)/installed-test: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[study,peers,dev]"
 	@touch $@ $(VENV)/installed-study
 
-# Without dependencies: timm asks for a torchvision, and that for a torch of its own release.
+# Without dependencies: timm asks for a torchvision, and that for a torch of its own release. It does not load beside
+# a torch for CPUs, and then neither do lightning and the Trainer of transformers: test-all has what needs those.
 $(VENV)/installed-zoo: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt timm torchvision peft torch_geometric \
-	  lightning lightning-utilities torchmetrics accelerate psutil aiohttp aiosignal aiohappyeyeballs attrs frozenlist multidict propcache pyparsing xxhash yarl
+	  accelerate psutil aiohttp aiosignal aiohappyeyeballs attrs frozenlist multidict propcache pyparsing xxhash yarl
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[tensorboard,mlflow]"
 	@touch $@
 

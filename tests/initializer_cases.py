@@ -4,6 +4,7 @@ layer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -114,12 +115,17 @@ def drawn(initializer: Initializer, layout: WeightLayout, g: torch.Generator) ->
 
 
 def intended(initializer: Initializer, layout: WeightLayout) -> float | None:
-    """The intended standard deviation of what `drawn` gives; the parts of the packs here are
-    alike.
+    """The intended standard deviation of what `drawn` gives; the parts of the packs here have the
+    same size, and the mean 0 if they differ.
     """
-    return initializer.intended_std(
-        layout if initializer.packs or not layout.parts else layout.parts[0].layout
-    )
+    if initializer.packs or not layout.parts:
+        return initializer.intended_std(layout)
+    stds = [initializer.intended_std(part.layout) for part in layout.parts]
+    known = [std for std in stds if std is not None]
+    if len(known) < len(stds):
+        return None
+    alike = len(set(known)) == 1
+    return known[0] if alike else math.sqrt(sum(std * std for std in known) / len(known))
 
 
 def refusal(initializer: Initializer, layout: WeightLayout) -> str | None:

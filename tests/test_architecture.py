@@ -31,6 +31,7 @@ ORDER = (
     "fans",
     "gains",
     "structure",
+    "losses",
     "initializers",
     "apply",
     "diagnosis",

@@ -85,7 +85,7 @@ def test_a_training_of_ones_own_runs(
 ) -> None:
     packages, only = TRAININGS[name]
     if missing := [package for package in packages if find_spec(package) is None]:
-        pytest.skip(f"{' and '.join(missing)} is not installed; make test-zoo installs it")
+        pytest.skip(f"{' and '.join(missing)} is not installed; make test-all installs it")
     monkeypatch.chdir(ROOT)
     less = ("--max-epochs", 1, "--replicates", 1, "--workers", 1, "--only", *only)
     done = run_command("run", f"examples/{name}.toml", *less, "--out", tmp_path / "runs", "--json")

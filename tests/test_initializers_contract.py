@@ -64,7 +64,7 @@ def test_an_entry_is_documented_and_cited(entry: InitializerEntry) -> None:
     assert entry.paper.link.startswith("https://")
     assert 1943 <= entry.year <= 2100
     assert entry.level in ("tensor", "model")
-    assert set(entry.needs) <= {"data", "loss", "followers"}
+    assert set(entry.needs) <= {"data", "loss", "followers", "structure"}
     assert entry.name in initializers.names()
 
 
@@ -176,6 +176,13 @@ def test_options_given_twice_or_to_a_finished_initializer_are_errors() -> None:
         "random_walk(activation=tanh)",
         "siren(omega=0.0)",
         "siren(omega=-30.0)",
+        "part_xavier(gain=-1.0)",
+        "part_xavier(others=-1.0)",
+        "part_xavier(distribution=truncated)",
+        "skip_init(weights=auto)",
+        "skip_init(alpha=1e999)",
+        "fixup(mode=fan_avg)",
+        "deep_norm(distribution=truncated)",
         "small_init(dim=0)",
         "small_init(dim=0.5)",
         "wang_init(layers=0)",

@@ -87,6 +87,9 @@ LAWS: dict[str, Callable[[Fans], Law]] = {
     "xavier_uniform": lambda f: uniform(math.sqrt(2 / (f.fan_in + f.fan_out))),
     "xavier_normal(gain=1.5)": lambda f: normal(1.5 * math.sqrt(2 / (f.fan_in + f.fan_out))),
     "xavier_normal(truncated=true)": lambda f: truncated(math.sqrt(2 / (f.fan_in + f.fan_out))),
+    "part_xavier(gain=0.5, others=1.5)": lambda f: normal(
+        1.5 * math.sqrt(2 / (f.fan_in + f.fan_out))
+    ),
     "he_uniform": lambda f: uniform(math.sqrt(2 / f.fan_in)),
     "he_normal": lambda f: normal(math.sqrt(2 / f.fan_in)),
     "he_normal(a=0.5, mode=fan_out)": lambda f: normal(math.sqrt(2 / 1.25 / f.fan_out)),
@@ -134,6 +137,8 @@ def test_every_law_of_the_catalogue_is_tested_here() -> None:
         "delta_orthogonal",
         "sparse",
         "chrono",
+        "mamba_dt_bias",
+        "mamba_a_log",
     }
     known = {spec.partition("(")[0] for spec in LAWS} | own_tests
     assert {entry.name for entry in TENSOR_ENTRIES if not entry.deterministic} <= known

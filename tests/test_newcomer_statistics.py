@@ -14,7 +14,7 @@ from fanin import seeds
 from fanin.analysis import statistics
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.newcomer_comparison import NewcomerSection, compare_newcomer
-from fanin.cell.result import Result
+from fanin.cell.result import Result, describe_key_difference
 
 NEW = "lecun_normal"
 
@@ -146,3 +146,13 @@ def test_a_diverged_newcomer_loses() -> None:
     assert (unpaired.pairing, unpaired.judgement) == ("unpaired", "worse")
     (winner,) = compare({NEW: values, "zero": lost}, torch="1").against
     assert winner.judgement == "better"
+
+
+def test_what_differs_between_environments_is_told_part_by_part() -> None:
+    ours = "cpu A | 3 | 2.13 | 1 | ? | float32"
+    theirs = [
+        "cpu A | 2 | 2.13 | 1 | default | float32",
+        "cpu B | 1 | 2.13 | 1 | onednn | float32",
+    ]
+    told = describe_key_difference(theirs, ours)
+    assert told == "device cpu B, here cpu A; engine 1 or 2, here 3"

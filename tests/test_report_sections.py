@@ -230,11 +230,18 @@ def test_signals_are_shown_by_layer_and_over_time() -> None:
                 history[f"signal.{name}.{place}.{layer}"] = column
         found[planned.cell.id] = replace(result_of(planned.cell), history=history)
     analysis = Analysis(replace(plan, cells=cells), found)
-    by_layer, _ = make_signal_figures(analysis)
+    by_layer, _, heat = make_signal_figures(analysis)
     panel = by_layer.data["panels"][0]
     assert panel["places"] == ["first", "second"]
     assert panel["lines"][1]["m"]["rms.start"] == {"x": [1, 2], "y": [1, 2]}
     assert panel["lines"][1]["m"]["rms.end"] == {"x": [1, 2], "y": [10, 11]}
+    first, second = heat.data["panels"]
+    epochs = len(first["x"]["labels"])
+    assert [row[0] for row in first["m"]["gradient_rms"]["cells"]] == [3, 4]
+    assert [row[-1] for row in first["m"]["gradient_rms"]["cells"]] == [30, 31]
+    assert first["m"]["gradient_rms"]["extent"] == second["m"]["gradient_rms"]["extent"] == [3, 31]
+    assert first["y"]["edges"] == [1, 0.5, 0]
+    assert len(first["x"]["edges"]) == epochs + 1
     curves = make_curve_figure(analysis)
     assert curves is not None
     assert [m["key"] for m in curves.data["metrics"]] == [

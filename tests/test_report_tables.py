@@ -314,9 +314,9 @@ def test_one_report_computes_frame_design_summary_and_verdicts_once(
     def count(module: str, name: str) -> None:
         original = getattr(importlib.import_module(f"fanin.analysis.{module}"), name)
 
-        def counted(*arguments: object) -> object:
+        def counted(*arguments: object, **options: object) -> object:
             calls[name] += 1
-            return original(*arguments)
+            return original(*arguments, **options)
 
         monkeypatch.setattr(f"fanin.analysis.{module}.{name}", counted)
 

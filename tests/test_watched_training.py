@@ -126,3 +126,7 @@ def test_a_file_of_something_else_is_an_error_in_words(tmp_path: Path) -> None:
     output = run("report", str(other))
     assert output.code == 2
     assert "holds no signals of fanin" in output.err
+    other.write_text('{"cell": {"data": "digits"}}\n')
+    output = run("report", str(other))
+    assert output.code == 2
+    assert "fanin store merge DIR" in " ".join(output.err.split())

@@ -468,14 +468,12 @@ def test_of_a_compiled_model_gradients_and_updates_are_measured() -> None:
     assert "The model is compiled" in str(watch)
 
 
-def test_sharded_parameters_are_refused_in_words() -> None:
-    class DTensor(Tensor):
+def test_flat_pieces_of_parameters_are_refused_in_words() -> None:
+    class FullyShardedDataParallel(nn.Sequential):
         """A class of that name, which is what is looked for."""
 
-    model = make_model(make_layer)
-    model.weight = nn.Parameter(model.weight.detach().as_subclass(DTensor))
-    with pytest.raises(FitError, match="sharded over several processes"):
-        fanin.watch(model)
+    with pytest.raises(FitError, match="fully_shard"):
+        fanin.watch(FullyShardedDataParallel(make_model(make_layer)))
 
 
 @pytest.mark.parametrize(

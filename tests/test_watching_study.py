@@ -308,8 +308,10 @@ def test_a_figure_shows_every_condition_and_statistic(tmp_path: Path) -> None:
     rms = dict(panels[1].list_layers("rms"))["hidden.0"]
     assert tuple(rms) == series.get("rms", "hidden.0")
     figure = draw_signals(panels, "Two starts")
-    titles = [axes.get_ylabel() for axes in figure.axes[::2]]
-    assert titles == ["output, rms", "gradient, rms", "update ratio", "dead units"]
+    *panels_of_rows, key = figure.axes
+    titles = [axes.get_ylabel() for axes in panels_of_rows[::2]]
+    assert titles == ["output, rms", "gradient, rms", "update ratio", "dead units", "layer"]
+    assert key.get_xlabel() == "gradient, rms"
     texts = [text.get_text() for axes in figure.axes for text in axes.texts if text.get_text()]
     assert "2 layers exactly 0" in texts
     lines = figure.axes[1].get_lines()

@@ -4,6 +4,7 @@
     fanin.names("initializers")
     init = fanin.get("he_normal", mode="fan_out")
     record = fanin.initialize(model, "orthogonal", seed=0)
+    record = fanin.initialize(model, fanin.recipe("gpt2"), seed=0)
     audit = fanin.audit(model, batch, target=labels)
     fanin.assert_healthy(model, batch, target=labels)
     results = fanin.run("quick", out="runs/quick")
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fanin.experiment import Results, run
     from fanin.fans import Layout, register_layer
     from fanin.initializers import Initializer, get
+    from fanin.initializers.recipes import get_recipe as recipe
     from fanin.newcomer_run import compare
     from fanin.report.standing import Standing
     from fanin.report.watched_training import load_signals
@@ -53,6 +55,7 @@ __all__ = [
     "initialize",
     "load_signals",
     "names",
+    "recipe",
     "register_layer",
     "run",
     "watch",
@@ -81,12 +84,16 @@ _HOMES = {
     "initialize": "fanin.apply",
     "load_signals": "fanin.report.watched_training",
     "names": "fanin.catalogue",
+    "recipe": "fanin.initializers.recipes",
     "register_layer": "fanin.fans",
     "run": "fanin.experiment",
     "watch": "fanin.watching.watch",
     "watch_lightning": "fanin.watching.trainer_callbacks",
     "watch_transformers": "fanin.watching.trainer_callbacks",
 }
+
+# A function is a verb in its home.
+_OTHER_NAMES = {"recipe": "get_recipe"}
 
 
 def __getattr__(name: str) -> Any:
@@ -95,7 +102,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'fanin' has no attribute {name!r}")
     try:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
+        value = getattr(importlib.import_module(_HOMES[name]), _OTHER_NAMES.get(name, name))
     except ModuleNotFoundError as error:
         from fanin.errors import STUDY_EXTRA, MissingExtra
 

@@ -24,6 +24,7 @@ exits with the code of the class. A user's mistake never shows a traceback.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Self
 
@@ -179,8 +180,10 @@ def join_names(names: Iterable[str]) -> str:
 
 
 def quote(value: object, limit: int = 80) -> str:
-    """`repr` of a user's value, shortened to fit a message. Control characters are escaped."""
-    text = repr(value)
+    """`repr` of a user's value on one line, shortened to fit a message. Control characters are
+    escaped.
+    """
+    text = re.sub(r"\s*\n\s*", " ", repr(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -65,6 +65,8 @@ class NewcomerEstimate:
     """Those that were trained in another environment, and are not paired unless they are trained
     again.
     """
+    differences: str
+    """What differs between that environment and this one: ``engine 2, here 3``."""
     retraining: bool
     """Whether these are trained again."""
     retraining_seconds: float
@@ -221,6 +223,7 @@ def estimate_newcomer(
         trials=len(trials),
         baselines=len(task.cells.baselines.cells),
         elsewhere=len(elsewhere),
+        differences=_list_differences(task, elsewhere),
         retraining=retrain,
         retraining_seconds=_sum_seconds(elsewhere),
         workers=processes,
@@ -262,9 +265,7 @@ def _describe_environments(task: NewcomerTask, elsewhere: list[Result], workers:
     if not elsewhere:
         return ""
     count = f"{len(elsewhere):,} of {len(task.cells.baselines.cells):,} baselines"
-    here = describe_here(task.device, task.matmul)
-    keys = sorted({result.environment_key for result in elsewhere})
-    there = " or ".join(describe_key_difference(key, here) for key in keys)
+    there = _list_differences(task, elsewhere)
     seconds = _sum_seconds(elsewhere) / (workers or count_usable_cores())
     cost = f"about {format_duration(seconds)}, by the times that they took there"
     if task.retrain:
@@ -273,6 +274,12 @@ def _describe_environments(task: NewcomerTask, elsewhere: list[Result], workers:
         f"{count} were trained in another environment ({there}). They are compared as independent "
         f"groups, without pairs. --retrain trains them here too: {cost}."
     )
+
+
+def _list_differences(task: NewcomerTask, elsewhere: Iterable[Result]) -> str:
+    """What differs between the environments of results and this one."""
+    here = describe_here(task.device, task.matmul)
+    return describe_key_difference({result.environment_key for result in elsewhere}, here)
 
 
 def _sum_seconds(results: Iterable[Result]) -> float:

@@ -188,6 +188,7 @@ class Registry(Generic[EntryT, ComponentT]):
         self._type = entry_type
         self._load_user_entry: Callable[[str], Entry] | None = None
         self._foreign: ForeignWords | None = None
+        self._qualified: dict[str, Registry[Any, Any]] = {}
         self._aliases = dict(aliases or {})
         self._entries: dict[str, EntryT] = {}
         self._plugins_loaded = False
@@ -212,7 +213,10 @@ class Registry(Generic[EntryT, ComponentT]):
         return made
 
     def find(self, name: str) -> Entry:
-        """The entry of a name or an alias, or of a reference to user code."""
+        """The entry of a name or an alias, of a qualified name, or of a reference to user code."""
+        kind, colon, rest = name.partition(":")
+        if colon and kind in self._qualified:
+            return self._qualified[kind].find(rest)
         if self._load_user_entry is not None and specs.is_reference(name):
             return self._load_user_entry(name)
         return self.get(name)
@@ -255,6 +259,12 @@ class Registry(Generic[EntryT, ComponentT]):
         """Support user components: `load` returns the entry of a reference to user code."""
         self._load_user_entry = load
 
+    def include(self, other: Registry[Any, Any]) -> None:
+        """Take the entries of another kind too, by names with the kind before them:
+        ``recipe:gpt2``.
+        """
+        self._qualified[other.kind] = other
+
     def understand(self, foreign: ForeignWords) -> None:
         """Translate the words of other frameworks into those of the entries.
 
@@ -274,7 +284,11 @@ class Registry(Generic[EntryT, ComponentT]):
 
     def _translate(self, name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         self._load_plugins()
-        if self._foreign is None or (name in self._entries and name in self._foreign.names):
+        if (
+            self._foreign is None
+            or specs.is_qualified(name)
+            or (name in self._entries and name in self._foreign.names)
+        ):
             return name, options
         return self._foreign.translate(name, options)
 

@@ -38,6 +38,8 @@ _WORDS: dict[str, bool | None] = {
     "None": None,
 }
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_QUALIFIED = re.compile(r"recipe:[A-Za-z][A-Za-z0-9_-]*")
+"""A name with its kind before it, where another kind has the same name."""
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 # A path may have anything in it but brackets, with which the options begin.
 _TARGET = re.compile(rf"(?:[^()]+\.py|{_WORD}(?:\.{_WORD})*):{_WORD}")
@@ -58,7 +60,7 @@ def parse(text: str) -> tuple[str, dict[str, Value]]:
         )
     name, bracket, rest = text.partition("(")
     name = name.strip()
-    if not _NAME.fullmatch(name) and not is_reference(name):
+    if not (_NAME.fullmatch(name) or is_qualified(name) or is_reference(name)):
         wanted = "name or name(key=value, …), such as he_normal(mode=fan_out)"
         if ".py" in text:
             wanted = (
@@ -73,7 +75,14 @@ def is_reference(name: str) -> bool:
     """Whether the name of a spec is a target: ``path/to/file.py:callable`` or
     ``package.module:callable``.
     """
-    return isinstance(name, str) and name.isprintable() and _TARGET.fullmatch(name) is not None
+    if not isinstance(name, str) or not name.isprintable() or is_qualified(name):
+        return False
+    return _TARGET.fullmatch(name) is not None
+
+
+def is_qualified(name: str) -> bool:
+    """Whether the name of a spec has its kind before it: ``recipe:gpt2``."""
+    return isinstance(name, str) and _QUALIFIED.fullmatch(name) is not None
 
 
 def render(name: str, options: Mapping[str, Any]) -> str:

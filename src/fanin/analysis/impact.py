@@ -80,7 +80,7 @@ def measure_impact(table: CellTable, design: Design) -> list[Impact]:
         for members in compared.values():
             levels = table.conditions[table.numbers[members[0]]]
             found = [result for row in members if (result := table.found[row]) is not None]
-            rows.append(_measure_condition({name: levels[name] for name in shown}, found))
+            rows.append(measure_condition(found, {name: levels[name] for name in shown}))
     return rows
 
 
@@ -94,7 +94,8 @@ def frame_impact(rows: Sequence[Impact]) -> pd.DataFrame:
     )
 
 
-def _measure_condition(factors: Mapping[str, Any], found: Sequence[Result]) -> Impact:
+def measure_condition(found: Sequence[Result], factors: Mapping[str, Any]) -> Impact:
+    """The impact of one condition from the results of its replicates."""
     trained = [result for result in found if result.outcome in ("ok", "diverged")]
     series = list(_iterate_series(trained))
     ratios = [one.compare_gradients() for one in series]

@@ -26,7 +26,8 @@ adding a layer does not change the draws of another.
 """
 
 from fanin.apply.initialization import initialize
-from fanin.apply.record import ParameterRecord, PartRecord, Record
+from fanin.apply.parameter_record import ParameterRecord, PartRecord
+from fanin.apply.record import Record
 from fanin.apply.rules import Rules
 from fanin.apply.unfilled import collect_unfilled
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from fanin import seeds
 from fanin.apply import reparametrization
 from fanin.apply.model_parameters import ParameterUse
+from fanin.apply.parameter_record import ParameterRecord, PartRecord
 from fanin.apply.planned_fill import Piece, PlannedFill
-from fanin.apply.record import ParameterRecord, PartRecord
 from fanin.apply.shared_stream import STREAM, sample_in_keras_order
 from fanin.errors import FitError
 from fanin.initializers.single_thread import join_block, use_one_thread

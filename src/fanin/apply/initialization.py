@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -13,22 +14,27 @@ from torch import nn
 from fanin import seeds
 from fanin.apply import meta
 from fanin.apply.fill import fill, fill_all
+from fanin.apply.fitting import FitBatch, check_fit_batch, fit_model, restore_weights_on_error
 from fanin.apply.fully_sharded import gather_flat_parameters
 from fanin.apply.materialization import list_kept, mark_change, mark_made, materialize_model
+from fanin.apply.model_facts import list_model_initializers
 from fanin.apply.model_parameters import find_uses
 from fanin.apply.module_function import Materialize
+from fanin.apply.parameter_record import ParameterRecord
 from fanin.apply.patterns import Patterns, find_untouched
 from fanin.apply.planned_fill import PlannedFill
 from fanin.apply.previous_values import remember_written
-from fanin.apply.record import ParameterRecord, Record
+from fanin.apply.record import Record
 from fanin.apply.refusals import refuse_exported_program
 from fanin.apply.reparametrization import undo_on_error
+from fanin.apply.requirements import collect_multipliers, collect_requirements
 from fanin.apply.resolution import Resolution, resolve_rules
 from fanin.apply.rules import Rule, Rules
 from fanin.apply.told_layouts import Split
 from fanin.apply.unfilled import require_known
 from fanin.errors import FitError, UnknownName, UsageError, quote
 from fanin.fans import Convention, Layout
+from fanin.losses import LossFunction
 
 _OTHER_RULES = ("recurrent", "biases", "norms", "embeddings", "split", "layouts", "special")
 _NEEDS_DEFAULT = (
@@ -44,6 +50,9 @@ def initialize(
     seed: int,
     default: Rule | None = None,
     batch: Any = None,
+    target: Any = None,
+    loss: LossFunction | None = None,
+    roles: Mapping[str, str] | None = None,
     device: str | torch.device | None = None,
     materialize: Materialize | None = None,
     include: Patterns | None = None,
@@ -78,6 +87,12 @@ def initialize(
         batch: inputs (a tuple for several, a dict for named ones) of a forward pass that shows what
             follows each layer, how raw parameters are used and which maps a layer packs. Without it
             the model is traced, and no packed maps are found.
+        target: labels of the batch, for methods that look at the loss: cross-entropy for whole
+            numbers, the mean squared error for real ones.
+        loss: a function of (output, target), or of the output alone without `target`; instead of
+            the loss that the target implies, or of the output's own ``.loss``.
+        roles: what layers do, by pattern over their names, where the graph does not show it or you
+            see it otherwise: ``{"*.w3": "up"}`` (`fanin.structure.describe_structure`).
         device: the device for a model on "meta". Buffers, and trainable parameters that no rule
             fills, are filled by their module's reset method, or raise; frozen ones raise.
         materialize: a function that fills a model on "meta" before the rules do, for what only its
@@ -116,18 +131,24 @@ def initialize(
     chosen = _collect_rules(
         rules, default, (recurrent, biases, norms, embeddings, split, layouts, special)
     )
-    target = meta.check_device(device)
+    place = meta.check_device(device)
+    fit_batch = FitBatch(batch, target, loss)
+    fits = check_fit_batch(list_model_initializers(chosen), fit_batch)
     with gather_flat_parameters(model):
         uses = find_uses(model, convention)
         untouched = find_untouched(uses, include, exclude)
         kept = list_kept(uses, chosen, untouched)
-        with materialize_model(model, materialize, target, seed, kept=kept, undo=preview) as made:
+        with materialize_model(model, materialize, place, seed, kept=kept, undo=preview) as made:
             uses = find_uses(model, convention)
-            found = resolve_rules(model, uses, chosen, untouched, batch)
+            found = resolve_rules(model, uses, chosen, untouched, batch, roles)
             plan = mark_made(found.resolver.plan_fills(seed, shared=shared_stream), made)
+            requires = collect_requirements(found.resolver.plans)
             require_known(plan, strict=strict)
             tried = materialize is not None
-            records = _fill(model, plan, target, seed, tried=tried, preview=preview)
+            with restore_weights_on_error(model, needed=fits and not preview):
+                records = _fill(model, plan, place, seed, tried=tried, preview=preview)
+                if fits and not preview:
+                    records = fit_model(found, plan, records, fit_batch)
     return Record(
         rule=str(chosen.default),
         rules=chosen.to_json(),
@@ -136,6 +157,9 @@ def initialize(
         preview=preview,
         parameters=_sort_records(found, records),
         overlaps=found.resolver.overlaps,
+        requires=requires,
+        multipliers=collect_multipliers(found.resolver),
+        model_reference=weakref.ref(model),
     )
 
 
@@ -185,7 +209,12 @@ def _sort_records(
     by_name = {record.name: record for records in done for record in records}
     names = [name for use in found.uses for name in (use.name, *(one.name for one in use.carriers))]
     return tuple(
-        replace(by_name[name], before=found.previous.get(name)) for name in dict.fromkeys(names)
+        replace(
+            by_name[name],
+            before=found.previous.get(name),
+            place=found.resolver.describe_place(name),
+        )
+        for name in dict.fromkeys(names)
     )
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from fanin.apply.meta import allocate
 from fanin.apply.model_parameters import ParameterUse
 from fanin.apply.module_function import Materialize, read_call, run_function
+from fanin.apply.parameter_record import ParameterRecord
 from fanin.apply.planned_fill import PlannedFill
-from fanin.apply.record import ParameterRecord
 from fanin.apply.rules import KEEP, Rules, match_patterns
 from fanin.errors import UsageError
 

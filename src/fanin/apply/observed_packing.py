@@ -15,30 +15,39 @@ from fanin.apply.model_parameters import ParameterUse
 from fanin.errors import FaninError
 from fanin.fans import WeightLayout, pack
 from fanin.fans.packing import find_output_axis
-from fanin.structure import PackedRows
+from fanin.structure import ModelStructure, PackedRows
 
 _PART_NAMES = {"query": "q", "key": "k", "value": "v", "gate": "gate", "up": "up"}
 
 
 def describe_packing(
-    model: nn.Module, uses: Sequence[ParameterUse], batch: Any, told: Collection[str]
+    model: nn.Module,
+    uses: Sequence[ParameterUse],
+    batch: Any,
+    told: Collection[str],
+    known: ModelStructure | None = None,
 ) -> tuple[ParameterUse, ...]:
     """The uses, with the parts of each layer that one forward pass on the batch shows to be packed.
 
     Which rows are which is read off gradients (`fanin.structure.describe_structure`): contiguous,
     or alternating by head. Without a batch nothing is looked at; `split` tells it then. A batch
     that the model does not take shows nothing. Parameters that are told by name are left alone.
+    `known` is what was found out before.
     """
     asked = {use.name for use in uses if could_be_packed(use)} - set(told)
     if batch is None or not asked:
         return tuple(uses)
-    try:
-        with suspend_gathering(model, observed=True), remove_wrappers(model) as bare:
-            packed = structure.describe_structure(bare, batch).packed
-    except FaninError:
-        return tuple(uses)
+    packed = known.packed if known is not None else _find_packed(model, batch)
     by_layer = {rows.layer: rows for rows in packed}
     return tuple(divide_use(use, by_layer) if use.name in asked else use for use in uses)
+
+
+def _find_packed(model: nn.Module, batch: Any) -> tuple[PackedRows, ...]:
+    try:
+        with suspend_gathering(model, observed=True), remove_wrappers(model) as bare:
+            return structure.describe_structure(bare, batch).packed
+    except FaninError:
+        return ()
 
 
 def could_be_packed(use: ParameterUse) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fanin import seeds
 from fanin.apply import reparametrization
 from fanin.apply.model_parameters import ParameterUse
-from fanin.apply.record import ParameterRecord, PartRecord
+from fanin.apply.parameter_record import ParameterRecord, PartRecord
 from fanin.apply.refusals import find_write_obstacle
 from fanin.apply.shared_stream import STREAM
 from fanin.errors import FitError

@@ -4,91 +4,32 @@ from __future__ import annotations
 
 import math
 import textwrap
+import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from fanin.apply.previous_values import PreviousValues
+from torch import nn
+
+from fanin.apply.parameter_groups import group_parameters
+from fanin.apply.parameter_record import SPECIAL, ParameterRecord, format_parameter
 from fanin.apply.record_table import (
     HEADINGS,
     RecordColumns,
-    format_fans,
     format_number,
-    format_shape,
     format_share,
     shorten,
-    shorten_name,
 )
-from fanin.errors import MissingExtra, UnknownName
-from fanin.fans import Convention, Role
-from fanin.screen import count_columns
+from fanin.errors import MissingExtra, UnknownName, UsageError
+from fanin.fans import Convention
+from fanin.initializers.model_level import Multiplier, Requirement
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 3
-
-SPECIAL = "special"
-"""How the reason of a parameter begins that keeps what its model has set."""
+SCHEMA = 4
 
 _OVERLAPS_SHOWN = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartRecord:
-    """What was done with one of the maps that a parameter packs, such as q, or one gate."""
-
-    name: str
-    shape: tuple[int, ...]
-    rule: str | None
-    fan_in: float | None
-    fan_out: float | None
-    gain: float | None
-    intended_std: float | None
-    measured_std: float | None = None
-    stream: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParameterRecord:
-    """What was done with one parameter, and why."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    role: Role
-    rule: str | None
-    """Spec of the initializer that fills it; None if it stays as it is."""
-    reason: str
-    """Why it got this rule, or none."""
-    tied_to: str | None = None
-    """The name under which a parameter that occurs more than once is filled, or the weight that it
-    is set through.
-    """
-    fan_in: float | None
-    fan_out: float | None
-    """Of a packed parameter those of its parts, if they agree."""
-    gain: float | None = None
-    """intended std · √fan-in: 1 keeps the variance of a linear layer, √2 the second moment through
-    ReLU.
-    """
-    intended_std: float | None = None
-    measured_std: float | None = None
-    """Of the weight that the layer uses; None if nothing was drawn. A padding row is not yet
-    zero when this is measured.
-    """
-    stream: int | None = None
-    """The 32-bit number of its random stream; None if nothing is drawn, or each part has one."""
-    changed: bool = False
-    """Whether it was written."""
-    parts: tuple[PartRecord, ...] = ()
-    """One per map that it packs."""
-    before: PreviousValues | None = None
-    """What it held before; None if that was not measured, as on the device meta."""
-
-    def __str__(self) -> str:
-        """All there is to know, a line each."""
-        return _explain_parameter(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +60,42 @@ class Record:
     preview: bool
     parameters: tuple[ParameterRecord, ...]
     overlaps: tuple[Overlap, ...] = ()
+    requires: tuple[Requirement, ...] = ()
+    """What the method requires besides these weights."""
+    multipliers: Mapping[str, Multiplier] = field(default_factory=dict)
+    """By parameter, the factor of its learning rate; one that is left out has 1."""
+    model_reference: weakref.ref[nn.Module] | None = field(default=None, repr=False, compare=False)
+    """The model, as long as it is in use; for `param_groups`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "model_reference": None}
+
+    def param_groups(
+        self, lr: float, *, weight_decay: float | None = None, model: nn.Module | None = None
+    ) -> list[dict[str, Any]]:
+        """The groups for a ``torch.optim`` optimizer: lr times the multiplier of each parameter.
+
+        Args:
+            lr: the base learning rate, greater than 0.
+            weight_decay: if given, each group has its own too, which the method may scale.
+            model: the model that was initialized; needed only for a record that was saved, or if
+                the model is another object.
+
+        Every parameter that requires a gradient is in one group, in the model's order; without
+        multipliers there is one group. Each has ``param_names`` beside ``params``.
+
+        >>> torch.optim.AdamW(record.param_groups(3e-4))  # doctest: +SKIP
+        """
+        return group_parameters(self.multipliers, lr, weight_decay, model or self._find_model())
+
+    def _find_model(self) -> nn.Module:
+        found = None if self.model_reference is None else self.model_reference()
+        if found is None:
+            raise UsageError(
+                "The record no longer knows its model. Give it: record.param_groups(lr, "
+                "model=model)."
+            )
+        return found
 
     def __iter__(self) -> Iterator[ParameterRecord]:
         return iter(self.parameters)
@@ -138,7 +115,9 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""
-        return {"schema": SCHEMA, **asdict(self)}
+        plain = asdict(replace(self, model_reference=None))
+        del plain["model_reference"]
+        return {"schema": SCHEMA, **plain}
 
     def to_frame(self) -> pd.DataFrame:
         """The record as a pandas frame: a row per parameter, and one per part of a packed one.
@@ -170,7 +149,7 @@ def _format_table(record: Record) -> str:
     """
     columns = RecordColumns.fit()
     rows = [
-        line for parameter in record.parameters for line in _format_parameter(parameter, columns)
+        line for parameter in record.parameters for line in format_parameter(parameter, columns)
     ]
     done = "to fill" if record.preview else "filled"
     return "\n".join(
@@ -188,6 +167,7 @@ def _format_table(record: Record) -> str:
                 else []
             ),
             *_format_overlaps(record, columns),
+            *_format_requirements(record, columns),
             *(["Preview: nothing was changed."] if record.preview else []),
         ]
     )
@@ -224,75 +204,6 @@ def _has_long_names(record: Record, columns: RecordColumns) -> bool:
     return any(len(parameter.name) > columns.widths[0] for parameter in record.parameters)
 
 
-def _explain_parameter(record: ParameterRecord) -> str:
-    """Everything about one parameter."""
-    facts = {
-        "shape": f"{format_shape(record.shape)}, {record.dtype}",
-        "role": record.role,
-        "rule": record.rule or "none: it stays as it is",
-        "why": record.reason,
-        "fans": format_fans(record.fan_in, record.fan_out),
-        "gain": format_number(record.gain),
-        "std": f"intended {format_number(record.intended_std)}, measured "
-        f"{format_number(record.measured_std)}",
-        "stream": "–" if record.stream is None else str(record.stream),
-        "before": _describe_before(record.before),
-    }
-    lines = [record.name]
-    for heading, text in facts.items():
-        first, *rest = textwrap.wrap(
-            text, count_columns() - 10, break_long_words=False, break_on_hyphens=False
-        ) or ["–"]
-        lines += [f"  {heading:<7} {first}", *(f"  {'':<7} {line}" for line in rest)]
-    for part in record.parts:
-        std = f"std {format_number(part.intended_std)}, measured {format_number(part.measured_std)}"
-        lines.append(
-            f"  part {part.name:<2} {format_shape(part.shape)}, fans "
-            f"{format_fans(part.fan_in, part.fan_out)}, "
-            f"{std}"
-        )
-    return "\n".join(lines)
-
-
-def _describe_before(before: PreviousValues | None) -> str:
-    if before is None:
-        return "–"
-    if not before.filled:
-        return "memory that nobody ever filled"
-    if before.constant is not None:
-        return f"constant {format_number(before.constant)}"
-    return f"mean {format_number(before.mean)}, std {format_number(before.std)}"
-
-
-def _format_parameter(record: ParameterRecord, columns: RecordColumns) -> Iterator[str]:
-    widths = columns.widths
-    name = shorten_name(record.name, widths[0])
-    if record.rule is None:
-        remark = record.reason if record.tied_to else f"kept: {record.reason}"
-        start = (
-            f"{name:<{widths[0]}} {shorten(format_shape(record.shape), widths[1]):<{widths[1]}} "
-        )
-        yield start + shorten(remark, columns.total - len(start))
-        return
-    times = f" ×{len(record.parts)}" if record.parts else ""
-    rule = shorten(record.rule, widths[2] - len(times)) + times
-    yield columns.format_row(name, format_shape(record.shape), rule, *_format_numbers(record))
-    if len({(part.fan_in, part.fan_out, part.intended_std) for part in record.parts}) > 1:
-        for part in record.parts:
-            yield columns.format_row(
-                f"  part {part.name}", format_shape(part.shape), "", *_format_numbers(part)
-            )
-
-
-def _format_numbers(record: ParameterRecord | PartRecord) -> tuple[str, ...]:
-    std = (record.intended_std, record.measured_std)
-    return (
-        format_fans(record.fan_in, record.fan_out),
-        format_number(record.gain),
-        *map(format_number, std),
-    )
-
-
 def _format_overlaps(record: Record, columns: RecordColumns) -> Iterator[str]:
     if not record.overlaps:
         return
@@ -304,3 +215,19 @@ def _format_overlaps(record: Record, columns: RecordColumns) -> Iterator[str]:
         )
     if len(record.overlaps) > _OVERLAPS_SHOWN:
         yield "  … (record.overlaps has all)"
+
+
+def _format_requirements(record: Record, columns: RecordColumns) -> Iterator[str]:
+    """What the method requires besides, and whose learning rates it scales."""
+    for one in record.requires:
+        state = "met" if one.met else "fanin cannot see whether it is met"
+        text = f"Requires {one.what} ({state}): {one.change}"
+        yield from textwrap.wrap(text, columns.total, subsequent_indent="  ")
+    if record.multipliers:
+        factors = [one.factor for one in record.multipliers.values()]
+        text = (
+            f"Scales the learning rate of {len(factors)} parameters by "
+            f"{format_number(min(factors))} to {format_number(max(factors))}: "
+            "torch.optim.AdamW(record.param_groups(lr))"
+        )
+        yield from textwrap.wrap(text, columns.total, subsequent_indent="  ")

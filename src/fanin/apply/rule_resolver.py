@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from fanin import structure
-from fanin.apply.bare_model import remove_wrappers
-from fanin.apply.fully_sharded import suspend_gathering
+from fanin.apply.model_facts import ModelFacts
 from fanin.apply.model_parameters import ParameterUse, group_tied, infer_layout
+from fanin.apply.parameter_record import SPECIAL
 from fanin.apply.planned_fill import Decision, PlannedFill, plan_fill, require_distinct_streams
-from fanin.apply.record import SPECIAL, Overlap
+from fanin.apply.record import Overlap
 from fanin.apply.rules import (
     KEEP,
     Match,
@@ -26,10 +24,14 @@ from fanin.apply.told_layouts import split_layouts
 from fanin.errors import FitError
 from fanin.fans import Role
 from fanin.initializers import Initializer
-from fanin.initializers.model_level import Assignment, ModelInitializer, ModelParameter
-from fanin.structure import Follower
-
-Followers = Mapping[str, Follower]
+from fanin.initializers.model_level import (
+    Assignment,
+    ModelInitializer,
+    ModelParameter,
+    ModelPlan,
+    ModelView,
+)
+from fanin.structure import LayerPlace
 
 _ROLE_RULES: dict[Role, str] = {
     "bias": "zero",
@@ -42,20 +44,6 @@ _ROLE_RULES: dict[Role, str] = {
 """The rule of a role that no other rule covers."""
 
 
-def needs_followers(rules: Rules) -> bool:
-    """Whether any rule must know what follows each layer."""
-    given = (
-        rules.default,
-        *rules.patterns.values(),
-        rules.recurrent,
-        rules.biases,
-        rules.norms,
-        rules.embeddings,
-    )
-    made = (resolve_rule(rule) for rule in given if rule is not None)
-    return any(isinstance(one, ModelInitializer) and one.follows for one in made)
-
-
 class RuleResolver:
     """Decides by pattern, then by what a model-level default chooses, then by role."""
 
@@ -63,7 +51,7 @@ class RuleResolver:
         self,
         uses: Sequence[ParameterUse],
         rules: Rules,
-        found: Followers,
+        facts: ModelFacts,
         untouched: Mapping[str, str],
         special: Mapping[str, str],
     ) -> None:
@@ -78,8 +66,11 @@ class RuleResolver:
             for name, group in self._groups.items()
             if (match := choose_match(patterns, group))
         }
-        self._sites = [_make_site(use, found) for use in uses]
-        self._chosen: dict[Initializer, Mapping[str, Assignment]] = {}
+        self._facts = facts
+        self._sites = tuple(_make_site(use, self._groups[use.name], facts) for use in uses)
+        self._places = {site.name: str(site.place) for site in self._sites if site.place}
+        self._plans: dict[ModelInitializer, ModelPlan] = {}
+        self._choosers: dict[str, ModelInitializer] = {}
 
     @property
     def overlaps(self) -> tuple[Overlap, ...]:
@@ -89,6 +80,25 @@ class RuleResolver:
             Overlap(name=match.use.name, pattern=match.pattern, over=match.over)
             for match in found.values()
         )
+
+    @property
+    def sites(self) -> tuple[ModelParameter, ...]:
+        """All parameters, as model-level initializers see them."""
+        return self._sites
+
+    @property
+    def plans(self) -> Mapping[ModelInitializer, ModelPlan]:
+        """What each model-level initializer that was asked does and requires."""
+        return self._plans
+
+    @property
+    def choosers(self) -> Mapping[str, ModelInitializer]:
+        """Of each parameter that a model-level initializer chose for, that initializer."""
+        return self._choosers
+
+    def describe_place(self, name: str) -> str:
+        """What the layer of a parameter was taken for, in words; empty if nobody looked."""
+        return self._places.get(name, "")
 
     def plan_fills(self, seed: int, *, shared: bool) -> list[PlannedFill]:
         """A planned fill for each parameter; one `FitError` names all that cannot be done."""
@@ -234,15 +244,18 @@ class RuleResolver:
         )
 
     def _choose(self, initializer: ModelInitializer, use: ParameterUse) -> Assignment | None:
-        if initializer not in self._chosen:
-            self._chosen[initializer] = initializer.assign(
-                [
-                    site
-                    for site in self._sites
-                    if initializer.covers_unknown or site.role != "unknown"
-                ]
+        if initializer not in self._plans:
+            sites = tuple(
+                site for site in self._sites if initializer.covers_unknown or site.role != "unknown"
             )
-        return self._chosen[initializer].get(use.name)
+            facts = self._facts
+            self._plans[initializer] = initializer.plan(
+                ModelView(sites, facts.model, facts.structure, facts.position_tables)
+            )
+        choice = self._plans[initializer].assignments.get(use.name)
+        if choice is not None:
+            self._choosers[use.name] = initializer
+        return choice
 
 
 def _is_frozen(use: ParameterUse, parameter: Tensor) -> bool:
@@ -253,23 +266,31 @@ def _is_frozen(use: ParameterUse, parameter: Tensor) -> bool:
     return not parameter.requires_grad and not (quantized and use.role != "unknown")
 
 
-def _make_site(use: ParameterUse, found: Followers) -> ModelParameter:
+def _make_site(
+    use: ParameterUse, group: Sequence[ParameterUse], facts: ModelFacts
+) -> ModelParameter:
     path = use.bare_name.rpartition(".")[0]
     return ModelParameter(
-        use.name,
-        use.module,
-        use.role,
-        use.layout,
-        use.get_effective_layout(),
-        found.get(path),
-        use.enclosing,
+        name=use.name,
+        module=use.module,
+        role=use.role,
+        layout=use.layout,
+        effective=use.get_effective_layout(),
+        follower=facts.followers.get(path),
+        enclosing=use.enclosing,
+        layer=path,
+        local=use.local,
+        place=_find_place(path, facts.places),
+        tied_layers=tuple(
+            other.bare_name.rpartition(".")[0] for other in group if other.name != use.name
+        ),
     )
 
 
-def find_followers(model: nn.Module, batch: Any) -> Followers:
-    """What follows each layer, by its bare path, from a trace or from a forward pass on a batch."""
-    with (
-        suspend_gathering(model, observed=batch is not None),
-        remove_wrappers(model) as bare,
-    ):
-        return structure.find_followers(bare, batch)
+def _find_place(path: str, places: Mapping[str, LayerPlace]) -> LayerPlace | None:
+    """The place of a layer, or of the nearest layer around what has none of its own."""
+    if not places:
+        return None
+    while path and path not in places:
+        path = path.rpartition(".")[0]
+    return places.get(path, LayerPlace())

@@ -17,6 +17,7 @@ from fanin.catalogue.components import (
     describe_initializer,
     describe_metric,
     describe_model,
+    describe_recipe,
 )
 from fanin.catalogue.data_and_studies import describe_claim, describe_dataset, describe_study
 from fanin.catalogue.described_findings import describe_finding
@@ -138,6 +139,12 @@ def _list_foreign_names() -> tuple[str, ...]:
     return tuple(initializers.REGISTRY.foreign_names)
 
 
+def _list_recipes() -> tuple[str, ...]:
+    from fanin.initializers import recipes
+
+    return recipes.REGISTRY.names()
+
+
 def _list_models() -> tuple[str, ...]:
     from fanin import models
 
@@ -168,6 +175,7 @@ def _list_findings() -> tuple[str, ...]:
 
 _KINDS: dict[str, _Kind] = {
     "initializers": _Kind(_list_initializers, describe_initializer, _list_foreign_names),
+    "recipes": _Kind(_list_recipes, describe_recipe),
     "models": _Kind(_list_models, describe_model),
     "datasets": _Kind(_list_datasets, describe_dataset),
     "studies": _Kind(_list_studies, describe_study),

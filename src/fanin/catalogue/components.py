@@ -62,9 +62,10 @@ def _describe_needs(entry: InitializerEntry) -> str:
         "data": "a batch of data",
         "loss": "a loss",
         "followers": "a model that can be traced, or a batch to observe it on",
+        "structure": "a model that can be traced, or a batch to observe it on",
     }
     plain = "the shape of the weight" if entry.level == "tensor" else "the model"
-    return " and ".join(what[need] for need in entry.needs) or plain
+    return " and ".join(dict.fromkeys(what[need] for need in entry.needs)) or plain
 
 
 def _list_uses(entry: InitializerEntry) -> tuple[str, ...]:
@@ -77,6 +78,30 @@ def _list_uses(entry: InitializerEntry) -> tuple[str, ...]:
         (on_model, f'fanin.get("{example}")(tensor, generator=generator)')
         if entry.level == "tensor"
         else (on_model,)
+    )
+
+
+def describe_recipe(name: str) -> Description:
+    from fanin.initializers import recipes
+
+    entry = recipes.REGISTRY.get(name)
+    example = entry.examples[0] if entry.examples else entry.name
+    return Description(
+        kind="recipes",
+        name=entry.name,
+        summary=entry.summary,
+        facts={
+            "models": entry.models,
+            "scales": entry.scales,
+            "deviates": entry.deviates,
+            "when not": entry.avoid,
+            "source": str(entry.source),
+        },
+        options=list_options(entry.component),
+        examples=(
+            f'fanin.initialize(model, fanin.recipe("{example}"), seed=0, batch=x)',
+            f'initializer = ["recipe:{example}"]   # in a study file',
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -26,10 +26,17 @@ NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """Word in JSON → number."""
 
 
-def describe_key_difference(theirs: str, ours: str) -> str:
-    """The parts in which two environment keys differ: ``engine 2, here 3``."""
-    pairs = zip(_ENVIRONMENT_KEY, theirs.split(" | "), ours.split(" | "), strict=False)
-    return "; ".join(f"{name} {one}, here {other}" for name, one, other in pairs if one != other)
+def describe_key_difference(theirs: Iterable[str], ours: str) -> str:
+    """The parts in which environment keys differ from ours: ``engine 1 or 2, here 3``. What of ours
+    is not known (``?``) is left out.
+    """
+    split = [key.split(" | ") for key in theirs]
+    parts = []
+    for place, (name, here) in enumerate(zip(_ENVIRONMENT_KEY, ours.split(" | "), strict=False)):
+        there = sorted({key[place] for key in split if place < len(key)} - {here})
+        if there and here != "?":
+            parts.append(f"{name} {' or '.join(there)}, here {here}")
+    return "; ".join(parts)
 
 
 def make_environment_key(environment: Mapping[str, Any]) -> str:

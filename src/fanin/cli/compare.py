@@ -213,7 +213,10 @@ def _show_estimate(estimate: NewcomerEstimate) -> None:
     workers = f"{estimate.workers} {'workers' if estimate.workers > 1 else 'worker'}"
     if estimate.elsewhere:
         seconds = format_duration(estimate.retraining_seconds / estimate.workers)
-        count = f"{estimate.elsewhere:,} baselines were trained in another environment"
+        count = (
+            f"{estimate.elsewhere:,} baselines were trained in another environment "
+            f"({estimate.differences})"
+        )
         said.append(
             f"{count} and are trained again here, which took {seconds} there on {workers}."
             if estimate.retraining

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fanin.diagnosis.held_parameters import HeldParameter, list_held
 from fanin.diagnosis.measurement import Measurement
-from fanin.diagnosis.probe.probe_loss import compute_loss
 from fanin.diagnosis.theory import Prediction, predict
+from fanin.losses import compute_loss
 from fanin.structure import ModelStructure
 
 Level = Literal["fast", "full"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 from torch import Tensor
 
+from fanin.losses import LossKind
 from fanin.structure import Graph
 from fanin.structure.graph import NodeKind
 
@@ -107,11 +107,6 @@ class StrayParameter:
     name: str
     """Where it is held, such as ``layers[0].weight``; empty if nothing of the model holds it."""
     shape: tuple[int, ...]
-
-
-LossKind = Literal["cross_entropy", "mse", "model", "given", "cotangent"]
-"""Where the loss comes from: an integer target, a float target, the output's ``.loss``, the
-caller's function, or a random cotangent since there was no target."""
 
 
 @dataclass(frozen=True, kw_only=True)

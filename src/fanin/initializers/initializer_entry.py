@@ -10,7 +10,7 @@ from fanin.initializers.initializer import Initializer
 from fanin.registry import ComponentEntry, Registry
 
 Level = Literal["tensor", "model"]
-Need = Literal["data", "loss", "followers"]
+Need = Literal["data", "loss", "followers", "structure"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,12 @@
-"""What a model-level initializer is: it looks at the whole model and gives each parameter a
-tensor-level one.
+"""What a model-level initializer is: it looks at the whole model, gives each parameter a
+tensor-level one, and says what else the method requires.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, final
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, final
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from fanin.errors import FitError
 from fanin.fans import Role, WeightLayout
 from fanin.initializers.initializer import Initializer
-from fanin.structure import Follower
+from fanin.structure import Follower, LayerPlace, ModelStructure
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,14 @@ class ModelParameter:
     """What follows its layer; None if nobody asked, or nothing is known."""
     enclosing: tuple[nn.Module, ...] = ()
     """The modules around it, from the model to `module`."""
+    layer: str = ""
+    """The path of its layer in the bare model."""
+    local: str = ""
+    """Its name in its module."""
+    place: LayerPlace | None = None
+    """Where its layer lies in the model; None if nobody asked (`ModelInitializer.structured`)."""
+    tied_layers: tuple[str, ...] = ()
+    """Further layers that hold the same parameter, such as the head beside an embedding."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,93 @@ class Assignment:
     """
 
 
+@dataclass(frozen=True)
+class Requirement:
+    """What a method requires of a model besides its weights."""
+
+    what: str
+    """A few words: ``skip weight``, ``no LayerNorm``, ``readout multiplier``."""
+    change: str
+    """The exact change that meets it, as code or as one sentence with its numbers."""
+    met: bool | None
+    """Whether the model meets it; None if fanin cannot see that."""
+    where: tuple[str, ...] = ()
+    """The layers, or the branches by their last layers, that it is about; none: the whole model."""
+
+
+@dataclass(frozen=True)
+class Multiplier:
+    """The factor by which a method multiplies the learning rate of one parameter."""
+
+    factor: float
+    reason: str
+    decay: float = 1.0
+    """The factor of the weight decay: 1/factor where decay must not depend on the width."""
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What a method does with a model, and what it requires."""
+
+    assignments: Mapping[str, Assignment]
+    """By name; a parameter that is left out gets what its role gets otherwise."""
+    requires: tuple[Requirement, ...] = ()
+    multipliers: Mapping[str, Multiplier] = field(default_factory=dict)
+    """By name; a parameter that is left out has the factor 1."""
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A model as a model-level initializer sees it."""
+
+    sites: tuple[ModelParameter, ...]
+    model: nn.Module
+    """Without its wrappers."""
+    structure: ModelStructure | None = None
+    """None unless the initializer is `structured`."""
+    position_tables: frozenset[str] = frozenset()
+    """The embeddings that are looked up by position, by layer, as far as a batch showed it."""
+
+    def list_sites(self, layer: str) -> tuple[ModelParameter, ...]:
+        """The parameters of one layer."""
+        return tuple(site for site in self.sites if site.layer == layer)
+
+
+class FitSession(Protocol):
+    """A model, drawn already, that an initializer fits to a batch.
+
+    Dropout is off, everything else is as in training. Buffers, flags and random states are put
+    back afterwards, and the weights too if anything raises.
+    """
+
+    @property
+    def model(self) -> nn.Module:
+        """Without its wrappers."""
+
+    @property
+    def sites(self) -> tuple[ModelParameter, ...]:
+        """The parameters that the initializer may change: those that it has drawn."""
+
+    @property
+    def inputs(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """The arguments of a forward pass, a fresh copy."""
+
+    def read(self, site: ModelParameter) -> Tensor:
+        """The parameter of a site, to be read or changed in place under ``torch.no_grad()``."""
+
+    def forward(self) -> Any:
+        """What the model returns for the batch.
+
+        Raises `FitError` if it fails, or returns numbers that are not finite.
+        """
+
+    def compute_loss(self, output: Any = None) -> Tensor:
+        """The loss of an output, or of a new forward pass: one number, with its graph.
+
+        Raises `UsageError` if no target and no loss were given, and `FitError` if it fails.
+        """
+
+
 class ModelInitializer(Initializer):
     """An initializer of whole models; `fanin.initialize` takes it wherever it takes a rule."""
 
@@ -55,15 +149,31 @@ class ModelInitializer(Initializer):
     """True if it must know what follows each layer: the model is then traced, or observed on a
     batch.
     """
-
+    structured: ClassVar[bool] = False
+    """True if it must know what each layer does in the model: `LayerPlace` and `ModelStructure`."""
+    fits: ClassVar[bool] = False
+    """True if it looks at a batch after the draw: `fit` is called."""
+    needs_loss: ClassVar[bool] = False
+    """True if it looks at the loss of that batch too."""
     covers_unknown: ClassVar[bool] = False
     """True if it is asked about parameters of unknown role too, such as the slope of a PReLU."""
 
-    @abstractmethod
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
         """The choice for each parameter by name; one that is left out gets what its role gets
         otherwise.
         """
+        raise NotImplementedError(f"{type(self).__name__} defines assign or plan")
+
+    def plan(self, view: ModelView) -> ModelPlan:
+        """The choices, and what the method requires besides.
+
+        A requirement that is not met is an error, and nothing is changed.
+        """
+        return ModelPlan(self.assign(view.sites))
+
+    def fit(self, session: FitSession) -> Mapping[str, str]:
+        """Fit what was drawn to a batch, in place. Returns by name what was done, in words."""
+        raise NotImplementedError(f"{type(self).__name__} fits nothing")
 
     @final
     def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from fanin.errors import FitError, SpecError
 from fanin.fans import WeightLayout
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY
-from fanin.initializers.model_level import Assignment, ModelInitializer, ModelParameter
+from fanin.initializers.model_level import FitSession, ModelInitializer, ModelPlan, ModelView
 from fanin.registry import UserEntry
 from fanin.user_code import INITIALIZER, INITIALIZER_FILL, UserComponent
 
@@ -133,9 +133,33 @@ class ModelInitializerFactory(ModelInitializer):
         """As the initializer that was made."""
         return self._make_model_level().follows
 
-    def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:
-        """What the initializer that was made assigns."""
-        return self._make_model_level().assign(sites)
+    @property
+    def structured(self) -> bool:  # type: ignore[override]
+        """As the initializer that was made."""
+        return self._make_model_level().structured
+
+    @property
+    def fits(self) -> bool:  # type: ignore[override]
+        """As the initializer that was made."""
+        return self._make_model_level().fits
+
+    @property
+    def needs_loss(self) -> bool:  # type: ignore[override]
+        """As the initializer that was made."""
+        return self._make_model_level().needs_loss
+
+    @property
+    def covers_unknown(self) -> bool:  # type: ignore[override]
+        """As the initializer that was made."""
+        return self._make_model_level().covers_unknown
+
+    def plan(self, view: ModelView) -> ModelPlan:
+        """What the initializer that was made plans."""
+        return self._make_model_level().plan(view)
+
+    def fit(self, session: FitSession) -> Mapping[str, str]:
+        """What the initializer that was made fits."""
+        return self._make_model_level().fit(session)
 
     def _make_model_level(self) -> ModelInitializer:
         inner = _make_inner(self)

@@ -60,11 +60,21 @@ def render_claims(verdicts: Sequence[ClaimVerdict]) -> str:
         title=escape_invisible(table.title),
         answer=[escape_invisible(sentence) for sentence in table.answer],
         counts=Counter(verdict.verdict for verdict in verdicts).most_common(),
+        by_verdict=_group_by_verdict(verdicts),
         table=table,
         rows=arrange_rows(table),
         overview=overview,
         claims=shown,
     )
+
+
+def _group_by_verdict(verdicts: Sequence[ClaimVerdict]) -> list[tuple[str, list[str]]]:
+    """The names of the claims by verdict, the most frequent verdict first; none of a rehearsal."""
+    found: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if not verdict.is_rehearsal:
+            found.setdefault(verdict.verdict, []).append(verdict.claim.name)
+    return sorted(found.items(), key=lambda item: -len(item[1]))
 
 
 def _show(verdict: ClaimVerdict, counter: FigureCounter) -> ShownClaim:

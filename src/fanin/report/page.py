@@ -33,6 +33,7 @@ from fanin.report.figures.palette import DARK_COLOURS, LINE_COLOURS
 from fanin.report.sections.page_figure import encode_json
 from fanin.report.sections.study_part import FigureCounter, StudyPart, make_study_part
 from fanin.report.tables.table import Table
+from fanin.report.typography import set_minus_signs, tie_units
 
 
 def write_page(analysis: Analysis, table: Table, path: str | Path, *, command: str) -> Path:
@@ -149,4 +150,6 @@ def make_environment() -> jinja2.Environment:
     )
     environment.filters["visible"] = escape_invisible
     environment.filters["visible_lines"] = escape_lines
+    environment.filters["tied"] = tie_units
+    environment.filters["signed"] = set_minus_signs
     return environment

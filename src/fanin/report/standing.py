@@ -121,7 +121,7 @@ class Standing:
                 is_own = planned.labels.get("initializer") == self.label
                 found[is_own][result.environment_key] = None
         own = next(iter(found[True]), "")
-        return " or ".join(describe_key_difference(key, own) for key in found[False] if key != own)
+        return describe_key_difference(found[False], own) if own else ""
 
     def _repr_html_(self) -> str:
         """The table, as a notebook shows it."""

@@ -4,11 +4,13 @@ from fanin.structure.elementwise import ElementwiseExpression
 from fanin.structure.followers import Follower, find_followers, find_graph_followers
 from fanin.structure.forward_tracing import trace_forward
 from fanin.structure.graph import Graph, Node
+from fanin.structure.layer_places import LayerPlace, place_layers
 from fanin.structure.model_structure import ModelStructure
-from fanin.structure.structure_description import describe_structure
+from fanin.structure.structure_description import describe_structure, measure_branches
 from fanin.structure.structure_records import (
     ROLES,
     AttentionLayers,
+    BranchNorms,
     ExpertMixture,
     GatedUnit,
     LayerRole,
@@ -30,11 +32,13 @@ from fanin.structure.wrappers import (
 __all__ = [
     "ROLES",
     "AttentionLayers",
+    "BranchNorms",
     "ElementwiseExpression",
     "ExpertMixture",
     "Follower",
     "GatedUnit",
     "Graph",
+    "LayerPlace",
     "LayerRole",
     "ModelStructure",
     "Node",
@@ -49,6 +53,8 @@ __all__ = [
     "find_wrapped",
     "list_bare_names",
     "list_bare_paths",
+    "measure_branches",
+    "place_layers",
     "trace_forward",
     "trace_symbolically",
     "unwrap_model",

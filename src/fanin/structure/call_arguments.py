@@ -18,7 +18,13 @@ class WeightSource:
     owners: tuple[str, ...]
     parameters: tuple[str, ...] = ()
     """Their qualified names."""
+    vectors: tuple[str, ...] = ()
+    """The qualified names of parameters of fewer than two axes among them: scales and biases."""
+    computed: bool = False
+    """Whether the tensor was computed from them, and not only moved: 1 + γ, or exp(γ)."""
 
+
+_OPERANDS = ("input", "other")
 
 Source = int | WeightSource
 """Where a tensor comes from: the index of a node, or the weights that it was made of. Constants
@@ -45,6 +51,8 @@ class CallArguments:
         parameters: the names of these weights.
         direct: whether these weights were given as they are, or as views, not as what was computed
             from them.
+        vectors: the names of parameters of fewer than two axes among them.
+        unchanged: whether all parameters were given as they are, moved or in another dtype.
         args, kwargs: the arguments with a placeholder for each computed tensor.
     """
 
@@ -54,6 +62,8 @@ class CallArguments:
         self.owners: list[str] = []
         self.parameters: list[str] = []
         self.direct = True
+        self.vectors: list[str] = []
+        self.unchanged = True
         self._find = find
         self._complete = True
         self.args = [self._read(value) for value in args]
@@ -71,6 +81,19 @@ class CallArguments:
         """One argument that is no tensor, by its position or keyword; None if it was not given."""
         value = self.args[position] if position < len(self.args) else self.kwargs.get(keyword)
         return None if isinstance(value, _Placeholder) else value
+
+    def list_constants(self) -> list[float | None]:
+        """The numbers among the arguments, without those that are computed or parameters' names;
+        None for a larger tensor.
+        """
+        found: list[float | None] = []
+        keywords = (self.kwargs[key] for key in _OPERANDS if key in self.kwargs)
+        for value in (*self.args, *keywords):
+            if isinstance(value, (int, float, Tensor)) and not _is_complex(value):
+                found.append(float(value))
+            elif not isinstance(value, _Placeholder):
+                found.append(None)
+        return found
 
     def call_again(self, function: Callable[..., Any] | None) -> Callable[..., Tensor] | None:
         """The call as a function of the values of `inputs`; None if it needs tensors that are
@@ -97,7 +120,10 @@ class CallArguments:
         if isinstance(source, WeightSource):
             self.owners += [owner for owner in source.owners if owner not in self.owners]
             self.parameters += [name for name in source.parameters if name not in self.parameters]
-            self.direct &= _is_stored(value)
+            self.vectors += [name for name in source.vectors if name not in self.vectors]
+            self.unchanged &= not source.computed
+            if source.parameters:
+                self.direct &= _is_stored(value)
         return self._keep_constant(value)
 
     def _add_placeholder(self, source: int) -> _Placeholder:
@@ -116,6 +142,10 @@ class CallArguments:
             self._complete = False
             return None
         return value
+
+
+def _is_complex(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_complex()
 
 
 def _is_stored(value: Any) -> bool:

@@ -140,7 +140,7 @@ class ForwardTracer(TorchFunctionMode):
             if name == "setitem"
             else [tensor for tensor in collect_tensors(result) if _carries_signal(tensor)]
         )
-        if outputs and (arguments.inputs or arguments.owners):
+        if outputs and (arguments.inputs or arguments.owners or arguments.vectors):
             self._register(outputs, self._builder.add_call(name, func, arguments))
             if self._thorough and _is_in_place(func) and isinstance(args[0], Tensor):
                 self._register_base(args[0])

@@ -61,6 +61,14 @@ IGNORED = _split_words(
 ATTRIBUTES = _split_words("T mT H mH data real")
 """Attributes of a tensor through which its numbers pass."""
 
+MOVES = _split_words(
+    "view view_as reshape reshape_as flatten unflatten ravel permute transpose t movedim squeeze "
+    "unsqueeze expand expand_as broadcast_to contiguous clone alias detach to type type_as float "
+    "half bfloat16 double cuda cpu getitem select narrow getattr atleast_1d atleast_2d atleast_3d "
+    "unbind as_subclass"
+)
+"""What gives the numbers of one tensor as they are, in another shape or dtype."""
+
 _ALIASES = {
     **dict.fromkeys(("radd", "iadd"), "add"),
     **dict.fromkeys(("rmul", "imul"), "mul"),

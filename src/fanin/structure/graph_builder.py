@@ -99,7 +99,7 @@ class GraphBuilder:
         if owners and name in function_kinds.LAYERS and (inputs or name in function_kinds.LOOKUPS):
             return self._add_layers(name, arguments)
         if not inputs:
-            return WeightSource(tuple(owners), tuple(arguments.parameters)) if owners else None
+            return _combine_weights(name, arguments) if owners or arguments.vectors else None
         if name == function_kinds.ATTENTION:
             return self._add_attention(name, arguments)
         again = arguments.call_again(function) if is_elementwise(name) else None
@@ -178,3 +178,13 @@ class GraphBuilder:
         ):
             node = self._nodes[node.inputs[0]]
         return node.kind == "softmax"
+
+
+def _combine_weights(name: str, arguments: CallArguments) -> WeightSource:
+    """What a function made of weights alone."""
+    return WeightSource(
+        tuple(arguments.owners),
+        tuple(arguments.parameters),
+        tuple(arguments.vectors),
+        computed=name not in function_kinds.MOVES or not arguments.unchanged,
+    )

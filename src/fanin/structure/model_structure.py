@@ -53,6 +53,8 @@ class ModelStructure:
     """Layers that the pass did not reach, or not in a way that can be seen."""
     observed: bool
     """Whether a forward pass was observed; otherwise the model was traced without numbers."""
+    shifts: tuple[str, ...] = ()
+    """The parameters of at most one axis that are added to a signal by themselves."""
 
     @property
     def branch_count(self) -> int:

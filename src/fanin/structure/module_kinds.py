@@ -120,15 +120,19 @@ def list_layers(model: nn.Module) -> tuple[str, ...]:
 
 def find_weight_owners(model: nn.Module) -> dict[int, WeightSource]:
     """By the id of each parameter of at least two dimensions, the layer that owns it; of a tied
-    one, the first.
+    one, the first. Of a vector or a scalar, its name alone.
     """
     found: dict[int, WeightSource] = {}
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if parameter.dim() >= 2:
-                owner = _PARAMETRIZED.sub("", path)
-                own = f"{path}.{name}" if path else name
-                found.setdefault(id(parameter), WeightSource((owner,), (own,)))
+            own = f"{path}.{name}" if path else name
+            owner = _PARAMETRIZED.sub("", path)
+            source = (
+                WeightSource((owner,), (own,))
+                if parameter.dim() >= 2
+                else WeightSource((), (), (own,), computed=owner != path)
+            )
+            found.setdefault(id(parameter), source)
     return found
 
 

@@ -6,30 +6,51 @@ from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 from itertools import pairwise
 
+from torch import Tensor
+
 from fanin.structure.residual_sums import ResidualSum, find_writers, list_stream
 from fanin.structure.signal_graph import SignalGraph
-from fanin.structure.structure_records import NormPlace, ResidualBranch, ResidualStream
+from fanin.structure.structure_records import (
+    BranchNorms,
+    NormPlace,
+    ResidualBranch,
+    ResidualStream,
+)
+from fanin.structure.summand_scaling import list_inner_shifts, read_scaling, read_sum_scaling
 
 _CURVED = ("activation", "softmax", "product")
+_PLACES: tuple[NormPlace, ...] = ("pre", "end", "post")
+_ALL_PLACES = ("pre", "inner", "last", "end", "post")
 
 
 def build_streams(
-    view: SignalGraph, sums: Mapping[int, ResidualSum], weighted: Set[int]
+    view: SignalGraph,
+    sums: Mapping[int, ResidualSum],
+    weighted: Set[int],
+    values: Mapping[int, Tensor],
+    variances: Mapping[int, float],
 ) -> tuple[ResidualStream, ...]:
     """The streams that residual sums form, in the order of their first sums.
 
     Sums belong to one stream if it runs from one to the next through nothing but shortcuts,
     normalizations and activations. A stream that lies in a branch of another one is nested.
     `weighted` are the products of experts and their router: the sum of experts is one branch.
+    `values` are the tensors of an observed pass, which show factors that the graph does not, and
+    `variances` those of its nodes, if they were measured.
     """
-    return _StreamBuilder(view, sums, weighted).build()
+    return _StreamBuilder(view, sums, weighted, values, variances).build()
 
 
 class _StreamBuilder:
     def __init__(
-        self, view: SignalGraph, sums: Mapping[int, ResidualSum], weighted: Set[int]
+        self,
+        view: SignalGraph,
+        sums: Mapping[int, ResidualSum],
+        weighted: Set[int],
+        values: Mapping[int, Tensor],
+        variances: Mapping[int, float],
     ) -> None:
-        self._view = view
+        self._view, self._values, self._variances = view, values, variances
         self._sums = dict(sums)
         self._weighted = weighted
         self._outer = {index: self._find_outer(index) for index in sums}
@@ -117,51 +138,103 @@ class _StreamBuilder:
         self, index: int, step: int, one: ResidualSum, end: int, inside: Set[int]
     ) -> ResidualBranch:
         view = self._view
-        writers = find_writers(view, end, inside)
+        nodes = frozenset(inside)
+        norms = self._find_norms(one, end, nodes)
+        shortcut, branch = read_sum_scaling(view, one, self._values)
+        if end != one.end:  # one of several that were added up before
+            branch = branch.combine(read_scaling(view, end, one.fork))
+        shifts = (*list_inner_shifts(view, nodes), *branch.shifts)
         return ResidualBranch(
             index,
             step,
-            view.list_names(view.find_readers(one.fork, inside)),
-            view.list_names(writers),
-            view.list_names(view.layers & inside),
-            tuple(self._list_norms(one, end, inside)),
+            view.list_names(view.find_readers(one.fork, nodes)),
+            view.list_names(find_writers(view, end, nodes)),
+            view.list_names(view.layers & nodes),
+            tuple(place for place in _PLACES if norms[place]),
             view.list_names(one.projection),
+            BranchNorms(*(view.list_norms(norms[place]) for place in _ALL_PLACES)),
+            scales=view.get_bare_names(branch.scales),
+            factor=branch.factor,
+            shifts=view.get_bare_names(shifts),
+            shortcut_scales=view.get_bare_names(shortcut.scales),
+            shortcut_factor=shortcut.factor,
+            variances=self._get_variances(one.shortcut, end),
+            crosses=self._crosses(one, nodes),
         )
 
-    def _list_norms(self, one: ResidualSum, end: int, inside: Set[int]) -> Iterator[NormPlace]:
-        before = self._view.collect_after(one.fork, inside)
-        if self._has_norm(before | ({one.fork} if one.projection else set())):
-            yield "pre"
-        if self._has_norm(self._view.collect_before(end, inside) - before):
-            yield "end"
-        if one.index in self._normalized:
-            yield "post"
+    def _find_norms(
+        self, one: ResidualSum, end: int, inside: frozenset[int]
+    ) -> dict[str, frozenset[int]]:
+        """The nodes of the normalizations by place."""
+        after = self._view.collect_after(one.fork, inside)
+        before = after | ({one.fork} if one.projection else frozenset())
+        pre = self._select_norms(before)
+        at_end = self._select_norms(self._view.collect_before(end, inside) - after)
+        inner = self._select_norms(inside) - pre - at_end
+        return {
+            "pre": pre,
+            "inner": inner,
+            "last": inner & self._collect_read(find_writers(self._view, end, inside), inside),
+            "end": at_end,
+            "post": self._normalized.get(one.index, frozenset()),
+        }
 
-    def _has_norm(self, indices: Set[int]) -> bool:
-        return any(self._view.nodes[index].kind == "normalization" for index in indices)
+    def _collect_read(self, writers: Set[int], inside: frozenset[int]) -> frozenset[int]:
+        """What the last layers read, back to the layers before them."""
+        sources = {one for writer in writers for one in self._view.inputs[writer]}
+        return frozenset[int]().union(
+            *(self._view.collect_before(one, inside) for one in sources), frozenset()
+        )
+
+    def _get_variances(self, shortcut: int, end: int) -> tuple[float, float] | None:
+        found = self._variances.get(shortcut), self._variances.get(end)
+        return None if found[0] is None or found[1] is None else (found[0], found[1])
+
+    def _select_norms(self, indices: Set[int]) -> frozenset[int]:
+        return frozenset(one for one in indices if self._view.nodes[one].kind == "normalization")
+
+    def _crosses(self, one: ResidualSum, inside: frozenset[int]) -> bool:
+        """Whether a node inside takes what descends from a sum of another stream, but not from the
+        fork: a table of positions does not.
+        """
+        others = sum(
+            1 << index
+            for index in self._sums
+            if self._stream_of[index] != self._stream_of[one.index]
+        )
+        known = inside | {one.fork}
+        return any(
+            self._view.ancestors[source] & others
+            for node in inside
+            for source in self._view.inputs[node]
+            if source not in known and not self._view.ancestors[source] >> one.fork & 1
+        )
 
     @cached_property
-    def _normalized(self) -> frozenset[int]:
-        """The sums that the stream is normalized after. The last one's normalization may be that
-        before the head instead; the sum before it decides.
+    def _normalized(self) -> dict[int, frozenset[int]]:
+        """The sums that the stream is normalized after, and the normalizations. The last one's may
+        be that before the head instead; the sum before it decides.
         """
-        found: set[int] = set()
+        found: dict[int, frozenset[int]] = {}
         for members in self._members:
             for one, following in pairwise(members):
                 if following.projection:
                     continue  # what it projects may be normalized for the branch alone
                 stream = list_stream(self._view, self._sums, following.shortcut)
                 between = stream[: stream.index(one.index)] if one.index in stream else []
-                if self._has_norm(frozenset(between)):
-                    found.add(one.index)
+                found[one.index] = self._select_norms(frozenset(between))
             last = members[-1]
-            if members[-2].index in found if len(members) > 1 else not self._has_norm(last.inside):
-                found |= {last.index} if self._is_only_normalized(last.index) else set()
-        return frozenset(found)
+            if (
+                found.get(members[-2].index)
+                if len(members) > 1
+                else not self._select_norms(last.inside)
+            ):
+                found[last.index] = self._find_only_norm(last.index)
+        return found
 
-    def _is_only_normalized(self, index: int) -> bool:
-        """Whether nothing but one normalization uses a node."""
+    def _find_only_norm(self, index: int) -> frozenset[int]:
+        """The normalization that alone uses a node, if there is one."""
         users = self._view.users[index]
         while len(users) == 1 and self._view.nodes[users[0]].kind == "transparent":
             users = self._view.users[users[0]]
-        return len(users) == 1 and self._view.nodes[users[0]].kind == "normalization"
+        return self._select_norms(frozenset(users)) if len(users) == 1 else frozenset()

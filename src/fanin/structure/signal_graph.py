@@ -40,6 +40,24 @@ class SignalGraph:
         """The names of layers' nodes, each once, in order."""
         return tuple(dict.fromkeys(map(self.get_name, sorted(indices))))
 
+    def list_norms(self, indices: Iterable[int]) -> tuple[str, ...]:
+        """The names of the normalizations among some nodes, in order: of a function its first
+        parameter.
+        """
+        found: list[str] = []
+        for node in (self.nodes[index] for index in sorted(indices)):
+            if node.kind != "normalization":
+                continue
+            if node.module is not None:
+                found.append(self._names.get_bare_path(node.target))
+            elif node.call is not None:
+                found += self.get_bare_names((*node.call.parameters, *node.call.vectors)[:1])
+        return tuple(dict.fromkeys(found))
+
+    def get_bare_names(self, parameters: Iterable[str]) -> tuple[str, ...]:
+        """Names of parameters in the bare model, each once."""
+        return tuple(dict.fromkeys(map(self._names.get_bare_path, parameters)))
+
     @cached_property
     def layers(self) -> frozenset[int]:
         """The nodes of all layers that are no adapters."""

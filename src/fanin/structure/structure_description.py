@@ -22,7 +22,7 @@ from fanin.structure.layer_names import LayerNames
 from fanin.structure.layer_roles import RoleTable, read_roles
 from fanin.structure.model_structure import ModelStructure
 from fanin.structure.module_kinds import check_model
-from fanin.structure.observation import Observation, observe_forward
+from fanin.structure.observation import Observation, observe_forward, observe_variances
 from fanin.structure.packed_rows import Part, find_packed_rows, pack_halves
 from fanin.structure.residual_streams import build_streams
 from fanin.structure.residual_sums import find_residual_sums
@@ -34,7 +34,9 @@ from fanin.structure.structure_records import (
     GatedUnit,
     LayerRole,
     PackedRows,
+    ResidualStream,
 )
+from fanin.structure.summand_scaling import list_inner_shifts
 from fanin.structure.symbolic_tracing import trace_symbolically
 from fanin.structure.wrappers import find_wrapped, unwrap_model
 
@@ -74,6 +76,17 @@ def describe_structure(
     return found.build(layers, observed=batch is not None)
 
 
+def measure_branches(model: nn.Module, batch: Batch) -> tuple[ResidualStream, ...]:
+    """The residual streams of a model, with the variances of the summands of each residual sum.
+
+    One forward pass without gradients on the batch, in the mode that the model is in; it is left
+    unchanged. Raises what `describe_structure` raises.
+    """
+    check_model(model)
+    called = _unwrap_callable(model)
+    return _Findings(called, observe_variances(called, batch)).streams
+
+
 def _unwrap_callable(model: nn.Module) -> nn.Module:
     """The bare model, or the outermost wrapper that its parameters need in order to be whole."""
     while (child := find_wrapped(model)) is not None and child != "_fsdp_wrapped_module":
@@ -97,7 +110,7 @@ class _Findings:
         self._sums = frozenset(sums)
         self._attention = [find_attention_nodes(view, core, self._sums) for core in self._cores]
         self._gates = find_gates(view, self._sums, weighted)
-        self.streams = build_streams(view, sums, weighted)
+        self.streams = build_streams(view, sums, weighted, self._values, seen.variances)
         self.mixtures = describe_mixtures(view, self._names, routings)
         self.attentions, self.packed = self._describe_attentions()
         self._pack_gates()
@@ -121,7 +134,12 @@ class _Findings:
             longest_path=self._measure_path(),
             unreached=self._list_unreached(layers),
             observed=observed,
+            shifts=self._list_shifts(),
         )
+
+    def _list_shifts(self) -> tuple[str, ...]:
+        everything = frozenset(range(len(self._view.nodes)))
+        return self._view.get_bare_names(list_inner_shifts(self._view, everything))
 
     def build_roles(self) -> RoleTable:
         """The roles of all layers; a role that says more comes first."""

@@ -46,6 +46,21 @@ class LayerRole:
 
 
 @dataclass(frozen=True)
+class BranchNorms:
+    """The normalizations of a branch by place, in the order of their computation: modules, or the
+    first parameter of a function; a function without parameters has no name.
+    """
+
+    pre: tuple[str, ...] = ()
+    inner: tuple[str, ...] = ()
+    """Between layers of the branch, such as those of queries and keys."""
+    last: tuple[str, ...] = ()
+    """Of the inner ones, those that its last layers read: sub-LayerNorm's."""
+    end: tuple[str, ...] = ()
+    post: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ResidualBranch:
     """One branch of a residual stream: what is computed from the stream and added to it."""
 
@@ -62,6 +77,25 @@ class ResidualBranch:
     norms: tuple[NormPlace, ...] = ()
     projection: tuple[str, ...] = ()
     """The layers of the shortcut, if it is no identity."""
+    norm_layers: BranchNorms = BranchNorms()
+    scales: tuple[str, ...] = ()
+    """The parameters that multiply the branch's end, such as LayerScale's or ReZero's; only those
+    that are used as they are.
+    """
+    factor: float | None = 1.0
+    """The constant that multiplies the branch's end; None if something else multiplies it, such as
+    a gate that is computed.
+    """
+    shifts: tuple[str, ...] = ()
+    """The parameters of at most one axis that are added inside the branch and at its end."""
+    shortcut_scales: tuple[str, ...] = ()
+    """The parameters that multiply the shortcut."""
+    shortcut_factor: float | None = 1.0
+    """The constant that multiplies the shortcut; None if something else multiplies it."""
+    variances: tuple[float, float] | None = None
+    """Of the shortcut and of the branch, as they are added, where `measure_branches` measured."""
+    crosses: bool = False
+    """Whether it also reads another stream that lies outside, as attention to an encoder does."""
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,16 @@ class _GraphReader:
         )
 
     def _read_arguments(self, node: fx.Node) -> CallArguments:
-        return CallArguments(node.args, node.kwargs, self._find_source)
+        """Buffers of one number, such as the weight of a shortcut, are read as numbers."""
+        args = fx.node.map_arg(node.args, self._read_buffer)
+        kwargs = fx.node.map_arg(node.kwargs, self._read_buffer)
+        return CallArguments(args, kwargs, self._find_source)
+
+    def _read_buffer(self, node: fx.Node) -> Any:
+        if node.op != "get_attr" or self._find_source(node) is not None:
+            return node
+        value = _get_attribute(self._model, str(node.target))
+        return value if isinstance(value, Tensor) and value.numel() == 1 else node
 
     def _find_source(self, value: Any) -> Source | None:
         return self._sources.get(value) if isinstance(value, fx.Node) else None

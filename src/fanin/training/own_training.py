@@ -163,7 +163,7 @@ class _OwnTraining:
                         row = next(rows)
                     except StopIteration as end:
                         return end.value
-                self.report(row)
+                self._take(row, "yielded")
         except _Diverged:
             return None
         finally:
@@ -172,20 +172,23 @@ class _OwnTraining:
                     close()
 
     def report(self, metrics: object) -> None:
-        """Take the metrics of an epoch: those that the function yields, or reports from a callback
-        of a framework that has the loop to itself.
+        """Take the metrics of an epoch from a callback of a framework that has the loop to itself.
 
         Raises `TrainingInterrupted` or `_Diverged` if the training should not go on.
         """
-        self._record(metrics, time.perf_counter() - self._began)
+        self._take(metrics, "reported")
+
+    def _take(self, metrics: object, verb: str) -> None:
+        """Take the metrics of an epoch, which the function has yielded or reported."""
+        self._record(metrics, time.perf_counter() - self._began, verb)
         if self.diverged:
             raise _Diverged(self.diverged)
         if self.stop():
             raise TrainingInterrupted(f"{self.cell.id} stopped after {self.epochs} epochs")
         self._began = time.perf_counter()
 
-    def _record(self, metrics: object, seconds: float) -> None:
-        self._last = read_metrics(self.trainer.component, metrics)
+    def _record(self, metrics: object, seconds: float, verb: str) -> None:
+        self._last = read_metrics(self.trainer.component, metrics, verb=verb)
         self._require_initialized()
         self.epochs += 1
         columns = {**self._last, "seconds": seconds}

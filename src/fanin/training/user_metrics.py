@@ -23,7 +23,10 @@ _ENDINGS = ("_sd", "_half_width", "_median")
 
 
 def read_metrics(
-    component: user_code.UserComponent, given: object, description: str = ""
+    component: user_code.UserComponent,
+    given: object,
+    description: str = "",
+    verb: str = "returned",
 ) -> dict[str, float]:
     """The numbers of a mapping that a trainer has returned or yielded, by name.
 
@@ -34,18 +37,19 @@ def read_metrics(
         component: the trainer, for errors.
         given: what it gave.
         description: `given` in words, for errors.
+        verb: ``returned``, ``yielded`` or ``reported``, for errors.
 
     Raises `FitError` if it is no mapping, is empty, or has a name or a value that is none.
     """
     if not isinstance(given, Mapping):
-        raise component.make_return_error(given, description)
+        raise component.make_return_error(given, description, verb)
     metrics = {
         _check_name(component, name): _to_number(component, name, value)
         for name, value in given.items()
         if name != "epoch"
     }
     if not metrics:
-        raise component.make_return_error(given, "a mapping without any metric")
+        raise component.make_return_error(given, "a mapping without any metric", verb)
     return metrics
 
 

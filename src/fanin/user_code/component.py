@@ -66,18 +66,21 @@ class UserComponent:
                 f"{subject} raised {describe_error(error)}{locate_error(error, self.loaded.file)}."
             ) from error
 
-    def make_return_error(self, returned: object, description: str = "") -> FitError:
+    def make_return_error(
+        self, returned: object, description: str = "", verb: str = "returned"
+    ) -> FitError:
         """The error to raise if the callable returned something else than its contract says.
 
         Args:
             returned: what it returned.
             description: `returned` in words; by default its repr and its type.
+            verb: how it gave that: it ``returned``, ``yielded`` or ``reported``.
         """
         if not description:
             kind = "" if returned is None else f" ({type(returned).__name__})"
             description = f"{quote(returned, 60)}{kind}"
         return FitError(
-            f"{self.name} must return {self.contract.returns}; it returned {description}."
+            f"{self.name} must return {self.contract.returns}; it {verb} {description}."
         )
 
 

@@ -71,8 +71,8 @@ def split_parameters(
         signature = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
         raise UserCodeError(
             f"{reference} cannot make {contract.kind}: {problem}. Expected {contract.call}, which "
-            f"returns {contract.returns}; its parameters are ({signature}). Give options a default "
-            "or make them keyword-only."
+            f"must return {contract.returns}; its parameters are ({signature}). Give options a "
+            "default or make them keyword-only."
         )
     by_keyword = [
         p

@@ -129,6 +129,12 @@ def read_log(path: Path | str) -> SignalLog:
         raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
     head = _parse_header(lines[0])
     if head is None:
+        if lines[0].startswith('{"cell":'):
+            raise UsageError(
+                f"{path} holds results, not signals. Put them into a results folder: fanin store "
+                f"merge DIR {path}. Then fanin run STUDY --out DIR trains what is missing, and "
+                "shows all."
+            )
         raise UsageError(
             f"{path} holds no signals of fanin. Expected a file that fanin.watch(…, path=…) or a "
             f"callback of fanin has written; its first line is {quote(lines[0], 60)}."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
 from fanin.watching.forward_watch import ForwardWatch
 from fanin.watching.layer_reading import ALL, LayerReading
+from fanin.watching.tensor_norms import compute_norms, gather_shards
 from fanin.watching.watched_layers import WatchedLayer, WatchedModel, describe_watched
 
 
@@ -157,7 +158,9 @@ def _measure_gradients(layer: WatchedLayer, scale: float) -> dict[str, float]:
     if not gradients:
         return {}
     squares = math.fsum(norm**2 for norm in compute_norms(gradients)) / scale**2
-    count = sum(_count_used(one) if layer.is_lookup else one.numel() for one in gradients)
+    count = sum(
+        _count_used(gather_shards(one)) if layer.is_lookup else one.numel() for one in gradients
+    )
     if not math.isfinite(squares):  # nan would mean that nothing was measured
         return {"gradient_rms": math.inf, "gradient²": math.inf, "numbers": float(count)}
     rms = math.sqrt(squares / count) if count else 0.0
@@ -205,24 +208,3 @@ def divide(change: float, size: float) -> float:
     if size:
         return change / size
     return math.inf if change else 0.0
-
-
-def compute_norms(tensors: Sequence[Tensor]) -> list[float]:
-    """The Euclidean norm of each tensor, fetched from each device at once."""
-    norms = [0.0] * len(tensors)
-    by_device: dict[torch.device, list[int]] = {}
-    for place, tensor in enumerate(tensors):
-        by_device.setdefault(tensor.device, []).append(place)
-    for places in by_device.values():
-        found = torch.stack([_compute_norm(tensors[place]) for place in places]).tolist()
-        for place, norm in zip(places, found, strict=True):
-            norms[place] = float(norm)
-    return norms
-
-
-def _compute_norm(tensor: Tensor) -> Tensor:
-    """In float32 at least: the squares of half precision would overflow."""
-    values = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    is_double = values.dtype == torch.float64  # which torch does not narrow by itself
-    norm: Tensor = torch.linalg.vector_norm(values, dtype=None if is_double else torch.float32)
-    return norm.float()

@@ -56,8 +56,10 @@ def watch(
     ``fanin report signals.jsonl`` draws what was written, also while the training runs.
 
     Args:
-        model: what is trained; also wrapped in `DistributedDataParallel`. Of a compiled model
-            gradients, weights and updates are measured, not what its layers put out.
+        model: what is trained; also wrapped in `DistributedDataParallel`, or sharded by
+            `fully_shard` (then all processes have to watch it, since norms are summed over them).
+            Of a compiled model gradients, weights and updates are measured, not what its layers put
+            out.
         optimizer: whose steps are counted; by default that of the first step which changes
             parameters of the model.
         every: measure the first step, and then one of so many; None for the first step of each
@@ -68,7 +70,7 @@ def watch(
 
     Raises:
         UsageError: not a module, or `every` is no positive number.
-        FitError: the model's parameters are sharded.
+        FitError: FullyShardedDataParallel (FSDP1) has made flat pieces of the parameters.
         OutputError: the file cannot be written, or holds something else.
     """
     return Watch(model, optimizer, every=every, path=path, append=append)

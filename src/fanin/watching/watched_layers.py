@@ -46,11 +46,11 @@ class WatchedModel:
 def describe_watched(model: nn.Module) -> WatchedModel:
     """The layers of a model by the names that they have without wrappers.
 
-    Raises `UsageError` for what is no module, and `FitError` for a model whose parameters are
-    sharded or have no shape yet.
+    Raises `UsageError` for what is no module, and `FitError` for a model whose parameters have no
+    shape yet, or of which FSDP1 has made flat pieces.
     """
     check_model(model)
-    _refuse_shards(model)
+    _refuse_flat_pieces(model)
     owned: dict[str, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():  # of a tied one, the first name
         owned.setdefault(find_owner(unwrap_name(model, name)), []).append(parameter)
@@ -93,15 +93,10 @@ def _is_compiled(module: nn.Module) -> bool:
     )
 
 
-def _is_shard(parameter: nn.Parameter) -> bool:
-    return "DTensor" in (type(parameter).__name__, type(parameter.data).__name__)
-
-
-def _refuse_shards(model: nn.Module) -> None:
-    sharded = any(type(one).__name__ == "FullyShardedDataParallel" for one in model.modules())
-    if sharded or any(map(_is_shard, model.parameters())):
+def _refuse_flat_pieces(model: nn.Module) -> None:
+    if any(type(one).__name__ == "FullyShardedDataParallel" for one in model.modules()):
         raise FitError(
-            "The model's parameters are sharded over several processes, each of which holds a part "
-            "of a weight only. Expected whole parameters: watch a training without FSDP, such as a "
-            "shorter one of a smaller model."
+            "FullyShardedDataParallel (FSDP1) keeps flat pieces of several parameters, in which no "
+            "layer can be told apart. Expected whole parameters, or those of FSDP2: "
+            "torch.distributed.fsdp.fully_shard(model)."
         )

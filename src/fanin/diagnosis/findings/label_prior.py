@@ -13,7 +13,7 @@ from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.findings.final_activation import find_final_activation
 from fanin.diagnosis.measurement import Measurement, ParameterState
 from fanin.diagnosis.patch import Patch
-from fanin.diagnosis.probe.probe_loss import IGNORED
+from fanin.losses import IGNORED
 from fanin.structure import list_bare_names
 
 PRIOR_GAIN = 0.1

@@ -12,8 +12,8 @@ from torch import Tensor
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.finding import Finding
 from fanin.diagnosis.measurement import Measurement
-from fanin.diagnosis.probe.probe_loss import IGNORED
 from fanin.diagnosis.probe.second_passes import change_tensors, predict
+from fanin.losses import IGNORED
 from fanin.structure.forward_tracing import collect_tensors
 
 CHANGED = 1e-3

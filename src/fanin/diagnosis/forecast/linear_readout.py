@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from fanin.diagnosis.examination import Examination
 from fanin.diagnosis.measurement import Measurement
-from fanin.diagnosis.probe.probe_loss import IGNORED
 from fanin.diagnosis.probe.start_measurement import set_train_mode
 from fanin.errors import FaninError
+from fanin.losses import IGNORED
 from fanin.structure.forward_tracing import split_batch
 from fanin.structure.model_state import preserve_model
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fanin.diagnosis.probe.probe_loss import IGNORED, LossFunction, ProbeLoss
+from fanin.losses import IGNORED, LossFunction, OutputLoss
 
 OutputFunction = Callable[[Tensor], Tensor]
 """The activation that a model's output goes through."""
@@ -23,7 +23,7 @@ _NUMBER_LIMIT = 2_000_000
 
 
 def find_reference_losses(
-    loss: ProbeLoss, target: Any, given: LossFunction | None
+    loss: OutputLoss, target: Any, given: LossFunction | None
 ) -> tuple[float | None, float | None]:
     """The loss of an output that knows nothing (all classes alike, or 0), and of the best constant.
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fanin.diagnosis.probe.outputs import find_prediction
+from fanin.losses import find_prediction
 from fanin.structure.forward_tracing import split_batch
 from fanin.structure.model_state import preserve_model
 

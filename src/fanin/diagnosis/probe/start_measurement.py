@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from fanin.diagnosis.measurement import LossState, Measurement, ParameterState
 from fanin.diagnosis.probe.constant_predictions import find_reference_losses
-from fanin.diagnosis.probe.probe_loss import ProbeLoss, compute_loss
 from fanin.diagnosis.probe.signal_recorder import SignalRecorder
 from fanin.diagnosis.probe.signal_statistics import measure_moments
 from fanin.diagnosis.probe.stray_parameters import StrayCollector
 from fanin.errors import FitError, quote
+from fanin.losses import OutputLoss, compute_loss
 from fanin.structure import list_bare_names
 from fanin.structure.forward_tracing import Batch, collect_tensors, split_batch
 from fanin.structure.model_state import preserve_model
@@ -141,7 +141,7 @@ def _follow_inputs(value: Any, leaves: list[Tensor]) -> Any:
 
 
 def _differentiate(
-    model: nn.Module, loss: ProbeLoss, inputs: list[Tensor]
+    model: nn.Module, loss: OutputLoss, inputs: list[Tensor]
 ) -> dict[int, Tensor | None]:
     """The gradient of each trainable parameter by its id; None if none came back.
 
@@ -194,7 +194,7 @@ def _count_zeros(gradient: Tensor) -> float:
 
 
 def _describe_loss(
-    loss: ProbeLoss, target: Any, given: Callable[..., Tensor] | None, batch: Any
+    loss: OutputLoss, target: Any, given: Callable[..., Tensor] | None, batch: Any
 ) -> LossState:
     value = float(loss.value.detach()) if loss.kind != "cotangent" else None
     uninformed, prior = find_reference_losses(loss, target, given)

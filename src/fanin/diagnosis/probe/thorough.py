@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from fanin import seeds
-from fanin.diagnosis.probe.probe_loss import compute_loss
 from fanin.diagnosis.probe.start_measurement import set_train_mode
 from fanin.diagnosis.probe.training_steps import LEARNING_RATE
 from fanin.diagnosis.theory.jacobian import JacobianSpectrum, measure_jacobian
 from fanin.diagnosis.theory.partial_jacobians import PartialJacobian, estimate_apjn
 from fanin.errors import FaninError, quote
+from fanin.losses import compute_loss
 from fanin.structure.forward_tracing import Batch, split_batch
 
 STEPS, SEEDS = 20, 3

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fanin import seeds
-from fanin.diagnosis.probe.probe_loss import compute_loss
 from fanin.diagnosis.probe.start_measurement import set_train_mode
 from fanin.errors import FitError, quote
+from fanin.losses import compute_loss
 from fanin.structure import list_bare_names
 from fanin.structure.forward_tracing import Batch, split_batch
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fanin.diagnosis.probe.outputs import find_prediction
 from fanin.diagnosis.probe.second_passes import change_tensors
 from fanin.diagnosis.probe.start_measurement import count_samples, set_train_mode
 from fanin.errors import FitError, quote
+from fanin.losses import find_prediction
 from fanin.structure import Graph, Node
 from fanin.structure.forward_tracing import Batch, ForwardTracer, split_batch
 from fanin.structure.model_state import preserve_model, require_gradients

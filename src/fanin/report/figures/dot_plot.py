@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.conditions import Condition
 from fanin.analysis.factors import format_value
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
+from fanin.report.figures.axis_focus import select_focus
 from fanin.report.figures.palette import LINE_COLOURS, QUIET, WARNING
 from fanin.report.figures.panel_grid import (
     Header,
@@ -34,9 +34,6 @@ from fanin.report.numbers import choose_number_format
 MAX_CATEGORIES = 20
 
 _COLOUR = LINE_COLOURS[0]
-
-_FAR = 3.0
-"""How far conditions are from the rest to be left beyond the axis, in ranges of the rest."""
 
 _ROW = 0.26
 """Height of a category, in inches."""
@@ -210,25 +207,6 @@ def _fit_scales(grid: PanelGrid, drawn: Mapping[int, Conditions]) -> dict[tuple[
         values = [value for condition in focus for value in condition]
         scales[panel.scale] = fit_metric_scale(panel.metric, values)
     return scales
-
-
-def select_focus(conditions: Sequence[list[float]], *, higher_is_better: bool) -> list[list[float]]:
-    """The conditions that set the axis: all, or all but at most a third that are far worse.
-
-    Far worse: their distance to the rest is more than `_FAR` times the range of the rest, so that
-    the rest could not be told apart on an axis that holds all.
-    """
-    sign = 1 if higher_is_better else -1
-    ranked = sorted(
-        (values for values in conditions if values),
-        key=lambda values: sign * statistics.median(values),
-    )
-    for worse in range(len(ranked) // 3, 0, -1):
-        rest = [sign * value for values in ranked[worse:] for value in values]
-        bad = [sign * value for values in ranked[:worse] for value in values]
-        if min(rest) - max(bad) > _FAR * (max(rest) - min(rest)):
-            return ranked[worse:]
-    return list(conditions)
 
 
 def _measure_spacing(categories: Sequence[Any], grid: PanelGrid, *, diverged: bool) -> Spacing:

@@ -22,6 +22,7 @@ from fanin.analysis.design import Design, group_rows
 from fanin.analysis.factors import format_title, format_value
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
 from fanin.cell.result import Result
+from fanin.report.figures.axis_focus import find_far
 from fanin.report.figures.gathered_curves import (
     Column,
     GatheredCurves,
@@ -43,6 +44,7 @@ from fanin.report.figures.panel_grid import (
 from fanin.report.figures.plot_axes import draw_grid, label_axis, set_metric_axis, style_axes
 from fanin.report.figures.rendering import draw_message, draw_once, fit_text, parse_format, render
 from fanin.report.figures.scales import Scale, fit_metric_scale
+from fanin.report.numbers import choose_number_format
 from fanin.report.tables import notes
 
 MAX_LINES = len(LINE_COLOURS)
@@ -74,7 +76,8 @@ def write_overlaid_curves(analysis: Analysis, path: str | Path) -> Path:
     A panel per section: epochs on the horizontal axis, on the vertical one the metric on validation
     data (or the loss, if it is all there is). A line is the mean over replicates, its band the 95 %
     interval of the mean (Student's t, from 5 replicates on) or the range of fewer. If a replicate
-    diverged there is no mean: its condition is drawn as thin lines, one per replicate.
+    diverged there is no mean: its condition is drawn as thin lines, one per replicate. A mean that
+    is far worse than all others is a triangle at the edge, with its last value.
     """
     image = render_overlaid_curves(analysis, parse_format(path))
     return atomic.write(path, image, create_parent=True)
@@ -154,12 +157,16 @@ def _draw_panel(
         for name in colours
         if name in curves and (band := compute_band(curves[name], shown)) is not None
     }
-    for name, band in bands.items():
+    far = _find_far(bands, higher_is_better=panel.higher_is_better)
+    near = {name: band for name, band in bands.items() if name not in far}
+    for name, band in near.items():
         _draw_band(axes, band, colours[name])
     style_axes(axes)
     draw_grid(axes)
-    set_metric_axis(axes, _fit_scale(shown, list(bands.values())), "y")
-    drawn = [column for band in bands.values() for column in (band.middle, *band.replicates)]
+    set_metric_axis(axes, _fit_scale(shown, list(near.values())), "y")
+    for number, name in enumerate(far):
+        _mark_far(axes, number, colours[name], shown, bands[name], below=panel.higher_is_better)
+    drawn = [column for band in near.values() for column in (band.middle, *band.replicates)]
     epochs = max(map(len, drawn), default=1)
     axes.set_xlim(1 - min(0.03 * epochs, 0.5), max(epochs, 2))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
@@ -181,6 +188,40 @@ def _draw_band(axes: Axes, band: CurveBand, colour: str) -> None:
         axes.fill_between(epochs, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
         marker = "." if len(epochs) == 1 else ""
         axes.plot(epochs, band.middle, color=colour, linewidth=1.4, marker=marker)
+
+
+def _find_far(bands: Mapping[str, CurveBand], *, higher_is_better: bool) -> list[str]:
+    """The names whose means are far worse than all others, so that they stand at the edge."""
+    drawn = []
+    for band in bands.values():
+        values = np.concatenate([band.middle, band.low, band.high])
+        drawn.append(values[np.isfinite(values)].tolist())
+    far = find_far(drawn, higher_is_better=higher_is_better)
+    return [name for name, is_far in zip(bands, far, strict=True) if is_far]
+
+
+def _mark_far(
+    axes: Axes, number: int, colour: str, metric: str, band: CurveBand, *, below: bool
+) -> None:
+    """Write a triangle and the last value of a mean at the right end of the edge."""
+    last = float(band.middle[-1])
+    text = choose_number_format(metric, [last]).text(last)
+    triangle = (
+        "\N{BLACK DOWN-POINTING SMALL TRIANGLE}"
+        if below
+        else "\N{BLACK UP-POINTING SMALL TRIANGLE}"
+    )
+    axes.annotate(
+        f"{text} {triangle}",
+        (1, 0 if below else 1),
+        (-4, (5 + 10 * number) * (1 if below else -1)),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="bottom" if below else "top",
+        fontsize=7,
+        color=colour,
+    )
 
 
 def _fit_scale(metric: str, bands: Sequence[CurveBand]) -> Scale:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from fanin.analysis.analysis import Analysis
+from fanin.report.figures import signal_heat
 from fanin.report.figures.palette import QUIET, WARNING
 from fanin.report.figures.panel_grid import make_legend_line
 from fanin.report.figures.plot_axes import draw_grid, hide_minor_ticks, label_axis, style_axes
@@ -29,6 +30,7 @@ MAX_NAMED = 9
 _COLOURS = colormaps["viridis"]
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 1.75, 1.25, 0.16, 0.2
 _LEFT, _RIGHT, _TOP, _BOTTOM, _LEGEND_LINE = 0.95, 0.2, 0.85, 0.5, 0.18
+_HEAT_KEY = 0.3
 _DECADES = 12
 """The most decades of an axis: what is smaller is drawn at its lower edge."""
 
@@ -64,7 +66,8 @@ def draw_signals(panels: Sequence[SignalPanel], title: str) -> Figure:
 
     A column for each condition, a row for each statistic; a row shares its axis. Of layers with
     weights output, gradient and update ratio are shown, of activations the shares of dead and
-    saturated units. Lines are medians over replicates.
+    saturated units. Lines are medians over replicates. Below stands the gradient as a heat map of
+    layers over time.
 
     Args:
         panels: conditions that are compared with one another, at least one.
@@ -78,20 +81,29 @@ def draw_signals(panels: Sequence[SignalPanel], title: str) -> Figure:
     panel_width = (width - _LEFT - _RIGHT) / len(shown) - _GAP_X
     per_line = max(int((width - _LEFT) / 1.45), 1)
     top = _TOP + _LEGEND_LINE * -(-len(named) // per_line)
-    height = top + len(rows) * (_HEIGHT + _GAP_Y) + _BOTTOM
+    has_heat = _has_heat(shown)
+    height = top + (len(rows) + has_heat) * (_HEIGHT + _GAP_Y) + _BOTTOM
+    height += _HEAT_KEY * has_heat
     figure = Figure(figsize=(width, height))
+
+    def add_axes(i: int, j: int) -> Axes:
+        left = _LEFT + j * (panel_width + _GAP_X)
+        low = height - top - (i + 1) * _HEIGHT - i * _GAP_Y
+        place = (left / width, low / height, panel_width / width, _HEIGHT / height)
+        return figure.add_axes(place)
+
+    last = len(rows) - 1 + has_heat
     for i, row in enumerate(rows):
         limits = _find_limits(shown, row)
         for j, panel in enumerate(shown):
-            left = _LEFT + j * (panel_width + _GAP_X)
-            low = height - top - (i + 1) * _HEIGHT - i * _GAP_Y
-            place = (left / width, low / height, panel_width / width, _HEIGHT / height)
-            axes = figure.add_axes(place)
+            axes = add_axes(i, j)
             _draw_panel(axes, panel, row, layers, limits)
             _label_panel(axes, panel, row, panel_width, is_first=j == 0, is_top=i == 0)
-            axes.tick_params(labelbottom=i == len(rows) - 1)
-            if i == len(rows) - 1:
+            axes.tick_params(labelbottom=i == last)
+            if i == last:
                 label_axis(axes, "x", panel.unit if panel.unit == "step" else "epochs completed")
+    if has_heat:
+        _draw_heat_row(figure, [(panel, add_axes(last, j)) for j, panel in enumerate(shown)])
     _write_header(figure, title, shown, layers, named, per_line)
     if len(shown) < len(panels):
         text = f"Drawn: the first {len(shown)} of {len(panels)} conditions."
@@ -103,6 +115,26 @@ def _has_anything(panel: SignalPanel, row: _Row) -> bool:
     found = _list_lines(panel, row)
     # nothing is saturated or dead in most networks with neither
     return any(np.nanmax(values) > 0 for _, values in found) if row.is_share else bool(found)
+
+
+def _has_heat(panels: Sequence[SignalPanel]) -> bool:
+    """Whether there is something to draw layers over time of: layers, and several times."""
+    return any(
+        len(panel.times) > 1 and len(panel.list_layers(signal_heat.STATISTIC)) > 1
+        for panel in panels
+    )
+
+
+def _draw_heat_row(figure: Figure, placed: Sequence[tuple[SignalPanel, Axes]]) -> None:
+    """The gradient of each layer over time by colour, and the key of the colours below."""
+    limits = signal_heat.find_heat_limits([panel for panel, _ in placed], signal_heat.STATISTIC)
+    for number, (panel, axes) in enumerate(placed):
+        signal_heat.draw_heat_panel(axes, panel, limits, inches=_LEFT - 0.3, is_first=number == 0)
+        label_axis(axes, "x", panel.unit if panel.unit == "step" else "epochs completed")
+    label_axis(placed[0][1], "y", "layer")
+    width, height = figure.get_size_inches()
+    place = (_LEFT / width, 0.32 / height, _WIDTH / width, 0.07 / height)
+    signal_heat.draw_heat_key(figure.add_axes(place), limits)
 
 
 def _list_weighted(panel: SignalPanel) -> list[str]:

@@ -23,7 +23,7 @@ _AXIS = "effect, in smallest effects of interest"
 _CAPTION = (
     "Effects with their simultaneous 95 % intervals, divided by the smallest effect that matters: "
     "what lies between −1 and 1 is too small to matter. Green triangles: supported; orange "
-    "squares: refuted; grey: not decided."
+    "squares: refuted; grey circles: not decided."
 )
 
 
@@ -71,6 +71,8 @@ def _make_row(name: str, result: ContrastResult, verdict: str) -> dict[str, Any]
         "y": round_number(effect.value / smallest),
         "planned": effect.n,
     }
+    if verdict not in COLOURS:
+        row["shape"] = "circle"  # an arrow means that a number lies beyond the axis
     for key, end in (("lo", effect.low), ("hi", effect.high)):
         row[key] = round_number(max(min(end / smallest, _MOST), -_MOST))
     value = effect.value / smallest

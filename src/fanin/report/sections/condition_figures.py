@@ -18,7 +18,7 @@ from fanin.analysis.factors import format_value, is_number
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
 from fanin.analysis.summary import find_main_metric
 from fanin.report.escaping import escape_invisible
-from fanin.report.figures.dot_plot import select_focus
+from fanin.report.figures.axis_focus import select_focus
 from fanin.report.figures.panel_grid import Panel, PanelGrid, arrange_panels
 from fanin.report.figures.response_curves import MAX_LINES
 from fanin.report.figures.scales import FactorScale

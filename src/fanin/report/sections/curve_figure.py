@@ -21,10 +21,12 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import split_sections
 from fanin.analysis.factors import format_title, format_value
 from fanin.analysis.statistics import LEVEL, MIN_FOR_INTERVAL
+from fanin.analysis.summary import get_directions, is_higher_better
 from fanin.analysis.units import find_unit
 from fanin.cell.result import Result
 from fanin.cell.signal_columns import is_signal_column
 from fanin.report.escaping import escape_invisible
+from fanin.report.figures.axis_focus import find_far
 from fanin.report.sections.page_figure import (
     PageFigure,
     join_sentences,
@@ -43,6 +45,10 @@ MAX_LINES = 40
 
 MAX_RUNS = 20
 """Single replicates of a line."""
+
+FAR_LINES = (
+    "A triangle at the edge, with the last value: far worse than all others, beyond the axis."
+)
 
 _MAX_POINTS, _MIN_POINTS = 200, 12
 _METRIC = "metric"
@@ -87,7 +93,10 @@ def make_curve_figure(analysis: Analysis) -> PageFigure | None:
         "legend": True,
         "mayShowRuns": budget.runs > 0 and frame["replicate"].nunique() > 1,
     }
-    caption = _write_caption(frame, compared, len(sections), len(names))
+    has_far = any(
+        one.get("far") for panel in panels for line in panel["lines"] for one in line["m"].values()
+    )
+    caption = _write_caption(frame, compared, len(sections), len(names), has_far=has_far)
     return PageFigure("Training curves", caption, data)
 
 
@@ -108,7 +117,7 @@ def _make_panel(
 ) -> dict[str, Any]:
     design, results = analysis.design, analysis.results
     lines: list[dict[str, Any]] = []
-    metric, datasets = "", set[str]()
+    metric, datasets, directions = "", set[str](), get_directions(analysis.frame)
     for value, cells in section.groupby(design.compared, sort=False, dropna=False)["cell"]:
         name = format_value(value)
         found = [results[cell] for cell in cells if cell in results]
@@ -120,6 +129,9 @@ def _make_panel(
         lines.append({"c": names.index(name), **line})
     empty = "" if lines else "No result yet"
     keys = list(dict.fromkeys(key for line in lines for key in line["m"]))
+    for key in keys:
+        higher = is_higher_better(_name_quantity(key, metric), directions)
+        _mark_far([line["m"][key] for line in lines if key in line["m"]], higher_is_better=higher)
     return {
         "title": title,
         "lines": lines,
@@ -153,6 +165,18 @@ def _make_line(
         for line in made.values():
             line["stops"] = stops[:MAX_RUNS]
     return {"m": made, "planned": planned, "diverged": diverged}, metric
+
+
+def _mark_far(lines: Sequence[dict[str, Any]], *, higher_is_better: bool) -> None:
+    """Mark the means that are far worse than all others: they stand at the axis' edge."""
+    drawn = [
+        [value for name in ("y", "lo", "hi") for value in line.get(name, ()) if value is not None]
+        for line in lines
+    ]
+    far = find_far(drawn, higher_is_better=higher_is_better)
+    for line, is_far in zip(lines, far, strict=True):
+        if is_far:
+            line["far"] = -1 if higher_is_better else 1
 
 
 def _zip_runs(
@@ -225,16 +249,23 @@ def _name_column(name: str) -> str:
     return subset + format_title(name.removeprefix("val_"))
 
 
+def _name_quantity(key: str, metric: str) -> str:
+    """The column that a key stands for: ``val_accuracy``."""
+    return key.replace(_METRIC, metric) if key.endswith(_METRIC) and metric else key
+
+
 def _name_axis(key: str, metric: str, datasets: set[str]) -> str:
     """``validation accuracy``, ``training MAE ($)``."""
-    column = key.replace(_METRIC, metric) if key.endswith(_METRIC) and metric else key
+    column = _name_quantity(key, metric)
     units = {find_unit(dataset, column) for dataset in datasets}
     unit = units.pop() if len(units) == 1 else ""
     title = escape_invisible(_name_column(column))
     return f"{title} ({unit})" if unit else title
 
 
-def _write_caption(frame: pd.DataFrame, compared: str, sections: int, names: int) -> str:
+def _write_caption(
+    frame: pd.DataFrame, compared: str, sections: int, names: int, *, has_far: bool
+) -> str:
     most = int(frame["replicate"].nunique())
     band = ""
     if most >= MIN_FOR_INTERVAL:
@@ -262,6 +293,7 @@ def _write_caption(frame: pd.DataFrame, compared: str, sections: int, names: int
             f"One line for each {compared}; the legend switches lines off, and axes follow.",
             band,
             diverged,
+            FAR_LINES if has_far else "",
             f"Shown: {' and '.join(left_out)}." if left_out else "",
         ]
     )

@@ -10,7 +10,7 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.section_comparisons import Difference, SectionComparison
 from fanin.analysis.statistics import MIN_FOR_INTERVAL
 from fanin.report.escaping import escape_invisible
-from fanin.report.figures.dot_plot import select_focus
+from fanin.report.figures.axis_focus import select_focus
 from fanin.report.figures.metric_titles import format_metric_axis
 from fanin.report.sections.page_figure import PageFigure, join_sentences, round_number
 
@@ -36,8 +36,9 @@ def make_difference_figure(analysis: Analysis) -> PageFigure | None:
     caption = join_sentences(
         [
             f"Δ is the mean of the paired differences from {names_of_references}, "
-            f"with 95 % intervals (Student’s t) from {MIN_FOR_INTERVAL} pairs on. An interval that "
-            "holds 0 shows no difference.",
+            f"with 95 % intervals (Student’s t) from {MIN_FOR_INTERVAL} pairs on, each alone: the "
+            "verdicts in the table are corrected for all. An interval that holds 0 shows no "
+            "difference.",
             "A triangle at the edge: beyond the axis." if has_far else "",
             f"Shown: the first {MAX_PANELS} sections." if more > 0 else "",
         ]

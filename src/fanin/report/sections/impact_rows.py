@@ -13,6 +13,7 @@ import numpy as np
 from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import split_sections
 from fanin.analysis.factors import format_title, format_value
+from fanin.analysis.impact import Impact, measure_condition
 from fanin.analysis.summary import find_main_metric, get_directions, is_higher_better
 from fanin.cell.result import Result
 from fanin.report.escaping import escape_invisible
@@ -36,6 +37,14 @@ class ImpactRow:
     epochs: str
     """The median epoch in which the target was reached, and how many replicates reached it."""
     diverged: str
+    gradient: str
+    """The first layer's gradient over the last layer's at the start, and later; a dash where no
+    signals were measured.
+    """
+    dead: str
+    """The largest share of dead units."""
+    update: str
+    """The largest update ratio."""
     seconds: str
     """Median seconds to compute the initial weights; a dash where they were not measured."""
 
@@ -59,6 +68,7 @@ def list_impact(analysis: Analysis) -> dict[str, list[ImpactRow]]:
         form = choose_format(summaries[key], metric, suffix)
         for group in summaries[key].to_dict("records"):
             name = format_value(group[design.compared])
+            impact = measure_condition(runs[name], {})
             row = ImpactRow(
                 section=escape_invisible(design.name_section(key)),
                 metric=escape_invisible(format_title(metric)),
@@ -66,6 +76,9 @@ def list_impact(analysis: Analysis) -> dict[str, list[ImpactRow]]:
                 target=_format_number(metric, target),
                 epochs=_describe_epochs(curves[name], target, higher=higher),
                 diverged=_describe_divergence(group),
+                gradient=_describe_gradient(impact),
+                dead=NOTHING if math.isnan(impact.dead_units) else f"{impact.dead_units:.0%}",
+                update=_format_size(impact.largest_update),
                 seconds=_describe_seconds(runs[name]),
             )
             found.setdefault(name, []).append(row)
@@ -112,6 +125,17 @@ def _describe_epochs(curves: Sequence[np.ndarray], target: float, *, higher: boo
 def _describe_divergence(group: Mapping[Any, Any]) -> str:
     finished = group["ok"] + group["diverged"]
     return f"{group['diverged']} of {finished}" if finished else NOTHING
+
+
+def _describe_gradient(impact: Impact) -> str:
+    """``0.012 → 0.4``: at the start, and later."""
+    if not impact.measured:
+        return NOTHING
+    return f"{_format_size(impact.gradient_ratio)} → {_format_size(impact.gradient_ratio_later)}"
+
+
+def _format_size(value: float) -> str:
+    return NOTHING if math.isnan(value) else "∞" if math.isinf(value) else f"{value:.2g}"
 
 
 def _describe_seconds(runs: Iterable[Result]) -> str:

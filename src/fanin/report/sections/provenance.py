@@ -48,19 +48,27 @@ def count_environments(found: Sequence[Result]) -> list[dict[str, Any]]:
     for key, environment in environments.items():
         facts = tuple(sorted((str(k), str(v)) for k, v in environment.items()))
         counted[facts] += by_object[key]
+    varying = _list_varying([dict(facts) for facts in counted])
     return [
         {
             "cells": count,
-            "title": _name_environment(dict(facts)),
+            "title": _name_environment(dict(facts), varying),
             "facts": [(escape_invisible(name), escape_invisible(value)) for name, value in facts],
         }
         for facts, count in counted.most_common()
     ]
 
 
-def _name_environment(facts: Mapping[str, str]) -> str:
-    """The device and the version of torch, which tell most environments apart."""
+def _list_varying(environments: Sequence[Mapping[str, str]]) -> list[str]:
+    """The facts that tell the environments apart."""
+    names = dict.fromkeys(name for facts in environments for name in facts)
+    return [name for name in names if len({facts.get(name) for facts in environments}) > 1]
+
+
+def _name_environment(facts: Mapping[str, str], varying: Sequence[str]) -> str:
+    """The device, the version of torch, and what else tells it from the others."""
     words = [facts.get("device", ""), f"torch {facts['torch']}" if "torch" in facts else ""]
+    words += [f"{n} {facts[n]}" for n in varying if n in facts and n not in ("device", "torch")]
     return escape_invisible(", ".join(filter(None, words)))
 
 
@@ -107,4 +115,6 @@ def _format_classes(facts: Mapping[str, Any]) -> str:
     numbers = [facts[key] for key in keys if isinstance(facts.get(key), int | float)]
     if len(numbers) < len(keys):
         return "—"
-    return "{:,} of {:,} to {:,} training samples; baseline accuracy {:.3g}".format(*numbers)
+    classes, smallest, largest, baseline = numbers
+    sizes = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
+    return f"{classes:,} of {sizes} training samples each; baseline accuracy {baseline:.3g}"

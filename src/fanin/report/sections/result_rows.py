@@ -13,6 +13,9 @@ from fanin.report.tables.table import Column, Table, TableEntry
 MAX_ROWS = 2_000
 """Rows on the page; the export csv has all."""
 
+_FILTERED = ("verdict", "agrees")
+"""Titles of columns of a few words, which filters look at as well."""
+
 _MAX_CHOICES = 60
 """Values of a column from which a list to choose from is no help."""
 
@@ -84,7 +87,8 @@ def arrange_rows(
     ][:MAX_ROWS]
     heads = [i for i, column in enumerate(table.columns) if column.heads_section]
     sections = tuple(_split(table, rows, heads, columns))
-    return ResultRows(columns, sections, tuple(_list_filters(table, heads)), len(table.rows))
+    filters = (*_list_filters(table, heads), *_list_word_filters(columns, sections))
+    return ResultRows(columns, sections, filters, len(table.rows))
 
 
 def _split(
@@ -103,9 +107,14 @@ def _split(
             together = []
         before = key
         entries = [entry for i, entry in enumerate(row) if i not in heads]
-        facts = json.dumps({table.columns[first].key: escape_invisible(entries[0].text)})
+        facts = {table.columns[first].key: escape_invisible(entries[0].text)}
+        facts |= {
+            column.key: escape_invisible(entry.text)
+            for entry, column in zip(entries, columns, strict=True)
+            if column.title in _FILTERED
+        }
         shown = (_make_entry(entry, column) for entry, column in zip(entries, columns, strict=True))
-        together.append(PageRow(tuple(shown), facts))
+        together.append(PageRow(tuple(shown), json.dumps(facts)))
     if before is not None:
         yield _make_section(table, before, heads, together)
 
@@ -137,3 +146,15 @@ def _list_filters(table: Table, heads: Sequence[int]) -> Iterator[RowFilter]:
         if 2 <= len(values) <= _MAX_CHOICES:
             column = table.columns[i]
             yield RowFilter(column.key, escape_invisible(column.title), tuple(values))
+
+
+def _list_word_filters(
+    columns: Sequence[Column], sections: Sequence[RowSection]
+) -> Iterator[RowFilter]:
+    """Columns of a few words, such as verdicts, if there are several different ones."""
+    rows = [row for section in sections for row in section.rows]
+    for i, column in enumerate(columns):
+        if column.title in _FILTERED:
+            values = tuple(dict.fromkeys(row.entries[i].text for row in rows))
+            if len(values) > 1:
+                yield RowFilter(column.key, escape_invisible(column.title), values)

@@ -16,6 +16,7 @@ from fanin.analysis.analysis import Analysis
 from fanin.report.escaping import escape_invisible
 from fanin.report.figures.signal_panels import SignalPanel, collect_signal_panels
 from fanin.report.sections.page_figure import PageFigure, round_numbers
+from fanin.report.sections.signal_heat_figure import make_signal_heat_figure
 from fanin.watching.layer_reading import STATISTICS
 
 _SHOWN = ("rms", "gradient_rms", "update_ratio", "zero_units", "saturated")
@@ -25,7 +26,7 @@ MAX_SECTIONS = 60
 
 
 def make_signal_figures(analysis: Analysis) -> list[PageFigure]:
-    """By layer, and over time; an empty list if nothing was measured."""
+    """By layer, over time, and both; an empty list if nothing was measured."""
     panels = collect_signal_panels(analysis)
     if not panels:
         return []
@@ -33,7 +34,10 @@ def make_signal_figures(analysis: Analysis) -> list[PageFigure]:
     sections = [
         (section, list(group)) for section, group in groupby(panels, key=lambda p: p.section)
     ][:MAX_SECTIONS]
-    return [_make_layer_figure(sections, names), _make_time_figure(sections, names)]
+    figures = [_make_layer_figure(sections, names), _make_time_figure(sections, names)]
+    if (heat := make_signal_heat_figure(sections)) is not None:
+        figures.append(heat)
+    return figures
 
 
 _Sections = Sequence[tuple[str, list[SignalPanel]]]

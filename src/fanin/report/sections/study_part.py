@@ -26,6 +26,7 @@ from fanin.report.sections.result_rows import ResultRows, arrange_rows
 from fanin.report.sections.signal_figures import make_signal_figures
 from fanin.report.sections.tuning_figure import make_tuning_figure
 from fanin.report.tables.difference_table import make_difference_table
+from fanin.report.tables.impact_table import make_impact_table
 from fanin.report.tables.table import Table
 
 
@@ -62,6 +63,9 @@ class StudyPart:
     curves: list[NumberedFigure]
     figures: list[NumberedFigure]
     signals: list[NumberedFigure]
+    impact_table: Table
+    """Of conditions whose signals were measured; without rows if none were."""
+    impact: ResultRows
     chapters: list[Chapter]
     cells: dict[str, Any]
     environments: list[dict[str, Any]]
@@ -118,6 +122,8 @@ def make_study_part(
     figures += counter.add(make_tuning_figure(analysis))
     curves = counter.add(make_curve_figure(analysis))
     signals = [one for made in make_signal_figures(analysis) for one in counter.add(made)]
+    impact_table = make_impact_table(analysis)
+    impact_table = impact_table if signals else replace(impact_table, rows=())
     answer = write_answer(analysis)
     published = compare_published(analysis)
     added = make_published_columns(table, published)
@@ -143,6 +149,8 @@ def make_study_part(
         curves=curves,
         figures=figures,
         signals=signals,
+        impact_table=impact_table,
+        impact=arrange_rows(impact_table),
         chapters=render_chapters(numbers, environment),
         cells=list_cell_columns(frame, [(name, design.format_title(name)) for name in factors]),
         environments=provenance.count_environments(analysis.planned_results),

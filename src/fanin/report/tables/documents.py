@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fanin.report.escaping import escape_csv, escape_markdown
 from fanin.report.latex_text import UNICODE_COMMAND, escape_latex, make_label
 from fanin.report.tables.table import Table, TableEntry
+from fanin.report.typography import set_minus_signs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,11 @@ def to_latex(table: Table) -> str:
     for row in table.rows:
         section = [row[i].text for i in heads]
         lines += [r"\midrule"] if section != before else []
-        lines.append(" & ".join(_mark_best(entry, escape_latex, _TEXTBF) for entry in row) + r" \\")
+        shown = (
+            _mark_best(entry, _escape_number if column.numeric else escape_latex, _TEXTBF)
+            for entry, column in zip(row, table.columns, strict=True)
+        )
+        lines.append(" & ".join(shown) + r" \\")
         before = section
     notes = [rf"\par\footnotesize {escape_latex(note)}" for note in (*table.answer, *table.notes)]
     body = "\n".join(
@@ -92,6 +97,10 @@ def to_latex(table: Table) -> str:
         ]
     )
     return _put_head(body)
+
+
+def _escape_number(text: object) -> str:
+    return escape_latex(set_minus_signs(str(text)))
 
 
 def _put_head(body: str) -> str:

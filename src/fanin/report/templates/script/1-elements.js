@@ -19,8 +19,17 @@ function fill(element, attributes, children) {
   return element;
 }
 
+// A minus sign before negative numbers, as the tables have it.
+function setMinus(text) {
+  return text.replace(/^-/, "−");
+}
+
 // "0.979", "50.6k", "4.9e9": as the ticks of the printed figures.
 function formatTick(value) {
+  return setMinus(formatPlainTick(value));
+}
+
+function formatPlainTick(value) {
   const size = Math.abs(value);
   if (size >= 1e6 || (size > 0 && size < 1e-3)) {
     const [mantissa, exponent] = value.toExponential(2).split("e");
@@ -33,6 +42,10 @@ function formatTick(value) {
 // A value to read: four or five significant digits.
 function formatValue(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  return setMinus(formatPlainValue(value));
+}
+
+function formatPlainValue(value) {
   const size = Math.abs(value);
   if (size >= 1e7 || (size > 0 && size < 1e-4)) return value.toExponential(3).replace("e+", "e");
   if (size >= 1000) return value.toLocaleString("en-US", { maximumFractionDigits: size >= 1e5 ? 0 : 1 });
@@ -64,8 +77,7 @@ function polygon(corners, radius, turn) {
 }
 
 // One marker at (x, y); open markers show that a number is no mean.
-function makeMarker(number, x, y, size, open = false) {
-  const shape = MARKERS[number % MARKERS.length];
+function makeMarker(number, x, y, size, open = false, shape = MARKERS[number % MARKERS.length]) {
   const attributes = { class: `mark ${colourClass(number)}${open ? " open" : ""}`, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` };
   if (shape === "circle") return makeSvg("circle", { ...attributes, r: size });
   if (shape === "plus") {

@@ -31,6 +31,12 @@ function runXs(line, run) {
   return run.x ?? (line.rx ?? listXs(line)).slice(0, (run.y ?? run).length);
 }
 
+// Where the axis has to reach: replicates count if they are drawn.
+function listDrawnXs(line, withRuns) {
+  const runs = withRuns || !hasNumbers(line.y) ? (line.runs ?? []) : [];
+  return [...listXs(line), ...runs.flatMap((run) => runXs(line, run))];
+}
+
 function drawPath(xs, ys, x, y) {
   let d = "", pen = "M";
   ys.forEach((value, i) => {
@@ -52,9 +58,10 @@ function drawBand(xs, low, high, x, y) {
 function drawLinePanel(figure, panel, state, size) {
   const key = state.metric;
   const lines = selectLines(panel, key, state.hidden);
+  const near = lines.some((line) => !line.far) ? lines.filter((line) => !line.far) : lines;
   const svg = makeSvg("svg", { viewBox: `0 0 ${size.width} ${size.height}`, "aria-hidden": "true", focusable: "false" });
   const title = panel.axes?.[key] ?? figure.metrics.find((metric) => metric.key === key)?.title ?? "";
-  const ys = [...listYs(lines, state.runs)];
+  const ys = [...listYs(near, state.runs)];
   if (!ys.some(isNumber)) {
     const words = panel.empty ?? (state.hidden.size ? "Nothing to show of what is switched on" : "No result yet");
     svg.append(makeSvg("text", { class: "nothing", x: size.width / 2, y: size.height / 2, "text-anchor": "middle" }, words));
@@ -64,16 +71,28 @@ function drawLinePanel(figure, panel, state, size) {
   const probe = fitScale(ys, 1, 0, { mayBeLog });
   const box = makeBox(size, widestLabel(probe.list(4)));
   const y = fitScale(ys, box.bottom, box.top, { mayBeLog });
-  const xs = figure.ticks ?? lines.flatMap((line) => [...listXs(line), ...(line.runs ?? []).flatMap((run) => runXs(line, run))]);
+  const xs = figure.ticks ?? near.flatMap((line) => listDrawnXs(line, state.runs));
   const x = fitScale(xs, box.left, box.right, { log: Boolean(figure.axis.log), margin: figure.axis.whole ? 0.02 : 0.05 });
   drawAxes(svg, box, x, y, {
     xTitle: figure.axis.title, yTitle: y.log ? `${title} (log)` : title,
     xTicks: figure.ticks && thin(figure.ticks, x), whole: Boolean(figure.axis.whole),
   });
   const bands = makeSvg("g"), strokes = makeSvg("g"), marks = makeSvg("g");
-  for (const line of lines) drawOneLine(line, { x, y, box, state, figure, bands, strokes, marks });
+  for (const line of near) drawOneLine(line, { x, y, box, state, figure, bands, strokes, marks });
+  lines.filter((line) => !near.includes(line)).forEach((line, i) => marks.append(...makeFarMark(line, figure.names[line.c], box, i)));
   svg.append(bands, strokes, marks);
   return { svg, lines, title, x, y, box };
+}
+
+// A line beyond the axis: a triangle at the right end of the edge that it lies behind, its name, its last value.
+function makeFarMark(line, name, box, number) {
+  const up = line.far > 0, at = box.right - 4;
+  const y = up ? box.top + 8 + 14 * number : box.bottom - 8 - 14 * number;
+  const tip = up ? -4 : 4;
+  return [
+    makeSvg("path", { class: `mark ${colourClass(line.c)}`, d: `M${at - 4} ${y - tip}L${at + 4} ${y - tip}L${at} ${y + tip}Z` }),
+    makeSvg("text", { class: "aside", x: at - 8, y: y + 3.6, "text-anchor": "end" }, `${shorten(name, 20)} ${formatValue(line.y.findLast(isNumber))}`),
+  ];
 }
 
 function drawOneLine(line, { x, y, box, state, figure, bands, strokes, marks }) {

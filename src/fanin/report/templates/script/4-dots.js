@@ -51,7 +51,7 @@ function drawDotRow(svg, row, name, { x, y, left, right }) {
     if (isNumber(value)) svg.append(makeSvg("circle", { class: `replicate ${colourClass(row.c)}`, cx: x.place(value).toFixed(1), cy: (y + ((i % 3) - 1) * 2.4).toFixed(1), r: 1.9 }));
   });
   if (isNumber(row.lo) && isNumber(row.hi)) svg.append(makeSvg("line", { class: `interval ${colourClass(row.c)}`, x1: x.place(row.lo).toFixed(1), x2: x.place(row.hi).toFixed(1), y1: y, y2: y }));
-  if (isNumber(row.y)) svg.append(makeMarker(row.c, x.place(row.y), y, 4, Boolean(row.open)));
+  if (isNumber(row.y)) svg.append(makeMarker(row.c, x.place(row.y), y, 4, Boolean(row.open), row.shape));
   const words = describeRow(row);
   if (words) svg.append(makeSvg("text", { class: "aside", x: right, y: y + 4, "text-anchor": "end" }, words));
 }

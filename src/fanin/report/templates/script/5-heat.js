@@ -9,15 +9,21 @@ function shade(share) {
   return `rgb(${CIVIDIS[i].map((from, k) => Math.round(from + (CIVIDIS[i + 1][k] - from) * part)).join(",")})`;
 }
 
-function drawHeatPanel(figure, panel, state, size) {
+// The panel of what is shown, if it has several statistics to choose from.
+function chooseCells(panel, state) {
+  return panel.m ? { ...panel, cells: [], axis: "", ...panel.m[state.metric] } : panel;
+}
+
+function drawHeatPanel(figure, whole, state, size) {
+  const panel = chooseCells(whole, state);
   const longest = Math.max(3, ...panel.y.labels.map((label) => shorten(label, 16).length));
   const box = { left: 22 + longest * 6, right: size.width - 12, top: 12, bottom: 0 };
   const height = Math.min(Math.max(panel.y.labels.length * 20, 150), 300);
   box.bottom = box.top + height;
-  const slanted = panel.x.labels.some((label) => label.length * 6 > (box.right - box.left) / panel.x.labels.length - 4);
+  const slanted = !panel.x.thin && panel.x.labels.some((label) => label.length * 6 > (box.right - box.left) / panel.x.labels.length - 4);
   const svg = makeSvg("svg", { viewBox: `0 0 ${size.width} ${box.bottom + (slanted ? 96 : 66)}`, "aria-hidden": "true", focusable: "false" });
   const px = (share) => box.left + share * (box.right - box.left), py = (share) => box.bottom - share * height;
-  const extent = findExtent(panel.cells.flat()) ?? [0, 1];
+  const extent = panel.extent ?? findExtent(panel.cells.flat()) ?? [0, 1];
   const isLog = figure.mayBeLog && extent[0] > 0 && extent[1] / extent[0] > LOG_SPAN;
   const grade = (value) => isLog ? Math.log(value / extent[0]) / Math.log(extent[1] / extent[0]) : (value - extent[0]) / (extent[1] - extent[0] || 1);
   const good = (value) => (figure.better === "max" ? grade(value) : 1 - grade(value));

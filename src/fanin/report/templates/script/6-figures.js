@@ -150,5 +150,5 @@ const LISTS = {
   lines: (figure, panel, state) => selectLines(panel, state.metric, new Set()).flatMap((line) => listXs(line).map((x, i) => [panel.title, figure.names[line.c], x, line.y[i], line.lo?.[i], line.hi?.[i]]).filter((row) => isNumber(row[3]))),
   dots: (figure, panel) => panel.rows.map((row) => [panel.title, row.name ?? figure.names[row.c], row.y, row.lo, row.hi, row.diverged ? `${row.diverged} of ${row.planned}` : "–"]),
   ranks: (figure, panel) => panel.rows.map((row) => [panel.title, figure.names[row.c], row.rank]),
-  heat: (figure, panel) => panel.cells.flatMap((row, i) => row.map((value, j) => [panel.title, panel.y.labels[i], panel.x.labels[j], value, panel.lost?.[i]?.[j] ?? "–"])).filter((row) => row[3] !== null || row[4] !== "–"),
+  heat: (figure, panel, state) => chooseCells(panel, state).cells.flatMap((row, i) => row.map((value, j) => [panel.title, panel.y.labels[i], panel.x.labels[j], value, panel.lost?.[i]?.[j] ?? "–"])).filter((row) => row[3] !== null || row[4] !== "–"),
 };

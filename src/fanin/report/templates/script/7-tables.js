@@ -60,11 +60,16 @@ function startFilters(tools, table, rowsOf) {
   apply();
 }
 
+// As it can be typed: small letters, and a hyphen for each minus sign.
+function readPlainly(text) {
+  return text.toLowerCase().replaceAll("−", "-");
+}
+
 function accepts(control, row, body, heading) {
   if (control.value === "") return true;
   if (control.tagName === "INPUT") {
-    const text = `${heading} ${row.textContent}`.toLowerCase();
-    return control.value.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+    const text = readPlainly(`${heading} ${row.textContent}`);
+    return readPlainly(control.value).split(/\s+/).every((word) => text.includes(word));
   }
   const facts = JSON.parse(row.dataset.facts ?? body.dataset.facts ?? "{}");
   const all = { ...JSON.parse(body.dataset.facts ?? "{}"), ...facts };

@@ -1,4 +1,4 @@
-"""The loss of the probe: the caller's, the model's own, one that the target implies, or none."""
+"""The loss of an output: the caller's, the model's own, one that the target implies, or none."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fanin import seeds
-from fanin.diagnosis.measurement import LossKind
-from fanin.diagnosis.probe.outputs import find_model_loss, find_prediction
 from fanin.errors import FitError, UsageError, quote
+from fanin.losses.model_outputs import find_model_loss, find_prediction
 
 IGNORED = -100
 """The label that torch's and transformers' losses leave out."""
 
 LossFunction = Callable[..., Tensor]
 
+LossKind = Literal["cross_entropy", "mse", "model", "given", "cotangent"]
+"""Where the loss comes from: an integer target, a float target, the output's ``.loss``, the
+caller's function, or a random cotangent since there was no target."""
+
 
 @dataclass(frozen=True)
-class ProbeLoss:
+class OutputLoss:
     """The scalar that gradients start from."""
 
     kind: LossKind
@@ -38,7 +41,7 @@ class ProbeLoss:
     """What torch warned of when it computed the loss, such as shapes that are broadcast."""
 
 
-def compute_loss(result: Any, target: Any, loss: LossFunction | None) -> ProbeLoss:
+def compute_loss(result: Any, target: Any, loss: LossFunction | None) -> OutputLoss:
     """The loss of what a model returned.
 
     With `loss`, that; else the output's own ``.loss``; else cross-entropy for a target of whole
@@ -52,12 +55,12 @@ def compute_loss(result: Any, target: Any, loss: LossFunction | None) -> ProbeLo
     if target is None:
         own = find_model_loss(result)
         if own is not None:
-            return ProbeLoss("model", "the model's own loss", own, find_prediction(result))
+            return OutputLoss("model", "the model's own loss", own, find_prediction(result))
         return _draw_cotangent(find_prediction(result))
     return _compute_implied(find_prediction(result), target)
 
 
-def _compute_given(result: Any, target: Any, loss: LossFunction) -> ProbeLoss:
+def _compute_given(result: Any, target: Any, loss: LossFunction) -> OutputLoss:
     name = getattr(loss, "__name__", None) or type(loss).__name__
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -80,21 +83,21 @@ def _compute_given(result: Any, target: Any, loss: LossFunction) -> ProbeLoss:
         prediction: Tensor | None = find_prediction(result)
     except FitError:
         prediction = None
-    return ProbeLoss("given", name, value.reshape(()), prediction, warning=text)
+    return OutputLoss("given", name, value.reshape(()), prediction, warning=text)
 
 
-def _compute_implied(prediction: Tensor, target: Any) -> ProbeLoss:
+def _compute_implied(prediction: Tensor, target: Any) -> OutputLoss:
     if not isinstance(target, Tensor):
         raise UsageError(
             f"target is a tensor, not {quote(target)}. Give loss= for targets of another kind."
         )
     if target.is_floating_point() or target.is_complex():
         value = F.mse_loss(prediction.to(target.dtype), fit_target(target, prediction))
-        return ProbeLoss("mse", "mean squared error", value, prediction)
+        return OutputLoss("mse", "mean squared error", value, prediction)
     if target.dtype == torch.bool or _is_one_logit(prediction, target):
         aligned = fit_target(target.to(prediction.dtype), prediction)
         value = F.binary_cross_entropy_with_logits(prediction, aligned)
-        return ProbeLoss("cross_entropy", "binary cross-entropy", value, prediction, 2)
+        return OutputLoss("cross_entropy", "binary cross-entropy", value, prediction, 2)
     axis = find_class_axis(prediction, target)
     scores = prediction.movedim(axis, -1)
     classes = scores.shape[-1]
@@ -103,7 +106,7 @@ def _compute_implied(prediction: Tensor, target: Any) -> ProbeLoss:
     value = F.cross_entropy(
         scores.reshape(-1, classes).float(), labels.reshape(-1), ignore_index=IGNORED
     )
-    return ProbeLoss("cross_entropy", "cross-entropy", value, prediction, classes)
+    return OutputLoss("cross_entropy", "cross-entropy", value, prediction, classes)
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:
@@ -153,9 +156,9 @@ def _is_one_logit(prediction: Tensor, target: Tensor) -> bool:
     return same and bool(((target == 0) | (target == 1)).all())
 
 
-def _draw_cotangent(prediction: Tensor) -> ProbeLoss:
+def _draw_cotangent(prediction: Tensor) -> OutputLoss:
     generator = seeds.make_generator(0, "cotangent")
     values = prediction if not prediction.is_complex() else torch.view_as_real(prediction)
     drawn = seeds.standard_normal(tuple(values.shape), generator).to(values.device)
     value = (values.float() * drawn).sum() / math.sqrt(max(values.numel(), 1))
-    return ProbeLoss("cotangent", "a random cotangent", value, prediction)
+    return OutputLoss("cotangent", "a random cotangent", value, prediction)

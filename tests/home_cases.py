@@ -1,0 +1,59 @@
+"""For each initializer of whole models, a small model that it is for, and a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import residual_cases as cases
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Home:
+    """A model, and what `fanin.initialize` is given with it."""
+
+    build: Callable[[], nn.Module]
+    batch: Any = None
+    target: Any = None
+
+    def make(self) -> nn.Module:
+        """The model, whose own start does not move the global random state."""
+        return cases.make(self.build)
+
+    def get_options(self, needs: tuple[str, ...]) -> dict[str, Any]:
+        """The keywords of `fanin.initialize`."""
+        data = {"batch": self.batch} if {"data", "loss"} & set(needs) else {}
+        return data | ({"target": self.target} if "loss" in needs else {})
+
+
+def _home(**options: Any) -> Home:
+    return Home(lambda: cases.Traceable(2, **options), cases.tokens())
+
+
+ORDINARY = Home(
+    lambda: nn.Sequential(
+        nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 4)
+    ),
+    torch.sin(torch.arange(96, dtype=torch.float32)).view(16, 6),
+    torch.arange(16) % 4,
+)
+"""A perceptron: for whatever has no home of its own."""
+
+HOMES = {
+    "skip_init": Home(lambda: cases.ResNet("scalar"), cases.images()),
+    "rezero": _home(norm="none", scale="scalar"),
+    "zero_gamma": Home(lambda: cases.ResNet("norm"), cases.images()),
+    "fixup": Home(lambda: cases.ResNet("fixup"), cases.images()),
+    "deep_norm": _home(norm="post", skip=1.4142),
+    "t_fixup": _home(norm="none"),
+    "magneto": _home(norm="pre", sub=True),
+    "admin": _home(norm="post", skip="omega"),
+}
+
+
+def find_home(name: str) -> Home:
+    """The home of an entry, by its name."""
+    return HOMES.get(name, ORDINARY)
