@@ -5,6 +5,7 @@
     init = fanin.get("he_normal", mode="fan_out")
     record = fanin.initialize(model, "orthogonal", seed=0)
     record = fanin.initialize(model, fanin.recipe("gpt2"), seed=0)
+    fanin.verify(model, record)
     audit = fanin.audit(model, batch, target=labels)
     fanin.assert_healthy(model, batch, target=labels)
     results = fanin.run("quick", out="runs/quick")
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         resize_embedding,
         widen,
     )
-    from fanin.apply import Record, Rules, initialize
+    from fanin.apply import Record, Rules, Verification, initialize, verify
     from fanin.catalogue import names
     from fanin.diagnosis import Audit, Finding, assert_healthy, audit
     from fanin.errors import FaninError
@@ -57,6 +58,7 @@ __all__ = [
     "Rules",
     "Standing",
     "Study",
+    "Verification",
     "Watch",
     "__version__",
     "assert_healthy",
@@ -73,6 +75,7 @@ __all__ = [
     "register_layer",
     "resize_embedding",
     "run",
+    "verify",
     "watch",
     "watch_lightning",
     "watch_transformers",
@@ -94,6 +97,7 @@ _HOMES = {
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
     "Study": "fanin.study.study",
+    "Verification": "fanin.apply",
     "Watch": "fanin.watching.watch",
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
@@ -109,6 +113,7 @@ _HOMES = {
     "recipe": "fanin.initializers.recipes",
     "register_layer": "fanin.fans",
     "run": "fanin.experiment",
+    "verify": "fanin.apply",
     "watch": "fanin.watching.watch",
     "watch_lightning": "fanin.watching.trainer_callbacks",
     "watch_transformers": "fanin.watching.trainer_callbacks",
