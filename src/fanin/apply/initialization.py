@@ -101,7 +101,7 @@ def initialize(
         include: pattern or patterns of the parameters to initialize, such as ``"encoder.*"`` or
             ``nn.Conv2d``.
         exclude: pattern or patterns of the parameters to leave unchanged.
-        preview: return the record without changing the model.
+        preview: return the record without changing the model; nothing is fitted to a batch.
         convention: how fans are counted, "kernel" or "effective" (see `fanin.fans`).
         recurrent: rule for hidden-to-hidden weights; default: as other weights.
         biases: rule for biases; default: zero. See ``forget_gate`` and ``chrono``.
@@ -133,7 +133,7 @@ def initialize(
     )
     place = meta.check_device(device)
     fit_batch = FitBatch(batch, target, loss)
-    fits = check_fit_batch(list_model_initializers(chosen), fit_batch)
+    fits = not preview and check_fit_batch(list_model_initializers(chosen), fit_batch)
     with gather_flat_parameters(model):
         uses = find_uses(model, convention)
         untouched = find_untouched(uses, include, exclude)
@@ -145,9 +145,9 @@ def initialize(
             requires = collect_requirements(found.resolver.plans)
             require_known(plan, strict=strict)
             tried = materialize is not None
-            with restore_weights_on_error(model, needed=fits and not preview):
+            with restore_weights_on_error(model, needed=fits):
                 records = _fill(model, plan, place, seed, tried=tried, preview=preview)
-                if fits and not preview:
+                if fits:
                     records = fit_model(found, plan, records, fit_batch)
     return Record(
         rule=str(chosen.default),
