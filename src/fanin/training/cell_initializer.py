@@ -47,7 +47,7 @@ class CellInitializer:
         Args:
             model: the module.
             options: those of `fanin.initialize` but `rules`, `seed` and `shared_stream`: `batch`,
-                `include`, `exclude`, `embeddings`, ….
+                `only`, `exclude`, `embeddings`, ….
         """
         if given := [name for name in _OF_CELL if name in options]:
             raise UsageError(
