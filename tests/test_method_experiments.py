@@ -161,7 +161,6 @@ def test_a_sweep_takes_the_steps_that_torch_s_adam_takes_at_each_rate() -> None:
 
 
 def test_a_sweep_s_losses_are_inf_from_the_first_that_is_not_finite_on() -> None:
-    model = nn.Linear(1, 1, bias=False)
     x = torch.full((8, 1), 1e30)
 
     def overflow(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -169,7 +168,14 @@ def test_a_sweep_s_losses_are_inf_from_the_first_that_is_not_finite_on() -> None
 
     with seeds.preserve_torch_state(0):
         curves = sweep_rates(
-            model, (1.0,), x, torch.zeros(8, 1), steps=3, batch_size=4, seed=0, loss=overflow
+            nn.Linear(1, 1, bias=False),
+            (1.0,),
+            x,
+            torch.zeros(8, 1),
+            steps=3,
+            batch_size=4,
+            seed=0,
+            loss=overflow,
         )
     assert curves == [[math.inf] * 3]
 
