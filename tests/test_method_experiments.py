@@ -4,6 +4,7 @@ shortened it points where its paper says.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import math
 import os
@@ -14,6 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
+
+from fanin import seeds
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "benchmarks" / "methods"
@@ -22,7 +27,9 @@ sys.path.append(str(SCRIPTS))
 from experiment import Effect, Experiment, Record, Records, decide, run  # noqa: E402
 from experiment.effects import compare_at_best_rates, read_at_best_rate  # noqa: E402
 from experiment.loop import FIRST_SEED, RESULTS  # noqa: E402
+from experiment.rate_sweep import find_best_rate, sweep_rates  # noqa: E402
 from experiment.records import append_record, read_records  # noqa: E402
+from experiment.training import train  # noqa: E402
 
 NAMES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
 
@@ -132,6 +139,53 @@ def test_no_run_takes_part_in_the_choice_of_its_own_rate() -> None:
     assert best == {0: 5.0, 1: 6.0, 2: math.inf}  # only replicate 2 does not know that 0.2 diverges
     same = compare_at_best_rates(worse, "loss", {"start": "a"}, {"start": "a"}, higher=False)
     assert same[:2] == [0.0, 0.0]
+
+
+def test_a_sweep_takes_the_steps_that_torch_s_adam_takes_at_each_rate() -> None:
+    with seeds.preserve_torch_state(0):
+        model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+        x, y = torch.randn(60, 4), torch.randint(3, (60,))
+    before = copy.deepcopy(model.state_dict())
+    rates, factors = (0.001, 0.1), {"2.weight": 0.25}
+    curves = sweep_rates(model, rates, x, y, steps=7, batch_size=25, seed=3, factors=factors)
+    for rate, curve in zip(rates, curves, strict=True):
+        alone = copy.deepcopy(model)
+        groups = [
+            {"params": [parameter], "lr": rate * factors.get(name, 1.0)}
+            for name, parameter in alone.named_parameters()
+        ]
+        optimizer = torch.optim.Adam(groups)
+        wanted = train(alone, optimizer, x, y, steps=7, batch_size=25, seed=3)
+        np.testing.assert_allclose(curve, wanted, rtol=1e-5)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_sweep_s_losses_are_inf_from_the_first_that_is_not_finite_on() -> None:
+    x = torch.full((8, 1), 1e30)
+
+    def overflow(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs * 1e30 - targets).square().mean()
+
+    with seeds.preserve_torch_state(0):
+        curves = sweep_rates(
+            nn.Linear(1, 1, bias=False),
+            (1.0,),
+            x,
+            torch.zeros(8, 1),
+            steps=3,
+            batch_size=4,
+            seed=0,
+            loss=overflow,
+        )
+    assert curves == [[math.inf] * 3]
+
+
+def test_the_best_rate_is_the_vertex_of_a_parabola() -> None:
+    rates = [2.0**-power for power in range(9, 2, -1)]
+    losses = [(math.log2(rate) + 5.3) ** 2 for rate in rates]
+    assert find_best_rate(rates, losses) == pytest.approx(-5.3)
+    assert find_best_rate(rates, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]) == -9.0
+    assert find_best_rate(rates, [3.0, 2.0, 1.0, math.inf, 5.0, 6.0, 7.0]) == -7.0
 
 
 def test_a_run_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from fanin.execution.process_settings import get_cpu_name
 
 RESULTS = Path(__file__).resolve().parents[3] / "results" / "methods"
 
-FAST_REPLICATES = 3
+FAST_REPLICATES = 2
 
 FIRST_SEED = 1000
 """Of replicate 0. Trials that chose sizes, rates and criteria used smaller ones."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -51,15 +52,23 @@ def load_images(name: str, n_train: int, n_test: int, side: int | None = None) -
 
 
 @lru_cache(maxsize=2)
-def load_digits(*, rows: bool) -> tuple[Tensor, Tensor]:
+def load_digits(form: Literal["flat", "rows", "image"]) -> tuple[Tensor, Tensor]:
     """The training images of digits, standardised as a whole, and their classes.
 
-    They come with scikit-learn: 1,438 images of 8×8, as sequences of 8 rows or flat.
+    They come with scikit-learn: 1,438 images of 8×8, which may be sequences of 8 rows.
     """
-    found = data.load("rows(of=digits)" if rows else "digits")
+    found = data.load("rows(of=digits)" if form == "rows" else "digits")
     x = found.x_train.float() / found.divisor
     x = (x - x.mean()) / x.std()
-    return (x if rows else x.flatten(1)), found.y_train.long()
+    return (x.flatten(1) if form == "flat" else x), found.y_train.long()
+
+
+@lru_cache(maxsize=1)
+def load_digits_test() -> tuple[Tensor, Tensor]:
+    """The 359 test images of digits, scaled as the training images are, and their classes."""
+    found = data.load("digits")
+    x_train, x_test = (x.float() / found.divisor for x in (found.x_train, found.x_test))
+    return (x_test - x_train.mean()) / x_train.std(), found.y_test.long()
 
 
 def train(
