@@ -21,6 +21,15 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
+    from fanin.additions import (
+        GrownModel,
+        LoraPair,
+        deepen,
+        initialize_lora,
+        logit_bias,
+        resize_embedding,
+        widen,
+    )
     from fanin.apply import (
         Record,
         Rules,
@@ -57,8 +66,10 @@ __all__ = [
     "CoordinateCheck",
     "FaninError",
     "Finding",
+    "GrownModel",
     "Initializer",
     "Layout",
+    "LoraPair",
     "Record",
     "Results",
     "Rules",
@@ -72,19 +83,24 @@ __all__ = [
     "audit",
     "compare",
     "coordinate_check",
+    "deepen",
     "draw_coordinates",
     "get",
     "initialize",
+    "initialize_lora",
     "load_signals",
+    "logit_bias",
     "names",
     "recipe",
     "register_layer",
+    "resize_embedding",
     "run",
     "select_weights",
     "verify",
     "watch",
     "watch_lightning",
     "watch_transformers",
+    "widen",
 ]
 
 # Each name is imported when it is first used. So `import fanin` is fast, and `fanin status` imports
@@ -95,8 +111,10 @@ _HOMES = {
     "Standing": "fanin.report.standing",
     "FaninError": "fanin.errors",
     "Finding": "fanin.diagnosis",
+    "GrownModel": "fanin.additions",
     "Initializer": "fanin.initializers",
     "Layout": "fanin.fans",
+    "LoraPair": "fanin.additions",
     "Record": "fanin.apply",
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
@@ -109,8 +127,12 @@ _HOMES = {
     "compare": "fanin.newcomer_run",
     "coordinate_check": "fanin.diagnosis",
     "draw_coordinates": "fanin.report.coordinate_file",
+    "deepen": "fanin.additions",
     "get": "fanin.initializers",
     "initialize": "fanin.apply",
+    "initialize_lora": "fanin.additions",
+    "logit_bias": "fanin.additions",
+    "resize_embedding": "fanin.additions",
     "load_signals": "fanin.report.watched_training",
     "names": "fanin.catalogue",
     "recipe": "fanin.initializers.recipes",
@@ -121,6 +143,7 @@ _HOMES = {
     "watch": "fanin.watching.watch",
     "watch_lightning": "fanin.watching.trainer_callbacks",
     "watch_transformers": "fanin.watching.trainer_callbacks",
+    "widen": "fanin.additions",
 }
 
 # A function is a verb in its home.

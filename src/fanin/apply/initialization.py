@@ -107,7 +107,7 @@ def initialize(
         loaded: the state dict that was loaded into the model: its parameters stay, and those that
             it lacks are initialized. Default: what transformers' ``from_pretrained`` has loaded, by
             its flags (`fanin.apply.loaded_parameters`). ``{}``: nothing was.
-        preview: return the record without changing the model.
+        preview: return the record without changing the model; nothing is fitted to a batch.
         convention: how fans are counted, "kernel" or "effective" (see `fanin.fans`).
         recurrent: rule for hidden-to-hidden weights; default: as other weights.
         biases: rule for biases; default: zero. See ``forget_gate`` and ``chrono``.
@@ -139,7 +139,7 @@ def initialize(
     )
     place = meta.check_device(device)
     fit_batch = FitBatch(batch, target, loss)
-    fits = check_fit_batch(list_model_initializers(chosen), fit_batch)
+    fits = not preview and check_fit_batch(list_model_initializers(chosen), fit_batch)
     with gather_flat_parameters(model):
         uses = find_uses(model, convention)
         untouched = find_untouched(uses, only, exclude) | find_loaded(model, uses, loaded)
@@ -163,9 +163,9 @@ def initialize(
             require_known(plan, strict=strict)
             warn_if_all_loaded(plan)
             tried = materialize is not None
-            with restore_weights_on_error(model, needed=fits and not preview):
+            with restore_weights_on_error(model, needed=fits):
                 records = _fill(model, plan, place, seed, tried=tried, preview=preview)
-                if fits and not preview:
+                if fits:
                     records = fit_model(found, plan, records, fit_batch)
     record = Record(
         rule=str(chosen.default),
