@@ -5,6 +5,7 @@
     init = fanin.get("he_normal", mode="fan_out")
     record = fanin.initialize(model, "orthogonal", seed=0)
     record = fanin.initialize(model, fanin.recipe("gpt2"), seed=0)
+    fanin.verify(model, record)
     audit = fanin.audit(model, batch, target=labels)
     fanin.assert_healthy(model, batch, target=labels)
     results = fanin.run("quick", out="runs/quick")
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fanin._version import __version__
 
 if TYPE_CHECKING:
-    from fanin.apply import Record, Rules, initialize
+    from fanin.apply import Record, Rules, Verification, initialize, verify
     from fanin.catalogue import names
     from fanin.diagnosis import Audit, Finding, assert_healthy, audit
     from fanin.errors import FaninError
@@ -46,6 +47,7 @@ __all__ = [
     "Rules",
     "Standing",
     "Study",
+    "Verification",
     "Watch",
     "__version__",
     "assert_healthy",
@@ -58,6 +60,7 @@ __all__ = [
     "recipe",
     "register_layer",
     "run",
+    "verify",
     "watch",
     "watch_lightning",
     "watch_transformers",
@@ -76,6 +79,7 @@ _HOMES = {
     "Results": "fanin.experiment",
     "Rules": "fanin.apply",
     "Study": "fanin.study.study",
+    "Verification": "fanin.apply",
     "Watch": "fanin.watching.watch",
     "assert_healthy": "fanin.diagnosis",
     "audit": "fanin.diagnosis",
@@ -87,6 +91,7 @@ _HOMES = {
     "recipe": "fanin.initializers.recipes",
     "register_layer": "fanin.fans",
     "run": "fanin.experiment",
+    "verify": "fanin.apply",
     "watch": "fanin.watching.watch",
     "watch_lightning": "fanin.watching.trainer_callbacks",
     "watch_transformers": "fanin.watching.trainer_callbacks",

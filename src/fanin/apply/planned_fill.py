@@ -82,6 +82,7 @@ def plan_fill(
     record = replace(
         _complete_record(record, pieces, initializer, seed),
         reason=decision.reason + through + remark,
+        layout=layout,
     )
     return PlannedFill(group, initializer, pieces, (record, *others, *carriers))
 
@@ -186,6 +187,7 @@ def _make_record(use: ParameterUse, layout: WeightLayout, reason: str) -> Parame
         reason=reason,
         fan_in=shown.fan_in if shown else None,
         fan_out=shown.fan_out if shown else None,
+        bare_name=use.bare_name,
     )
 
 
@@ -206,6 +208,7 @@ def _make_carrier_record(use: ParameterUse, position: int) -> ParameterRecord:
         tied_to=use.name,
         fan_in=None,
         fan_out=None,
+        bare_name=one.name,
     )
 
 

@@ -58,6 +58,8 @@ class Assignment:
     """Another layout than the parameter's own, such as one with effective fans, or one that takes a
     pack as one map.
     """
+    insists: bool = False
+    """True if the method fails where a value that the model has set on purpose would stay."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,10 @@ class ModelInitializer(Initializer):
     """False if what it fits can do without the batch."""
     needs_loss: ClassVar[bool] = False
     """True if it looks at the loss of that batch too."""
+    by_layer: ClassVar[bool] = False
+    """True if it looks at each layer alone, so that a lazy layer can be filled when its shape is
+    known.
+    """
     covers_unknown: ClassVar[bool] = False
     """True if it is asked about parameters of unknown role too, such as the slope of a PReLU."""
 

@@ -50,7 +50,7 @@ class CellInitializer:
         Args:
             model: the module.
             options: those of `fanin.initialize` but `rules`, `seed` and `shared_stream`: `batch`,
-                `target`, `loss`, `include`, `exclude`, `embeddings`, …. An initializer that looks
+                `target`, `loss`, `only`, `exclude`, `embeddings`, …. An initializer that looks
                 at data, such as lsuv, needs `batch`, and one that looks at the loss `target` or
                 `loss` too; others take no notice of the loss.
         """
