@@ -30,7 +30,7 @@ FROM_ELSEWHERE = {
 """Page of the site → what `docs/site_pages.py` makes it of."""
 
 INCLUDED = {"case-study-reading.md", "claims-reading.md"}
-"""Text that is part of another page, as is all of docs/studies/readings/."""
+"""Text that is part of another page, as is all that lies in a folder readings/."""
 
 DOCUMENTS = sorted({*ROOT.glob("*.md"), *DOCS.rglob("*.md")})
 
@@ -89,7 +89,7 @@ def test_what_a_document_links_to_exists(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     named = re.findall(r"`((?:src|docs|tests|benchmarks|examples|results)/[\w/.-]+)`", text)
-    base = DOCS / "studies" if "readings" in document.parts else document.parent
+    base = document.parent.parent if "readings" in document.parts else document.parent
     generated = {DOCS / page for page in FROM_ELSEWHERE}
     paths = [(base / link).resolve() for link in linked] + [ROOT / name for name in named]
     assert [path for path in paths if not path.exists() and path not in generated] == []

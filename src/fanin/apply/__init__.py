@@ -33,6 +33,7 @@ from fanin.apply.parameter_record import ParameterRecord, PartRecord
 from fanin.apply.record import Record
 from fanin.apply.record_verification import verify
 from fanin.apply.rules import Rules
+from fanin.apply.selected_weights import Selection, select_weights
 from fanin.apply.unfilled import collect_unfilled
 from fanin.apply.verification import Verification
 from fanin.apply.verification_check import ParameterCheck
@@ -43,8 +44,10 @@ __all__ = [
     "PartRecord",
     "Record",
     "Rules",
+    "Selection",
     "Verification",
     "collect_unfilled",
     "initialize",
+    "select_weights",
     "verify",
 ]

@@ -29,6 +29,8 @@ class Decision:
     initializer: Initializer | None
     reason: str
     layout: WeightLayout
+    stream: str | None = None
+    """The name of its random stream, if it shares one with other parameters."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class PlannedFill:
     pieces: tuple[Piece, ...]
     records: tuple[ParameterRecord, ...]
     """One per use."""
+    joint: bool = False
+    """Whether it shares its random stream with other parameters on purpose."""
 
     @property
     def writes(self) -> bool:
@@ -76,7 +80,7 @@ def plan_fill(
         return PlannedFill(group, None, (), (record, *others, *carriers))
     _require_settable(group[0], initializer)
     stream = STREAM if shared and use.role == "weight" else group[0].bare_name
-    pieces = _split_into_pieces(layout, initializer, stream)
+    pieces = _split_into_pieces(layout, initializer, decision.stream or stream)
     through = f", set through {use.through}" if use.through else ""
     remark = _describe_surprise(record, initializer)
     record = replace(
@@ -84,7 +88,8 @@ def plan_fill(
         reason=decision.reason + through + remark,
         layout=layout,
     )
-    return PlannedFill(group, initializer, pieces, (record, *others, *carriers))
+    records = (record, *others, *carriers)
+    return PlannedFill(group, initializer, pieces, records, joint=decision.stream is not None)
 
 
 def _describe_surprise(record: ParameterRecord, initializer: Initializer) -> str:
@@ -217,6 +222,7 @@ def require_distinct_streams(planned_fills: Sequence[PlannedFill]) -> None:
     streams = {
         f"{record.name}[{part.name}]" if part else record.name: (part or record).stream
         for planned in planned_fills
+        if not planned.joint
         for record in planned.records[:1]
         for part in (record.parts or (None,))
         if all(piece.stream != STREAM for piece in planned.pieces)

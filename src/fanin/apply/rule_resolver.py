@@ -205,7 +205,11 @@ class RuleResolver:
         if choice is None:
             return self._decide_by_role(use)
         return Decision(
-            use, choice.initializer, f"{why}: {choice.reason}", choice.layout or use.layout
+            use,
+            choice.initializer,
+            f"{why}: {choice.reason}",
+            choice.layout or use.layout,
+            choice.stream,
         )
 
     def _decide_by_role(self, use: ParameterUse) -> Decision:
@@ -214,7 +218,7 @@ class RuleResolver:
         if isinstance(initializer, ModelInitializer):
             choice = self._choose(initializer, use)
             if choice is not None:
-                return Decision(use, choice.initializer, choice.reason, choice.layout or use.layout)
+                return _take(use, choice)
             initializer = usual
         reason = (
             f"{use.role}{use.note or f' of {type(use.module).__name__}'}"
@@ -229,7 +233,7 @@ class RuleResolver:
         if isinstance(default, ModelInitializer):
             choice = self._choose(default, use)
             if choice is not None:
-                return Decision(use, choice.initializer, choice.reason, choice.layout or use.layout)
+                return _take(use, choice)
         return Decision(use, None, use.unknown, use.layout)
 
     def _find_rule(self, role: Role, usual: Initializer | None) -> Initializer | None:
@@ -290,6 +294,11 @@ class RuleResolver:
         if choice is not None:
             self._choosers[use.name] = initializer
         return choice
+
+
+def _take(use: ParameterUse, choice: Assignment) -> Decision:
+    layout = choice.layout or use.layout
+    return Decision(use, choice.initializer, choice.reason, layout, choice.stream)
 
 
 def _is_frozen(use: ParameterUse, parameter: Tensor) -> bool:

@@ -60,6 +60,10 @@ class Assignment:
     """
     insists: bool = False
     """True if the method fails where a value that the model has set on purpose would stay."""
+    stream: str | None = None
+    """The name of another random stream than the parameter's own. Parameters that share one are
+    drawn from the same numbers, as those of a product are that is factorized.
+    """
 
 
 @dataclass(frozen=True)

@@ -129,9 +129,9 @@ def train(
         loss=cell.loss,
     )
     began = time.perf_counter()
-    fit = describe_fit(initialize_model(cell, model, objective, prepared.train))
+    record = initialize_model(cell, model, objective, prepared.train)
     timings["initialize"] = time.perf_counter() - began
-    trainer = Trainer.from_cell(cell, model.to(device), objective)
+    trainer = Trainer.from_cell(cell, model.to(device), objective, record.multipliers)
     trained = TrainedState(
         model,
         trainer.optimizer,
@@ -203,7 +203,7 @@ def train(
         data=_describe_data(dataset, prepared, objective)
         | (cache.labels or {})
         | ({"missing_metrics": missing} if missing else {})
-        | ({"fit": fit} if fit else {}),
+        | ({"fit": fit} if (fit := describe_fit(record)) else {}),
     )
 
 
