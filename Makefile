@@ -40,7 +40,7 @@ test-wheel: ## build the distributions, install the wheel into .venv-wheel and t
 
 test-zoo: ## install timm, peft, trackers and others into .venv-zoo and test with them
 	$(MAKE) VENV=.venv-zoo .venv-zoo/installed-zoo
-	.venv-zoo/bin/python -m pytest -m "slow or not slow" tests/test_zoo.py tests/test_packages.py tests/test_trackers.py tests/test_recipe_packages.py
+	.venv-zoo/bin/python -m pytest -m "slow or not slow" tests/test_zoo.py tests/test_packages.py tests/test_added_peft.py tests/test_trackers.py tests/test_recipe_packages.py
 
 lint: $(VENV)/installed-test ## check format, style and types
 	$(BIN)/ruff format --check $(SOURCES)

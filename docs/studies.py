@@ -103,6 +103,9 @@ def main() -> int:
             pictures = sorted(path.name for path in FOLDER.glob(f"{name}-*.png"))
         else:
             images = draw_figures(name, results)
+            for stale in FOLDER.glob(f"{name}-[0-9]*.png"):
+                if stale.name not in images:
+                    stale.unlink()
             for file, image in images.items():
                 (FOLDER / file).write_bytes(image)
             pictures = list(images)

@@ -89,7 +89,7 @@ def train(
         eos_token_id=None,
     )
     model = GPT2LMHeadModel(config)
-    initialize(model, include=nn.Embedding, embeddings=initialize.initializer)
+    initialize(model, only=nn.Embedding, embeddings=initialize.initializer)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,

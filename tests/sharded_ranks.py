@@ -19,11 +19,13 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
 
-from fanin.apply import Record, initialize
+from fanin import seeds
+from fanin.apply import Record, initialize, verify
 from fanin.errors import FitError
 from fanin.structure import unwrap_name
 
 RULES = ("he_normal", "orthogonal", "torch_default", "auto")
+VERIFIED = ("he_normal", "orthogonal")
 RUNS = hasattr(torch.cpu.current_stream(), "record_event")
 """Whether this torch runs FSDP2's forward pass on the CPU; 2.6 shards and gathers, but cannot."""
 
@@ -121,6 +123,7 @@ def flat_differences(case: str, rule: str) -> list[str]:
             for name, parameter in model.named_parameters(remove_duplicate=False)
             if not torch.equal(parameter, expected.get_parameter(unwrap_name(model, name)))
         ]
+    found += verification_mistakes(model, reference) if rule in VERIFIED else []
     told = [
         [(each.rule, each.stream, each.measured_std) for each in one] for one in (record, reference)
     ]
@@ -129,6 +132,26 @@ def flat_differences(case: str, rule: str) -> list[str]:
     if not torch.allclose(model(x), expected(x), atol=1e-6):
         found += ["forward pass"]
     return found
+
+
+def verification_mistakes(model: nn.Module, reference: Record) -> list[str]:
+    """What is wrong with a verification of shards by the record of the model without them."""
+    saved = Record.from_json(json.loads(json.dumps(reference.to_json())))
+    found = verify(model, saved)
+    numbers = all(check.by == "numbers" for check in found)
+    return [] if found.passed and numbers else [f"verification: {found}"]
+
+
+def drawn_locally(mesh: DeviceMesh) -> str:
+    """What a verification says of shards that each process drew from the same seed."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 6))
+    record = initialize(model, "he_normal", seed=9)
+    sharded = distribute(model, mesh, lambda parameter: Shard(0))
+    with torch.no_grad():
+        local = sharded[0].weight.to_local()  # type: ignore[index]
+        local.copy_(seeds.standard_normal(tuple(local.shape), seeds.make_generator(0, "shard")))
+    (check,) = verify(sharded, record).failed
+    return f"{check.name}: {check.why}"
 
 
 def whole(parameter: Tensor) -> Tensor:
@@ -157,6 +180,7 @@ def differences(case: str, rule: str, mesh: DeviceMesh) -> list[str]:
         for name, parameter in model.named_parameters(remove_duplicate=False)
         if not torch.equal(whole(parameter.detach()), expected.get_parameter(name))
     ]
+    found += verification_mistakes(model, reference) if rule in VERIFIED else []
     sharded = sum(isinstance(parameter, DTensor) for parameter in model.parameters())
     found += [] if sharded == len(list(model.parameters())) else ["not all are sharded"]
     told = [_describe(one) for one in (record, reference)]
@@ -183,7 +207,7 @@ def compare(rank: int, file: str) -> str:
     mesh = init_device_mesh("cpu", (2,))
     found = {case: {rule: differences(case, rule, mesh) for rule in RULES} for case in CASES}
     flat = {case: {rule: flat_differences(case, rule) for rule in RULES} for case in FLAT}
-    answer = json.dumps({"refused": refused(mesh), **found, **flat})
+    answer = json.dumps({"refused": refused(mesh), "local": drawn_locally(mesh), **found, **flat})
     dist.destroy_process_group()
     return answer
 

@@ -13,7 +13,7 @@ from apply_cases import Recurrent, built, equal, mlp, state, unchanged
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from fanin import models, seeds
+from fanin import models
 from fanin.apply import initialize
 from fanin.errors import FitError, UsageError
 
@@ -321,20 +321,6 @@ def test_a_rule_that_does_not_fit_is_found_before_memory_is_given() -> None:
     with pytest.raises(FitError, match=r"block\.bias"):
         initialize(model, "normal", seed=0, biases="he_normal", device="cpu")
     assert places(model) == {"meta"}
-
-
-# --- lazy
-# -----------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
-def test_a_lazy_model_is_filled_after_its_first_forward_pass() -> None:
-    model = built(lambda: nn.Sequential(nn.LazyLinear(5), nn.LazyBatchNorm1d()))
-    with pytest.raises(FitError, match=r"0\.weight has no shape yet .*Run one batch"):
-        initialize(model, "he_normal", seed=0)
-    with seeds.preserve_torch_state(0):  # torch fills what it materialises
-        model(torch.zeros(2, 3))
-    assert initialize(model, "he_normal", seed=0)["0.weight"].fan_in == 3
 
 
 def test_an_untraceable_default_of_gains_does_not_differ_on_meta() -> None:

@@ -130,7 +130,7 @@ def test_include_exclude_and_split_take_classes_and_expressions() -> None:
         model,
         "zero",
         seed=0,
-        include=[nn.Conv2d, re.compile("head.*")],
+        only=[nn.Conv2d, re.compile("head.*")],
         exclude="class:Strided",
         split={"re:head[.]weight": 2},
     )
@@ -142,7 +142,7 @@ def test_include_exclude_and_split_take_classes_and_expressions() -> None:
     }
     assert len(record["head.weight"].parts) == 2
     assert record["down.weight"].reason == "excluded"
-    only = initialize(net(), "zero", seed=0, include=nn.Linear)
+    only = initialize(net(), "zero", seed=0, only=nn.Linear)
     assert {item.name for item in only if item.changed} == {
         "head.weight",
         "head.bias",
@@ -252,7 +252,7 @@ def test_a_mistake_in_a_pattern_leads_to_what_is_meant(what: str) -> None:
     assert unchanged(model, before)
 
 
-@pytest.mark.parametrize("argument", ["include", "exclude"])
+@pytest.mark.parametrize("argument", ["only", "exclude"])
 def test_what_is_no_pattern_is_named_with_its_argument(argument: str) -> None:
     for wrong in (3, dict, [3], nn.ReLU()):
         with pytest.raises(UsageError, match=argument):

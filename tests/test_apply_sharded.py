@@ -62,6 +62,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
 def test_sharded_parameters_get_the_same_weights_as_unsharded_ones(
     case: str, ranks: list[Found]
 ) -> None:
+    """And the record of the unsharded model verifies them."""
     for found in ranks:
         assert found[case] == {rule: [] for rule in RULES}
 
@@ -69,3 +70,8 @@ def test_sharded_parameters_get_the_same_weights_as_unsharded_ones(
 def test_a_sharded_model_is_traced_but_not_observed(ranks: list[Found]) -> None:
     """A forward pass would leave its parameters gathered."""
     assert all(found["refused"] for found in ranks)
+
+
+def test_shards_that_each_process_drew_alike_are_told(ranks: list[Found]) -> None:
+    for found in ranks:
+        assert found["local"].startswith("0.weight: the same numbers 2 times along axis 0")

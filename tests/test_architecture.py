@@ -34,6 +34,7 @@ ORDER = (
     "losses",
     "initializers",
     "apply",
+    "additions",
     "diagnosis",
     "watching",
     "data",

@@ -19,9 +19,9 @@ from fanin.diagnosis.findings.phase import judge_phase
 from fanin.diagnosis.model_audit import audit, examine
 from fanin.diagnosis.probe import measure_start
 from fanin.diagnosis.theory import PathPhase, predict
-from fanin.diagnosis.theory.normal_response import Activation
 from fanin.diagnosis.theory.settled_state import find_settled_state
 from fanin.gains import mean_field, moments
+from fanin.gains.normal_response import Activation
 
 WIDTH = 200
 

@@ -30,7 +30,7 @@ def test_copied_encoder_layers_are_one_finding_with_a_remedy() -> None:
     assert finding.evidence["copies"] == 4
     for patch in finding.patches:
         rules = dict.fromkeys(patch.parameters, patch.initializer)
-        fanin.initialize(model, rules, default="keep", include=patch.parameters, seed=0)
+        fanin.initialize(model, rules, default="keep", only=patch.parameters, seed=0)
     assert judge(model, draw(2, 5, 16)) == []
     assert not torch.equal(model.layers[0].linear1.bias, model.layers[1].linear1.bias)  # type: ignore
 

@@ -377,7 +377,7 @@ def test_the_effect_in_hand_tells_how_many_replicates_decide() -> None:
         (math.log(123456), "ratio", "× 1.2·10⁵"),
         (-293.4, "dollars", "−293"),
         (math.inf, "epochs", "+∞"),
-        (math.nan, "epochs", "?"),
+        (math.nan, "epochs", "—"),
         (0.08, "share", "0.08"),
     ],
 )

@@ -68,12 +68,19 @@ def test_a_dry_run_lists_the_trainings_of_the_chosen_claims() -> None:
     }
 
 
+def test_a_dry_run_of_a_rehearsal_lists_what_it_would_train() -> None:
+    only = "claim=lr-schedule,generalization"  # one study of the latter needs a download
+    record = fanin("run", "claims", "--dry-run", "--fast", "--only", only, "--json").record
+    assert record["studies"] == {"claim-schedule": 24, "claim-start": 240}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("run", "claims", "--only", "data=digits"), "claim=NAME"),
         (("run", "claims", "--only", "claim=he-rely"), "he-relu"),
         (("run", "quick", "--fast"), "--max-epochs"),
+        (("run", "claims", "--replicates", "3", "--timeout=9"), "take --replicates, --timeout:"),
     ],
 )
 def test_a_mistake_is_explained(words: tuple[str, ...], message: str) -> None:

@@ -86,8 +86,11 @@ def test_deep_norm_of_parallel_branches() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"norm": "post"}, ["x = norm(1.565 * x + f(x))", "(2·3)^¼", "the weight 1"]),
-        ({"norm": "post", "skip": 2.0}, ["x = norm(1.565 * x + f(x))", "the model has 2 * x"]),
+        ({"norm": "post"}, ["x = norm(1.565 * x + f(x))", "(2·3)^¼", "the model has x + f(x)"]),
+        (
+            {"norm": "post", "skip": 2.0},
+            ["x = norm(1.565 * x + f(x))", "the model has 2 * x + f(x)"],
+        ),
         ({"norm": "pre", "skip": 1.565}, ["normalization after the sum", "x = norm(1.565 * x"]),
         ({"norm": "none"}, ["normalization after the sum", "blocks.0.0.inner.o"]),
     ],
@@ -101,6 +104,21 @@ def test_deep_norm_refuses_another_skip_weight_or_normalization(
         fanin.initialize(model, "deep_norm", seed=0, batch=tokens())
     assert [word for word in words if word not in str(refused.value)] == []
     assert is_unchanged(model, before)
+
+
+def test_the_weight_of_a_shortcut_is_relative_to_that_of_the_branch() -> None:
+    """norm(x + f(x)/α) is norm(α·x + f(x)); norm(x + α·f(x)) is another model."""
+
+    def scale(factor: float) -> Any:
+        model: Any = make(cases.Traceable, 3, norm="post")
+        for branch in list_branches(model.blocks):
+            branch.forward = lambda x, m=branch: m.norm(x + factor * m.inner(x))
+        return model
+
+    record = fanin.initialize(scale(1 / 1.5651), "deep_norm", seed=0)
+    assert all(one.met for one in record.requires)
+    with pytest.raises(FitError, match=r"the model has x \+ 1\.565 \* f\(x\)"):
+        fanin.initialize(scale(1.5651), "deep_norm", seed=0)
 
 
 def test_one_wrong_skip_weight_is_named() -> None:
@@ -301,6 +319,44 @@ def test_admin_refuses_a_model_without_weights_or_a_batch() -> None:
     with pytest.raises(FitError, match="normalization after the sum"):
         fanin.initialize(pre, "admin", seed=0, batch=tokens())
     assert is_unchanged(model, before)
+
+
+@pytest.mark.parametrize("fault", ["shared", "frozen"])
+def test_admin_refuses_a_weight_that_is_shared_or_frozen(fault: str) -> None:
+    model: Any = make(cases.Traceable, 2, norm="post", skip="omega")
+    first, second = model.blocks[0].children()
+    if fault == "shared":
+        second.skip = first.skip
+    else:
+        second.skip.requires_grad_(False)
+    with pytest.raises(FitError, match=r"weight of its own .*blocks\.0\.1\.inner\.down"):
+        fanin.initialize(model, "admin", seed=0, batch=tokens())
+
+
+def test_admin_of_parallel_branches_weighs_the_shortcut_once() -> None:
+    """Two branches from one point: ω²_2 = Var(ω_1·x) + Var(f + g), which are added up first."""
+
+    class Parallel(cases.Parallel):
+        def __init__(self) -> None:
+            super().__init__(2, norm="post")
+            self.omegas = nn.ParameterList(torch.ones(WIDTH) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.embed(x)
+            for index, norm in enumerate(self.norms):
+                both = self.attentions[index](x) + self.perceptrons[index](x)
+                x = norm(self.omegas[index] * x + both)
+            result: Tensor = self.head(x)
+            return result
+
+    model: Any = make(Parallel)
+    fanin.initialize(model, "admin", seed=0, batch=tokens())
+    with torch.no_grad():
+        x = model.embed(tokens())
+        f, g = model.attentions[0](x), model.perceptrons[0](x)
+    expected = math.sqrt(sum(one.var(correction=0).item() for one in (x, f, g)))
+    assert model.omegas[0].detach() == pytest.approx(torch.ones(WIDTH))
+    assert model.omegas[1].mean().item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_admin_undoes_everything_if_the_batch_shows_no_variance() -> None:

@@ -184,6 +184,13 @@ def test_every_initializer_that_torch_has_is_compared() -> None:
         "wang_init",
         "forget_gate",
         "chrono",
+        "spectral",
+        "sinusoidal",
+        "hadamard",
+        "padded_identity",
+        "mamba_dt_bias",
+        "mamba_a_log",
+        "part_xavier",
     }
     assert {entry.name for entry in TENSOR_ENTRIES} - compared == unique  # torch has none of them
 

@@ -44,6 +44,23 @@ def test_every_branch_ends_with_its_scale(name: str, method: str, observed: bool
     assert {one.rule for one in weights} == {rule}
 
 
+@pytest.mark.parametrize("method", ["skip_init", "rezero"])
+def test_an_end_that_the_model_starts_at_zero_is_drawn(method: str) -> None:
+    """Of two factors that are 0 neither would ever get a gradient."""
+    model = make(cases.Traceable, 2, norm="none", scale="scalar")
+    ends = fanin.initialize(model, method, seed=0, preview=True)
+    names = [one.name for one in ends if "writes" in one.place and one.role == "weight"]
+    assert len(names) == 4
+    with torch.no_grad():
+        for name in names:
+            model.get_parameter(name).zero_()
+    fanin.initialize(model, method, seed=0)
+    batch = tokens()
+    model(batch).square().sum().backward()
+    assert all(bool((model.get_parameter(name) != 0).any()) for name in names)
+    assert all(bool(one.grad.abs().sum() > 0) for one in get_scales(model))  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("name", SCALED)
 def test_at_the_start_a_rezero_network_is_its_shortcuts(name: str) -> None:
     """Weights inside branches change nothing, and every scale has a gradient."""

@@ -51,7 +51,10 @@ def test_skip_init_finds_convnexts_layer_scale() -> None:
 
 
 REFUSED = {
-    ("deep_norm", "BertForMaskedLM"): r"x = norm\(1\.414 \* x \+ f\(x\)\).*the weight 1",
+    (
+        "deep_norm",
+        "BertForMaskedLM",
+    ): r"x = norm\(1\.414 \* x \+ f\(x\)\).*the model has x \+ f\(x\)",
     ("deep_norm", "GPT2LMHeadModel"): r"normalization after the sum",
     ("admin", "BertForMaskedLM"): r"self\.omega = nn\.Parameter",
     ("t_fixup", "LlamaForCausalLM"): r"no normalization \(model\.layers\.0\.input_layernorm",

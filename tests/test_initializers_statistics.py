@@ -137,6 +137,8 @@ def test_every_law_of_the_catalogue_is_tested_here() -> None:
         "delta_orthogonal",
         "sparse",
         "chrono",
+        "padded_identity",
+        "spectral",
         "mamba_dt_bias",
         "mamba_a_log",
     }

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from apply_cases import (
@@ -27,7 +28,7 @@ from torch.nn.utils import parametrizations
 
 from fanin import initializers, seeds
 from fanin.apply import Record, initialize
-from fanin.errors import FaninError, MissingExtra, UnknownName
+from fanin.errors import FaninError, MissingExtra, UnknownName, UsageError
 
 every_rule = pytest.mark.parametrize("rule", RULES)
 
@@ -121,11 +122,11 @@ def test_untouched_parameters_are_there_with_their_reason() -> None:
         "he_normal",
         seed=0,
         exclude="up.*",
-        include=["conv.*", "up.*", "frozen.*", "slope.*"],
+        only=["conv.*", "up.*", "frozen.*", "slope.*"],
     )
     untouched = {parameter.name: parameter.reason for parameter in record if not parameter.changed}
     assert untouched["up.weight"] == "excluded"
-    assert untouched["norms.0.weight"] == "not included"
+    assert untouched["norms.0.weight"] == "outside of only"
     assert untouched["frozen.weight"].startswith("frozen")
     assert untouched["slope.weight"] == "PReLU: no rule is about its weight"
     assert set(untouched) == {
@@ -174,6 +175,44 @@ def test_the_record_goes_through_json() -> None:
     assert (loaded["schema"], loaded["seed"], loaded["rule"]) == (4, 5, "he_normal(mode=fan_out)")
     assert loaded["parameters"][1]["shape"] == list(record[1].shape)
     assert len(loaded["parameters"]) == len(record)
+
+
+@pytest.mark.parametrize("make", [lambda: full(), lambda: initialize(mlp(), "auto", seed=1)])
+def test_a_record_that_was_saved_is_read_back(make: Callable[[], Record]) -> None:
+    record = make()
+    again = Record.from_json(json.loads(json.dumps(record.to_json(), allow_nan=False)))
+    assert again == record
+    assert str(again) == str(record)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda plain: None, r"Expected a record.*not None"),
+        (lambda plain: plain | {"schema": 2}, r"schema 2; this fanin reads 4"),
+        (lambda plain: {"schema": 4}, r"record: rule, seed, .* missing"),
+        (lambda plain: plain | {"sede": 1}, r"record: 'sede' is no field"),
+        (lambda plain: plain | {"seed": "1"}, r"record\.seed: expected a value of type int"),
+        (lambda plain: plain | {"convention": "true"}, r"record\.convention: expected 'kernel'"),
+        (
+            lambda plain: plain | {"parameters": [3]},
+            r"record\.parameters\[0\]: expected a JSON obj",
+        ),
+    ],
+)
+def test_what_is_no_record_is_told(change: Callable[[Any], Any], match: str) -> None:
+    plain = json.loads(json.dumps(initialize(mlp(), "he_normal", seed=0).to_json()))
+    with pytest.raises(UsageError, match=match):
+        Record.from_json(change(plain))
+
+
+def test_a_saved_record_names_views_only() -> None:
+    """A record is not trusted: the steps to a part are methods that copy nothing, and no others."""
+    attention = built(lambda: nn.MultiheadAttention(8, 2))
+    plain = json.loads(json.dumps(initialize(attention, "he_normal", seed=0).to_json()))
+    plain["parameters"][0]["layout"]["parts"][0]["steps"][0]["method"] = "zero_"
+    with pytest.raises(UsageError, match=r"steps\[0\]\.method: expected 'narrow' or .*'zero_'"):
+        Record.from_json(plain)
 
 
 def test_json_has_parts_overlaps_and_rules_and_says_what_to_repeat() -> None:

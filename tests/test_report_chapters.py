@@ -134,4 +134,22 @@ def test_a_run_that_diverged_is_counted_and_reaches_nothing() -> None:
     }
     impact = list_impact(Analysis(plan, found))
     assert impact["he_normal"][0].diverged == "2 of 2"
-    assert impact["he_normal"][0].epochs == "—"
+    assert impact["he_normal"][0].epochs == "never (0 of 2)"
+
+
+def count_epochs(outcome: str) -> str:
+    """Epochs to 0.98 of three runs: one reaches it in epoch 2, one in 4, one ends after epoch 1."""
+    plan = plan_of([("mlp", "mnist")], ("he_normal",), replicates=3)
+    curves, found = [[0.5, 1.0], [0.5, 0.5, 0.5, 1.0], [0.5]], {}
+    for planned, curve in zip(plan.cells, curves, strict=True):
+        result = result_of(planned.cell, "ok" if len(curve) > 1 else outcome)  # type: ignore[arg-type]
+        history = {"loss": curve, "val_loss": curve, "val_accuracy": curve}
+        found[planned.cell.id] = replace(result, history=history)
+    (row,) = list_impact(Analysis(plan, found))["he_normal"]
+    return row.epochs
+
+
+def test_epochs_to_the_target_are_censored_by_early_stopping_and_not_by_divergence() -> None:
+    # Unknown after epoch 1: S(2) = 1 − 1/2. Watched to epoch 4: S(2) = 2/3, S(4) = 2/3·1/2.
+    assert count_epochs("failed") == "2 (2 of 3)"
+    assert count_epochs("diverged") == "4 (2 of 3)"

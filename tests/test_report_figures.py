@@ -75,7 +75,9 @@ def read_texts(figure: Figure) -> str:
 )
 def test_a_study_gets_the_figures_that_fit_its_axes(kind: str, titles: list[str]):
     figures = draw_study_figures(analyse(kind, 3), overlays=())
-    assert [figure.title for figure in figures] == titles
+    has_ranks = kind != "phase-diagram"  # which compares two values
+    ranks = ["Average ranks of initializers"] * has_ranks
+    assert [figure.title for figure in figures] == [*titles, *ranks]
     assert all(figure.image.startswith(b"\x89PNG") for figure in figures)
 
 
@@ -98,10 +100,11 @@ def test_figures_are_written_and_are_the_same_bytes_each_time(tmp_path: Path):
     assert [path.name for path in paths] == [
         "figure-1-test-accuracy-by-initializer.png",
         "figure-2-test-accuracy-by-initializer-and-optimizer.png",
+        "figure-3-average-ranks-of-initializers.png",
     ]
     first = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in results.figures(tmp_path / "again")] == first
-    assert [path.suffix for path in results.figures(tmp_path, kind="svg")] == [".svg", ".svg"]
+    assert [path.suffix for path in results.figures(tmp_path, kind="svg")] == [".svg"] * 3
 
 
 def test_an_unknown_kind_of_figure_is_an_error(tmp_path: Path):

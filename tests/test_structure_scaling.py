@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -147,6 +148,22 @@ def test_what_the_graph_does_not_show_is_read_off_the_numbers_if_it_is_a_constan
         )
         observed = get_branches(model.bfloat16(), sequence().bfloat16())[0].shortcut_factor
         assert observed == (None if expected is None else pytest.approx(expected, rel=1e-3))
+
+
+def test_a_vector_of_equal_numbers_on_a_branch_is_read_off_too_but_not_in_place() -> None:
+    def run(m: Any, x: Tensor, *, in_place: bool) -> Tensor:
+        y = m.embed(x)
+        out = branch(m, y)
+        out = out.mul_(m.vector) if in_place else (out * m.vector).view_as(y)
+        result: Tensor = m.head(y + out)
+        return result
+
+    for in_place in (False, True):
+        model: Any = make_block(partial(run, in_place=in_place))
+        model.register_buffer("vector", torch.full((WIDTH,), 0.375))
+        assert get_branches(model, None)[0].factor is None
+        expected = None if in_place else pytest.approx(0.375)
+        assert get_branches(model, sequence())[0].factor == expected
 
 
 @both_ways

@@ -80,7 +80,8 @@ def test_too_few_replicates_say_so_and_what_could_have_been_seen():
     one = str(results_with(he_normal=[0.9], zero=[0.1]).verdict())
     assert (
         one
-        == "he_normal scored best in test accuracy (0.9000); with one replicate it may be chance."
+        == "he_normal scored best in test accuracy (0.9000); with one replicate it may be chance. "
+        "One pair shows no spread, so no difference could have been told (10 needed)."
     )
 
 
@@ -118,8 +119,8 @@ def test_many_sections_are_counted_and_all_are_told_on_request():
     conclusion = Results(plan, results_of(plan)).verdict()
     assert len(conclusion.sections) == 9
     assert len(conclusion.lines) == 2
-    assert "of 9 sections" in conclusion.lines[0]
-    assert "Told to be worse than the best or the reference: zero in 9." in conclusion.lines[0]
+    assert "of the 9 sections" in conclusion.lines[0]
+    assert "Shown to be worse than the best or the reference: zero in 9." in conclusion.lines[0]
     assert conclusion.lines[1].startswith("Average rank over 9 sections: ")
     assert str(conclusion).count("mlp · ") == 4
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from fanin import initialize, initializers
+from fanin import initialize, initializers, seeds
 from fanin.errors import FitError, UnknownName
 
 
@@ -291,10 +291,16 @@ def test_trap_24_a_parameter_without_memory_is_filled_or_refused_and_never_passe
     assert model.weight.any()
 
 
-def test_trap_24_a_lazy_parameter_is_refused_and_says_what_to_do() -> None:
-    """It has no shape, so no fans."""
-    with pytest.raises(FitError, match=r"0\.weight has no shape yet .*Run one batch"):
-        initialize(nn.Sequential(nn.LazyLinear(3)), "he_normal", seed=0)
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_trap_24_a_lazy_parameter_waits_for_its_shape_and_is_not_passed_over() -> None:
+    """It has no shape, so no fans. See `test_lazy.py`."""
+    model = nn.Sequential(nn.LazyLinear(3))
+    record = initialize(model, "zero", seed=0)
+    assert record["0.weight"].treatment == "waiting"
+    with seeds.preserve_torch_state(0):  # torch fills what it materialises
+        model(torch.ones(2, 5))
+    assert not model[0].weight.any()
+    assert record["0.weight"].shape == (3, 5)
 
 
 def test_trap_25_the_key_and_value_biases_of_attention_are_biases() -> None:
@@ -306,7 +312,7 @@ def test_trap_25_the_key_and_value_biases_of_attention_are_biases() -> None:
     assert initialize(attention, "xavier_normal", seed=0)["bias_k"].role == "bias"
     assert not attention.bias_k.any()
     with pytest.raises(FitError, match="bias_k"):
-        initialize(attention, "zero", seed=0, biases="xavier_normal", include="bias_k")
+        initialize(attention, "zero", seed=0, biases="xavier_normal", only="bias_k")
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,6 +11,7 @@ from user_code_files import write_file
 from fanin.cell.cell import Cell
 from fanin.errors import FaninError
 from fanin.study import trial
+from fanin.study.canonical_cell import make_cell
 from fanin.study.study import Study
 from fanin.training.train import DataCache, train
 
@@ -194,3 +195,25 @@ def test_a_model_of_which_most_stays_as_it_is_is_named_before_it_trains() -> Non
     assert note.startswith("mine.py:unseen, he_normal: 87.8 % of the numbers of the model stay")
     assert "stack 3×6×4" in note
     assert "layouts={pattern: fanin.Layout(" in note
+
+
+@for_each(
+    ("initializer", "model", "obstacle"),
+    [
+        ("admin", "transformer(depth=2, norm=post, skip_weight=learned, width=8)", ""),
+        ("admin", "transformer(depth=2, norm=post, width=8)", "a learnable weight"),
+        ("deep_norm", "transformer(depth=2, norm=pre, width=8)", "normalization after the sum"),
+        ("lsuv", "mlp(widths=[8], activation=relu)", ""),
+    ],
+)
+def test_methods_that_look_at_structure_or_data_are_tried_on_random_data(
+    initializer: str, model: str, obstacle: str
+) -> None:
+    data = "digits" if model.startswith("mlp") else "rows(of=digits)"
+    cell = make_cell({"data": data, "model": model, "initializer": initializer})
+    if not obstacle:
+        assert trial.try_training(cell) == ""
+        return
+    with pytest.raises(FaninError, match=obstacle) as caught:
+        trial.try_training(cell)
+    assert caught.value.about == ("initializer", "model")

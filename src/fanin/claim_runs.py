@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fanin import atomic, claims, experiment
+from fanin.claims.claim import Claim
 from fanin.claims.claim_inputs import ClaimInputs, StudyRuns, read_observations
 from fanin.claims.claim_verdict import ClaimVerdict, judge_claim
 from fanin.claims.observations import load_observations
@@ -103,7 +104,7 @@ def run_claims(
     if not chosen:
         raise UsageError("No claim was named. fanin list claims lists them.")
     folder = Path(out) if out is not None else REHEARSAL_FOLDER if is_rehearsal else FOLDER
-    studies = list_in_order(study for claim in chosen for study in claim.studies)
+    studies = list_studies(chosen, is_rehearsal=is_rehearsal)
     observed = _observe(
         list_in_order(name for claim in chosen for name in claim.observations),
         folder,
@@ -112,16 +113,11 @@ def run_claims(
     )
     runs: dict[str, StudyRuns] = {}
     problems: list[str] = []
-    for number, name in enumerate(studies, 1):
-        study = Study.load(name)
-        if is_rehearsal:
-            if not is_embedded(study):
-                continue
-            study = replace(study, tuning=None)
-        say(f"Study {number} of {len(studies)}: {name}")
+    for number, study in enumerate(studies, 1):
+        say(f"Study {number} of {len(studies)}: {study.name}")
         results = experiment.run(
             study,
-            folder / name,
+            folder / study.name,
             replicates=REHEARSAL_REPLICATES if is_rehearsal else None,
             max_epochs=REHEARSAL_EPOCHS if is_rehearsal else None,
             workers=workers,
@@ -129,12 +125,22 @@ def run_claims(
             observer=observer,
             command="fanin run claims",
         )
-        runs[name] = StudyRuns(results.plan, results.results)
+        runs[study.name] = StudyRuns(results.plan, results.results)
         assert results.run_summary is not None
         problems += results.run_summary.problems
     inputs = ClaimInputs(runs, observed)
     verdicts = tuple(judge_claim(claim, inputs, is_rehearsal=is_rehearsal) for claim in chosen)
     return ClaimResults(verdicts, folder, tuple(problems))
+
+
+def list_studies(chosen: Iterable[Claim], *, is_rehearsal: bool = False) -> list[Study]:
+    """The studies that claims read; of a rehearsal without tuning, and without those whose data
+    would be downloaded.
+    """
+    studies = map(Study.load, list_in_order(name for claim in chosen for name in claim.studies))
+    if not is_rehearsal:
+        return list(studies)
+    return [replace(study, tuning=None) for study in studies if is_embedded(study)]
 
 
 def list_in_order(names: Iterable[str]) -> list[str]:

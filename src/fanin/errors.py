@@ -188,4 +188,6 @@ def quote(value: object, limit: int = 80) -> str:
 
 
 class UnfilledWarning(UserWarning):
-    """Much of a model stays as it is, because fanin does not know what its parameters do."""
+    """Much of a model stays as it is: fanin does not know what its parameters do, or all of it was
+    loaded.
+    """

@@ -59,6 +59,13 @@ def make_generator(seed: int, purpose: str, *name: str | int) -> torch.Generator
     return torch.Generator("cpu").manual_seed(derive_stream(seed, purpose, *name))
 
 
+def restart_stream(stream: int) -> torch.Generator:
+    """A CPU generator at the start of a stream of that number, such as one that a record names."""
+    import torch
+
+    return torch.Generator("cpu").manual_seed(stream)
+
+
 def make_numpy_generator(seed: int, purpose: str, *name: str | int) -> np.random.Generator:
     """NumPy's PCG64 generator for (seed, purpose, name, …), for statistics and planning."""
     return np.random.Generator(np.random.PCG64(_digest(seed, purpose, *name)))

@@ -14,6 +14,9 @@ parameters:
 - A tied parameter is filled once, in its first known role.
 - A reparametrized weight (weight_norm, spectral_norm, orthogonal) is set through its
   parametrization.
+- What was loaded stays: what a state dict says, or the flags of transformers
+  (`fanin.apply.loaded_parameters`).
+- Lazy layers are filled when their first batch tells their shapes (`fanin.apply.waiting_layers`).
 - A parameter on the device "meta" gets memory on the device that the caller names.
   What no rule fills there is filled by its module's reset method or, if it is frozen, by the
   function that the caller gives as ``materialize``; otherwise it is an error.
@@ -28,7 +31,23 @@ adding a layer does not change the draws of another.
 from fanin.apply.initialization import initialize
 from fanin.apply.parameter_record import ParameterRecord, PartRecord
 from fanin.apply.record import Record
+from fanin.apply.record_verification import verify
 from fanin.apply.rules import Rules
+from fanin.apply.selected_weights import Selection, select_weights
 from fanin.apply.unfilled import collect_unfilled
+from fanin.apply.verification import Verification
+from fanin.apply.verification_check import ParameterCheck
 
-__all__ = ["ParameterRecord", "PartRecord", "Record", "Rules", "collect_unfilled", "initialize"]
+__all__ = [
+    "ParameterCheck",
+    "ParameterRecord",
+    "PartRecord",
+    "Record",
+    "Rules",
+    "Selection",
+    "Verification",
+    "collect_unfilled",
+    "initialize",
+    "select_weights",
+    "verify",
+]

@@ -115,17 +115,9 @@ def _fill_reparametrized(planned: PlannedFill, use: ParameterUse, seed: int) -> 
     whole = _draw_whole(planned, use.parameter, seed)
     for _, row in _find_padding_rows(planned):
         whole[row] = 0
-    directions = seeds.standard_normal(
-        tuple(whole.shape), seeds.make_generator(seed, "init", use.bare_name)
-    )
     try:
-        with seeds.preserve_torch_state(
-            seeds.derive_stream(seed, "reparametrize", use.bare_name)
-        ):  # orthogonal draws what it lacks
-            reparametrization.write(
-                use.module, use.local, whole.to(use.parameter.device), directions
-            )
-            values = reparametrization.read(use.module, use.local)
+        on_device = whole.to(use.parameter.device)
+        values = write_through(use.module, use.local, use.bare_name, on_device, seed)
     except Exception as error:  # a user's parametrization may fail in any way
         raise FitError(
             f"{use.name} cannot be set through {use.through}, so nothing was changed: {error}"
@@ -137,6 +129,19 @@ def _fill_reparametrized(planned: PlannedFill, use: ParameterUse, seed: int) -> 
             f"Use another rule there, or keep."
         )
     return _measure_pieces(planned, values)
+
+
+def write_through(
+    module: nn.Module, local: str, bare_name: str, whole: Tensor, seed: int
+) -> Tensor:
+    """Set a reparametrized weight of a layer; what the layer then uses."""
+    directions = seeds.standard_normal(
+        tuple(whole.shape), seeds.make_generator(seed, "init", bare_name)
+    )
+    stream = seeds.derive_stream(seed, "reparametrize", bare_name)
+    with seeds.preserve_torch_state(stream):  # orthogonal draws what it lacks
+        reparametrization.write(module, local, whole, directions)
+        return reparametrization.read(module, local)
 
 
 def _draw_whole(planned: PlannedFill, parameter: Tensor, seed: int) -> Tensor:
@@ -216,8 +221,14 @@ def _add_measurements(
 def _find_padding_rows(planned: PlannedFill) -> Iterator[tuple[ParameterUse, int]]:
     """The rows of embeddings that stand for padding."""
     for use in planned.uses:
-        if (
-            isinstance(use.module, nn.Embedding | nn.EmbeddingBag)
-            and use.module.padding_idx is not None
-        ):
-            yield use, use.module.padding_idx
+        for row in find_padding_rows(use):
+            yield use, row
+
+
+def find_padding_rows(use: ParameterUse) -> Iterator[int]:
+    """The row of an embedding that stands for padding, if it has one."""
+    if (
+        isinstance(use.module, nn.Embedding | nn.EmbeddingBag)
+        and use.module.padding_idx is not None
+    ):
+        yield use.module.padding_idx

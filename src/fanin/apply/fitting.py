@@ -32,18 +32,18 @@ class FitBatch:
 
 
 def check_fit_batch(initializers: Sequence[ModelInitializer], fit_batch: FitBatch) -> bool:
-    """Whether any initializer fits. Raises `UsageError` if one does and there is no batch, or one
-    with numbers that are not finite.
+    """Whether any initializer fits. Raises `UsageError` if one needs a batch and there is none, or
+    the batch has numbers that are not finite.
     """
     for one in initializers:
-        if one.fits and fit_batch.batch is None:
+        if one.fits and one.needs_batch and fit_batch.batch is None:
             raise UsageError(
                 f"{one} looks at data: fanin.initialize(model, '{one}', seed=0, batch=x"
                 f"{', target=y' if one.needs_loss else ''}), where x is one batch of inputs as in "
                 "training."
             )
     fits = any(one.fits for one in initializers)
-    if fits:
+    if fits and fit_batch.batch is not None:
         args, kwargs = split_batch(fit_batch.batch)
         for tensor in collect_tensors((args, kwargs)):
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
@@ -136,6 +136,10 @@ class _Session:
                 if isinstance(module, _BatchNorm):
                     module.train()
             yield
+
+    @property
+    def has_batch(self) -> bool:
+        return self._fit_batch.batch is not None
 
     @property
     def inputs(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

@@ -16,6 +16,7 @@ from fanin.apply import meta
 from fanin.apply.fill import fill, fill_all
 from fanin.apply.fitting import FitBatch, check_fit_batch, fit_model, restore_weights_on_error
 from fanin.apply.fully_sharded import gather_flat_parameters
+from fanin.apply.loaded_parameters import find_loaded, warn_if_all_loaded
 from fanin.apply.materialization import list_kept, mark_change, mark_made, materialize_model
 from fanin.apply.model_facts import list_model_initializers
 from fanin.apply.model_parameters import find_uses
@@ -32,6 +33,7 @@ from fanin.apply.resolution import Resolution, resolve_rules
 from fanin.apply.rules import Rule, Rules
 from fanin.apply.told_layouts import Split
 from fanin.apply.unfilled import require_known
+from fanin.apply.waiting_layers import attach_all, plan_waiting, refuse_whole_model_rules
 from fanin.errors import FitError, UnknownName, UsageError, quote
 from fanin.fans import Convention, Layout
 from fanin.losses import LossFunction
@@ -55,8 +57,9 @@ def initialize(
     roles: Mapping[str, str] | None = None,
     device: str | torch.device | None = None,
     materialize: Materialize | None = None,
-    include: Patterns | None = None,
+    only: Patterns | None = None,
     exclude: Patterns | None = None,
+    loaded: Mapping[str, Any] | None = None,
     preview: bool = False,
     convention: Convention = "kernel",
     recurrent: Rule | None = None,
@@ -98,10 +101,13 @@ def initialize(
         materialize: a function that fills a model on "meta" before the rules do, for what only its
             constructor knew: called with each module, inner ones first, as transformers'
             ``model._init_weights``, or once without arguments, as timm's ``model.init_weights``.
-        include: pattern or patterns of the parameters to initialize, such as ``"encoder.*"`` or
-            ``nn.Conv2d``.
+        only: pattern or patterns of the parameters that may be touched, such as ``"encoder.*"`` or
+            ``nn.Conv2d``; all others stay.
         exclude: pattern or patterns of the parameters to leave unchanged.
-        preview: return the record without changing the model.
+        loaded: the state dict that was loaded into the model: its parameters stay, and those that
+            it lacks are initialized. Default: what transformers' ``from_pretrained`` has loaded, by
+            its flags (`fanin.apply.loaded_parameters`). ``{}``: nothing was.
+        preview: return the record without changing the model; nothing is fitted to a batch.
         convention: how fans are counted, "kernel" or "effective" (see `fanin.fans`).
         recurrent: rule for hidden-to-hidden weights; default: as other weights.
         biases: rule for biases; default: zero. See ``forget_gate`` and ``chrono``.
@@ -133,34 +139,49 @@ def initialize(
     )
     place = meta.check_device(device)
     fit_batch = FitBatch(batch, target, loss)
-    fits = check_fit_batch(list_model_initializers(chosen), fit_batch)
+    fits = not preview and check_fit_batch(list_model_initializers(chosen), fit_batch)
     with gather_flat_parameters(model):
         uses = find_uses(model, convention)
-        untouched = find_untouched(uses, include, exclude)
+        untouched = find_untouched(uses, only, exclude) | find_loaded(model, uses, loaded)
         kept = list_kept(uses, chosen, untouched)
         with materialize_model(model, materialize, place, seed, kept=kept, undo=preview) as made:
             uses = find_uses(model, convention)
+            refuse_whole_model_rules(uses, chosen)
             found = resolve_rules(model, uses, chosen, untouched, batch, roles)
+            waiting, late = plan_waiting(
+                found.resolver,
+                found.uses,
+                chosen,
+                untouched,
+                seed=seed,
+                shared=shared_stream,
+                convention=convention,
+                strict=strict,
+            )
             plan = mark_made(found.resolver.plan_fills(seed, shared=shared_stream), made)
             requires = collect_requirements(found.resolver.plans)
             require_known(plan, strict=strict)
+            warn_if_all_loaded(plan)
             tried = materialize is not None
-            with restore_weights_on_error(model, needed=fits and not preview):
+            with restore_weights_on_error(model, needed=fits):
                 records = _fill(model, plan, place, seed, tried=tried, preview=preview)
-                if fits and not preview:
+                if fits:
                     records = fit_model(found, plan, records, fit_batch)
-    return Record(
+    record = Record(
         rule=str(chosen.default),
         rules=chosen.to_json(),
         seed=seed,
         convention=convention,
         preview=preview,
-        parameters=_sort_records(found, records),
+        parameters=_sort_records(found, [*records, *late]),
         overlaps=found.resolver.overlaps,
         requires=requires,
         multipliers=collect_multipliers(found.resolver),
         model_reference=weakref.ref(model),
     )
+    if not preview:
+        attach_all(model, waiting, record)
+    return record
 
 
 def _check_arguments(model: object, convention: object, seed: object) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fanin.apply.meta import allocate
 from fanin.apply.model_parameters import ParameterUse
@@ -130,7 +131,7 @@ class _Values:
         self._saved = [
             (tensor, tensor.detach().clone())
             for tensor in (*model.parameters(), *model.buffers())
-            if not tensor.is_meta
+            if not (tensor.is_meta or is_lazy(tensor))
         ]
 
     @torch.no_grad()

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fanin import seeds
 from fanin.apply.model_parameters import ParameterUse
@@ -201,7 +202,7 @@ def _preserve_others(module: nn.Module, locals_: Sequence[str]) -> Iterator[None
     saved = [
         (tensor, tensor.detach().clone())
         for name, tensor in own
-        if name not in locals_ and not tensor.is_meta
+        if name not in locals_ and not tensor.is_meta and not is_lazy(tensor)
     ]
     try:
         yield

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from fanin.apply.reparametrization import Carrier, find_reparametrized
-from fanin.errors import FitError
 from fanin.fans import (
     Convention,
     LayerParameter,
@@ -20,6 +18,7 @@ from fanin.fans import (
     describe_parameters,
     get_tensor_layout,
 )
+from fanin.fans.lazy_layers import get_lazy_roles, has_lazy_parameters
 from fanin.structure import unwrap_name
 
 
@@ -48,6 +47,8 @@ class ParameterUse:
     """How its role was found, if not by the class of its layer."""
     unknown: str = ""
     """Of an unknown role: why it is not known, in words."""
+    waits: bool = False
+    """Whether its layer is lazy and has no shape yet; its layout is then empty."""
 
     @property
     def parameter(self) -> nn.Parameter:
@@ -56,6 +57,8 @@ class ParameterUse:
 
     def get_effective_layout(self) -> WeightLayout:
         """The layout with effective fans: strides taken into account."""
+        if self.waits:
+            return self.layout
         held = describe_parameters(self.module, "effective").get(self.local)
         return (
             held.layout
@@ -66,28 +69,45 @@ class ParameterUse:
 
 def find_uses(model: nn.Module, convention: Convention) -> tuple[ParameterUse, ...]:
     """Every parameter at every place where it occurs, in the model's order."""
-    return tuple(_iterate_uses(model, convention))
-
-
-def _iterate_uses(model: nn.Module, convention: Convention) -> Iterator[ParameterUse]:
     carriers_seen: set[tuple[int, str]] = set()
-    for place in _list_places(model):
-        module, prefix = place.module, place.prefix
-        held = describe_parameters(module, convention) if _require_shapes(module, prefix) else {}
-        for found in find_reparametrized(module, prefix):
-            carriers_seen |= {(id(one.owner), one.local) for one in found.carriers}
-            yield _make_use(
-                place,
-                found.local,
-                held.get(found.local),
-                found.carriers,
-                found.through,
-                found.shape,
-            )
-        for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            if (id(module), local) not in carriers_seen:
-                carriers = (Carrier(prefix + local, module, local),)
-                yield _make_use(place, local, held.get(local), carriers, "", tuple(parameter.shape))
+    return tuple(
+        use for place in _list_places(model) for use in _list_uses(place, convention, carriers_seen)
+    )
+
+
+def find_layer_uses(
+    layer: nn.Module, prefix: str, bare_prefix: str, convention: Convention
+) -> tuple[ParameterUse, ...]:
+    """The parameters of one layer whose place in its model is known."""
+    return tuple(_list_uses(_ModulePlace(prefix, bare_prefix, (layer,)), convention, set()))
+
+
+def _list_uses(
+    place: _ModulePlace, convention: Convention, carriers_seen: set[tuple[int, str]]
+) -> Iterator[ParameterUse]:
+    module, prefix = place.module, place.prefix
+    if has_lazy_parameters(module):
+        yield from _list_waiting_uses(place)
+        return
+    held = describe_parameters(module, convention)
+    for found in find_reparametrized(module, prefix):
+        carriers_seen |= {(id(one.owner), one.local) for one in found.carriers}
+        yield _make_use(
+            place, found.local, held.get(found.local), found.carriers, found.through, found.shape
+        )
+    for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+        if (id(module), local) not in carriers_seen:
+            carriers = (Carrier(prefix + local, module, local),)
+            yield _make_use(place, local, held.get(local), carriers, "", tuple(parameter.shape))
+
+
+def _list_waiting_uses(place: _ModulePlace) -> Iterator[ParameterUse]:
+    """The parameters of a lazy layer, without shapes."""
+    roles = get_lazy_roles(place.module)
+    for local, _ in place.module.named_parameters(recurse=False, remove_duplicate=False):
+        carriers = (Carrier(place.prefix + local, place.module, local),)
+        use = _make_use(place, local, None, carriers, "", ())
+        yield replace(use, role=roles.get(local, "unknown"), waits=True)
 
 
 def _make_prefix(path: str) -> str:
@@ -116,16 +136,6 @@ def _list_places(model: nn.Module) -> list[_ModulePlace]:
         _ModulePlace(_make_prefix(path), _make_prefix(unwrap_name(model, path)), enclosing)
         for path, enclosing in found.items()
     ]
-
-
-def _require_shapes(module: nn.Module, prefix: str) -> bool:
-    for local, parameter in module.named_parameters(recurse=False):
-        if is_lazy(parameter):
-            raise FitError(
-                f"{prefix}{local} has no shape yet (a lazy parameter). Run one batch through the "
-                "model first."
-            )
-    return True
 
 
 def _make_use(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from fanin.apply.previous_values import PreviousValues
 from fanin.apply.record_table import (
@@ -15,8 +16,11 @@ from fanin.apply.record_table import (
     shorten,
     shorten_name,
 )
-from fanin.fans import Role
+from fanin.fans import Role, WeightLayout
 from fanin.screen import count_columns
+
+Treatment = Literal["touched", "kept", "waiting", "tied"]
+"""What became of a parameter: touched is what was written, or would be after a preview."""
 
 SPECIAL = "special"
 """How the reason of a parameter begins that keeps what its model has set."""
@@ -79,6 +83,23 @@ class ParameterRecord:
     """
     fitted: str = ""
     """What was done with it after the draw, by a method that looks at data."""
+    waiting: bool = False
+    """Whether it is a lazy parameter that is filled when its shape is known."""
+    bare_name: str = ""
+    """Its name in the model without wrappers, from which its stream is derived."""
+    layout: WeightLayout | None = field(default=None, repr=False)
+    """What was drawn: axes, fans and places of parts, so that it can be drawn again
+    (`fanin.verify`).
+    """
+
+    @property
+    def treatment(self) -> Treatment:
+        """Whether it was touched, stays, waits for its shape, or is another one's second name."""
+        if self.tied_to is not None:
+            return "tied"
+        if self.waiting:
+            return "waiting"
+        return "touched" if self.rule is not None or self.changed else "kept"
 
     def __str__(self) -> str:
         """All there is to know, a line each."""
@@ -88,7 +109,7 @@ class ParameterRecord:
 def _explain_parameter(record: ParameterRecord) -> str:
     """Everything about one parameter."""
     facts = {
-        "shape": f"{format_shape(record.shape)}, {record.dtype}",
+        "shape": f"{_format_own_shape(record)}, {record.dtype}",
         "role": record.role,
         "rule": record.rule or "none: it stays as it is",
         "place": record.place,
@@ -134,10 +155,8 @@ def format_parameter(record: ParameterRecord, columns: RecordColumns) -> Iterato
     widths = columns.widths
     name = shorten_name(record.name, widths[0])
     if record.rule is None:
-        remark = record.reason if record.tied_to else f"kept: {record.reason}"
-        start = (
-            f"{name:<{widths[0]}} {shorten(format_shape(record.shape), widths[1]):<{widths[1]}} "
-        )
+        remark = f"kept: {record.reason}" if record.treatment == "kept" else record.reason
+        start = f"{name:<{widths[0]}} {shorten(_format_own_shape(record), widths[1]):<{widths[1]}} "
         yield start + shorten(remark, columns.total - len(start))
         return
     times = f" ×{len(record.parts)}" if record.parts else ""
@@ -148,6 +167,10 @@ def format_parameter(record: ParameterRecord, columns: RecordColumns) -> Iterato
             yield columns.format_row(
                 f"  part {part.name}", format_shape(part.shape), "", *_format_numbers(part)
             )
+
+
+def _format_own_shape(record: ParameterRecord) -> str:
+    return "?" if record.waiting else format_shape(record.shape)
 
 
 def _format_numbers(record: ParameterRecord | PartRecord) -> tuple[str, ...]:

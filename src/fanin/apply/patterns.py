@@ -34,6 +34,9 @@ Patterns = Pattern | Sequence[Pattern]
 
 ValueT = TypeVar("ValueT")
 
+OUTSIDE = "outside of only"
+"""Why a parameter stays of which `only` says nothing."""
+
 _CLASS, _EXPRESSION = "class:", "re:"
 _FLAGS = {re.ASCII: "a", re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x"}
 _LEADING_FLAGS = re.compile(r"\s*\(\?[aimsux]+\)")
@@ -100,22 +103,22 @@ def _get_name(use: ParameterUse) -> str:
 
 
 def find_untouched(
-    uses: Sequence[ParameterUse], include: Patterns | None, exclude: Patterns | None
+    uses: Sequence[ParameterUse], only: Patterns | None, exclude: Patterns | None
 ) -> dict[str, str]:
     """The names that are not to be touched, each with the reason."""
     names = [use.name for use in uses]
-    included = set(names) if include is None else _match_all(uses, include, "include")
+    inside = set(names) if only is None else _match_all(uses, only, "only")
     excluded = set() if exclude is None else _match_all(uses, exclude, "exclude")
     return {
-        name: "excluded" if name in excluded else "not included"
+        name: "excluded" if name in excluded else OUTSIDE
         for name in names
-        if name in excluded or name not in included
+        if name in excluded or name not in inside
     }
 
 
 def _match_all(uses: Sequence[ParameterUse], patterns: Patterns, argument: str) -> set[str]:
     single = isinstance(patterns, str | type | re.Pattern)
-    if not (single or isinstance(patterns, Sequence)) or (argument == "include" and not patterns):
+    if not (single or isinstance(patterns, Sequence)) or (argument == "only" and not patterns):
         raise UsageError(
             f"{argument} takes one or more patterns such as 'encoder.*', not {quote(patterns)}."
         )

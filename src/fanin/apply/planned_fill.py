@@ -29,6 +29,8 @@ class Decision:
     initializer: Initializer | None
     reason: str
     layout: WeightLayout
+    stream: str | None = None
+    """The name of its random stream, if it shares one with other parameters."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class PlannedFill:
     pieces: tuple[Piece, ...]
     records: tuple[ParameterRecord, ...]
     """One per use."""
+    joint: bool = False
+    """Whether it shares its random stream with other parameters on purpose."""
 
     @property
     def writes(self) -> bool:
@@ -76,14 +80,16 @@ def plan_fill(
         return PlannedFill(group, None, (), (record, *others, *carriers))
     _require_settable(group[0], initializer)
     stream = STREAM if shared and use.role == "weight" else group[0].bare_name
-    pieces = _split_into_pieces(layout, initializer, stream)
+    pieces = _split_into_pieces(layout, initializer, decision.stream or stream)
     through = f", set through {use.through}" if use.through else ""
     remark = _describe_surprise(record, initializer)
     record = replace(
         _complete_record(record, pieces, initializer, seed),
         reason=decision.reason + through + remark,
+        layout=layout,
     )
-    return PlannedFill(group, initializer, pieces, (record, *others, *carriers))
+    records = (record, *others, *carriers)
+    return PlannedFill(group, initializer, pieces, records, joint=decision.stream is not None)
 
 
 def _describe_surprise(record: ParameterRecord, initializer: Initializer) -> str:
@@ -186,6 +192,7 @@ def _make_record(use: ParameterUse, layout: WeightLayout, reason: str) -> Parame
         reason=reason,
         fan_in=shown.fan_in if shown else None,
         fan_out=shown.fan_out if shown else None,
+        bare_name=use.bare_name,
     )
 
 
@@ -206,6 +213,7 @@ def _make_carrier_record(use: ParameterUse, position: int) -> ParameterRecord:
         tied_to=use.name,
         fan_in=None,
         fan_out=None,
+        bare_name=one.name,
     )
 
 
@@ -214,6 +222,7 @@ def require_distinct_streams(planned_fills: Sequence[PlannedFill]) -> None:
     streams = {
         f"{record.name}[{part.name}]" if part else record.name: (part or record).stream
         for planned in planned_fills
+        if not planned.joint
         for record in planned.records[:1]
         for part in (record.parts or (None,))
         if all(piece.stream != STREAM for piece in planned.pieces)

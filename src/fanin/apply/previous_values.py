@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakTensorKeyDictionary
 
 ABSURD = 1e10
@@ -33,6 +34,8 @@ class PreviousValues:
 
 def measure_previous(parameter: Tensor) -> PreviousValues | None:
     """Measure a parameter; None if there is nothing to measure, as on the device meta."""
+    if is_lazy(parameter):
+        return None
     values = parameter.detach()
     if not _can_be_measured(values):
         return None

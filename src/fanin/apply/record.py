@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import textwrap
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from fanin.apply.parameter_groups import group_parameters
-from fanin.apply.parameter_record import SPECIAL, ParameterRecord, format_parameter
+from fanin.apply.parameter_record import SPECIAL, ParameterRecord, Treatment, format_parameter
+from fanin.apply.record_json import read_json, write_json
+from fanin.apply.record_summary import summarize_kept
 from fanin.apply.record_table import (
     HEADINGS,
     RecordColumns,
@@ -20,7 +22,7 @@ from fanin.apply.record_table import (
     format_share,
     shorten,
 )
-from fanin.errors import MissingExtra, UnknownName, UsageError
+from fanin.errors import MissingExtra, UnknownName, UsageError, quote
 from fanin.fans import Convention
 from fanin.initializers.model_level import Multiplier, Requirement
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 4
 
+_SELECTIONS: tuple[Treatment, ...] = ("touched", "kept", "waiting")
 _OVERLAPS_SHOWN = 3
 
 
@@ -113,11 +116,56 @@ class Record:
             "parameter", key, (parameter.name for parameter in self.parameters)
         )
 
+    @property
+    def touched(self) -> tuple[ParameterRecord, ...]:
+        """The parameters that were written, or would be after a preview; each once."""
+        return self._select("touched")
+
+    @property
+    def kept(self) -> tuple[ParameterRecord, ...]:
+        """The parameters that stay as they are, each with its reason: loaded, frozen, excluded,
+        special, unknown, …
+        """
+        return self._select("kept")
+
+    @property
+    def waiting(self) -> tuple[ParameterRecord, ...]:
+        """The lazy parameters that are filled when their shape is known."""
+        return self._select("waiting")
+
+    def complete(self, parameters: Iterable[ParameterRecord]) -> None:
+        """Enter what became of parameters that waited; nothing else of a record ever changes."""
+        done = {one.name: one for one in parameters}
+        completed = tuple(done.get(one.name, one) for one in self.parameters)
+        object.__setattr__(self, "parameters", completed)
+
+    def _select(self, treatment: Treatment) -> tuple[ParameterRecord, ...]:
+        return tuple(one for one in self.parameters if one.treatment == treatment)
+
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""
-        plain = asdict(replace(self, model_reference=None))
-        del plain["model_reference"]
-        return {"schema": SCHEMA, **plain}
+        names = {key: [one.name for one in self._select(key)] for key in _SELECTIONS}
+        return {"schema": SCHEMA, **write_json(self), **names}
+
+    @classmethod
+    def from_json(cls, found: object) -> Record:
+        """The record that `to_json` wrote: ``Record.from_json(json.loads(text))``.
+
+        Raises `UsageError` for what is no record, or one of another schema.
+        """
+        if not isinstance(found, Mapping) or "schema" not in found:
+            raise UsageError(
+                f"Expected a record as record.to_json() writes it, an object with a schema, not "
+                f"{quote(found)}."
+            )
+        if found["schema"] != SCHEMA:
+            raise UsageError(
+                f"The record has schema {quote(found['schema'])}; this fanin reads {SCHEMA}. Make "
+                "the record again: initialize(…, preview=True) changes nothing."
+            )
+        derived = ("schema", *_SELECTIONS)
+        plain = {key: value for key, value in found.items() if key not in derived}
+        return read_json(cls, plain, "record")
 
     def to_frame(self) -> pd.DataFrame:
         """The record as a pandas frame: a row per parameter, and one per part of a packed one.
@@ -132,8 +180,10 @@ class Record:
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for parameter in self.parameters:
-            row = asdict(parameter)
+            row = asdict(replace(parameter, layout=None))
             parts = row.pop("parts")
+            del row["layout"]
+            row["treatment"] = parameter.treatment
             yield {"name": row.pop("name"), "part": "", **row}
             for part in parts:
                 yield {**row, **part, "name": parameter.name, "part": part["name"]}
@@ -160,6 +210,7 @@ def _format_table(record: Record) -> str:
                 f"{_count_filled(record, done)}; seed {record.seed}; {record.convention} fans",
                 columns.total,
             ),
+            *textwrap.wrap(summarize_kept(record.kept, record.waiting), columns.total),
             *_list_special(record, columns),
             *(
                 ["Long names are shortened; print(record[name]) tells all about one."]
@@ -176,7 +227,7 @@ def _format_table(record: Record) -> str:
 def _count_filled(record: Record, done: str) -> str:
     """How many parameters are filled, and which share of the numbers they hold."""
     distinct = [parameter for parameter in record.parameters if parameter.tied_to is None]
-    filled = [parameter for parameter in distinct if parameter.rule is not None]
+    filled = [one for one in distinct if one.rule is not None and not one.waiting]
     numbers, total = (sum(math.prod(one.shape) for one in each) for each in (filled, distinct))
     share = format_share(numbers, total)
     return f"{len(filled)} of {len(distinct)} parameters {done}, {share} of the numbers"

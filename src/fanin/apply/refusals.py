@@ -40,7 +40,7 @@ def refuse_unreadable(
     quantization, in scripted or in exported modules.
 
     Args:
-        told: the names of which the caller has said what to do, by a pattern, include or exclude.
+        told: the names of which the caller has said what to do, by a pattern, only or exclude.
     """
     packed = _list_packed(model)
     if packed:

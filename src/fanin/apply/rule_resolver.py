@@ -10,6 +10,7 @@ from torch import Tensor
 from fanin.apply.model_facts import ModelFacts
 from fanin.apply.model_parameters import ParameterUse, group_tied, infer_layout
 from fanin.apply.parameter_record import SPECIAL
+from fanin.apply.patterns import OUTSIDE
 from fanin.apply.planned_fill import Decision, PlannedFill, plan_fill, require_distinct_streams
 from fanin.apply.record import Overlap
 from fanin.apply.rules import (
@@ -67,7 +68,9 @@ class RuleResolver:
             if (match := choose_match(patterns, group))
         }
         self._facts = facts
-        self._sites = tuple(_make_site(use, self._groups[use.name], facts) for use in uses)
+        self._sites = tuple(
+            _make_site(use, self._groups[use.name], facts) for use in uses if not use.waits
+        )
         self._places = {site.name: str(site.place) for site in self._sites if site.place}
         self._plans: dict[ModelInitializer, ModelPlan] = {}
         self._choosers: dict[str, ModelInitializer] = {}
@@ -100,12 +103,36 @@ class RuleResolver:
         """What the layer of a parameter was taken for, in words; empty if nobody looked."""
         return self._places.get(name, "")
 
+    def list_waiting(self) -> list[Sequence[ParameterUse]]:
+        """The parameters of lazy layers, each with all of its places."""
+        return [
+            group
+            for name, group in self._groups.items()
+            if name == group[0].name and group[0].waits
+        ]
+
+    def describe_waiting(self, group: Sequence[ParameterUse]) -> str:
+        """What a parameter of a lazy layer waits for, or why it will stay."""
+        head, match = group[0], self._matches.get(group[0].name)
+        kept = self._find_reason_to_keep(group)
+        if match is not None:
+            rule = match.initializer
+        elif head.role == "unknown":
+            rule, kept = None, kept or head.unknown
+        else:
+            rule = self._find_rule(head.role, resolve_rule(_ROLE_RULES.get(head.role, KEEP)))
+        return f"waits for its shape: {kept or rule or KEEP}"
+
+    def get_match(self, name: str) -> Match | None:
+        """The pattern that decides about a parameter, if one does."""
+        return self._matches.get(name)
+
     def plan_fills(self, seed: int, *, shared: bool) -> list[PlannedFill]:
         """A planned fill for each parameter; one `FitError` names all that cannot be done."""
         planned_fills: list[PlannedFill] = []
         problems: list[str] = []
         for name, group in self._groups.items():
-            if name != group[0].name:
+            if name != group[0].name or group[0].waits:
                 continue
             decision = self._decide(group)
             try:
@@ -130,7 +157,7 @@ class RuleResolver:
         special = self._find_special(group)
         if match is not None:
             decision = self._decide_by_pattern(match)
-        elif special:
+        elif special and not self._is_insisted_on(head):
             return Decision(head, None, special, head.layout)
         elif head.role == "unknown":
             decision = self._decide_unknown(head)
@@ -140,12 +167,11 @@ class RuleResolver:
 
     def _find_reason_to_keep(self, group: Sequence[ParameterUse]) -> str:
         """Why a parameter stays as it is whatever the rules say; empty if it does not."""
-        reasons = [self._untouched.get(use.name) for use in group]
+        reasons = [self._untouched.get(use.name, "") for use in group]
         if any(_is_frozen(use, one.parameter) for use in group for one in use.carriers):
             return "frozen (requires_grad is False)"
-        if "excluded" in reasons:
-            return "excluded"
-        return "not included" if all(reasons) else ""
+        strong = next((reason for reason in reasons if reason not in ("", OUTSIDE)), "")
+        return strong or (OUTSIDE if all(reasons) else "")
 
     def _find_special(self, group: Sequence[ParameterUse]) -> str:
         """Why a parameter keeps what the model has set, unless a rule was given for its role."""
@@ -155,6 +181,14 @@ class RuleResolver:
         if not described or self._get_own_rule(group[0].role) is not None:
             return ""
         return f"{SPECIAL}: {described}, set by the model"
+
+    def _is_insisted_on(self, use: ParameterUse) -> bool:
+        """Whether the default method fails if the parameter keeps what the model has set."""
+        default = resolve_rule(self._rules.default)
+        if not isinstance(default, ModelInitializer):
+            return False
+        choice = self._choose(default, use)
+        return choice is not None and choice.insists
 
     def _decide_by_pattern(self, match: Match) -> Decision:
         use, why = match.use, f"pattern {match.pattern!r}"
@@ -171,7 +205,11 @@ class RuleResolver:
         if choice is None:
             return self._decide_by_role(use)
         return Decision(
-            use, choice.initializer, f"{why}: {choice.reason}", choice.layout or use.layout
+            use,
+            choice.initializer,
+            f"{why}: {choice.reason}",
+            choice.layout or use.layout,
+            choice.stream,
         )
 
     def _decide_by_role(self, use: ParameterUse) -> Decision:
@@ -180,7 +218,7 @@ class RuleResolver:
         if isinstance(initializer, ModelInitializer):
             choice = self._choose(initializer, use)
             if choice is not None:
-                return Decision(use, choice.initializer, choice.reason, choice.layout or use.layout)
+                return _take(use, choice)
             initializer = usual
         reason = (
             f"{use.role}{use.note or f' of {type(use.module).__name__}'}"
@@ -195,7 +233,7 @@ class RuleResolver:
         if isinstance(default, ModelInitializer):
             choice = self._choose(default, use)
             if choice is not None:
-                return Decision(use, choice.initializer, choice.reason, choice.layout or use.layout)
+                return _take(use, choice)
         return Decision(use, None, use.unknown, use.layout)
 
     def _find_rule(self, role: Role, usual: Initializer | None) -> Initializer | None:
@@ -256,6 +294,11 @@ class RuleResolver:
         if choice is not None:
             self._choosers[use.name] = initializer
         return choice
+
+
+def _take(use: ParameterUse, choice: Assignment) -> Decision:
+    layout = choice.layout or use.layout
+    return Decision(use, choice.initializer, choice.reason, layout, choice.stream)
 
 
 def _is_frozen(use: ParameterUse, parameter: Tensor) -> bool:

@@ -47,6 +47,8 @@ def apply_layouts(
 
 
 def _arrange(use: ParameterUse, layout: Layout) -> WeightLayout:
+    if use.waits:
+        return use.layout
     try:
         return layout.arrange(use.layout.shape)
     except FitError as error:
@@ -61,6 +63,7 @@ def split_layouts(
         use.name: _split_layout(use, sizes)
         for pattern, sizes in split.items()
         for use in match_uses(uses, pattern, "split")
+        if not use.waits
     }
 
 

@@ -32,9 +32,14 @@ def require_known(plan: Sequence[PlannedFill], *, strict: bool) -> None:
     text = _describe(unknown, left / total)
     if strict:
         raise FitError(f"{text} Nothing was changed, since strict=True.")
+    report_unfilled(text)
+
+
+def report_unfilled(text: str) -> None:
+    """Warn, or add to what `collect_unfilled` collects."""
     collected = _COLLECTED.get()
     if collected is None:
-        warnings.warn(text, UnfilledWarning, stacklevel=3)
+        warnings.warn(text, UnfilledWarning, stacklevel=4)
     else:
         collected.append(text)
 

@@ -60,7 +60,7 @@ def _list_foreign_names(entry: str) -> str:
 def _describe_needs(entry: InitializerEntry) -> str:
     what = {
         "data": "a batch of data",
-        "loss": "a loss",
+        "loss": "a loss (target= or loss=)",
         "followers": "a model that can be traced, or a batch to observe it on",
         "structure": "a model that can be traced, or a batch to observe it on",
     }
@@ -73,7 +73,10 @@ def _list_uses(entry: InitializerEntry) -> tuple[str, ...]:
     example = entry.examples[0] if entry.examples else entry.name
     if entry.component.gate_bias:
         return (f'fanin.initialize(model, "orthogonal", biases="{example}", seed=0)',)
-    on_model = f'fanin.initialize(model, "{example}", seed=0)'
+    given = (", batch=x" if "data" in entry.needs else "") + (
+        ", target=y" if "loss" in entry.needs else ""
+    )
+    on_model = f'fanin.initialize(model, "{example}", seed=0{given})'
     return (
         (on_model, f'fanin.get("{example}")(tensor, generator=generator)')
         if entry.level == "tensor"

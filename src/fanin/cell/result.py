@@ -74,7 +74,8 @@ class Result:
     """
     data: dict[str, Any] = field(default_factory=dict)
     """fingerprint, canonical (whether the bytes are the published ones), source, n_train,
-    n_validation, n_test; metrics (the directions of a user's own), missing_metrics (their names).
+    n_validation, n_test; metrics (the directions of a user's own), missing_metrics (their names);
+    fit (by parameter, what an initializer that looks at data did with it).
     """
 
     @property

@@ -70,7 +70,7 @@ def describe_criterion(result: ContrastResult) -> str:
 def format_amount(value: float, unit: str, *, signed: bool = True) -> str:
     """A number in its unit; ratios, which are logarithms, as factors: ``× 1.50``."""
     if math.isnan(value):
-        return "?"
+        return "—"
     if math.isinf(value):
         return ("+" if value > 0 else "−") + "∞"
     if unit == "ratio":

@@ -121,7 +121,7 @@ def _initialize(request: AuditRequest, built: BuiltModel, given: AuditInput) -> 
         return
     from fanin.apply import initialize
 
-    initialize(built.model, request.init, seed=request.seed, batch=given.batch)
+    initialize(built.model, request.init, seed=request.seed, batch=given.batch, target=given.target)
 
 
 def _drop_known(found: Audit, request: AuditRequest) -> Audit:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.errors import UsageError
 
@@ -14,6 +16,28 @@ if TYPE_CHECKING:
 
 NAME = "claims"
 """What ``fanin run`` takes for the claims instead of a study."""
+
+
+_OPTIONS = {"study", "out", "only", "workers", "device", "dry_run", "fast", "as_json"}
+"""The parameters of ``fanin run`` that claims take."""
+
+
+def check_options(context: typer.Context) -> None:
+    """Raise `UsageError` for an option that only a study takes: nothing is ignored in silence."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in _OPTIONS
+        and (source := context.get_parameter_source(str(parameter.name))) is not None
+        and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(
+            f"fanin run claims does not take {', '.join(given)}: what its studies train is fixed, "
+            "so that verdicts stay comparable. It takes --only claim=NAME,…, --out, --workers, "
+            "--device, --dry-run, --fast and --json. A study of the claims alone takes all: fanin "
+            "run claim-spread."
+        )
 
 
 def choose_claims(only: Sequence[str] | None) -> list[str]:
@@ -59,19 +83,19 @@ def run_claims(
     )
 
 
-def list_work(only: Sequence[str] | None) -> CommandOutput:
+def list_work(only: Sequence[str] | None, *, fast: bool) -> CommandOutput:
     """What ``--dry-run`` says: the claims, and the trainings of their studies."""
-    from fanin import claims
-    from fanin.study.study import Study
+    from fanin import claim_runs, claims
 
     chosen = [claims.get(name) for name in choose_claims(only)]
-    studies = dict.fromkeys(study for claim in chosen for study in claim.studies)
-    counts = {name: len(Study.load(name).plan().cells) for name in studies}
-    lines = [f"{len(chosen)} claims, read from {len(counts)} studies (nothing is trained now)", ""]
-    lines += [
-        f"  {name:<20} {count:>5,} trainings   {Study.load(name).time}"
-        for name, count in counts.items()
-    ]
+    studies = claim_runs.list_studies(chosen, is_rehearsal=fast)
+    replicates = claim_runs.REHEARSAL_REPLICATES if fast else None
+    counts = {study.name: len(study.plan(replicates=replicates).cells) for study in studies}
+    total = f"{sum(counts.values()):,} trainings of {len(counts)} studies"
+    lines = [f"{len(chosen)} claims, read from {total} (nothing is trained now)", ""]
+    for study in studies:
+        time = f"{claim_runs.REHEARSAL_EPOCHS} epoch each" if fast else study.time
+        lines.append(f"  {study.name:<20} {counts[study.name]:>5,} trainings   {time}")
     return CommandOutput(
         {"claims": [claim.name for claim in chosen], "studies": counts}, lambda: print_lines(lines)
     )

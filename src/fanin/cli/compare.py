@@ -10,7 +10,18 @@ import typer
 from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
 from fanin.cli.json_option import JsonOption
 from fanin.cli.metric_option import MetricOption
-from fanin.cli.run import format_command, shorten
+from fanin.cli.training_options import (
+    DeviceOption,
+    WorkersOption,
+    declare_dry_run,
+    declare_out,
+    declare_replicates,
+    declare_selection,
+    describe_trials,
+    describe_workers,
+    format_command,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from fanin.newcomer_run import NewcomerEstimate
@@ -34,18 +45,14 @@ _Against = Annotated[
 ]
 _Only = Annotated[
     list[str] | None,
-    typer.Option(
+    declare_selection(
         "--only",
-        metavar="KEY=VALUE,…",
-        help="Only cells with these values, such as data=digits. initializer=he_normal,zero names "
-        "the baselines to compare with. --only may be repeated.",
+        "Only cells with these values, such as data=digits. initializer=he_normal,zero names the "
+        "baselines to compare with.",
     ),
 ]
 _Replicates = Annotated[
-    int | None,
-    typer.Option(
-        "--replicates", metavar="N", help="At most N replicates; by default all of the baselines'."
-    ),
+    int | None, declare_replicates("At most N replicates; by default all of the baselines'.")
 ]
 _Baselines = Annotated[
     Path | None,
@@ -56,19 +63,7 @@ _Baselines = Annotated[
         "come with a built-in study, or of runs/<study>.",
     ),
 ]
-_Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="Results folder; runs/compare-<study> by default."),
-]
-_Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers", metavar="N", help="Worker processes; by default one per usable core."
-    ),
-]
-_Device = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="A torch device, such as cpu or cuda.")
-]
+_Out = Annotated[Path | None, declare_out("runs/compare-<study>")]
 _Retrain = Annotated[
     bool,
     typer.Option(
@@ -78,8 +73,7 @@ _Retrain = Annotated[
     ),
 ]
 _DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Say what would be trained, and how long it takes; no more."),
+    bool, declare_dry_run("Say what would be trained, and how long it takes; no more.")
 ]
 
 
@@ -92,8 +86,8 @@ def compare(
     metric: MetricOption = None,
     baselines: _Baselines = None,
     out: _Out = None,
-    workers: _Workers = None,
-    device: _Device = "cpu",
+    workers: WorkersOption = None,
+    device: DeviceOption = "cpu",
     retrain: _Retrain = False,
     dry_run: _DryRun = False,
     as_json: JsonOption = False,
@@ -206,11 +200,8 @@ def _show_estimate(estimate: NewcomerEstimate) -> None:
         "(nothing is trained now).",
     ]
     if estimate.trials:
-        said.append(
-            f"Before them {estimate.trials:,} trainings tune the learning rate; more if the best "
-            "lies at the grid's edge."
-        )
-    workers = f"{estimate.workers} {'workers' if estimate.workers > 1 else 'worker'}"
+        said.append(describe_trials(estimate.trials))
+    workers = describe_workers(estimate.workers)
     if estimate.elsewhere:
         seconds = format_duration(estimate.retraining_seconds / estimate.workers)
         count = (

@@ -2,59 +2,54 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fanin.cell.cell import OWN
-from fanin.cli.command_output import CommandOutput, print_lines, print_to_stderr
+from fanin.cli.command_output import CommandOutput, print_to_stderr
 from fanin.cli.json_option import JsonOption
 from fanin.cli.reference_option import ReferenceOption
+from fanin.cli.run_estimate import estimate_to_output
+from fanin.cli.training_options import (
+    DeviceOption,
+    WorkersOption,
+    declare_dry_run,
+    declare_out,
+    declare_replicates,
+    declare_selection,
+    format_command,
+    shorten,
+)
 from fanin.errors import UsageError
 
 if TYPE_CHECKING:
-    from fanin.cell.plan import PlannedCell
     from fanin.execution.observer import Observer
-    from fanin.experiment import Estimate
     from fanin.report.results import Results
     from fanin.study.study import Study
-
-PUBLISHED_EPOCHS = "19.9 of 50"
-"""Mean over the 54 cells of the published case study."""
-
-_MOST_LISTED = 200
-_MAIN_AXES = ("model", "data", "initializer")
 
 _Study = Annotated[
     str,
     typer.Argument(metavar="STUDY", help="A built-in study (fanin list studies) or a TOML file."),
 ]
-_Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="Results folder; runs/<study> by default."),
-]
+_Out = Annotated[Path | None, declare_out("runs/<study>")]
 _Replicates = Annotated[
-    int | None,
-    typer.Option("--replicates", metavar="N", help="Replicates, instead of the study's number."),
+    int | None, declare_replicates("Replicates, instead of the study's number.")
 ]
 _Only = Annotated[
     list[str] | None,
-    typer.Option(
+    declare_selection(
         "--only",
-        metavar="KEY=VALUE,…",
-        help="Only cells with these values: data=mnist,cifar10,model=mlp. A value without a key "
-        "belongs to the key before it. --only may be repeated.",
+        "Only cells with these values: data=mnist,cifar10,model=mlp. A value without a key belongs "
+        "to the key before it.",
     ),
 ]
 _Add = Annotated[
     list[str] | None,
-    typer.Option(
+    declare_selection(
         "--add",
-        metavar="KEY=VALUE,…",
-        help="Also train these values of an axis: initializer=my_init.py:make. The cells of the "
-        "study itself stay the same. --add may be repeated.",
+        "Also train these values of an axis: initializer=my_init.py:make. The cells of the study "
+        "itself stay the same.",
     ),
 ]
 _MaxEpochs = Annotated[
@@ -74,20 +69,7 @@ _Metric = Annotated[
         "instead of the main one.",
     ),
 ]
-_Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        metavar="N",
-        help="Worker processes; by default one per usable core, on a GPU one.",
-    ),
-]
-_Device = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="A torch device, such as cpu or cuda.")
-]
-_DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="List the cells and estimate the time; train nothing.")
-]
+_DryRun = Annotated[bool, declare_dry_run("List the cells and estimate the time; train nothing.")]
 _SaveWeights = Annotated[
     bool, typer.Option("--save-weights", help="Keep each cell's initial and best weights.")
 ]
@@ -151,8 +133,8 @@ def run(
     max_epochs: _MaxEpochs = None,
     metric: _Metric = None,
     reference: ReferenceOption = None,
-    workers: _Workers = None,
-    device: _Device = "cpu",
+    workers: WorkersOption = None,
+    device: DeviceOption = "cpu",
     dry_run: _DryRun = False,
     save_weights: _SaveWeights = False,
     signals: _Signals = False,
@@ -188,8 +170,9 @@ def run(
     from fanin.cli.only_option import parse_only
 
     if study == claims_run.NAME:
+        claims_run.check_options(context)
         if dry_run:
-            return claims_run.list_work(only)
+            return claims_run.list_work(only, fast=fast)
         return claims_run.run_claims(only, out, fast=fast, workers=workers, device=device)
     if fast:
         raise UsageError("--fast is for fanin run claims; a study takes --max-epochs.")
@@ -206,7 +189,7 @@ def run(
         from fanin.execution.process_settings import tune_process
 
         tune_process()  # as in a worker: this process does nothing else
-        return _estimate_to_output(experiment.estimate(to_run, out, **options))
+        return estimate_to_output(experiment.estimate(to_run, out, **options))
     results = experiment.run(
         to_run,
         out,
@@ -244,11 +227,6 @@ def _open_observer(trackers: list[str]) -> Observer:
     return TrackingObserver(ProgressDisplay(), [open_tracker(spec) for spec in trackers])
 
 
-def format_command(context: typer.Context) -> str:
-    """The command line as it was given, which continues the study from the same folder."""
-    return shlex.join(["fanin", *(word for word in context.obj if word != "--json")])
-
-
 def _add_values(name: str, add: list[str]) -> Study:
     from fanin import experiment
     from fanin.cli.only_option import parse_only
@@ -259,11 +237,6 @@ def _add_values(name: str, add: list[str]) -> Study:
         for axis, texts in parse_only(add, "--add").items()
     }
     return experiment.load_study(name).add(values)
-
-
-def shorten(folder: Path) -> Path:
-    """The folder relative to the working directory, if it lies below."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _results_to_output(results: Results, folder: Path, figures: bool) -> CommandOutput:
@@ -285,83 +258,4 @@ def _results_to_output(results: Results, folder: Path, figures: bool) -> Command
         trained=summary.trained,
         problems=list(summary.problems),
         folder=str(folder),
-    )
-
-
-def _estimate_to_output(estimate: Estimate) -> CommandOutput:
-    to_train = {cell.id for cell in estimate.to_train}
-    cells = [
-        {
-            "id": planned.cell.id,
-            "cell": planned.cell.to_json(),
-            "labels": dict(planned.labels),
-            "done": planned.cell.id not in to_train,
-        }
-        for planned in estimate.plan.cells
-    ]
-    record = {
-        "study": estimate.plan.study,
-        "folder": str(estimate.folder),
-        "cells": cells,
-        "to_train": len(estimate.to_train) + len(estimate.trials),
-        "tuning": len(estimate.trials),
-        "workers": estimate.workers,
-        "seconds_at_most": round(estimate.seconds_at_most, 1),
-        "untimed": estimate.untimed,
-    }
-    return CommandOutput(record, lambda: _show_estimate(estimate))
-
-
-def _show_estimate(estimate: Estimate) -> None:
-    from fanin.report.escaping import escape_invisible
-    from fanin.report.tables.text_table import wrap_paragraph
-
-    plan, to_train = estimate.plan, {cell.id for cell in estimate.to_train}
-    print_lines(
-        f"{escape_invisible(plan.study)}: {len(plan.cells):,} cells, {len(to_train):,} to train "
-        "(nothing is trained now)"
-    )
-    if estimate.trials:
-        print_lines(
-            f"Before them {len(estimate.trials):,} trainings tune the learning rate; more if the "
-            "best lies at the grid's edge."
-        )
-    print_lines("")
-    for planned in plan.cells[:_MOST_LISTED]:
-        done = "" if planned.cell.id in to_train else "  done"
-        print_lines(escape_invisible(f"  {_describe_cell(planned)}{done}"))
-    if len(plan.cells) > _MOST_LISTED:
-        print_lines(f"  … and {len(plan.cells) - _MOST_LISTED:,} more; --json lists all.")
-    print_lines("")
-    for note in plan.notes:
-        print_lines(wrap_paragraph(escape_invisible(note), 80, "- "))
-    if to_train:
-        print_lines(["", *wrap_paragraph(_describe_time(estimate), 80)])
-
-
-def _describe_cell(planned: PlannedCell) -> str:
-    """model · data · initializer · further axes · replicate."""
-    main = [planned.labels.get(axis, str(getattr(planned.cell, axis))) for axis in _MAIN_AXES]
-    main = [name for name in main if name != OWN]
-    further = [
-        f"{axis}={label}" for axis, label in planned.labels.items() if axis not in _MAIN_AXES
-    ]
-    return " · ".join([*main, *further, f"replicate {planned.cell.replicate}"])
-
-
-def _describe_time(estimate: Estimate) -> str:
-    from fanin.progress.remaining_time import format_duration
-
-    workers = f"{estimate.workers} {'workers' if estimate.workers > 1 else 'worker'}"
-    untimed = (
-        f"How long {estimate.untimed:,} trainings by your own function take is not known before "
-        "the first has ended."
-    )
-    if estimate.untimed == len(estimate.to_train) + len(estimate.trials):
-        return untimed
-    return f"{untimed} The others: " * bool(estimate.untimed) + (
-        f"At most about {format_duration(estimate.seconds_at_most)} on {workers}, if every cell "
-        "runs all its epochs (steps measured here, alone, on random data). Early stopping usually "
-        f"ends sooner: the cells of the published case study ran {PUBLISHED_EPOCHS} epochs on "
-        "average."
     )

@@ -92,9 +92,11 @@ def to_output(
 
     def show() -> None:
         from fanin.cli.comparison_output import show_differences
+        from fanin.cli.training_options import shorten
         from fanin.report.tables.difference_table import MOST_ROWS
         from fanin.report.tables.terminal import print_table
 
+        place = shorten(results.out) if results.out else "DIR"
         if first:
             print_lines([first, ""])
         print_table(results.table())
@@ -102,8 +104,7 @@ def to_output(
             results,
             MOST_ROWS,
             lambda count: (
-                f"{count:,} differences from the reference: fanin status {results.out or 'DIR'} "
-                "--differences"
+                f"{count:,} differences from the reference: fanin status {place} --differences"
             ),
         )
         print_lines(["", *list_places(written.paths)])

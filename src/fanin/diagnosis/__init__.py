@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fanin.diagnosis.coordinate_record import CoordinateCheck
+    from fanin.diagnosis.coordinates import coordinate_check
     from fanin.diagnosis.finding import Finding, Severity
     from fanin.diagnosis.forecast import Forecast
     from fanin.diagnosis.healthy import UnhealthyStart, assert_healthy
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Audit",
+    "CoordinateCheck",
     "Finding",
     "Forecast",
     "Patch",
@@ -24,11 +27,13 @@ __all__ = [
     "UnhealthyStart",
     "assert_healthy",
     "audit",
+    "coordinate_check",
 ]
 
 # Imported when first used: what a code means (`codes`) is said without torch.
 _HOMES = {
     "Audit": "model_audit",
+    "CoordinateCheck": "coordinate_record",
     "Finding": "finding",
     "Forecast": "forecast",
     "Patch": "patch",
@@ -36,6 +41,7 @@ _HOMES = {
     "UnhealthyStart": "healthy",
     "assert_healthy": "healthy",
     "audit": "model_audit",
+    "coordinate_check": "coordinates",
 }
 
 

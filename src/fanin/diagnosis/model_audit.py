@@ -118,6 +118,8 @@ class Audit:
             seeds=seeds,
             seed=seen.seed,
             batch=seen.batch,
+            target=seen.target,
+            loss=seen.loss,
         )
 
     def forecast(self, *, optimizer: str = "adam", steps: int = 150) -> Forecast:

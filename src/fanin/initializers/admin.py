@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -40,8 +41,9 @@ class Admin(ModelInitializer):
     batch after Xavier's weights were drawn.
 
     x has the variance 1 after a normalization, so that ω²_i is 1 plus the variances of the branches
-    before. One forward pass per branch: each with all weights before it set. Every stack starts
-    anew, an encoder as a decoder. Dropout is off; the authors profile with it on.
+    before. One forward pass per branch: each with all weights before it set. Branches that start
+    from one point count together. Every stack starts anew, an encoder as a decoder. Dropout is off;
+    the authors profile with it on.
 
     Requires x = norm(self.omega * x + f(x)) with a learnable ω, a number or a vector, for every
     branch f.
@@ -80,14 +82,15 @@ class Admin(ModelInitializer):
         sites = {get_bare_name(site): site for site in session.sites}
         done: dict[str, str] = {}
         for stream in _measure(session):
-            weight = 1.0
-            for branch in stream.branches:
-                site = _find_weight(branch, sites)
+            reason, weight = "nothing was added before", 1.0
+            for step, branches in Stack(stream, stream.depth).steps.items():
+                site = _find_weight(branches[0], sites)
                 if site is not None:
                     with torch.no_grad():
                         session.read(site).fill_(weight)
-                    done[site.name] = f"ω = {weight:.4g}: {_explain(branch)}"
-                weight = _sum_variances(session, stream.index, branch)
+                    done[site.name] = f"ω = {weight:.4g}: {reason}"
+                weight = _sum_variances(session, stream.index, step)
+                reason = "√ of the variance of what was added up before, on the batch"
         return done
 
 
@@ -97,15 +100,19 @@ def _measure(session: FitSession) -> tuple[ResidualStream, ...]:
     return measure_branches(session.model, batch)
 
 
-def _sum_variances(session: FitSession, stream: int, branch: ResidualBranch) -> float:
-    """The weight of the next shortcut: √(variance of this one, weighted, plus the branch's)."""
-    variances = _measure(session)[stream].branches[branch.index].variances
-    total = math.nan if variances is None else sum(variances)
+def _sum_variances(session: FitSession, stream: int, step: int) -> float:
+    """The weight of the next shortcut: √(variance of this one, weighted, plus those of the branches
+    that start from the same point).
+    """
+    found = _measure(session)[stream]
+    branches = Stack(found, found.depth).steps[step]
+    known = [one.variances for one in branches if one.variances is not None]
+    total = math.nan if len(known) < len(branches) else known[0][0] + sum(f for _, f in known)
     if not math.isfinite(total) or total <= 0:
         raise FitError(
-            f"admin: the sum that {name_branch(branch)} writes to has the variance {total:.4g} on "
-            "this batch, so the next shortcut has no weight. Expected a batch as in training, of "
-            "inputs that differ."
+            f"admin: the sum that {name_branch(branches[0])} writes to has the variance "
+            f"{total:.4g} on this batch, so the next shortcut has no weight. Expected a batch as "
+            "in training, of inputs that differ."
         )
     return math.sqrt(total)
 
@@ -116,24 +123,26 @@ def _find_weight(
     return sites.get(branch.shortcut_scales[0]) if branch.shortcut_scales else None
 
 
-def _explain(branch: ResidualBranch) -> str:
-    if branch.index == 0:
-        return "nothing was added before"
-    return "√ of the variance of what was added up before, on the batch"
-
-
 def _require_weights(stacks: StackMap) -> Requirement:
-    """A parameter on every shortcut; of branches that are added one after the other to the same
-    signal, on the first's.
+    """A parameter of its own on every shortcut; of branches that are added one after the other to
+    the same signal, on the first's.
     """
+    places = {
+        (name, stack.stream.index, one.step)
+        for stack, one in stacks.branches
+        for name in one.shortcut_scales[:1]
+    }
+    uses = Counter(name for name, _, _ in places)
 
     def lacks(stack: Stack, branch: ResidualBranch) -> bool:
         first = stack.steps[branch.step][0] is branch
-        return first and not stacks.is_learnable(branch.shortcut_scales[:1])
+        weights = branch.shortcut_scales[:1]
+        alone = all(uses[name] == 1 for name in weights)
+        return first and not (alone and stacks.is_learnable(weights))
 
     return require_of_branches(
         stacks,
-        "a learnable weight of every shortcut",
+        "a learnable weight of its own for every shortcut",
         lacks,
         lambda _: (
             "in __init__: self.omega = nn.Parameter(torch.ones(width)); in forward: "

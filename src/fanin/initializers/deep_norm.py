@@ -130,11 +130,12 @@ def _require_weights(stacks: StackMap, scales: Mapping[Stack, DepthScale]) -> It
 def _compare(stacks: StackMap, stack: Stack, branch: ResidualBranch, alpha: float) -> bool | None:
     """Whether a branch's shortcut has the weight α; None if that cannot be seen.
 
+    As the sum is normalized, α is the shortcut's factor over the branch's: x + f(x)/α is the same.
     Of branches that are added one after the other to the same signal the first sum has it.
     """
-    factor = branch.shortcut_factor
-    if factor is None:
+    if branch.shortcut_factor is None or not branch.factor:
         return None
+    factor = branch.shortcut_factor / branch.factor
     first = stack.steps[branch.step][0] is branch
     if branch.shortcut_scales:
         alone = abs(factor - 1) <= _TOLERANCE
@@ -145,10 +146,14 @@ def _compare(stacks: StackMap, stack: Stack, branch: ResidualBranch, alpha: floa
 
 
 def _describe(branch: ResidualBranch) -> str:
-    factor = branch.shortcut_factor or 0.0
-    if branch.shortcut_scales:
-        return f"{factor:.4g} * {branch.shortcut_scales[0]} * x"
-    return "the weight 1" if factor == 1 else f"{factor:.4g} * x"
+    """The sum as the model has it."""
+    shortcut, factor = branch.shortcut_factor or 0.0, branch.factor or 0.0
+    words = "".join(f"{name} * " for name in branch.shortcut_scales)
+    return f"{_write_factor(shortcut)}{words}x + {_write_factor(factor)}f(x)"
+
+
+def _write_factor(factor: float) -> str:
+    return "" if factor == 1 else f"{factor:.4g} * "
 
 
 def _explain(stack: Stack, depths: StackDepths) -> str:

@@ -29,6 +29,7 @@ class IRNN(ModelInitializer):
     """
 
     name: ClassVar[str] = "irnn"
+    by_layer: ClassVar[bool] = True
     gain: float = 1.0
     std: float = 0.001
 

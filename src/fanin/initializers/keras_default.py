@@ -32,6 +32,7 @@ class KerasDefault(ModelInitializer):
     """
 
     name: ClassVar[str] = "keras_default"
+    by_layer: ClassVar[bool] = True
     covers_unknown: ClassVar[bool] = True
 
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:

@@ -42,6 +42,11 @@ class ModelParameter:
     tied_layers: tuple[str, ...] = ()
     """Further layers that hold the same parameter, such as the head beside an embedding."""
 
+    @property
+    def bare_name(self) -> str:
+        """Its name in the model without wrappers."""
+        return f"{self.layer}.{self.local}" if self.layer else self.local
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -52,6 +57,12 @@ class Assignment:
     layout: WeightLayout | None = None
     """Another layout than the parameter's own, such as one with effective fans, or one that takes a
     pack as one map.
+    """
+    insists: bool = False
+    """True if the method fails where a value that the model has set on purpose would stay."""
+    stream: str | None = None
+    """The name of another random stream than the parameter's own. Parameters that share one are
+    drawn from the same numbers, as those of a product are that is factorized.
     """
 
 
@@ -123,6 +134,10 @@ class FitSession(Protocol):
         """The parameters that the initializer may change: those that it has drawn."""
 
     @property
+    def has_batch(self) -> bool:
+        """Whether there is a batch; without one there is no forward pass and no loss."""
+
+    @property
     def inputs(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """The arguments of a forward pass, a fresh copy."""
 
@@ -153,8 +168,14 @@ class ModelInitializer(Initializer):
     """True if it must know what each layer does in the model: `LayerPlace` and `ModelStructure`."""
     fits: ClassVar[bool] = False
     """True if it looks at a batch after the draw: `fit` is called."""
+    needs_batch: ClassVar[bool] = True
+    """False if what it fits can do without the batch."""
     needs_loss: ClassVar[bool] = False
     """True if it looks at the loss of that batch too."""
+    by_layer: ClassVar[bool] = False
+    """True if it looks at each layer alone, so that a lazy layer can be filled when its shape is
+    known.
+    """
     covers_unknown: ClassVar[bool] = False
     """True if it is asked about parameters of unknown role too, such as the slope of a PReLU."""
 

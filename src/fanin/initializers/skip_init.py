@@ -103,11 +103,25 @@ def assign_weights(stacks: StackMap, rule: Initializer) -> Iterator[tuple[str, A
         yield site.name, Assignment(rule, f"{site.role} of {type(site.module).__name__}")
 
 
+def _revive_ends(stacks: StackMap, rule: Initializer) -> Iterator[tuple[str, Assignment]]:
+    """What ends a branch is drawn even if the model starts it at 0: of a product of two zeros
+    neither factor would ever get a gradient.
+    """
+    ends = {name for _, branch in stacks.branches for name in branch.norm_layers.end}
+    for site in stacks.view.sites:
+        if is_weight(site) and site.place is not None and site.place.writes:
+            yield site.name, Assignment(rule, "ends a branch that starts at 0", insists=True)
+        elif site.role == "norm scale" and site.layer in ends:
+            yield site.name, Assignment(Constant(), "ends a branch that starts at 0", insists=True)
+
+
 def _plan_scalars(stacks: StackMap, alpha: float, rule: Initializer) -> ModelPlan:
     """α for every parameter that ends a branch; of several in one product all but the first are
     1, so that the product is α and one gradient flows.
     """
     assigned = dict(assign_weights(stacks, rule))
+    if alpha == 0:
+        assigned |= dict(_revive_ends(stacks, rule))
     held = {_get_first_scale(branch) for _, branch in stacks.branches}
     for _, branch in stacks.branches:
         for name in branch.scales:
@@ -183,9 +197,8 @@ REGISTRY.add(
         ),
         cost="A trace of the model or one forward pass, then one draw per weight.",
         differs=(
-            "torch, Keras and JAX have no equivalent. The authors' package has layers of its own, "
-            "whose linear layers start as torch's do; `weights=torch_default` does that where it "
-            "is a rule of tensors."
+            "torch, Keras and JAX have no equivalent. The authors' package has transformer layers "
+            "of its own, whose perceptrons start as torch's do, U(±1/√fan_in)."
         ),
         examples=("rezero", "rezero(weights='orthogonal(gain=1.4142)')"),
     )

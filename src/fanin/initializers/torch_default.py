@@ -33,6 +33,7 @@ class TorchDefault(ModelInitializer):
     """
 
     name: ClassVar[str] = "torch_default"
+    by_layer: ClassVar[bool] = True
     covers_unknown: ClassVar[bool] = True
 
     def assign(self, sites: Sequence[ModelParameter]) -> Mapping[str, Assignment]:

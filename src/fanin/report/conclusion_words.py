@@ -33,7 +33,10 @@ def describe_section(comparison: SectionComparison) -> str:
     if comparison.most_pairs == 0:
         return f"{leader} scored best in {metric} ({value}); there is no pair of runs to compare."
     if comparison.most_pairs == 1:
-        return f"{leader} scored best in {metric} ({value}); with one replicate it may be chance."
+        return (
+            f"{leader} scored best in {metric} ({value}); with one replicate it may be chance. One "
+            f"pair shows no spread, so no difference could have been told ({MIN_FOR_TEST} needed)."
+        )
     if comparison.too_few:
         return (
             f"{leader} has the best {metric} ({value}), but {comparison.most_pairs} replicates are "
@@ -90,11 +93,11 @@ def count_conclusions(comparisons: Sequence[SectionComparison], design: Design) 
     parts = [
         f"In {sum(best.values())} of {total} sections one {compared} is the best: {_count(best)}."
         if best
-        else f"In none of {total} sections one {compared} is told to be the best."
+        else f"No {compared} is shown to be the best in any of the {total} sections."
     ]
     if others:
-        where = "In the others the" if best else "The"
-        parts.append(f"{where} best mean, not told apart from all others, has {_count(others)}.")
+        where = "In the others these have the" if best else "The"
+        parts.append(f"{where} best mean, not told apart from all others: {_count(others)}.")
     if few:
         parts.append(f"{few} have too few replicates to test.")
     worse = Counter(
@@ -104,7 +107,7 @@ def count_conclusions(comparisons: Sequence[SectionComparison], design: Design) 
         if item.judgement == "worse"
     )
     if worse:
-        parts.append(f"Told to be worse than the best or the reference: {_count(worse)}.")
+        parts.append(f"Shown to be worse than the best or the reference: {_count(worse)}.")
     return " ".join(parts)
 
 

@@ -245,7 +245,7 @@ class Results:
         return text
 
     def _exporters(self) -> dict[str, Callable[[], str]]:
-        from fanin.report.tables import documents
+        from fanin.report.tables import documents, latex
         from fanin.store import jsonl
 
         return {
@@ -254,15 +254,13 @@ class Results:
             "differences": lambda: documents.differences_to_csv(self.differences()),
             "jsonl": lambda: jsonl.to_text(self.results.values()),
             "markdown": lambda: "\n".join(map(documents.to_markdown, self._list_tables())),
-            "latex": lambda: "\n".join(map(documents.to_latex, self._list_tables())),
+            "latex": lambda: latex.to_latex(self._list_tables(), self.plan.study),
         }
 
     def _list_tables(self) -> list[Table]:
-        """The study's table, and that of differences if it is short enough to be read."""
-        from fanin.report.tables.difference_table import MOST_ROWS
-
-        table = self.difference_table()
-        return [self.table(), table] if 0 < len(table.rows) <= MOST_ROWS else [self.table()]
+        """The study's table, and those of differences and of variance components if it has any."""
+        others = (self.difference_table(), self.variance_table())
+        return [self.table(), *(table for table in others if table.rows)]
 
     def _place(self, path: str | Path | None, name: str) -> Path:
         if path is not None:

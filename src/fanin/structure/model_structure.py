@@ -49,6 +49,8 @@ class ModelStructure:
     """Weights of distinct layers that hold equal values."""
     longest_path: int
     """The number of layers on the longest path from the input to the output."""
+    first_layers: tuple[str, ...]
+    """The layers that no other layer precedes: they read the model's input."""
     unreached: tuple[str, ...]
     """Layers that the pass did not reach, or not in a way that can be seen."""
     observed: bool

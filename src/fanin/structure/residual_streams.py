@@ -142,7 +142,7 @@ class _StreamBuilder:
         norms = self._find_norms(one, end, nodes)
         shortcut, branch = read_sum_scaling(view, one, self._values)
         if end != one.end:  # one of several that were added up before
-            branch = branch.combine(read_scaling(view, end, one.fork))
+            branch = branch.combine(read_scaling(view, end, one.fork, self._values))
         shifts = (*list_inner_shifts(view, nodes), *branch.shifts)
         return ResidualBranch(
             index,

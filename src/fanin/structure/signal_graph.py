@@ -108,6 +108,10 @@ class SignalGraph:
             return frozenset()
         return frozenset(_list_bits(self.descendants[start] & self.ancestors[end])) - {start}
 
+    def is_first(self, index: int) -> bool:
+        """Whether no other layer precedes a layer."""
+        return not any(self.ancestors[index] >> layer & 1 for layer in self.layers - {index})
+
     def is_last(self, index: int) -> bool:
         """Whether no other layer follows a layer."""
         return not any(self.descendants[index] >> layer & 1 for layer in self.layers - {index})

@@ -132,6 +132,7 @@ class _Findings:
             shared=self._count_calls({one.layer for one in layers if one.expert}),
             clones=find_clones(self._model, frozenset(self._view.graph.layers)),
             longest_path=self._measure_path(),
+            first_layers=self._view.list_names(filter(self._view.is_first, self._view.layers)),
             unreached=self._list_unreached(layers),
             observed=observed,
             shifts=self._list_shifts(),

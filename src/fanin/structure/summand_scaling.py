@@ -32,6 +32,8 @@ class Scaling:
     """The parameters that multiply it, as they are."""
     shifts: tuple[str, ...] = ()
     """The parameters that are added to it."""
+    learned: bool = False
+    """Whether parameters multiply it in any way."""
 
     def combine(self, other: Scaling) -> Scaling:
         """Both, one after the other."""
@@ -40,24 +42,36 @@ class Scaling:
             (self.factor or 0.0) * (other.factor or 0.0) if known else None,
             tuple(dict.fromkeys((*self.scales, *other.scales))),
             tuple(dict.fromkeys((*self.shifts, *other.shifts))),
+            self.learned or other.learned,
         )
 
 
-def read_scaling(view: SignalGraph, end: int, start: int) -> Scaling:
+def read_scaling(view: SignalGraph, end: int, start: int, values: Mapping[int, Tensor]) -> Scaling:
     """What multiplies a signal on its way to `end`, from the last layer, normalization, sum or
     product before it, or from `start`.
+
+    Where the graph does not show a factor, the signal's values at both ends are compared, if a pass
+    was observed and no parameter lies between.
     """
+    found, begin = _walk(view, end, start)
+    if found.factor is None and not found.learned and not found.shifts and begin is not None:
+        return replace(found, factor=_measure_factor(values.get(begin), values.get(end)))
+    return found
+
+
+def _walk(view: SignalGraph, end: int, start: int) -> tuple[Scaling, int | None]:
+    """What the graph shows, and the node where the way begins; None behind a product."""
     found, index = Scaling(), end
     while index != start:
         node = view.nodes[index]
         if node.kind in _UNKNOWN:
-            return found.combine(Scaling(None))
+            return found.combine(Scaling(None)), None
         sources = view.list_signals(index)
         if node.kind != "transparent" or view.is_mixture(index) or len(sources) != 1:
             break
         found = found.combine(_read_step(node))
         (index,) = sources
-    return found
+    return found, index
 
 
 def _read_step(node: Node) -> Scaling:
@@ -73,7 +87,7 @@ def _read_step(node: Node) -> Scaling:
         return Scaling(sign, shifts=names if call.unchanged else ())
     if names:
         kept = call.unchanged and target in _PRODUCTS
-        return Scaling(1.0 if kept else None, scales=names if kept else ())
+        return Scaling(1.0 if kept else None, scales=names if kept else (), learned=True)
     constants = call.list_constants()
     if len(constants) != 1 or constants[0] is None or not math.isfinite(constants[0]):
         return Scaling(None)
@@ -93,19 +107,11 @@ def _is_subtracted(node: Node) -> bool:
 def read_sum_scaling(
     view: SignalGraph, one: ResidualSum, values: Mapping[int, Tensor]
 ) -> tuple[Scaling, Scaling]:
-    """The scalings of the shortcut and of the branch of a residual sum.
-
-    Where the graph does not show a factor, the sum is regressed on its two summands, if a pass was
-    observed and nothing but constants multiplies them.
-    """
-    shortcut = read_scaling(view, one.shortcut, one.fork)
-    branch = read_scaling(view, one.end, one.fork)
+    """The scalings of the shortcut and of the branch of a residual sum."""
+    shortcut = read_scaling(view, one.shortcut, one.fork, values)
+    branch = read_scaling(view, one.end, one.fork, values)
     first, second = _read_alpha(view.nodes[one.index], one)
-    shortcut, branch = shortcut.combine(Scaling(first)), branch.combine(Scaling(second))
-    if shortcut.factor is None and not shortcut.scales and not one.projection:
-        measured = _measure_factor(values.get(one.fork), values.get(one.shortcut), first)
-        shortcut = replace(shortcut, factor=measured)
-    return shortcut, branch
+    return shortcut.combine(Scaling(first)), branch.combine(Scaling(second))
 
 
 def _read_alpha(node: Node, one: ResidualSum) -> tuple[float, float]:
@@ -120,9 +126,13 @@ def _read_alpha(node: Node, one: ResidualSum) -> tuple[float, float]:
     return (factor, 1.0) if scaled == one.shortcut else (1.0, factor)
 
 
-def _measure_factor(start: Tensor | None, end: Tensor | None, sign: float) -> float | None:
-    """The constant that one tensor is the multiple of another by; None if it is none."""
-    if start is None or end is None or start.shape != end.shape or start.is_meta:
+def _measure_factor(start: Tensor | None, end: Tensor | None) -> float | None:
+    """The constant that one tensor is the multiple of another by; None if it is none, or if the
+    second was written over the first.
+    """
+    if start is None or end is None or start.numel() != end.numel() or start.is_meta:
+        return None
+    if start.data_ptr() == end.data_ptr() or not end.is_floating_point():
         return None
     before, after = (one.detach().to("cpu", torch.float64).flatten() for one in (start, end))
     size = before.dot(before).item()
@@ -130,9 +140,8 @@ def _measure_factor(start: Tensor | None, end: Tensor | None, sign: float) -> fl
         return None
     factor = before.dot(after).item() / size
     left = (after - factor * before).norm().item()
-    precision = torch.finfo(end.dtype).eps if end.is_floating_point() else 0.0
-    exact = left <= _ROUNDING * precision * after.norm().item()
-    return sign * factor if exact and math.isfinite(factor) else None
+    exact = left <= _ROUNDING * torch.finfo(end.dtype).eps * after.norm().item()
+    return factor if exact and math.isfinite(factor) else None
 
 
 def list_inner_shifts(view: SignalGraph, inside: frozenset[int]) -> Iterator[str]:

@@ -19,6 +19,8 @@ from torch import nn
 from fanin import apply, data, initializers, models, registry, seeds, specs, user_code
 from fanin.cell.cell import Cell
 from fanin.errors import FaninError, FitError
+from fanin.initializers import Initializer
+from fanin.initializers.model_level import ModelInitializer
 from fanin.models import Model
 from fanin.training import augmentation, metrics, optimizers, schedules
 from fanin.training.cell_model import make_model
@@ -114,14 +116,43 @@ def _are_builtin(
 
 
 def _try_initializer(cell: Cell) -> None:
+    rule = initializers.get(cell.initializer)
     with _explain(cell, "initializer", "model"), seeds.preserve_torch_state():
+        if _needs_batch(rule):
+            _preview_on_batch(cell, rule)
+            return
         apply.initialize(
             _build_skeleton(make_model(cell), cell.data),
-            initializers.get(cell.initializer),
+            rule,
             seed=0,
             biases=cell.biases,
             preview=True,
         )
+
+
+def _needs_batch(rule: Initializer) -> bool:
+    """Whether an initializer looks at data, or at what only a forward pass on data shows; a model
+    without memory has none.
+    """
+    return isinstance(rule, ModelInitializer) and (rule.fits or rule.structured)
+
+
+def _preview_on_batch(cell: Cell, rule: Initializer) -> None:
+    """Plan an initializer on random data; nothing is fitted to them."""
+    info, model = data.describe(cell.data), make_model(cell)
+    samples = draw_samples(info, _SAMPLES)
+    objective = make_random_objective(cell, info, samples, model.entry)
+    inputs = objective.prepare_inputs(samples.x[:])
+    apply.initialize(
+        model.build_for(info),
+        rule,
+        seed=0,
+        biases=cell.biases,
+        batch=inputs,
+        target=objective.prepare_targets(inputs, samples.y[:]),
+        loss=objective.compute_training_loss,
+        preview=True,
+    )
 
 
 @lru_cache(maxsize=2)

@@ -12,6 +12,7 @@ from fanin.apply import Record
 from fanin.cell.cell import Cell
 from fanin.errors import UsageError
 from fanin.initializers import Initializer
+from fanin.training.initial_weights import describe_fit
 
 _OF_CELL = ("rules", "seed", "shared_stream")
 """Arguments of `fanin.initialize` that the cell gives."""
@@ -33,6 +34,8 @@ class CellInitializer:
         self.seed = cell.derive_seed("init")
         self.seconds = 0.0
         """What the calls have taken."""
+        self.fit: dict[str, str] = {}
+        """By parameter, what an initializer that looks at data did with it."""
         self._biases, self._shared_stream = cell.biases, cell.shared_stream
         self._models: list[nn.Module] = []
 
@@ -47,7 +50,9 @@ class CellInitializer:
         Args:
             model: the module.
             options: those of `fanin.initialize` but `rules`, `seed` and `shared_stream`: `batch`,
-                `include`, `exclude`, `embeddings`, ….
+                `target`, `loss`, `only`, `exclude`, `embeddings`, …. An initializer that looks
+                at data, such as lsuv, needs `batch`, and one that looks at the loss `target` or
+                `loss` too; others take no notice of the loss.
         """
         if given := [name for name in _OF_CELL if name in options]:
             raise UsageError(
@@ -66,6 +71,7 @@ class CellInitializer:
             **options,
         )
         self.seconds += time.perf_counter() - started
+        self.fit |= describe_fit(record)
         return record
 
     def __repr__(self) -> str:

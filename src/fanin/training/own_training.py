@@ -229,6 +229,7 @@ class _OwnTraining:
             **({"metrics": directions} if directions else {}),
             **({"doubts": doubts} if doubts else {}),
             **({"missing_metrics": missing} if missing and not self.diverged else {}),
+            **({"fit": self.initialize.fit} if self.initialize.fit else {}),
         }
 
     def _require_initialized(self) -> None:

@@ -7,7 +7,7 @@ work per sample; no synchronisation inside an epoch (sums stay tensors until its
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from fanin import registry, seeds, user_code
 from fanin.cell.cell import Cell
 from fanin.data import Subset
 from fanin.errors import FitError
+from fanin.initializers.model_level import Multiplier
 from fanin.models.dropout import DropoutKeys
 from fanin.models.main_output import pick_output
 from fanin.training import optimizers, schedules
@@ -74,8 +75,18 @@ class Trainer:
     """What the probe saw in the latest epoch."""
 
     @classmethod
-    def from_cell(cls, cell: Cell, model: nn.Module, objective: Objective) -> Trainer:
-        """The trainer that a cell specifies, for a model that is on its device already."""
+    def from_cell(
+        cls,
+        cell: Cell,
+        model: nn.Module,
+        objective: Objective,
+        multipliers: Mapping[str, Multiplier] | None = None,
+    ) -> Trainer:
+        """The trainer that a cell specifies, for a model that is on its device already.
+
+        `multipliers` are those of the cell's initializer: by parameter, factors on the learning
+        rate.
+        """
         if objective.channels_last:
             convert_conv2d_weight_memory_format(model, torch.channels_last)
         if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -86,6 +97,7 @@ class Trainer:
         rule = optimizers.REGISTRY.make(cell.optimizer)
         is_own = user_code.has_reference(cell.optimizer) or not registry.is_builtin(type(rule))
         optimizer = rule.build(model, cell.learning_rate)
+        optimizers.multiply_rates(optimizer, model, multipliers or {}, cell.learning_rate)
         return cls(
             cell=cell,
             model=model,

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from fanin import apply, data, initializers, user_code
+from fanin import data, user_code
 from fanin.cell.cell import Cell
 from fanin.cell.protocol import REGISTRY as PROTOCOLS
 from fanin.cell.protocol import Protocol
@@ -26,6 +26,7 @@ from fanin.data import Dataset, Prepared, Subset
 from fanin.errors import DataInvalid, UsageError
 from fanin.training import checkpoint
 from fanin.training.cell_model import make_model
+from fanin.training.initial_weights import describe_fit, initialize_model
 from fanin.training.metrics import REGISTRY as METRICS
 from fanin.training.objective import Objective, make_objective
 from fanin.training.steps import EpochLosses, Trainer
@@ -128,18 +129,9 @@ def train(
         loss=cell.loss,
     )
     began = time.perf_counter()
-    with apply.collect_unfilled():  # said while the study was planned
-        apply.initialize(
-            model,
-            initializers.get(cell.initializer),
-            seed=cell.derive_seed("init"),
-            biases=cell.biases,
-            shared_stream=cell.shared_stream,
-            # two samples suffice to find out what follows each layer
-            batch=objective.prepare_inputs(prepared.train.x[:2].clone()),
-        )
+    record = initialize_model(cell, model, objective, prepared.train)
     timings["initialize"] = time.perf_counter() - began
-    trainer = Trainer.from_cell(cell, model.to(device), objective)
+    trainer = Trainer.from_cell(cell, model.to(device), objective, record.multipliers)
     trained = TrainedState(
         model,
         trainer.optimizer,
@@ -210,7 +202,8 @@ def train(
         environment=environment,
         data=_describe_data(dataset, prepared, objective)
         | (cache.labels or {})
-        | ({"missing_metrics": missing} if missing else {}),
+        | ({"missing_metrics": missing} if missing else {})
+        | ({"fit": fit} if (fit := describe_fit(record)) else {}),
     )
 
 

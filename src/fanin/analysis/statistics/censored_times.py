@@ -7,7 +7,6 @@ a run is not an epoch in which it converged.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,9 +70,7 @@ class TimeComparison:
     """The longest time up to which every run was watched."""
 
 
-def find_time(
-    values: Sequence[float], target: float, *, higher_is_better: bool
-) -> tuple[float, bool]:
+def find_time(values: ArrayLike, target: float, *, higher_is_better: bool) -> tuple[float, bool]:
     """(the first epoch, from 1, whose value reaches the target, True); or (epochs, False).
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -17,6 +17,7 @@ from fanin.diagnosis.advice.improvement import Audited, get_loss_value, is_serio
 from fanin.diagnosis.advice.start_score import list_hidden, score_start
 from fanin.errors import FitError, UsageError, quote
 from fanin.initializers import Initializer, get
+from fanin.losses import LossFunction
 from fanin.structure import unwrap_model
 
 USUAL = ("auto", "he_normal", "xavier_uniform", "lecun_normal", "orthogonal", "torch_default")
@@ -31,6 +32,8 @@ def compare(
     seeds: int = 3,
     seed: int = 0,
     batch: Any = None,
+    target: Any = None,
+    loss: LossFunction | None = None,
 ) -> Comparison:
     """Initialize copies of a model in several ways, audit each, and rank them by a score.
 
@@ -44,7 +47,7 @@ def compare(
         initializers: specs, initializers or `Rules`; as `fanin.initialize` takes them.
         seeds: how many draws of each.
         seed: what they are derived from.
-        batch: as in `fanin.initialize`.
+        batch, target, loss: as in `fanin.initialize`.
 
     Raises:
         UnknownName: no initializer has that name.
@@ -60,7 +63,8 @@ def compare(
     rules = [one if isinstance(one, Rules) else get(one) for one in initializers]
     numbers = [streams.derive_seed(seed, "compare", index) for index in range(seeds)]
     rows = [_describe(AS_IT_IS, [audit(model)])]
-    rows += [_compare_one(audit, model, rule, numbers, batch) for rule in dict.fromkeys(rules)]
+    given = {"batch": batch, "target": target, "loss": loss}
+    rows += [_compare_one(audit, model, rule, numbers, given) for rule in dict.fromkeys(rules)]
     name = type(unwrap_model(model)).__name__
     ranked = sorted(rows, key=lambda row: row.score)
     return Comparison(rows=tuple(ranked), seeds=seeds, model_name=name)
@@ -71,7 +75,7 @@ def _compare_one(
     model: nn.Module,
     rule: Initializer | Rules,
     numbers: Sequence[int],
-    batch: Any,
+    given: Mapping[str, Any],
 ) -> ComparedStart:
     name = str(rule.default) if isinstance(rule, Rules) else rule.spec
     audits = []
@@ -79,8 +83,8 @@ def _compare_one(
         copied = copy_model(model)
         try:
             with collect_unfilled():
-                initialize(copied, rule, seed=number, batch=batch)
-        except FitError as error:
+                initialize(copied, rule, seed=number, **given)
+        except (FitError, UsageError) as error:
             return _describe(name, [], problem=f"does not fit: {str(error).splitlines()[-1]}")
         audits.append(audit(copied))
     return _describe(name, audits)

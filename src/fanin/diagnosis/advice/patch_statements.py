@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from fanin.apply import ParameterRecord, collect_unfilled, initialize
+from fanin.apply.loaded_parameters import is_flagged
 from fanin.diagnosis.advice.index_loops import write_targets
 from fanin.diagnosis.advice.patching import ParameterPlace
 from fanin.diagnosis.advice.torch_calls import TARGET, write_number, write_torch_call
@@ -66,7 +67,8 @@ def _preview(
             model,
             dict.fromkeys(names, patch.initializer),
             default="keep",
-            include=names,
+            only=names,
+            loaded={},
             seed=0,
             batch=batch,
             preview=True,
@@ -122,8 +124,9 @@ def _write_fanin_call(
             "model",
             "{" + ", ".join(f'"{name}": "{patch.initializer}"' for name in names) + "}",
             'default="keep"',
-            "include=[" + ", ".join(f'"{name}"' for name in names) + "]",
+            "only=[" + ", ".join(f'"{name}"' for name in names) + "]",
             f"seed={seed}",
+            *(["loaded={}"] * any(is_flagged(place.parameter) for place in places)),
             *([shown] * bool(shown)),
         ]
         return Block("", (_write_call("fanin.initialize", arguments),), bare=True)

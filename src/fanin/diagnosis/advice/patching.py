@@ -191,7 +191,8 @@ def _initialize(
             model,
             {name: spec for name, (spec, _) in rules.items()},
             default="keep",
-            include=list(rules),
+            only=list(rules),
+            loaded={},
             seed=seed,
             batch=batch,
         )

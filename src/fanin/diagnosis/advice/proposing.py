@@ -116,7 +116,9 @@ def _preview(model: nn.Module, patches: Sequence[Patch]) -> dict[str, ParameterR
     if not rules:
         return {}
     with collect_unfilled():
-        record = initialize(model, rules, default="keep", include=list(rules), seed=0, preview=True)
+        record = initialize(
+            model, rules, default="keep", only=list(rules), loaded={}, seed=0, preview=True
+        )
     return {one.name: one for one in record}
 
 

@@ -116,7 +116,7 @@ KINDS = (
             "to_empty() after building on the device meta, and a reset that forgets a parameter.",
             "New rows of an embedding or a head that were reserved and not drawn.",
         ),
-        remedy="""Fill the parameter, for example with fanin.initialize(model, include=[name]). New
+        remedy="""Fill the parameter, for example with fanin.initialize(model, only=[name]). New
             rows of a vocabulary start well from the mean of the old ones, with a little noise.""",
         reference="""Parameters from torch.empty that nothing fills,
             https://github.com/kmkurn/pytorch-crf/issues/1""",

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from fanin.diagnosis.theory.forward_record import ForwardMoments
-from fanin.diagnosis.theory.layer_maps import LayerMap, Shapes
+from fanin.diagnosis.theory.layer_maps import LayerMap
 from fanin.diagnosis.theory.moment_rules import get_law
-from fanin.diagnosis.theory.passages import is_max_pool
 from fanin.diagnosis.theory.signal_moments import (
     GradientMoments,
     SignalMoments,
@@ -17,6 +16,8 @@ from fanin.diagnosis.theory.signal_moments import (
 )
 from fanin.errors import FaninError
 from fanin.structure import Graph, Node
+from fanin.structure.passages import is_max_pool
+from fanin.structure.tensor_moments import Shapes
 
 
 @dataclass

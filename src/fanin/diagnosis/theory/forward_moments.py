@@ -8,11 +8,9 @@ from dataclasses import replace
 from torch import nn
 
 from fanin.diagnosis.theory.forward_record import ForwardMoments
-from fanin.diagnosis.theory.layer_maps import LayerMap, LayerReader, Shapes
+from fanin.diagnosis.theory.layer_maps import LayerMap, LayerReader
 from fanin.diagnosis.theory.moment_rules import MIN_FAN, apply_activation, apply_layer, get_law
-from fanin.diagnosis.theory.normal_response import Activation
 from fanin.diagnosis.theory.normalizations import NormalizationReader
-from fanin.diagnosis.theory.passages import Passage, read_passage
 from fanin.diagnosis.theory.signal_moments import (
     TINY,
     SignalMoments,
@@ -22,8 +20,11 @@ from fanin.diagnosis.theory.signal_moments import (
     multiply_moments,
 )
 from fanin.errors import FaninError
+from fanin.gains.normal_response import Activation
 from fanin.structure import ElementwiseExpression, Graph, Node
 from fanin.structure.elementwise import find_elementwise
+from fanin.structure.passages import Passage, read_passage
+from fanin.structure.tensor_moments import Shapes
 
 
 class ForwardPredictor:

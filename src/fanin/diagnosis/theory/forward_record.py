@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fanin.diagnosis.theory.layer_maps import LayerMap
-from fanin.diagnosis.theory.normal_response import Activation
 from fanin.diagnosis.theory.normalizations import NormalizationSlope
-from fanin.diagnosis.theory.passages import Passage
 from fanin.diagnosis.theory.signal_moments import SignalMoments
+from fanin.gains.normal_response import Activation
+from fanin.structure.passages import Passage
 
 
 @dataclass

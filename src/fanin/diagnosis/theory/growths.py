@@ -5,9 +5,9 @@ difference by.
 from __future__ import annotations
 
 from fanin.diagnosis.theory.forward_record import ForwardMoments
-from fanin.diagnosis.theory.layer_maps import Shapes
-from fanin.diagnosis.theory.passages import get_pool_growth
 from fanin.structure import Graph, Node
+from fanin.structure.passages import get_pool_growth
+from fanin.structure.tensor_moments import Shapes
 
 
 def find_growths(graph: Graph, forward: ForwardMoments, shapes: Shapes) -> dict[int, float]:

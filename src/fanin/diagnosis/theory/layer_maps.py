@@ -6,16 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from fanin.diagnosis.theory.tap_counts import count_taps
 from fanin.fans import describe_parameters, is_transformers_conv1d
 from fanin.structure import Node
-
-Shapes = Mapping[int, tuple[int, ...]]
-"""The shape of each node's tensor."""
+from fanin.structure.tensor_moments import Shapes, measure_tensor
 
 _PLAIN_FORWARD: tuple[type[nn.Module], ...] = (
     nn.Linear,
@@ -29,8 +26,6 @@ _PLAIN_FORWARD: tuple[type[nn.Module], ...] = (
 )
 _TABLES = ("embedding", "getitem", "index_select")
 _MATRICES = ("linear", "matmul", "mm")
-_SMALL = 100_000
-"""Numbers that are measured in float64, where the squares of tiny ones do not underflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,20 +170,6 @@ class LayerReader:
         if id(tensor) not in self._moments:
             self._moments[id(tensor)] = measure_tensor(tensor)
         return self._moments[id(tensor)]
-
-
-def measure_tensor(tensor: Tensor) -> tuple[float, float]:
-    """E x² and E x in float32 at least; nan if there are no numbers."""
-    with torch.no_grad():
-        if tensor.is_meta or tensor.numel() == 0 or tensor.is_complex():
-            return math.nan, math.nan
-        flat = tensor.detach()
-        if flat.numel() <= _SMALL:
-            flat = flat.double()
-        elif flat.dtype not in (torch.float32, torch.float64):
-            flat = flat.float()
-        norm = float(torch.linalg.vector_norm(flat))
-        return norm * norm / flat.numel(), float(flat.mean())
 
 
 def _computes_plainly(module: nn.Module) -> bool:

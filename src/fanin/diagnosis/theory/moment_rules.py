@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fanin.diagnosis.theory.layer_maps import LayerMap
-from fanin.diagnosis.theory.normal_response import Activation
 from fanin.diagnosis.theory.signal_moments import TINY, SignalMoments
+from fanin.gains.normal_response import Activation
 
 MIN_FAN = 8
 """Terms of a sum from which its distribution is close enough to normal for E f² (error < 2 %)."""

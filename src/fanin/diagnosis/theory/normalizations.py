@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from fanin.diagnosis.theory.layer_maps import Shapes, measure_tensor
-from fanin.diagnosis.theory.passages import is_training
 from fanin.diagnosis.theory.signal_moments import TINY, SignalMoments
 from fanin.fans import describe_parameters
 from fanin.structure import Node
+from fanin.structure.passages import is_training
+from fanin.structure.tensor_moments import Shapes, measure_tensor
 
 _CENTRED = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
 """Those that subtract the mean; the others are taken for RMSNorm."""

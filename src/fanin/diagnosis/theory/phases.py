@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from fanin.diagnosis.theory.forward_record import ForwardMoments
 from fanin.diagnosis.theory.layer_maps import LayerMap
-from fanin.diagnosis.theory.normal_response import Activation
 from fanin.diagnosis.theory.prediction import PathPhase, Phase
 from fanin.diagnosis.theory.settled_state import SettledState, find_settled_state
 from fanin.diagnosis.theory.signal_moments import SignalMoments
 from fanin.errors import FaninError
+from fanin.gains.normal_response import Activation
 from fanin.structure import Graph
 
 MIN_LAYERS = 3

@@ -12,11 +12,12 @@ from fanin.diagnosis.theory.backward_moments import BackwardMoments, BackwardPre
 from fanin.diagnosis.theory.forward_moments import ForwardPredictor
 from fanin.diagnosis.theory.forward_record import ForwardMoments
 from fanin.diagnosis.theory.growths import find_growths
-from fanin.diagnosis.theory.layer_maps import LayerReader, Shapes
+from fanin.diagnosis.theory.layer_maps import LayerReader
 from fanin.diagnosis.theory.phases import find_phases
 from fanin.diagnosis.theory.prediction import PredictedSignal, Prediction
 from fanin.diagnosis.theory.signal_moments import TINY, SignalMoments
 from fanin.structure import Graph, list_bare_names
+from fanin.structure.tensor_moments import Shapes
 
 _LARGEST_SPREAD = 4.0
 """The variance of ln q beyond which a prediction says nothing: a factor of e² either way."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fanin.diagnosis.theory.normal_response import Activation
+from fanin.gains.normal_response import Activation
 
 _SMALLEST, _LARGEST = 1e-10, 1e10
 """Second moments beyond which signals count as vanished or exploded."""

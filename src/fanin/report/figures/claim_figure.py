@@ -75,7 +75,7 @@ def draw_rows(rows: Sequence[FigureRow]) -> Figure:
         return draw_message("No results yet.")
     height = _HEAD + _ROW * len(rows) + _FOOT
     longest = max((len(row.name) for row in rows if row.result), default=0)
-    left = min(max(0.4 + 0.066 * longest, 1.6), 4.2)
+    left = min(max(0.4 + 0.066 * longest, 1.6), 4.7)
     width = left + _MIDDLE + _RIGHT
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes(

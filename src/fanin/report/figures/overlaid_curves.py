@@ -42,8 +42,8 @@ from fanin.report.figures.panel_grid import (
     make_legend_line,
 )
 from fanin.report.figures.plot_axes import draw_grid, label_axis, set_metric_axis, style_axes
-from fanin.report.figures.rendering import draw_message, draw_once, fit_text, parse_format, render
-from fanin.report.figures.scales import Scale, fit_metric_scale
+from fanin.report.figures.rendering import break_text, draw_message, draw_once, parse_format, render
+from fanin.report.figures.scales import Extent, Scale, fit_extent
 from fanin.report.numbers import choose_number_format
 from fanin.report.tables import notes
 
@@ -51,6 +51,9 @@ MAX_LINES = len(LINE_COLOURS)
 
 MAX_REPLICATES = 30
 """The most replicates of a condition that are drawn."""
+
+_LOG_SPAN = 10.0
+"""Ratio of the largest to the smallest mean from which a loss has a logarithmic axis."""
 
 _SPACING = Spacing(width=2.7, height=1.9, left=0.8, gap_x=0.55)
 
@@ -163,7 +166,8 @@ def _draw_panel(
         _draw_band(axes, band, colours[name])
     style_axes(axes)
     draw_grid(axes)
-    set_metric_axis(axes, _fit_scale(shown, list(near.values())), "y")
+    scale = _fit_scale(shown, list(near.values()))
+    set_metric_axis(axes, scale, "y")
     for number, name in enumerate(far):
         _mark_far(axes, number, colours[name], shown, bands[name], below=panel.higher_is_better)
     drawn = [column for band in near.values() for column in (band.middle, *band.replicates)]
@@ -172,9 +176,8 @@ def _draw_panel(
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
     before = grid.get(row, column - 1)
     if before is None or before.metric != panel.metric:
-        unit = find_common_unit(shown, {panel.dataset})
-        title = f"{format_title(shown)} ({unit})" if unit else format_title(shown)
-        label_axis(axes, "y", fit_text(title, spacing.height + 0.3, 8))
+        title = scale.format_title(format_title(shown), find_common_unit(shown, {panel.dataset}))
+        label_axis(axes, "y", break_text(title, spacing.height + 0.3, 8))
     if grid.get(row + 1, column) is None:
         label_axis(axes, "x", "epoch")
 
@@ -225,11 +228,23 @@ def _mark_far(
 
 
 def _fit_scale(metric: str, bands: Sequence[CurveBand]) -> Scale:
-    """A scale that holds the means and bands; other lines only if there are no means."""
-    parts = [part for band in bands if band.has_mean for part in (band.low, band.high)]
-    parts = parts or [part for band in bands for part in band.replicates]
-    values = np.concatenate(parts) if parts else np.zeros(0)
-    return fit_metric_scale(metric, values[np.isfinite(values)].tolist())
+    """A scale that holds the means and bands; other lines only if there are no means.
+
+    A loss or an error whose means span a factor of 10 has a logarithmic axis. A band may reach
+    below 0, where such an axis ends: it is cut at the least mean then.
+    """
+    may_be_log = not metric.endswith("accuracy")
+    shown = [band for band in bands if band.has_mean]
+    lines = [band.middle for band in shown] or [line for band in bands for line in band.replicates]
+    extent = Extent.measure(np.concatenate(lines) if lines else [])
+    scale = fit_extent(extent, may_be_log=may_be_log, span=_LOG_SPAN)
+    if not shown:
+        return scale
+    ends = Extent.measure(np.concatenate([end for band in shown for end in (band.low, band.high)]))
+    if not scale.log:
+        return fit_extent(extent.join(ends), may_be_log=False)
+    low = min(extent.low, ends.low) if ends.low > 0 else extent.low
+    return fit_extent(Extent(low, max(extent.high, ends.high), low), span=_LOG_SPAN)
 
 
 def _make_legend(

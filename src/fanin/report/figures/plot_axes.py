@@ -70,7 +70,8 @@ def _locate_magnitudes(scale: Scale, max_ticks: int) -> Locator:
         powers = range(first, math.floor(math.log10(scale.high)) + 1)
         step = max(-(-len(powers) // (max_ticks - 1)), 1)
         return FixedLocator([0.0, *(10.0**power for power in powers[::step])])
-    subs = (1.0, 3.0) if scale.high / scale.low < 1e3 else (1.0,)
+    span = scale.high / scale.low
+    subs = (1.0, 2.0, 5.0) if span < 30 else (1.0, 3.0) if span < 1e3 else (1.0,)
     return LogLocator(subs=subs, numticks=max_ticks)
 
 

@@ -117,6 +117,16 @@ def fit_text(text: str, inches: float, points: float) -> str:
     return f"{line[: length // 2]}…{line[-(length - length // 2 - 1) :]}"
 
 
+def break_text(text: str, inches: float, points: float) -> str:
+    """The text in two lines if it is too long for one: a unit in brackets below its title. Each
+    line fits, see `fit_text`.
+    """
+    title, bracket, unit = text.partition(" (")
+    if not bracket or fit_text(text, inches, points) == text:
+        return fit_text(text, inches, points)
+    return f"{fit_text(title, inches, points)}\n{fit_text(f'({unit}', inches, points)}"
+
+
 def format_metric(name: str) -> str:
     """A metric's name in a history, in words."""
     return "MAE" if name == "mae" else escape_invisible(name.replace("_", " "))

@@ -129,19 +129,19 @@ def fit_scale(values: Sequence[float], *, may_be_log: bool = True) -> Scale:
     return fit_extent(Extent.measure(values), may_be_log=may_be_log)
 
 
-def fit_extent(extent: Extent, *, may_be_log: bool = True) -> Scale:
-    """A scale that holds all values; logarithmic if they span more than a factor of 30.
+def fit_extent(extent: Extent, *, may_be_log: bool = True, span: float = _LOG_SPAN) -> Scale:
+    """A scale that holds all values; logarithmic if they span more than a factor of `span`.
 
     A value of 0 beside such magnitudes gets a place of its own.
     """
     low, high = extent.low, extent.high
     if low > high:
         return Scale(0.0, 1.0, log=False)
-    if may_be_log and low > 0 and high / low > _LOG_SPAN:
+    if may_be_log and low > 0 and high / low > span:
         margin = (high / low) ** 0.05
         return Scale(low / margin, high * margin, log=True)
     smallest = extent.smallest if math.isfinite(extent.smallest) else 0.0
-    if may_be_log and low == 0 and smallest and high / smallest > _LOG_SPAN:
+    if may_be_log and low == 0 and smallest and high / smallest > span:
         return Scale(-0.3 * smallest, high * (high / smallest) ** 0.05, log=True, smallest=smallest)
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     return Scale(low - margin, high + margin, log=False)

@@ -16,6 +16,7 @@ from fanin.analysis.summary import find_main_metric
 from fanin.report.figures.cell_axis import MAX_VALUES
 from fanin.report.figures.dot_plot import draw_dot_plot
 from fanin.report.figures.heat_map import Curve, draw_heat_map
+from fanin.report.figures.rank_diagram import draw_rank_diagram
 from fanin.report.figures.rendering import draw_once, render
 from fanin.report.figures.response_curves import draw_response_curves
 from fanin.report.figures.signal_figure import draw_signal_figures
@@ -66,7 +67,8 @@ def draw_study_figures(
     - No numeric factor: a dot plot. If a further factor varies, also a heat map of it and what is
       compared.
 
-    None of these if nothing varies, or no cell has trained to its end. Last come the figures of
+    None of these if nothing varies, or no cell has trained to its end. Then comes the diagram of
+    average ranks, if three sections or more compare the same values, and last the figures of
     signals, one for each section whose cells measured them.
 
     Args:
@@ -80,7 +82,10 @@ def draw_study_figures(
         return []
     has_trained = find_main_metric(analysis.frame) is not None
     choices = choose_figures(analysis, overlays) if has_trained else []
-    figures = [*(_draw(analysis, choice) for choice in choices), *draw_signal_figures(analysis)]
+    figures = [_draw(analysis, choice) for choice in choices]
+    if (ranks := draw_rank_diagram(analysis)) is not None:
+        figures.append(ranks)
+    figures += draw_signal_figures(analysis)
     return [StudyFigure(_read_title(figure), render(figure, kind)) for figure in figures]
 
 

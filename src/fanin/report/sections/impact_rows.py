@@ -14,6 +14,7 @@ from fanin.analysis.analysis import Analysis
 from fanin.analysis.design import split_sections
 from fanin.analysis.factors import format_title, format_value
 from fanin.analysis.impact import Impact, measure_condition
+from fanin.analysis.statistics import estimate_survival, find_time
 from fanin.analysis.summary import find_main_metric, get_directions, is_higher_better
 from fanin.cell.result import Result
 from fanin.report.escaping import escape_invisible
@@ -35,7 +36,8 @@ class ImpactRow:
     """The metric's mean with its spread."""
     target: str
     epochs: str
-    """The median epoch in which the target was reached, and how many replicates reached it."""
+    """The median epoch in which the target was reached (Kaplan and Meier), and how many runs did.
+    """
     diverged: str
     gradient: str
     """The first layer's gradient over the last layer's at the start, and later; a dash where no
@@ -64,6 +66,7 @@ def list_impact(analysis: Analysis) -> dict[str, list[ImpactRow]]:
             runs[format_value(value)] = there
         curves = {name: _collect_curves(some, metric) for name, some in runs.items()}
         target = _choose_target(curves.values(), higher=higher)
+        horizon = max((len(each.values) for some in curves.values() for each in some), default=0)
         suffix = choose_spread(int(summaries[key]["planned"].max()))
         form = choose_format(summaries[key], metric, suffix)
         for group in summaries[key].to_dict("records"):
@@ -74,7 +77,7 @@ def list_impact(analysis: Analysis) -> dict[str, list[ImpactRow]]:
                 metric=escape_invisible(format_title(metric)),
                 text=make_number_entry(group, metric, form, suffix, best=False).text,
                 target=_format_number(metric, target),
-                epochs=_describe_epochs(curves[name], target, higher=higher),
+                epochs=_describe_epochs(curves[name], target, horizon, higher=higher),
                 diverged=_describe_divergence(group),
                 gradient=_describe_gradient(impact),
                 dead=NOTHING if math.isnan(impact.dead_units) else f"{impact.dead_units:.0%}",
@@ -85,20 +88,33 @@ def list_impact(analysis: Analysis) -> dict[str, list[ImpactRow]]:
     return found
 
 
-def _collect_curves(runs: Iterable[Result], metric: str) -> list[np.ndarray]:
-    """The validation metric by epoch of each run that trained to its end."""
+@dataclass(frozen=True)
+class _Curve:
+    """The validation metric by epoch of one run."""
+
+    values: np.ndarray
+    outcome: str
+
+
+def _collect_curves(runs: Sequence[Result], metric: str) -> list[_Curve]:
+    """The curve of each run, one that diverged or failed included; one without epochs is empty."""
     column = metric.replace("test_", "val_", 1)
-    histories = iterate_histories(run.history for run in runs if run.outcome == "ok")
+    histories = iterate_histories(run.history for run in runs)
     return [
-        np.asarray(history[column], dtype=np.float64) for history in histories if column in history
+        _Curve(np.asarray(history.get(column, ()), dtype=np.float64), run.outcome)
+        for run, history in zip(runs, histories, strict=True)
     ]
 
 
-def _choose_target(curves: Iterable[Sequence[np.ndarray]], *, higher: bool) -> float:
+def _choose_target(curves: Iterable[Sequence[_Curve]], *, higher: bool) -> float:
     """`SHARE` of the best mean, over replicates, of the best epoch; nan without curves."""
+    finished = [
+        [each.values for each in some if each.outcome == "ok" and len(each.values)]
+        for some in curves
+    ]
     best = [
         float(np.mean([np.nanmax(curve) if higher else np.nanmin(curve) for curve in some]))
-        for some in curves
+        for some in finished
         if some
     ]
     if not best:
@@ -106,20 +122,26 @@ def _choose_target(curves: Iterable[Sequence[np.ndarray]], *, higher: bool) -> f
     return max(best) * SHARE if higher else min(best) / SHARE
 
 
-def _describe_epochs(curves: Sequence[np.ndarray], target: float, *, higher: bool) -> str:
-    """``7 (3 of 3)``; runs that never reach the target count as later than any that do, and the
-    median is open if it falls on one of them.
+def _describe_epochs(curves: Sequence[_Curve], target: float, horizon: int, *, higher: bool) -> str:
+    """``7 (3 of 3)``: the median by Kaplan and Meier's estimate, which takes a run that stopped
+    early, or failed, as unknown from then on. One that diverged, whenever, never reaches the
+    target: it counts as watched up to the horizon. The median is ``open`` if fewer than half of the
+    runs were seen to reach it, and ``never`` if none was.
     """
-    if not curves or math.isnan(target):
-        return NOTHING
-    reached = []
+    times: list[float] = []
+    reached: list[bool] = []
     for curve in curves:
-        there = np.flatnonzero(curve >= target if higher else curve <= target)
-        reached.append(float(there[0]) + 1 if len(there) else math.inf)
-    count = sum(math.isfinite(epoch) for epoch in reached)
-    middle = statistics.median(reached)
-    shown = f"{middle:g}" if math.isfinite(middle) else "open" if count else "never"
-    return f"{shown} ({count} of {len(curves)})"
+        time, is_there = find_time(curve.values, target, higher_is_better=higher)
+        if curve.outcome == "diverged":
+            time, is_there = float(horizon), False
+        if time:  # a run that failed before its first epoch says nothing of when
+            times.append(time)
+            reached.append(is_there)
+    if not times or math.isnan(target):
+        return NOTHING
+    middle = estimate_survival(times, reached).median
+    shown = f"{middle:g}" if math.isfinite(middle) else "open" if any(reached) else "never"
+    return f"{shown} ({sum(reached)} of {len(curves)})"
 
 
 def _describe_divergence(group: Mapping[Any, Any]) -> str:

@@ -127,5 +127,5 @@ def _pad(text: str, width: int, to_right: bool) -> str:
 def _wrap(text: str, width: int) -> list[str]:
     if cell_len(text) <= width:
         return [text]
-    halved = width if text.isascii() else width // 2  # wide characters take two columns each
+    halved = width if cell_len(text) == len(text) else width // 2  # wide letters take two columns
     return textwrap.wrap(text, max(halved - 2, 4), break_on_hyphens=False) or [text]

@@ -32,6 +32,7 @@ from fanin.training.optimizers.optimizer_state import (
     read_state_tensors,
     restore_state_tensors,
 )
+from fanin.training.optimizers.rate_multipliers import multiply_rates
 from fanin.training.optimizers.stepping import calls_closure, clip_gradients_, set_rate
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "clip_gradients_",
     "is_resumable",
     "make_parameter_groups",
+    "multiply_rates",
     "read_state_tensors",
     "restore_state_tensors",
     "set_rate",

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fanin.diagnosis.theory.layer_maps import Shapes, measure_tensor
-from fanin.structure import Node
 from fanin.structure.function_kinds import DIVISIONS, SUMS
+from fanin.structure.graph import Node
+from fanin.structure.tensor_moments import Shapes, measure_tensor
 
 
 def _split(text: str) -> frozenset[str]:

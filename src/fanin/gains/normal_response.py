@@ -85,6 +85,18 @@ class Activation:
             return _respond_by_name(self._found, mean, variance)
         return _respond(self._found, mean, variance)
 
+    def find_largest(self, mean: float, variance: float, count: int) -> tuple[float, float]:
+        """Mean and second moment of the largest of f(x_1) … f(x_count), x ~ N(mean, variance), each
+        independent of the others.
+
+        P(largest ≤ v) = P(f(x) ≤ v)^count, on the fixed grid.
+        """
+        values, _ = _evaluate(self._found, _Z * math.sqrt(variance) + mean)
+        values, order = values.sort()
+        below = _DENSITY[order].cumsum(0) ** count
+        weights = below.diff(prepend=below.new_zeros(1))
+        return float((weights * values).sum()), float((weights * values.square()).sum())
+
     def separate(self, mean: float, variance: float, difference: float) -> float:
         """E (f(u₁) − f(u₂))²/2 for two of N(mean, variance) with E (u₁ − u₂)²/2 = `difference`.
 
