@@ -9,7 +9,7 @@ ran, what the numbers say, and a reading from docs/methods/readings/NAME.md if t
 
 from __future__ import annotations
 
-import importlib
+import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,8 +35,10 @@ from experiment.records import read_records  # noqa: E402
 
 def load_experiments() -> list[tuple[str, Experiment]]:
     """Docstring and experiment of each file of benchmarks/methods/."""
-    modules = [importlib.import_module(path.stem) for path in sorted(SCRIPTS.glob("*.py"))]
-    return [(module.__doc__ or "", module.EXPERIMENT) for module in modules]
+    paths = sorted(SCRIPTS.glob("*.py"))
+    return [
+        (found["__doc__"], found["EXPERIMENT"]) for found in map(runpy.run_path, map(str, paths))
+    ]
 
 
 def load_results(experiment: Experiment) -> Records:
