@@ -36,7 +36,7 @@ from torch import nn
 
 import fanin
 
-DEPTH, FAST_DEPTH = 500, 120
+DEPTH, FAST_DEPTH = 500, 300
 CHANNELS, SIDE = 8, 7
 STARTS = ("delta_orthogonal", "torch_default", "xavier_normal")
 
