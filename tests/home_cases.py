@@ -18,6 +18,8 @@ class Home:
     build: Callable[[], nn.Module]
     batch: Any = None
     target: Any = None
+    observed: bool = False
+    """Whether a forward pass must show the structure, since no trace can."""
 
     def make(self) -> nn.Module:
         """The model, whose own start does not move the global random state."""
@@ -25,7 +27,8 @@ class Home:
 
     def get_options(self, needs: tuple[str, ...]) -> dict[str, Any]:
         """The keywords of `fanin.initialize`."""
-        data = {"batch": self.batch} if {"data", "loss"} & set(needs) else {}
+        asked = self.observed or {"data", "loss"} & set(needs)
+        data = {"batch": self.batch} if asked else {}
         return data | ({"target": self.target} if "loss" in needs else {})
 
 
@@ -42,7 +45,28 @@ ORDINARY = Home(
 )
 """A perceptron: for whatever has no home of its own."""
 
+
+def _make_attention() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+def _make_smaller() -> nn.Module:
+    """A perceptron, and the file that the examples of `weight_selection` name, with a larger one.
+
+    Tests that ask for it run in a folder of their own (the fixture `own_folder`).
+    """
+    from safetensors.torch import save_file
+
+    larger = nn.Sequential(nn.Linear(12, 24), nn.ReLU(), nn.Linear(24, 8))
+    save_file(dict(larger.state_dict()), "larger.safetensors")
+    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 4))
+
+
 HOMES = {
+    **dict.fromkeys(("gpt2", "mitchell", "complete_p"), _home(norm="pre")),
+    "mimetic": Home(_make_attention, torch.sin(torch.arange(160.0)).view(2, 5, 16), observed=True),
+    "weight_selection": Home(_make_smaller),
     "skip_init": Home(lambda: cases.ResNet("scalar"), cases.images()),
     "rezero": _home(norm="none", scale="scalar"),
     "zero_gamma": Home(lambda: cases.ResNet("norm"), cases.images()),

@@ -36,7 +36,9 @@ def _list_specs() -> tuple[str, ...]:
     found = []
     for entry in initializers.REGISTRY:
         kind = entry.component
-        if issubclass(kind, ModelInitializer) and kind.fits is True and entry.level == "model":
+        if not issubclass(kind, ModelInitializer) or entry.level != "model":
+            continue
+        if kind.fits is True and not kind.structured:  # for models of any structure
             found.append(SHORT.get(entry.name, entry.example))
     return tuple(found)
 

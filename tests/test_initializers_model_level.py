@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from combinations import for_each
 from home_cases import find_home
@@ -10,6 +11,8 @@ from torch import nn
 
 import fanin
 from fanin.initializers import InitializerEntry
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 every_model_entry = for_each("entry", MODEL_ENTRIES, ids=lambda entry: entry.name)
 

@@ -190,7 +190,6 @@ def test_every_initializer_that_torch_has_is_compared() -> None:
         "padded_identity",
         "mamba_dt_bias",
         "mamba_a_log",
-        "part_xavier",
     }
     assert {entry.name for entry in TENSOR_ENTRIES} - compared == unique  # torch has none of them
 

@@ -87,7 +87,7 @@ LAWS: dict[str, Callable[[Fans], Law]] = {
     "xavier_uniform": lambda f: uniform(math.sqrt(2 / (f.fan_in + f.fan_out))),
     "xavier_normal(gain=1.5)": lambda f: normal(1.5 * math.sqrt(2 / (f.fan_in + f.fan_out))),
     "xavier_normal(truncated=true)": lambda f: truncated(math.sqrt(2 / (f.fan_in + f.fan_out))),
-    "part_xavier(gain=0.5, others=1.5)": lambda f: normal(
+    "part:xavier(gain=0.5, others=1.5)": lambda f: normal(
         1.5 * math.sqrt(2 / (f.fan_in + f.fan_out))
     ),
     "he_uniform": lambda f: uniform(math.sqrt(2 / f.fan_in)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 from combinations import for_each
 from home_cases import find_home
@@ -17,6 +18,8 @@ from fanin.errors import FitError
 from fanin.initializers import InitializerEntry
 from fanin.initializers.recipes import REGISTRY, RecipeEntry
 from fanin.seeds import preserve_torch_state
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def verify_saved(model: nn.Module, record: fanin.Record) -> Verification:

@@ -38,7 +38,7 @@ _WORDS: dict[str, bool | None] = {
     "None": None,
 }
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_QUALIFIED = re.compile(r"recipe:[A-Za-z][A-Za-z0-9_-]*")
+_QUALIFIED = re.compile(r"(?:recipe|part):[A-Za-z][A-Za-z0-9_-]*")
 """A name with its kind before it, where another kind has the same name."""
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 # A path may have anything in it but brackets, with which the options begin.

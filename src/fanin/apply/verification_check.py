@@ -177,11 +177,11 @@ def _check_numbers(subject: _Subject, redraw: Redraw, drawn: Tensor) -> Paramete
         matched = _match_scaled(values, drawn)
     if matched is not None:
         return subject.make(as_recorded=True, by="numbers", why=f"the recorded draw, {matched}")
+    if record.fitted:
+        return _check_moments(subject, "it was fitted after the draw")
     if not redraw.random:
         why = _explain_fixed(values, drawn)
         return subject.make(as_recorded=False, by="numbers", why=why)
-    if record.fitted:
-        return _check_moments(subject, "it was fitted after the draw")
     p_value = combine(_test_parts(subject, redraw))
     why = explain_difference(values, drawn, alike=p_value is None or p_value > 0.01)
     return subject.make(

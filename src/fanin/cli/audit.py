@@ -42,7 +42,9 @@ def audit(
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option("--init", metavar="NAME", help="Initialize the model first: he_normal, auto."),
+        typer.Option(
+            "--init", metavar="NAME", help="Initialize the model first: he_normal, auto, lsuv."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the model, the inputs, the repairs.")] = 0,
     level: Annotated[

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fanin.errors import FitError
 from fanin.fans import WeightLayout
+from fanin.initializers.building_blocks import REGISTRY, BuildingBlock
 from fanin.initializers.initializer import Initializer
 from fanin.seeds import standard_normal
 
@@ -28,7 +29,7 @@ class MimeticFactor(Initializer):
     that both sides of a product come from the same matrix.
     """
 
-    name: ClassVar[str] = "mimetic_factor"
+    name: ClassVar[str] = "part:mimetic_factor"
     packs: ClassVar[bool] = True
     factorizes: ClassVar[bool] = True
     heads: int
@@ -107,3 +108,10 @@ def read_side(part: str) -> Side:
         if part == side:
             return side
     raise FitError(f"mimetic knows the parts q, k and v of an attention, not {part!r}.")
+
+
+REGISTRY.add(
+    BuildingBlock(
+        component=MimeticFactor, summary="One factor of a product near the identity, for mimetic."
+    )
+)

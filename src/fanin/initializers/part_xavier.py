@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fanin.fans import WeightLayout, check_gain
+from fanin.initializers.building_blocks import REGISTRY, BuildingBlock
 from fanin.initializers.initializer import Initializer
-from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.variance_scaling import compute_scaled_std, sample_scaled
 
 
@@ -29,7 +29,7 @@ class PartXavier(Initializer):
         distribution: normal or uniform.
     """
 
-    name: ClassVar[str] = "part_xavier"
+    name: ClassVar[str] = "part:xavier"
     parts: str = "v"
     gain: float = 1.0
     others: float = 1.0
@@ -42,8 +42,8 @@ class PartXavier(Initializer):
 
     def check(self) -> None:
         """The gains must not be negative."""
-        check_gain(self.gain, "part_xavier(gain=…)")
-        check_gain(self.others, "part_xavier(others=…)")
+        check_gain(self.gain, "part:xavier(gain=…)")
+        check_gain(self.others, "part:xavier(others=…)")
 
     def sample(self, layout: WeightLayout, generator: torch.Generator) -> Tensor:
         """A draw of standard deviation `intended_std`."""
@@ -57,32 +57,8 @@ class PartXavier(Initializer):
 
 
 REGISTRY.add(
-    InitializerEntry(
+    BuildingBlock(
         component=PartXavier,
-        summary=(
-            "Xavier with one gain for some parts of a packed weight, such as the values of "
-            "attention, and another for the rest."
-        ),
-        formula="Var w = g²·2/(fan_in + fan_out), g = gain in the named parts, else others",
-        paper=Paper(
-            authors="Wang, Ma, Dong, Huang, Zhang, Wei",
-            title="DeepNet: scaling transformers to 1,000 layers",
-            year=2022,
-            link="https://arxiv.org/abs/2203.00555",
-        ),
-        suited=(
-            "Layers that make queries, keys and values at once, where a method such as deep_norm, "
-            "t_fixup or magneto scales the values and not the queries and keys."
-        ),
-        avoid="Weights that pack nothing: there it is xavier_normal(gain=others).",
-        cost="One draw per weight: O(n) for n weights.",
-        differs=(
-            "torch, Keras and JAX know no parts of a tensor: there the weight must be split by "
-            "hand. Keras' MultiHeadAttention keeps q, k and v apart."
-        ),
-        examples=(
-            "part_xavier(gain=0.5)",
-            "part_xavier(parts='v+up', gain=0.5, others=0.9, distribution=uniform)",
-        ),
+        summary="Xavier with one gain for some parts of a packed weight, another for the rest.",
     )
 )

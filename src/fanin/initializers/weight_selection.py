@@ -12,6 +12,8 @@ from torch import Tensor
 
 from fanin.errors import FitError, MissingExtra, SpecError, UsageError
 from fanin.fans import WeightLayout
+from fanin.initializers.building_blocks import REGISTRY as BUILDING_BLOCKS
+from fanin.initializers.building_blocks import BuildingBlock
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.initializer_entry import REGISTRY, InitializerEntry, Paper
 from fanin.initializers.model_level import Assignment, ModelInitializer, ModelPlan, ModelView
@@ -28,7 +30,7 @@ from fanin.initializers.selected_entries import (
 class SelectedWeight(Initializer):
     """Evenly placed entries of one tensor of a safetensors file."""
 
-    name: ClassVar[str] = "selected_weight"
+    name: ClassVar[str] = "part:selected_weight"
     deterministic: ClassVar[bool] = True
     packs: ClassVar[bool] = True
     source: str
@@ -80,6 +82,7 @@ class WeightSelection(ModelInitializer):
     """
 
     name: ClassVar[str] = "weight_selection"
+    deterministic: ClassVar[bool] = True
     covers_unknown: ClassVar[bool] = True
     source: str
     layers: LayerChoice = "first"
@@ -134,6 +137,12 @@ WEIGHT_SELECTION = Paper(
     title="Initializing models with larger ones",
     year=2024,
     link="https://arxiv.org/abs/2311.18823",
+)
+
+BUILDING_BLOCKS.add(
+    BuildingBlock(
+        component=SelectedWeight, summary="Entries of one tensor of a file, for weight_selection."
+    )
 )
 
 REGISTRY.add(

@@ -93,6 +93,7 @@ class ZeroOne(ModelInitializer):
     """
 
     name: ClassVar[str] = "zero_one"
+    deterministic: ClassVar[bool] = True
     structured: ClassVar[bool] = True
     gain: float = math.sqrt(2)
 
