@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,16 @@ class Experiment:
         return [decide(effect, records) for effect in self.effects]
 
 
-def is_shown(decisions: list[Decision]) -> bool:
-    """Whether all effects that count are shown."""
-    return all(decision.is_shown for decision in decisions if decision.effect.counts)
+def describe_verdict(decisions: Sequence[Decision]) -> str:
+    """Whether all effects that count are shown; if only some are, how many."""
+    counted = [decision.is_shown for decision in decisions if decision.effect.counts]
+    if all(counted):
+        return "shown"
+    return (
+        f"not shown here ({sum(counted)} of {len(counted)} parts)"
+        if any(counted)
+        else "not shown here"
+    )
 
 
 def run(
