@@ -1,5 +1,5 @@
-"""A program of two processes that talk over gloo: the first forks the second, since what both import
-takes longer than the rest.
+"""A program of two processes that talk over gloo: the first forks the second, since the imports of
+both take longer than the rest.
 """
 
 from __future__ import annotations
