@@ -33,6 +33,9 @@ NAMES = (
     "autoencoder",
     "combined",
     "variance",
+    "transformer",
+    "resnet-without-norm",
+    "gpt-recipes",
 )
 
 
