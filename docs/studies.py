@@ -35,7 +35,6 @@ NAMES = (
     "variance",
     "transformer",
     "resnet-without-norm",
-    "gpt-recipes",
 )
 
 
