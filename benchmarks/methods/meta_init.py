@@ -41,6 +41,8 @@ import fanin
 DEPTH, WIDTH = 12, 40
 SCALES = (0.5, 1.0, 2.0)
 RATES = (0.01, 0.03, 0.1, 0.3)
+FAST_RATE = 0.1
+"""Of a shortened run."""
 CONDITIONS = tuple(
     {"scale": scale, "start": start, "learning_rate": rate}
     for scale in SCALES
@@ -66,7 +68,7 @@ def start(
     x, y = images.x_train.flatten(1), images.y_train
     model = build(x.shape[1])
     base = f"variance_scaling(scale={2 * scale**2}, distribution=normal)"
-    spec = f"meta_init(base='{base}', steps={30 if fast else 100})"
+    spec = f"meta_init(base='{base}', steps={60 if fast else 100})"
     started = time.process_time()
     found = {"quotient_before": math.nan, "quotient_after": math.nan}
     if method == "meta_init":
@@ -89,7 +91,7 @@ def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     )
     losses = train(
         model, optimizer, images.x_train.flatten(1), images.y_train,
-        steps=40 if fast else 120, batch_size=50, seed=seed, clip=1.0,
+        steps=80 if fast else 120, batch_size=50, seed=seed, clip=1.0,
     )  # fmt: skip
     at, curve = thin(losses, 20)
     return {"loss": min(average(losses, 10), 100.0), **found, "steps": at, "curve": curve}
@@ -97,7 +99,7 @@ def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
 
 def measure_fall(records: Records, scale: float) -> list[float]:
     """log₂ of the gradient quotient after over before."""
-    picked = {"scale": scale, "start": "meta_init", "learning_rate": RATES[0]}
+    picked = {"scale": scale, "start": "meta_init", "learning_rate": FAST_RATE}
     before, after = (
         read_numbers(records, name, **picked) for name in ("quotient_before", "quotient_after")
     )
@@ -168,7 +170,7 @@ EXPERIMENT = Experiment(
     "2019",
     data=("mnist",),
     conditions=CONDITIONS,
-    fast_conditions=tuple(each for each in CONDITIONS if each["learning_rate"] < 0.05),
+    fast_conditions=tuple(each for each in CONDITIONS if each["learning_rate"] == FAST_RATE),
     measure=measure,
     columns={"loss": "loss of the last 10 batches", "fit_seconds": "seconds of the start"},
     effects=(

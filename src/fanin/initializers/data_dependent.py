@@ -315,8 +315,8 @@ REGISTRY.add(
         ),
         avoid=(
             "Batches that are not like the training data, or so small that a unit's variance says "
-            "nothing: a hundred numbers per unit at least. Steps of Adam do not grow with "
-            "gradients, so that there is no reason for step 2: iterations=0."
+            "nothing: a hundred numbers per unit at least. With Adam there is no reason for step "
+            "2, since its steps do not grow with gradients: iterations=0."
         ),
         cost=(
             "Two forward passes' worth of layers for the units; a forward and a backward pass per "

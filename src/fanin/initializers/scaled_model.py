@@ -39,7 +39,7 @@ class ScaledModel:
         if not self.sites:
             raise FitError(
                 f"{name} has no weight to scale: all that it may change are 0, or none is left. "
-                "Choose a base= that draws numbers, or only= some weights."
+                "Choose a base= that draws numbers, or name some weights by only=."
             )
         self._drawn = {bare: session.read(site).detach() for bare, site in self.sites.items()}
         self.norms = {bare: float(_norm(one)) for bare, one in self._drawn.items()}

@@ -108,8 +108,7 @@ REGISTRY.add(
             authors="Radford, Wu, Child, Luan, Amodei, Sutskever",
             title="Language models are unsupervised multitask learners",
             year=2019,
-            link="https://cdn.openai.com/better-language-models/"
-            "language_models_are_unsupervised_multitask_learners.pdf",
+            link="https://openai.com/index/better-language-models/",
         ),
         suited=(
             "Pre-norm transformers of some 10 to 100 blocks and a width of about 768 to 4096, "
