@@ -14,6 +14,9 @@ from fanin.report.figures.plot_axes import draw_grid, label_axis, style_axes
 _WIDTH, _HEIGHT = 4.4, 3.0
 _MOST_MARKED = 12
 
+_MOST_INSIDE = 4
+"""Lines whose names fit into a panel; more stand beside it."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -79,4 +82,7 @@ def _draw_panel(axes, panel: Panel) -> None:  # type: ignore[no-untyped-def]
     axes.set_title(panel.title, fontsize=9, parse_math=False)
     label_axis(axes, "x", panel.x)
     label_axis(axes, "y", panel.y)
-    axes.legend(fontsize=7, frameon=False)
+    if len(panel.lines) > _MOST_INSIDE:
+        axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    else:
+        axes.legend(fontsize=7, frameon=False)
