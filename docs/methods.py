@@ -25,7 +25,8 @@ sys.path.append(str(SCRIPTS))
 
 _NOTE = (
     "Mean ± half-width of its 95 % interval (Student's t over n replicates); where a replicate "
-    "diverged, how many did."
+    "diverged, how many did. In figures, lines are medians, bands are ranges of the replicates, "
+    "and a cross at the top stands where one diverged."
 )
 
 from experiment import Decision, Experiment, Records  # noqa: E402

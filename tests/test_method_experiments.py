@@ -129,6 +129,10 @@ def test_a_median_takes_diverged_runs_and_a_mean_then_shows_nothing() -> None:
     median = decide(Effect("", "", lambda _: numbers, above=5.0, of="median"), Records())
     assert median.value == math.inf
     assert not decide(Effect("", "", lambda _: numbers, below=5.0), Records()).is_shown
+    assert decide(Effect("", "", lambda _: numbers, above=0.5, of="median"), Records()).is_shown
+    assert not decide(Effect("", "", lambda _: numbers, above=1.5, of="median"), Records()).is_shown
+    worse = Effect("", "", lambda _: [-number for number in numbers], below=-0.5, of="median")
+    assert decide(worse, Records()).is_shown
     with pytest.raises(ValueError, match="number per replicate"):
         decide(Effect("says", "", lambda _: [math.nan]), Records())
 

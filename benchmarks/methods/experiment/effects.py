@@ -44,6 +44,14 @@ class Effect:
         ]
         return f"{self.number}: 95 % interval of the {self.of} {' and '.join(ends)}"
 
+    def contains(self, low: float, high: float) -> bool:
+        """Whether low to high lies in the range; an end that is not there holds nothing back."""
+        if math.isnan(low) or math.isnan(high):
+            return False
+        return (low > self.above or self.above == -math.inf) and (
+            high < self.below or self.below == math.inf
+        )
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -58,12 +66,12 @@ class Decision:
     @property
     def is_shown(self) -> bool:
         """Whether the interval lies in the effect's range."""
-        return self.effect.above < self.low and self.high < self.effect.below
+        return self.effect.contains(self.low, self.high)
 
     @property
     def points_there(self) -> bool:
         """Whether the mean or median does; all that a shortened run can say."""
-        return self.effect.above < self.value < self.effect.below
+        return self.effect.contains(self.value, self.value)
 
     @property
     def verdict(self) -> str:

@@ -20,7 +20,10 @@ _MOST_INSIDE = 4
 
 @dataclass(frozen=True)
 class Line:
-    """One condition: x of shape (k,), and y of each replicate, shape (n, k); inf is left out."""
+    """One condition: x of shape (k,), and y of each replicate, shape (n, k).
+
+    Where a replicate diverged, y is inf, and a cross stands at the top of the panel.
+    """
 
     label: str
     x: Sequence[float]
@@ -72,6 +75,10 @@ def _draw_panel(axes, panel: Panel) -> None:  # type: ignore[no-untyped-def]
         axes.plot(
             x[known], np.median(y[:, known], axis=0), color=colour, marker=marker,
             ms=3.5, lw=1.3, label=line.label,
+        )  # fmt: skip
+        axes.plot(
+            x[~known], np.full((~known).sum(), 0.96 - 0.05 * number), "x",
+            color=colour, ms=5, transform=axes.get_xaxis_transform(),
         )  # fmt: skip
         if len(y) > 1 and known.any():
             low, high = y[:, known].min(axis=0), y[:, known].max(axis=0)
