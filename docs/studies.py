@@ -33,6 +33,8 @@ NAMES = (
     "autoencoder",
     "combined",
     "variance",
+    "transformer",
+    "resnet-without-norm",
 )
 
 

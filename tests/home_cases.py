@@ -10,6 +10,9 @@ import residual_cases as cases
 import torch
 from torch import nn
 
+from fanin import specs
+from fanin.initializers import get
+
 
 @dataclass(frozen=True)
 class Home:
@@ -76,6 +79,16 @@ HOMES = {
     "magneto": _home(norm="pre", sub=True),
     "admin": _home(norm="post", skip="omega"),
 }
+
+
+STEPS = 10
+"""Of methods that take hundreds of them."""
+
+
+def shorten(spec: str) -> str:
+    """The spec with few steps, if it has an option of that name."""
+    name, options = specs.parse(spec)
+    return specs.render(name, {**options, "steps": STEPS}) if hasattr(get(spec), "steps") else spec
 
 
 def find_home(name: str) -> Home:

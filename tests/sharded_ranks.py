@@ -7,17 +7,16 @@ python sharded_ranks.py FILE    prints what differs, by case and rule, as JSON; 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
+from two_processes import run_in_two
 
 from fanin import seeds
 from fanin.apply import Record, initialize, verify
@@ -200,33 +199,12 @@ def refused(mesh: DeviceMesh) -> bool:
     return False
 
 
-def compare(rank: int, file: str) -> str:
+def compare(mesh: DeviceMesh) -> dict[str, Any]:
     """What one of the processes finds."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    mesh = init_device_mesh("cpu", (2,))
     found = {case: {rule: differences(case, rule, mesh) for rule in RULES} for case in CASES}
     flat = {case: {rule: flat_differences(case, rule) for rule in RULES} for case in FLAT}
-    answer = json.dumps({"refused": refused(mesh), "local": drawn_locally(mesh), **found, **flat})
-    dist.destroy_process_group()
-    return answer
-
-
-def main() -> None:
-    """Be the first process, and fork the second: what both import takes longer than the rest."""
-    torch.set_num_threads(1)
-    reading, writing = os.pipe()
-    if (second := os.fork()) == 0:
-        with os.fdopen(writing, "w") as stream:
-            stream.write(compare(1, sys.argv[1]))
-        return
-    os.close(writing)
-    print(compare(0, sys.argv[1]))
-    with os.fdopen(reading) as stream:
-        print(stream.read())
-    _, status = os.waitpid(second, 0)
-    sys.exit(os.waitstatus_to_exitcode(status))
+    return {"refused": refused(mesh), "local": drawn_locally(mesh), **found, **flat}
 
 
 if __name__ == "__main__":
-    main()
+    run_in_two(compare)

@@ -130,7 +130,7 @@ def test_what_looks_like_a_mistake_is_said_when_added_and_below_the_table(
     (note,) = [note for note in write_notes(analysis) if says in note]
     assert note.startswith("Mine: ")
     page = render_page(analysis, make_study_table(analysis), command="")
-    assert "training samples; baseline accuracy" in page
+    assert "training samples each; baseline accuracy" in page
 
 
 def test_published_data_are_as_they_are() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from combinations import for_each
-from home_cases import find_home
+from home_cases import find_home, shorten
 from initializer_cases import MODEL_ENTRIES, specs_of
 from torch import nn
 
@@ -33,7 +33,7 @@ def list_weights(model: nn.Module) -> list[torch.Tensor]:
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(
     entry: InitializerEntry,
 ) -> None:
-    first, again, other = (start(entry, entry.example, seed) for seed in (0, 0, 1))
+    first, again, other = (start(entry, shorten(entry.example), seed) for seed in (0, 0, 1))
     pairs = zip(first.parameters(), again.parameters(), strict=True)
     assert all(torch.equal(one, same) for one, same in pairs)
     moved = zip(list_weights(first), list_weights(other), strict=True)
@@ -43,7 +43,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(
 @every_model_entry
 def test_all_numbers_are_finite_and_flags_stay(entry: InitializerEntry) -> None:
     for spec in specs_of(entry):
-        model = start(entry, spec)
+        model = start(entry, shorten(spec))
         assert all(bool(one.isfinite().all()) for one in model.parameters())
         assert all(one.requires_grad and one.grad is None for one in model.parameters())
         assert model.training
@@ -55,9 +55,10 @@ def test_a_preview_changes_nothing_and_says_the_same(entry: InitializerEntry) ->
     model = home.make()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     options = home.get_options(entry.needs)
-    shown = fanin.initialize(model, entry.example, seed=0, preview=True, **options)
+    spec = shorten(entry.example)
+    shown = fanin.initialize(model, spec, seed=0, preview=True, **options)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    done = fanin.initialize(model, entry.example, seed=0, **options)
+    done = fanin.initialize(model, spec, seed=0, **options)
     assert [(one.name, one.rule) for one in shown.parameters] == [
         (one.name, one.rule) for one in done.parameters
     ]
@@ -69,7 +70,9 @@ def test_what_a_method_requires_is_met_by_the_model_that_it_is_for(
     entry: InitializerEntry,
 ) -> None:
     home = find_home(entry.name)
-    record = fanin.initialize(home.make(), entry.example, seed=0, **home.get_options(entry.needs))
+    record = fanin.initialize(
+        home.make(), shorten(entry.example), seed=0, **home.get_options(entry.needs)
+    )
     for one in record.requires:
         assert one.met is not False
         assert one.what

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanin.report.tables.documents import to_latex
+from fanin.report.tables.latex import to_latex
 from fanin.report.tables.table import Column, Table, TableEntry
 from fanin.report.typography import set_minus_signs, tie_units
 
@@ -33,5 +33,5 @@ def test_a_number_stays_with_its_unit_and_half_width() -> None:
 def test_latex_has_minus_signs_in_numbers_and_hyphens_in_names() -> None:
     columns = (Column("name", "name", numeric=False), Column("difference", "difference"))
     row = (TableEntry("run -1"), TableEntry("-0.5 ± 0.1", -0.5))
-    text = to_latex(Table("differences", columns, (row,)))
+    text = to_latex([Table("differences", columns, (row,))], "s")
     assert r"run -1 & $-$0.5 $\pm$ 0.1 \\" in text

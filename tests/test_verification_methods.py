@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from combinations import for_each
-from home_cases import find_home
+from home_cases import find_home, shorten
 from initializer_cases import MODEL_ENTRIES, TENSOR_ENTRIES, specs_of
 from recipe_models import FAMILIES, make_model
 from torch import nn
@@ -35,7 +35,7 @@ def verify_saved(model: nn.Module, record: fanin.Record) -> Verification:
 
 @for_each("entry", MODEL_ENTRIES, ids=lambda entry: entry.name)
 def test_the_weights_of_every_method_are_verified(entry: InitializerEntry) -> None:
-    for spec in specs_of(entry):
+    for spec in map(shorten, specs_of(entry)):
         home = find_home(entry.name)
         model = home.make()
         record = fanin.initialize(model, spec, seed=0, **home.get_options(entry.needs))

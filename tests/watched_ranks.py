@@ -5,16 +5,13 @@ python watched_ranks.py FILE    prints what each process finds, as JSON; a line 
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
+from two_processes import run_in_two
 
 import fanin
 from fanin.watching.layer_reading import ALL
@@ -95,30 +92,5 @@ def find_differences(mesh: DeviceMesh) -> dict[str, Any]:
     }
 
 
-def compare(rank: int, file: str) -> str:
-    """What one of the processes finds."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    answer = json.dumps(find_differences(init_device_mesh("cpu", (2,))))
-    dist.destroy_process_group()
-    return answer
-
-
-def main() -> None:
-    """Be the first process, and fork the second: what both import takes longer than the rest."""
-    torch.set_num_threads(1)
-    reading, writing = os.pipe()
-    if (second := os.fork()) == 0:
-        with os.fdopen(writing, "w") as stream:
-            stream.write(compare(1, sys.argv[1]))
-        return
-    os.close(writing)
-    print(compare(0, sys.argv[1]))
-    with os.fdopen(reading) as stream:
-        print(stream.read())
-    _, status = os.waitpid(second, 0)
-    sys.exit(os.waitstatus_to_exitcode(status))
-
-
 if __name__ == "__main__":
-    main()
+    run_in_two(find_differences)

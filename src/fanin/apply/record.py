@@ -133,12 +133,6 @@ class Record:
         """The lazy parameters that are filled when their shape is known."""
         return self._select("waiting")
 
-    def complete(self, parameters: Iterable[ParameterRecord]) -> None:
-        """Enter what became of parameters that waited; nothing else of a record ever changes."""
-        done = {one.name: one for one in parameters}
-        completed = tuple(done.get(one.name, one) for one in self.parameters)
-        object.__setattr__(self, "parameters", completed)
-
     def _select(self, treatment: Treatment) -> tuple[ParameterRecord, ...]:
         return tuple(one for one in self.parameters if one.treatment == treatment)
 
@@ -282,3 +276,10 @@ def _format_requirements(record: Record, columns: RecordColumns) -> Iterator[str
             "torch.optim.AdamW(record.param_groups(lr))"
         )
         yield from textwrap.wrap(text, columns.total, subsequent_indent="  ")
+
+
+def complete_record(record: Record, parameters: Iterable[ParameterRecord]) -> None:
+    """Enter what became of parameters that waited; nothing else of a record ever changes."""
+    done = {one.name: one for one in parameters}
+    completed = tuple(done.get(one.name, one) for one in record.parameters)
+    object.__setattr__(record, "parameters", completed)

@@ -32,7 +32,7 @@ from fanin.apply.model_parameters import ParameterUse, find_layer_uses
 from fanin.apply.parameter_record import ParameterRecord
 from fanin.apply.patterns import match_uses
 from fanin.apply.previous_values import remember_written
-from fanin.apply.record import Record
+from fanin.apply.record import Record, complete_record
 from fanin.apply.rule_resolver import RuleResolver
 from fanin.apply.rules import KEEP, Rules
 from fanin.apply.told_layouts import apply_layouts
@@ -119,7 +119,7 @@ class WaitingLayer:
         finally:
             self._record = record
         remember_written(use.parameter for use in uses if use.local not in self._stays)
-        record.complete(records)
+        complete_record(record, records)
         self.detach()
 
     def _fill(self, uses: Sequence[ParameterUse], record: Record) -> list[ParameterRecord]:
