@@ -63,7 +63,7 @@ def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     x, y = load_digits("image")
     network = build(32, 2)
     if condition["start"] == SELECTED:
-        large = train_large(seed, 90 if fast else 270)
+        large = train_large(seed, 180 if fast else 270)
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "large.safetensors"
             save_file(large.state_dict(), source)
