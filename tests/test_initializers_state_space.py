@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 from initializer_cases import filled
-from scipy import stats
 
 import fanin
 from fanin.errors import SpecError
 from fanin.fans import WeightLayout
+
+stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
 
 N = 200_000
 LEVEL = 1e-6
