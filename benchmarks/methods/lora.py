@@ -125,12 +125,13 @@ def draw(records: Records) -> Figure:
     rates = [make_rate_line(start, some) for start, some in found.items()]
     return draw_panels(
         [
-            Panel("at the best rate", "step", "training loss", lines, log_y=True),
+            Panel("at the best rate", "step", "training loss", lines, limits=(0.5, 1.8)),
             Panel(
-                "mean of all steps", "learning rate", "training loss", rates, log_x=True, log_y=True
+                "mean of all steps", "learning rate", "training loss", rates,
+                log_x=True, limits=(0.8, 2.4),
             ),
         ]
-    )
+    )  # fmt: skip
 
 
 def describe_difference(start: str, other: str, value: str, **more: Any) -> Effect:
