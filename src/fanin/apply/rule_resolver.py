@@ -99,6 +99,16 @@ class RuleResolver:
         """Of each parameter that a model-level initializer chose for, that initializer."""
         return self._choosers
 
+    def sets_rate(self, initializer: ModelInitializer, name: str) -> bool:
+        """Whether a method's learning rate of a parameter counts: of the method that has drawn it,
+        and of what no method draws, of the default or the one that a pattern or role names.
+        """
+        if name in self._choosers:
+            return self._choosers[name] == initializer
+        return initializer == resolve_rule(self._rules.default) or (
+            self._name_rule(self._groups[name]) == initializer
+        )
+
     def describe_place(self, name: str) -> str:
         """What the layer of a parameter was taken for, in words; empty if nobody looked."""
         return self._places.get(name, "")
@@ -236,6 +246,23 @@ class RuleResolver:
                 return _take(use, choice)
         return Decision(use, None, use.unknown, use.layout)
 
+    def _list_given(self, initializer: Initializer) -> frozenset[str]:
+        """The parameters whose rule is an initializer, and that may be changed."""
+        return frozenset(
+            name
+            for name, group in self._groups.items()
+            if self._name_rule(group) == initializer and not self._find_reason_to_keep(group)
+        )
+
+    def _name_rule(self, group: Sequence[ParameterUse]) -> Initializer | None:
+        """What the rules name for a parameter, whether or not it may be changed."""
+        match, role = self._matches.get(group[0].name), group[0].role
+        if match is not None:
+            return match.initializer
+        if role == "unknown":
+            return resolve_rule(self._rules.default)
+        return self._find_rule(role, resolve_rule(_ROLE_RULES.get(role, KEEP)))
+
     def _find_rule(self, role: Role, usual: Initializer | None) -> Initializer | None:
         """What the rules say about a role; if they say nothing, what a model-level default says,
         or what is usual.
@@ -287,8 +314,9 @@ class RuleResolver:
                 site for site in self._sites if initializer.covers_unknown or site.role != "unknown"
             )
             facts = self._facts
+            given = self._list_given(initializer)
             self._plans[initializer] = initializer.plan(
-                ModelView(sites, facts.model, facts.structure, facts.position_tables)
+                ModelView(sites, facts.model, facts.structure, facts.position_tables, given)
             )
         choice = self._plans[initializer].assignments.get(use.name)
         if choice is not None:
