@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import residual_cases as cases
+import torch
 from residual_cases import get_state, is_unchanged, make, tokens
 from torch import Tensor, nn
 
 import fanin
+from fanin import seeds
 from fanin.errors import FitError
 
 
@@ -175,3 +177,57 @@ def test_attention_and_branches_of_another_part_do_not_count(method: str) -> Non
     assert all(name.startswith("encoder.") for one in record.requires for name in one.where)
     with pytest.raises(FitError, match=r"products of attention|end with a layer"):
         by_pattern(model, method, "decoder")
+
+
+def test_a_method_for_a_pattern_fills_the_scales_and_biases_there_too() -> None:
+    scaled = {"norm": "none", "scale": "scalar"}
+    model: Any = make(Halves, scaled, scaled)
+    record = by_pattern(model, "skip_init", "encoder")
+    assert [one.scale.item() for one in cases.list_branches(model.encoder)] == [0.0] * 4
+    assert [one.scale.item() for one in cases.list_branches(model.decoder)] == [1.0] * 4
+    assert record["encoder.0.0.scale"].reason.startswith("pattern 'encoder.*': multiplies the br")
+
+
+def test_what_a_rule_names_goes_before_the_method_of_a_pattern() -> None:
+    model: Any = make(cases.ResNet, "norm")
+    rules = {"blocks.0.norms.1.weight": "constant(value=0.5)", "blocks.*": "zero_gamma"}
+    fanin.initialize(model, rules, default="he_normal", seed=0)
+    starts = [block.norms[1].weight[0].item() for block in model.blocks]
+    assert starts == [0.5, 0.0, 0.0, 0.0]
+    assert model.blocks[1].norms[0].weight[0].item() == 1.0
+    fanin.initialize(model, {"blocks.*": "zero_gamma"}, default="he_normal", norms="keep", seed=0)
+    assert [block.norms[1].weight[0].item() for block in model.blocks] == starts
+
+
+def test_of_two_methods_the_one_of_the_pattern_has_the_first_word() -> None:
+    model: Any = make(Halves, {"norm": "none", "scale": "scalar"}, BARE)
+    rules = {"encoder.*": "skip_init(alpha=0.25)"}
+    record = fanin.initialize(model, rules, default="fixup(scalars=false)", seed=0, batch=tokens())
+    assert [one.scale.item() for one in cases.list_branches(model.encoder)] == [0.25] * 4
+    assert bool((model.decoder[0][0].inner.o.weight == 0).all())
+    found = {one.what: one.where for one in record.requires}
+    assert all(name.startswith("decoder.") for name in found["no normalization"])
+
+
+def test_a_value_that_the_model_set_stays_under_a_pattern_as_under_a_default() -> None:
+    model: Any = make(Halves, {"norm": "pre"}, {"norm": "pre"})
+    gamma = model.encoder[0][0].norm.weight
+    with torch.no_grad():
+        gamma.zero_()
+    record = by_pattern(model, "mup(base=4, base_head_dim=8)", "encoder")
+    assert record["encoder.0.0.norm.weight"] in record.kept
+    assert bool((gamma == 0).all())
+
+
+def test_a_lazy_layer_gets_the_biases_of_a_pattern_s_method() -> None:
+    starts = []
+    for build in (nn.LazyLinear, lambda outputs: nn.Linear(7, outputs)):
+        model = make(lambda build=build: nn.Sequential(build(6), nn.Linear(6, 5)))
+        rules = {"0.*": "torch_default"}
+        fanin.initialize(model, rules, default="he_normal", seed=3)
+        with seeds.preserve_torch_state(0):  # torch draws the lazy layer first
+            model(torch.ones(2, 7))
+        starts.append(get_state(model))
+    assert all(torch.equal(starts[0][name], value) for name, value in starts[1].items())
+    assert float(starts[0]["0.bias"].abs().max()) > 0
+    assert bool((starts[0]["1.bias"] == 0).all())

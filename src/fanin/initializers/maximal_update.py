@@ -108,8 +108,7 @@ class WidthScaling:
         kind = self._classify(site)
         multiplied = kind == "output" and self.readout == "multiplier"
         factor = self.multiple ** _RATES[self.optimizer]["vector" if multiplied else kind]
-        matrix = site.role in ("weight", "recurrent weight", "embedding")
-        drawn = matrix and self.view.is_given(site)
+        drawn = site.role in ("weight", "recurrent weight", "embedding")
         std = self._choose_std(site, kind) if drawn else None
         reason = f"{kind}, m = {self.multiple:g}: rate × {factor:g}"
         return Scaled(site, kind, std, factor, reason)
@@ -129,9 +128,11 @@ class WidthScaling:
         depthwise = site.layout.groups > 1 and site.layout.tap_shape[2] == 1
         return "input" if is_first or depthwise else "hidden"
 
-    def _choose_std(self, site: ModelParameter, kind: Kind) -> float:
+    def _choose_std(self, site: ModelParameter, kind: Kind) -> float | None:
         """The base model's standard deviation: `std`, or 1/√fan-in; and what width makes of it."""
         layout = site.layout.parts[0].layout if site.layout.parts else site.layout
+        if layout.fans is None and not self.view.is_given(site):
+            return None
         if layout.fans is None:
             raise FitError(f"{site.name} has no fans, by which muP scales. Exclude it.")
         fan_in = max(layout.fans.fan_in, 1.0)
