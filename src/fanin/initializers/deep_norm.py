@@ -212,9 +212,11 @@ REGISTRY.add(
         ),
         cost="A trace of the model or one forward pass, then one draw per weight.",
         differs=(
-            "torch, Keras and JAX have no equivalent. torchscale divides whatever its layers drew "
-            "by 1/β, by names (fc1, fc2, out_proj, v_proj), has 1/1.15 = 0.8696 for 0.87, and "
-            "draws q and k with the gain 1/√2; here their gain is 1, as in the paper."
+            "torch, Keras and JAX have no equivalent. torchscale scales whatever its layers drew, "
+            "by names (fc1, fc2, out_proj, v_proj), and draws q and k with the gain 1/√2; here "
+            "their gain is 1, as in the paper. In an encoder beside a decoder it multiplies by "
+            "1.15·(N⁴M)^(-1/16) (torchscale/architecture/encoder.py), where the paper, and this, "
+            "have 0.87, the inverse of 1.15."
         ),
         examples=("deep_norm", "deep_norm(distribution=uniform)"),
     )
