@@ -124,7 +124,9 @@ def _note_numbers(
             "as worst"
         )
         if ranked and not crossed and replicates >= MIN_FOR_INTERVAL:
-            said.append("behind a share that diverged: Wilson's 95 % interval of the rate")
+            said.append(
+                "behind a share that diverged: Wilson's 95 % interval of the rate among finished runs"
+            )
     return said
 
 
