@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fanin.apply.model_parameters import ParameterUse, group_tied
 from fanin.apply.patterns import OUTSIDE
-from fanin.apply.record import Overlap
+from fanin.apply.record_text import Overlap
 from fanin.apply.rules import (
     KEEP,
     Match,

@@ -13,7 +13,7 @@ from fanin.apply.model_sites import make_site
 from fanin.apply.named_rules import NamedRules
 from fanin.apply.parameter_record import SPECIAL
 from fanin.apply.planned_fill import Decision, PlannedFill, plan_fill, require_distinct_streams
-from fanin.apply.record import Overlap
+from fanin.apply.record_text import Overlap
 from fanin.apply.rules import KEEP, Match, Rules, resolve_rule
 from fanin.apply.told_layouts import split_layouts
 from fanin.errors import FitError

@@ -125,7 +125,8 @@ def _note_numbers(
         )
         if ranked and not crossed and replicates >= MIN_FOR_INTERVAL:
             said.append(
-                "behind a share that diverged: Wilson's 95 % interval of the rate among finished runs"
+                "behind a share that diverged: Wilson's 95 % interval of the rate among finished "
+                "runs"
             )
     return said
 
