@@ -38,7 +38,7 @@ import torch
 import torch.nn.functional as F
 from experiment import Effect, Experiment, Line, Panel, Records, draw_panels, run_command
 from experiment.effects import read_numbers, subtract
-from experiment.rate_sweep import make_rate_line, summarize_sweep, sweep_rates
+from experiment.rate_sweep import summarize_sweep, sweep_rates
 from experiment.records import Condition, round_values
 from experiment.training import load_digits
 from matplotlib.figure import Figure
@@ -123,15 +123,18 @@ def draw(records: Records) -> Figure:
 
     def make_lines(value: str) -> list[Line]:
         return [
-            Line(name, picked[0].values["depths"], [record.values[value] for record in picked])
+            Line(
+                name,
+                np.log2(picked[0].values["depths"]).tolist(),
+                np.log2([record.values[value] for record in picked]).tolist(),
+            )
             for name, picked in found
         ]
 
     return draw_panels(
         [
             Panel(
-                title, "blocks", "change of outputs / rate", make_lines(value),
-                log_x=True, log_y=True,
+                title, "log2(blocks)", "log2(change of outputs / rate)", make_lines(value),
             )
             for title, value in (
                 ("one step of gradient descent", "descent_updates"),
@@ -140,9 +143,12 @@ def draw(records: Records) -> Figure:
         ]
         + [
             Panel(
-                f"training, {TRAINED_DEPTH} blocks", "learning rate", "training loss",
-                [make_rate_line(name, picked) for name, picked in found],
-                log_x=True, dashed=math.log(10),
+                f"training, {TRAINED_DEPTH} blocks", "log2(learning rate)", "training loss",
+                [
+                    Line(name, [math.log2(r) for r in RATES], read_numbers(picked, "losses"))
+                    for name, picked in found
+                ],
+                dashed=math.log(10),
             )
         ],
         columns=3,

@@ -164,7 +164,11 @@ def draw(records: Records) -> Figure:
 
     def make_lines(value: str) -> list[Line]:
         return [
-            Line(start, found[0].values["depths"], [record.values[value] for record in found])
+            Line(
+                start,
+                np.log2(found[0].values["depths"]).tolist(),
+                np.log2([record.values[value] for record in found]).tolist(),
+            )
             for start in STARTS
             for found in [records.pick(start=start)]
         ]
@@ -172,12 +176,11 @@ def draw(records: Records) -> Figure:
     return draw_panels(
         [
             Panel(
-                "what all branches add", "blocks", "rms", make_lines("added"),
-                log_x=True, log_y=True,
+                "what all branches add", "log2(blocks)", "log2(rms)", make_lines("added"),
             ),
             Panel(
-                "gradients of value weights", "blocks", "first block / last block",
-                make_lines("ratios"), log_x=True, log_y=True,
+                "gradients of value weights", "log2(blocks)", "log2(first block / last block)",
+                make_lines("ratios"),
             ),
             Panel(
                 f"training, {TRAINED_DEPTH} blocks", "learning rate", "training loss",

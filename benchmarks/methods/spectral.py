@@ -172,29 +172,27 @@ def make_width_effect(says: str, start: str, value: str, **ends: float) -> Effec
 
 def draw(records: Records) -> Figure:
     """Norms by shape, and the change of each layer's features by width."""
-    aspects = [outputs / inputs for outputs, inputs in SHAPES]
+    aspects = [math.log2(outputs / inputs) for outputs, inputs in SHAPES]
     lines = [
         Line(start, aspects, [record.values["norms"] for record in records.pick(start=start)])
         for start in STARTS
     ]
     shapes = Panel(
-        "spectral norm by shape", "outputs / inputs", "log2(norm / √(outputs/inputs))", lines,
-        log_x=True,
+        "spectral norm by shape", "log2(outputs/inputs)", "log2(norm / √(outputs/inputs))", lines,
     )  # fmt: skip
     names = ("n", "n/4", "n again", "output")
     trained = [
         Panel(
             f"{start}, {'rates by shape' if start == SPECTRAL else 'one rate'}",
-            "n", "rms change in 3 steps",
+            "log2(n)", "log2(rms change in 3 steps)",
             [
                 Line(
                     name,
-                    WIDTHS,
-                    [record.values["features"][at] for record in records.pick(start=start)],
+                    np.log2(WIDTHS).tolist(),
+                    np.log2([r.values["features"][at] for r in records.pick(start=start)]).tolist(),
                 )
                 for at, name in enumerate(names)
             ],
-            log_x=True, log_y=True,
         )
         for start in RATES
     ]  # fmt: skip
