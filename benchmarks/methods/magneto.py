@@ -47,9 +47,9 @@ from torch import nn
 import fanin
 from fanin import models, seeds
 
-DEPTHS = (4, 16, 64)
+DEPTHS, FAST_DEPTHS = (4, 16, 64), (4, 16)
 WIDTH = 32
-TRAINED_DEPTH, TRAINED_WIDTH = 48, 16
+TRAINED_DEPTH, FAST_TRAINED_DEPTH, TRAINED_WIDTH = 48, 16, 16
 RATES = tuple(2.0**-power for power in range(10, 6, -1))
 STEP_RATES = {"descent": 0.001, "adam": 0.0001}
 MAGNETO = {"norm": "sub", "start": "magneto"}
@@ -85,20 +85,21 @@ def measure_update(network: nn.Module, seed: int, optimizer: torch.optim.Optimiz
 def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     """Updates by depth, and the loss at each rate."""
     x, y = load_digits("rows")
+    depths, trained = (FAST_DEPTHS, FAST_TRAINED_DEPTH) if fast else (DEPTHS, TRAINED_DEPTH)
     optimizers = {"descent": torch.optim.SGD, "adam": torch.optim.AdamW}
     updates: dict[str, list[float]] = {kind: [] for kind in optimizers}
-    for depth in DEPTHS:
+    for depth in depths:
         start = build(condition, depth, WIDTH, seed)
         for kind, make in optimizers.items():
             network = copy.deepcopy(start)
             optimizer = make(network.parameters(), lr=STEP_RATES[kind])
             updates[kind].append(measure_update(network, seed, optimizer))
-    values: dict[str, Any] = {"depths": list(DEPTHS)}
+    values: dict[str, Any] = {"depths": list(depths)}
     for kind, sizes in updates.items():
-        values[f"{kind}_exponent"] = float(np.polyfit(np.log(DEPTHS), np.log(sizes), 1)[0])
+        values[f"{kind}_exponent"] = float(np.polyfit(np.log(depths), np.log(sizes), 1)[0])
         values[f"{kind}_updates"] = round_values(sizes)
-    network = build(condition, TRAINED_DEPTH, TRAINED_WIDTH, seed)
-    curves = sweep_rates(network, RATES, x, y, steps=30 if fast else 40, batch_size=32, seed=seed)
+    network = build(condition, trained, TRAINED_WIDTH, seed)
+    curves = sweep_rates(network, RATES, x, y, steps=20 if fast else 40, batch_size=32, seed=seed)
     values |= summarize_sweep(RATES, curves, 10)
     return {**values, "loss_at_8": values["losses"][-2], "loss_at_7": values["losses"][-1]}
 
