@@ -10,10 +10,10 @@ own weights alone: the standard deviation of the sum of 2L branches grows as L^�
 deviation for all weights (BERT's), as L^0 with GPT-2's, as √(1 + 1/2 + … + 1/L) with Mitchell's,
 which divides by √(2(l + 1)) in block l (OLMo), and as L^−½ with Wang's 2/(L√d) (GPT-J).
 
-Protocol. GPTs of 4, 8, 16, 32 and 64 blocks, width 64, 4 heads, windows of 32 characters of tiny
-Shakespeare. GPT-2's 0.02 is made for a width of 768; here it is 0.02·√(768/width). BERT's start,
-the control, has the same standard deviation after its truncation. Wang's stands beside small_init
-for all other weights, as in GPT-NeoX. Measured are the rms of what all branches together add to the
+Protocol. GPTs of 4, 8, 16, 32 and 64 blocks, width 64, 4 heads, tiny Shakespeare in windows of 32
+characters. GPT-2's 0.02 is made for a width of 768; here it is 0.02·√(768/width). BERT's start, the
+control, has the same standard deviation after its truncation. Wang's stands beside small_init for
+all other weights, as in GPT-NeoX. Measured are the rms of what all branches together add to the
 stream of 16 windows, and the exponent of depth fitted to it (least squares of the logarithms); for
 Mitchell's start also after division by the root of the harmonic sum. Besides: the norm of the
 gradient of value weights in the first block over that in the last one, and a training at 16 blocks
