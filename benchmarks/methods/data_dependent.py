@@ -49,6 +49,8 @@ import fanin
 from fanin import seeds
 
 RATES = (0.001, 0.00316, 0.01, 0.0316, 0.1)
+FAST_RATES = (0.00316, 0.0316)
+"""Of a shortened run."""
 BOTH, FIRST = "data_dependent", "data_dependent(iterations=0)"
 OTHERS = ("he_normal", "xavier_normal", "normal(std=0.01)")
 CONDITIONS = tuple(
@@ -199,7 +201,7 @@ EXPERIMENT = Experiment(
     "2016",
     data=("cifar10",),
     conditions=CONDITIONS,
-    fast_conditions=tuple(each for each in CONDITIONS if each["learning_rate"] in (0.00316, 0.0316)),
+    fast_conditions=tuple(each for each in CONDITIONS if each["learning_rate"] in FAST_RATES),
     measure=measure,
     columns={
         "loss": "loss of the last 15 batches",
