@@ -185,35 +185,40 @@ def subtract_rows(first: Sequence[float], second: Sequence[float]) -> list[float
     return [a - b for a, b in zip(first, second, strict=True)]
 
 
-def draw(records: Records) -> Figure:
-    """Drifts, and losses at the best rates, by network."""
-    numbers = range(1, len(NETWORKS) + 1)
-    values = {
-        "drift": "dense, drift",
-        "drift_maximum": "convolutional with max pooling, drift",
-        "loss": "dense, loss at the best rate",
-    }
-    panels = []
-    for value, title in values.items():
-        lines = []
-        for method in STARTS:
-            columns = [
-                list(
-                    read_at_best_rate(
-                        records, "loss", higher=False, **pick_network(*network, method)
-                    ).values()
-                )
+def read_lines(records: Records, value: str, dropout: float) -> list[Line]:
+    """A value by activation, for each start; the loss is that at the best rate."""
+    lines = []
+    for method in STARTS:
+        columns = []
+        for activation in ACTIVATIONS:
+            network = pick_network(activation, dropout, method)
+            columns.append(
+                list(read_at_best_rate(records, value, higher=False, **network).values())
                 if value == "loss"
-                else read_numbers(
-                    records, value, learning_rate=FAST_RATE, **pick_network(*network, method)
-                )
-                for network in NETWORKS
-            ]
-            lines.append(Line(method, numbers, list(zip(*columns, strict=True))))
-        what = "cross entropy" if value == "loss" else "largest |log₂ rms|"
-        x = "relu, silu, elu, tanh, sine; dropout 0 (odd) and 0.5 (even)"
-        panels.append(Panel(title, x, what, lines, dashed=2.303 if value == "loss" else None))
-    return draw_panels(panels, columns=1)
+                else read_numbers(records, value, learning_rate=FAST_RATE, **network)
+            )
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        lines.append(Line(method, range(1, len(columns) + 1), rows))
+    return lines
+
+
+def draw(records: Records) -> Figure:
+    """Drifts, and losses at the best rates, by activation."""
+    kinds = (
+        ("drift", "dense", "largest |log₂ rms|", None),
+        ("drift_maximum", "max pooling", "largest |log₂ rms|", None),
+        ("loss", "dense, trained", "cross entropy", 2.303),
+    )
+    names = "1 relu, 2 silu, 3 elu, 4 tanh, 5 sine"
+    panels = [
+        Panel(
+            f"{title}, dropout {dropout:g}", names, what,
+            read_lines(records, value, dropout), dashed=dashed,
+        )
+        for value, title, what, dashed in kinds
+        for dropout in (0.0, 0.5)
+    ]  # fmt: skip
+    return draw_panels(panels)
 
 
 def describe_drift(says: str, value: str, below: float) -> Effect:
