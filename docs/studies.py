@@ -35,6 +35,7 @@ NAMES = (
     "variance",
     "transformer",
     "resnet-without-norm",
+    "gpt-recipes",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -88,19 +89,79 @@ def test_a_wide_random_network_settles_where_the_theory_says() -> None:
 
 
 def test_correlations_settle_at_the_rate_of_the_depth_scale() -> None:
-    # Followed by the map itself: the distance from c* falls by e^(−1/ξ) in a layer.
-    from fanin.gains.mean_field import _integrate_pair
-
+    # Followed by the map itself, whose integral is computed another way here: the distance from c*
+    # falls by e^(−1/ξ) in a layer.
     found = mean_field("tanh", 1.8, 0.4)
     q = found.second_moment
+    nodes, weights = np.polynomial.hermite_e.hermegauss(100)
+    weights = weights / weights.sum()
+    x, y = nodes[:, None], nodes[None, :]
     distances = []
     c = found.correlation + 0.05
     for _ in range(6):
-        c = (1.8**2 * _integrate_pair("tanh", q, c)[0] + 0.4**2) / q
+        pairs = np.tanh(math.sqrt(q) * x) * np.tanh(
+            math.sqrt(q) * (c * x + math.sqrt(1 - c * c) * y)
+        )
+        c = (1.8**2 * float(weights @ pairs @ weights) + 0.4**2) / q
         distances.append(c - found.correlation)
     assert distances[-1] / distances[-2] == pytest.approx(
         math.exp(-1 / found.depth_scale), rel=1e-2
     )
+
+
+@pytest.mark.parametrize(
+    ("weight_std", "bias_std"), [(1.5, 0.2), (4.0, 0.5), (20.0, 1.0), (40.0, 2.0)]
+)
+def test_of_erf_the_correlation_has_a_closed_form(weight_std: float, bias_std: float) -> None:
+    """E erf(u₁) erf(u₂) = 2/π · asin(2qc / (1 + 2q)) (Williams 1998), also deep in the chaos."""
+
+    def follow(q: float, c: float) -> float:
+        return weight_std**2 * 2 / math.pi * math.asin(2 * q * c / (1 + 2 * q)) + bias_std**2
+
+    q, c = 1.0, 0.5
+    for _ in range(500):
+        q = follow(q, 1.0)
+    for _ in range(500):
+        c = follow(q, c) / q
+    share = 2 * q / (1 + 2 * q)
+    slope = weight_std**2 * 2 / math.pi * share / math.sqrt(1 - (share * c) ** 2) / q
+    found = mean_field(torch.erf, weight_std, bias_std)
+    assert found.second_moment == pytest.approx(q, rel=1e-8)
+    assert found.correlation == pytest.approx(c, abs=1e-8)
+    assert found.depth_scale == pytest.approx(-1 / math.log(slope), rel=3e-6)
+
+
+# By SciPy's adaptive quadrature, nested: f(u₁) times the mean of f(u₂) given u₁, and the slope of
+# that map by differences of 1e-3.
+GOLDEN = [
+    ("tanh", 4.0, 0.05, 12.503479819, 0.00085153890, 3.736609, 2e-6),
+    ("tanh", 4.0, 1.0, 13.641748715, 0.25438382873, 3.125078, 2e-6),
+    ("tanh", 10.0, 1.0, 92.751647952, 0.03374274167, 2.600216, 2e-6),
+    ("hardtanh", 1.5, 0.1, 1.2775298467, 0.06292158138, 7.571456, 2e-3),
+]
+
+
+@pytest.mark.parametrize(
+    ("activation", "weight_std", "bias_std", "second", "correlation", "depth", "error"), GOLDEN
+)
+def test_deep_in_the_chaos_unlike_inputs_stay_unlike(
+    activation: str,
+    weight_std: float,
+    bias_std: float,
+    second: float,
+    correlation: float,
+    depth: float,
+    error: float,
+) -> None:
+    found = mean_field(activation, weight_std, bias_std)
+    assert found.phase == "chaotic"
+    assert found.second_moment == pytest.approx(second, rel=1e-9)
+    assert found.correlation == pytest.approx(correlation, abs=error / 10)
+    assert found.depth_scale == pytest.approx(depth, rel=error)
+
+
+def test_without_biases_an_odd_function_keeps_orthogonal_inputs_orthogonal() -> None:
+    assert mean_field("tanh", 4.0).correlation == 0
 
 
 @pytest.mark.parametrize(

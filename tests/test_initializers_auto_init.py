@@ -283,6 +283,25 @@ def test_attention_is_measured_on_the_batch() -> None:
         fanin.initialize(encoder(), "auto_init", seed=0)
 
 
+def test_the_function_of_attention_is_measured_too_and_named_without_a_batch() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(x).chunk(3, dim=-1)
+            out: Tensor = self.out(F.scaled_dot_product_attention(q, k, v))
+            return out
+
+    model, batch = make(Attention), 2 * normal(32, 5, 16)
+    fanin.initialize(model, "auto_init", seed=0, batch=batch)
+    with torch.no_grad():
+        assert float(model(batch).square().mean()) == pytest.approx(1, abs=0.3)  # 16 units
+    with pytest.raises(FitError, match=r"scaled_dot_product_attention.*Give batch="):
+        fanin.initialize(make(Attention), "auto_init", seed=0)
+
+
 def test_kept_layers_pass_their_own_moments_on() -> None:
     model = make(lambda: nn.Sequential(nn.Linear(50, 60), nn.ReLU(), nn.Linear(60, 5)))
     with torch.no_grad():

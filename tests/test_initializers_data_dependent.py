@@ -138,3 +138,44 @@ def test_a_branch_that_no_gradient_reaches_keeps_its_unit_variance() -> None:
     record = fit(model, PLAIN_BATCH, "data_dependent")
     assert "then multiplied" not in record["two.weight"].fitted
     assert "then multiplied" in record["one.weight"].fitted
+
+
+def test_units_are_the_columns_where_a_weight_counts_inputs_first() -> None:
+    """GPT-2 in transformers keeps (inputs, outputs), and packs q, k and v."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 30, "n_positions": 12}
+    model = make(lambda: transformers.GPT2Model(transformers.GPT2Config(**sizes))).eval()
+    tokens = torch.arange(96).reshape(8, 12) % 29
+    fanin.initialize(
+        model, "data_dependent(iterations=0)", seed=0, batch={"input_ids": tokens},
+    )  # fmt: skip
+    found: dict[str, Tensor] = {}
+    for number, block in enumerate(model.h):
+        for name, module in {"attn": block.attn.c_attn, "mlp": block.mlp.c_fc}.items():
+            module.register_forward_hook(
+                lambda module, args, output, key=f"{number}.{name}": found.update({key: output})
+            )
+    with torch.no_grad():
+        model(tokens)
+    assert {key: output.shape[-1] for key, output in found.items()} == {
+        "0.attn": 48, "0.mlp": 64, "1.attn": 48, "1.mlp": 64,
+    }  # fmt: skip
+    for key, output in found.items():
+        std = output.double().flatten(0, 1).std(0, correction=0)
+        assert torch.allclose(std, torch.ones_like(std), atol=1e-3), key
+
+
+def test_a_layer_without_units_of_its_own_weights_is_scaled_as_one() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.pair = nn.Linear(24, 6), nn.Bilinear(6, 6, 5, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.first(x)
+            out: Tensor = self.pair(h, h)
+            return out
+
+    model = make(Pair)
+    fit(model, PLAIN_BATCH, "data_dependent(iterations=0)")
+    assert float(model(PLAIN_BATCH).detach().std(correction=0)) == pytest.approx(1.0, abs=1e-4)

@@ -235,6 +235,14 @@ def test_a_loss_of_several_numbers_is_refused(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", LOSS_SPECS)
+def test_a_loss_that_is_no_tensor_is_refused_by_its_name(spec: str) -> None:
+    def count(output: Tensor, target: Tensor) -> int:
+        return 3
+
+    assert "The loss count returned 3" in refuse(cnn(), spec, UsageError, loss=count)
+
+
+@pytest.mark.parametrize("spec", LOSS_SPECS)
 def test_a_loss_that_is_not_finite_is_refused(spec: str) -> None:
     text = refuse(cnn(), spec, FitError, loss=lambda output, target: output.sum() * torch.inf)
     assert "loss" in text

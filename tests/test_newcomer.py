@@ -21,6 +21,7 @@ from fanin.execution.events import Notice
 from fanin.report.standing import Standing
 from fanin.store import jsonl
 from fanin.study.baseline_results import list_baselines, read_baselines
+from fanin.study.newcomer_cells import add_newcomer
 from fanin.study.study import Study
 
 
@@ -292,3 +293,15 @@ def test_every_study_with_committed_results_has_baselines() -> None:
     study = Study.load("quick")
     ids = {planned.cell.id for planned in study.plan().cells}
     assert ids <= read_baselines("quick").keys()
+
+
+def test_user_code_is_called_by_its_file_unless_a_baseline_is_called_so() -> None:
+    study = Study("s", axes={"initializer": ["zero", "b.py:make"], "model": ["mlp"]})
+    extended, label = add_newcomer(study, "some/folder/a.py:make(x=1)")
+    assert label == "a.py:make(x=1)"
+    added = extended.grids[0]["initializer"][-1]
+    assert (added.value, added.label) == ("some/folder/a.py:make(x=1)", label)
+    assert add_newcomer(study, "folder/b.py:make")[1] == "folder/b.py:make"
+    assert add_newcomer(Study("s", base={"initializer": "zero"}), "folder/b.py:make")[1] == (
+        "b.py:make"
+    )

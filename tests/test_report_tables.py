@@ -25,6 +25,7 @@ from fanin.errors import UnknownName
 from fanin.report.numbers import NumberFormat, choose_number_format
 from fanin.report.results import Results
 from fanin.report.tables.study_table import make_study_table
+from fanin.report.tables.table_entries import describe_outcomes
 from fanin.report.tables.terminal import print_table
 
 PUBLISHED = [
@@ -136,9 +137,21 @@ def test_a_diverged_replicate_leaves_no_mean_but_median_rank_and_share():
     keys = [column.key for column in table.columns]
     diverged = dict(zip(keys, table.rows[1], strict=True))
     assert diverged["test_accuracy"].text.startswith("med 0.9")
-    assert diverged["outcome"].text == "1/5 diverged"
+    assert diverged["outcome"].text == "1/5 diverged (4–62 %)"  # Wilson's interval, by hand
     assert diverged["mean_rank"].value > 1
     assert "1 diverged" in " ".join(table.notes)
+
+
+def test_the_interval_of_a_divergence_rate_is_about_the_runs_that_finished():
+    """Two of five finished runs: (0.4 + z²/10 ± z·√(0.24/5 + z²/100)) / (1 + z²/5), z = 1.96."""
+    group = {"planned": 10, "ok": 3, "diverged": 2, "failed": 1, "killed": 0, "missing": 4}
+    text = "2/10 diverged (12–77 %), 1/10 failed, 4/10 missing"
+    assert describe_outcomes(group, interval=True) == text
+    assert describe_outcomes(group) == "2/10 diverged, 1/10 failed, 4/10 missing"
+    few = {**group, "ok": 2}
+    assert "%" not in describe_outcomes(few, interval=True)
+    everything = {**group, "ok": 0, "diverged": 10, "failed": 0, "missing": 0}
+    assert describe_outcomes(everything, interval=True) == "diverged"
 
 
 def test_a_best_value_is_marked_only_where_ten_replicates_show_it():

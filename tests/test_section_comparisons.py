@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from test_analysis_frames import with_accuracies
 
 from fanin import seeds
 from fanin.analysis.analysis import Analysis
-from fanin.analysis.problem_ranks import rank_over_sections
+from fanin.analysis.problem_ranks import rank_over_problems
 from fanin.analysis.reference import choose_reference
 from fanin.analysis.section_comparisons import Difference, SectionComparison, compare_section
 from fanin.analysis.section_runs import ABSENT, DIVERGED, OK, UNKNOWN, SectionRuns
 from fanin.errors import UnknownName
 from fanin.report.results import Results
+from fanin.study.study import Study
 
 DIGITS = [("mlp", "digits")]
 
@@ -237,20 +239,84 @@ def test_ranks_over_sections_compare_those_that_hold_the_same_values():
     plan = plan_of(replicates=3)
     ranks = Analysis(plan, results_of(plan)).problem_ranks
     assert ranks is not None
-    assert (ranks.sections, ranks.others, ranks.comparison.is_descriptive) == (9, 0, True)
+    assert (ranks.problems, ranks.sections, ranks.others) == (9, 9, 0)
+    assert ranks.comparison.is_descriptive
     assert ranks.names[ranks.order[-1]] == "zero"
     assert ranks.tied == ()
     one = plan_of(DIGITS, replicates=3)
     assert Analysis(one, results_of(one)).problem_ranks is None
-    assert rank_over_sections([]) is None
+    assert rank_over_problems([], ()) is None
 
 
 def test_a_value_that_diverges_ranks_behind_those_that_do_not():
     columns = {"a": [0.9] * 4, "b": [0.5] * 4}
     runs = make_runs(columns, {"a": [OK, DIVERGED, DIVERGED, DIVERGED]})
-    ranks = rank_over_sections([runs] * 3)
+    three = [replace(runs, section=(name,)) for name in "xyz"]
+    ranks = rank_over_problems(three, ("data",))
     assert ranks is not None
     assert ranks.comparison.ranks == (2.0, 1.0)
+
+
+def make_grid(means: Mapping[tuple[str, float], tuple[float, ...]]) -> list[SectionRuns]:
+    """A section for each data set and learning rate, whose values a, b and c have these means."""
+    return [
+        replace(make_runs(dict(zip("abc", ([mean] * 3 for mean in row), strict=True))), section=key)
+        for key, row in means.items()
+    ]
+
+
+def test_learning_rates_of_one_data_set_are_one_problem():
+    """By hand: ranks at the rates x (1, 2, 3), (1, 3, 2), (3, 1, 2), so means 5/3, 2, 7/3 and ranks
+    1, 2, 3; y (2, 1, 3), (3, 1, 2): 2.5, 1, 2.5, so 2.5, 1, 2.5; z (1, 2, 3) alone.
+    """
+    sections = make_grid(
+        {
+            ("x", 0.1): (0.9, 0.8, 0.7),
+            ("x", 0.2): (0.9, 0.1, 0.2),
+            ("x", 0.3): (0.1, 0.9, 0.2),
+            ("y", 0.1): (0.5, 0.6, 0.4),
+            ("y", 0.2): (0.1, 0.6, 0.4),
+            ("z", 0.1): (0.3, 0.2, 0.1),
+        }
+    )
+    ranks = rank_over_problems(sections, ("data", "learning_rate"))
+    assert ranks is not None
+    assert (ranks.problems, ranks.sections, ranks.others) == (3, 6, 0)
+    assert ranks.settings == ("learning_rate",)
+    assert ranks.comparison.problems == 3
+    assert ranks.comparison.ranks == pytest.approx((4.5 / 3, 5 / 3, 8.5 / 3))
+    words = rank_over_problems(sections, ("data", "optimizer"))  # no setting: six problems
+    assert words is not None
+    assert (words.problems, words.settings) == (6, ())
+    assert words.comparison.ranks == pytest.approx((11 / 6, 10 / 6, 15 / 6))
+
+
+def test_many_learning_rates_of_two_data_sets_allow_no_test():
+    """Twelve sections looked like twelve problems, enough for Friedman's test."""
+    rates = {(data, rate / 10): (0.9, 0.8, 0.7) for data in "xy" for rate in range(6)}
+    assert rank_over_problems(make_grid(rates), ("data", "learning_rate")) is None
+    third = {**rates, **{("z", rate / 10): (0.9, 0.8, 0.7) for rate in range(6)}}
+    ranks = rank_over_problems(make_grid(third), ("data", "learning_rate"))
+    assert ranks is not None
+    assert (ranks.problems, ranks.sections) == (3, 18)
+    assert ranks.comparison.is_descriptive
+    assert math.isnan(ranks.comparison.p_value)
+
+
+def test_the_sentence_says_what_a_problem_is():
+    axes = {
+        "activation": ["relu", "tanh", "elu"],
+        "learning_rate": [0.01, 0.1],
+        "initializer": ["he_normal", "zero"],
+    }
+    base = {"model": "mlp", "data": "digits", "optimizer": "sgd"}
+    plan = Study("rates", base=base, axes=axes, replicates=2).plan()
+    conclusion = Results(plan, results_of(plan)).verdict()
+    assert (
+        "Average rank over 3 problems (6 sections; each problem by the mean rank over the values "
+        "of learning rate): "
+    ) in str(conclusion)
+    assert "This describes these problems; a test over such needs 10." in str(conclusion)
 
 
 def test_a_store_of_many_results_is_compared_without_pandas(monkeypatch: pytest.MonkeyPatch):

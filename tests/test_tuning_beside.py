@@ -158,7 +158,7 @@ def test_only_tuned_sections_are_ranked_as_problems() -> None:
     study = Study(
         "three",
         base={**BASE, "learning_rate": 0.5},
-        axes={"initializer": NAMES, "batch_size": [32, 64, 128]},
+        axes={"initializer": NAMES, "optimizer": ["sgd", "adam", "rmsprop"]},
         replicates=2,
         tuning={"learning_rate": [0.01, 0.1], "beside": True},
     )

@@ -21,9 +21,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from experiment import Effect, Experiment, Panel, Records, draw_panels, run_command
+from experiment import Effect, Experiment, Records, run_command
 from experiment.effects import subtract
-from experiment.rate_sweep import make_rate_line, read_factors, summarize_sweep, sweep_rates
+from experiment.rate_sweep import (
+    draw_rate_panels,
+    measure_rate_shift,
+    read_factors,
+    summarize_sweep,
+    sweep_rates,
+)
 from experiment.records import Condition
 from experiment.training import load_digits
 from matplotlib.figure import Figure
@@ -49,31 +55,10 @@ def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     return summarize_sweep(RATES, curves, 12)
 
 
-def measure_shift(start: str, records: Records) -> list[float]:
-    """log2 of the best rate at the largest depth, minus that at the smallest."""
-    return subtract(
-        records,
-        "log2_best_rate",
-        {"start": start, "depth": DEPTHS[-1]},
-        {"start": start, "depth": DEPTHS[0]},
-    )
-
-
 def draw(records: Records) -> Figure:
     """Losses by rate: a panel for each parametrization."""
-    return draw_panels(
-        [
-            Panel(
-                start, "learning rate", "training loss",
-                [
-                    make_rate_line(f"{depth} blocks", records.pick(start=start, depth=depth))
-                    for depth in DEPTHS
-                ],
-                log_x=True,
-            )
-            for start in (STANDARD, COMPLETE)
-        ]
-    )  # fmt: skip
+    labels = {depth: f"{depth} blocks" for depth in DEPTHS}
+    return draw_rate_panels(records, (STANDARD, COMPLETE), "depth", labels)
 
 
 EXPERIMENT = Experiment(
@@ -94,14 +79,14 @@ EXPERIMENT = Experiment(
         Effect(
             says="with CompleteP the best rate stays",
             number="shift of log2(best rate) from 2 to 24 blocks",
-            measure=lambda records: measure_shift(COMPLETE, records),
+            measure=lambda records: measure_rate_shift(records, COMPLETE, "depth", 2, 24),
             above=-1.0,
             below=1.0,
         ),
         Effect(
             says="in the standard parametrization it falls",
             number="shift of log2(best rate) from 2 to 24 blocks",
-            measure=lambda records: measure_shift(STANDARD, records),
+            measure=lambda records: measure_rate_shift(records, STANDARD, "depth", 2, 24),
             below=-1.0,
         ),
         Effect(

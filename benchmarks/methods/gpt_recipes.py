@@ -23,16 +23,15 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import torch.nn.functional as F
 from experiment import Effect, Experiment, Panel, Records, draw_panels, run_command
 from experiment.effects import subtract
 from experiment.rate_sweep import make_rate_line, summarize_sweep, sweep_rates
 from experiment.records import Condition
+from experiment.training import compute_step_loss, load_text
 from matplotlib.figure import Figure
-from torch import Tensor
 
 import fanin
-from fanin import data, models
+from fanin import models
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 RECIPES = ("gpt2", "olmo2", "llama", "torchtitan_llama3", "nanochat", "modded_nanogpt")
@@ -40,22 +39,9 @@ DEFAULT = "torch_default"
 WINDOW = 32
 
 
-@functools.cache
-def load_text() -> tuple[Tensor, Tensor, int]:
-    """Windows of the training text, the characters that follow, and the number of characters."""
-    found = data.load(f"tiny-shakespeare(length={WINDOW})")
-    assert found.info.vocabulary is not None
-    return found.x_train.long(), found.y_train.long(), found.info.vocabulary
-
-
-def compute_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean cross entropy of all steps."""
-    return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
-
-
 def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     """The loss at each rate."""
-    x, y, vocabulary = load_text()
+    x, y, vocabulary = load_text(WINDOW)
     model = models.get("gpt(width=32)")
     network = model.build((WINDOW,), vocabulary, vocabulary=vocabulary, per_step=True)
     start = str(condition["start"])
@@ -64,7 +50,7 @@ def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     fanin.initialize(network, spec, seed=seed, batch=batch)
     curves = sweep_rates(
         network, RATES, x, y,
-        steps=40 if fast else 60, batch_size=16, seed=seed, loss=compute_loss,
+        steps=40 if fast else 60, batch_size=16, seed=seed, loss=compute_step_loss,
     )  # fmt: skip
     return summarize_sweep(RATES, curves, 20)
 

@@ -35,8 +35,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from experiment import Effect, Experiment, Line, Panel, Records, draw_panels, run_command
+from experiment import Effect, Experiment, Panel, Records, draw_panels, run_command
 from experiment.effects import compare_at_best_rates, read_numbers
+from experiment.figures import make_best_line
 from experiment.records import Condition
 from experiment.training import average, load_images, thin, train
 from matplotlib.figure import Figure
@@ -154,16 +155,10 @@ def draw(records: Records) -> Figure:
     """Losses by step, at the best rate of all replicates."""
     panels = []
     for network in NETWORKS:
-        lines = []
-        for start in ("grad_init", "torch_default"):
-            picked = records.pick(network=network, start=start)
-            means = {
-                rate: sum(picked.read("loss", learning_rate=rate).values())
-                for rate in picked.list_values("learning_rate")
-            }
-            best = picked.pick(learning_rate=min(means, key=lambda rate: means[rate]))
-            curves = [record.values["curve"] for record in best]
-            lines.append(Line(start, best[0].values["steps"], curves))
+        lines = [
+            make_best_line(start, records.pick(network=network, start=start))
+            for start in ("grad_init", "torch_default")
+        ]
         panels.append(Panel(network, "step", "training loss", lines, dashed=2.303))
     return draw_panels(panels)
 

@@ -29,8 +29,9 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from experiment import Effect, Experiment, Line, Panel, Records, draw_panels, run_command
+from experiment import Effect, Experiment, Panel, Records, draw_panels, run_command
 from experiment.effects import compare_at_best_rates, read_numbers
+from experiment.figures import make_best_line
 from experiment.records import Condition
 from experiment.training import average, load_images, thin, train
 from matplotlib.figure import Figure
@@ -121,16 +122,10 @@ def draw(records: Records) -> Figure:
     """Losses by step, at the best rate of all replicates."""
     panels = []
     for scale in SCALES:
-        lines = []
-        for start in ("meta_init", "base"):
-            picked = records.pick(scale=scale, start=start)
-            means = {
-                rate: sum(picked.read("loss", learning_rate=rate).values())
-                for rate in picked.list_values("learning_rate")
-            }
-            best = picked.pick(learning_rate=min(means, key=lambda rate: means[rate]))
-            curves = [record.values["curve"] for record in best]
-            lines.append(Line(start, best[0].values["steps"], curves))
+        lines = [
+            make_best_line(start, records.pick(scale=scale, start=start))
+            for start in ("meta_init", "base")
+        ]
         panels.append(
             Panel(
                 f"{scale:g} × He's std", "step", "training loss", lines, dashed=2.303,

@@ -24,9 +24,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from experiment import Effect, Experiment, Panel, Records, draw_panels, run_command
+from experiment import Effect, Experiment, Records, run_command
 from experiment.effects import read_numbers, subtract
-from experiment.rate_sweep import make_rate_line, read_factors, summarize_sweep, sweep_rates
+from experiment.rate_sweep import (
+    draw_rate_panels,
+    measure_rate_shift,
+    read_factors,
+    summarize_sweep,
+    sweep_rates,
+)
 from experiment.records import Condition
 from experiment.training import load_digits
 from matplotlib.figure import Figure
@@ -52,16 +58,6 @@ def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     return summarize_sweep(RATES, curves, 15)
 
 
-def measure_shift(start: str, narrow: int, wide: int, records: Records) -> list[float]:
-    """log2 of the best rate at a large width, minus that at a smaller one."""
-    return subtract(
-        records,
-        "log2_best_rate",
-        {"start": start, "width": wide},
-        {"start": start, "width": narrow},
-    )
-
-
 def measure_regret(start: str, records: Records) -> list[float]:
     """ln of the loss at width 512, at the rate that is best at width 64, over that at its own best.
 
@@ -80,19 +76,8 @@ def measure_regret(start: str, records: Records) -> list[float]:
 
 def draw(records: Records) -> Figure:
     """Losses by rate: a panel for each parametrization."""
-    return draw_panels(
-        [
-            Panel(
-                start, "learning rate", "training loss",
-                [
-                    make_rate_line(f"width {width}", records.pick(start=start, width=width))
-                    for width in WIDTHS
-                ],
-                log_x=True, log_y=True,
-            )
-            for start in (STANDARD, MUP)
-        ]
-    )  # fmt: skip
+    labels = {width: f"width {width}" for width in WIDTHS}
+    return draw_rate_panels(records, (STANDARD, MUP), "width", labels, log_y=True)
 
 
 EXPERIMENT = Experiment(
@@ -112,20 +97,20 @@ EXPERIMENT = Experiment(
         Effect(
             says="with muP the best rate stays",
             number="shift of log2(best rate) from width 64 to 512",
-            measure=lambda records: measure_shift(MUP, 64, 512, records),
+            measure=lambda records: measure_rate_shift(records, MUP, "width", 64, 512),
             above=-1.0,
             below=1.0,
         ),
         Effect(
             says="in the standard parametrization it falls",
             number="shift of log2(best rate) from width 64 to 512",
-            measure=lambda records: measure_shift(STANDARD, 64, 512, records),
+            measure=lambda records: measure_rate_shift(records, STANDARD, "width", 64, 512),
             below=-1.0,
         ),
         Effect(
             says="with muP the best rate stays from 16 units on",
             number="shift of log2(best rate) from width 16 to 64",
-            measure=lambda records: measure_shift(MUP, 16, 64, records),
+            measure=lambda records: measure_rate_shift(records, MUP, "width", 16, 64),
             above=-1.0,
             below=1.0,
             counts=False,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiment.records import Records
 from fanin.report.figures.palette import LINE_COLOURS, LINE_MARKERS, QUIET
 from fanin.report.figures.plot_axes import draw_grid, label_axis, style_axes
 
@@ -44,6 +45,17 @@ class Panel:
     """Of y."""
     dashed: float | None = None
     """A horizontal line, such as chance."""
+
+
+def make_best_line(label: str, records: Records) -> Line:
+    """The training curves of one condition, at the learning rate with the least mean loss."""
+    means = {
+        rate: sum(records.read("loss", learning_rate=rate).values())
+        for rate in records.list_values("learning_rate")
+    }
+    best = records.pick(learning_rate=min(means, key=lambda rate: means[rate]))
+    curves = [record.values["curve"] for record in best]
+    return Line(label, best[0].values["steps"], curves)
 
 
 def draw_panels(panels: Sequence[Panel], columns: int = 2) -> Figure:

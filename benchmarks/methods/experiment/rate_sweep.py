@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from experiment.figures import Line
+from experiment.effects import subtract
+from experiment.figures import Line, Panel, draw_panels
 from experiment.records import Records, round_values
 from fanin import Record, seeds
 
@@ -106,6 +108,34 @@ def summarize_sweep(
 def make_rate_line(label: str, records: Records) -> Line:
     """The losses of a condition by learning rate."""
     return Line(label, records[0].values["rates"], [r.values["losses"] for r in records])
+
+
+def measure_rate_shift(
+    records: Records, start: str, factor: str, low: float, high: float
+) -> list[float]:
+    """log2 of the best rate of a start at a high value of a factor, minus that at a low one."""
+    return subtract(
+        records, "log2_best_rate", {"start": start, factor: high}, {"start": start, factor: low}
+    )
+
+
+def draw_rate_panels(
+    records: Records,
+    starts: Sequence[str],
+    factor: str,
+    labels: Mapping[float, str],
+    *,
+    log_y: bool = False,
+) -> Figure:
+    """Losses by rate: a panel for each start, with a line for each value of a factor."""
+    panels = []
+    for start in starts:
+        lines = [
+            make_rate_line(label, records.pick(start=start, **{factor: value}))
+            for value, label in labels.items()
+        ]
+        panels.append(Panel(start, "learning rate", "training loss", lines, True, log_y))
+    return draw_panels(panels)
 
 
 def find_best_rate(rates: Sequence[float], losses: Sequence[float]) -> float:

@@ -121,6 +121,21 @@ def train(
     return losses + [math.inf] * (steps - len(losses))
 
 
+@lru_cache(maxsize=2)
+def load_text(window: int) -> tuple[Tensor, Tensor, int]:
+    """Windows of tiny Shakespeare's training text, the characters that follow, and how many
+    characters there are.
+    """
+    found = data.load(f"tiny-shakespeare(length={window})")
+    assert found.info.vocabulary is not None
+    return found.x_train.long(), found.y_train.long(), found.info.vocabulary
+
+
+def compute_step_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean cross entropy of all steps."""
+    return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+
+
 @torch.no_grad()
 def predict(model: nn.Module, x: Tensor, batch_size: int = 500) -> Tensor:
     """The outputs in evaluation mode."""

@@ -13,7 +13,9 @@ from fanin.additions.token_tables import TokenTables, find_tables
 from fanin.errors import FitError, UsageError, quote
 
 HEWITT = 1e-5
-"""The factor on the covariance in Hewitt (2021); that of transformers is 1e-9."""
+"""The factor on the covariance in the code of Hewitt (2021); that of transformers is 1e-9
+(`_init_added_embeddings_weights_with_mean` in its modeling_utils.py).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

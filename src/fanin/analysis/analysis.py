@@ -119,15 +119,15 @@ class Analysis:
 
     @cached_property
     def problem_ranks(self) -> ProblemRanks | None:
-        """How the compared values rank over the sections; None with fewer than three."""
-        from fanin.analysis.problem_ranks import rank_over_sections
+        """How the compared values rank over the problems; None with fewer than three."""
+        from fanin.analysis.problem_ranks import rank_over_problems
         from fanin.analysis.tuning_contrasts import FACTOR
 
         sections = self.section_runs
         if FACTOR in self.design.varying:  # the fixed rate does not make another problem
             at = self.design.section.index(FACTOR)
             sections = tuple(runs for runs in sections if runs.section[at] != FIXED)
-        return rank_over_sections(sections)
+        return rank_over_problems(sections, self.design.section)
 
     @cached_property
     def rate_contrasts(self) -> tuple[SectionContrast, ...]:

@@ -192,6 +192,7 @@ class _Session:
                 sizes.append(tuple(value.shape))
             return value
 
+        note.__name__ = getattr(given, "__name__", None) or type(given).__name__  # for its errors
         with torch.enable_grad():
             found = losses.compute_loss(
                 self.forward() if output is None else output, target, note if given else None

@@ -6,13 +6,13 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
-from fanin import seeds
 from fanin.apply import meta
+from fanin.apply.arguments import check_arguments, collect_rules
 from fanin.apply.fill import fill, fill_all
 from fanin.apply.fitting import FitBatch, check_fit_batch, fit_model, restore_weights_on_error
 from fanin.apply.fully_sharded import gather_flat_parameters
@@ -26,7 +26,6 @@ from fanin.apply.patterns import Patterns, find_untouched
 from fanin.apply.planned_fill import PlannedFill
 from fanin.apply.previous_values import remember_written
 from fanin.apply.record import Record
-from fanin.apply.refusals import refuse_exported_program
 from fanin.apply.reparametrization import undo_on_error
 from fanin.apply.requirements import collect_multipliers, collect_requirements
 from fanin.apply.resolution import Resolution, resolve_rules
@@ -34,15 +33,9 @@ from fanin.apply.rules import Rule, Rules
 from fanin.apply.told_layouts import Split
 from fanin.apply.unfilled import require_known
 from fanin.apply.waiting_layers import attach_all, plan_waiting, refuse_whole_model_rules
-from fanin.errors import FitError, UnknownName, UsageError, quote
+from fanin.errors import FitError
 from fanin.fans import Convention, Layout
 from fanin.losses import LossFunction
-
-_OTHER_RULES = ("recurrent", "biases", "norms", "embeddings", "split", "layouts", "special")
-_NEEDS_DEFAULT = (
-    "Rules by pattern need a default for the weights that no pattern matches: default='auto', "
-    "another rule, or default='keep'."
-)
 
 
 def initialize(
@@ -133,8 +126,8 @@ def initialize(
 
     torch's layers differ: uniform biases, embeddings from N(0, 1). See "torch_default".
     """
-    seed = _check_arguments(model, convention, seed)
-    chosen = _collect_rules(
+    seed = check_arguments(model, convention, seed)
+    chosen = collect_rules(
         rules, default, (recurrent, biases, norms, embeddings, split, layouts, special)
     )
     place = meta.check_device(device)
@@ -182,43 +175,6 @@ def initialize(
     if not preview:
         attach_all(model, waiting, record)
     return record
-
-
-def _check_arguments(model: object, convention: object, seed: object) -> int:
-    refuse_exported_program(model)
-    if not isinstance(model, nn.Module):
-        raise UsageError(
-            f"initialize takes a torch.nn.Module, not {quote(model)}. "
-            f"One tensor is filled by fanin.get('he_normal')(tensor, generator=…)."
-        )
-    if convention not in get_args(Convention):
-        raise UnknownName.suggest("fan convention", convention, get_args(Convention))
-    return seeds.check_seed(seed)
-
-
-def _collect_rules(rules: object, default: Rule | None, other: Sequence[Any]) -> Rules:
-    """All rules as one object; `other` are the values of `_OTHER_RULES`."""
-    given = {
-        name: value for name, value in zip(_OTHER_RULES, other, strict=True) if value is not None
-    }
-    if isinstance(rules, Rules):
-        if default is not None or given:
-            extra = ", ".join(["default"] * (default is not None) + list(given))
-            raise UsageError(
-                f"Rules have everything in them; {extra} cannot be given besides. Use "
-                "dataclasses.replace(rules, …)."
-            )
-        return rules
-    if isinstance(rules, Mapping):
-        if default is None:
-            raise UsageError(_NEEDS_DEFAULT)
-        return Rules(default=default, patterns=rules, **given)
-    if default is not None:
-        raise UsageError(
-            f"default belongs to rules by pattern, such as {{'*.attn.*': 'xavier_uniform'}}; the "
-            f"rules are {quote(rules)}."
-        )
-    return Rules(default=rules, **given)  # type: ignore[arg-type]
 
 
 def _sort_records(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from fanin.apply.parameter_groups import group_parameters
-from fanin.apply.parameter_record import SPECIAL, ParameterRecord, Treatment, format_parameter
+from fanin.apply.parameter_record import ParameterRecord, Treatment
 from fanin.apply.record_json import read_json, write_json
-from fanin.apply.record_summary import summarize_kept
-from fanin.apply.record_table import (
-    HEADINGS,
-    RecordColumns,
-    format_number,
-    format_share,
-    shorten,
+from fanin.apply.record_table import RecordColumns
+from fanin.apply.record_text import (
+    Overlap,
+    count_filled,
+    describe_rest,
+    format_overlaps,
+    format_parameters,
+    format_requirements,
 )
 from fanin.errors import MissingExtra, UnknownName, UsageError, quote
 from fanin.fans import Convention
@@ -32,16 +32,6 @@ if TYPE_CHECKING:
 SCHEMA = 4
 
 _SELECTIONS: tuple[Treatment, ...] = ("touched", "kept", "waiting")
-_OVERLAPS_SHOWN = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overlap:
-    """A parameter that several patterns match: the last one counts."""
-
-    name: str
-    pattern: str
-    over: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,94 +178,19 @@ class Record:
 
 
 def _format_table(record: Record) -> str:
-    """A row per parameter, further ones for parts that differ, and what must be said about the
-    whole.
-    """
-    columns = RecordColumns.fit()
-    rows = [
-        line for parameter in record.parameters for line in format_parameter(parameter, columns)
-    ]
-    done = "to fill" if record.preview else "filled"
+    """A row per parameter, and what must be said about the whole."""
+    columns, parameters = RecordColumns.fit(), record.parameters
+    said = count_filled(parameters, preview=record.preview)
     return "\n".join(
         [
-            columns.format_row(*HEADINGS),
-            *rows,
-            *textwrap.wrap(
-                f"{_count_filled(record, done)}; seed {record.seed}; {record.convention} fans",
-                columns.total,
-            ),
-            *textwrap.wrap(summarize_kept(record.kept, record.waiting), columns.total),
-            *_list_special(record, columns),
-            *(
-                ["Long names are shortened; print(record[name]) tells all about one."]
-                if _has_long_names(record, columns)
-                else []
-            ),
-            *_format_overlaps(record, columns),
-            *_format_requirements(record, columns),
+            *format_parameters(parameters, columns),
+            *textwrap.wrap(f"{said}; seed {record.seed}; {record.convention} fans", columns.total),
+            *describe_rest(parameters, columns),
+            *format_overlaps(record.overlaps, columns),
+            *format_requirements(record.requires, record.multipliers, columns),
             *(["Preview: nothing was changed."] if record.preview else []),
         ]
     )
-
-
-def _count_filled(record: Record, done: str) -> str:
-    """How many parameters are filled, and which share of the numbers they hold."""
-    distinct = [parameter for parameter in record.parameters if parameter.tied_to is None]
-    filled = [one for one in distinct if one.rule is not None and not one.waiting]
-    numbers, total = (sum(math.prod(one.shape) for one in each) for each in (filled, distinct))
-    share = format_share(numbers, total)
-    return f"{len(filled)} of {len(distinct)} parameters {done}, {share} of the numbers"
-
-
-def _list_special(record: Record, columns: RecordColumns) -> Iterator[str]:
-    """What stays as the model has set it, and what nobody ever filled."""
-    special = [one for one in record.parameters if one.reason.startswith(SPECIAL)]
-    if special:
-        names = ", ".join(one.name for one in special)
-        yield f"{len(special)} keep what the model has set; special='overwrite' fills them:"
-        yield shorten(f"  {names}", columns.total)
-    empty = [
-        one
-        for one in record.parameters
-        if one.rule is None and one.before and not one.before.filled
-    ]
-    if empty:
-        names = ", ".join(one.name for one in empty)
-        yield f"{len(empty)} hold memory that nobody ever filled, and no rule fills them:"
-        yield shorten(f"  {names}", columns.total)
-
-
-def _has_long_names(record: Record, columns: RecordColumns) -> bool:
-    return any(len(parameter.name) > columns.widths[0] for parameter in record.parameters)
-
-
-def _format_overlaps(record: Record, columns: RecordColumns) -> Iterator[str]:
-    if not record.overlaps:
-        return
-    yield f"{len(record.overlaps)} parameters match several patterns; the last one counts:"
-    for overlap in record.overlaps[:_OVERLAPS_SHOWN]:
-        yield shorten(
-            f"  {overlap.name}: {overlap.pattern!r} over {', '.join(map(repr, overlap.over))}",
-            columns.total,
-        )
-    if len(record.overlaps) > _OVERLAPS_SHOWN:
-        yield "  … (record.overlaps has all)"
-
-
-def _format_requirements(record: Record, columns: RecordColumns) -> Iterator[str]:
-    """What the method requires besides, and whose learning rates it scales."""
-    for one in record.requires:
-        state = "met" if one.met else "fanin cannot see whether it is met"
-        text = f"Requires {one.what} ({state}): {one.change}"
-        yield from textwrap.wrap(text, columns.total, subsequent_indent="  ")
-    if record.multipliers:
-        factors = [one.factor for one in record.multipliers.values()]
-        text = (
-            f"Scales the learning rate of {len(factors)} parameters by "
-            f"{format_number(min(factors))} to {format_number(max(factors))}: "
-            "torch.optim.AdamW(record.param_groups(lr))"
-        )
-        yield from textwrap.wrap(text, columns.total, subsequent_indent="  ")
 
 
 def complete_record(record: Record, parameters: Iterable[ParameterRecord]) -> None:

@@ -46,7 +46,7 @@ def collect_multipliers(resolver: RuleResolver) -> dict[str, Multiplier]:
     found: dict[str, Multiplier] = {}
     for initializer, plan in resolver.plans.items():
         for name, multiplier in plan.multipliers.items():
-            if resolver.choosers.get(name, initializer) == initializer:
+            if resolver.sets_rate(initializer, name):
                 found.setdefault(name, multiplier)
     return found
 

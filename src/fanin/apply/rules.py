@@ -17,6 +17,10 @@ A pattern is about one class of parameters: about weights if it matches any, els
 else biases, else the scale and shift of normalization, else the rest. So ``"*.attn.*" =
 "xavier_uniform"`` leaves the biases there to their own rule, and ``"*.bias"`` does not reach into
 normalization layers. Only ``keep`` means everything that its pattern matches.
+
+A method for whole models, such as ``"encoder.*" = "fixup"``, is about that class too, and has the
+first word about the rest that its pattern matches: its scales and biases. A pattern of their own,
+or a rule for their role, goes before it.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from fanin.apply.told_layouts import Split
 from fanin.errors import SpecError, UnknownName, UsageError, quote
 from fanin.fans import Layout, Role
 from fanin.initializers import Initializer, get
+from fanin.initializers.model_level import ModelInitializer
 from fanin.toml_text import decode_toml, parse_toml
 
 KEEP = "keep"
@@ -200,6 +205,18 @@ def match_patterns(patterns: Mapping[str, Rule], uses: Sequence[ParameterUse]) -
             over = (*earlier.over, earlier.pattern) if earlier else ()
             found[use.name] = Match(pattern, initializer, use, over, order)
     return found
+
+
+def match_methods(patterns: Mapping[str, Rule], uses: Sequence[ParameterUse]) -> dict[str, Match]:
+    """The last pattern with a method for whole models that matches each parameter, also one that
+    it does not decide about, by name.
+    """
+    return {
+        use.name: Match(pattern, initializer, use, (), order)
+        for order, (pattern, rule) in enumerate(patterns.items())
+        if isinstance(initializer := resolve_rule(rule), ModelInitializer)
+        for use in match_uses(uses, pattern, "rules")
+    }
 
 
 def choose_match(found: Mapping[str, Match], group: Sequence[ParameterUse]) -> Match | None:

@@ -202,8 +202,10 @@ def plan_waiting(
     waiting = []
     for uses in layers.values():
         matches = {use.bare_name: match for use in uses if (match := resolver.get_match(use.name))}
+        methods = {str(one.initializer) for use in uses if (one := resolver.get_method(use.name))}
         own = replace(
             rules,
+            default=methods.pop() if methods else rules.default,
             patterns={name: match.initializer or KEEP for name, match in matches.items()},
             layouts=_narrow(rules.layouts, everything, uses, "layouts"),
             split=_narrow(rules.split, everything, uses, "split"),

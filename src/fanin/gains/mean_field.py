@@ -24,9 +24,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.polynomial import legendre
 from torch import Tensor
 
 from fanin.errors import SpecError, quote
@@ -46,8 +44,14 @@ _CRITICAL = 1e-3
 _SETTLED = 1e-12
 _VANISHED, _EXPLODED = 1e-12, 1e12
 
-_NODES, _WEIGHTS = legendre.leggauss(160)
 _RANGE = 8.0
+"""Standard deviations to either side: a mass of 1e-15 lies outside."""
+_LEAST_NODES, _MOST_NODES = 200, 800
+_SAME = 1e-9
+"""The relative change of an integral that more nodes need not make smaller."""
+_BISECTIONS = 30
+_NEGLIGIBLE = 1e-9
+"""A correlation below it counts as none."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ def mean_field(activation: ActivationLike, weight_std: float, bias_std: float = 
     >>> point.phase, round(point.second_moment, 3)
     ('chaotic', 0.793)
 
-    Accuracy about 1e-6 for smooth functions, 1e-4 for those with kinks. Raises `SpecError` for a σ
+    Accuracy about 1e-6 for smooth functions (tanh and erf up to σ_w = 40), of c* 1e-5 and of ξ 2 %
+    for those with kinks. Raises `SpecError` for a σ
     that is not a finite number of at least 0, and what `moments` raises. torch, Keras and JAX have
     no such function.
     """
@@ -102,7 +107,7 @@ def mean_field(activation: ActivationLike, weight_std: float, bias_std: float = 
         return MeanField(q, chi, 1.0, math.inf, phase)
     if not _VANISHED < q < _EXPLODED:
         return MeanField(0.0 if q <= _VANISHED else math.inf, chi, 1.0, _depth_scale(chi), phase)
-    correlation, slope = _find_correlation(activation, weight_std, bias_std, q, chi)
+    correlation, slope = _find_correlation(activation, weight_std, q, chi)
     return MeanField(q, chi, correlation, _depth_scale(slope), phase)
 
 
@@ -137,47 +142,80 @@ def _extrapolate(first: float, second: float, third: float) -> float:
 
 
 def _find_correlation(
-    activation: ActivationLike, weight_std: float, bias_std: float, q: float, chi: float
+    activation: ActivationLike, weight_std: float, q: float, chi: float
 ) -> tuple[float, float]:
-    """c* and χ(c*): 1 and χ₁ unless 1 is unstable, else the fixed point below it, by bisection of
-    c'(c) − c.
+    """c* and χ(c*): 1 and χ₁ unless 1 is unstable, else the fixed point below it, by bisection.
+
+    With q* settled, 1 − c' = σ_w² E (f(u₁) − f(u₂))² / (2q*), which loses no digits near c = 1,
+    where two separate integrals would differ by their errors alone.
     """
     if chi <= 1 + 1e-6:
         return 1.0, chi
+    nodes = _count_nodes(activation, q)
 
     def excess(c: float) -> float:
-        return (weight_std**2 * _integrate_pair(activation, q, c)[0] + bias_std**2) / q - c
+        return 1 - c - weight_std**2 * _separate(activation, q, c, nodes) / q
 
-    low, high = 0.0, 1 - 1e-7
-    if excess(low) <= 0:  # odd functions without biases: orthogonal inputs stay orthogonal
-        return 0.0, weight_std**2 * _integrate_pair(activation, q, 0.0)[1]
-    if excess(high) > 0:
-        return 1.0, chi
-    for _ in range(60):
+    low, high = 0.0, 1.0
+    if excess(low) <= _NEGLIGIBLE:  # odd functions without biases: orthogonal inputs stay so
+        return 0.0, weight_std**2 * _correlate_slopes(activation, q, 0.0, nodes)
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return low, weight_std**2 * _integrate_pair(activation, q, low)[1]
+    return low, weight_std**2 * _correlate_slopes(activation, q, low, nodes)
 
 
-def _integrate_pair(activation: ActivationLike, q: float, c: float) -> tuple[float, float]:
-    """E f(u₁) f(u₂) and E f'(u₁) f'(u₂) for normal u of variance q and correlation c."""
-    z = torch.from_numpy(_NODES * _RANGE)
-    weight = torch.from_numpy(
-        _WEIGHTS * _RANGE * np.exp(-((_NODES * _RANGE) ** 2) / 2) / math.sqrt(math.tau)
-    )
-    first = math.sqrt(q) * z.unsqueeze(1).expand(-1, len(z))
-    second = math.sqrt(q) * (c * z.unsqueeze(1) + math.sqrt(1 - c * c) * z.unsqueeze(0))
-    joint = weight.unsqueeze(1) * weight.unsqueeze(0)
-    (f1, slope1), (f2, slope2) = _evaluate(activation, first), _evaluate(activation, second)
-    return float((joint * f1 * f2).sum()), float((joint * slope1 * slope2).sum())
+def _count_nodes(activation: ActivationLike, q: float) -> int:
+    """How many nodes an axis needs: the more, the sharper f is relative to √q. Doubled until the
+    integral stays.
+    """
+    nodes = _LEAST_NODES
+    before = _separate(activation, q, 0.5, nodes)
+    while nodes < _MOST_NODES:
+        after = _separate(activation, q, 0.5, 2 * nodes)
+        if abs(after - before) <= _SAME * abs(after):
+            break
+        nodes, before = 2 * nodes, after
+    return nodes
 
 
-def _evaluate(activation: ActivationLike, x: Tensor) -> tuple[Tensor, Tensor]:
+def _separate(activation: ActivationLike, q: float, c: float, nodes: int) -> float:
+    """E (f(u₁) − f(u₂))² / 2 for normal u of variance q and correlation c."""
+    (first, second), density = _make_pairs(q, c, nodes)
+    function = resolve_activation(activation)
+    with torch.no_grad():
+        gap = function(first.clone()) - function(second.clone())
+    return float(density @ gap.square() @ density[nodes // 2 :])
+
+
+def _correlate_slopes(activation: ActivationLike, q: float, c: float, nodes: int) -> float:
+    """E f'(u₁) f'(u₂) for normal u of variance q and correlation c."""
+    pairs, density = _make_pairs(q, c, nodes)
+    first, second = (_differentiate(activation, one) for one in pairs)
+    return 2 * float(density @ (first * second) @ density[nodes // 2 :])
+
+
+def _make_pairs(q: float, c: float, nodes: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """u₁ and u₂ at the nodes, shape (nodes, nodes/2), and the density along one axis.
+
+    u = √(q(1 + c)/2)·z ± √(q(1 − c)/2)·w, of which half the plane, w > 0, is enough: the other half
+    exchanges u₁ and u₂. The nodes are equidistant: for smooth functions such sums converge faster
+    than any power of their distance, and no node is at 0, where most kinks are.
+    """
+    step = 2 * _RANGE / nodes
+    z = (torch.arange(nodes, dtype=torch.float64, device="cpu") + 0.5) * step - _RANGE
+    density = torch.exp(z.square() / -2) * (step / math.sqrt(math.tau))
+    common = math.sqrt(q * (1 + c) / 2) * z.unsqueeze(1)
+    apart = math.sqrt(q * (1 - c) / 2) * z[nodes // 2 :].unsqueeze(0)
+    return (common + apart, common - apart), density
+
+
+def _differentiate(activation: ActivationLike, x: Tensor) -> Tensor:
     with torch.enable_grad():
-        leaf = x.contiguous().clone().requires_grad_()
+        leaf = x.clone().requires_grad_()
         y = resolve_activation(activation)(leaf.clone())
         (slope,) = torch.autograd.grad(y.sum(), leaf)
-    return y.detach(), slope
+    return slope
 
 
 def _depth_scale(chi: float) -> float:

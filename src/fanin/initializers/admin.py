@@ -27,7 +27,6 @@ from fanin.initializers.model_level import (
 from fanin.initializers.residual_stacks import (
     Stack,
     StackMap,
-    get_bare_name,
     name_branch,
     require_of_branches,
 )
@@ -71,15 +70,15 @@ class Admin(ModelInitializer):
             if (site := stacks.find_site(name)) is not None
         }
         requires = (
-            require_post_norm(stacks, lambda _: "self.omega * x"),
-            _require_weights(stacks),
+            *require_post_norm(stacks, lambda _: "self.omega * x"),
+            *_require_weights(stacks),
             *gains.requires,
         )
         return ModelPlan({**gains.assignments, **weights}, requires)
 
     def fit(self, session: FitSession) -> Mapping[str, str]:
         """Set the weights of the shortcuts, first to last."""
-        sites = {get_bare_name(site): site for site in session.sites}
+        sites = {site.bare_name: site for site in session.sites}
         done: dict[str, str] = {}
         for stream in _measure(session):
             reason, weight = "nothing was added before", 1.0
@@ -123,7 +122,7 @@ def _find_weight(
     return sites.get(branch.shortcut_scales[0]) if branch.shortcut_scales else None
 
 
-def _require_weights(stacks: StackMap) -> Requirement:
+def _require_weights(stacks: StackMap) -> tuple[Requirement, ...]:
     """A parameter of its own on every shortcut; of branches that are added one after the other to
     the same signal, on the first's.
     """

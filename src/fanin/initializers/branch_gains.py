@@ -9,7 +9,7 @@ from typing import Literal
 from fanin.initializers.initializer import Initializer
 from fanin.initializers.model_level import Assignment, ModelParameter, Requirement
 from fanin.initializers.part_xavier import PartXavier
-from fanin.initializers.residual_stacks import Stack, StackMap, get_bare_name, is_weight
+from fanin.initializers.residual_stacks import Stack, StackMap, is_weight
 from fanin.initializers.xavier import XavierNormal, XavierUniform
 from fanin.structure import ResidualBranch
 
@@ -42,10 +42,10 @@ def assign_gains(
         around = stacks.find_branch(site)
         gain = 1.0 if around is None else find_gain(*around)
         choice = _choose(site, gain, why, distribution, inside=around is not None)
-        if choice is None:
-            unknown.append(get_bare_name(site))
-        else:
+        if choice is not None:
             found[site.name] = choice
+        elif stacks.view.is_given(site):
+            unknown.append(site.bare_name)
     return BranchGains(found, (_require_rows(unknown),) if unknown else ())
 
 

@@ -90,14 +90,16 @@ class CompleteP(ModelInitializer):
         blocks = {site.place.blocks for site in view.sites if site.place and site.place.writes}
         deeper = max(blocks, default=0) / self.base_depth
         if self.branch == "multiplier":
-            where = view.structure.writers
+            where = view.find_given(view.structure.writers)
             change = f"x + f(x) / {deeper:g} in place of x + f(x) in every branch"
-            return (Requirement("branch multiplier", change, None, where),) if deeper != 1 else ()
+            if not where or deeper == 1:
+                return ()
+            return (Requirement("branch multiplier", change, None, where),)
         normed = tuple(
             writer
             for branch in view.structure.branches
             if "end" in branch.norms
-            for writer in branch.writers
+            for writer in view.find_given(branch.writers)
         )
         if not normed or deeper == 1:
             return ()

@@ -64,7 +64,7 @@ class DeepNorm(ModelInitializer):
             stacks, lambda stack, _: scales[stack].beta, "DeepNorm's β", self.distribution
         )
         requires = (
-            require_post_norm(stacks, lambda stack: f"{scales[stack].alpha:.4g} * x"),
+            *require_post_norm(stacks, lambda stack: f"{scales[stack].alpha:.4g} * x"),
             *_require_weights(stacks, scales),
             *gains.requires,
         )
@@ -90,11 +90,15 @@ def compute_scale(stack: Stack, depths: StackDepths) -> DepthScale:
     return DepthScale(0.81 * joint, 0.87 / joint)
 
 
-def require_post_norm(stacks: StackMap, write_shortcut: Callable[[Stack], str]) -> Requirement:
+def require_post_norm(
+    stacks: StackMap, write_shortcut: Callable[[Stack], str]
+) -> tuple[Requirement, ...]:
     """That the stream is normalized after every sum; the line to write is that of the first stack
     that lacks it.
     """
-    lacking = [stack for stack, branch in stacks.branches if _is_wrongly_normalized(stack, branch)]
+    lacking = [
+        stack for stack, branch in stacks.given_branches if _is_wrongly_normalized(stack, branch)
+    ]
     shortcut = write_shortcut((lacking or list(stacks.stacks))[0])
     return require_of_branches(
         stacks,
@@ -111,13 +115,16 @@ def _is_wrongly_normalized(stack: Stack, branch: ResidualBranch) -> bool:
 
 
 def _require_weights(stacks: StackMap, scales: Mapping[Stack, DepthScale]) -> Iterator[Requirement]:
-    """One requirement for each stack: its α, with what was found instead."""
-    for stack in stacks.stacks:
+    """One requirement for each stack that the method gets branches of: its α, with what was found
+    instead.
+    """
+    for stack in dict.fromkeys(stack for stack, _ in stacks.given_branches):
         alpha = scales[stack].alpha
-        states = {branch: _compare(stacks, stack, branch, alpha) for branch in stack.branches}
+        branches = [branch for around, branch in stacks.given_branches if around is stack]
+        states = {branch: _compare(stacks, stack, branch, alpha) for branch in branches}
         wrong = [branch for branch, met in states.items() if met is False]
         hidden = [branch for branch, met in states.items() if met is None]
-        shown = wrong or hidden or list(stack.branches)
+        shown = wrong or hidden or branches
         yield Requirement(
             "skip weight",
             f"x = norm({alpha:.4g} * x + f(x)): {_explain(stack, stacks.depths)}"
@@ -205,9 +212,11 @@ REGISTRY.add(
         ),
         cost="A trace of the model or one forward pass, then one draw per weight.",
         differs=(
-            "torch, Keras and JAX have no equivalent. torchscale divides whatever its layers drew "
-            "by 1/β, by names (fc1, fc2, out_proj, v_proj), has 1/1.15 = 0.8696 for 0.87, and "
-            "draws q and k with the gain 1/√2; here their gain is 1, as in the paper."
+            "torch, Keras and JAX have no equivalent. torchscale scales whatever its layers drew, "
+            "by names (fc1, fc2, out_proj, v_proj), and draws q and k with the gain 1/√2; here "
+            "their gain is 1, as in the paper. In an encoder beside a decoder it multiplies by "
+            "1.15·(N⁴M)^(-1/16) (torchscale/architecture/encoder.py), where the paper, and this, "
+            "have 0.87, the inverse of 1.15."
         ),
         examples=("deep_norm", "deep_norm(distribution=uniform)"),
     )

@@ -19,7 +19,6 @@ from fanin.initializers.model_level import (
 )
 from fanin.initializers.residual_stacks import (
     StackMap,
-    get_bare_name,
     is_head,
     is_weight,
     name_branch,
@@ -72,10 +71,10 @@ class Fixup(ModelInitializer):
             site.name: Assignment(Constant(value), reason)
             for site, value, reason in scalars.values()
         }
-        wanted = (require_scales(stacks, 1.0), _require_biases(stacks)) if self.scalars else ()
+        wanted = (*require_scales(stacks, 1.0), *_require_biases(stacks)) if self.scalars else ()
         return ModelPlan(
             assigned,
-            (_require_no_norms(stacks), *wanted),
+            (*_require_no_norms(stacks), *wanted),
             {
                 site.name: Multiplier(_RATE, "Fixup: a tenth for scalar biases and scales")
                 for site, _, _ in scalars.values()
@@ -90,7 +89,7 @@ class Fixup(ModelInitializer):
                 return Assignment(Zero(), "the head starts at 0")
             return Assignment(self._make(2.0), "outside branches: He's scale")
         _, branch = found
-        if {get_bare_name(site), site.layer} & set(branch.writers):
+        if {site.bare_name, site.layer} & set(branch.writers):
             return Assignment(Zero(), "last layer of its branch: 0")
         number, weights = stacks.structure.branch_count, count_weights(stacks, branch)
         scale = compute_scale(number, weights)
@@ -130,7 +129,7 @@ def _list_scalars(stacks: StackMap) -> Mapping[str, tuple[ModelParameter, float,
     return found
 
 
-def _require_no_norms(stacks: StackMap) -> Requirement:
+def _require_no_norms(stacks: StackMap) -> tuple[Requirement, ...]:
     return require_no_norms(
         stacks,
         "remove the normalizations: x = x + self.scale * f(x) + self.bias. With them use "
@@ -138,7 +137,7 @@ def _require_no_norms(stacks: StackMap) -> Requirement:
     )
 
 
-def _require_biases(stacks: StackMap) -> Requirement:
+def _require_biases(stacks: StackMap) -> tuple[Requirement, ...]:
     """Scalar biases before every layer and activation of a branch of m layers: 2m - 1. Own biases
     of the layers before the last one stand before activations, and count. Of attention, whose
     layers have no activations between, one before the first layers is enough.

@@ -143,7 +143,8 @@ REGISTRY.add(
         differs=(
             "torch, Keras and JAX have no equivalent; identity(repeat=true) puts the same matrix "
             "at the centre of a kernel and divides rows by their norm. Written from the paper's "
-            "description: it loosens the ones by noise too, at the size of 1e-6."
+            "description, not from its authors' code: that the ones are loosened by noise, at the "
+            "size of 1e-6, and how kernels are filled may differ from that code."
         ),
         examples=("padded_identity(tau=1e-06)", "padded_identity(noise=0.001)"),
     )
@@ -170,8 +171,9 @@ REGISTRY.add(
         ),
         cost="A trace or one forward pass, then one draw per weight.",
         differs=(
-            "torch, Keras and JAX have no equivalent. Written from the paper's description; its "
-            "own code is not public as a package."
+            "torch, Keras and JAX have no equivalent. Written from the paper's description, not "
+            "from its authors' code: the noise and its size, epsilon, and how kernels are filled "
+            "are as described there, and may differ from that code."
         ),
         examples=("idinit(tau=0.5)", "idinit(epsilon=0.001)", "idinit(noise=0.01)"),
     )

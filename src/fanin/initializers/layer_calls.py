@@ -47,8 +47,8 @@ class LayerCall:
     @torch.no_grad()
     def scale(self, factor: float | Tensor) -> None:
         """Multiply the weight by a number, or each unit's weights by one of several."""
-        if not isinstance(factor, Tensor):
-            self.weight.mul_(factor)
+        if not isinstance(factor, Tensor) or factor.numel() == 1:
+            self.weight.mul_(float(factor))
             return
         wide = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
         matrices = self.layout.to_matrices(wide)
@@ -57,8 +57,9 @@ class LayerCall:
 
     def counts_units(self, units: int) -> bool:
         """Whether each of so many units has weights of its own in the layout."""
-        if len(self.layout.shape) < 2 or self.layout.inputs > 1 or self.layout.parts:
-            return len(self.layout.shape) == 2 and self.layout.shape[0] == units
+        dimensions = len(self.layout.shape)
+        if dimensions < 2 or self.layout.inputs > 1 or (self.layout.parts and dimensions > 2):
+            return False
         groups, outputs, _ = self.layout.matrices_shape
         return groups * outputs == units
 

@@ -121,8 +121,8 @@ def _measure(call: LayerCall) -> float:
     output = call.compute().detach()
     if output.numel() < 2:
         raise FitError(
-            f"lsuv: {call.label} puts out {output.numel()} number for this batch, which has no "
-            "standard deviation. Give a batch of several samples."
+            f"lsuv: {call.label} puts out fewer than two numbers for this batch, so they "
+            "have no standard deviation. Give a batch of several samples."
         )
     std = _compute_std(output)
     if not math.isfinite(std):

@@ -65,15 +65,15 @@ def compute_gain(stack: Stack, depths: StackDepths) -> float:
     return math.sqrt(math.log(3 * decoder) * math.log(2 * encoder) / 3)
 
 
-def _require_norms(stacks: StackMap) -> tuple[Requirement, Requirement]:
+def _require_norms(stacks: StackMap) -> tuple[Requirement, ...]:
     return (
-        require_of_branches(
+        *require_of_branches(
             stacks,
             "normalization before the branch",
             lambda _, branch: "pre" not in branch.norms,
             lambda _: "x = x + f(norm(x))",
         ),
-        require_of_branches(
+        *require_of_branches(
             stacks,
             "sub-LayerNorm",
             lambda _, branch: not branch.crosses and not branch.norm_layers.last,
@@ -83,7 +83,8 @@ def _require_norms(stacks: StackMap) -> tuple[Requirement, Requirement]:
 
 
 def _has_torch_attention(stacks: StackMap) -> bool:
-    return any(isinstance(site.module, nn.MultiheadAttention) for site in stacks.view.sites)
+    sites = filter(stacks.view.is_given, stacks.view.sites)
+    return any(isinstance(site.module, nn.MultiheadAttention) for site in sites)
 
 
 REGISTRY.add(

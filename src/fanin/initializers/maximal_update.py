@@ -86,10 +86,14 @@ class WidthScaling:
     readout: Readout
 
     def scale_all(self) -> Iterator[Scaled]:
-        """What is done with each parameter, once if it has several names."""
+        """What is done with each parameter, once if it has several names; those that the method
+        does not get have a rate all the same, as far as they are parameters.
+        """
         seen: set[int] = set()
         for site in self.view.sites:
             parameter = site.module._parameters.get(site.local)
+            if parameter is None and not self.view.is_given(site):
+                continue
             if parameter is None:
                 raise FitError(
                     f"{site.name} is set through a parametrization, whose parameters would need "
@@ -124,9 +128,11 @@ class WidthScaling:
         depthwise = site.layout.groups > 1 and site.layout.tap_shape[2] == 1
         return "input" if is_first or depthwise else "hidden"
 
-    def _choose_std(self, site: ModelParameter, kind: Kind) -> float:
+    def _choose_std(self, site: ModelParameter, kind: Kind) -> float | None:
         """The base model's standard deviation: `std`, or 1/√fan-in; and what width makes of it."""
         layout = site.layout.parts[0].layout if site.layout.parts else site.layout
+        if layout.fans is None and not self.view.is_given(site):
+            return None
         if layout.fans is None:
             raise FitError(f"{site.name} has no fans, by which muP scales. Exclude it.")
         fan_in = max(layout.fans.fan_in, 1.0)
@@ -190,7 +196,7 @@ def require_readout_multiplier(
     """That logits are divided by the multiple of the base width, where weights alone cannot."""
     assert view.structure is not None
     tied = find_tied_readouts(view)
-    where = view.structure.list_layers("head") if readout == "multiplier" else tied
+    where = view.find_given(view.structure.list_layers("head") if readout == "multiplier" else tied)
     if not where or multiple == 1:
         return ()
     return (
@@ -213,7 +219,7 @@ def require_attention_scale(view: ModelView, base_head_dim: int | None) -> tuple
     found: dict[int | None, list[str]] = {}
     for attention in view.structure.attentions:
         if attention.head_dim is None or attention.head_dim != base_head_dim:
-            found.setdefault(attention.head_dim, []).extend(attention.query)
+            found.setdefault(attention.head_dim, []).extend(view.find_given(attention.query))
     return tuple(
         Requirement(
             what="attention scale",
@@ -222,6 +228,7 @@ def require_attention_scale(view: ModelView, base_head_dim: int | None) -> tuple
             where=tuple(dict.fromkeys(layers)),
         )
         for width, layers in found.items()
+        if layers
     )
 
 

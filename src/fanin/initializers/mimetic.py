@@ -62,14 +62,15 @@ class Mimetic(ModelInitializer):
         assert view.structure is not None
         chosen = dict(self._choose_others(view))
         lacking: list[Requirement] = []
-        for attention in view.structure.attentions:
+        attentions = tuple(_list_given(view))
+        for attention in attentions:
             held = _find_sides(attention, view)
             problem = _find_problem(attention, held)
             if problem:
                 lacking.append(_lack(problem, attention))
             else:
                 chosen |= self._assign(attention, held)
-        if not view.structure.attentions:
+        if not attentions:
             lacking.append(_lack(_NO_ATTENTION))
         return ModelPlan(chosen, tuple(dict.fromkeys(lacking)))
 
@@ -106,8 +107,8 @@ class Mimetic(ModelInitializer):
 
 
 _NO_ATTENTION = (
-    "No attention was found. Give batch=, a batch as in training, so that a forward pass is "
-    "observed, or name the layers by roles={'*.query': 'query', …}."
+    "No attention was found among the layers that it gets. Give batch=, a batch as in training, so "
+    "that a forward pass is observed, or name the layers by roles={'*.query': 'query', …}."
 )
 _UNKNOWN_ROWS = (
     "Which rows of {0} are queries, keys and values is not known. Give batch=, a batch as in "
@@ -121,6 +122,14 @@ class _Held:
 
     site: ModelParameter
     sizes: Mapping[Side, tuple[int, int]]
+
+
+def _list_given(view: ModelView) -> Iterator[AttentionLayers]:
+    """The attentions with a layer that the method is to fill."""
+    assert view.structure is not None
+    for one in view.structure.attentions:
+        if view.find_given((*one.query, *one.key, *one.value, *one.output)):
+            yield one
 
 
 def _find_sides(attention: AttentionLayers, view: ModelView) -> dict[str, _Held]:

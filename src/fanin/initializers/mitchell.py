@@ -47,7 +47,8 @@ class Mitchell(ModelInitializer):
 
     def plan(self, view: ModelView) -> ModelPlan:
         """A choice for matrices, embeddings and biases; the model must have a residual stream."""
-        return ModelPlan(choose_all(view.sites, self._choose), require_stream(view))
+        given = tuple(filter(view.is_given, view.sites))
+        return ModelPlan(choose_all(given, self._choose), require_stream(view))
 
     def _choose(self, site: ModelParameter) -> Assignment | None:
         if site.role in ("bias", "recurrent bias"):

@@ -4,8 +4,9 @@ tensor-level one, and says what else the method requires.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, final
 
 import torch
@@ -112,10 +113,29 @@ class ModelView:
     """None unless the initializer is `structured`."""
     position_tables: frozenset[str] = frozenset()
     """The embeddings that are looked up by position, by layer, as far as a batch showed it."""
+    given: frozenset[str] | None = None
+    """The parameters that the rules give to the method, and that may be changed; None: all. Its
+    requirements are about them and their layers. What it counts, such as depth, is the model's.
+    """
 
     def list_sites(self, layer: str) -> tuple[ModelParameter, ...]:
         """The parameters of one layer."""
         return tuple(site for site in self.sites if site.layer == layer)
+
+    def is_given(self, site: ModelParameter) -> bool:
+        """Whether the method is to fill a parameter."""
+        return self.given is None or site.name in self.given
+
+    def find_given(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of some layers or parameters, by bare names, that the method is to fill, or some
+        of whose parameters it is.
+        """
+        return tuple(name for name in names if self.given is None or name in self._given_names)
+
+    @cached_property
+    def _given_names(self) -> frozenset[str]:
+        sites = [site for site in self.sites if self.is_given(site)]
+        return frozenset(name for site in sites for name in (site.layer, site.bare_name))
 
 
 class FitSession(Protocol):

@@ -105,6 +105,21 @@ class StackMap:
         return ((stack, branch) for stack in self.stacks for branch in stack.branches)
 
     @cached_property
+    def given_branches(self) -> tuple[tuple[Stack, ResidualBranch], ...]:
+        """The branches that requirements are about: those with a parameter that the method is to
+        fill. A branch without parameters is one if another of its stack is.
+        """
+        return tuple(
+            (stack, branch)
+            for stack, branch in self.branches
+            if self._is_given(branch)
+            or (not _list_names(branch) and any(map(self._is_given, stack.branches)))
+        )
+
+    def _is_given(self, branch: ResidualBranch) -> bool:
+        return bool(self.view.find_given(_list_names(branch)))
+
+    @cached_property
     def _by_layer(self) -> Mapping[str, tuple[Stack, ResidualBranch]]:
         """The branch of each layer, of nested ones the innermost. The keys and values of attention
         to an encoder belong to the branch that attends.
@@ -124,7 +139,7 @@ class StackMap:
 
     def find_branch(self, site: ModelParameter) -> tuple[Stack, ResidualBranch] | None:
         """The stack and the branch that a parameter lies in; None outside branches."""
-        for name in (get_bare_name(site), site.layer):
+        for name in (site.bare_name, site.layer):
             if name in self._by_layer:
                 return self._by_layer[name]
         return None
@@ -135,7 +150,7 @@ class StackMap:
 
     @cached_property
     def _sites(self) -> Mapping[str, ModelParameter]:
-        return {get_bare_name(site): site for site in self.view.sites}
+        return {site.bare_name: site for site in self.view.sites}
 
     def is_learnable(self, parameters: Sequence[str]) -> bool:
         """Whether any of some parameters, by their bare names, is trained."""
@@ -148,11 +163,6 @@ class StackMap:
         return site is not None and all(size == 1 for size in site.layout.shape)
 
 
-def get_bare_name(site: ModelParameter) -> str:
-    """The name of a parameter in the model without wrappers."""
-    return f"{site.layer}.{site.local}" if site.layer else site.local
-
-
 def is_weight(site: ModelParameter) -> bool:
     """Whether a parameter is a matrix or a kernel."""
     return site.role in ("weight", "recurrent weight")
@@ -163,16 +173,34 @@ def is_head(site: ModelParameter) -> bool:
     return site.place is not None and site.place.roles == ("head",)
 
 
+def _list_names(branch: ResidualBranch) -> tuple[str, ...]:
+    """The layers and the parameters of a branch, and of its place in the stream."""
+    norms = branch.norm_layers
+    return (
+        *branch.layers,
+        *branch.projection,
+        *branch.scales,
+        *branch.shifts,
+        *branch.shortcut_scales,
+        *(name for names in (norms.pre, norms.inner, norms.end, norms.post) for name in names),
+    )
+
+
 def name_branch(branch: ResidualBranch) -> str:
     """What a branch is called: its last layers."""
     return " + ".join(branch.writers) or " + ".join(branch.layers) or f"branch {branch.index}"
 
 
-def require_no_norms(stacks: StackMap, change: str) -> Requirement:
-    """That no branch, and no stream between branches, is normalized."""
-    found = [(branch, branch.norm_layers) for _, branch in stacks.branches if branch.norms] + [
+def require_no_norms(stacks: StackMap, change: str) -> tuple[Requirement, ...]:
+    """That no branch that the method gets, and no stream between them, is normalized; nothing if
+    it gets none.
+    """
+    branches = [branch for _, branch in stacks.given_branches]
+    if not branches:
+        return ()
+    found = [(branch, branch.norm_layers) for branch in branches if branch.norms] + [
         (branch, branch.norm_layers)
-        for _, branch in stacks.branches
+        for branch in branches
         if not branch.norms and branch.norm_layers.inner
     ]
     names = [
@@ -180,7 +208,7 @@ def require_no_norms(stacks: StackMap, change: str) -> Requirement:
         for branch, norms in found
         for name in (*norms.pre, *norms.inner, *norms.end, *norms.post) or (name_branch(branch),)
     ]
-    return Requirement("no normalization", change, not found, tuple(dict.fromkeys(names)))
+    return (Requirement("no normalization", change, not found, tuple(dict.fromkeys(names))),)
 
 
 def require_of_branches(
@@ -188,13 +216,13 @@ def require_of_branches(
     what: str,
     lacks: Callable[[Stack, ResidualBranch], bool],
     explain: Callable[[Sequence[ResidualBranch]], str],
-) -> Requirement:
-    """A requirement of every branch; where it is not met, the branches that lack it."""
-    lacking = [branch for stack, branch in stacks.branches if lacks(stack, branch)]
-    everything = [branch for _, branch in stacks.branches]
-    return Requirement(
-        what,
-        explain(lacking or everything),
-        not lacking,
-        tuple(map(name_branch, lacking or everything)),
-    )
+) -> tuple[Requirement, ...]:
+    """A requirement of every branch that the method gets; where it is not met, the branches that
+    lack it. Nothing if the method gets none.
+    """
+    everything = [branch for _, branch in stacks.given_branches]
+    if not everything:
+        return ()
+    lacking = [branch for stack, branch in stacks.given_branches if lacks(stack, branch)]
+    shown = lacking or everything
+    return (Requirement(what, explain(shown), not lacking, tuple(map(name_branch, shown))),)

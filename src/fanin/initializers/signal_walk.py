@@ -43,6 +43,7 @@ class SignalWalk:
     found: dict[int, MeanVariance] = field(default_factory=dict)
     unknown: dict[int, str] = field(default_factory=dict)
     """Of nodes whose signal could not be found: why."""
+    _measured: set[int] = field(default_factory=set)
     _expressions: dict[int, tuple[int, Activation]] = field(default_factory=dict)
     """By the node that ends an activation that is written out: where it begins, and itself."""
     _inside: set[int] = field(default_factory=set)
@@ -57,11 +58,23 @@ class SignalWalk:
             result = self._describe(node)
             if isinstance(result, str):
                 measured = self.measure(node)
-                if measured is None and node.index not in self._inside:
+                if measured is not None:
+                    self._measured.add(node.index)
+                elif node.index not in self._inside:
                     self.unknown[node.index] = result
                 result = measured or MeanVariance(0.0, 1.0)
             self.found[node.index] = result
             self._find_expressions(node.index)
+        self._forget_what_was_measured_behind()
+
+    def _forget_what_was_measured_behind(self) -> None:
+        """A step that has no tensor, such as the weights inside a function of attention, need not
+        be known where all that use it were measured.
+        """
+        for index in list(self.unknown):
+            users = self.wanted.intersection(self.graph.users[index])
+            if users and users <= self._measured:
+                del self.unknown[index]
 
     def _describe(self, node: Node) -> MeanVariance | str:
         if node.kind == "input":

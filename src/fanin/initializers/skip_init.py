@@ -130,14 +130,14 @@ def _plan_scalars(stacks: StackMap, alpha: float, rule: Initializer) -> ModelPla
                 value = alpha if name in held else 1.0
                 reason = f"multiplies the branch of {name_branch(branch)}"
                 assigned[site.name] = Assignment(Constant(value), reason)
-    return ModelPlan(assigned, (require_scales(stacks, alpha),))
+    return ModelPlan(assigned, require_scales(stacks, alpha))
 
 
 def _get_first_scale(branch: ResidualBranch) -> str | None:
     return branch.scales[0] if branch.scales else None
 
 
-def require_scales(stacks: StackMap, start: float) -> Requirement:
+def require_scales(stacks: StackMap, start: float) -> tuple[Requirement, ...]:
     """A learnable scale at the end of every branch, with the code that adds one."""
     return require_of_branches(
         stacks,

@@ -17,7 +17,7 @@ from fanin.initializers.model_level import (
     ModelPlan,
     ModelView,
 )
-from fanin.initializers.residual_stacks import Stack, StackMap, get_bare_name, require_no_norms
+from fanin.initializers.residual_stacks import Stack, StackMap, require_no_norms
 
 
 @final
@@ -59,7 +59,7 @@ class TFixup(ModelInitializer):
             "LayerNorm; with LayerNorm after the sum use deep_norm or admin",
         )
         embeddings = dict(_assign_embeddings(stacks))
-        return ModelPlan({**gains.assignments, **embeddings}, (norms, *gains.requires))
+        return ModelPlan({**gains.assignments, **embeddings}, (*norms, *gains.requires))
 
 
 def compute_factor(stack: Stack) -> float:
@@ -86,7 +86,7 @@ def _find_depth(stacks: StackMap, site: ModelParameter) -> int:
     """The blocks of the stack that an embedding begins; of a shared one the first's, as in the
     authors' code; of one whose stack is not known, those of the deepest.
     """
-    names = {site.layer, get_bare_name(site), *site.tied_layers}
+    names = {site.layer, site.bare_name, *site.tied_layers}
     own = [stack.blocks for stack in stacks.stacks if names & set(stack.stream.sources)]
     return own[0] if own else max(stack.blocks for stack in stacks.stacks)
 

@@ -18,7 +18,6 @@ from fanin.initializers.model_level import (
 )
 from fanin.initializers.residual_stacks import (
     StackMap,
-    get_bare_name,
     name_branch,
     require_of_branches,
 )
@@ -60,12 +59,12 @@ class ZeroGamma(ModelInitializer):
             if site is not None:
                 reason = f"last normalization of the branch of {name_branch(branch)}"
                 assigned[site.name] = Assignment(Zero(), reason)
-        return ModelPlan(assigned, (_require_scales(stacks, scales),))
+        return ModelPlan(assigned, _require_scales(stacks, scales))
 
 
 def _index_scales(view: ModelView) -> Mapping[str, ModelParameter]:
     """The scales of normalizations by module, and every other parameter by its name."""
-    found = {get_bare_name(site): site for site in view.sites}
+    found = {site.bare_name: site for site in view.sites}
     return found | {site.layer: site for site in view.sites if site.role == "norm scale"}
 
 
@@ -75,7 +74,9 @@ def _find_last_scale(
     return scales.get(branch.norm_layers.end[-1]) if branch.norm_layers.end else None
 
 
-def _require_scales(stacks: StackMap, scales: Mapping[str, ModelParameter]) -> Requirement:
+def _require_scales(
+    stacks: StackMap, scales: Mapping[str, ModelParameter]
+) -> tuple[Requirement, ...]:
     def lacks(branch: ResidualBranch) -> bool:
         return _find_last_scale(branch, scales) is None
 

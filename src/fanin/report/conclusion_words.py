@@ -57,15 +57,14 @@ def describe_section(comparison: SectionComparison) -> str:
     return "; ".join([head, *parts]) + "." + _describe_detectable(comparison)
 
 
-def describe_ranks(ranks: ProblemRanks) -> str:
-    """One sentence over the sections as problems."""
+def describe_ranks(ranks: ProblemRanks, design: Design) -> str:
+    """One sentence over the problems."""
     found, order = ranks.comparison, ranks.order
     listed = _list([f"{ranks.names[i]} {found.ranks[i]:.1f}" for i in order])
-    total = ranks.sections + ranks.others
-    of = f" of {total}" if ranks.others else ""
-    said = f"Average rank over {ranks.sections}{of} sections: {listed}"
+    said = f"Average rank over {describe_problems(ranks, design)}: {listed}"
     if found.is_descriptive:
-        return f"{said}. This describes these sections; a test over such needs {MIN_PROBLEMS}."
+        blocks = "problems" if ranks.settings else "sections"
+        return f"{said}. This describes these {blocks}; a test over such needs {MIN_PROBLEMS}."
     friedman = f"Friedman, p {format_p_value(found.p_value)}"
     if not found.p_value <= ALPHA:
         return f"{said}. Over all, none is told apart ({friedman})."
@@ -74,6 +73,20 @@ def describe_ranks(ranks: ProblemRanks) -> str:
     return (
         f"{said}. They differ ({friedman}; ranks more than {found.critical_difference:.1f} apart "
         f"differ, Nemenyi): {tied}."
+    )
+
+
+def describe_problems(ranks: ProblemRanks, design: Design) -> str:
+    """``11 sections``; or ``4 problems (32 sections; each problem by the mean rank over the values
+    of gain)`` where sections that differ in a setting only are one problem.
+    """
+    of = f" of {ranks.sections + ranks.others}" if ranks.others else ""
+    if not ranks.settings:
+        return f"{ranks.sections}{of} sections"
+    titles = " and ".join(map(design.format_title, ranks.settings))
+    return (
+        f"{ranks.problems} problems ({ranks.sections}{of} sections; each problem by the mean rank "
+        f"over the values of {titles})"
     )
 
 

@@ -123,7 +123,7 @@ def draw_conclusion(analysis: Analysis) -> Conclusion:
     ranks = analysis.problem_ranks
     return Conclusion(
         sections,
-        describe_ranks(ranks) if ranks else "",
+        describe_ranks(ranks, design) if ranks else "",
         "" if alone else count_conclusions(comparisons, design),
         variance,
         describe_tuning(analysis.rate_contrasts, design),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from fanin import initializers
@@ -48,19 +49,22 @@ class NewcomerCells:
 def add_newcomer(study: Study, initializer: Initializer | str) -> tuple[Study, str]:
     """The study with an initializer in all of its grids, and its label there.
 
-    One that a grid has already, by its label or its meaning, keeps the label that it has.
+    One that a grid has already, by its label or its meaning, keeps the label that it has. User code
+    is called by its file, without the folder.
 
     Raises `UsageError` for what is no initializer, and what `Study.add` raises.
     """
     spec = _read_spec(initializer)
     if AXIS in study.base:
-        return study.add({AXIS: [AxisValue(spec, spec)]}), spec
+        newcomer = AxisValue(spec, _name(spec, [str(study.base[AXIS])]))
+        return study.add({AXIS: [newcomer]}), newcomer.label
     values = [value for grid in study.grids for value in grid.get(AXIS, ())]
     if not values:
         raise StudyError(
             f"Study {study.name} sets no initializer, so there is none to compare with."
         )
-    known = next((value for value in values if _is_same(value, spec)), AxisValue(spec, spec))
+    newcomer = AxisValue(spec, _name(spec, [value.label for value in values]))
+    known = next((value for value in values if _is_same(value, spec)), newcomer)
     grids = tuple(
         {**grid, AXIS: (*grid[AXIS], known)}
         if AXIS in grid and known.label not in {value.label for value in grid[AXIS]}
@@ -172,6 +176,13 @@ def _read_spec(initializer: object) -> str:
         "A newcomer is a name such as 'lecun_normal', a reference such as 'my_init.py:make', or an "
         f"initializer such as fanin.get('he_normal', a=0.1); received {quote(initializer)}."
     )
+
+
+def _name(spec: str, taken: Collection[str]) -> str:
+    """`my_init.py:MyInit` for `folder/my_init.py:MyInit`, unless an initializer is called so."""
+    file, colon, function = spec.partition(":")
+    short = PurePath(file).name + colon + function
+    return spec if short in taken else short
 
 
 def _is_same(value: AxisValue, spec: str) -> bool:

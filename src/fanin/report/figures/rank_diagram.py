@@ -1,4 +1,4 @@
-"""The critical-difference diagram: average ranks of compared values over sections as problems."""
+"""The critical-difference diagram: average ranks of compared values over problems."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fanin.analysis.analysis import Analysis
+from fanin.analysis.design import Design
 from fanin.analysis.problem_ranks import ProblemRanks
 from fanin.analysis.statistics.ranks import MIN_PROBLEMS
 from fanin.report.conclusion_words import format_p_value
@@ -37,8 +38,8 @@ def draw_rank_diagram(analysis: Analysis) -> Figure | None:
     """A row for each compared value at its average rank, the best on top; bars below join values
     whose ranks lie within one critical difference (Nemenyi, 5 %), which has its own bar above.
 
-    None with fewer than three values, or fewer than three sections that hold them. Below ten
-    sections there is no critical difference, and the figure says that it describes these only.
+    None with fewer than three values, or fewer than three problems that hold them. Below ten
+    problems there is no critical difference, and the figure says that it describes these only.
 
     Reference: J. Demšar, Journal of Machine Learning Research 7, 2006.
     """
@@ -58,7 +59,7 @@ def draw_rank_diagram(analysis: Analysis) -> Figure | None:
         y = _ROW * len(found.names) + _BAR * number
         axes.plot([bar.low, bar.high], [y, y], color="black", lw=3, solid_capstyle="butt")
     title = f"Average ranks of {analysis.design.format_title(analysis.design.compared)}s"
-    _write_head(figure, title, _describe(found), height)
+    _write_head(figure, title, _describe(found, analysis.design), height)
     if math.isfinite(found.comparison.critical_difference):
         _draw_scale(axes, found.comparison.critical_difference, len(found.names))
     return figure
@@ -74,12 +75,17 @@ def _list_bars(found: ProblemRanks) -> list[_Bar]:
     ]
 
 
-def _describe(found: ProblemRanks) -> list[str]:
+def _describe(found: ProblemRanks, design: Design) -> list[str]:
     others = f"; {found.others} more hold other values" if found.others else ""
-    lines = [f"over {found.sections} sections as problems{others}; 1 is the best"]
+    blocks, over = "sections", f"{found.sections} sections as problems"
+    if found.settings:
+        blocks = "problems"
+        titles = " and ".join(map(design.format_title, found.settings))
+        over = f"{found.problems} problems, by the mean rank over {titles} in each"
+    lines = [f"over {over}{others}; 1 is the best"]
     comparison = found.comparison
     if comparison.is_descriptive:
-        return [*lines, f"descriptive: a test over sections needs {MIN_PROBLEMS} of them"]
+        return [*lines, f"descriptive: a test over {blocks} needs {MIN_PROBLEMS} of them"]
     p = format_p_value(comparison.p_value)
     return [*lines, f"bars join what is not told apart (Nemenyi, 5 %); Friedman, p {p}"]
 

@@ -19,7 +19,12 @@ from fanin.analysis.summary import find_main_metric, get_directions, is_higher_b
 from fanin.cell.result import Result
 from fanin.report.escaping import escape_invisible
 from fanin.report.numbers import NOTHING, choose_number_format
-from fanin.report.tables.table_entries import choose_format, choose_spread, make_number_entry
+from fanin.report.tables.table_entries import (
+    choose_format,
+    choose_spread,
+    describe_rate_interval,
+    make_number_entry,
+)
 from fanin.store.stored_histories import iterate_histories
 
 SHARE = 0.98
@@ -146,7 +151,9 @@ def _describe_epochs(curves: Sequence[_Curve], target: float, horizon: int, *, h
 
 def _describe_divergence(group: Mapping[Any, Any]) -> str:
     finished = group["ok"] + group["diverged"]
-    return f"{group['diverged']} of {finished}" if finished else NOTHING
+    if not finished:
+        return NOTHING
+    return f"{group['diverged']} of {finished}{describe_rate_interval(group)}"
 
 
 def _describe_gradient(impact: Impact) -> str:

@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 from fanin.analysis.analysis import Analysis
+from fanin.analysis.design import Design
+from fanin.analysis.problem_ranks import ProblemRanks
 from fanin.analysis.statistics.ranks import MIN_PROBLEMS
 from fanin.report.escaping import escape_invisible
 from fanin.report.sections.page_figure import PageFigure, join_sentences, round_number
@@ -42,8 +44,7 @@ def make_rank_figure(analysis: Analysis) -> PageFigure | None:
     }
     caption = join_sentences(
         [
-            f"Average rank over {found.sections} problems (each a section of the table, by its "
-            "mean over replicates); 1 is best.",
+            f"Average rank over {_describe_problems(found, design)}; 1 is best.",
             f"{found.others} more sections hold other values, or no complete replicate."
             if found.others
             else "",
@@ -55,3 +56,15 @@ def make_rank_figure(analysis: Analysis) -> PageFigure | None:
     )
     title = f"Average ranks of {design.format_title(design.compared)}s"
     return PageFigure(escape_invisible(title), caption, data)
+
+
+def _describe_problems(found: ProblemRanks, design: Design) -> str:
+    if not found.settings:
+        return (
+            f"{found.problems} problems (each a section of the table, by its mean over replicates)"
+        )
+    titles = " and ".join(map(design.format_title, found.settings))
+    return (
+        f"{found.problems} problems (each by the mean rank over the values of {titles}, "
+        f"{found.sections} sections of the table in all)"
+    )

@@ -123,6 +123,11 @@ def _note_numbers(
             f"no mean if a replicate diverged: med is the median{rank}, diverged runs counted "
             "as worst"
         )
+        if ranked and not crossed and replicates >= MIN_FOR_INTERVAL:
+            said.append(
+                "behind a share that diverged: Wilson's 95 % interval of the rate among finished "
+                "runs"
+            )
     return said
 
 

@@ -141,7 +141,7 @@ def _make_entry(
     if key == "n":
         return TableEntry(str(group["ok"]), group["ok"])
     if key == "outcome":
-        text = describe_outcomes(group)
+        text = describe_outcomes(group, interval=suffix == "_half_width")
         return TableEntry(text, text)
     if key not in formats:
         return TableEntry(format_value(group[key]), group[key])

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fanin.analysis.cell_table import OUTCOMES
-from fanin.analysis.statistics import MIN_FOR_INTERVAL
+from fanin.analysis.statistics import MIN_FOR_INTERVAL, estimate_proportion
 from fanin.report.numbers import NumberFormat, choose_number_format
 from fanin.report.tables.table import TableEntry
 
@@ -48,10 +48,27 @@ def make_number_entry(
     return TableEntry()
 
 
-def describe_outcomes(group: Mapping[Any, Any]) -> str:
-    """``diverged``, ``2/5 diverged, 1/5 missing``, or nothing if every replicate finished."""
+def describe_outcomes(group: Mapping[Any, Any], *, interval: bool = False) -> str:
+    """``diverged``, ``2/5 diverged, 1/5 missing``, or nothing if every replicate finished; with
+    ``interval`` also that of the rate: ``3/10 diverged (11–60 %)``.
+    """
     planned = group["planned"]
     others = [(outcome, group[outcome]) for outcome in OUTCOMES[1:] if group[outcome]]
     if len(others) == 1 and others[0][1] == planned:
         return others[0][0]
-    return ", ".join(f"{count}/{planned} {outcome}" for outcome, count in others)
+    rate = describe_rate_interval(group) if interval and group["diverged"] else ""
+    return ", ".join(
+        f"{count}/{planned} {outcome}{rate if outcome == 'diverged' else ''}"
+        for outcome, count in others
+    )
+
+
+def describe_rate_interval(group: Mapping[Any, Any]) -> str:
+    """`` (11–60 %)``: Wilson's 95 % interval of the rate at which finished runs diverge, if there
+    are as many as an interval needs.
+    """
+    finished = int(group["ok"] + group["diverged"])
+    if finished < MIN_FOR_INTERVAL:
+        return ""
+    found = estimate_proportion(int(group["diverged"]), finished)
+    return f" ({100 * found.low:.0f}–{100 * found.high:.0f} %)"
