@@ -233,6 +233,22 @@ def test_every_layer_of_a_mixed_model_puts_out_unit_variance() -> None:
         assert abs(float(together.mean())) < 0.1, name
 
 
+def test_a_step_that_keeps_all_numbers_does_not_change_what_a_pool_finds() -> None:
+    def pooled(*between: nn.Module) -> str:
+        chain = make(
+            lambda: nn.Sequential(
+                nn.Conv2d(2, 40, 1), nn.ReLU(), *between, nn.MaxPool2d(2), nn.Conv2d(40, 8, 1)
+            )
+        )
+        record = fanin.initialize(chain, "auto_init", seed=0)
+        return record[f"{len(chain) - 1}.weight"].fitted or ""
+
+    plain = pooled()
+    assert pooled(nn.Dropout(0.0)) == plain
+    assert pooled(nn.Identity(), nn.Flatten(2), nn.Unflatten(2, (6, 6))) == plain
+    assert pooled(nn.Dropout(0.5)) != plain
+
+
 def test_what_follows_the_last_layer_needs_no_formula() -> None:
     fanin.initialize(make(Mixed), "auto_init", seed=0)  # softmax at the end
 

@@ -151,8 +151,12 @@ class SignalWalk:
             if pooled is not None:
                 return pooled
         passage = read_passage(node, self.shapes, self.model)
+        if isinstance(passage, Passage) and not passage.beside:
+            if passage.keeps_numbers and node.inputs[0] in self._activated:
+                self._activated[node.index] = self._activated[node.inputs[0]]
+            return rules.pass_on(passage, sources[0])
         if isinstance(passage, Passage):
-            return self._join(node) if passage.beside else rules.pass_on(passage, sources[0])
+            return self._join(node)
         return passage if passage.startswith(node.label) else f"{node.label}: {passage}"
 
     def _join(self, node: Node) -> MeanVariance | str:

@@ -58,6 +58,14 @@ class Passage:
     beside: bool = False
     """Whether several tensors are put beside one another."""
 
+    @property
+    def keeps_numbers(self) -> bool:
+        """Whether the numbers of one tensor pass as they are, such as in a view, or through dropout
+        that drops nothing.
+        """
+        forward = (self.factor, self.thin, self.mean, self.second)
+        return forward == (1.0, 1.0, 0.0, 0.0) and not self.beside
+
 
 def is_training(model: nn.Module, module: nn.Module) -> bool:
     """Whether a module is in train mode in the probe: a model in eval mode is set to it as a whole,
