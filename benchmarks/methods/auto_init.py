@@ -198,7 +198,7 @@ def read_lines(records: Records, value: str, dropout: float) -> list[Line]:
                 else read_numbers(records, value, learning_rate=FAST_RATE, **network)
             )
         rows = [list(row) for row in zip(*columns, strict=True)]
-        lines.append(Line(method, range(1, len(columns) + 1), rows))
+        lines.append(Line(method, range(len(columns)), rows))
     return lines
 
 
@@ -209,11 +209,10 @@ def draw(records: Records) -> Figure:
         ("drift_maximum", "max pooling", "largest |log₂ rms|", None),
         ("loss", "dense, trained", "cross entropy", 2.303),
     )
-    names = "1 relu, 2 silu, 3 elu, 4 tanh, 5 sine"
     panels = [
         Panel(
-            f"{title}, dropout {dropout:g}", names, what,
-            read_lines(records, value, dropout), dashed=dashed,
+            f"{title}, dropout {dropout:g}", "activation", what,
+            read_lines(records, value, dropout), dashed=dashed, categories=tuple(ACTIVATIONS),
         )
         for value, title, what, dashed in kinds
         for dropout in (0.0, 0.5)

@@ -10,7 +10,8 @@ sequences of 8 steps, Adam without warm-up, batches of 32, 40 steps. Nine learni
 to 2^−4, all from the same weights and with the same batches. The standard parametrization is
 lecun_normal with one rate for all layers; complete_p(base=32, base_depth=2) is the same start at 2
 blocks. The best rate of a replicate is the one with the smallest mean loss of the last 12 batches,
-by a parabola through it and its neighbours. 5 replicates.
+by a parabola through it and its neighbours. 10 replicates, the last 5 of which were added after the
+others had been seen.
 
 Criterion. Shown if, from 2 to 24 blocks, the interval of the mean shift of log2(best rate) lies
 within ±1 with CompleteP, and below −1 without.
@@ -73,7 +74,7 @@ EXPERIMENT = Experiment(
         {"start": start, "depth": depth} for start in (STANDARD, COMPLETE) for depth in FAST_DEPTHS
     ),
     measure=measure,
-    replicates=5,
+    replicates=10,
     columns={"log2_best_rate": "log2 of the best rate", "loss": "loss at the best rate"},
     effects=(
         Effect(

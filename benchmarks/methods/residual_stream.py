@@ -173,14 +173,15 @@ def draw(records: Records) -> Figure:
             for found in [records.pick(start=start)]
         ]
 
+    ticks = {math.log2(depth): str(depth) for depth in records[0].values["depths"]}
     return draw_panels(
         [
             Panel(
-                "what all branches add", "log2(blocks)", "log2(rms)", make_lines("added"),
+                "what all branches add", "blocks", "log2(rms)", make_lines("added"), ticks=ticks,
             ),
             Panel(
-                "gradients of value weights", "log2(blocks)", "log2(first block / last block)",
-                make_lines("ratios"),
+                "gradients of value weights", "blocks", "log2(first block / last block)",
+                make_lines("ratios"), ticks=ticks,
             ),
             Panel(
                 f"training, {TRAINED_DEPTH} blocks", "learning rate", "training loss",

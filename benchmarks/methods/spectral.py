@@ -184,7 +184,7 @@ def draw(records: Records) -> Figure:
     trained = [
         Panel(
             f"{start}, {'rates by shape' if start == SPECTRAL else 'one rate'}",
-            "log2(n)", "log2(rms change in 3 steps)",
+            "width n", "log2(rms change in 3 steps)",
             [
                 Line(
                     name,
@@ -193,6 +193,7 @@ def draw(records: Records) -> Figure:
                 )
                 for at, name in enumerate(names)
             ],
+            ticks={math.log2(width): str(width) for width in WIDTHS},
         )
         for start in RATES
     ]  # fmt: skip

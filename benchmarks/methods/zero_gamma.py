@@ -12,9 +12,9 @@ source). Weights from he_normal(mode=fan_out), the head from N(0, 0.01²), as in
 two starts have the same weights and differ in γ alone. 5,000 images of CIFAR-10, averaged down to
 16×16; SGD with momentum 0.9, batches of 250, 40 steps (two epochs), no warm-up, at the learning
 rates 0.1, 0.2, 0.4, 0.8 and 1.6. What is measured is the mean loss of the first and of the last 10
-batches. 10 replicates, the last 3 of which were trained after the others had been seen. In a trial with seed 3 and 60 steps, γ = 0 and γ = 1 ended at 1.87 and
-2.20 at the rate 0.8, at 1.92 and 2.32 at 1.6, and at 2.01 and 1.73 at 0.1; so the part about the
-best rates was not expected to hold.
+batches. 10 replicates, the last 3 of which were trained after the others had been seen. In a trial
+with seed 3 and 60 steps, γ = 0 and γ = 1 ended at 1.87 and 2.20 at the rate 0.8, at 1.92 and 2.32
+at 1.6, and at 2.01 and 1.73 at 0.1; so the part about the best rates was not expected to hold.
 
 Criterion. Shown if the interval of the mean difference of the last losses, γ = 0 minus γ = 1, lies
 below −0.1 at 0.8 and at 1.6, and below 0 at the best rate of each; and if that of the first losses,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -45,6 +45,10 @@ class Panel:
     """Of y."""
     dashed: float | None = None
     """A horizontal line, such as chance."""
+    ticks: Mapping[float, str] = field(default_factory=dict)
+    """Of x, and what is written there, such as 4.0 → "16" if x is a logarithm."""
+    categories: Sequence[str] = ()
+    """What 0, 1, … of x stand for: points beside one another, no lines between them."""
 
 
 def make_best_line(label: str, records: Records) -> Line:
@@ -79,6 +83,9 @@ def _draw_panel(axes, panel: Panel) -> None:  # type: ignore[no-untyped-def]
     if panel.log_y:
         axes.set_yscale("log")
     for number, line in enumerate(panel.lines):
+        if panel.categories:
+            _draw_points(axes, line, number, len(panel.lines))
+            continue
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]
         x, y = np.asarray(line.x, float), np.asarray(line.y, float)
         y = np.where(np.isfinite(y), y, np.nan)
@@ -98,6 +105,9 @@ def _draw_panel(axes, panel: Panel) -> None:  # type: ignore[no-untyped-def]
     if panel.dashed is not None:
         axes.axhline(panel.dashed, color=QUIET, lw=0.8, ls=(0, (4, 3)))
     axes.set_ylim(*panel.limits)
+    ticks = panel.ticks or dict(enumerate(panel.categories))
+    if ticks:
+        axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_title(panel.title, fontsize=9, parse_math=False)
     label_axis(axes, "x", panel.x)
     label_axis(axes, "y", panel.y)
@@ -105,3 +115,21 @@ def _draw_panel(axes, panel: Panel) -> None:  # type: ignore[no-untyped-def]
         axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     else:
         axes.legend(fontsize=7, frameon=False)
+
+
+def _draw_points(axes, line: Line, number: int, lines: int) -> None:  # type: ignore[no-untyped-def]
+    """Median and range of each category. Raises `ValueError` if a replicate diverged."""
+    if not np.isfinite(line.y).all():
+        raise ValueError(f"{line.label}: a diverged replicate has no point; draw it as a line.")
+    x, y = np.asarray(line.x, float), np.asarray(line.y, float)
+    middle = np.median(y, axis=0)
+    axes.errorbar(
+        x + (number - (lines - 1) / 2) * 0.6 / lines,  # beside the others
+        middle,
+        (middle - y.min(axis=0), y.max(axis=0) - middle),
+        fmt=LINE_MARKERS[number % len(LINE_MARKERS)],
+        color=LINE_COLOURS[number % len(LINE_COLOURS)],
+        ms=4,
+        lw=1.1,
+        label=line.label,
+    )
