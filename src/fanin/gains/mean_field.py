@@ -86,9 +86,8 @@ def mean_field(activation: ActivationLike, weight_std: float, bias_std: float = 
     ('chaotic', 0.793)
 
     Accuracy about 1e-6 for smooth functions (tanh and erf up to σ_w = 40), of c* 1e-5 and of ξ 2 %
-    for those with kinks. Raises `SpecError` for a σ
-    that is not a finite number of at least 0, and what `moments` raises. torch, Keras and JAX have
-    no such function.
+    for those with kinks. Raises `SpecError` for a σ that is not a finite number of at least 0, and
+    what `moments` raises. torch, Keras and JAX have no such function.
     """
     for name, value in (("weight_std", weight_std), ("bias_std", bias_std)):
         if (
