@@ -103,7 +103,10 @@ def widen(
             continue
         _widen_space(new, spaces, space, (path, width), _Draws(seed, split, path, changes))
         done[space] = path
-    reason = f"Something near {', '.join(list(changes)[:3])} mixes channels in an unknown way."
+    reason = (
+        f"Something near {', '.join(list(changes)[:3])} mixes channels in a way that is not seen, "
+        "such as a view by a number of heads or channels that the module keeps."
+    )
     require_equal(model, new, batch, reason)
     round_like(new, model)
     described = {name: ", ".join(texts) for name, texts in changes.items()}
