@@ -83,6 +83,17 @@ def test_onednn_is_chosen_only_where_it_is_exact_and_faster(
     assert engine.choose_matmul([CELL]) == expected
 
 
+@pytest.mark.parametrize("speedup", [0.5, 2.0])
+def test_a_backend_that_is_wanted_is_taken_whatever_its_speed_if_it_is_exact(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch, speedup: float
+) -> None:
+    monkeypatch.setattr(engine._settings, "measure_onednn_speedup", lambda cells: speedup)
+    for exact, expected in ((True, "onednn"), (False, "default")):
+        monkeypatch.setattr(engine._settings, "is_onednn_exact", lambda cells, exact=exact: exact)
+        assert engine.choose_matmul([CELL], "onednn") == expected
+        assert engine.choose_matmul([CELL], "default") == "default"
+
+
 @pytest.mark.parametrize(
     "device",
     [

@@ -18,6 +18,7 @@ import fanin
 from fanin.cell.result import Result
 from fanin.errors import FaninError, UsageError
 from fanin.execution.events import Notice
+from fanin.execution.process_settings import is_onednn_exact
 from fanin.report.standing import Standing
 from fanin.store import jsonl
 from fanin.study.baseline_results import list_baselines, read_baselines
@@ -78,6 +79,21 @@ def test_only_the_newcomer_is_trained_and_the_same_initializer_by_another_name_i
     assert frame.loc["he_normal", "judgement"] == "equal"
     assert frame.loc["he_normal", ["mean", "low", "high", "ties"]].tolist() == [0, 0, 0, 10]
     assert set(frame["pairing"]) == {"paired"}
+
+
+@pytest.mark.parametrize("backend", ["default", "onednn"])
+def test_the_newcomer_is_trained_with_the_matmul_backend_of_the_baselines(
+    study: Path, trained: list[Result], backend: str
+) -> None:
+    """However fast it seems here: which one is the faster changes from time to time."""
+    if backend == "onednn" and not is_onednn_exact([trained[0].cell]):
+        pytest.skip("oneDNN's products are not exact on this machine")
+    with_it = [replace(r, environment={**r.environment, "matmul": backend}) for r in trained]
+    jsonl.write(with_it, "with_it.jsonl")
+    comparison = compare("my_init.py:same", study, baselines=Path("with_it.jsonl"))
+    assert set(comparison.frame()["pairing"]) == {"paired"}
+    found = comparison.results.results.values()
+    assert {result.environment["matmul"] for result in found} == {backend}
 
 
 def test_a_better_newcomer_is_found_better_and_a_worse_one_worse(study: Path, here: Path) -> None:

@@ -40,17 +40,19 @@ class NewcomerTask:
 
     @property
     def matmul(self) -> str | None:
-        """The matmul backend to train with: that of the baselines, if it is the one that is exact
-        everywhere. Otherwise workers choose, unless baselines are trained again.
+        """The matmul backend to train with, if it is exact here: that of the baselines, unless they
+        are trained again or have several. None if workers choose.
         """
         if self.device != "cpu":
             return None
+        if self.retrain:
+            return "default"
         found = {
             result.environment.get("matmul")
             for planned in self.cells.baselines.cells
             if (result := self.stored.get(planned.cell.id)) is not None
         }
-        return "default" if self.retrain or found == {"default"} else None
+        return found.pop() if len(found) == 1 else None
 
     def list_elsewhere(self) -> list[Result]:
         """The latest results of baselines that were trained in another environment than that of

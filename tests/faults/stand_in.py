@@ -39,7 +39,7 @@ ENVIRONMENT = {
 class Engine:
     """Makes numbers."""
 
-    def choose_matmul(self, cells: Sequence[Cell]) -> str:
+    def choose_matmul(self, cells: Sequence[Cell], wanted: str | None = None) -> str:
         if any(cell.model == "dies-in-check" for cell in cells):
             os._exit(7)
         return "exact"

@@ -40,8 +40,10 @@ class TrainingJob:
 class Engine(Protocol):
     """Trains cells. Each worker process makes one."""
 
-    def choose_matmul(self, cells: Sequence[Cell]) -> str:
-        """The fastest matmul backend that is exact on this machine for these cells."""
+    def choose_matmul(self, cells: Sequence[Cell], wanted: str | None = None) -> str:
+        """The matmul backend that is wanted, or else the fastest, if it is exact on this machine
+        for these cells.
+        """
 
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
         """Get ready to train; returns the environment that every result will record."""
@@ -96,19 +98,21 @@ class TorchEngine:
         self._device = "cpu"
         self._environment: dict[str, Any] = {}
 
-    def choose_matmul(self, cells: Sequence[Cell]) -> str:
-        """``onednn`` if it is exact and faster, else ``default``.
+    def choose_matmul(self, cells: Sequence[Cell], wanted: str | None = None) -> str:
+        """``onednn`` if it is exact, and wanted or faster, else ``default``.
 
         A model that cannot be built is left out; its own cells will fail in training.
         """
+        if wanted == "default":
+            return wanted
         with self._preserve() as self._leftovers:
-            return self._choose_matmul(cells)
+            return self._choose_matmul(cells, wanted)
 
     def find_leftovers(self) -> list[str]:
         """What user code has changed in this process for good, by name."""
         return self._leftovers
 
-    def _choose_matmul(self, cells: Sequence[Cell]) -> str:
+    def _choose_matmul(self, cells: Sequence[Cell], wanted: str | None) -> str:
         settings = self._settings
         models = {
             (c.data, c.model, c.activation, c.normalization, c.batch_size): c
@@ -122,6 +126,8 @@ class TorchEngine:
                 buildable.append(cell)
         if not buildable or not settings.is_onednn_exact(buildable):
             return "default"
+        if wanted == "onednn":
+            return wanted
         speedup = settings.measure_onednn_speedup(buildable)
         return "onednn" if speedup > settings.WORTH_IT else "default"
 

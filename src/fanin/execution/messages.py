@@ -25,9 +25,9 @@ class SetUp:
 
     device: str
     matmul: str | None
-    """The matmul backend to use; None asks the worker to choose one for `cells`."""
+    """The matmul backend to use, if it is exact for `cells`; None asks the worker to choose one."""
     cells: list[dict[str, Any]]
-    """One cell for each kind of model; empty if the backend is given."""
+    """One cell for each kind of model; empty if the backend has been chosen."""
 
 
 @dataclass(frozen=True)

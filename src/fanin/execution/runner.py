@@ -107,7 +107,8 @@ def run_plan(
             instead of training them again.
         fingerprints: spec of a data set → the fingerprint of its data, as the caller has loaded
             them. A worker that loads other data trains nothing on them.
-        matmul: the matmul backend; by default the fastest exact one, which workers choose.
+        matmul: the matmul backend, if it is exact here; by default the fastest exact one, which
+            workers choose.
         forgotten: ids of cells that are trained whatever result they have.
         on_event: called with every event, in this thread.
         engine: what trains, as ``module:factory`` (`fanin.execution.engine`).

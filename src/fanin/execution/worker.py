@@ -133,9 +133,10 @@ class Worker:
 
     def _set_up(self, command: SetUp) -> WorkerMessage:
         try:
-            matmul = command.matmul or self._engine.choose_matmul(
-                [Cell.from_json(cell) for cell in command.cells]
-            )
+            matmul = command.matmul
+            if command.cells or matmul is None:
+                cells = [Cell.from_json(cell) for cell in command.cells]
+                matmul = self._engine.choose_matmul(cells, matmul)
             self._environment = self._engine.set_up(command.device, matmul)
         except Exception as error:
             return _refuse(error)

@@ -105,7 +105,8 @@ class WorkerPool:
             self._starting[self._executor.start()] = False
         for worker, told in list(self._starting.items()):
             if not told and (self.environment is not None or not any(self._starting.values())):
-                models = list[Cell]() if self._matmul else self._cell_of_each_model
+                is_chosen = self.environment is not None or self._matmul == "default"
+                models = list[Cell]() if is_chosen else self._cell_of_each_model
                 self._imports[worker] = NO_FILES.union(*map(list_user_files, models))
                 checked = [cell.to_json() for cell in models]
                 worker.send(SetUp(self._device, self._matmul, checked))
