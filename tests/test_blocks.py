@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from fanin.cell.cell import Cell
 from fanin.cell.result import Result
-from fanin.execution.blocks import find_mixed_blocks, find_unfinished, select_cells
+from fanin.execution.blocks import (
+    find_mixed_blocks,
+    find_started_matmul,
+    find_unfinished,
+    select_cells,
+)
 
 INITIALIZERS = ("zero", "he_normal", "xavier_uniform")
 CELLS = tuple(
@@ -88,3 +93,14 @@ def test_mixed_blocks_are_found() -> None:
         (0, "ok", HERE), (1, "ok", ELSEWHERE), (2, "failed", ELSEWHERE), (3, "ok", ELSEWHERE)
     )
     assert list(find_mixed_blocks(found.values())) == [CELLS[0].block]
+
+
+def test_half_done_blocks_go_on_with_their_matmul_backend() -> None:
+    first, second = ({"device": "here", "matmul": backend} for backend in ("onednn", "default"))
+    whole = [(i, "ok", second) for i in range(3)]
+    assert find_started_matmul(CELLS, {}) is None
+    assert find_started_matmul(CELLS, results(*whole)) is None  # nothing is half done
+    assert find_started_matmul(CELLS, results(*whole, (3, "ok", first))) == "onednn"
+    assert find_started_matmul(CELLS, results((0, "ok", first), (3, "ok", second))) is None
+    assert find_started_matmul(CELLS, results((0, "failed", first))) is None
+    assert find_started_matmul(CELLS, results((0, "ok", HERE))) is None

@@ -105,6 +105,17 @@ def test_a_folder_keeps_the_cells_of_earlier_plans(tmp_path: Path) -> None:
     assert [planned.cell.epochs for planned, _ in snapshot.planned_results] == [1]
 
 
+def test_a_block_that_is_half_done_goes_on_with_its_matmul_backend(tmp_path: Path) -> None:
+    first, second = cell(), cell(initializer="zero")
+    run(plan_of(first), tmp_path, matmul="slower")
+    summary, _ = run(plan_of(first, second), tmp_path)
+    assert summary.trained == 1
+    found = read(tmp_path).results
+    assert [found[one.id].environment["matmul"] for one in (first, second)] == ["slower", "slower"]
+    run(plan_of(cell(epochs=1)), tmp_path)  # another block chooses again
+    assert outcome_of(read(tmp_path), cell(epochs=1)).environment["matmul"] == "exact"
+
+
 def test_a_block_begun_in_another_environment_is_trained_anew_unless_the_change_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ class Engine:
     def choose_matmul(self, cells: Sequence[Cell], wanted: str | None = None) -> str:
         if any(cell.model == "dies-in-check" for cell in cells):
             os._exit(7)
-        return "exact"
+        return wanted or "exact"
 
     def find_leftovers(self) -> list[str]:
         return []

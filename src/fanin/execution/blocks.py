@@ -97,6 +97,20 @@ def find_unfinished(
     return tuple(cell for cell in cells if cell.id in unfinished)
 
 
+def find_started_matmul(cells: Iterable[Cell], results: Mapping[str, Result]) -> str | None:
+    """The matmul backend of all blocks that are half done; None if none is, or they have several.
+
+    With another one they would be trained anew, although which is the faster one changes from time
+    to time.
+    """
+    found = set[str | None]()
+    for block in _group_by_block(tuple(cells)).values():
+        settled, rest = _split(block, results, set())
+        if rest:
+            found.update(results[cell].environment.get("matmul") for cell in settled)
+    return found.pop() if len(found) == 1 else None
+
+
 def find_mixed_blocks(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:
     """Block id → its environment keys, for each block with settled results of several."""
     keys: dict[str, set[str]] = {}

@@ -20,7 +20,12 @@ from fanin.cell.plan import Plan
 from fanin.cell.result import Result, make_environment_key
 from fanin.crash_points import pass_crash_point
 from fanin.errors import DataError, FaninError, UsageError, quote
-from fanin.execution.blocks import NO_FINGERPRINTS, find_unfinished, select_cells
+from fanin.execution.blocks import (
+    NO_FINGERPRINTS,
+    find_started_matmul,
+    find_unfinished,
+    select_cells,
+)
 from fanin.execution.cell_queue import CellQueue
 from fanin.execution.engine import DEFAULT_ENGINE
 from fanin.execution.events import (
@@ -107,8 +112,8 @@ def run_plan(
             instead of training them again.
         fingerprints: spec of a data set → the fingerprint of its data, as the caller has loaded
             them. A worker that loads other data trains nothing on them.
-        matmul: the matmul backend, if it is exact here; by default the fastest exact one, which
-            workers choose.
+        matmul: the matmul backend, if it is exact here; by default that of blocks that are half
+            done, or the fastest exact one, which workers choose.
         forgotten: ids of cells that are trained whatever result they have.
         on_event: called with every event, in this thread.
         engine: what trains, as ``module:factory`` (`fanin.execution.engine`).
@@ -160,7 +165,7 @@ class _Run:
             device=options.device,
             limit=options.workers,
             timeout=options.timeout,
-            matmul=options.matmul,
+            matmul=options.matmul or find_started_matmul(self._cells.values(), self._results),
             cells=tuple(self._cells.values()),
             emit=emit,
         )
