@@ -280,15 +280,17 @@ def test_models_of_transformers_are_resized_as_by_their_own_method(name: str) ->
 @NEEDS_TRANSFORMERS
 @pytest.mark.filterwarnings("ignore")
 def test_with_the_factor_of_transformers_the_draws_have_the_same_spread() -> None:
-    """4,000 rows on each side: the standard error of a deviation is 1.1 %, of which 5 are allowed.
-    A table of 97 rows and 16 columns has a covariance that is not singular.
+    """4,000 rows on each side: the standard error of a ratio of two deviations is 1.6 %, and 5 of
+    them are allowed for 32 ratios. A table of 97 rows and 16 columns has a covariance that is not
+    singular.
     """
     model = make_published("llama")
     model.config.pad_token_id = None
     for layer in (model.model.embed_tokens,):
         layer.padding_idx = None
     theirs = copy.deepcopy(model)
-    theirs.resize_token_embeddings(4_097)
+    with seeds.preserve_torch_state(0):  # transformers draws from the global generator
+        theirs.resize_token_embeddings(4_097)
     fanin.resize_embedding(model, 4_097, seed=0, covariance=1e-9)
     for ours, other in zip(
         (model.model.embed_tokens, model.lm_head),
@@ -298,4 +300,4 @@ def test_with_the_factor_of_transformers_the_draws_have_the_same_spread() -> Non
         mine, their = (one.weight.detach()[97:].double() for one in (ours, other))
         torch.testing.assert_close(mine.mean(0), their.mean(0), atol=1e-7, rtol=0)
         spread = mine.std(0) / their.std(0)
-        assert float((spread - 1).abs().max()) < 0.055
+        assert float((spread - 1).abs().max()) < 0.08
