@@ -42,13 +42,12 @@ from experiment import Effect, Experiment, Line, Panel, Records, draw_panels, ru
 from experiment.effects import read_numbers, subtract
 from experiment.rate_sweep import make_rate_line, summarize_sweep, sweep_rates
 from experiment.records import Condition
-from experiment.training import thin, train
+from experiment.training import compute_step_loss, load_test_text, load_text, thin, train
 from matplotlib.figure import Figure
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 import fanin
-from fanin import data, models
+from fanin import models
 
 RATES = (0.001, 0.003, 0.01, 0.03)
 WINDOW, BATCH = 32, 16
@@ -61,37 +60,21 @@ CONDITIONS = (
 )
 
 
-@functools.cache
-def load_text() -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-    """Windows and the characters that follow, for training and test; the number of characters."""
-    found = data.load(f"tiny-shakespeare(length={WINDOW})")
-    assert found.info.vocabulary is not None
-    return (
-        found.x_train.long(), found.y_train.long(),
-        found.x_test[:300].long(), found.y_test[:300].long(), found.info.vocabulary,
-    )  # fmt: skip
-
-
-def compute_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean cross entropy of all steps."""
-    return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
-
-
 @functools.lru_cache(maxsize=1)
 def train_small(seed: int) -> nn.Module:
     """The network that the others grow from."""
-    x, y, _, _, vocabulary = load_text()
+    x, y, vocabulary = load_text(WINDOW)
     model = models.get(f"gpt(depth=2, width={WIDTH})")
     network = model.build((WINDOW,), vocabulary, vocabulary=vocabulary, per_step=True)
     fanin.initialize(network, "torch_default", seed=seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    train(network, optimizer, x, y, steps=300, batch_size=BATCH, seed=seed, loss=compute_loss)
+    train(network, optimizer, x, y, steps=300, batch_size=BATCH, seed=seed, loss=compute_step_loss)
     return network
 
 
 def grow(small: nn.Module, size: str, seed: int) -> nn.Module:
     """A wider or deeper copy, or a copy."""
-    batch = load_text()[0][:4]
+    batch = load_text(WINDOW)[0][:4]
     if size == "wider":
         widths = {"embedding": GROWN_WIDTH} | {
             f"blocks.{number}.mlp.linear1": 4 * GROWN_WIDTH for number in range(2)
@@ -105,8 +88,8 @@ def grow(small: nn.Module, size: str, seed: int) -> nn.Module:
 @torch.no_grad()
 def measure_test_loss(network: nn.Module) -> float:
     """On windows that are not trained on."""
-    _, _, x, y, _ = load_text()
-    return float(compute_loss(network.eval()(x), y))
+    x, y = load_test_text(WINDOW)
+    return float(compute_step_loss(network.eval()(x), y))
 
 
 def count_steps(curves: Sequence[Sequence[float]]) -> float:
@@ -122,7 +105,7 @@ def count_steps(curves: Sequence[Sequence[float]]) -> float:
 
 def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     """Train one network at each rate."""
-    x, y, *_ = load_text()
+    x, y, _ = load_text(WINDOW)
     small = train_small(seed)
     network = grow(small, str(condition["size"]), seed)
     before = measure_test_loss(small)
@@ -130,7 +113,7 @@ def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     if condition["start"] == SCRATCH:
         fanin.initialize(network, "torch_default", seed=seed)
     curves = sweep_rates(
-        network, RATES, x, y, loss=compute_loss,
+        network, RATES, x, y, loss=compute_step_loss,
         steps=60 if fast else 100, batch_size=BATCH, seed=seed + 1_000_000,
     )  # fmt: skip
     summary = summarize_sweep(RATES, curves, 20)

@@ -36,13 +36,13 @@ import torch
 from experiment import Effect, Experiment, Line, Panel, Records, draw_panels, run_command
 from experiment.effects import read_numbers, subtract
 from experiment.records import Condition
-from experiment.training import train
+from experiment.training import compute_step_loss, load_test_text, load_text, train
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fanin
-from fanin import data, models, seeds
+from fanin import models, seeds
 
 WINDOW, BATCH = 32, 16
 ADDED = (1, 8, 64)
@@ -52,38 +52,24 @@ DEVIATIONS = {SMALL: 0.02, LARGE: 1.0}
 STARTS = (*COVARIANCES, *DEVIATIONS)
 
 
-@functools.cache
-def load_text() -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-    """Windows and the characters that follow, for training and test; the number of characters."""
-    found = data.load(f"tiny-shakespeare(length={WINDOW})")
-    assert found.info.vocabulary is not None
-    return (
-        found.x_train.long(), found.y_train.long(),
-        found.x_test[:300].long(), found.y_test[:300].long(), found.info.vocabulary,
-    )  # fmt: skip
-
-
-def compute_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean cross entropy of all steps."""
-    return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
-
-
 @functools.lru_cache(maxsize=1)
 def train_network(seed: int, steps: int) -> nn.Module:
     """The network that gets new tokens."""
-    x, y, _, _, vocabulary = load_text()
+    x, y, vocabulary = load_text(WINDOW)
     model = models.get("gpt(depth=2, width=32)")
     network = model.build((WINDOW,), vocabulary, vocabulary=vocabulary, per_step=True)
     fanin.initialize(network, "torch_default", seed=seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    train(network, optimizer, x, y, steps=steps, batch_size=BATCH, seed=seed, loss=compute_loss)
+    train(
+        network, optimizer, x, y, steps=steps, batch_size=BATCH, seed=seed, loss=compute_step_loss
+    )
     return network.eval()
 
 
 @torch.no_grad()
 def compute_losses(network: nn.Module) -> Tensor:
     """The loss of each prediction on windows that are not trained on."""
-    _, _, x, y, _ = load_text()
+    x, y = load_test_text(WINDOW)
     return F.cross_entropy(network(x).flatten(0, 1), y.flatten(), reduction="none")
 
 
@@ -93,7 +79,7 @@ def measure(condition: Condition, seed: int, fast: bool) -> Mapping[str, Any]:
     start, added = str(condition["start"]), int(condition["added"])
     with torch.enable_grad():
         network = train_network(seed, 150 if fast else 300)
-    resized, old = copy.deepcopy(network), load_text()[-1]
+    resized, old = copy.deepcopy(network), load_text(WINDOW)[-1]
     fanin.resize_embedding(
         resized, old + added, seed=seed, embedding="embedding", head="output",
         covariance=COVARIANCES.get(start, COVARIANCES[HEWITT]),

@@ -131,6 +131,13 @@ def load_text(window: int) -> tuple[Tensor, Tensor, int]:
     return found.x_train.long(), found.y_train.long(), found.info.vocabulary
 
 
+@lru_cache(maxsize=2)
+def load_test_text(window: int) -> tuple[Tensor, Tensor]:
+    """300 windows of its test text, and the characters that follow."""
+    found = data.load(f"tiny-shakespeare(length={window})")
+    return found.x_test[:300].long(), found.y_test[:300].long()
+
+
 def compute_step_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """The mean cross entropy of all steps."""
     return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
