@@ -83,6 +83,21 @@ def test_onednn_is_chosen_only_where_it_is_exact_and_faster(
     assert engine.choose_matmul([CELL]) == expected
 
 
+def test_off_the_cpu_products_keep_their_full_precision(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = torch.empty
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "empty", lambda *size, device: empty(*size))
+        patch.setattr(
+            engine._settings, "describe_environment", lambda device, matmul: {"matmul": matmul}
+        )
+        assert engine.set_up("cpu", "onednn") == {"matmul": "onednn"}
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert engine.set_up("cuda", "onednn") == {"matmul": "default"}
+        assert torch.get_float32_matmul_precision() == "highest"
+
+
 @pytest.mark.parametrize("speedup", [0.5, 2.0])
 def test_a_backend_that_is_wanted_is_taken_whatever_its_speed_if_it_is_exact(
     engine: TorchEngine, monkeypatch: pytest.MonkeyPatch, speedup: float

@@ -132,7 +132,11 @@ class TorchEngine:
         return "onednn" if speedup > settings.WORTH_IT else "default"
 
     def set_up(self, device: str, matmul: str) -> dict[str, Any]:
-        """Choose device and matmul backend. Raises `UsageError` if the device cannot be used."""
+        """Choose device and matmul backend. Raises `UsageError` if the device cannot be used.
+
+        Off the CPU the backend is the default one: oneDNN's setting would allow TF32 on a GPU,
+        which nobody has checked.
+        """
         import torch
 
         try:
@@ -143,7 +147,8 @@ class TorchEngine:
             if device.partition(":")[0] in {name.partition(":")[0] for name in known}:
                 text += f" torch says: {str(error).splitlines()[0][:200]}"
             raise UsageError(text) from None
-        backend: Matmul = "onednn" if matmul == "onednn" else "default"
+        on_cpu = torch.device(device).type == "cpu"
+        backend: Matmul = "onednn" if matmul == "onednn" and on_cpu else "default"
         self._settings.set_matmul(backend)
         self._device = device
         self._environment = self._settings.describe_environment(device, backend)
